@@ -108,7 +108,7 @@ bench: $(test_ready)
 	    || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-serving_benchmarks := overhead throughput equality faults gone fuzz churn
+serving_benchmarks := overhead throughput traces equality faults gone fuzz churn
 bench-serving: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m beampipe serving engine install

@@ -223,6 +223,7 @@ def generated(fleet: Fleet, specification: Path, folder: Path) -> dict[str, str]
         "SECRET",
         tokens=fleet.gateway.tokens,
         hits=Path("/least_hits.lua") if fleet.gateway.balancing == "least_hits" else None,
+        slow_bodies=Path("/slow_bodies.lua"),
         threads=4,
     )
     texts["haproxy"] = haproxy_configuration(plan)

@@ -3,9 +3,9 @@
     python benchmarks/page.py --collect runs/bench runs/bench/fleet   # first record what the benchmarks wrote there
     python benchmarks/page.py                                         # write the page again
 
-`benchmarks.toml` lists the benchmarks. A result is recorded in `benchmarks/results/` with date, machine, load and what
-the benchmark printed. Figures under `earlier` were measured before results were recorded; a recorded result of the
-same benchmark belongs in their place.
+`benchmarks.toml` lists the benchmarks; those with ``measures = false`` only make files or list code. A result is
+recorded in `benchmarks/results/` with date, machine, load and what the benchmark printed. Figures under `earlier` were
+measured before results were recorded; a recorded result of the same benchmark belongs in their place.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def record(folder: Path) -> None:
             "printed": PROGRESS.sub("", result.get("printed", "")),
         }
         script = script_of(begun["command"])
-        name = f"{Path(script).parent.name}-{path.stem}" if script.count("/") > 1 else path.stem
+        in_folder = script.startswith("benchmarks/") and script.count("/") > 1
+        name = f"{Path(script).parent.name}-{path.stem}" if in_folder else path.stem
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"recorded {name}")
@@ -70,9 +71,9 @@ def _line(line: object) -> str:
 
 
 def script_of(command: str) -> str:
-    """The script in a command, from `benchmarks/` on; empty if there is none."""
-    script = re.search(r"benchmarks/[\w/]+\.py", command)
-    return script[0] if script else ""
+    """The script in a command, from `benchmarks/` on; of a command of beampipe, its name without options."""
+    script = re.search(r"benchmarks/[\w/]+\.py", command) or re.search(r"beampipe \w+ \w+", command)
+    return script[0] if script else command
 
 
 def page() -> str:
@@ -107,7 +108,8 @@ def section(area: Mapping[str, Any], results: Mapping[str, list[dict[str, Any]]]
         recorded = results.get(script_of(benchmark["command"]), [])
         dates = ", ".join(sorted({result["conditions"]["date"] for result in recorded}))
         needs = f" (`[{benchmark['extra']}]`)" if "extra" in benchmark else ""
-        yield f"| `{benchmark['command']}`{needs} | {benchmark['shows']} | {dates or 'not recorded'} |"
+        missing = "not recorded" if benchmark.get("measures", True) else ""
+        yield f"| `{benchmark['command']}`{needs} | {benchmark['shows']} | {dates or missing} |"
     for benchmark in area["benchmark"]:
         for result in results.get(script_of(benchmark["command"]), []):
             yield from ("", *recorded_result(result))

@@ -12,9 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.processes import processor_name
 from beampipe.terminal import console
 
-__all__ = ["CONSOLE", "conditions", "package_version", "print_conditions", "processor", "write_result"]
+__all__ = ["CONSOLE", "conditions", "package_version", "print_conditions", "write_result"]
 
 CONSOLE: Final = console(180)
 CONSOLE.record = True
@@ -31,7 +32,7 @@ def conditions(packages: Sequence[str] = (), **more: object) -> dict[str, Any]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
         "cores": len(os.sched_getaffinity(0)),
-        "processor": processor(),
+        "processor": processor_name(),
         "load_average": load_average(),
         "versions": {name: package_version(name) for name in ("beampipe", *packages)}
         | {"python": platform.python_version()},
@@ -77,12 +78,3 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def processor() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

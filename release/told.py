@@ -33,6 +33,7 @@ EXTRA_OF: Final = {
     "calibration": "calibration",
     "calibration_compared": "calibration",
     "calibration_files": "calibration",
+    "chain": "chain",
     "analysisops": "analysisops",
     "analysisops_agentbeats": "analysisops",
     "analysisops_agents": "analysisops",

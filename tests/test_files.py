@@ -14,7 +14,7 @@ import pytest
 import beampipe.files
 from beampipe import processes
 from beampipe.errors import FileError
-from beampipe.files import built, check_output, replacing, sweep, unfinished, write_whole
+from beampipe.files import built, check_output, replacing, shorten_log, sweep, unfinished, write_whole
 from beampipe.tracking.kernels import native
 
 KILLED = """
@@ -256,3 +256,28 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert "file.csv: cannot be written whole (File too large); make room" in done.stdout
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file.csv"]
+
+
+def test_a_large_log_begins_anew_for_who_appends_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beampipe.files, "LOG_SIZE", 100)
+    log = tmp_path / "server.log"
+    with log.open("a", buffering=1) as stream:
+        stream.write("a short one\n")
+        shorten_log(log)
+        assert names(tmp_path) == ["server.log"]
+        for number in range(2):
+            stream.write(f"{number}" * 100 + "\n")
+            shorten_log(log)
+            assert log.stat().st_size == 0
+        stream.write("later\n")
+    assert log.read_text() == "later\n"
+    assert (tmp_path / "server.log.1").read_text() == 100 * "1" + "\n"
+
+
+def test_a_log_begins_anew_even_if_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beampipe.files, "LOG_SIZE", 100)
+    log = tmp_path / "server.log"
+    log.write_text(101 * "x")
+    (tmp_path / "server.log.1").mkdir()
+    shorten_log(log)
+    assert log.read_text() == ""

@@ -49,6 +49,10 @@ MAY_LOAD = {
     "calibration": {*BASE, "events", "simulation", "workflow", "triton", "calibration"},
     "fleet": {*BASE, "triton", "fleet"},
     "analysisops": {*BASE, "events", "simulation", "workflow", "tracking", "analysisops"},
+    "chain": {
+        *BASE,
+        *("events", "simulation", "workflow", "triton", "tracking", "fleet", "serving", "calibration", "chain"),
+    },
 }
 """Area of the package -> the areas that importing any of its modules may load, directly or indirectly."""
 

@@ -42,6 +42,7 @@ WITHOUT_JSON: Final = {  # what a command prints, in place of a result
         *("beampipe triton load", "beampipe triton unload"),
         *("beampipe serving export", "beampipe serving engine install", "beampipe fleet down", "beampipe fleet drain"),
         *("beampipe fleet resume", "beampipe fleet token revoke", "beampipe calibration init"),
+        "beampipe chain init",
         *("beampipe calibration toy", "beampipe calibration inject", "beampipe analysisops sample"),
     },
     "the text of a file": {

@@ -222,6 +222,8 @@ def test_a_managed_process_is_started_stopped_and_started_again(tmp_path: Path) 
     assert process.wait(30.0)
     assert (process.exit_code, process.last_lines(2), process.last_lines(9)) == (3, ["4", "5"], list("12345"))
     assert not process.wait_until(lambda: False, 30.0)  # as it has ended
+    (tmp_path / "log").write_text("anew\n")  # shorter than at the last start
+    assert process.last_lines() == ["anew"]
 
 
 def test_a_managed_process_that_ignores_the_signal_is_killed_with_its_group(tmp_path: Path) -> None:

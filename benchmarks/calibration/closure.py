@@ -2,8 +2,12 @@
 
     beampipe calibration simulate nominal -o runs/calibration/samples -n 110000 --files 4     # and the others of --list
 
-Three tests, each of the scale factor of quark efficiency and of gluon rejection at the 50 % working point, against
-labels:
+or, without Pythia, with toy samples whose numbers of tracks or fractions of quarks differ by known factors:
+
+    python benchmarks/calibration/closure.py --toys 120000 --extraction matrix topics
+
+Three tests for each extraction, of the scale factors of quark efficiency and of gluon rejection at the 50 % working
+point, against labels:
 
     injection     shapes of quarks and gluons in the nominal sample are tilted by known factors of the tagger, forward
                   and central alike: the events are the same, statistics cancel, what is left is the method's own error
@@ -11,6 +15,9 @@ labels:
                   random
     independent   every other sample as pseudo-data: chi2 of (extracted - true) over the six bins of pT, errors by event
                   bootstrap of the difference
+
+Samples of toys have weights for systematics, so total uncertainties are compared, too: those of every extraction over
+those of the first one.
 """
 
 from __future__ import annotations
@@ -19,7 +26,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -27,21 +34,104 @@ import numpy as np
 from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.extractions import extraction_named
+from beampipe.calibration.method.factors import Factors, json_numbers
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, measure_efficiencies, scale_factors, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
 from beampipe.calibration.method.templates import Cases, Templates, cases_of
 from beampipe.calibration.method.uncertainties import statistical
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import INJECTIONS, inject
+from beampipe.calibration.simulation import INJECTIONS, ToyModel, inject, simulate_toy
 from beampipe.calibration.tasks.method import read_templates
-from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
+from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))
 TILTS = ((0.3, 0.0), (-0.3, 0.0), (0.0, 0.3), (0.0, -0.3), (0.25, -0.25), (-0.25, 0.25))
 """Strengths of the tilts of quarks and gluons: a tilt is 1 + strength * (x - mean) / mean, kept within [0.2, 2]."""
+
+TOY: Final = ToyModel(extra_jets=0.2, fraction_eta=0.25)
+TOYS: Final = {
+    "nominal2": TOY,
+    "quark_fewer": replace(TOY, quark_tracks=0.96),
+    "gluon_fewer": replace(TOY, gluon_tracks=0.96),
+    "fewer": replace(TOY, quark_tracks=0.96, gluon_tracks=0.96),
+    "apart": replace(TOY, quark_tracks=0.97, gluon_tracks=1.03),
+    "closer": replace(TOY, quark_tracks=1.03, gluon_tracks=0.97),
+    "more_quarks": replace(TOY, fraction=TOY.fraction + 0.03),
+    "eta": replace(TOY, fraction_eta=TOY.fraction_eta + 0.05),
+}
+"""Toy samples that are used as pseudo-data. The last two have other fractions of quarks than the nominal sample."""
+
+SYSTEMATICS: Final = (
+    Systematic("pdf", "envelope", weights=("pdf_*",)),
+    Systematic("scale", "envelope", weights=("fsr_*", "isr_*")),
+    Systematic("shower", samples=("shower",)),
+    Systematic("gluon_reweight", method="gluon_reweight"),
+    Systematic("nonclosure", method="nonclosure"),
+    Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
+    Systematic("jet_energy", "up_down", kinematics=("jes_*", "jer_*"), experimental=True),
+)
+TAILS: Final = Systematic("tails", "envelope", extractions=("topics_narrow", "topics_wide"))
+
+
+def make_toys(folder: Path, events: int) -> None:
+    """Toy samples: twice as many events of the nominal one, and another shower for the systematics."""
+    models = {"nominal": TOY, **TOYS, "shower": replace(TOY, quark_tracks=1.03, gluon_tracks=1.03)}
+    for seed, (name, model) in enumerate(models.items(), 100):
+        made = folder / name
+        if not any(made.glob("*.root")):
+            n_events, n_weights = (2 * events, 20) if name == "nominal" else (events, 1)
+            simulate_toy(made, n_events, files=3, n_weights=n_weights, seed=seed, dataset=name, model=model)
+
+
+def uncertainties(options: argparse.Namespace) -> dict[str, Any]:
+    """Total, statistical and single uncertainties of SF_q of each extraction, with nominal2 as data."""
+    samples = {
+        name: InputSample(name, tuple(sorted((options.samples / folder).glob("*.root"))), kind)
+        for name, folder, kind in (
+            ("nominal", "nominal", "simulation"),
+            ("shower", "shower", "simulation"),
+            ("data", "nominal2", "pseudo-data"),
+        )
+    }
+    out: dict[str, Any] = {}
+    for extraction in options.extraction:
+        configuration = Configuration(
+            options.output / "closure_totals" / extraction,
+            samples,
+            extraction=extraction,
+            working_points=(POINT,),
+            taggers=(tagger_of(options),),
+            systematics=(*SYSTEMATICS, *([TAILS] if extraction == "topics" else [])),
+        )
+        run_calibration(configuration, RunSettings("processes", options.workers), until="factors")
+        factors = Factors.read(configuration.output / FACTORS)
+        out[extraction] = {}
+        for name, _, quantity in WHAT:
+            flavour = "quark" if name == "SF_q" else "gluon"
+            one = factors.against_pt(tagger=options.tagger, working_point=POINT, flavour=flavour, quantity=quantity)
+            first = out[options.extraction[0]].get(name, {"total": one.total.tolist()})
+            ratio = one.total / first["total"]
+            sources = {key: np.round(values, 4).tolist() for key, values in one.sources.items()}
+            out[extraction][name] = {
+                "statistical": one.statistical.round(4).tolist(),
+                "total": one.total.tolist(),
+                "sources": sources,
+                "total_over_first": ratio.round(3).tolist(),
+                "median_total_over_first": float(np.nanmedian(ratio)),
+            }
+            print(
+                f"  {extraction:8} {name} total {_row(one.total)}; over {options.extraction[0]} {_row(ratio, '.2f')},"
+                f" median {np.nanmedian(ratio):.2f}"
+            )
+    return out
+
+
+def tagger_of(options: argparse.Namespace) -> Tagger:
+    return Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, "shipped")
 
 
 def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tuple[Templates, Templates]:
@@ -50,15 +140,15 @@ def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tup
         "nominal": InputSample("nominal", tuple(sorted((options.samples / "nominal").glob("*.root")))),
         "data": InputSample("data", tuple(sorted(files)), "pseudo-data"),
     }
-    tagger = Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, "shipped")
-    configuration = Configuration(options.output / "closure", samples, taggers=(tagger,))
+    configuration = Configuration(options.output / "closure", samples, taggers=(tagger_of(options),))
     plan = run_calibration(configuration, RunSettings("processes", options.workers), until="fill")
     store = workspace_of(configuration).store
     return read_templates(store, plan.samples["nominal"]), read_templates(store, plan.samples["data"])
 
 
-def measured(cases: Cases) -> Efficiencies:
-    return measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (POINT,))
+def measured(cases: Cases, extraction: str) -> Efficiencies:
+    frozen = measure_reweighting(cases.simulation, cases.simulation_replicas)
+    return measure_efficiencies(cases, frozen, (POINT,), extraction=extraction_named(extraction))
 
 
 def true_efficiencies(flavours: ndarray, cuts: ndarray) -> ndarray:
@@ -67,7 +157,7 @@ def true_efficiencies(flavours: ndarray, cuts: ndarray) -> ndarray:
     return np.stack([cumulated(known.quark, cuts), cumulated(known.gluon, cuts)], axis=-1)[..., 0, :]
 
 
-def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
+def injection(nominal: Templates, tagger: str, extraction: str) -> dict[str, Any]:
     """Extract from the nominal sample with tilted shapes, and compare with the tilts."""
     flavours = nominal.flavours(tagger)[:1]
     x = np.arange(flavours.shape[-1]) + 0.5
@@ -79,7 +169,7 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
         )
         tilted = flavours * tilt[:, :, None]
         cases = Cases((UNVARIED,), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
-        found = measured(cases)
+        found = measured(cases, extraction)
         for name, flavour, quantity in WHAT:
             got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)
             due = [true_efficiencies(part, found.cuts)[0, :, flavour] for part in (tilted, flavours)]
@@ -93,10 +183,10 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
     return {"jets": float(nominal.entries[..., nominal.axes.columns(tagger)].sum()), "largest": worst}
 
 
-def compare(nominal: Templates, data: Templates, tagger: str) -> dict[str, Any]:
+def compare(nominal: Templates, data: Templates, tagger: str, extraction: str) -> dict[str, Any]:
     """Compare extracted with true scale factors, with errors of the difference by bootstrap."""
     cases = cases_of(tagger, nominal, data, {})
-    found = measured(cases)
+    found = measured(cases, extraction)
     out: dict[str, Any] = {"jets": float(data.entries[..., data.axes.columns(tagger)].sum())}
     deviations, replicas = [], []
     for name, flavour, quantity in WHAT:
@@ -135,37 +225,67 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=Path, default=Path("runs/calibration/samples"))
     parser.add_argument("--tagger", default="n_trk", choices=["n_trk", "gbdt"])
+    parser.add_argument(
+        "--extraction", nargs="+", default=["matrix"], help="extractions; uncertainties are relative to the first"
+    )
+    parser.add_argument(
+        "--toys", type=int, default=0, help="make toy samples of this number of events; 0: use --samples"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     begun = conditions("closure of the calibration")
-    body: dict[str, Any] = {"tagger": options.tagger}
-    others = sorted(
-        path.name for path in options.samples.iterdir() if path.name != "nominal" and any(path.glob("*.root"))
-    )
+    if options.toys:
+        options.samples = options.output / "closure_toys"
+        make_toys(options.samples, options.toys)
+    others = sorted(path.name for path in options.samples.iterdir() if any(path.glob("*.root")))
+    others = [name for name in others if name != "nominal" and (not options.toys or name in TOYS)]
+    body = {extraction: tests(options, extraction, others) for extraction in options.extraction}
+    summary = [
+        f"{name}: largest |extracted - injected| SF_q {max(one['injection']['largest']['SF_q']):.4f}; independent"
+        f" samples {', '.join(f'{key} {value:.2f}' for key, value in one.items() if key.startswith('chi2_ndf'))}"
+        for name, one in body.items()
+    ]
+    body |= {"tagger": options.tagger}
+    if options.toys:
+        print("uncertainties, nominal2 as data")
+        body["uncertainties"] = uncertainties(options)
+        summary += [
+            f"{name}: median total uncertainty of {factor} over {options.extraction[0]}"
+            f" {of_factor['median_total_over_first']:.2f}, {np.isnan(of_factor['total']).sum()} of 6 bins without one"
+            for name, factors in body["uncertainties"].items()
+            for factor, of_factor in factors.items()
+        ]
+    body |= {"summary": summary}
+    report(options.output / f"calibration_closure_{options.tagger}.json", begun, json_numbers(body))
 
-    print("injection, same events, tilted shapes")
+
+def tests(options: argparse.Namespace, extraction: str, others: Sequence[str]) -> dict[str, Any]:
+    """The three tests of one extraction; `others` are the independent samples."""
+    body: dict[str, Any] = {}
+    print(f"extraction {extraction}: injection, same events, tilted shapes")
     nominal_files = sorted((options.samples / "nominal").glob("*.root"))
     nominal, _ = filled(options, "none", pseudo(options, "none", nominal_files))
-    body["injection"] = injection(nominal, options.tagger)
+    body["injection"] = injection(nominal, options.tagger, extraction)
     print(f"  {body['injection']['jets']:.0f} jets, largest |extracted - injected|:")
     for name, values in body["injection"]["largest"].items():
         print(f"    {name}: {max(values):.4f}")
 
-    print("tracks, same events, tracks kept at random")
+    print(f"extraction {extraction}: tracks, same events, tracks kept at random")
     body["tracks"] = {}
     for name in INJECTIONS:
         if name == "none":
             continue
-        one = compare(*filled(options, name, pseudo(options, name, nominal_files)), options.tagger)
+        one = compare(*filled(options, name, pseudo(options, name, nominal_files)), options.tagger, extraction)
         body["tracks"][name] = one
         q = one["SF_q"]
         print(f"  {name:14} SF_q true {q['true']} extracted {q['extracted']} +- {q['error']}")
 
-    print("independent samples")
+    print(f"extraction {extraction}: independent samples")
     body["independent"] = {}
     for name in others:
-        one = compare(*filled(options, name, sorted((options.samples / name).glob("*.root"))), options.tagger)
+        files = sorted((options.samples / name).glob("*.root"))
+        one = compare(*filled(options, name, files), options.tagger, extraction)
         body["independent"][name] = one
         q, combined = one["SF_q"], one["SF_q"]["combined_difference"]
         print(
@@ -178,14 +298,19 @@ def main() -> None:
         (lambda one: one["SF_q"]["chi2_ndf"], "SF_q (6)"),
         (lambda one: one["chi2_ndf_both"], "both (12)"),
     ):
-        good = sum(0.5 <= key(one) <= 1.5 for one in body["independent"].values())
-        print(f"  chi2/ndf of {label} between 0.5 and 1.5: {good} of {len(others)}")
-    report(options.output / f"calibration_closure_{options.tagger}.json", begun, body)
+        values = [key(one) for one in body["independent"].values()]
+        good = sum(0.5 <= value <= 1.5 for value in values)
+        print(
+            f"  chi2/ndf of {label}: {sum(values) / len(values):.2f} in all, between 0.5 and 1.5 in {good} of"
+            f" {len(others)}"
+        )
+        body[f"chi2_ndf {label}"] = sum(values) / len(values)
+    return body
 
 
 def pseudo(options: argparse.Namespace, name: str, files: Sequence[Path]) -> list[Path]:
     """Files of pseudo-data by an injection, which are made if they are not there yet."""
-    folder = options.output / "pseudo" / name
+    folder = options.output / ("toy_pseudo" if options.toys else "pseudo") / name
     made = sorted(folder.glob("*.root"))
     return made if len(made) == len(files) else inject(files, folder, replace(INJECTIONS[name]))
 

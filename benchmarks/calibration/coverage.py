@@ -23,6 +23,7 @@ from measuring import conditions, report
 from numpy import ndarray
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_table
 from beampipe.calibration.events.histograms import merge
 from beampipe.calibration.events.scores import Scores
@@ -45,9 +46,19 @@ BINNED_TOYS = 200
 def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, replicas: int) -> Templates:
     """Draw a sample and fill its histograms."""
     paths = simulate_toy(folder, events, files=1, seed=seed, slices=SLICES, dataset=name, model=model)
-    to_select = SelectSettings(DijetSelection(), Regions(), 36, True, True)
+    units = WeightUnits()
+    to_select = SelectSettings(DijetSelection(), Regions(), units, True, True)
     to_fill = FillSettings(
-        EDGES, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, ("nominal",), (), Bootstrap(replicas), name
+        pt_edges=EDGES,
+        taggers=(Tagger(),),
+        selection=DijetSelection(),
+        energy=Energy(0, 0),
+        units=units,
+        labelled=True,
+        weight_names=("nominal",),
+        kinematics=(),
+        bootstrap=Bootstrap(replicas),
+        dataset=name,
     )
     filled = merge(
         fill_table(select(path, start, min(start + 250_000, events), to_select), Scores(), to_fill)
@@ -57,7 +68,7 @@ def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, rep
     for path in paths:
         path.unlink()
     books = Bookkeeping(name, ("nominal",), (), True, (SliceFactors(0, (1.0,)),))
-    return templates_of({0: filled}, books, 36)
+    return templates_of({0: filled}, books, units.bits)
 
 
 def one_toy(arguments: tuple[int, int, int]) -> tuple[ndarray, ndarray, ndarray, ndarray]:

@@ -25,6 +25,7 @@ from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 
 from beampipe.calibration.config import Bootstrap, Configuration, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.histograms import write_filled
 from beampipe.calibration.events.select import SelectSettings
@@ -82,9 +83,19 @@ def _times(paths: list[Path], n_weights: int, repeats: int) -> dict[str, float]:
     edges = Configuration.__dataclass_fields__["pt_edges"].default
     names = inspect_file(paths[0]).weight_names[:n_weights]
     n_events = {path: inspect_file(path).n_events for path in paths}
-    select = SelectSettings(DijetSelection(), Regions(), 36, True, True, tuple(range(n_weights)))
+    units = WeightUnits()
+    select = SelectSettings(DijetSelection(), Regions(), units, True, True, tuple(range(n_weights)))
     fill = FillSettings(
-        *(edges, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, names, (), Bootstrap(0, 0), "nominal")
+        pt_edges=edges,
+        taggers=(Tagger(),),
+        selection=DijetSelection(),
+        energy=Energy(0, 0),
+        units=units,
+        labelled=True,
+        weight_names=names,
+        kinematics=(),
+        bootstrap=Bootstrap(0, 0),
+        dataset="nominal",
     )
     rooms = {name: Buffer() for name in NEEDED}
     made: list[Any] = []

@@ -28,6 +28,7 @@ from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import known_jet_variations
@@ -59,13 +60,21 @@ class Memory:
 def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
     """Select and fill one file, with all weights and all variations of jets."""
     facts, energy = inspect_file(path), Energy()
+    units = WeightUnits()
     selecting = SelectSettings(
-        DijetSelection(), Regions(), 36, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
+        DijetSelection(), Regions(), units, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
     )
-    edges = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     filling = FillSettings(
-        *(edges, (Tagger(),), DijetSelection(), energy, 36, True, weight_names),
-        *(known_jet_variations(energy), Bootstrap(replicas, 1), facts.dataset),
+        pt_edges=(500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0),
+        taggers=(Tagger(),),
+        selection=DijetSelection(),
+        energy=energy,
+        units=units,
+        labelled=True,
+        weight_names=weight_names,
+        kinematics=known_jet_variations(energy),
+        bootstrap=Bootstrap(replicas, 1),
+        dataset=facts.dataset,
     )
     fill_file(path, 0, facts.n_events, selecting, filling)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

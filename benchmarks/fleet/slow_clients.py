@@ -4,9 +4,11 @@
 
 A fifth of the slow clients each send a body that fits into the buffer, or one that does not, byte by byte after its
 first part; send nothing; close one direction in the middle of a body; or send a request and leave. Who is cut off comes
-back. Others ask meanwhile, with stock clients of gRPC and HTTP. Times with and without slow clients alternate.
+back. Others ask meanwhile, with stock clients of gRPC and HTTP. Three times alternate: without slow clients, with slow
+clients *elsewhere*, at a single server of their own on the same machine, and with them at the service of the others.
 
-*Ratio*: p99 of the others with slow clients over that without.
+*Ratio*: p99 of the others with slow clients over that without. The same with slow clients elsewhere is what they cost
+because their work, that of their proxy included, runs on the same cores; the rest is what their service lets them take.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import multiprocessing
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +34,8 @@ import tritonclient.http
 from fleets import CONSOLE, at_work, milliseconds, options_of, print_header, report, running, verdict
 from tritonclient.utils import InferenceServerException
 
+from beampipe import processes
+from beampipe.fleet.gateway.haproxy import gateway_processes
 from beampipe.terminal import make_table
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
@@ -49,11 +53,29 @@ _WORK: Final = 0.005
 
 @dataclass
 class Others:
-    """Latencies [s] of the others, without and with slow clients, and their failed requests."""
+    """Latencies [s] of the others, without slow clients, with them elsewhere and here, and their failed requests.
+
+    `busy` holds the cores that slow clients, and the proxy that they are at, use while they are here.
+    """
 
     without: list[float] = field(default_factory=list)
+    elsewhere: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    busy: list[tuple[float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service: its ports by protocol, and its proxy.
+
+    Attributes:
+        ports: port by protocol.
+        proxies: gives the process ids of its HAProxy.
+    """
+
+    ports: dict[str, int]
+    proxies: Callable[[], list[int]]
 
 
 def main() -> None:
@@ -64,23 +86,40 @@ def main() -> None:
     options = parser.parse_args()
     begun = print_header("slow clients", options)
     rows = []
-    for name, service in (("fleet", a_fleet), ("single server", a_server)):
-        with service() as ports:
-            for protocol in PROTOCOLS:
-                for number in options.numbers:
-                    others = measured(ports, protocol, number, options)
-                    rows.append({"where": name, "protocol": protocol, "slow": number, **figures_of(others)})
-    table = make_table("others", ("where", "slow clients"), ("answered", "failed", "p99 without", "with [ms]", "ratio"))
+    with a_server() as elsewhere:
+        for name, start in (("fleet", a_fleet), ("single server", a_server)):
+            with start() as service:
+                for protocol in PROTOCOLS:
+                    for number in options.numbers:
+                        others = measured(service, elsewhere, protocol, number, options)
+                        rows.append({"where": name, "protocol": protocol, "slow": number, **figures_of(others)})
+                        CONSOLE.print(f"{name}, {number} over {protocol}: done", markup=False)
+    names = (
+        "answered",
+        "failed",
+        "p99 without",
+        "elsewhere",
+        "here [ms]",
+        "ratio elsewhere",
+        "ratio",
+        "slow",
+        "proxy [cores]",
+    )
+    table = make_table(
+        "others", ("where", "slow clients"), names, caption="slow, proxy: cores that these processes use"
+    )
     for row in rows:
-        p99 = (f"{row[key]:.1f}" for key in ("p99_without_ms", "p99_with_ms"))
+        p99 = (f"{row[key]:.1f}" for key in ("p99_without_ms", "p99_elsewhere_ms", "p99_with_ms"))
         slow = f"{row['slow']}, {row['protocol']}"
-        table.add_row(row["where"], slow, str(row["answered"]), str(row["failed"]), *p99, f"{row['ratio']:.2f}")
+        rest = (f"{row[key]:.2f}" for key in ("ratio_elsewhere", "ratio", "slow_cores", "proxy_cores"))
+        table.add_row(row["where"], slow, str(row["answered"]), str(row["failed"]), *p99, *rest)
     CONSOLE.print(table)
     summary = [
         verdict(
             f"{row['where']}, {row['slow']} slow over {row['protocol']}",
             not row["failed"] and row["ratio"] <= WANTED_RATIO,
-            f"ratio {row['ratio']:.2f}, wanted at most {WANTED_RATIO}; {row['failed']} failed {row['examples']}",
+            f"ratio {row['ratio']:.2f}, wanted at most {WANTED_RATIO}; elsewhere {row['ratio_elsewhere']:.2f};"
+            f" {row['failed']} failed {row['examples']}",
         )
         for row in rows
     ]
@@ -95,36 +134,61 @@ def write_doubler(repository: Path) -> None:
 
 
 @contextmanager
-def a_fleet() -> Iterator[dict[str, int]]:
-    """Ports of a fleet of two servers, by protocol."""
+def a_fleet() -> Iterator[Service]:
+    """A fleet of two servers."""
     with running(write_doubler) as fleet:
-        yield dict.fromkeys(PROTOCOLS, fleet.port)
+
+        def proxies() -> list[int]:
+            return [process.pid for process in gateway_processes(fleet.run.path) if process.pid is not None]
+
+        yield Service(dict.fromkeys(PROTOCOLS, fleet.port), proxies)
 
 
 @contextmanager
-def a_server() -> Iterator[dict[str, int]]:
-    """Ports of a server behind its reverse proxy, by protocol."""
+def a_server() -> Iterator[Service]:
+    """A server behind its reverse proxy."""
     with TemporaryDirectory(prefix="beampipe-bench-") as folder:
         write_doubler(Path(folder))
         access = AccessSettings(proxy=True, proxy_grpc=True)
         with TritonServer(ServerSettings(Path(folder), ("one",), access=access)) as server:
-            yield {"grpc": server.ports.grpc, "http": server.ports.http}
+
+            def proxies() -> list[int]:
+                pid = server.access.proxy_pid
+                return [] if pid is None else [pid, *processes.children(pid)]
+
+            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, proxies)
 
 
-def measured(ports: dict[str, int], protocol: str, number: int, options: argparse.Namespace) -> Others:
-    """The others, in times without and with slow clients that alternate."""
+def measured(service: Service, elsewhere: Service, protocol: str, number: int, options: argparse.Namespace) -> Others:
+    """The others, in times without slow clients, with them elsewhere, and with them here, that alternate."""
     others, ended = Others(), threading.Event()
     latencies = [others.without]
-    works = [partial(ask, name, ports[name], latencies, others.failures, ended) for name in PROTOCOLS for _ in range(2)]
+    works = [
+        partial(ask, name, service.ports[name], latencies, others.failures, ended)
+        for name in PROTOCOLS
+        for _ in range(2)
+    ]
     with at_work(ended, *works):
         for _ in range(options.repeats):
             latencies[0] = others.without
             time.sleep(options.seconds)
-            with slow_clients(ports[protocol], protocol, number):
-                latencies[0] = others.beside
-                time.sleep(options.seconds)
-                latencies[0] = []  # while they end
+            latencies[0] = []  # while they begin and end
+            for attacked, kept in ((elsewhere, others.elsewhere), (service, others.beside)):
+                with slow_clients(attacked.ports[protocol], protocol, number) as pid:
+                    latencies[0] = kept
+                    before = spent(pid), sum(map(spent, attacked.proxies()))
+                    time.sleep(options.seconds)
+                    after = spent(pid), sum(map(spent, attacked.proxies()))
+                    latencies[0] = []
+                if attacked is service:
+                    slow, proxy = ((now - then) / options.seconds for now, then in zip(after, before, strict=True))
+                    others.busy.append((slow, proxy))
     return others
+
+
+def spent(pid: int) -> float:
+    """Processor time of a process [s]."""
+    return processes.processor_time(pid) or 0.0
 
 
 def ask(protocol: str, port: int, latencies: list[list[float]], failures: list[str], ended: threading.Event) -> None:
@@ -143,8 +207,8 @@ def ask(protocol: str, port: int, latencies: list[list[float]], failures: list[s
 
 
 @contextmanager
-def slow_clients(port: int, protocol: str, number: int) -> Iterator[None]:
-    """Slow clients of all kinds, in a process of their own, once all have begun."""
+def slow_clients(port: int, protocol: str, number: int) -> Iterator[int]:
+    """Slow clients of all kinds, in a process of their own, once all have begun; gives its id."""
     context = multiprocessing.get_context("spawn")
     begun = context.Semaphore(0)
     process = context.Process(target=be_slow, args=(port, protocol, number, begun), daemon=True)
@@ -152,7 +216,8 @@ def slow_clients(port: int, protocol: str, number: int) -> Iterator[None]:
     try:
         for _ in KINDS:
             begun.acquire()
-        yield
+        assert process.pid is not None
+        yield process.pid
     finally:
         process.terminate()
         process.join()
@@ -180,14 +245,20 @@ def be_slow(port: int, protocol: str, number: int, begun: Any) -> None:
 
 
 def figures_of(others: Others) -> dict[str, Any]:
-    without, beside = milliseconds(others.without, 99)[0], milliseconds(others.beside, 99)[0]
+    lists = (others.without, others.elsewhere, others.beside)
+    without, elsewhere, beside = (milliseconds(latencies, 99)[0] for latencies in lists)
+    slow, proxy = np.mean(others.busy, axis=0).tolist()
     return {
-        "answered": len(others.without) + len(others.beside) - len(others.failures),
+        "answered": sum(map(len, lists)) - len(others.failures),
         "failed": len(others.failures),
         "examples": others.failures[:2],
         "p99_without_ms": without,
+        "p99_elsewhere_ms": elsewhere,
         "p99_with_ms": beside,
+        "ratio_elsewhere": elsewhere / without,
         "ratio": beside / without,
+        "slow_cores": slow,
+        "proxy_cores": proxy,
     }
 
 

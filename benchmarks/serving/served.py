@@ -127,7 +127,7 @@ def serving(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beampipe-bench-")))
         names = [model for model in models if isinstance(model, str)]
-        made = models_of(names, instances=instances, threads=threads, backend=backend)
+        made = models_of(names, instances=instances, threads=threads, backend=backend) if names else []
         made += [model for model in models if not isinstance(model, str)]
         if libraries is not None:
             made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]

@@ -1,6 +1,7 @@
-"""Events per second of a served pipeline: against the pipeline in this process, between backends, and by cores.
+"""Events per second of a served pipeline: against the pipeline in this process, by backend, by client and by cores.
 
     python benchmarks/serving/throughput.py [--rounds 5] [--seconds 3]
+    python benchmarks/serving/throughput.py --clients [--rounds 5] [--seconds 3]
 
 *Direct* is one thread of this process that finds one event after the other. Each instance of a served model has one
 thread, too. Requests go over HTTP by the least client that there is (`beampipe.serving.load`), `IN_FLIGHT` of them at
@@ -10,17 +11,29 @@ around; a ratio is the median over the rounds of the ratio in one round.
 A server with two cores does more than the work of its model: while one core finds tracks, the other reads requests and
 writes answers. So mu = 0 is measured again with the server held to one core, the client on the other:
 there a second instance cannot help, and what a batching model gains is the gain of batching.
+
+With ``--clients``, one native instance is asked by different clients at mu = 0: NVIDIA's Python clients, ours,
+`perf_analyzer`, and the least client. Beside the throughput stand the processor times of client and server for each
+request, and what the same client reaches against a model of the same tensors that costs nothing (`identity/`, built
+here by CMake). The *limit* of a client is the smallest of three rates, over the direct one: that against this model;
+one over the processor time of the client, since Python runs one thread at a time; and the number of cores over the sum
+of the processor times of client and server. The last two hardly depend on what else the machine does.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from time import perf_counter
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, Final, NamedTuple
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -31,8 +44,10 @@ from served import (
     CONSOLE,
     backends_of,
     behind_proxy,
+    counter,
     direct_finder,
     events_at,
+    is_proxied,
     models_of,
     options_of,
     print_header,
@@ -40,11 +55,16 @@ from served import (
     serving,
     verdict,
 )
+from stock_senders import STOCK_SENDERS
 from wires import http_request, questions_of
 
-from beampipe.errors import WrongLabelsError
-from beampipe.serving.load import Workload, closed_loop, direct_workload, summarise, verify
+from beampipe.errors import BeampipeError, WrongLabelsError
+from beampipe.processes import children, processor_time
+from beampipe.serving.bench import perf_analyze
+from beampipe.serving.finders import TritonTrackFinder
+from beampipe.serving.load import FutureSender, Sender, Workload, closed_loop, direct_workload, summarise, verify
 from beampipe.tracking.finder import TrackFinder
+from beampipe.triton.model.contract import ModelSettings
 from beampipe.triton.server.server import TritonServer
 
 IN_FLIGHT: Final = {0: (16, 64), 60: (4,), 200: (2,)}
@@ -114,8 +134,13 @@ def main() -> None:
     parser.add_argument("--mu", nargs="+", type=int, choices=IN_FLIGHT, default=list(IN_FLIGHT))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement, at least")
+    parser.add_argument("--clients", action="store_true", help="compare clients instead of backends")
     options = parser.parse_args()
     begun = print_header("throughput of serving", options)
+    if options.clients:
+        body = of_clients(options)
+        report(options, begun, body)
+        raise SystemExit(0 if all(line["met"] for line in body["summary"]) else 1)
     direct = direct_finder(options.pipeline)
     workloads = {mu: direct_workload(events_at(mu, EVENTS[mu], options.seed), direct.find) for mu in options.mu}
     rates: dict[Cell, dict[Way, list[float]]] = {}
@@ -191,7 +216,7 @@ def measured(
     for turn in range(options.rounds):
         for way in list(found) if turn % 2 == 0 else reversed(list(found)):
             if way == DIRECT:
-                found[way].append(one_by_one(direct, workload, options.seconds))
+                found[way].append(one_by_one(direct, workload, options.seconds)[0])
             else:
                 model = way.model(options.pipeline) + way.suffix
                 batching = way.variant == "ragged"
@@ -200,14 +225,14 @@ def measured(
     return found
 
 
-def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> float:
-    """Events per second of one thread: whole cycles through the events, for so long at least."""
+def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> tuple[float, int]:
+    """Events per second of one thread, and their number: whole cycles through the events, for so long at least."""
     count, begin = 0, perf_counter()
     while (taken := perf_counter() - begin) < seconds:
         for hits in workload.hits:
             finder.find(hits)
         count += len(workload)
-    return count / taken
+    return count / taken, count
 
 
 def served(
@@ -218,12 +243,28 @@ def served(
     Raises:
         WrongLabelsError: labels that are not the direct ones, or no answer.
     """
+    with closing(least_client(server, model, workload, in_flight, batching=batching)) as sender:
+        return closed(sender, model, workload, in_flight, seconds)
+
+
+def least_client(
+    server: TritonServer, model: str, workload: Workload, in_flight: int, *, batching: bool = False
+) -> HttpSender:
+    """Requests made ahead of time, over HTTP without the reverse proxy."""
     address, headers = behind_proxy(server)
     questions = questions_of(workload.hits, model, batching=batching).requests
     requests = [http_request(address, question.to_http(), headers) for question in questions]
-    with closing(HttpSender(address, requests, workload, in_flight)) as sender:
-        verify(sender, workload)
-        run = closed_loop(sender, workload, in_flight, seconds=seconds, warm_up=seconds / 5)
+    return HttpSender(address, requests, workload, in_flight)
+
+
+def closed(sender: Sender, model: str, workload: Workload, in_flight: int, seconds: float) -> float:
+    """Events per second, after a comparison of all labels one by one.
+
+    Raises:
+        WrongLabelsError: labels that are not the direct ones, or no answer.
+    """
+    verify(sender, workload)
+    run = closed_loop(sender, workload, in_flight, seconds=seconds, warm_up=seconds / 5)
     if run.faults:
         raise WrongLabelsError(f"{model}: got {next(iter(run.faults))}, expected the direct labels")
     return summarise(run).throughput
@@ -275,6 +316,211 @@ def summary_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]], cores: int) 
             words += f", over two {ratio(found, ragged, two)[0]:.2f}"
             CONSOLE.print(f"{cell}, {ragged.backend}: {words}", markup=False)
     return lines
+
+
+class Cost(NamedTuple):
+    """A client at a model in one round.
+
+    Attributes:
+        per_second: events per second.
+        client_ms: processor time of the client for each request [ms].
+        server_ms: the same of server and reverse proxy [ms].
+    """
+
+    per_second: float
+    client_ms: float
+    server_ms: float
+
+
+IDENTITY: Final = "identity"
+PERF_ANALYZER: Final = "perf_analyzer (gRPC)"
+OURS: Final = {"TritonTrackFinder, gRPC": "grpc", "TritonTrackFinder, HTTP": "http"}
+LEAST: Final = "least client, HTTP"
+DIRECT_TO_TRITON: Final = ", without proxy"
+
+
+def of_clients(options: argparse.Namespace) -> dict[str, Any]:
+    """All clients at mu = 0, at the pipeline and at a model that costs nothing."""
+    in_flight = IN_FLIGHT[0][0]
+    direct = direct_finder(options.pipeline)
+    events = [hits for hits in events_at(0, EVENTS[0], options.seed) if len(hits)]  # perf_analyzer sends no empty ones
+    found = direct_workload(events, direct.find)
+    rows = Workload(found.hits, tuple(np.arange(len(labels)) for labels in found.labels))
+    models = [*models_of([options.pipeline], backend="native"), identity_model()]
+    rates: list[tuple[float, float]] = []
+    costs: dict[tuple[str, str], list[Cost]] = {}
+    with serving(models) as server:
+        clients = clients_of(server, in_flight)
+        for turn in range(options.rounds):
+            before = process_time()
+            rate, count = one_by_one(direct, found, options.seconds)
+            rates.append((rate, 1e3 * (process_time() - before) / count))
+            for name in list(clients) if turn % 2 == 0 else reversed(list(clients)):
+                for model, workload in ((options.pipeline, found), (IDENTITY, rows)):
+                    cost = measured_cost(server, clients[name], model, workload, options.seconds)
+                    costs.setdefault((name, model), []).append(cost)
+            CONSOLE.print(f"round {turn + 1} of {options.rounds}: done", markup=False)
+    cores = len(os.sched_getaffinity(0))
+    lines = [
+        client_figures(name, options.pipeline, costs, rates, cores)
+        for name in clients
+        if all(np.isfinite([cost.per_second for cost in costs[name, at]]).any() for at in (options.pipeline, IDENTITY))
+    ]
+    direct_rate, direct_ms = np.median(rates, axis=0).tolist()
+    CONSOLE.print(clients_table(lines, f"{direct_rate:.0f} events/s, {direct_ms:.3f} ms", in_flight))
+    summary = []
+    for line in lines:
+        if line["client"] in STOCK_SENDERS:
+            value, least = line["over_direct"], WANTED_OF_DIRECT[0]
+            words = f"{value:.3f}, wanted at least {least}, or the limit of the client: {line['limit']:.3f}"
+            summary.append(verdict(f"{line['client']} over direct", value >= min(least, 0.9 * line["limit"]), words))
+    return {"direct_per_second": direct_rate, "direct_ms": direct_ms, "clients": lines, "summary": summary}
+
+
+def identity_model() -> ModelSettings:
+    """The model that costs nothing, built."""
+    source, build = Path(__file__).with_name(IDENTITY), Path("runs/bench/serving/identity")
+    python = f"-DPython_EXECUTABLE={sys.executable}"
+    for command in (
+        ["cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release", python],
+        ["cmake", "--build", build],
+    ):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    library = build / "libtriton_identity.so"
+    return ModelSettings(
+        IDENTITY, f"{source / 'identity.py'}:Identity", backend=IDENTITY, libraries=(library,), threads=1
+    )
+
+
+Client = Callable[[str, Workload, float], float]
+"""From model, workload and seconds to events per second."""
+
+
+def clients_of(server: TritonServer, in_flight: int) -> dict[str, Client]:
+    """All clients by name."""
+
+    def closing_sender(
+        make: Callable[[str, Workload], Sender], model: str, workload: Workload, seconds: float
+    ) -> float:
+        with closing(make(model, workload)) as sender:
+            return closed(sender, model, workload, in_flight, seconds)
+
+    def ours(scheme: str, model: str, workload: Workload) -> Sender:
+        url = f"{scheme}://{server.grpc_url if scheme == 'grpc' else server.http_url}"
+        finder = TritonTrackFinder(url, model, protocol=scheme, in_flight=in_flight)
+        return FutureSender(finder.submit, workload, finder.close)
+
+    def raw(model: str, workload: Workload, seconds: float) -> float:
+        requests = max(500, int(500 * seconds))
+        try:
+            return perf_analyze(server.grpc_url, model, workload.hits, in_flight, requests=requests).throughput
+        except BeampipeError as error:  # on a busy machine, often: no three windows that agree
+            CONSOLE.print(" ".join(str(error).splitlines()[-3:]), markup=False)
+            return float("nan")
+
+    def stock(name: str, address: str, headers: Mapping[str, str], model: str, workload: Workload) -> Sender:
+        return STOCK_SENDERS[name](address, model, workload, in_flight, headers)
+
+    clients: dict[str, Client] = {}
+    for name in STOCK_SENDERS:
+        address = server.grpc_url if "grpc" in name else server.http_url
+        clients[name] = partial(closing_sender, partial(stock, name, address, {}))
+        if "http" in name and is_proxied(server):
+            clients[name + DIRECT_TO_TRITON] = partial(closing_sender, partial(stock, name, *behind_proxy(server)))
+    for name, scheme in OURS.items():
+        clients[name] = partial(closing_sender, partial(ours, scheme))
+    clients[LEAST] = partial(closing_sender, lambda model, workload: least_client(server, model, workload, in_flight))
+    clients[PERF_ANALYZER] = raw
+    return clients
+
+
+def measured_cost(server: TritonServer, client: Client, model: str, workload: Workload, seconds: float) -> Cost:
+    """One client at one model, with all its requests, those before and after the measurement included."""
+    before = usage(server, model)
+    rate = client(model, workload, seconds)
+    requests, client_seconds, server_seconds = (
+        now - then for now, then in zip(usage(server, model), before, strict=True)
+    )
+    return Cost(rate, 1e3 * client_seconds / requests, 1e3 * server_seconds / requests)
+
+
+def usage(server: TritonServer, model: str) -> tuple[float, float, float]:
+    """Requests answered by a model, processor time [s] of this process with its children, and of the server."""
+    here = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    pids = [server.pid, server.access.proxy_pid]
+    pids += [child for pid in pids if pid is not None for child in children(pid)]
+    there = sum(processor_time(pid) or 0.0 for pid in pids if pid is not None)
+    return counter(server, "nv_inference_request_success", model), here, there
+
+
+def client_figures(
+    name: str,
+    pipeline: str,
+    costs: Mapping[tuple[str, str], Sequence[Cost]],
+    direct: Sequence[tuple[float, float]],
+    cores: int,
+) -> dict[str, Any]:
+    """Figures of one client: medians over the rounds.
+
+    Args:
+        name: the client.
+        pipeline: name of the model.
+        costs: by client and model, what was measured in each round.
+        direct: events per second and processor time of an event [ms] of the direct pipeline in each round.
+        cores: number of cores of the machine.
+    """
+    at_pipeline, at_identity = (np.array(costs[name, model]) for model in (pipeline, IDENTITY))
+    rate, client_ms, server_ms = np.nanmedian(at_pipeline, axis=0).tolist()
+    alone, alone_client_ms, alone_server_ms = np.nanmedian(at_identity, axis=0).tolist()
+    direct_rates, direct_times = np.array(direct).T
+    direct_ms = float(np.median(direct_times))
+    limits = {
+        "client at the identity": float(np.nanmedian(at_identity[:, 0] / direct_rates)),
+        "one thread of the client": direct_ms / client_ms if name != PERF_ANALYZER else np.inf,
+        f"{cores} cores": cores * direct_ms / (client_ms + server_ms),
+    }
+    return {
+        "client": name,
+        "per_second": rate,
+        "over_direct": float(np.nanmedian(at_pipeline[:, 0] / direct_rates)),
+        "client_ms": client_ms,
+        "server_ms": server_ms,
+        "limit": min(limits.values()),
+        "limited_by": min(limits, key=lambda reason: limits[reason]),
+        "identity_per_second": alone,
+        "identity_client_ms": alone_client_ms,
+        "identity_server_ms": alone_server_ms,
+    }
+
+
+def clients_table(lines: Sequence[Mapping[str, Any]], direct: str, in_flight: int) -> Table:
+    caption = f"direct: {direct}; times: of processors, for each request; limit: over direct"
+    table = Table(title=f"one native instance at mu = 0, {in_flight} in flight, equal labels", caption=caption)
+    table.add_column("client")
+    for name in (
+        "events/s",
+        "over direct",
+        "client [ms]",
+        "server [ms]",
+        "limit",
+        "identity/s",
+        "client [ms]",
+        "server [ms]",
+    ):
+        table.add_column(name.replace("[", "\\["), justify="right")
+    for line in lines:
+        table.add_row(
+            line["client"],
+            f"{line['per_second']:.0f}",
+            f"{line['over_direct']:.3f}",
+            f"{line['client_ms']:.3f}",
+            f"{line['server_ms']:.3f}",
+            f"{line['limit']:.2f}, {line['limited_by']}",
+            f"{line['identity_per_second']:.0f}",
+            f"{line['identity_client_ms']:.3f}",
+            f"{line['identity_server_ms']:.3f}",
+        )
+    return table
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What traces add to a small event: the same event with a server that makes none, and with others that do.
 
-    python benchmarks/serving/traces.py [--repeats 200]
+    python benchmarks/serving/traces.py [--repeats 200] [--output FILE]
 
 Servers of one model run side by side: without traces; with a trace of each request; of one request in 100. The client
 is `TritonTrackFinder`, once without and once with a span of the program. The events of all ways alternate, in an order
@@ -26,10 +26,12 @@ import numpy as np
 from beampipe.serving import TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models
 from beampipe.serving.tracking_model import small_event
-from beampipe.terminal import console, make_table
+from beampipe.terminal import make_table
 from beampipe.triton import ServerSettings, TelemetrySettings, TritonServer, export_repository, traced
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the collector stands with the tests
+from recording import CONSOLE, conditions, print_conditions, write_result
 from tests.triton.collector import collecting
 
 PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -39,8 +41,12 @@ OFF: Final = ("off", False)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=200, help="events by each way")
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/traces.json"))
+    options = parser.parse_args()
     hits = small_event()
+    begun = conditions()
+    print_conditions("traces of requests", begun)
+    figures: list[dict[str, object]] = []
     with ExitStack() as stack:
         collector = stack.enter_context(collecting())
         repository = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models"
@@ -66,7 +72,7 @@ def main() -> None:
                 for name, server in servers.items()
             }
             times: dict[tuple[str, bool], list[float]] = {way: [] for way in added}
-            for _ in range(repeats + 10):
+            for _ in range(options.repeats + 10):
                 for name, span in random.sample(list(added), len(added)):
                     begin = time.perf_counter()
                     with traced(PARENT) if span else nullcontext():
@@ -74,11 +80,14 @@ def main() -> None:
                     times[name, span].append(1000 * (time.perf_counter() - begin))
             off = np.array(times[OFF][10:])
             for way, taken in times.items():
-                added[way].append(f"{np.median(np.array(taken[10:]) - off):.3f}")
-            console().print(f"{scheme}: {np.median(off):.3f} ms without traces")
+                extra = float(np.median(np.array(taken[10:]) - off))
+                added[way].append(f"{extra:.3f}")
+                figures.append({"protocol": scheme, "server": way[0], "span": way[1], "added_ms": extra})
+            CONSOLE.print(f"{scheme}: {np.median(off):.3f} ms without traces")
         for (name, span), values in added.items():
             table.add_row(name, "with a span" if span else "without", *values)
-    console().print(table)
+    CONSOLE.print(table)
+    write_result(options.output, begun, {"added": figures})
 
 
 if __name__ == "__main__":

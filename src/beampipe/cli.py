@@ -75,6 +75,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "fleet": ("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.", _fleet),
     "calibration": ("Quark/gluon tagging: scale factors from ROOT files.", _imported("beampipe.calibration.cli:app")),
+    "chain": (
+        "From collisions to a measurement: simulate, find tracks, calibrate, fit, in one run.",
+        _imported("beampipe.chain.cli:app"),
+    ),
     "analysisops": (
         "Can an agent do the analysis? Tasks with known truth, tools, grades.",
         _imported("beampipe.analysisops.cli:app"),

@@ -284,7 +284,8 @@ class Hits(Table):
     Attributes:
         position: (n_hits, 3) float32: r [mm], phi [rad], z [mm].
         geometry_id: (n_hits,) uint64 ACTS geometry identifier of the module, or None.
-        local: (n_hits, 2) float32 position on the module [mm], or None.
+        local: (n_hits, 2) float32 position on the module [mm], or None. For a space point of a double-sided module, the
+            coordinate that each of its two sensors measured.
         variance: (n_hits, 2) float32 variance of `local` [mm^2], or None.
 
     Raises:

@@ -36,6 +36,7 @@ _OF_AREA = {
     "fleet": "fleet",
     "calibration": "calibration",
     "analysisops": "analysisops",
+    "chain": "chain",
 }
 """Area -> the extra that installs all other packages which it imports."""
 

@@ -11,6 +11,7 @@ import errno
 import itertools
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -55,6 +56,23 @@ def append(path: Path, text: str) -> None:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
+
+
+LOG_SIZE: Final = 32 << 20
+"""Size of a log [bytes] at which it begins anew."""
+
+
+def shorten_log(log: Path) -> None:
+    """Let a log that has become large begin anew; what it held moves to a file whose name ends in ``.1``.
+
+    Programs that append to it go on. What they write in the moment of the change is lost; so is the earlier part if it
+    cannot be copied, such as on a full disk.
+    """
+    with suppress(OSError):
+        if log.stat().st_size > LOG_SIZE:
+            with suppress(OSError, FileError), replacing(log.with_name(f"{log.name}.1")) as part:
+                shutil.copyfile(log, part)
+            os.truncate(log, 0)
 
 
 def built(package: str, name: str) -> Path | None:

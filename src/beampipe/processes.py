@@ -7,6 +7,7 @@ and one namespace of process ids (a container has its own).
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -173,7 +174,7 @@ class ManagedProcess:
         if self.log is None or not self.log.exists():
             return []
         with self.log.open("rb") as log:
-            log.seek(self._log_start)
+            log.seek(self._log_start if self._log_start <= log.seek(0, os.SEEK_END) else 0)  # it may have begun anew
             return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=count))
 
 
@@ -372,6 +373,15 @@ def resident_memory(pid: int) -> int | None:
     except _ENDED:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processor_name() -> str:
+    """The model of this machine's processor, such as ``AMD EPYC 7B13``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _stat(pid: int) -> list[str]:

@@ -13,7 +13,8 @@ annotation                      value in the file
 ``tuple[X, ...]``               an array; a single text is read as an array of one
 a dataclass                     a table
 ``Mapping[str, dataclass]``     tables [key.NAME]
-``tuple[dataclass, ...]``       tables [key.NAME] in their order; the dataclass must have a field `name`
+``tuple[dataclass, ...]``       tables [key.NAME] in their order if the dataclass has a field `name`, else an array of
+                                tables
 ==============================  ====================================================================================
 
 In a dataclass that is read from tables [key.NAME], the field `name` is NAME; the table itself must not contain it.
@@ -174,11 +175,10 @@ def _reader(hint: Any, text: str) -> _Reader:
         reader = _reader(next(each for each in inside if each is not NoneType), text)
         return lambda value, location: None if value is None else reader(value, location)
     if origin is tuple and len(inside) == 2 and inside[1] is Ellipsis:
-        if not _is_dataclass(inside[0]):
+        if not _is_dataclass(inside[0]) or _NAME not in _readers(inside[0]):
             return _array(_reader(inside[0], _text(inside[0])), inside[0] in (str, Path), text)
-        if _NAME in _readers(inside[0]):
-            named = _named(inside[0])
-            return lambda value, location: tuple(named(value, location).values())
+        named = _named(inside[0])
+        return lambda value, location: tuple(named(value, location).values())
     if origin is Mapping and inside[0] is str and _is_dataclass(inside[1]):
         return _named(inside[1])
     raise TypeError(f"got the annotation {text}, expected one that beampipe.settings supports")

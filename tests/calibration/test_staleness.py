@@ -104,6 +104,10 @@ CASES: Final = {
     ),
     "groups of events": Case(lambda c: replace(c, shifts=ShiftSettings(5)), of(("fill", "merge", *ENDS))),
     "another extraction": Case(lambda c: replace(c, extraction="template"), of(("extract", "factors"))),
+    "an extraction as a systematic": Case(
+        lambda c: replace(c, systematics=(*c.systematics, Systematic("tails", extractions=("topics",)))),
+        of(("extract", "factors")),
+    ),
     "a rule": Case(lambda c: systematic(c, "pdf", rule="quadrature"), of(("factors",))),
     "how a source is drawn": Case(lambda c: systematic(c, "pdf", experimental=True), of(("factors",))),
     "a method less": Case(lambda c: systematic(c, "gluons"), of(("factors",))),

@@ -263,7 +263,7 @@ def test_other_labels_than_at_the_export_are_not_served(engine: Engine, tmp_path
     ("old", "new", "expected"),
     [
         ('string_value: "auto"', 'string_value: "many"', "THREADS: got 'many'"),
-        ('string_value: "400000"', 'string_value: "4e5"', "MAX_HITS: got '4e5'"),
+        ('string_value: "1250000"', 'string_value: "4e5"', "MAX_HITS: got '4e5'"),
         ('string_value: "mm"', 'string_value: "inch"', "inch"),
     ],
 )

@@ -55,9 +55,14 @@ def test_one_trace_leads_from_the_client_to_the_stages(server: TritonServer, col
     spans = collector.of(trace)
     request, model, compute = (spans[name] for name in SPANS)
     assert (request.parent, model.parent, compute.parent) == (client, request.span, model.span)
-    assert sum(span.trace == trace for span in collector.spans) == len(SPANS)
-    stages = [event for event in model.events if not event.isupper()]  # those of Triton are REQUEST_START and so on
-    assert tuple(dict.fromkeys(stages)) == load_pipeline("module_map").steps
+    others = [span for span in collector.spans if span.trace == trace and span.name not in SPANS]
+    stages = sorted(others, key=lambda span: span.end)
+    names = dict.fromkeys(span.name for span in stages)  # the last one twice: paths, and their completion
+    assert tuple(names) == load_pipeline("module_map").steps
+    assert {span.parent for span in stages} == {model.span}
+    times = [time for span in stages for time in (span.begin, span.end)]
+    assert times == sorted(times), "one after the other"
+    assert compute.begin <= times[0] <= times[-1] <= compute.end
     assert request.resource["service.name"] == "triton"
     assert request.resource["service.instance.id"] == server.grpc_url
 

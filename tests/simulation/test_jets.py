@@ -37,6 +37,7 @@ def test_clusters_what_is_close_and_keeps_charged_tracks_only() -> None:
         momentum[3:],
         np.array([21]),
         np.ones((1, 1)),
+        np.array([211, 22, -211, 211], np.int32),
     )
     jets = particle_jets(collisions, 100.0, 4.5)
     assert jets.label.tolist() == [21, 0]

@@ -13,12 +13,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """A span: names of its events in the order of their times, its attributes, and those of the program."""
+    """A span: its times [ns], names of its events in the order of their times, its attributes, those of the program."""
 
     trace: str
     span: str
     parent: str
     name: str
+    begin: int
+    end: int
     events: tuple[str, ...]
     attributes: dict[str, str]
     resource: dict[str, str]
@@ -58,6 +60,8 @@ def spans_in(message: dict[str, Any]) -> Iterator[Span]:
                     span["spanId"],
                     span.get("parentSpanId", ""),
                     span["name"],
+                    int(span["startTimeUnixNano"]),
+                    int(span["endTimeUnixNano"]),
                     tuple(event["name"] for event in events),
                     texts(span.get("attributes", ())),
                     texts(group["resource"]["attributes"]),

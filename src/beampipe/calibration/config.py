@@ -125,7 +125,7 @@ _METHODS: Final = ("gluon_reweight", "nonclosure")
 
 @dataclass(frozen=True)
 class Systematic:
-    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples` and `method` is set.
+    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `extractions`, `method` is set.
 
     Attributes:
         name: name of the source.
@@ -133,6 +133,7 @@ class Systematic:
         weights: patterns (``pdf_*``) for names of weights of the nominal sample.
         kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
         samples: names of one other sample (against nominal) or of two (against each other).
+        extractions: names of other extractions, applied to data and nominal simulation.
         method: variation of the method itself: ``gluon_reweight`` or ``nonclosure``.
         experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
         smooth: whether each shift is replaced by a smooth function of jet pT that is compatible with it.
@@ -143,16 +144,17 @@ class Systematic:
     weights: tuple[str, ...] = ()
     kinematics: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
+    extractions: tuple[str, ...] = ()
     method: str = ""
     experimental: bool = False
     smooth: bool = False
 
     def __post_init__(self) -> None:
-        given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
-        if sum(given) != 1:
+        given = [self.weights, self.kinematics, self.samples, self.extractions, self.method]
+        if sum(map(bool, given)) != 1:
             raise ConfigError(
-                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
-                " them"
+                f"systematic {self.name}: got {sum(map(bool, given))} of weights, kinematics, samples, extractions,"
+                " method; expected one of them"
             )
         if len(self.samples) > 2:
             raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
@@ -340,7 +342,7 @@ class Configuration(Shown):
         data: name of the sample that is used as data.
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
-        extraction: how efficiencies are measured: ``matrix``, ``template``, or the name of a plug-in.
+        extraction: how efficiencies are measured: ``matrix``, ``template``, ``topics``, or the name of a plug-in.
         chunk_events: approximate number of events per chunk; no result depends on it.
         max_dropped: largest share of the events inside the cuts on pT and eta that quality, labels or weights may each
             drop in a sample; above it, commands end with an error after they have written the result.
@@ -451,6 +453,11 @@ class Configuration(Shown):
         """Names of the alternative samples that systematics use."""
         names = dict.fromkeys(name for source in self.systematics for name in source.samples)
         return tuple(name for name in names if name != self.nominal)
+
+    @property
+    def other_extractions(self) -> tuple[str, ...]:
+        """Names of the extractions that systematics use."""
+        return tuple(dict.fromkeys(name for source in self.systematics for name in source.extractions))
 
     @property
     def used_samples(self) -> tuple[str, ...]:

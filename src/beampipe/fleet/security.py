@@ -1,4 +1,4 @@
-"""Who may use a fleet: tokens, of which only hashes are stored, and certificates of a private authority.
+"""Who may use a fleet: tokens, of which only hashes are stored, keys of issuers, certificates of a private authority.
 
 Certificates of a private authority are for fleets inside one site; a gateway with a public name should have a
 certificate of a public authority.
@@ -6,11 +6,14 @@ certificate of a public authority.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
+import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -211,6 +214,78 @@ def _write_private(path: Path, data: bytes) -> None:
     with replacing(path) as part:
         part.touch(mode=0o600)
         part.write_bytes(data)
+
+
+@dataclass(frozen=True)
+class VerificationKey:
+    """A public key of an issuer of JSON Web Tokens.
+
+    Attributes:
+        name: its name in the headers of tokens, ``kid``.
+        algorithm: algorithm of the signatures, such as ``RS256``.
+        pem: the key in PEM.
+    """
+
+    name: str
+    algorithm: str
+    pem: str
+
+    @property
+    def file(self) -> str:
+        """Name of a file for the key; another key has another one."""
+        return f"jwt-{hashlib.sha256(self.pem.encode()).hexdigest()[:16]}.pem"
+
+
+_KID: Final = re.compile(r"[A-Za-z0-9._~:/@+=-]{1,128}")
+
+_CURVES: Final = {"P-256": ("ES256", "SECP256R1"), "P-384": ("ES384", "SECP384R1"), "P-521": ("ES512", "SECP521R1")}
+"""Algorithm, and name in `cryptography`, by name of the curve in a JWKS."""
+
+_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+
+
+def read_jwks(path: Path) -> list[VerificationKey]:
+    """Read the keys for signatures of a JWKS, as RFC 7517 defines it: RSA, and elliptic curves of NIST.
+
+    Raises:
+        FileError: the file cannot be read, is no JWKS, or has no such key.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        keys = [_verification_key(entry) for entry in entries if entry.get("use", "sig") == "sig" and "kid" in entry]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{path}: got {error!r}, expected a JWKS, the public keys of an issuer", path=path) from error
+    found = [key for key in keys if key is not None]
+    if not found:
+        raise FileError(
+            f"{path}: got no key for signatures with a kid, expected one or more of type RSA or EC", path=path
+        )
+    return found
+
+
+def _verification_key(entry: Mapping[str, Any]) -> VerificationKey | None:
+    """A key of a JWKS; None if it is of another type."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    def number(name: str) -> int:
+        text = entry[name]
+        return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
+
+    if not _KID.fullmatch(entry["kid"]):
+        raise ValueError(f"kid {entry['kid']!r}")
+    numbers: Any
+    match entry.get("kty"):
+        case "RSA" if (algorithm := entry.get("alg", "RS256")) in _RSA:
+            numbers = rsa.RSAPublicNumbers(number("e"), number("n"))
+        case "EC" if entry["crv"] in _CURVES:
+            algorithm, curve = _CURVES[entry["crv"]]
+            numbers = ec.EllipticCurvePublicNumbers(number("x"), number("y"), getattr(ec, curve)())
+        case _:
+            return None
+    pem = numbers.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return VerificationKey(entry["kid"], algorithm, pem.decode())
 
 
 _LINE: Final = re.compile(r"([0-9a-f]{64}) ([A-Za-z0-9_.@-]{1,64})")

@@ -205,6 +205,32 @@ class TlsSettings:
     client_ca: Path | None = None
 
 
+_TEXT: Final = re.compile(r"[A-Za-z0-9._~:/@+-]+")
+"""Characters of a text in HAProxy's configuration that need no quoting."""
+
+
+@dataclass(frozen=True)
+class JwtSettings:
+    """JSON Web Tokens of an issuer, which are accepted beside those of the file of tokens, or in their place.
+
+    Attributes:
+        keys: file with the issuer's public keys, a JWKS; reloaded when it has changed.
+        issuer: the claim ``iss`` that tokens must have.
+        audience: the claim ``aud`` that tokens must have, in a list among the first four.
+        claim: name of the claim that names the client.
+    """
+
+    keys: Path
+    issuer: str
+    audience: str
+    claim: str = "sub"
+
+    def __post_init__(self) -> None:
+        for name, value in (("issuer", self.issuer), ("audience", self.audience), ("claim", self.claim)):
+            if not _TEXT.fullmatch(value):
+                raise ConfigError(f"gateway.jwt.{name}: got {value!r}, expected letters, digits and ._~:/@+- only")
+
+
 @dataclass(frozen=True)
 class AthenaSettings:
     """A listener for Athena, whose client cannot send a token: one gRPC call, from listed networks only.
@@ -227,7 +253,7 @@ class GatewaySettings:
     """The gateway, the single address of the fleet: HAProxy with gRPC and HTTP on one port.
 
     Attributes:
-        host: address to listen on; other than loopback it requires `tls`, and `tokens` or `tls.client_ca`.
+        host: address to listen on; other than loopback it requires `tls`, and `tokens`, `jwt` or `tls.client_ca`.
         port: port for gRPC and HTTP.
         status_port: port on loopback for the gateway's metrics; 0 for a free one.
         balancing: ``least_connections``: the server with the fewest requests relative to its weight; ``least_hits``:
@@ -236,6 +262,7 @@ class GatewaySettings:
         tls: certificate of the gateway; None for plain connections.
         tokens: file with a line ``SHA256 NAME`` for each accepted token; None if no token is required. Made by
             `beampipe fleet token`.
+        jwt: accepted tokens of an issuer; None for none.
         rate: largest number of requests with one token in 10 s; None for no limit.
         per_client: largest number of requests of one client in progress: of one token, else certificate, else address.
             None for all that the servers have at once, and half of the queue. Users of this machine have one address,
@@ -260,6 +287,7 @@ class GatewaySettings:
     balancing: Balancing = "least_connections"
     tls: TlsSettings | None = None
     tokens: Path | None = None
+    jwt: JwtSettings | None = None
     rate: int | None = None
     per_client: int | None = None
     in_flight: int = 8
@@ -288,7 +316,7 @@ class GatewaySettings:
             answer=self.answer,
             connections=self.connections,
         )
-        if self.rate is not None and self.tokens is None:
+        if self.rate is not None and not self.wants_token:
             raise ConfigError(
                 "gateway.rate: got it without gateway.tokens, expected both: it counts requests of a token"
             )
@@ -301,9 +329,14 @@ class GatewaySettings:
             )
 
     @property
+    def wants_token(self) -> bool:
+        """Whether clients must show a token."""
+        return self.tokens is not None or self.jwt is not None
+
+    @property
     def asks_who(self) -> bool:
         """Whether clients must show a token or a certificate."""
-        return self.tokens is not None or (self.tls is not None and self.tls.client_ca is not None)
+        return self.wants_token or (self.tls is not None and self.tls.client_ca is not None)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -38,7 +40,7 @@ from beampipe.errors import (
 from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import write_whole
-from beampipe.processes import processor_time
+from beampipe.processes import processor_name, processor_time
 from beampipe.serving import load
 from beampipe.serving.contract import FEATURES
 from beampipe.serving.finders import TritonTrackFinder
@@ -173,9 +175,11 @@ class BenchResult:
 
 
 def conditions(command: Sequence[str]) -> dict[str, Any]:
-    """The state of the machine now, and the command line."""
+    """The date, the state of the machine now, and the command line."""
     return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": " ".join(command),
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": [round(average, 2) for average in os.getloadavg()],
     }
@@ -329,10 +333,12 @@ def write_report(result: BenchResult, folder: Path) -> list[Path]:
         folder: folder of the files.
 
     Returns:
-        The paths of the files: the JSON and the two plots.
+        The paths of the files: the JSON, with the tables as text under ``printed``, and the two plots.
     """
     figures, concurrency, instances = (folder / name for name in REPORT_FILES)
-    text = json.dumps(asdict(result), indent=1) + "\n"
+    tables = StringIO()
+    print_bench(result, Console(file=tables, width=180))
+    text = json.dumps({**asdict(result), "printed": tables.getvalue()}, indent=1) + "\n"
     write_whole(figures, lambda part: part.write_text(text, encoding="utf-8"))
     draw_concurrency(result, concurrency)
     draw_instances(result, instances)

@@ -32,8 +32,8 @@ BACKEND: Final = "beampipe"
 MAX_BATCH_SIZE: Final = 64
 """Most requests in one call of a model that batches."""
 
-MAX_HITS: Final = 400_000
-"""Most hits of an event; twice as many as at mu = 200."""
+MAX_HITS: Final = 1_250_000
+"""Most hits of an event; about eight times as many as at mu = 200."""
 
 HIT_BUDGET: Final = 200_000
 """Most hits of the events that run as one graph."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +15,11 @@ from numpy import ndarray
 from beampipe.simulation.detector import (
     PIPE_VOLUME,
     SILICON_X0,
-    BeamPipe,
     DetectorLayout,
     Layer,
     Modules,
     Shell,
+    Tube,
     generic_modules,
     modules_of_layout,
     shells,
@@ -69,7 +70,7 @@ def build_generic() -> Any:
 
 
 def build_layout(layout: DetectorLayout) -> Any:
-    """The tracking geometry of a layout, with material on every module and on the beam pipe.
+    """The tracking geometry of a layout, with material on every module and on the tubes.
 
     Raises:
         ConfigError: layers overlap.
@@ -87,14 +88,30 @@ def build_layout(layout: DetectorLayout) -> Any:
     pipe, identity = layout.beam_pipe, acts.Transform3.Identity()
     radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
     world.addStaticVolume(identity, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
-    if pipe is not None:
-        tube = acts.Surface.createCylinder(identity, acts.CylinderBounds(pipe.radius_mm, length))
-        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], cylinder=True)
+    tubes = ([] if pipe is None else [pipe]) + sorted(layout.tubes, key=lambda tube: tube.radius_mm)
+    waiting = deque(enumerate(tubes, 1))
     for number, shell in enumerate(placed):
+        while waiting and waiting[0][1].radius_mm < min(map(_inner_radius, shell.layers)):
+            _add_tube(world, *waiting.popleft(), length)
         _add_shell(world, shell, f"shell {number}")
+    while waiting:
+        _add_tube(world, *waiting.popleft(), length)
     geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
-    _apply_material(geometry, layout.beam_pipe, layers)
+    _apply_material(geometry, tubes, layers)
     return geometry
+
+
+def _inner_radius(layer: Layer) -> float:
+    """Smallest radius of the modules of a layer [mm]."""
+    return float(np.hypot(layer.corners[..., 0], layer.corners[..., 1]).min())
+
+
+def _add_tube(world: Any, number: int, tube: Tube, half_length: float) -> None:
+    import acts
+
+    bounds = acts.CylinderBounds(tube.radius_mm, half_length)
+    surface = acts.Surface.createCylinder(acts.Transform3.Identity(), bounds)
+    _add_layer(world, f"tube {number}", PIPE_VOLUME, number, [surface], cylinder=True)
 
 
 def read_modules(geometry: Any) -> dict[str, ndarray]:
@@ -203,14 +220,14 @@ def _surfaces(layer: Layer) -> list[Any]:
     return planes
 
 
-def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -> None:
-    """Put homogeneous material on the modules and the beam pipe.
+def _apply_material(geometry: Any, tubes: list[Tube], layers: list[Layer]) -> None:
+    """Put homogeneous material on the modules and the tubes.
 
     The Python bindings cannot create material, but they read a material map of ACTS in JSON.
     """
     import acts.json
 
-    entries = [] if pipe is None else [_entry(PIPE_VOLUME, 1, 1, pipe.thickness_x0)]
+    entries = [_entry(PIPE_VOLUME, number, 1, tube.thickness_x0) for number, tube in enumerate(tubes, 1)]
     for layer in layers:
         entries += [_entry(layer.volume, layer.number, k + 1, layer.thickness_x0) for k in range(len(layer.centre))]
     units = {"length": "mm", "angle": "rad", "energy": "GeV", "material_amount": "mol"}

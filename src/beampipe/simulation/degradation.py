@@ -12,8 +12,9 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Int64
 from beampipe.errors import ConfigError, InputError, UnknownNameError
-from beampipe.events import Event, Hits, cylindrical
+from beampipe.events import Event
 from beampipe.simulation.detector import DetectorLayout, Modules, detector_modules
+from beampipe.simulation.stereo import noise_hits
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,7 @@ def degrade(
     # Noise is uniform over the area of the modules that are not dead.
     share = np.cumsum(np.where(dead, 0.0, table.area))
     row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n_noise) * share[-1], side="right")
-    local = table.uniform(row, rng)
-    xyz = table.to_global(row, local.astype(np.float64))
-    return left.with_noise(
-        Hits(cylindrical(*xyz.T), table.geometry_id[row], local, table.variance[row].astype(np.float32))
-    )
+    return left.with_noise(noise_hits(table, row, table.uniform(row, rng)))
 
 
 def run_degraded(

@@ -26,6 +26,10 @@
     pitch_mm = [0.1, 0.15]
     thickness_x0 = 0.02
 
+Numbers of modules follow from these lengths. A detector that exists gives them instead: `n_phi` and `n_z` of a barrel,
+`rings` of discs. Modules may have two `sensors`, which measure one coordinate each, at an angle to each other; see
+`beampipe.simulation.stereo`. The Open Data Detector, which comes with the package as ``odd``, is described like that.
+
 Barrels and discs whose radii overlap form a *shell*: discs before, barrel layers around, discs behind the centre; the
 discs must begin beyond the ends of the barrels. Shells are numbered inside out, from 0. The discs at negative z, the
 barrel and the discs at positive z of shell k are the volumes 3 k + 2, 3 k + 3 and 3 k + 4; volume 1 is the beam pipe.
@@ -71,8 +75,8 @@ class Vertex:
 
 
 @dataclass(frozen=True)
-class BeamPipe:
-    """A tube around the beam that scatters particles and measures nothing.
+class Tube:
+    """A tube around the beam that scatters particles and measures nothing, such as the beam pipe.
 
     Attributes:
         radius_mm: radius of the tube [mm].
@@ -83,8 +87,39 @@ class BeamPipe:
     thickness_x0: float = 0.003
 
     def __post_init__(self) -> None:
-        _positive("beam_pipe", radius_mm=self.radius_mm)
-        _not_negative("beam_pipe", thickness_x0=self.thickness_x0)
+        _positive("tube", radius_mm=self.radius_mm)
+        _not_negative("tube", thickness_x0=self.thickness_x0)
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A sensor of a module.
+
+    Attributes:
+        offset_mm: distance from the middle of the module, away from the beam in barrels and from the centre in discs
+            [mm].
+        stereo_mrad: angle from the long axis of the module to that of the sensor, towards larger phi [mrad].
+    """
+
+    offset_mm: float = 0.0
+    stereo_mrad: float = 0.0
+
+
+_ONE_SENSOR: Final = (Sensor(),)
+
+
+def _check_readout(where: str, pitch_mm: tuple[float, ...], sensors: tuple[Sensor, ...]) -> None:
+    """Refuse modules that do not measure two coordinates."""
+    double = len(sensors) == 2 and sensors[0].stereo_mrad != sensors[1].stereo_mrad
+    if (
+        min(pitch_mm, default=0) <= 0
+        or (len(pitch_mm), len(sensors)) not in ((2, 1), (1, 2))
+        or not (double or len(sensors) == 1)
+    ):
+        raise ConfigError(
+            f"{where}: got pitch_mm = {list(pitch_mm)} and {len(sensors)} sensors, expected two numbers above 0 for one"
+            " sensor, or one number for two sensors of different stereo_mrad"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,10 +132,15 @@ class Barrel:
     Attributes:
         name: name of the barrel.
         radii_mm: mean radius of each cylinder [mm].
-        half_length_mm: |z| that a row reaches to at least [mm].
         module_mm: width along phi and length along z of a module [mm].
-        pitch_mm: width of a channel along phi and along z [mm]; the resolution is pitch / sqrt(12).
+        pitch_mm: width of a channel along phi and along z [mm]; the resolution is pitch / sqrt(12). For modules with
+            two sensors that along phi alone.
         thickness_x0: thickness of a module with its support in radiation lengths, crossed at a right angle.
+        half_length_mm: |z| that a row reaches to at least [mm]; not needed with `n_z`.
+        n_phi: number of rows of each cylinder; by default, as many as overlap.
+        n_z: number of modules of a row; by default, as many as reach `half_length_mm`.
+        sensors: sensors of a module, one or two.
+        digital: a hit is measured at the centre of its channel, so that particles in one channel make one hit.
         overlap_mm: width along phi by which neighbouring rows overlap at least [mm].
         gap_mm: insensitive gap along z between the modules of a row [mm].
         stagger_mm: distance in radius between even and odd rows [mm].
@@ -109,10 +149,14 @@ class Barrel:
 
     name: str
     radii_mm: tuple[float, ...]
-    half_length_mm: float
     module_mm: tuple[float, ...]
     pitch_mm: tuple[float, ...]
     thickness_x0: float
+    half_length_mm: float = 0.0
+    n_phi: tuple[int, ...] = ()
+    n_z: int = 0
+    sensors: tuple[Sensor, ...] = _ONE_SENSOR
+    digital: bool = False
     overlap_mm: float = 1.0
     gap_mm: float = 0.2
     stagger_mm: float = 2.0
@@ -120,9 +164,17 @@ class Barrel:
 
     def __post_init__(self) -> None:
         where = f"barrel.{self.name}"
-        _pairs(where, module_mm=self.module_mm, pitch_mm=self.pitch_mm)
+        _pairs(where, module_mm=self.module_mm)
+        _check_readout(where, self.pitch_mm, self.sensors)
         _increasing(where, radii_mm=self.radii_mm)
-        _positive(where, half_length_mm=self.half_length_mm, smallest_radius=self.inner_radius)
+        if self.n_z == 0:
+            _positive(where, half_length_mm=self.half_length_mm)
+        _positive(where, smallest_radius=self.inner_radius)
+        if self.n_z < 0 or (self.n_phi and (len(self.n_phi) != len(self.radii_mm) or min(self.n_phi) < 3)):
+            raise ConfigError(
+                f"{where}: got n_phi = {list(self.n_phi)} and n_z = {self.n_z}, expected 3 rows or more for each of the"
+                f" {len(self.radii_mm)} radii, and no negative number"
+            )
         rest = {name: getattr(self, name) for name in ("thickness_x0", "overlap_mm", "gap_mm", "stagger_mm")}
         _not_negative(where, **rest)
         if abs(self.tilt_deg) > 45 or self.step <= 0:
@@ -139,7 +191,9 @@ class Barrel:
     @property
     def modules_in_row(self) -> int:
         """Number of modules along z."""
-        return max(1, round(-(-(2 * self.half_length_mm + self.gap_mm) // (self.module_mm[1] + self.gap_mm))))
+        return self.n_z or max(
+            1, round(-(-(2 * self.half_length_mm + self.gap_mm) // (self.module_mm[1] + self.gap_mm)))
+        )
 
     @property
     def reach(self) -> float:
@@ -149,13 +203,52 @@ class Barrel:
     @property
     def inner_radius(self) -> float:
         """Smallest radius of a module [mm]."""
-        return self.radii_mm[0] - self.stagger_mm / 2 - self.module_mm[0] / 2 * abs(sin(radians(self.tilt_deg)))
+        inwards = self.stagger_mm / 2 + max(abs(sensor.offset_mm) for sensor in self.sensors)
+        return self.radii_mm[0] - inwards - self.module_mm[0] / 2 * abs(sin(radians(self.tilt_deg)))
 
     @property
     def outer_radius(self) -> float:
         """Largest radius of a module [mm]."""
         half, tilt = self.module_mm[0] / 2, abs(radians(self.tilt_deg))
-        return hypot(self.radii_mm[-1] + self.stagger_mm / 2 + half * sin(tilt), half * cos(tilt))
+        outwards = self.stagger_mm / 2 + max(abs(sensor.offset_mm) for sensor in self.sensors)
+        return hypot(self.radii_mm[-1] + outwards + half * sin(tilt), half * cos(tilt))
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring of trapezoidal modules of a disc, all alike.
+
+    Attributes:
+        radius_mm: radius of the centres of the modules [mm].
+        n_phi: number of modules.
+        half_width_mm: half widths at the inner and at the outer edge [mm].
+        half_length_mm: half length along r [mm].
+        phi0_rad: phi of the first module [rad].
+        offset_mm: distance from the disc, away from the centre [mm].
+        gap_mm: distance along z of even modules from the middle of the ring, and of odd ones against z [mm].
+    """
+
+    radius_mm: float
+    n_phi: int
+    half_width_mm: tuple[float, ...]
+    half_length_mm: float
+    phi0_rad: float = 0.0
+    offset_mm: float = 0.0
+    gap_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        _pairs("rings", half_width_mm=self.half_width_mm)
+        _positive("rings", half_length_mm=self.half_length_mm, inner_edge=self.inner_radius, n_phi=float(self.n_phi))
+
+    @property
+    def inner_radius(self) -> float:
+        """Smallest radius of a module [mm]."""
+        return self.radius_mm - self.half_length_mm
+
+    @property
+    def outer_radius(self) -> float:
+        """Largest radius of a module [mm]."""
+        return hypot(self.radius_mm + self.half_length_mm, max(self.half_width_mm))
 
 
 @dataclass(frozen=True)
@@ -168,11 +261,15 @@ class Discs:
     Attributes:
         name: name of the discs.
         z_mm: z of each disc [mm].
-        inner_radius_mm: radius at which the modules begin [mm].
-        outer_radius_mm: radius that the modules reach to [mm].
-        module_mm: largest width at the outer edge, and largest length along r, of a module [mm].
-        pitch_mm: width of a channel along phi and along r [mm]; the resolution is pitch / sqrt(12).
+        pitch_mm: width of a channel along phi and along r [mm]; the resolution is pitch / sqrt(12). For modules with
+            two sensors that along phi alone.
         thickness_x0: thickness of a module with its support in radiation lengths, crossed at a right angle.
+        inner_radius_mm: radius at which the modules begin [mm]; not with `rings`.
+        outer_radius_mm: radius that the modules reach to [mm]; not with `rings`.
+        module_mm: largest width at the outer edge, and largest length along r, of a module [mm]; not with `rings`.
+        rings: rings of modules of each disc, inside out; by default, as many as overlap.
+        sensors: sensors of a module, one or two.
+        digital: a hit is measured at the centre of its channel, so that particles in one channel make one hit.
         overlap_mm: width by which neighbours overlap, in phi and in r [mm].
         stagger_mm: distance in z between even and odd modules, and half of that between rings [mm].
         mirrored: the same discs stand at -z.
@@ -180,26 +277,52 @@ class Discs:
 
     name: str
     z_mm: tuple[float, ...]
-    inner_radius_mm: float
-    outer_radius_mm: float
-    module_mm: tuple[float, ...]
     pitch_mm: tuple[float, ...]
     thickness_x0: float
+    inner_radius_mm: float = 0.0
+    outer_radius_mm: float = 0.0
+    module_mm: tuple[float, ...] = ()
+    rings: tuple[Ring, ...] = ()
+    sensors: tuple[Sensor, ...] = _ONE_SENSOR
+    digital: bool = False
     overlap_mm: float = 1.0
     stagger_mm: float = 4.0
     mirrored: bool = True
 
     def __post_init__(self) -> None:
         where = f"discs.{self.name}"
-        _pairs(where, module_mm=self.module_mm, pitch_mm=self.pitch_mm)
+        _check_readout(where, self.pitch_mm, self.sensors)
         _increasing(where, z_mm=self.z_mm)
-        depth = self.outer_radius_mm - self.inner_radius_mm
-        _positive(where, smallest_z=self.z_mm[0], inner_radius_mm=self.inner_radius_mm, depth_in_r=depth)
+        _positive(where, smallest_z=self.z_mm[0])
         _not_negative(where, **{name: getattr(self, name) for name in ("thickness_x0", "overlap_mm", "stagger_mm")})
+        if self.rings:
+            if self.inner_radius_mm or self.outer_radius_mm or self.module_mm:
+                raise ConfigError(f"{where}: got rings and sizes of modules, expected the sizes in the rings only")
+            return
+        _pairs(where, module_mm=self.module_mm)
+        depth = self.outer_radius_mm - self.inner_radius_mm
+        _positive(where, inner_radius_mm=self.inner_radius_mm, depth_in_r=depth)
         if self.overlap_mm >= min(self.module_mm):
             raise ConfigError(
                 f"{where}: got overlap_mm = {self.overlap_mm} for modules of {self.module_mm} mm, expected less"
             )
+
+    @property
+    def inner_radius(self) -> float:
+        """Radius at which the modules begin [mm]."""
+        return min((ring.inner_radius for ring in self.rings), default=self.inner_radius_mm)
+
+    @property
+    def outer_radius(self) -> float:
+        """Radius that the modules reach to [mm]."""
+        return max((ring.outer_radius for ring in self.rings), default=self.outer_radius_mm)
+
+    @property
+    def half_depth(self) -> float:
+        """Largest distance along z of a module from its disc [mm]."""
+        sensors = max(abs(sensor.offset_mm) for sensor in self.sensors)
+        rings = max((abs(ring.offset_mm) + ring.gap_mm for ring in self.rings), default=self.stagger_mm / 2)
+        return sensors + rings
 
 
 @dataclass(frozen=True)
@@ -212,6 +335,7 @@ class DetectorLayout:
         barrel: barrels by name.
         discs: groups of discs by name.
         beam_pipe: beam pipe, or None for none.
+        tubes: further tubes, between the shells.
         vertex: luminous region.
     """
 
@@ -219,7 +343,8 @@ class DetectorLayout:
     field_T: float
     barrel: tuple[Barrel, ...] = ()
     discs: tuple[Discs, ...] = ()
-    beam_pipe: BeamPipe | None = None
+    beam_pipe: Tube | None = None
+    tubes: tuple[Tube, ...] = ()
     vertex: Vertex = field(default_factory=Vertex)
 
     def __post_init__(self) -> None:
@@ -236,17 +361,17 @@ class DetectorLayout:
     @property
     def inner_radius(self) -> float:
         """Radius at which the modules begin [mm]."""
-        return min([b.inner_radius for b in self.barrel] + [d.inner_radius_mm for d in self.discs])
+        return min([b.inner_radius for b in self.barrel] + [d.inner_radius for d in self.discs])
 
     @property
     def boxes(self) -> Float32[ndarray, "n_layers 4"]:
         """(n_layers, 4) r_min, r_max, z_min, z_max [mm] of each barrel layer and each disc."""
         boxes = []
         for barrel in self.barrel:
-            half = barrel.stagger_mm / 2
+            half = barrel.stagger_mm / 2 + max(abs(sensor.offset_mm) for sensor in barrel.sensors)
             boxes += [(radius - half, radius + half, -barrel.reach, barrel.reach) for radius in barrel.radii_mm]
         for discs in self.discs:
-            radii, half = (discs.inner_radius_mm, discs.outer_radius_mm), discs.stagger_mm / 2
+            radii, half = (discs.inner_radius, discs.outer_radius), discs.half_depth
             positions = [*(-z for z in discs.z_mm if discs.mirrored), *discs.z_mm]
             boxes += [(*radii, z - half, z + half) for z in positions]
         return np.array(boxes, np.float32).reshape(-1, 4)
@@ -254,17 +379,24 @@ class DetectorLayout:
 
 _PIPE_CLEARANCE: Final = 3.0  # [mm]
 
+_SHIPPED: Final = "odd"
+"""Name of the detector file that comes with the package."""
+
 
 def read_layout(path: Path) -> DetectorLayout:
     """A detector from its TOML file.
 
     Args:
-        path: file to read, or the name of a plug-in of the group ``beampipe.detectors``: the path of such a file.
+        path: file to read; or ``odd``, the Open Data Detector; or the name of a plug-in of the group
+            ``beampipe.detectors``: the path of such a file.
 
     Raises:
         FileError: the file cannot be read, or is no TOML.
         ConfigError: a key is unknown or missing, or the parts make no detector; a plug-in cannot be imported.
     """
+    if not path.exists() and str(path) == _SHIPPED:
+        with as_file(files("beampipe.simulation") / f"{_SHIPPED}.toml") as shipped:
+            return read_layout(shipped)
     if not path.exists() and str(path) in plugin_names("detectors"):
         path = Path(load_plugin("detectors", str(path)))
     return build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path))
@@ -311,6 +443,10 @@ class Modules:
         pitch: (n, 2) float64 width of a channel along both local axes [mm]; the resolution is pitch / sqrt(12).
         silicon: (n,) float64 thickness of silicon equivalent to all material of a module and its support [mm].
         detector: name of the detector, for messages.
+        stereo: (n,) float64 angle of each sensor of a double-sided module to the module [rad]; NaN for a module that
+            measures two coordinates by itself. Both sensors of a module are neighbours in the table. None if there are
+            no double-sided modules.
+        digital: (n,) bool, whether a hit is measured at the centre of its channel; None if this is so nowhere.
     """
 
     geometry_id: UInt64[ndarray, " n"]
@@ -322,6 +458,8 @@ class Modules:
     pitch: Float64[ndarray, "n 2"]
     silicon: Float64[ndarray, " n"]
     detector: str = "generic"
+    stereo: Float64[ndarray, " n"] | None = None
+    digital: Bool[ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.geometry_id)
@@ -427,7 +565,7 @@ def generic_modules() -> Modules:
 
 
 PIPE_VOLUME: Final = 1
-"""Number of the volume of the beam pipe."""
+"""Number of the volume of the beam pipe, which is its layer 1, and of the other tubes."""
 
 SILICON_X0: Final = 95.7
 """Radiation length of silicon [mm], the only material, as in the GenericDetector."""
@@ -447,10 +585,12 @@ class Layer:
         centre: (n, 3) float64 x, y, z of each module's centre [mm].
         axes: (n, 3, 3) float64; column k is the global direction of local axis k, column 2 the normal.
         half: (n, 3) float64 half width at the lower and at the upper edge, and half length, of each module [mm].
-        pitch: width of a channel along both local axes [mm].
-        thickness_x0: thickness of a module in radiation lengths.
+        pitch: width of a channel along both local axes [mm]; along the first one alone for double-sided modules.
+        thickness_x0: thickness of a sensor in radiation lengths.
         grid: number of modules along phi and along z of a cylinder; of rings, and of modules in the outermost ring, of
             a disc.
+        sensors: sensors of each module, neighbours in the arrays.
+        digital: whether a hit is measured at the centre of its channel.
     """
 
     name: str
@@ -463,6 +603,8 @@ class Layer:
     pitch: tuple[float, ...]
     thickness_x0: float
     grid: tuple[int, int]
+    sensors: tuple[Sensor, ...] = _ONE_SENSOR
+    digital: bool = False
 
     @property
     def geometry_id(self) -> UInt64[ndarray, " n"]:
@@ -523,7 +665,7 @@ def shells(layout: DetectorLayout) -> tuple[Shell, ...]:
         ConfigError: layers overlap.
     """
     parts: list[tuple[float, float, Barrel | Discs]] = [(b.inner_radius, b.outer_radius, b) for b in layout.barrel]
-    parts += [(d.inner_radius_mm, d.outer_radius_mm, d) for d in layout.discs]
+    parts += [(d.inner_radius, d.outer_radius, d) for d in layout.discs]
     groups: list[list[Barrel | Discs]] = []
     end = -np.inf
     for inner, outer, part in sorted(parts, key=lambda part: part[:2]):
@@ -544,6 +686,15 @@ def modules_of_layout(layout: DetectorLayout) -> Modules:
     layers = [layer for shell in shells(layout) for layer in shell.layers]
     count = [len(layer.centre) for layer in layers]
     half_x_low, half_x_high, half_y = np.concatenate([layer.half for layer in layers]).T
+    # The coordinate along a strip is anywhere on it.
+    pitch = [np.broadcast_to([*layer.pitch, 0.0][:2], (len(layer.centre), 2)).copy() for layer in layers]
+    for layer, widths in zip(layers, pitch, strict=True):
+        if len(layer.pitch) == 1:
+            widths[:, 1] = 2 * layer.half[:, 2]
+    stereo = [
+        np.resize([np.nan if len(layer.pitch) == 2 else each.stereo_mrad / 1000 for each in layer.sensors], n)
+        for layer, n in zip(layers, count, strict=True)
+    ]
     return Modules(
         np.concatenate([layer.geometry_id for layer in layers]),
         np.concatenate([layer.centre for layer in layers]),
@@ -551,15 +702,17 @@ def modules_of_layout(layout: DetectorLayout) -> Modules:
         half_x_low,
         half_x_high,
         half_y,
-        np.repeat([layer.pitch for layer in layers], count, axis=0),
+        np.concatenate(pitch),
         np.repeat([layer.thickness_x0 * SILICON_X0 for layer in layers], count),
         layout.name,
+        np.concatenate(stereo) if any(len(layer.pitch) == 1 for layer in layers) else None,
+        np.repeat([layer.digital for layer in layers], count) if any(layer.digital for layer in layers) else None,
     )
 
 
 def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
     barrels = sorted((part for part in parts if isinstance(part, Barrel)), key=lambda barrel: barrel.radii_mm[0])
-    places = [(radius, barrel) for barrel in barrels for radius in barrel.radii_mm]
+    places = [(number, barrel) for barrel in barrels for number in range(len(barrel.radii_mm))]
     discs = sorted(
         ((z, part) for part in parts if isinstance(part, Discs) for z in part.z_mm),
         key=lambda z_and_part: z_and_part[0],
@@ -594,60 +747,118 @@ def _around(width: float, circumference: float) -> int:
     return 4 * max(1, ceil(circumference / width / 4))
 
 
-def _cylinder(barrel: Barrel, radius: float, volume: int, number: int) -> Layer:
+def _cylinder(barrel: Barrel, number_of_radius: int, volume: int, number: int) -> Layer:
+    radius = barrel.radii_mm[number_of_radius]
     rows = _around(barrel.step, 2 * pi * (radius + barrel.stagger_mm / 2))
+    if barrel.n_phi:
+        rows = barrel.n_phi[number_of_radius]
     row, column = (k.ravel() for k in np.mgrid[:rows, : barrel.modules_in_row])
     phi = 2 * pi * row / rows
     r = radius + barrel.stagger_mm * (row % 2 - 0.5)
     z = (column - (barrel.modules_in_row - 1) / 2) * (barrel.module_mm[1] + barrel.gap_mm)
     turned = phi - radians(barrel.tilt_deg)
     zero = np.zeros(len(phi))
-    along = np.column_stack([-np.sin(turned), np.cos(turned), zero])
-    up = np.column_stack([zero, zero, zero + 1])
     width, length = barrel.module_mm
-    return Layer(
+    return _layer(
+        barrel,
         f"barrel.{barrel.name}, layer {number},",
-        volume,
-        number,
-        True,
+        (volume, number),
         np.column_stack([r * np.cos(phi), r * np.sin(phi), z]),
-        np.stack([along, up, np.cross(along, up)], axis=2),
+        np.column_stack([-np.sin(turned), np.cos(turned), zero]),
+        np.column_stack([zero, zero, zero + 1]),
+        np.column_stack([np.cos(turned), np.sin(turned), zero]),
         np.tile([width / 2, width / 2, length / 2], (len(phi), 1)),
-        barrel.pitch_mm,
-        barrel.thickness_x0,
         (rows, barrel.modules_in_row),
     )
 
 
 def _disc(discs: Discs, z: float, volume: int, number: int) -> Layer:
-    depth, overlap = discs.outer_radius_mm - discs.inner_radius_mm, discs.overlap_mm
-    rings = max(1, ceil((depth - overlap) / (discs.module_mm[1] - overlap)))
-    length = (depth + (rings - 1) * overlap) / rings
-    centre, axes, half = [], [], []
-    for ring in range(rings):
-        middle = discs.inner_radius_mm + ring * (length - overlap) + length / 2
-        n = _around(discs.module_mm[0] - overlap, 2 * pi * (middle + length / 2))
-        k = np.arange(n)
-        phi = 2 * pi * k / n
-        aside = discs.stagger_mm * ((k % 2 - 0.5) + (ring % 2 - 0.5) / 2)
-        zero = np.zeros(n)
-        along = np.column_stack([-np.sin(phi), np.cos(phi), zero])
-        out = np.column_stack([np.cos(phi), np.sin(phi), zero])
-        centre.append(np.column_stack([middle * out[:, 0], middle * out[:, 1], z + aside]))
-        axes.append(np.stack([along, out, np.cross(along, out)], axis=2))
-        edges = [edge * tan(pi / n) + overlap / 2 for edge in (middle - length / 2, middle + length / 2)]
-        half.append(np.tile([*edges, length / 2], (n, 1)))
-    return Layer(
+    rings = discs.rings or _overlapping_rings(discs)
+    outwards = float(np.sign(z))
+    centre, phi, half = [], [], []
+    for position, ring in enumerate(rings):
+        k = np.arange(ring.n_phi)
+        around = ring.phi0_rad + 2 * pi * k / ring.n_phi
+        if discs.rings:
+            aside = outwards * ring.offset_mm + ring.gap_mm * (1 - 2 * (k % 2))
+        else:
+            aside = discs.stagger_mm * ((k % 2 - 0.5) + (position % 2 - 0.5) / 2)
+        centre.append(np.column_stack([ring.radius_mm * np.cos(around), ring.radius_mm * np.sin(around), z + aside]))
+        half.append(np.tile([*ring.half_width_mm, ring.half_length_mm], (ring.n_phi, 1)))
+        phi.append(around)
+    around = np.concatenate(phi)
+    zero = np.zeros(len(around))
+    return _layer(
+        discs,
         f"discs.{discs.name} at z = {z:g} mm",
-        volume,
-        number,
-        False,
+        (volume, number),
         np.concatenate(centre),
-        np.concatenate(axes),
+        np.column_stack([-np.sin(around), np.cos(around), zero]),
+        np.column_stack([np.cos(around), np.sin(around), zero]),
+        np.column_stack([zero, zero, zero + outwards]),
         np.concatenate(half),
-        discs.pitch_mm,
-        discs.thickness_x0,
-        (rings, n),
+        (len(rings), rings[-1].n_phi),
+    )
+
+
+def _overlapping_rings(discs: Discs) -> tuple[Ring, ...]:
+    """As many rings of as many modules as cover a disc."""
+    depth, overlap = discs.outer_radius_mm - discs.inner_radius_mm, discs.overlap_mm
+    n_rings = max(1, ceil((depth - overlap) / (discs.module_mm[1] - overlap)))
+    length = (depth + (n_rings - 1) * overlap) / n_rings
+    rings = []
+    for number in range(n_rings):
+        middle = discs.inner_radius_mm + number * (length - overlap) + length / 2
+        inner, outer = middle - length / 2, middle + length / 2
+        n = _around(discs.module_mm[0] - overlap, 2 * pi * outer)
+        half_widths = inner * tan(pi / n) + overlap / 2, outer * tan(pi / n) + overlap / 2
+        rings.append(Ring(middle, n, half_widths, length / 2))
+    return tuple(rings)
+
+
+def _layer(
+    part: Barrel | Discs,
+    name: str,
+    volume_and_number: tuple[int, int],
+    centre: Float64[ndarray, "n 3"],
+    across: Float64[ndarray, "n 3"],
+    along: Float64[ndarray, "n 3"],
+    outwards: Float64[ndarray, "n 3"],
+    half: Float64[ndarray, "n 3"],
+    grid: tuple[int, int],
+) -> Layer:
+    """A layer of the sensors of its modules.
+
+    Args:
+        part: barrel or discs that the layer is of.
+        name: name of the layer.
+        volume_and_number: volume and layer of its geometry identifiers.
+        centre: centre of each module [mm].
+        across: direction around the beam, of the width of each module.
+        along: direction of the length of each module.
+        outwards: direction of the offset of its sensors.
+        half: half widths at both edges, and half length, of each module [mm].
+        grid: numbers of modules, as in `Layer`.
+    """
+    centres, axes = [], []
+    for sensor in part.sensors:
+        cosine, sine = cos(sensor.stereo_mrad / 1000), sin(sensor.stereo_mrad / 1000)
+        x, y = across * cosine - along * sine, along * cosine + across * sine
+        centres.append(centre + sensor.offset_mm * outwards)
+        axes.append(np.stack([x, y, np.cross(x, y)], axis=2))
+    n_sensors = len(part.sensors)
+    return Layer(
+        name,
+        *volume_and_number,
+        isinstance(part, Barrel),
+        np.stack(centres, axis=1).reshape(-1, 3),
+        np.stack(axes, axis=1).reshape(-1, 3, 3),
+        np.repeat(half, n_sensors, axis=0),
+        part.pitch_mm,
+        part.thickness_x0 / n_sensors,
+        grid,
+        part.sensors,
+        part.digital,
     )
 
 

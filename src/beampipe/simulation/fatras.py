@@ -32,7 +32,8 @@ from beampipe.simulation.acts_geometry import acts_examples, build_detector
 from beampipe.simulation.detector import PITCH, Detector, Modules
 from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
-from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionSource, seed_of
+from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, CollisionSource, seed_of
+from beampipe.simulation.stereo import pair_strips
 
 Columns = dict[str, ndarray]
 
@@ -82,10 +83,20 @@ def left_hits(record: Record) -> Columns:
 
 
 def smeared(hits: Columns, table: Modules, rng: np.random.Generator) -> Columns:
-    """Hits with measured positions ``x``, ``y``, ``z`` [mm]: Gaussian errors of pitch / sqrt(12) on the modules."""
+    """Hits with measured positions ``x``, ``y``, ``z`` [mm].
+
+    They have Gaussian errors of pitch / sqrt(12) on the modules; on digital ones they lie at the centres of channels.
+    """
     row = table.rows(identifiers(hits))
-    local = table.to_local(row, _true_position(hits).astype(np.float64))[:, :2]
-    xyz = table.to_global(row, local + rng.normal(size=local.shape) * np.sqrt(table.variance[row]))
+    exact = table.to_local(row, _true_position(hits).astype(np.float64))[:, :2]
+    local = exact + rng.normal(size=exact.shape) * np.sqrt(table.variance[row])
+    if table.digital is not None:
+        edge = np.column_stack([np.maximum(table.half_x_low, table.half_x_high), table.half_y])[row]
+        channel = np.floor((exact + edge) / table.pitch[row])
+        # A strip that measures one coordinate is one channel long; a hit at its very end is still in it.
+        channel = np.minimum(channel, np.round(2 * edge / table.pitch[row]) - 1)
+        local = np.where(table.digital[row, None], (channel + 0.5) * table.pitch[row] - edge, local)
+    xyz = table.to_global(row, local)
     return hits | dict(zip("xyz", xyz.T, strict=True))
 
 
@@ -247,7 +258,8 @@ class EventSimulator:
         detector: detector that the particles go through.
         seed: number of the sample; an event depends on this and on its number alone.
         soft: soft collisions, for the pile-up.
-        hard: hard (or, without pile-up, soft) collisions, of which event i takes number i.
+        hard: hard (or, without pile-up, soft) collisions, of which event i takes number i: from the cache, or generated
+            before.
         interactions: hadron-nucleus table, or None to leave them out.
     """
 
@@ -257,7 +269,7 @@ class EventSimulator:
         detector: Detector,
         seed: int,
         soft: CollisionSource | None,
-        hard: CollisionSource | None,
+        hard: CollisionSource | CollisionPool | None,
         interactions: Interactions | None,
     ) -> None:
         self.examples = acts_examples()
@@ -429,7 +441,8 @@ class _PythonSteps:
 
     def _finish(self, event: int, hit: Columns) -> None:
         record = self.records.pop(event)
-        self.out.append((collect(event, record, hit, self.chain.modules), record.counts))
+        measured = collect(event, record, hit, self.chain.modules)
+        self.out.append((pair_strips(measured, self.chain.modules, self.chain.setup.field), record.counts))
 
     def _keep(self, event: int, hit_table: Any, particle_table: Any) -> Record:
         self.records[event].hits.append(columns(hit_table))

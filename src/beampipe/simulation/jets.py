@@ -1,4 +1,4 @@
-"""Anti-kt jets of particles, labelled by their initial parton.
+"""Anti-kt jets of particles or of calorimeter towers, labelled by their initial parton.
 
 Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896.
 """
@@ -13,6 +13,7 @@ from numba import njit
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
+from beampipe.simulation.calorimeter import Towers
 from beampipe.simulation.pythia import Collisions
 
 RADIUS: Final = 0.4
@@ -67,7 +68,7 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
         pt_min: transverse momentum of the softest jet kept [GeV].
         eta_max: largest absolute pseudorapidity of the jets kept.
     """
-    clusters = _clustered(collisions, pt_min)
+    clusters = _clustered(collisions.momentum, collisions.offset, pt_min)
     order = np.lexsort((-clusters.pt, clusters.event))
     order = order[np.abs(clusters.eta[order]) < eta_max]
     event, pt, eta, phi = clusters.event[order], clusters.pt[order], clusters.eta[order], clusters.phi[order]
@@ -85,7 +86,7 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
         pt,
         eta,
         phi,
-        _labelled(collisions, event, eta, phi),
+        jet_labels(collisions, event, eta, phi),
         np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
         track_pt[track],
         track_eta[track],
@@ -117,21 +118,21 @@ class _Clustered:
     member: Int64[ndarray, " n_particles"]
 
 
-def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
-    """Anti-kt jets above a transverse momentum [GeV], by FastJet."""
+def _clustered(momentum: Float64[ndarray, "n 4"], offset: Int64[ndarray, " n_events_1"], pt_min: float) -> _Clustered:
+    """Anti-kt jets above a transverse momentum [GeV], by FastJet, of px, py, pz, E [GeV] by event."""
     import awkward as ak
     import fastjet
 
     # Without this each process prints a banner of 13 lines; the citation that it requests is in the docstring above.
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
-    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
-    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))
+    columns = {name: momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(offset))
     cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
     jets, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
     flat = ak.flatten(jets)
     n_members = ak.num(members).to_numpy().astype(np.int64)
     return _Clustered(
-        np.repeat(np.arange(len(collisions)), ak.num(jets).to_numpy()).astype(np.int64),
+        np.repeat(np.arange(len(offset) - 1), ak.num(jets).to_numpy()).astype(np.int64),
         *_pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1)),
         np.cumsum(n_members) - n_members,
         n_members,
@@ -139,7 +140,74 @@ def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
     )
 
 
-def _labelled(
+_GHOST: Final = 1e-20
+"""Factor on the momentum of ghosts: small enough to change no jet, and large enough for FastJet."""
+
+
+@dataclass(frozen=True, eq=False)
+class TowerJets:
+    """Jets of calorimeter towers, by event and falling pT, and the jets that tracks or particles belong to.
+
+    Attributes:
+        event: (n_jets,) int64, event of a jet.
+        pt: (n_jets,) float64, transverse momentum of the towers [GeV].
+        eta: (n_jets,) float64, pseudorapidity.
+        phi: (n_jets,) float64, azimuth [rad].
+        owner: (n_ghosts,) int64, jet of each ghost; -1 for those in no jet.
+    """
+
+    event: Int64[ndarray, " n_jets"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    owner: Int64[ndarray, " n_ghosts"]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+def tower_jets(
+    towers: Towers,
+    ghost_event: Int64[ndarray, " n_ghosts"],
+    ghost_eta: Float64[ndarray, " n_ghosts"],
+    ghost_phi: Float64[ndarray, " n_ghosts"],
+    pt_min: float,
+    eta_max: float,
+) -> TowerJets:
+    """Anti-kt jets of towers, and of ghosts: tracks or particles that are clustered without any momentum.
+
+    Ghost association: M. Cacciari, G. P. Salam, Phys. Lett. B 659 (2008) 119.
+
+    Args:
+        towers: towers of some events.
+        ghost_event: event of each ghost.
+        ghost_eta: pseudorapidity of each ghost.
+        ghost_phi: azimuth of each ghost [rad].
+        pt_min: transverse momentum of the softest jet kept [GeV].
+        eta_max: largest absolute pseudorapidity of the jets kept.
+    """
+    n_events, n_towers = len(towers.offset) - 1, len(towers.pt)
+    tower_event = np.repeat(np.arange(n_events), np.diff(towers.offset))
+    event = np.concatenate([tower_event, ghost_event])
+    pt = np.concatenate([towers.pt, np.full(len(ghost_event), _GHOST)])
+    eta, phi = np.concatenate([towers.eta, ghost_eta]), np.concatenate([towers.phi, ghost_phi])
+    order = np.argsort(event, kind="stable")
+    momentum = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), pt * np.cosh(eta)], axis=1)[order]
+    offset = np.searchsorted(event[order], np.arange(n_events + 1)).astype(np.int64)
+
+    clusters = _clustered(momentum, offset, pt_min)
+    kept = np.lexsort((-clusters.pt, clusters.event))
+    kept = kept[np.abs(clusters.eta[kept]) < eta_max]
+    jet = np.repeat(np.arange(len(clusters.pt)), clusters.n_members)
+    member = order[offset[clusters.event[jet]] + clusters.member]
+    number = np.full(len(clusters.pt), -1, np.int64)
+    number[kept] = np.arange(len(kept))
+    owner = np.full(len(event), -1, np.int64)
+    owner[member] = number[jet]
+    return TowerJets(clusters.event[kept], clusters.pt[kept], clusters.eta[kept], clusters.phi[kept], owner[n_towers:])
+
+
+def jet_labels(
     collisions: Collisions,
     event: Int64[ndarray, " n_jets"],
     eta: Float64[ndarray, " n_jets"],

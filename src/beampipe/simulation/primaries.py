@@ -78,7 +78,10 @@ def primaries(
         else:
             numbers = rng.integers(len(soft), size=n_soft).tolist()
         collisions += [soft[k] for k in numbers]
-    particles = [_placed(collision, number, generator, rng) for number, collision in enumerate(collisions, start=1)]
+    particles = [
+        _placed(collision, number, generator, rng, turned=generator.turn_hard or collision is not hard)
+        for number, collision in enumerate(collisions, start=1)
+    ]
     if generator.hard == "gun":
         particles.append(_shot(generator, generator.gun, len(collisions) + 1, rng))
     if not particles:
@@ -108,10 +111,10 @@ def _collision(number: int, pdg: Int32[ndarray, " n"], *columns: ndarray) -> Pri
 
 
 def _placed(
-    collision: CollisionPool, number: int, generator: EventGenerator, rng: np.random.Generator
+    collision: CollisionPool, number: int, generator: EventGenerator, rng: np.random.Generator, *, turned: bool
 ) -> PrimaryParticles:
-    """A collision, turned around the beam by a random angle, at a random vertex."""
-    angle = rng.uniform(-np.pi, np.pi)
+    """A collision at a random vertex, if `turned` around the beam by a random angle."""
+    angle = rng.uniform(-np.pi, np.pi) if turned else 0.0
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     vertex = collision.vertex.astype(np.float64)
@@ -240,6 +243,8 @@ class EventGenerator:
         vertex_z: spread of the vertices along the beam [mm].
         vertex_z_max: vertices lie evenly over |z| below this [mm], in place of the spread; None for the spread.
         beam_spot: beam line that the vertices are on.
+        turn_hard: whether the hard collision is turned around the beam by a random angle, as the others are. Jets and
+            towers that are made of the generated particles need it as it was generated.
     """
 
     pileup: float = 200.0
@@ -250,6 +255,7 @@ class EventGenerator:
     vertex_z: float = 50 * mm
     vertex_z_max: float | None = None
     beam_spot: BeamSpot = ON_AXIS
+    turn_hard: bool = True
 
     def __post_init__(self) -> None:
         if self.hard not in HARD:

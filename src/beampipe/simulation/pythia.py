@@ -6,7 +6,7 @@ T. Sjostrand et al., An introduction to PYTHIA 8.2, Comput. Phys. Commun. 191 (2
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.resources import as_file, files
 from io import BytesIO
 from pathlib import Path
@@ -276,6 +276,9 @@ HADRONS: Final = 2212
 UNSEEN: Final = (12, 13, 14, 16)
 """PDG numbers of neutrinos and muons, which leave no energy in a calorimeter jet."""
 
+PHOTON: Final = 22
+"""PDG number of the photon."""
+
 PARTON_STATUS: Final = (23, 33, 43, *range(51, 60), *range(71, 80))
 """Pythia's status codes of partons: those of the hard process, of the showers, and before hadronisation."""
 
@@ -293,6 +296,7 @@ class Collisions:
         parton: (m, 4) float64, px, py, pz and E of all copies of all partons [GeV].
         parton_label: (m,) int64, PDG number of the parton without sign: 1 to 5, or 21.
         weights: (n_events, n_weights) float64, weights of the events, the nominal one first.
+        pdg: (n,) int32, PDG number of a particle.
     """
 
     first: int
@@ -303,9 +307,16 @@ class Collisions:
     parton: Float64[ndarray, "m 4"]
     parton_label: Int64[ndarray, " m"]
     weights: Float64[ndarray, "n_events n_weights"]
+    pdg: Int32[ndarray, " n"]
 
     def __len__(self) -> int:
         return len(self.weights)
+
+
+def for_tracker(spec: SampleSpec) -> SampleSpec:
+    """The same sample for a simulated tracker: without variations, decays inside the tracker done by Pythia."""
+    quiet = ("Print:verbosity = 1",) if "PartonShowers:model = 2" in spec.settings else ()
+    return replace(spec, settings=(*spec.settings, *quiet, "ParticleDecays:limitTau0 = off", *DECAYS), varied=False)
 
 
 def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
@@ -403,7 +414,7 @@ class PythiaRun:
         self._pdf = PdfWeights(PDF_SETS if spec.varied else {})
         self.weight_names = ("nominal", *shower, *self._pdf.names)
         self._shower = shower
-        self._charged: dict[int, bool] = {}
+        self._charges: dict[int, float] = {}
         self._done = 0
 
     def batches(self, n_events: int, batch: int = 500) -> Iterator[Collisions]:
@@ -418,6 +429,41 @@ class PythiaRun:
             n_events -= len(batch_of_events)
             yield self._collisions(batch_of_events)
             self._done += len(batch_of_events)
+
+    def with_tracker_particles(self, n_events: int) -> tuple[Collisions, CollisionPool]:
+        """The next collisions, and the particles of the same collisions that can leave hits in a tracker.
+
+        The particles are selected as by `visible`; the sample should be one of `for_tracker`.
+
+        Args:
+            n_events: number of collisions.
+        """
+        import awkward as ak
+
+        batch_of_events = self._pythia.nextBatch(n_events)
+        collisions = self._collisions(batch_of_events)
+        self._done += len(batch_of_events)
+        counts = ak.num(batch_of_events.prt.id).to_numpy()
+        prt = ak.flatten(batch_of_events.prt)
+        momentum = np.stack([prt.p[axis].to_numpy() for axis in ("px", "py", "pz")], axis=1)
+        # Pythia gives no vertex to particles that are made at the origin.
+        vertex = np.stack([ak.fill_none(prt.vProd[axis], 0.0).to_numpy() for axis in ("px", "py", "pz", "e")], axis=1)
+        pdg = prt.id.to_numpy()
+        charge = self._charge(pdg)
+        pt = np.hypot(momentum[:, 0], momentum[:, 1])
+        kept = (prt.status.to_numpy() > 0) & ((charge != 0) | (pdg == PHOTON)) & (pt >= PT_MIN)
+        kept &= np.abs(momentum[:, 2]) <= np.sinh(ETA_MAX) * pt
+        kept &= (np.hypot(vertex[:, 0], vertex[:, 1]) <= TRACKER_R) & (np.abs(vertex[:, 2]) <= TRACKER_Z)
+        event = np.repeat(np.arange(len(counts)), counts)
+        pool = CollisionPool(
+            _offsets(event[kept], len(counts)),
+            pdg[kept].astype(np.int32),
+            charge[kept].astype(np.float32),
+            prt.m.to_numpy()[kept].astype(np.float32),
+            momentum[kept].astype(np.float32),
+            vertex[kept].astype(np.float32),
+        )
+        return collisions, pool
 
     def _collisions(self, batch_of_events: Any) -> Collisions:
         import awkward as ak
@@ -434,11 +480,12 @@ class PythiaRun:
             self._done,
             _offsets(event[final], len(counts)),
             momentum[final],
-            self._is_charged(pdg[final]),
+            self._charge(pdg[final]) != 0,
             _offsets(event[parton], len(counts)),
             momentum[parton],
             absolute[parton].astype(np.int64),
             self._weights(batch_of_events.info),
+            pdg[final].astype(np.int32),
         )
 
     def _weights(self, info: Any) -> Float64[ndarray, "n_events n_weights"]:
@@ -453,13 +500,14 @@ class PythiaRun:
             [nominal, weights[:, [names.index(name) for name in self._shower]], nominal * self._pdf(info)], 1
         )
 
-    def _is_charged(self, pdg: ndarray) -> Bool[ndarray, " n"]:
+    def _charge(self, pdg: ndarray) -> Float64[ndarray, " n"]:
+        """Charge of particles [e]."""
         kinds, row = np.unique(pdg, return_inverse=True)
         data = self._pythia.particleData
         for kind in kinds.tolist():
-            if kind not in self._charged:
-                self._charged[kind] = data.charge(kind) != 0
-        return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[row]
+            if kind not in self._charges:
+                self._charges[kind] = data.charge(kind)
+        return np.array([self._charges[kind] for kind in kinds.tolist()], dtype=np.float64)[row]
 
 
 def _listed(setting: str, variations: dict[str, str]) -> str:

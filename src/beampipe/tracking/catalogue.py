@@ -67,7 +67,8 @@ class Completion:
     Attributes:
         penalty: cost of three layers whose chi2 is at the edge of the window, in layers.
         min_score: lowest score of a track that stays in an event of 100,000 hits, in layers; it is lower by 1 for each
-            factor of ten fewer hits, as chance combinations are then rarer.
+            factor of ten fewer hits, as chance combinations are then rarer, and from 200,000 hits on higher by 2 for
+            ten times more.
     """
 
     penalty: float
@@ -222,7 +223,7 @@ _MODULE_MAP: Final = PipelineSpec(
     windows="module_map",
     networks=None,
     bytes_per_hit=500.0,
-    bytes_per_hit2=0.005,
+    bytes_per_hit2=0.002,
     completion=Completion(penalty=1.0, min_score=3.0),
 )
 
@@ -271,6 +272,7 @@ def _displaced(after: PipelineSpec) -> PipelineSpec:
         segmentation=Walk(min_hits=6, penalty=1.0),
         windows="module_map_displaced",
         completion=Completion(penalty=1.5, min_score=3.0),
+        bytes_per_hit2=0.005,
         after=after,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.terminal import bar, console, say
 from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, Replace, print_json
-from beampipe.tracking.acts.settings import acts_names
+from beampipe.tracking.acts.settings import COMPARED_SETTINGS, acts_names
 from beampipe.tracking.catalogue import (
     DEFAULT_MODEL,
     DEFAULT_PIPELINE,
@@ -35,6 +35,8 @@ from beampipe.tracking.formats.options import InputPaths, reads_events
 
 if TYPE_CHECKING:
     from beampipe.events import BeamSpot, Event, Tracks
+    from beampipe.simulation.detector import DetectorLayout, Modules
+    from beampipe.tracking.acts.sequencer import ActsDetector
     from beampipe.tracking.evaluation.results import Evaluation
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import ReadOptions
@@ -55,7 +57,9 @@ Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same s
 LayoutFile = Annotated[
     Path | None,
     typer.Option(
-        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
+        "--detector",
+        help="TOML file of the detector that the events are of; odd for the Open Data Detector.",
+        show_default="the ACTS GenericDetector",
     ),
 ]
 
@@ -357,13 +361,23 @@ def validate(
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file of the detector that the events are of, to measure ACTS beside the pipelines.",
+            show_default="no ACTS",
+        ),
+    ] = None,
     force: Replace = False,
     as_json: Json = False,
     *,
     options: ReadOptions,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
+    from beampipe.simulation.detector import detector_modules, read_layout
+    from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
+    from beampipe.tracking.finders import named_finder
     from beampipe.tracking.models import load_model
     from beampipe.tracking.models.card import write_model
     from beampipe.tracking.training.detector import inspect_events
@@ -375,17 +389,31 @@ def validate(
     model = load_model(tracker_model)
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
-    jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events if jets else ()
+    scored: Sequence[Event] = sample.layers.events
+    jet_events: Sequence[Event] = ()
+    if jets:
+        jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events
+    modules: Modules | None = None
+    acts: dict[str, TrackFinder] = {}
+    if detector is not None:
+        # ACTS needs the modules of the detector, which training numbers anew.
+        layout = read_layout(detector)
+        modules, where = detector_modules(layout), acts_detector(layout)
+        scored = list(islice(_read_events(files, options), events))
+        jet_events = list(_read_events(jets or [], options))
+        acts = {name: named_finder(name, where) for name in COMPARED_SETTINGS}
     validation = measure(
         model,
-        sample.layers.events,
+        scored,
         names,
         jets=jet_events,
         min_layers=min_layers,
         min_hits=min_hits,
         has_modules=sample.layers.has_modules,
+        modules=modules,
+        acts=acts,
     )
-    model = replace(model, performance=validation.performance())
+    model = validation.written_to(model)
     if output is not None:
         make_folder(output)
         write_report(model, validation, output)
@@ -664,6 +692,9 @@ def evaluate(
     beam_spot: BeamSpotText = None,
     force: Force = False,
     by: _By = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Further metric to print: colliderml, that of its tracking task.")
+    ] = None,
     degradation: _DegradationName = "none",
     events: _MaxEvents = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
@@ -680,23 +711,36 @@ def evaluate(
     *,
     options: ReadOptions,
 ) -> None:
-    """Measure efficiency, fakes and time of track finders on simulated events."""
+    """Measure efficiency, fakes and time of track finders on simulated events.
+
+    With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
+    become space points. If there are such, each pipeline is scored once more as NAME + strips: there, both measurements
+    of each space point are compared with the track.
+    """
     from beampipe.simulation.degradation import run_degraded
-    from beampipe.simulation.detector import read_layout
+    from beampipe.simulation.detector import detector_modules, read_layout
+    from beampipe.simulation.stereo import measured_on
+    from beampipe.tracking.evaluation.report import require_metric
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.scoring import require_variables
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import input_files, open_with
     from beampipe.tracking.models import load_model
+    from beampipe.tracking.strips import with_strips
     from beampipe.tracking.truth import Selection
 
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in input_files(path, options.particles)]
         check_command_output(output, inputs=inputs, parents=True, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
-    chosen = run_degraded(chain.from_iterable(open_with(path, options) for path in files), degradation, seed, layout)
+    modules = detector_modules(layout)
+    read: Iterator[Event] = chain.from_iterable(open_with(path, options) for path in files)
+    if layout is not None:
+        read = (measured_on(event, modules, layout.field_T) for event in read)
+    chosen = run_degraded(read, degradation, seed, layout)
     require_variables(by or ())
+    require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
         pipeline or [DEFAULT_PIPELINE],
@@ -705,7 +749,10 @@ def evaluate(
         model=tracker_model,
         beam_spot=expected,
         check=not force,
+        detector=_acts_detector(layout, pipeline or ()),
     )
+    if modules.stereo is not None:
+        finders = {name: each for pair in finders.items() for name, each in with_strips(*pair, modules)}
     fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
@@ -718,10 +765,21 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    _print_evaluation(result, output, by or (), as_json=as_json)
+    _print_evaluation(result, output, by or (), metric, as_json=as_json)
 
 
-def _print_evaluation(result: Evaluation, output: Path | None, by: Sequence[str], *, as_json: bool) -> None:
+def _acts_detector(layout: DetectorLayout | None, pipelines: Sequence[str]) -> ActsDetector | None:
+    """The detector for ACTS, None where none of the pipelines is ACTS or the detector is its Generic one."""
+    if layout is None or not set(pipelines) & set(acts_names()):
+        return None
+    from beampipe.tracking.acts.layouts import acts_detector
+
+    return acts_detector(layout)
+
+
+def _print_evaluation(
+    result: Evaluation, output: Path | None, by: Sequence[str], metric: str | None = None, *, as_json: bool
+) -> None:
     """Print an evaluation, as tables or as JSON, and write it."""
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import evaluation_body, write_evaluation
@@ -729,7 +787,7 @@ def _print_evaluation(result: Evaluation, output: Path | None, by: Sequence[str]
     if as_json or output == STANDARD_OUTPUT:
         print_json(evaluation_body(result))
     else:
-        print_evaluation(result, console(), by)
+        print_evaluation(result, console(), by, metric)
     if output is not None and output != STANDARD_OUTPUT:
         write_evaluation(output, result)
 

@@ -9,7 +9,9 @@ from beampipe.errors import UnknownNameError
 from beampipe.notebook import listed_options
 from beampipe.plugins import load_plugin, plugin_names
 from beampipe.tracking.acts import ActsTrackFinder, acts_settings
+from beampipe.tracking.acts.finder import adapted_settings
 from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
+from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import PipelineOptions, load_pipeline
@@ -18,14 +20,15 @@ __all__ = ["named_finder", "named_finders"]
 
 
 @listed_options(load_pipeline)
-def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
+def named_finder(name: str, detector: ActsDetector | None = None, **options: Unpack[PipelineOptions]) -> TrackFinder:
     """The finder of that name: a pipeline, ACTS where hits carry module, local position and variance, or a plug-in.
 
     Args:
         name: a name of `beampipe.tracking.PIPELINES`, of `acts_names`, or of a plug-in of the group
             ``beampipe.finders``: a function that takes the options of `load_pipeline` and returns a `TrackFinder`.
-        options: those of `load_pipeline`. They have no effect on ACTS: it has its own detector, runs on
-            the CPU, and finds one event with one thread.
+        detector: detector that ACTS finds tracks in, or None for its Generic one. It has no effect on others.
+        options: those of `load_pipeline`. They have no effect on ACTS: it runs on the CPU, and finds one event with one
+            thread.
 
     Raises:
         UnknownNameError: no finder or shipped model of that name.
@@ -35,7 +38,9 @@ def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
     """
     settings = acts_settings(name)
     if settings is not None:
-        return ActsTrackFinder(settings)
+        if detector is None:
+            return ActsTrackFinder(settings)
+        return ActsTrackFinder(adapted_settings(settings, detector), where=detector)
     if name in PIPELINES:
         return load_pipeline(name, **options)
     plugins = plugin_names("finders")
@@ -47,7 +52,11 @@ def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
 
 @listed_options(load_pipeline)
 def named_finders(
-    names: Sequence[str], *, fit: bool = False, **options: Unpack[PipelineOptions]
+    names: Sequence[str],
+    *,
+    fit: bool = False,
+    detector: ActsDetector | None = None,
+    **options: Unpack[PipelineOptions],
 ) -> dict[str, TrackFinder]:
     """The finders of these names, by name.
 
@@ -56,6 +65,7 @@ def named_finders(
     Args:
         names: names that `named_finder` accepts.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
+        detector: detector that ACTS finds tracks in, or None for its Generic one.
         options: those of `load_pipeline`, with one thread if `threads` is not given.
 
     Raises:
@@ -64,7 +74,7 @@ def named_finders(
     options.setdefault("threads", 1)
     finders: dict[str, TrackFinder] = {}
     for name in names:
-        finders[name] = named_finder(name, **options)
+        finders[name] = named_finder(name, detector, **options)
         if fit and acts_settings(name) is None:
             finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
     return finders

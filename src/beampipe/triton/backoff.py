@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from beampipe.files import shorten_log
 from beampipe.processes import ManagedProcess
 
 _FIRST: Final = 0.5
@@ -99,7 +100,9 @@ class RestartedProgram:
         self._launch, self._hangs, self._note = launch, hangs, note
 
     def update(self) -> None:
-        """Check it once, and start or kill it if due; raises what its launch raises."""
+        """Check it once, and start or kill it if due; raises what its launch raises. A large log begins anew."""
+        if self._process.log is not None:
+            shorten_log(self._process.log)
         if (pid := self._process.pid) is None:
             if self._pause.due(time.monotonic()):
                 if self._process.was_started:

@@ -82,8 +82,8 @@ struct Call {
   int threads;                       // largest number for one call; see Threads
   std::function<void()> checkpoint;  // throws if the client has cancelled the request
   std::function<void(const char* counter, double amount, const char* stage)> observe;  // adds to a counter
-  std::function<void(const std::string& event)>
-      mark;  // adds an event, such as the end of a stage, to the requests' traces
+  std::function<void(const std::string& stage)>
+      mark;  // ends a stage: a span of the requests' traces, from the last mark, or the begin of the call, until now
 };
 
 /// Number of cores that this process may use, at least 1.

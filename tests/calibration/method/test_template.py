@@ -54,7 +54,7 @@ def test_with_one_bin_on_each_side_it_is_the_inversion() -> None:
     merged = np.stack([flavours[..., :CUT].sum(axis=-1), flavours[..., CUT:].sum(axis=-1)], axis=-1)
     data = np.random.default_rng(3).poisson(merged.sum(axis=-2)).astype(float)
     cuts = np.full((2, 1), 1)
-    np.testing.assert_allclose(fitted(data, merged, cuts), inverted(data, merged, cuts), rtol=1e-9)
+    np.testing.assert_allclose(fitted(data, merged, cuts, merged), inverted(data, merged, cuts, merged), rtol=1e-9)
 
 
 @pytest.mark.parametrize("cut", [CUT, CUT + 0.4])
@@ -63,7 +63,7 @@ def test_scales_are_those_of_a_minimiser(cut: float) -> None:
     minimize = pytest.importorskip("scipy.optimize").minimize
     flavours = simulation()
     data = np.random.default_rng(4).poisson(tilted(flavours, 1.1, 0.9).sum(axis=-2)).astype(float)
-    found = fitted(data, flavours, np.full((2, 1), cut))
+    found = fitted(data, flavours, np.full((2, 1), cut), flavours)
     for p in range(2):
         templates = flavours[p] * (data[p].sum(axis=-1) / flavours[p].sum(axis=(1, 2)))[:, None, None]
         below = np.clip(cut - np.arange(N_X), 0, 1)
@@ -84,7 +84,7 @@ def test_scales_are_those_of_a_minimiser(cut: float) -> None:
 def test_closure(quark: float, gluon: float) -> None:
     """Without statistics the known factors come back."""
     flavours = simulation()
-    found = fitted(tilted(flavours, quark, gluon).sum(axis=-2), flavours, CUTS)
+    found = fitted(tilted(flavours, quark, gluon).sum(axis=-2), flavours, CUTS, flavours)
     before = efficiencies_at(truth(flavours), CUTS)
     np.testing.assert_allclose(found[:, 0] / before[:, 0], [[quark, gluon]] * 2, rtol=1e-6)
 
@@ -96,11 +96,20 @@ def test_errors_are_smaller_than_those_of_the_inversion() -> None:
     want = efficiencies_at(truth(tilted(flavours, 1.05, 0.9)), CUTS)
     spreads = []
     for extraction in (fitted, inverted):
-        found = extraction(data, flavours, CUTS)
+        found = extraction(data, flavours, CUTS, flavours)
         error = found.std(axis=0) / 500**0.5
         assert (np.abs(found.mean(axis=0) - want) < 4 * error).all()
         spreads.append(found.std(axis=0))
     assert (spreads[0] < 0.8 * spreads[1]).all()
+
+
+def test_a_fit_does_not_depend_on_others() -> None:
+    """Fits end one by one, when they have converged: alone or among others, the bytes are the same."""
+    flavours = simulation()
+    data = np.random.default_rng(7).poisson(tilted(flavours, 1.05, 0.9).sum(axis=-2), (50, 2, 2, N_X)).astype(float)
+    together = fitted(data, flavours, CUTS, flavours)
+    alone = np.stack([fitted(each, flavours, CUTS, flavours) for each in data])
+    assert together.tobytes() == alone.tobytes()
 
 
 def test_empty_regions_and_equal_templates_have_no_value() -> None:
@@ -108,7 +117,7 @@ def test_empty_regions_and_equal_templates_have_no_value() -> None:
     data = flavours.sum(axis=-2)
     data[0, 1] = 0
     flavours[1, :, 1] = flavours[1, :, 0]
-    assert np.isnan(fitted(data, flavours, CUTS)).all()
+    assert np.isnan(fitted(data, flavours, CUTS, flavours)).all()
 
 
 def test_all_cases_and_replicas_are_measured() -> None:
@@ -131,7 +140,7 @@ def test_all_cases_and_replicas_are_measured() -> None:
     assert np.isfinite(both[0].data_replicas).all()
 
 
-def half(jets: ndarray, flavours: ndarray, cuts: ndarray) -> ndarray:
+def half(jets: ndarray, flavours: ndarray, cuts: ndarray, nominal: ndarray) -> ndarray:
     """An extraction of another package."""
     return np.full((*jets.shape[:-2], cuts.shape[1], 2), 0.5)
 

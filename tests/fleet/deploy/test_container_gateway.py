@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +18,18 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from beampipe.fleet.deploy.containers import CLIENTS, STATUS, Credentials, compose_files, gateway_text
+from beampipe.fleet.deploy.containers import (
+    CLIENTS,
+    GATEWAY_FOLDER,
+    STATUS,
+    Credentials,
+    compose_files,
+    gateway_files,
+)
 from beampipe.fleet.deploy.kubernetes import gateway_credentials, gateway_slots
-from beampipe.fleet.gateway.plan import Address, Slot
+from beampipe.fleet.gateway.access_log import Traffic
+from beampipe.fleet.gateway.plan import INFER, TIMES, Address, Slot
+from beampipe.fleet.generated_files import Files, first_line
 from beampipe.fleet.security import add_token, make_authority, make_server
 from beampipe.triton.engine import Engine
 from beampipe.triton.server import management
@@ -43,14 +54,22 @@ def papers(folder: Path) -> tuple[Credentials, str]:
     return Credentials(folder / "tls.pem", tokens=folder / "tokens"), token
 
 
+def write_configuration(files: Files, folder: Path) -> Path:
+    """The files of a gateway in a folder of this machine, with the mark that they have in Compose; gives the first."""
+    for name in (name for name in files if name.endswith((".cfg", ".lua"))):
+        text = files[name].replace(str(GATEWAY_FOLDER), str(folder)).replace("/tmp/haproxy.sock", f"{folder}/sock")
+        (folder / name).write_text(first_line("a test") + text)
+    return folder / "haproxy.cfg"
+
+
 @contextmanager
-def gateway(text: str, folder: Path) -> Iterator[tuple[int, int]]:
-    """HAProxy with free ports instead of those of a container."""
+def gateway(files: Files, folder: Path) -> Iterator[tuple[int, int]]:
+    """HAProxy with free ports instead of those of a container; its log is the file ``log``."""
     clients, status = free_port(), free_port()
-    text = text.replace(f":{CLIENTS}", f":{clients}").replace(f":{STATUS}", f":{status}")
-    text = text.replace("/tmp/haproxy.sock", f"{folder}/sock")
-    (folder / "haproxy.cfg").write_text(text)
-    process = subprocess.Popen([str(PROGRAM), "-db", "-f", str(folder / "haproxy.cfg")])
+    path = write_configuration(files, folder)
+    path.write_text(path.read_text().replace(f":{CLIENTS}", f":{clients}").replace(f":{STATUS}", f":{status}"))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([str(PROGRAM), "-db", "-f", path], stdout=log)
     try:
         url = f"127.0.0.1:{status}"
         wait_until(lambda: 'haproxy_backend_active_servers{proxy="grpc"} 2' in metrics(url))
@@ -62,22 +81,43 @@ def gateway(text: str, folder: Path) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def metrics(url: str) -> str:
+def metrics(url: str, path: str = "/metrics") -> str:
     try:
-        return management.request(url, "GET", "/metrics")[1].decode()
+        return management.request(url, "GET", path)[1].decode()
     except OSError:
         return ""
 
 
 def test_servers_behind_one_name_answer_whoever_has_a_token(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path / "models", "one")
-    fleet = specimen(tmp_path, LEAST)
+    fleet = specimen(tmp_path, LEAST + '[gateway]\naccess_log = true\nbalancing = "least_hits"\n')
     found, token = papers(tmp_path)
     with contained(engine, fleet, tmp_path / "tmp0") as server:
         place = Slot("cpu-", 10, Address("127.0.0.1", server.ports.http, server.ports.grpc), several=2)
-        with gateway(gateway_text(fleet, [place], found), tmp_path) as (port, _):
+        with gateway(gateway_files(fleet, [place], found), tmp_path) as (port, status):
             ask_by_grpc(port, tmp_path / "ca.pem", token)
             ask_by_http(port, tmp_path / "ca.pem", token)
+            counted = samples_of(metrics(f"127.0.0.1:{status}", TIMES))
+    times = [name for name in counted if name.startswith("beampipe_gateway_request_seconds_bucket")]
+    (answering,) = {name.partition('"')[2].partition('"')[0] for name in times}
+    assert answering in ("cpu-0", "cpu-1")
+    ours = Traffic()
+    ours.add({"end": "-", "server": answering, "refused": "", "path": INFER, "time_us": "700000", "time_ms": "700"})
+    assert list(samples_of("\n".join(ours.metrics())))[: len(times)] == times, "bins as those of a gateway with us"
+    assert counted[f'beampipe_gateway_request_seconds_count{{server="{answering}"}}'] == 1
+    refused = {"token": 2, "call": 2}
+    assert {name: value for name, value in counted.items() if "refused" in name} == {
+        f'beampipe_gateway_refused_total{{reason="{reason}"}}': number for reason, number in refused.items()
+    }
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
+    assert [line["model"] for line in lines if line["path"] == INFER and line["refused"] == "-"] == ["one"]
+    assert Counter(line["refused"] for line in lines if line["refused"] != "-") == refused
+
+
+def samples_of(text: str) -> dict[str, float]:
+    """Values of metrics by name and labels."""
+    rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in rows}
 
 
 def ask_by_grpc(port: int, authority: Path, token: str) -> None:
@@ -115,9 +155,9 @@ def ask_by_http(port: int, authority: Path, token: str) -> None:
 def test_haproxy_takes_every_configuration(name: str, tmp_path: Path) -> None:
     fleet = specimen(tmp_path, SPECIMENS[name])
     papers(tmp_path)
-    texts = [
-        compose_files(fleet)["haproxy.cfg"],
-        gateway_text(fleet, gateway_slots(fleet), gateway_credentials(fleet)),
+    configurations = [
+        compose_files(fleet),
+        gateway_files(fleet, gateway_slots(fleet), gateway_credentials(fleet)),
     ]
     slots = {
         "certificate": "gateway.pem",
@@ -125,10 +165,11 @@ def test_haproxy_takes_every_configuration(name: str, tmp_path: Path) -> None:
         "tokens/tokens": "tokens",
         "tls/tls.pem": "gateway.pem",
     }
-    for text in texts:
+    for files in configurations:
+        path = write_configuration(files, tmp_path)
+        text = path.read_text()
         for paper, file in {**slots, "tls/ca.pem": "ca.pem", "secrets/tokens": "tokens"}.items():
             text = re.sub(rf"/(?:run|etc)/\S*?{paper}\b", str(tmp_path / file), text)
-        path = tmp_path / "haproxy.cfg"
         path.write_text(text)
         done = subprocess.run([str(PROGRAM), "-c", "-f", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

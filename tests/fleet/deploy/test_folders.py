@@ -37,6 +37,6 @@ def test_what_a_specification_asks_for_in_vain_is_said(tmp_path: Path) -> None:
     plain = specimen(tmp_path, LEAST)
     asking = specimen(tmp_path, LEAST + '[gateway]\nbalancing = "least_hits"\n[gateway.athena]\n')
     assert not list(compose_notes(plain))
-    assert [note.partition(":")[0] for note in compose_notes(asking)] == ["gateway.balancing", "gateway.athena"]
+    assert [note.partition(":")[0] for note in compose_notes(asking)] == ["gateway.athena"]
     assert [note.partition(":")[0] for note in kubernetes_notes(plain)] == ["gateway.tls"]
     assert len(list(kubernetes_notes(asking))) == 3

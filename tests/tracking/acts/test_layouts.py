@@ -1,6 +1,9 @@
 """ACTS in a detector that is not its Generic one."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +12,19 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError
-from beampipe.events import Event
+from beampipe.events import Event, Hits
 from beampipe.simulation import acts_geometry
 from beampipe.simulation.acts_geometry import build_detector
 from beampipe.simulation.detector import DetectorLayout, Layer, read_layout, shells
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
-from beampipe.tracking.acts.finder import layer_files
-from beampipe.tracking.acts.sequencer import ActsDetector
+from beampipe.tracking.acts.finder import adapted_settings, layer_files
+from beampipe.tracking.acts.layouts import acts_detector
+from beampipe.tracking.acts.sequencer import ActsDetector, Measurements
 from beampipe.tracking.evaluation.scoring import evaluate
+from beampipe.tracking.finders import named_finders
+from beampipe.tracking.formats.parquet import write_simulated
+from beampipe.tracking.models import load_model
+from beampipe.tracking.models.card import model_overview, pipeline_rows
 from beampipe.tracking.truth import Selection
 from tests.simulation.layouts import COMPACT, LONGBAR, shot
 
@@ -90,3 +98,66 @@ def test_the_graph_of_layers_is_that_of_the_layout() -> None:
     assert [layer["surfaces"] for layer in described] == [[{"volume": 3, "layer": number}] for number in (1, 2, 3)]
     joined = json.loads(connections.read_text(encoding="utf-8"))["connections"]
     assert {(pair["inner"], pair["outer"]) for pair in joined} == {(1, 2), (1, 3), (2, 3)}
+
+
+def test_a_space_point_is_two_measurements_and_ghosts_share_them() -> None:
+    """A pixel, and four points of two strips on each sensor of the module with the numbers 3 and 4."""
+    module = np.array([7 << 56 | 1 << 8, *[9 << 56 | 3 << 8] * 4], np.uint64)
+    local = np.array([[0.5, 0.25], [1, 10], [1, 20], [2, 10], [2, 20]], np.float32)
+    variance = np.tile(np.array([[0.25, 0.5]], np.float32), (5, 1))
+    order = np.array([3, 0, 4, 1, 2])
+    hits = Hits(np.ones((5, 3), np.float32), module[order], local[order], variance[order])
+    measured = Measurements.of(hits, module[1:2])
+    assert len(measured) == 5
+    assert measured.module.tolist() == [module[0], module[1], module[1], module[1] + 256, module[1] + 256]
+    assert measured.local[:, 0].tolist() == [0.5, 1, 2, 10, 20]
+    assert measured.variance[:, 0].tolist() == [0.25, 0.25, 0.25, 0.5, 0.5]
+    assert measured.is_strip.tolist() == [False, True, True, True, True]
+    assert measured.of_track(np.array([1, 0])) == [0, 2, 3]
+    # With the first strip of one sensor, the point is the one that the track takes on the other one.
+    assert measured.hits_of_track([0, 2, 3]).tolist() == [1, 0]
+    assert measured.hits_of_track([0, 4, 1]).tolist() == [1, 4]
+    assert measured.hits_of_track([2]).tolist() == []
+
+
+def test_muons_of_the_open_data_detector_are_found_by_the_named_settings_and_by_the_shipped_model() -> None:
+    layout = read_layout(Path("odd"))
+    event = shot(layout, 1, 100, (1.5, 20.0), 2.5)
+    finders = named_finders(["acts", "acts-fast", "module_map"], detector=acts_detector(layout), model="odd")
+    for found in evaluate(
+        finders, [event], sample="muons", selection=Selection(min_layers=7), min_track_hits=7
+    ).finders:
+        assert found.double.efficiency.value > 0.97
+        assert found.double.completeness.value > 0.95
+        assert found.double.purity.value > 0.99
+    with pytest.raises(InputError, match="is no module of the detector 'odd'"):
+        finders["acts"].find(shot(read_layout(LONGBAR), 1, 3, (2.0, 20.0), 1.0).hits)
+
+
+def test_settings_move_with_the_cylinders() -> None:
+    where = acts_detector(read_layout(LONGBAR))
+    moved = adapted_settings(ACTS_EFFICIENT, where)
+    assert moved.field_z == 1.5
+    assert moved.seed_volumes == (3,)
+    # Middle points from just above the innermost of three cylinders (42, 90, 150 mm) to just below the outermost.
+    assert 42 < moved.middle_r_min < 60
+    assert 130 < moved.middle_r_max < 150
+    assert 108 < moved.delta_r_max < 140
+
+
+def test_cards_compare_with_acts_on_the_same_events(tmp_path: Path) -> None:
+    events = [shot(read_layout(Path("odd")), seed, 150, (1.5, 20.0), 2.5) for seed in (1, 2)]
+    write_simulated(tmp_path / "muons.parquet", ((event, {}) for event in events))
+    folder = shutil.copytree(load_model("odd").path, tmp_path / "mine")
+    words = ["tracking", "validate", str(tmp_path / "muons.parquet"), "--tracker-model", str(folder)]
+    subprocess.run([sys.executable, "-m", "beampipe", *words, "--detector", "odd", "--card"], check=True)
+    model = load_model(folder)
+    assert list(model.acts) == ["acts", "acts-fast"]
+    assert list(model.performance) == list(model.pipelines)
+    for measured in (model.acts["acts"], model.performance["module_map"]):
+        assert measured.efficiency is not None
+        assert measured.efficiency > 0.93  # 2 % of the hits and 1 % of the modules are lost
+        assert measured.sample == model.performance["module_map"].sample
+    overview = model_overview(model)
+    assert "  acts-fast: seeding and Kalman filter of ACTS, for comparison" in overview
+    assert [row[0] for row in pipeline_rows(model)] == [*model.pipelines, "acts", "acts-fast"]

@@ -83,3 +83,18 @@ def test_the_error_survives_the_wire_and_the_way_between_processes() -> None:
     for copy in (from_wire(to_wire(raised.value)), pickle.loads(pickle.dumps(raised.value))):
         assert type(copy) is TooLargeError
         assert str(copy) == str(raised.value)
+
+
+def test_a_dense_event_is_searched_from_fewer_layers() -> None:
+    pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+    (event,) = shipped_events(200)[:1]
+    assert event.truth is not None
+    r, phi, z = event.hits.position.T
+    turned = [np.stack([r, np.mod(phi + turn, 2 * np.pi) - np.pi, z], axis=1) for turn in (0.0, 1.0, 2.0, 3.0)]
+    dense = Hits(np.concatenate(turned).astype(np.float32))
+    alone = load_pipeline("module_map", threads=1).find(Hits(turned[0].astype(np.float32)))
+    found = load_pipeline("module_map", threads=2).find(dense)
+    assert 3.8 * alone.n_tracks < found.n_tracks < 4.6 * alone.n_tracks
+    # Of the hits of the tracks that are found in the single event, nearly all are on tracks here.
+    again = np.count_nonzero(found.track_id.reshape(4, -1)[0][alone.track_id >= 0] >= 0)
+    assert again > 0.97 * np.count_nonzero(alone.track_id >= 0)

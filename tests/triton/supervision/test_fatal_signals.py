@@ -25,6 +25,14 @@ def test_the_line_is_found_even_in_parts(tmp_path: Path, number: int) -> None:
         assert not signals.seen(), "told once"
 
 
+def test_the_line_is_found_in_a_log_that_has_begun_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(1000 * "x")
+    signals = FatalSignalLog(log)
+    log.write_text("Signal (11) received.\n")
+    assert signals.seen()
+
+
 @pytest.mark.parametrize("line", ["Signal (15) received.", "Signal (2) received.", "hits: Signal (6) received."])
 def test_other_lines_are_none(tmp_path: Path, line: str) -> None:
     signals = FatalSignalLog(tmp_path / "log")

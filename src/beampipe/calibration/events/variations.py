@@ -29,8 +29,8 @@ from beampipe.calibration.events.dijets import Dijets
 from beampipe.calibration.layout import VARIED_N_TRK
 from beampipe.errors import UnknownNameError
 
-VariationKind = Literal["nominal", "weight", "jets", "sample", "method"]
-"""What is varied: nothing, the weights of events, the jets, the whole sample, or the method itself."""
+VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
+"""What is varied: nothing, the weights of events, the jets, the whole sample, the method, or only its extraction."""
 
 NOMINAL: Final = "nominal"
 """Name of the weight and of the jets that are not varied."""
@@ -44,8 +44,9 @@ class Variation:
     """One case for which a scale factor is computed.
 
     Attributes:
-        kind: kind of the variation: weights, jets, the sample or the method.
-        name: name of the weight, of the variation of jets, of the sample or of the method.
+        kind: kind of the variation.
+        name: name of the weight, of the variation of jets, of the sample, of the method or of
+            the extraction.
     """
 
     kind: VariationKind

@@ -13,9 +13,10 @@ The cuts of the working points come from nominal simulation and are the same for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -33,6 +34,7 @@ from beampipe.calibration.method.reweight import (
     apply_factors,
     measure_reweighting,
     shapes,
+    sum_over_bins,
 )
 from beampipe.calibration.method.templates import Cases
 from beampipe.errors import FileError
@@ -53,7 +55,7 @@ class Extracted:
 
 def quark_fractions(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, "*v 2"]:
     """Fraction of quarks by region, from jets by (region, (quark, gluon), x) after re-weighting; nan without jets."""
-    areas = np.cumsum(flavours, axis=-1)[..., -1]
+    areas = sum_over_bins(flavours)
     total = areas[..., QUARK] + areas[..., GLUON]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total > 0, areas[..., QUARK] / total, np.nan)
@@ -71,10 +73,11 @@ def mixtures(
 ) -> tuple[Float64[ndarray, "*v 2 x"], Float64[ndarray, "*v 2"]]:
     """Simulation after re-weighting: jets of both flavours by (region, x), and fractions of quarks by region."""
     both = reweighted(flavours, factors)
-    return _together(both), quark_fractions(both)
+    return all_flavours(both), quark_fractions(both)
 
 
-def _together(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, "*v 2 x"]:
+def all_flavours(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, "*v 2 x"]:
+    """Jets of both flavours together."""
     total: ndarray = flavours[..., QUARK, :] + flavours[..., GLUON, :]
     return total
 
@@ -163,7 +166,8 @@ class Efficiencies:
     """Efficiencies: fraction of quark and of gluon jets (last axis) that count as quark-like.
 
     Attributes:
-        names: (n_cases,) variations as text, nominal first; the last is `GLUON_REWEIGHT`.
+        names: (n_cases,) variations as text, nominal first; then `GLUON_REWEIGHT` and other
+            extractions.
         cuts: (n_pt, n_wp) numbers of bins that count as quark-like, from nominal simulation, for all cases. They are
             int64, or float64 if a tagger is cut inside bins.
         data: (n_cases, n_pt, n_wp, 2) efficiencies in data.
@@ -202,19 +206,28 @@ class Efficiencies:
 
 
 Extraction = Callable[
-    [Float64[ndarray, "*v p 2 x"], Float64[ndarray, "*s p 2 2 x"], Shaped[ndarray, "p w"]],
+    [
+        Float64[ndarray, "*v p 2 x"],
+        Float64[ndarray, "*s p 2 2 x"],
+        Shaped[ndarray, "p w"],
+        Float64[ndarray, "p 2 2 x"],
+    ],
     Float64[ndarray, "*u p w 2"],
 ]
-"""Measures the efficiencies of quark and gluon jets: ``extraction(jets, flavours, cuts)``.
+"""Measures the efficiencies of quark and gluon jets: ``extraction(jets, flavours, cuts, nominal)``.
 
 `jets` are those of data by (pT, region, x), `flavours` those of simulation by (pT, region, (quark, gluon), x), both
 after re-weighting, and `cuts` the numbers of bins that count as quark-like by (pT, working point). It returns fractions
-of jets below the cuts by (pT, working point, (quark, gluon)). There may be further axes in front.
+of jets below the cuts by (pT, working point, (quark, gluon)). There may be further axes in front. `nominal` is nominal
+simulation as `flavours`, without further axes: for what is the same in all cases, as are the cuts.
 """
 
 
 def inverted(
-    jets: Float64[ndarray, "*v p 2 x"], flavours: Float64[ndarray, "*s p 2 2 x"], cuts: Shaped[ndarray, "p w"]
+    jets: Float64[ndarray, "*v p 2 x"],
+    flavours: Float64[ndarray, "*s p 2 2 x"],
+    cuts: Shaped[ndarray, "p w"],
+    nominal: Float64[ndarray, "p 2 2 x"],
 ) -> Float64[ndarray, "*u p w 2"]:
     """The extraction `matrix`: shapes by `extract`, with the fractions of simulation."""
     return efficiencies_at(extract(jets, quark_fractions(flavours)), cuts)
@@ -226,6 +239,7 @@ def measure_efficiencies(
     working_points: Sequence[float],
     cut: str = "at_least",
     extraction: Extraction = inverted,
+    others: Mapping[str, Extraction] = MappingProxyType({}),
 ) -> Efficiencies:
     """Fractions and efficiencies of all cases.
 
@@ -238,47 +252,62 @@ def measure_efficiencies(
         working_points: target quark efficiencies.
         cut: position of the cut of a working point, as for `working_point_cuts`.
         extraction: measures the efficiencies.
+        others: other extractions by name, each of which is a case with nominal simulation.
     """
-    factors = np.concatenate([reweighting.quark, reweighting.gluon])
-    flavours = reweighted(np.concatenate([cases.simulation, cases.simulation[:1]]), factors)
-    data, fractions = apply_factors(cases.data, factors), quark_fractions(flavours)
-    nominal = [extract(jets, fractions[0]) for jets in (data[0], _together(flavours[0]))]
+    extractions = (extraction, *others.values())
+    flavours, data = _reweighted_cases(cases, reweighting, len(others))
+    fractions, frozen = quark_fractions(flavours), flavours[0]
+    nominal = [extract(jets, fractions[0]) for jets in (data[0], all_flavours(frozen))]
     cuts = np.stack([working_point_cuts(nominal[1].quark, wp, cut) for wp in working_points], axis=-1)
     drawn = reweighted(cases.simulation_replicas, reweighting.replicas)
     drawn_data = apply_factors(cases.data_replicas, reweighting.replicas)
-    every = (*nominal, truth(flavours[0]))
+    every = (*nominal, truth(frozen))
+    other_cases = (Variation("extraction", name) for name in others)
+    names = ("data", "simulation", "truth")
+    without: dict[str, list[Float64[ndarray, "v p w 2"]]] = {name: [] for name in names}
+    for group in range(len(cases.groups)):
+        rest = cases.without_group(group)
+        of_rest = _reweighted_cases(rest, measure_reweighting(rest.simulation, rest.simulation_replicas), len(others))
+        for name, values in zip(names, _efficiencies(*of_rest, cuts, frozen, extractions), strict=True):
+            without[name].append(values)
     return Efficiencies(
-        names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT)]),
+        names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT, *other_cases)]),
         cuts=cuts,
-        data=extraction(data, flavours, cuts),
-        simulation=extraction(_together(flavours), flavours, cuts),
-        truth=efficiencies_at(truth(flavours), cuts),
-        data_replicas=extraction(drawn_data, drawn, cuts),
-        simulation_replicas=extraction(_together(drawn), drawn, cuts),
+        **dict(zip(names, _efficiencies(flavours, data, cuts, frozen, extractions), strict=True)),
+        data_replicas=extraction(drawn_data, drawn, cuts, frozen),
+        simulation_replicas=extraction(all_flavours(drawn), drawn, cuts, frozen),
         fractions=fractions,
         shapes=np.stack([np.stack([extracted.quark, extracted.gluon], axis=-2) for extracted in every]),
         jets=cases.jets,
-        **_without_groups(cases, cuts, extraction),
+        **{f"{name}_without": np.stack(values) for name, values in without.items() if values},
     )
 
 
-def _without_groups(
-    cases: Cases, cuts: Shaped[ndarray, "p w"], extraction: Extraction
-) -> dict[str, Float64[ndarray, "g v p w 2"]]:
-    """Efficiencies at the same cuts with each group left out; everything else is computed again."""
-    if not len(cases.groups):
-        return {}
-    every = []
-    for group in range(len(cases.groups)):
-        rest = cases.without_group(group)
-        frozen = measure_reweighting(rest.simulation, rest.simulation_replicas)
-        factors = np.concatenate([frozen.quark, frozen.gluon])
-        flavours = reweighted(np.concatenate([rest.simulation, rest.simulation[:1]]), factors)
-        measured = (apply_factors(rest.data, factors), _together(flavours))
-        found = [extraction(jets, flavours, cuts) for jets in measured]
-        every.append([*found, efficiencies_at(truth(flavours), cuts)])
-    names = ("data_without", "simulation_without", "truth_without")
-    return {name: np.stack([each[k] for each in every]) for k, name in enumerate(names)}
+def _reweighted_cases(
+    cases: Cases, reweighting: Reweighting, n_others: int
+) -> tuple[Float64[ndarray, "v p 2 2 x"], Float64[ndarray, "v p 2 x"]]:
+    """Simulation and data of all cases after re-weighting: those of `Cases`, factors of gluons, other extractions."""
+    factors = np.concatenate([reweighting.quark, reweighting.gluon, *[reweighting.quark[:1]] * n_others])
+    simulation = np.concatenate([cases.simulation, *[cases.simulation[:1]] * (1 + n_others)])
+    return reweighted(simulation, factors), apply_factors(cases.data, factors)
+
+
+def _efficiencies(
+    flavours: Float64[ndarray, "v p 2 2 x"],
+    data: Float64[ndarray, "v p 2 x"],
+    cuts: Shaped[ndarray, "p w"],
+    nominal: Float64[ndarray, "p 2 2 x"],
+    extractions: Sequence[Extraction],
+) -> tuple[Float64[ndarray, "v p w 2"], Float64[ndarray, "v p w 2"], Float64[ndarray, "v p w 2"]]:
+    """Efficiencies of all cases in data, in simulation and by label; the last cases are of the other extractions."""
+    first, *others = extractions
+    n = len(flavours) - len(others)
+    data_and_simulation = []
+    for jets in (data, all_flavours(flavours)):
+        measured = [first(jets[:n], flavours[:n], cuts, nominal)]
+        measured += [each(jets[k : k + 1], flavours[k : k + 1], cuts, nominal) for k, each in enumerate(others, n)]
+        data_and_simulation.append(np.concatenate(measured))
+    return data_and_simulation[0], data_and_simulation[1], efficiencies_at(truth(flavours), cuts)
 
 
 def scale_factors(

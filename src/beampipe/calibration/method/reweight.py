@@ -36,12 +36,15 @@ FlavourName = Literal["quark", "gluon"]
 """Flavour of a scale factor."""
 
 
-def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
-    """Histograms scaled to unit area; nan where the area is not positive.
+def sum_over_bins(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v"]:
+    """The sum over x, from the first bin to the last: the same bit by bit on every machine."""
+    total: ndarray = np.cumsum(histograms, axis=-1)[..., -1]
+    return total
 
-    The area is summed from the first bin to the last, so that the result is the same bit by bit on every machine.
-    """
-    area = np.cumsum(histograms, axis=-1)[..., -1:]
+
+def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
+    """Histograms scaled to unit area; nan where the area is not positive."""
+    area = sum_over_bins(histograms)[..., None]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(area > 0, histograms / area, np.nan)
 

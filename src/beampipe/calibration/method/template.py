@@ -23,10 +23,13 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Shaped
 from beampipe.calibration.method.matrix import efficiencies_at, truth
-from beampipe.calibration.method.reweight import GLUON, QUARK
+from beampipe.calibration.method.reweight import GLUON, QUARK, sum_over_bins
 
 _STEPS: Final = 40
-"""Number of steps of Newton's method; five are usual."""
+"""Largest number of steps of Newton's method; five are usual."""
+
+_CONVERGED: Final = 1e-9
+"""Relative change of a scale below which it is final: the next one would be about its square."""
 
 _SAME: Final = 1e-12
 """Relative determinant of the curvature below which the templates of quarks and gluons count as the same."""
@@ -36,7 +39,10 @@ _LARGEST_STEP: Final = 4.0
 
 
 def fitted(
-    jets: Float64[ndarray, "*v p 2 x"], flavours: Float64[ndarray, "*s p 2 2 x"], cuts: Shaped[ndarray, "p w"]
+    jets: Float64[ndarray, "*v p 2 x"],
+    flavours: Float64[ndarray, "*s p 2 2 x"],
+    cuts: Shaped[ndarray, "p w"],
+    nominal: Float64[ndarray, "p 2 2 x"],
 ) -> Float64[ndarray, "*u p w 2"]:
     """Efficiencies of quark and gluon jets in data; the interface of `beampipe.calibration.method.matrix.Extraction`.
 
@@ -44,8 +50,10 @@ def fitted(
     """
     below = np.clip(cuts[..., None] - np.arange(jets.shape[-1]), 0.0, 1.0)  # the part of each bin that is below the cut
     with np.errstate(divide="ignore", invalid="ignore"):
-        numbers = _sum(jets)
-        scale = np.where(numbers > 0, numbers, np.nan) / (_sum(flavours[..., QUARK, :]) + _sum(flavours[..., GLUON, :]))
+        numbers = sum_over_bins(jets)
+        scale = np.where(numbers > 0, numbers, np.nan) / (
+            sum_over_bins(flavours[..., QUARK, :]) + sum_over_bins(flavours[..., GLUON, :])
+        )
         templates = flavours * scale[..., None, None]
         below_cut, above_cut = (_scales(jets, templates, side) for side in (below, 1 - below))
         expected = efficiencies_at(truth(flavours), cuts)
@@ -61,27 +69,32 @@ def _scales(
     d, q, g = (
         part.reshape(*part.shape[:-2], 1, -1) for part in (jets, templates[..., QUARK, :], templates[..., GLUON, :])
     )
-    weight = np.concatenate([side, side], axis=-1)
-    quark, gluon = (np.ones(np.broadcast_shapes(part.shape, weight.shape)[:-1]) for part in (q, g))
+    every = np.broadcast_arrays(d, q, g, np.concatenate([side, side], axis=-1))
+    scales = np.ones((2, *every[0].shape[:-1]))
+    left = np.ones(every[0].shape[:-1], bool)  # each fit ends by itself, so that no other one changes its result
     for _ in range(_STEPS):
-        mean = quark[..., None] * q + gluon[..., None] * g
+        d, q, g, weight = (part[left] for part in every)
+        quark, gluon = scales[:, left]
+        mean = quark[:, None] * q + gluon[:, None] * g
         ratio = np.where(mean > 0, d / mean, 0.0)
         pull = np.where(mean > 0, weight * (ratio - 1), 0.0)
         curvature = np.where(mean > 0, weight * ratio / mean, 0.0)
-        slope_q, slope_g = _sum(pull * q), _sum(pull * g)
-        qq, qg, gg = _sum(curvature * q * q), _sum(curvature * q * g), _sum(curvature * g * g)
+        slope_q, slope_g = sum_over_bins(pull * q), sum_over_bins(pull * g)
+        qq, qg, gg = (
+            sum_over_bins(curvature * q * q),
+            sum_over_bins(curvature * q * g),
+            sum_over_bins(curvature * g * g),
+        )
         determinant = np.where(qq * gg - qg * qg > _SAME * qq * gg, qq * gg - qg * qg, np.nan)
-        quark = _step(quark, (gg * slope_q - qg * slope_g) / determinant)
-        gluon = _step(gluon, (qq * slope_g - qg * slope_q) / determinant)
-    return np.stack([quark, gluon], axis=-1)
+        after_quark = _step(quark, (gg * slope_q - qg * slope_g) / determinant)
+        after_gluon = _step(gluon, (qq * slope_g - qg * slope_q) / determinant)
+        scales[:, left] = after_quark, after_gluon
+        left[left] = (np.abs(after_quark / quark - 1) > _CONVERGED) | (np.abs(after_gluon / gluon - 1) > _CONVERGED)
+        if not left.any():
+            break
+    return np.moveaxis(scales, 0, -1)
 
 
 def _step(value: Float64[ndarray, "*v"], change: Float64[ndarray, "*v"]) -> Float64[ndarray, "*v"]:
     limited: ndarray = np.clip(value + change, value / _LARGEST_STEP, value * _LARGEST_STEP)
     return limited
-
-
-def _sum(values: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v"]:
-    """The sum over x, from the first bin to the last, the same bit by bit on every machine."""
-    total: ndarray = np.cumsum(values, axis=-1)[..., -1]
-    return total

@@ -347,6 +347,7 @@ def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Va
         ("weight", source.weights),
         ("jets", source.kinematics),
         ("sample", source.samples),
+        ("extraction", source.extractions),
     )
     members = [
         variation for variation in variations if any(variation.matches(kind, patterns) for kind, patterns in wanted)

@@ -140,6 +140,7 @@ def source_table(results: Results) -> TextTable:
             "weights": ", ".join(source.weights),
             "jets": ", ".join(source.kinematics),
             "sample": samples if source.samples else "",
+            "extraction": ", ".join(source.extractions),
             "method": source.method.replace("_", " "),
         }
         what = next(f"{kind}: {text}" for kind, text in varied.items() if text)

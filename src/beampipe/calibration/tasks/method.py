@@ -44,8 +44,9 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
         frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
         configuration, cases = plan.configuration, read_cases(store, plan)
         extraction, points = extraction_named(configuration.extraction), configuration.working_points
+        others = {name: extraction_named(name) for name in configuration.other_extractions}
         measured = {
-            each.name: measure_efficiencies(cases[each.name], frozen[each.name], points, each.cut, extraction)
+            each.name: measure_efficiencies(cases[each.name], frozen[each.name], points, each.cut, extraction, others)
             for each in configuration.taggers
         }
         write_arrays(measured, path)

@@ -140,8 +140,10 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
     cuts = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
-    digest = extraction_digest(configuration.extraction)
-    extraction = {"extraction": (configuration.extraction, digest)} if digest else {}
+    extractions = [
+        (name, extraction_digest(name)) for name in (configuration.extraction, *configuration.other_extractions)
+    ]
+    extraction = {"extractions": extractions} if any(digest for _, digest in extractions) else {}
     extract = Recipe(
         "extract",
         stage_code("extract"),

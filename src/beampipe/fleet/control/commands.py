@@ -56,7 +56,7 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
             "host": gateway.host,
             "port": gateway.port,
             "tls": gateway.tls is not None,
-            "tokens": gateway.tokens is not None,
+            "tokens": gateway.wants_token,
             "balancing": gateway.balancing,
             "status_port": reconciler.status_port,
         },

@@ -37,7 +37,7 @@ from beampipe.fleet.control.differences import (
 )
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, RegisteredServer
 from beampipe.fleet.gateway.access_log import AccessLog
-from beampipe.fleet.gateway.haproxy import CredentialReloader, Gateway, GatewayState, SlotState
+from beampipe.fleet.gateway.haproxy import LEAST_HITS, CredentialReloader, Gateway, GatewayState, SlotState
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
 from beampipe.fleet.monitoring.prometheus import Monitoring
 from beampipe.fleet.registry import Record, read_records, remove_record
@@ -46,7 +46,7 @@ from beampipe.fleet.server import FleetServerSettings, fleet_server_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
-from beampipe.triton.server.haproxy import PROBE_PERIOD, SLOW_BODIES
+from beampipe.triton.server.haproxy import PROBE_PERIOD
 from beampipe.triton.server.launch import check_repository, free_port
 
 INTERVAL: Final = 0.1
@@ -54,8 +54,6 @@ INTERVAL: Final = 0.1
 
 _RELOAD_AGAIN: Final = 1.0
 """Time [s] from a failed reload of the gateway to the next one."""
-
-_LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
 
 class Reconciler(ABC):
@@ -329,9 +327,9 @@ class Reconciler(ABC):
             models,
             folder.secret.read_text(encoding="ascii").strip(),
             tokens=fleet.gateway.tokens,
+            jwt_folder=folder.path,
             canary=self.canary,
-            hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
-            slow_bodies=SLOW_BODIES,
+            hits=LEAST_HITS if fleet.gateway.balancing == "least_hits" else None,
             access_log=folder.access_socket,
             probed=True,
         )

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
-from beampipe.fleet.gateway.haproxy import haproxy_configuration
-from beampipe.fleet.gateway.plan import Address, GatewayPlan, Slot
+from beampipe.fleet.gateway.haproxy import LEAST_HITS, REQUEST_TIMES, haproxy_configuration
+from beampipe.fleet.gateway.plan import STDOUT, TIMES, Address, GatewayPlan, Slot
 from beampipe.fleet.generated_files import Files, render, render_yaml, write_files
 from beampipe.fleet.monitoring.prometheus import render_settings, rules_text
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
+from beampipe.triton.server.haproxy import SLOW_BODIES
 
 HTTP: Final = 8000
 """Port of a server in its container for HTTP."""
@@ -43,8 +44,9 @@ PORTS: Final = {
     "CLIENTS": CLIENTS,
     "STATUS": STATUS,
     "DRAIN": DRAIN,
+    "TIMES": TIMES,
 }
-"""The ports and time above, for templates."""
+"""The ports and time above, and the path of the gateway's own metrics, for templates."""
 
 _TRITON: Final = "/opt/tritonserver/bin/tritonserver"
 
@@ -143,8 +145,12 @@ class Credentials:
     tokens: Path | None = None
 
 
-def gateway_text(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials) -> str:
-    """The text of HAProxy's configuration.
+GATEWAY_FOLDER: Final = Path("/usr/local/etc/haproxy")
+"""Folder of the gateway's files in its container."""
+
+
+def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials) -> Files:
+    """HAProxy's configuration and the Lua programs that it loads, which lie beside it.
 
     Args:
         fleet: the specification.
@@ -158,8 +164,7 @@ def gateway_text(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials) 
         port=CLIENTS,
         tls=tls,
         tokens=credentials.tokens,
-        rate=fleet.gateway.rate if credentials.tokens else None,
-        balancing="round_robin" if fleet.gateway.balancing == "round_robin" else "least_connections",
+        rate=fleet.gateway.rate if credentials.tokens or fleet.gateway.jwt else None,
         athena=None,
         host=LOOPBACK,
     )
@@ -171,12 +176,23 @@ def gateway_text(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials) 
         fleet_models(fleet),
         _UNUSED_SECRET,
         credentials.tokens,
+        jwt_folder=GATEWAY_FOLDER,
+        hits=GATEWAY_FOLDER / LEAST_HITS.name if gateway.balancing == "least_hits" else None,
+        slow_bodies=GATEWAY_FOLDER / SLOW_BODIES.name,
+        access_log=STDOUT,
+        request_times=GATEWAY_FOLDER / REQUEST_TIMES.name,
         host=_EVERYWHERE,
         status_host=_EVERYWHERE,
         resolved=True,
         threads=_THREADS,
     )
-    return haproxy_configuration(plan)
+    programs = [LEAST_HITS] if plan.hits is not None else []
+    programs += [SLOW_BODIES, REQUEST_TIMES]
+    return {
+        "haproxy.cfg": haproxy_configuration(plan),
+        **{program.name: program.read_text(encoding="utf-8") for program in programs},
+        **{key.file: key.pem for key in plan.jwt_keys},
+    }
 
 
 MODELS: Final = "/models"
@@ -243,6 +259,7 @@ def compose_files(fleet: Fleet) -> Files:
     secrets = compose_secrets(fleet)
     credentials = Credentials(**{name: Path("/run/secrets") / name for name in secrets})
     slots = [Slot(name, group.weight, Address(name, HTTP, GRPC)) for name, group in servers]
+    gateway = gateway_files(fleet, slots, credentials)
     gpus = iter(range(len(servers)))
     compose = render_yaml(
         "deploy/templates/compose.yaml.j2",
@@ -261,17 +278,25 @@ def compose_files(fleet: Fleet) -> Files:
         ],
         readiness=readiness_command(fleet_models(fleet)),
         secrets=secrets,
+        gateway_files=[f"./{name}:{GATEWAY_FOLDER / name}:ro" for name in gateway],
         authority=authority,
         **PORTS,
     )
     targets = [
         {"target": f"{name}:{METRICS}", "labels": {"server": name, "group": group.name}} for name, group in servers
     ]
-    prometheus = render_settings(fleet, Path("/etc/prometheus/rules.yml"), servers=targets, gateway=f"gateway:{STATUS}")
+    prometheus = render_settings(
+        fleet,
+        Path("/etc/prometheus/rules.yml"),
+        servers=targets,
+        gateway=f"gateway:{STATUS}",
+        page=f"gateway:{STATUS}",
+        times=TIMES,
+    )
     return {
         "Dockerfile": dockerfile(fleet),
         "docker-compose.yaml": compose,
-        "haproxy.cfg": gateway_text(fleet, slots, credentials),
+        **gateway,
         "prometheus.yml": prometheus,
         "rules.yml": rules_text(fleet.monitoring.interval),
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
@@ -311,8 +336,6 @@ def compose_notes(fleet: Fleet) -> Iterator[str]:
     """Settings that these files do not implement, in a sentence each."""
     if fleet.scaling is not None:
         yield "scaling: Docker Compose does not scale; the number of servers stays that of count"
-    if fleet.gateway.balancing == "least_hits":
-        yield "gateway.balancing: this gateway knows no sizes; it takes the server with the fewest requests"
     if fleet.gateway.athena is not None:
         yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
     if not Path(fleet.repository).is_dir():

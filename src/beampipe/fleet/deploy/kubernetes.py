@@ -24,12 +24,13 @@ from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError, nearest
 from beampipe.fleet.deploy.containers import (
+    GATEWAY_FOLDER,
     GRPC,
     HTTP,
     PORTS,
     Credentials,
     fleet_models,
-    gateway_text,
+    gateway_files,
     memory_limit,
     readiness_command,
     server_script,
@@ -85,11 +86,11 @@ _TOKENS: Final = "/etc/beampipe/tokens"
 
 def gateway_credentials(fleet: Fleet) -> Credentials:
     """Files of the gateway in its pod: a certificate, and tokens or a client CA, since other machines reach it."""
-    asks = fleet.gateway.tls is not None and fleet.gateway.tls.client_ca is not None
+    gateway = fleet.gateway
     return Credentials(
         Path(_TLS) / "tls.pem",
-        Path(_TLS) / "ca.pem" if asks else None,
-        Path(_TOKENS) / "tokens" if fleet.gateway.tokens is not None or not asks else None,
+        Path(_TLS) / "ca.pem" if gateway.tls is not None and gateway.tls.client_ca is not None else None,
+        Path(_TOKENS) / "tokens" if gateway.tokens is not None or not gateway.asks_who else None,
     )
 
 
@@ -123,7 +124,7 @@ def manifest_files(fleet: Fleet) -> Files:
     """
     gateway = gateway_name(fleet)
     credentials = gateway_credentials(fleet)
-    text = gateway_text(fleet, gateway_slots(fleet), credentials)
+    configuration = gateway_files(fleet, gateway_slots(fleet), credentials)
     groups = running_groups(fleet)
     monitors = [(group, labels(fleet, release_name(fleet, group), "server")) for group in groups]
     files = {
@@ -133,8 +134,9 @@ def manifest_files(fleet: Fleet) -> Files:
             "gateway",
             fleet,
             name=gateway,
-            text=text,
-            digest=hashlib.sha256(text.encode()).hexdigest(),
+            configuration=configuration,
+            digest=hashlib.sha256(json.dumps(configuration).encode()).hexdigest(),
+            folder=GATEWAY_FOLDER,
             credentials=credentials,
             TLS=_TLS,
             TOKENS=_TOKENS,
@@ -501,7 +503,7 @@ def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
     """Settings that these files do not implement, in a sentence each."""
     gateway, settings = fleet.gateway, fleet.kubernetes
     if gateway.balancing == "least_hits":
-        yield "gateway.balancing: these gateways know no sizes; they take the server with the fewest requests"
+        yield "gateway.balancing: SuperSONIC's Envoy knows no sizes; it takes the server with the fewest requests"
     if gateway.athena is not None:
         yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
     if gateway.tokens is not None or gateway.tls is not None:

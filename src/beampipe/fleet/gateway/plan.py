@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from beampipe.fleet.security import VerificationKey, read_jwks
 from beampipe.fleet.specification import Fleet
 from beampipe.triton.client.endpoint import LOOPBACK
+from beampipe.triton.server.haproxy import SLOW_BODIES
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 
@@ -108,6 +110,13 @@ class CanaryShare:
     share: float
 
 
+STDOUT: Final = Path("/dev/stdout")
+"""Where a gateway in a container logs requests."""
+
+TIMES: Final = "/times"
+"""Path of the numbers and times of requests, beside the other metrics."""
+
+
 PROBE_HEADER: Final = "x-beampipe-probe"
 """Header with the servers' secret, by which a probe is recognised."""
 
@@ -124,10 +133,13 @@ class GatewayPlan:
         models: names of the models that a server must have to get requests.
         secret: the servers' secret.
         tokens: map of tokens; None if no token is required.
+        jwt_folder: folder of the files of `jwt_keys`.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
-        slow_bodies: Lua program that ends requests whose large body arrives too slowly; None for no such end.
-        access_log: socket of the process that reads the access log; None for no log.
+        slow_bodies: Lua program that ends requests whose large body arrives too slowly.
+        access_log: socket of the process that reads the access log, or `STDOUT`; None for no log.
+        request_times: Lua program that counts requests by server and time, for a gateway whose log nobody counts; with
+            it, requests are logged only if the specification wants that.
         host: address to listen on for clients, in a container; None for that of the specification.
         status_host: address for metrics.
         resolved: whether hosts are names whose address changes when a container restarts: they are resolved
@@ -143,15 +155,27 @@ class GatewayPlan:
     models: tuple[str, ...]
     secret: str = field(repr=False)
     tokens: Path | None = None
+    jwt_folder: Path = Path()
     canary: CanaryShare | None = None
     hits: Path | None = None
-    slow_bodies: Path | None = None
+    slow_bodies: Path = SLOW_BODIES
     access_log: Path | None = None
+    request_times: Path | None = None
     host: str | None = None
     status_host: str = LOOPBACK
     resolved: bool = False
     threads: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
     probed: bool = False
+
+    @property
+    def jwt_keys(self) -> list[VerificationKey]:
+        """Keys by which the signatures of JSON Web Tokens are verified, as they are in the file now.
+
+        Raises:
+            FileError: the file of the keys cannot be read.
+        """
+        jwt = self.fleet.gateway.jwt
+        return [] if jwt is None else read_jwks(jwt.keys)
 
     @property
     def canary_slot(self) -> Slot | None:

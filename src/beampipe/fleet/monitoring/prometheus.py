@@ -154,6 +154,7 @@ def render_settings(
     servers_file: Path | None = None,
     gateway: str | None = None,
     page: str | None = None,
+    times: str | None = None,
 ) -> str:
     """Settings of Prometheus as YAML.
 
@@ -163,7 +164,8 @@ def render_settings(
         servers: address (``target``) and ``labels`` of each server; None to take them from `servers_file`.
         servers_file: file of the servers, which Prometheus reads again when it changes.
         gateway: address of the gateway's metrics; None if there is no gateway.
-        page: address of the page's metrics; None if there is no page.
+        page: address of the metrics of requests, usually the page's; None if there are none.
+        times: path of these metrics; None for the usual one.
     """
     return render_yaml(
         "monitoring/prometheus.yml.j2",
@@ -175,6 +177,7 @@ def render_settings(
         servers_file=servers_file,
         gateway=gateway,
         page=page,
+        times=times,
     )
 
 

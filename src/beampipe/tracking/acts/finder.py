@@ -6,7 +6,7 @@ import atexit
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from beampipe.tracking.acts.sequencer import (
     Failures,
     HitLists,
     Laps,
+    Measurements,
     detector,
     feed,
     pyacts,
@@ -78,6 +79,11 @@ class ActsLayer:
     at: float
     low: float
     high: float
+
+    @property
+    def z_ends(self) -> tuple[float, float]:
+        """Smallest and largest z [mm]."""
+        return (self.low, self.high) if self.barrel else (self.at, self.at)
 
 
 def acts_layers(where: ActsDetector, volumes: tuple[int, ...]) -> tuple[ActsLayer, ...]:
@@ -357,6 +363,41 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
     }
 
 
+_TUNED_FOR: Final = (32.0, 72.0, 116.0, 172.0)
+"""Radii of the pixel cylinders of the Generic detector [mm], for which the named settings are tuned."""
+
+
+def adapted_settings(settings: ActsSettings, where: ActsDetector) -> ActsSettings:
+    """Named settings for another detector than the Generic one: its field, and seeds from its innermost cylinders.
+
+    Radii of middle space points lie between the same cylinders, and the longest distance in a seed skips as many.
+    """
+    if where.seed_volumes is None:
+        return settings
+    layers = acts_layers(where, where.seed_volumes)
+    radii = sorted(layer.at for layer in layers if layer.barrel)
+    if len(radii) < 3:
+        raise ConfigError(f"ACTS: got {len(radii)} inner cylinders in {where.name}, expected 3 or more to make seeds")
+
+    def moved(radius: float) -> float:
+        """The radius between the same cylinders."""
+        at = np.interp(radius, _TUNED_FOR, np.linspace(0, 1, len(_TUNED_FOR)))
+        return float(np.interp(at, np.linspace(0, 1, len(radii)), radii))
+
+    skipping_one = max(outer - inner for inner, outer in zip(radii, radii[2:], strict=False))
+    tuned_skip = max(outer - inner for inner, outer in zip(_TUNED_FOR, _TUNED_FOR[2:], strict=False))
+    return replace(
+        settings,
+        field_z=where.field_z,
+        seed_volumes=where.seed_volumes,
+        seed_r_max=radii[-1] * settings.seed_r_max / _TUNED_FOR[-1],
+        seed_z_max=max(abs(edge) for layer in layers for edge in layer.z_ends) + 1.0,
+        middle_r_min=moved(settings.middle_r_min),
+        middle_r_max=moved(settings.middle_r_max),
+        delta_r_max=settings.delta_r_max * skipping_one / tuned_skip,
+    )
+
+
 def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
     """Space points of all hits in `volumes`."""
     acts, examples = pyacts()
@@ -473,7 +514,7 @@ class ActsTrackFinder(InOneThread):
         settings: cuts of seeding, filter and selection.
         threads: events in flight in `find_batch`; ACTS does not split one event.
         where: detector of the hits, or None for the Generic detector. The settings have to fit it: the
-            volumes whose hits make seeds, and their radii.
+            volumes whose hits make seeds, and their radii; see `adapted_settings`.
     """
 
     def __init__(
@@ -507,11 +548,11 @@ class ActsTrackFinder(InOneThread):
         for event in hits:
             require_measurements(event, self._detector, "ActsTrackFinder")
         failures, clock, collected = Failures(), Clock(), _Collected()
-        algorithms, rows = feed(hits, failures)
+        algorithms, measured = feed(hits, self._detector, failures)
         algorithms.append(clock.tick("start"))
         for stage, algorithm in finding_algorithms(self.settings, self._detector).items():
             algorithms += [algorithm, clock.tick(stage)]
-        algorithms.append(_track_collector(collected, rows, clock, self.settings.measurements_min, failures))
+        algorithms.append(_track_collector(collected, measured, clock, self.settings.measurements_min, failures))
         try:
             run_sequence(algorithms, len(hits), self.threads)
         finally:
@@ -523,7 +564,9 @@ class _Collected(dict[int, ActsTracks]):
     """Results by event number: with several threads they come in any order."""
 
 
-def _track_collector(collected: _Collected, rows: HitLists, clock: Clock, min_hits: int, failures: Failures) -> Any:
+def _track_collector(
+    collected: _Collected, measured: Sequence[Measurements], clock: Clock, min_hits: int, failures: Failures
+) -> Any:
     acts, examples = pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
@@ -535,10 +578,10 @@ def _track_collector(collected: _Collected, rows: HitLists, clock: Clock, min_hi
             container = tracks(context)
             laps: Laps = clock.laps(number)
             every = np.arange(len(container), dtype=np.int64)
-            candidates = read_hit_lists(container, rows[number])
+            candidates = read_hit_lists(container, measured[number])
             fitted = read_fitted(container, every, every, laps.wall, laps.cpu)
             counts = {
-                "hits": len(rows[number]),
+                "hits": len(measured[number].of_hit),
                 "spacepoints": len(space_points(context)),
                 "seeds": len(seeds(context)),
                 "tracks": len(container),

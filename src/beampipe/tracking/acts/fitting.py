@@ -16,7 +16,16 @@ from beampipe.errors import ShapeError
 from beampipe.events import NO_TRACK, Event, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.tracking.acts import sequencer
 from beampipe.tracking.acts.finder import SPACE_POINTS, space_point_maker
-from beampipe.tracking.acts.sequencer import ActsDetector, ActsTracks, Clock, Failures, FittedTracks, HitLists, Laps
+from beampipe.tracking.acts.sequencer import (
+    ActsDetector,
+    ActsTracks,
+    Clock,
+    Failures,
+    FittedTracks,
+    HitLists,
+    Laps,
+    Measurements,
+)
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 
@@ -80,12 +89,12 @@ def fit_batch(
 
     failures, clock = Failures(), Clock()
     fitted: dict[int, FittedTracks] = {}
-    algorithms, rows = sequencer.feed(hits, failures)
+    algorithms, measured = sequencer.feed(hits, where, failures)
     given = [[event[i] for i in chosen] for event, chosen in zip(lists, wanted, strict=True)]
-    algorithms += [sequencer.proto_tracks(given, rows, "prototracks", failures), clock.tick("start")]
+    algorithms += [sequencer.proto_tracks(given, measured, "prototracks", failures), clock.tick("start")]
     for stage, algorithm in _stages(where).items():
         algorithms += [algorithm, clock.tick(stage)]
-    algorithms.append(_collector(fitted, given, wanted, rows, clock, failures))
+    algorithms.append(_collector(fitted, given, wanted, measured, clock, failures))
     try:
         sequencer.run_sequence(algorithms, len(hits), threads)
     finally:
@@ -181,7 +190,7 @@ def _collector(
     fitted: dict[int, FittedTracks],
     given: Sequence[HitLists],
     wanted: HitLists,
-    rows: HitLists,
+    measured: Sequence[Measurements],
     clock: Clock,
     failures: Failures,
 ) -> Any:
@@ -193,7 +202,7 @@ def _collector(
         def run(number: int, context: Any) -> None:
             tracks = read(context)
             laps: Laps = clock.laps(number)
-            candidate = _candidate_of(sequencer.read_hit_lists(tracks, rows[number]), given[number])
+            candidate = _candidate_of(sequencer.read_hit_lists(tracks, measured[number]), given[number])
             # A filter that did not reach the perigee leaves zeros there.
             variance = np.diagonal(np.array(tracks.covariance).reshape(len(tracks), 6, 6), axis1=1, axis2=2)
             good = np.flatnonzero((candidate >= 0) & (variance[:, :5] > 0).all(axis=1))

@@ -2,7 +2,7 @@
 
 ``acts.examples`` passes objects from algorithm to algorithm on a *whiteboard*, one per event. Algorithms written in
 Python put our arrays on it (no file is written), read the tracks back, and record the time. Measurements are in the
-order of their modules, as ACTS orders them; `rows` maps them back to hits.
+order of their modules, as ACTS orders them; `Measurements` maps them back to hits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float64, Int64
+from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Hits, Tracks
 
@@ -45,6 +45,8 @@ class ActsDetector:
         field_z: magnetic field along z [T].
         geometry: ``acts.TrackingGeometry`` of the detector, or None for the Generic detector of ACTS.
         name: which detector it is, for messages.
+        double_sided: identifiers of the first sensors of double-sided modules; the second one has the next number.
+        seed_volumes: volumes whose hits make seeds, or None for those of the settings.
 
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.
@@ -52,7 +54,14 @@ class ActsDetector:
         modules: identifiers of the sensitive surfaces.
     """
 
-    def __init__(self, field_z: float, geometry: Any = None, name: str = "the Generic detector of ACTS") -> None:
+    def __init__(
+        self,
+        field_z: float,
+        geometry: Any = None,
+        name: str = "the Generic detector of ACTS",
+        double_sided: UInt64[ndarray, " _"] | None = None,
+        seed_volumes: tuple[int, ...] | None = None,
+    ) -> None:
         acts, examples = pyacts()
         if geometry is None:
             # It owns the modules that its geometry points to, so this reference keeps it alive.
@@ -60,6 +69,8 @@ class ActsDetector:
             geometry = self._owner.trackingGeometry()
         self.geometry: Any = geometry
         self.name = name
+        self.double_sided = np.empty(0, np.uint64) if double_sided is None else double_sided
+        self.seed_volumes = seed_volumes
         self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
         self.field_z = field_z
         # The sensitive number fills bits 8 to 27 of an identifier; it is 0 on passive surfaces.
@@ -214,24 +225,105 @@ def writer(algorithm: Any, kind: Any, key: str) -> Callable[[Any, Any], None]:
     return write
 
 
-def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[Any], list[Int64[ndarray, " _"]]]:
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """The measurements of one event, sorted by module.
+
+    A space point of a double-sided module is two measurements of one coordinate. Points that share a strip, true ones
+    and ghosts, share its measurement.
+
+    Attributes:
+        module: (n,) uint64 identifier of the sensor.
+        local: (n, 2) float32 local position [mm]; the second one is meaningless where one coordinate is measured.
+        variance: (n, 2) float32 its variance [mm^2].
+        is_strip: (n,) bool, whether one coordinate is measured.
+        of_hit: (n_hits, 2) int64 measurements of each hit; both are the same for a hit that is one measurement.
+    """
+
+    module: UInt64[ndarray, " n"]
+    local: Float32[ndarray, "n 2"]
+    variance: Float32[ndarray, "n 2"]
+    is_strip: Bool[ndarray, " n"]
+    of_hit: Int64[ndarray, "n_hits 2"]
+
+    @classmethod
+    def of(cls, hits: Hits, double_sided: UInt64[ndarray, " _"]) -> Measurements:
+        """The measurements of hits.
+
+        Args:
+            hits: hits with geometry_id, local and variance.
+            double_sided: identifiers of the first sensors of double-sided modules.
+        """
+        module, local, variance = _array(hits.geometry_id), _array(hits.local), _array(hits.variance)
+        is_point = np.isin(module, double_sided)
+        hit = np.concatenate([np.arange(len(hits)), np.flatnonzero(is_point)])
+        is_second = np.arange(len(hit)) >= len(hits)
+        module = module[hit] + (is_second.astype(np.uint64) << np.uint64(8))
+        local, variance, is_strip = local[hit], variance[hit], is_point[hit]
+        local[is_second], variance[is_second] = local[is_second, ::-1], variance[is_second, ::-1]
+        # Strips of one sensor are side by side, so that those of several points can be joined.
+        order = np.lexsort((hit, np.where(is_strip, local[:, 0], 0), module))
+        module, local, variance, is_strip = module[order], local[order], variance[order], is_strip[order]
+        is_new = np.ones(len(order), np.bool_)
+        is_new[1:] = ~is_strip[1:] | (module[1:] != module[:-1]) | (local[1:, 0] != local[:-1, 0])
+        of_hit = np.empty((len(hits), 2), np.int64)
+        number = np.cumsum(is_new) - 1
+        for sensor in (0, 1):
+            mine = is_second[order] == bool(sensor)
+            of_hit[hit[order][mine], sensor] = number[mine]
+        of_hit[~is_point, 1] = of_hit[~is_point, 0]
+        return cls(module[is_new], local[is_new], variance[is_new], is_strip[is_new], of_hit)
+
+    def __len__(self) -> int:
+        return len(self.module)
+
+    @cached_property
+    def _hit_of(self) -> dict[tuple[int, int], int]:
+        """Hit of each pair of measurements."""
+        return {(first, second): hit for hit, (first, second) in enumerate(self.of_hit.tolist())}
+
+    def of_track(self, rows: Int64[ndarray, " _"]) -> list[int]:
+        """The measurements of a track from the rows of its hits, in their order."""
+        return list(dict.fromkeys(self.of_hit[rows].ravel().tolist()))
+
+    def hits_of_track(self, measurements: Sequence[int]) -> Int64[ndarray, " _"]:
+        """The rows of the hits of a track from its measurements, in their order.
+
+        A space point is on the track if both of its measurements are.
+        """
+        rows: list[int] = []
+        strips: list[int] = []
+        for number in measurements:
+            if not self.is_strip[number]:
+                rows.append(self._hit_of[number, number])
+                continue
+            pairs = [pair for other in strips for pair in ((other, number), (number, other))]
+            rows += [self._hit_of[pair] for pair in pairs if pair in self._hit_of]
+            strips.append(number)
+        return np.array(rows, np.int64)
+
+
+def feed(
+    hits: Sequence[Hits], where: ActsDetector, failures: Failures | None = None
+) -> tuple[list[Any], list[Measurements]]:
     """Algorithms that put hits on the whiteboard as measurements.
 
     Args:
         hits: one `Hits` per event with geometry_id, local and variance.
+        where: detector that the hits lie in.
         failures: list that exceptions are added to.
 
     Returns:
         algorithms: two algorithms, to come first in the sequence. The second makes the measurement subset, which
             refers to the container on the whiteboard.
-        rows: per event, rows[i] is the row in `hits` of measurement i.
+        measured: the measurements of each event.
     """
     acts, examples = pyacts()
-    rows = [np.argsort(_array(event.geometry_id), kind="stable") for event in hits]
+    measured = [Measurements.of(event, where.double_sided) for event in hits]
 
     def setup_measurements(algorithm: Any) -> Callable[[int, Any], None]:
         write = writer(algorithm, examples.MeasurementContainer, MEASUREMENTS)
-        return lambda number, context: write(context, _measurements(acts, examples, hits[number], rows[number]))
+        return lambda number, context: write(context, _container(acts, examples, measured[number]))
 
     def setup_subset(algorithm: Any) -> Callable[[int, Any], None]:
         read = reader(algorithm, examples.MeasurementContainer, MEASUREMENTS)
@@ -248,22 +340,25 @@ def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[A
     return [
         python_algorithm("Feed", setup_measurements, failures),
         python_algorithm("FeedSubset", setup_subset, failures),
-    ], rows
+    ], measured
 
 
-def _measurements(acts: Any, examples: Any, hits: Hits, rows: Int64[ndarray, " n_hits"]) -> Any:
+def _container(acts: Any, examples: Any, measured: Measurements) -> Any:
     container = examples.MeasurementContainer()
-    container.reserve(len(rows))
-    add, both, identifier, previous = container.emplaceMeasurement, [0, 1], None, None
-    for module, local, variance in zip(
-        _array(hits.geometry_id)[rows].tolist(),
-        _array(hits.local)[rows].tolist(),
-        _array(hits.variance)[rows].tolist(),
+    container.reserve(len(measured))
+    add, identifier, previous = container.emplaceMeasurement, None, None
+    axes = {True: [0], False: [0, 1]}
+    for module, is_strip, local, variance in zip(
+        measured.module.tolist(),
+        measured.is_strip.tolist(),
+        measured.local.tolist(),
+        measured.variance.tolist(),
         strict=True,
     ):
         if module != previous:
             identifier, previous = acts.GeometryIdentifier(module), module
-        add(identifier, both, local, variance)
+        n = len(axes[is_strip])
+        add(identifier, axes[is_strip], local[:n], variance[:n])
     return container
 
 
@@ -272,12 +367,14 @@ def _array(value: ndarray | None) -> ndarray:
     return value
 
 
-def proto_tracks(lists: Sequence[HitLists], rows: HitLists, key: str, failures: Failures | None = None) -> Any:
+def proto_tracks(
+    lists: Sequence[HitLists], measured: Sequence[Measurements], key: str, failures: Failures | None = None
+) -> Any:
     """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``.
 
     Args:
         lists: rows of the hits of each track, inside out, per event.
-        rows: row of each measurement, from `feed`.
+        measured: measurements of each event, from `feed`.
         key: name of the hit lists on the whiteboard.
         failures: list that exceptions are added to.
     """
@@ -287,13 +384,10 @@ def proto_tracks(lists: Sequence[HitLists], rows: HitLists, key: str, failures: 
         write = writer(algorithm, examples.ProtoTrackContainer, key)
 
         def run(number: int, context: Any) -> None:
-            measurement = np.empty(len(rows[number]), np.int64)
-            measurement[rows[number]] = np.arange(len(measurement))
+            of_track = measured[number].of_track
             write(
                 context,
-                examples.ProtoTrackContainer(
-                    [examples.ProtoTrack(measurement[track].tolist()) for track in lists[number]]
-                ),
+                examples.ProtoTrackContainer([examples.ProtoTrack(of_track(track)) for track in lists[number]]),
             )
 
         return run
@@ -301,12 +395,12 @@ def proto_tracks(lists: Sequence[HitLists], rows: HitLists, key: str, failures: 
     return python_algorithm("FeedProtoTracks", setup, failures)
 
 
-def read_hit_lists(tracks: Any, rows: Int64[ndarray, " n_hits"]) -> tuple[Int64[ndarray, " _"], ...]:
+def read_hit_lists(tracks: Any, measured: Measurements) -> tuple[Int64[ndarray, " _"], ...]:
     """The hits of each track, inside out: measurements only, no outliers, no holes.
 
     Args:
         tracks: ``ConstTrackContainer`` of one event.
-        rows: row of each measurement, from `feed`.
+        measured: measurements of the event, from `feed`.
     """
     link = pyacts()[1].IndexSourceLink.fromSourceLink
     lists = []
@@ -316,7 +410,7 @@ def read_hit_lists(tracks: Any, rows: Int64[ndarray, " n_hits"]) -> tuple[Int64[
             for state in track.trackStatesReversed
             if state.typeFlags.isMeasurement
         ]
-        lists.append(rows[np.array(indices[::-1], dtype=np.int64)])
+        lists.append(measured.hits_of_track(indices[::-1]))
     return tuple(lists)
 
 

@@ -163,6 +163,9 @@ ACTS_SETTINGS = {
 ACTS = "acts"
 """Name of the finder with the efficient settings of ACTS, and prefix of the names of the others."""
 
+COMPARED_SETTINGS = (ACTS, f"{ACTS}-fast")
+"""Settings that cards of tracker models compare with: those for efficiencies and those for times."""
+
 _DEFAULT = "efficient"
 
 

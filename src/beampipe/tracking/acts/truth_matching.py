@@ -9,13 +9,14 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Int64
+from beampipe.arrays import Bool
 from beampipe.errors import InputError, ShapeError
 from beampipe.events import Event, Particles, Truth
 from beampipe.tracking.acts.sequencer import (
     SUBSET,
     Failures,
     HitLists,
+    Measurements,
     detector,
     feed,
     proto_tracks,
@@ -95,10 +96,10 @@ def acts_truth_matching(
             )
         truths.append(event.truth)
     failures = Failures()
-    algorithms, rows = feed([event.hits for event in events], failures)
+    algorithms, measured = feed([event.hits for event in events], detector(field_z), failures)
     algorithms += [
-        _feed_truth(truths, selected, rows, failures),
-        proto_tracks(hit_lists, rows, "prototracks", failures),
+        _feed_truth(truths, selected, measured, failures),
+        proto_tracks(hit_lists, measured, "prototracks", failures),
         *_match(double),
     ]
     acts, examples = pyacts()
@@ -125,7 +126,10 @@ def acts_truth_matching(
 
 
 def _feed_truth(
-    truths: Sequence[Truth], selected: Sequence[Bool[ndarray, " _"]], rows: HitLists, failures: Failures
+    truths: Sequence[Truth],
+    selected: Sequence[Bool[ndarray, " _"]],
+    measured: Sequence[Measurements],
+    failures: Failures,
 ) -> Any:
     """Put on the whiteboard: particles, the ones to be found, and the particles of each measurement."""
     _, examples = pyacts()
@@ -142,7 +146,7 @@ def _feed_truth(
             for i, particle in enumerate(truth.particles.particle_id.tolist(), 1):
                 codes[particle] = code = examples.SimBarcode()
                 code.vertexPrimary, code.particle = 1, i
-            table = _measurement_particles(examples, truth, rows[number], codes)
+            table = _measurement_particles(examples, truth, measured[number], codes)
             # Writing an object moves it away, so the inverse is made before.
             write_inverse(context, table.invert())
             write_map(context, table)
@@ -154,9 +158,8 @@ def _feed_truth(
     return python_algorithm("FeedTruth", setup, failures)
 
 
-def _measurement_particles(examples: Any, truth: Truth, rows: Int64[ndarray, " n_hits"], codes: dict[int, Any]) -> Any:
-    measurement = np.empty(len(rows), np.int64)
-    measurement[rows] = np.arange(len(rows))
+def _measurement_particles(examples: Any, truth: Truth, measured: Measurements, codes: dict[int, Any]) -> Any:
+    measurement = measured.of_hit[:, 0]
     leading = [(i, int(particle)) for i, particle in zip(measurement, truth.particle_id, strict=True)]
     further = list(zip(measurement[truth.shared_hit].tolist(), truth.shared_particle.tolist(), strict=True))
     table = examples.MeasurementParticlesMap()

@@ -282,12 +282,20 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
     edge_index = _doublets(position, windows)
     kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
     into, out = triplets(position, edge_index, windows)[0]
-    stage = windows.stages[assign_layers(position, windows)[edge_index[1, into]]]  # of the middle hits
+    stages = windows.stages[assign_layers(position, windows)[edge_index]]
+    stage = stages[1, into]  # of the middle hits
     for current in sorted(set(windows.stages.tolist())):
         e, f = into[stage == current], out[stage == current]
         grows = kept[e] | (current == SEED_STAGE)
         kept[e[grows]] = True
         kept[f[grows]] = True
+    counts = kept[into]
+    continued = torch.zeros_like(kept)
+    continued[into[counts]] = True
+    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | continued[out]
+    kept = torch.zeros_like(kept)
+    kept[into[counts]] = True
+    kept[out[counts]] = True
     return edge_index[:, kept]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from itertools import cycle
 from math import isnan
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from beampipe import terminal
+from beampipe.errors import UnknownNameError
 from beampipe.figures import PALETTE, drawing, new_figure
 from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.diagnostics import EdgeScore
@@ -158,6 +160,19 @@ def hit_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def colliderml_table(evaluation: Evaluation) -> Table:
+    """The metric of ColliderML, and the share of all hits that are on good tracks."""
+    columns = ("trackml_eff", "of all hits", "fake_rate", "dup_rate", "physics_eff_pt1")
+    caption = (
+        "trackml_eff: hits of the particles on good tracks / hits that are submitted, so a purity; of all hits: those /"
+        " all hits; dup_rate counts particles with a single hit on a second track"
+    )
+    table = make_table("metric of ColliderML's tracking task", ("finder",), columns, caption=caption)
+    for finder in evaluation.finders:
+        table.add_row(finder.name, *(f"{value:.4f}" for value in astuple(finder.colliderml)))
+    return table
+
+
 def stage_table(evaluation: Evaluation) -> Table:
     """Median and 95th percentile [ms] of the stages that every learned pipeline has; others are summed.
 
@@ -236,17 +251,40 @@ def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
     return table
 
 
-def print_evaluation(evaluation: Evaluation, console: Console | None = None, by: Sequence[str] = ()) -> None:
+METRICS: Final = ("colliderml",)
+"""Names of metrics beside efficiencies, fakes and the TrackML score."""
+
+
+def require_metric(metric: str | None) -> None:
+    """Refuse a name that is none of `METRICS`; None is no metric.
+
+    Raises:
+        UnknownNameError: no metric of that name.
+    """
+    if metric is not None and metric not in METRICS:
+        raise UnknownNameError("metric", metric, METRICS)
+
+
+def print_evaluation(
+    evaluation: Evaluation, console: Console | None = None, by: Sequence[str] = (), metric: str | None = None
+) -> None:
     """Print quality, stages and sizes, and the refused events.
 
     Args:
         evaluation: results of the finders.
         console: where to print; the terminal by default.
         by: names of `VARIABLES` by which the efficiency is printed too.
+        metric: one of `METRICS` that is printed too.
+
+    Raises:
+        UnknownNameError: no metric or variable of that name.
     """
+    require_metric(metric)
     out = terminal.console() if console is None else console
     out.print(quality_table(evaluation))
     out.print(hit_table(evaluation))
+    if metric is not None:
+        out.print(colliderml_table(evaluation))
     out.print(stage_table(evaluation))
     out.print(counts_table(evaluation))
     for variable in by:

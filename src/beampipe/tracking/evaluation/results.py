@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan, nan
@@ -18,6 +19,7 @@ from beampipe.errors import FileError, InputError, UnknownNameError
 from beampipe.files import write_whole
 from beampipe.lazy import import_name
 from beampipe.notebook import Shown, html_table
+from beampipe.tracking.evaluation.colliderml import ColliderMLCounts, ColliderMLScore
 from beampipe.tracking.evaluation.matching import FORMULA
 from beampipe.tracking.truth import Selection
 
@@ -269,6 +271,7 @@ class EventRecord:
         cpu_seconds: processor time [s] of all threads: per stage if the finder reports it, else of the call as
             ``"call"``. Other work on the machine hardly lengthens it, so that runs at different times can be
             compared; threads that spin while they wait count.
+        colliderml: fields of `beampipe.tracking.evaluation.colliderml.ColliderMLCounts` of the event.
     """
 
     event_id: int
@@ -283,6 +286,7 @@ class EventRecord:
     weight_found: float = 0.0
     weight_total: float = 0.0
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    colliderml: dict[str, int] = field(default_factory=dict)
 
     @property
     def cpu(self) -> float:
@@ -337,6 +341,14 @@ class FinderResult(Shown):
     def failed(self) -> tuple[EventRecord, ...]:
         """Events that the finder refused."""
         return tuple(event for event in self.events if event.error is not None)
+
+    @property
+    def colliderml(self) -> ColliderMLScore:
+        """The metric of ColliderML over all events."""
+        sums = Counter[str]()
+        for event in self.events:
+            sums.update(event.colliderml)
+        return ColliderMLScore.of(ColliderMLCounts(**sums))
 
     @property
     def trackml(self) -> float:
@@ -492,6 +504,7 @@ def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
                 entry["value"] = proportion.value if proportion.total else None
                 entry["low"], entry["high"] = proportion.interval
         finder["trackml"] = None if isnan(result.trackml) else result.trackml
+        finder["colliderml"] = asdict(result.colliderml)
     return body
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter, process_time
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from beampipe.arrays import Float, Int64
 from beampipe.errors import BeampipeError, InputError, ShapeError, UnknownNameError
 from beampipe.events import NO_TRACK, Event, Events, Hits, Particles, Tracks, Truth
+from beampipe.tracking.evaluation.colliderml import colliderml_counts
 from beampipe.tracking.evaluation.matching import (
     MIN_TRACK_HITS,
     Candidates,
@@ -263,6 +264,7 @@ class _Tally:
                 weight_found=weight_found(truth.weights, truth.owners, call.candidates),
                 weight_total=truth.weights.total,
                 cpu_seconds=call.cpu_seconds,
+                colliderml=asdict(colliderml_counts(truth.event, call.candidates, truth.owners)),
             )
         )
 

@@ -235,7 +235,11 @@ def module_map_edges(
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
     Around hits on seed layers all doublets are tried. Farther out a triplet counts only if its inner doublet is an edge
-    already, so that regions that no track reaches are not searched. See `beampipe.tracking.windows`.
+    already, so that regions that no track reaches are not searched. A triplet that leads out of the seed layers counts
+    only if another one continues it. See `beampipe.tracking.windows`.
+
+    The compiled kernel searches dense events (more than 20,000 hits and 3,000 million pairs of doublets around seeds)
+    with a smaller seed depth, down to 1.
 
     Args:
         position: r [mm], phi [rad] between -pi and pi, z [mm].
@@ -357,7 +361,8 @@ def complete(
         windows: learned windows; those of doublets have no effect.
         penalty: cost of a chi2 at the edge of the window, in layers.
         min_score: lowest score of a track that stays in an event of 100,000 hits; it is lower by 1 for each factor of
-            ten fewer hits, as chance combinations are then rarer.
+            ten fewer hits, as chance combinations are then rarer, and from 200,000 hits on higher by 2 for ten times
+            more.
         threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no track takes hits of another event.
 

@@ -193,7 +193,8 @@ def module_map_edges(
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
     Both doublets of a triplet inside its window become edges; where the middle hit lies on no seed layer, only if the
-    inner one is an edge already. See `beampipe.tracking.windows`.
+    inner one is an edge already. Of the triplets that lead out of the seed layers only those count that another one
+    continues. See `beampipe.tracking.windows`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -213,10 +214,17 @@ def module_map_edges(
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
     into, out = triplets(position, edge_index, windows)[0]
     kept = np.zeros(len(edge_index.T), bool)
-    stage = growth_stages(windows, seed_depth)[layer[edge_index[1, into]]]  # of the middle hits
+    stages = growth_stages(windows, seed_depth)[layer[edge_index]]
+    stage = stages[1, into]  # of the middle hits
     for current in np.unique(stage):
         grows = (stage == current) & ((current == SEED_STAGE) | kept[into])
         kept[into[grows]] = kept[out[grows]] = True
+    counts = kept[into]
+    continued = np.zeros(len(kept), bool)
+    continued[into[counts]] = True
+    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | continued[out]
+    kept[:] = False
+    kept[into[counts]] = kept[out[counts]] = True
     return edge_index[:, kept]
 
 
@@ -323,6 +331,9 @@ MAX_ADDED_HITS: Final = 4
 MANY_EVENT_HITS: Final = np.float32(1e5)
 """Hits of an event for which `min_score` is defined; it is lower by one layer for ten times fewer hits."""
 
+DENSE_EVENT_HITS: Final = np.float32(2e5)
+"""From so many hits on `min_score` grows by two layers for ten times more, as chance combinations grow faster."""
+
 _Path = list[tuple[int, ...]]
 """The layers on the way of a track, from the beam outwards: its first hit on each, and the second if there is one."""
 
@@ -365,11 +376,13 @@ def complete(
     n_hits = np.bincount(event)
     # A track may have no hit on any layer, so its event is taken from its label, not from its path.
     event_of_track = {int(track): int(event[label == track][0]) for track in paths}
+    n = n_hits.astype(np.float32)
+    with np.errstate(divide="ignore"):  # events without hits
+        least = min_score + np.log10(n / MANY_EVENT_HITS) + np.maximum(np.log10(n / DENSE_EVENT_HITS), np.float32(0))
     short = [
         track
         for track, path in paths.items()
-        if _score(position, layer, reach, path, penalty)
-        < min_score + np.log10(np.float32(n_hits[event_of_track[track]]) / MANY_EVENT_HITS)
+        if _score(position, layer, reach, path, penalty) < least[event_of_track[track]]
     ]
     return number_by_first_hit(np.where(np.isin(label, short), -1, label))
 

@@ -243,6 +243,16 @@ class BinnedEfficiency:
         """The efficiency of each bin; null where there was no particle."""
         return tuple(m / t if t else None for m, t in zip(self.matched, self.total, strict=True))
 
+    @property
+    def weak(self) -> tuple[bool, ...]:
+        """Which bins are below 90 %; of those with few particles, only the ones that are by two standard errors."""
+        weak = []
+        for matched, total in zip(self.matched, self.total, strict=True):
+            value, error = _moderate(float(matched), total)
+            is_clear = total >= _FEWEST_TO_TELL or value + 2 * error < _GOOD_EFFICIENCY
+            weak.append(is_clear and matched < _GOOD_EFFICIENCY * total)
+        return tuple(weak)
+
     def ranges(self, chosen: Iterable[bool]) -> Iterator[range]:
         """The chosen bins, those side by side as one range."""
         for is_chosen, group in groupby(enumerate(chosen), key=lambda item: item[1]):
@@ -256,10 +266,17 @@ class BinnedEfficiency:
         values = [value for bin_ in bins if (value := self.values[bin_]) is not None]
         if len(values) > 1:
             return f"{100 * min(values):.0f} to {100 * max(values):.0f} % (of {total})"
-        # Agresti and Coull (1998): adding two successes and two failures keeps the error from being 0.
-        moderate = (values[0] * total + 2) / (total + 4)
-        error = sqrt(moderate * (1 - moderate) / (total + 4))
+        _, error = _moderate(values[0] * total, total)
         return f"{100 * values[0]:.0f} +- {100 * error:.0f} % (of {total})"
+
+
+def _moderate(passed: float, total: int) -> tuple[float, float]:
+    """An efficiency, drawn towards a half, and its error.
+
+    Agresti and Coull (1998): adding two successes and two failures keeps the error from being 0.
+    """
+    value = (passed + 2) / (total + 4)
+    return value, sqrt(value * (1 - value) / (total + 4))
 
 
 @dataclass(frozen=True)
@@ -310,12 +327,14 @@ class Performance:
             raise ConfigError(f"curves: got {', '.join(sorted(unknown))}, expected {', '.join(_VARIABLES)}")
 
     def weaknesses(self) -> Iterator[str]:
-        """Every bin with an efficiency below 90 %, in a few words with its numbers; neighbouring bins together."""
+        """Every bin with an efficiency below 90 %, in a few words with its numbers; neighbouring bins together.
+
+        Of bins with few particles, only those that are clearly below it are among them; others are in `untested`.
+        """
         if self.efficiency is not None and self.efficiency < _GOOD_EFFICIENCY:
             yield f"all primaries: {100 * self.efficiency:.0f} %"
         for variable, curve in self._ordered_curves():
-            weak = [value is not None and value < _GOOD_EFFICIENCY for value in curve.values]
-            for bins in curve.ranges(weak):
+            for bins in curve.ranges(curve.weak):
                 yield f"{_interval(variable, curve, bins)}: {curve.describe(bins)}"
         if self.displaced is not None and self.displaced < _GOOD_EFFICIENCY:
             yield f"from 2 to 100 mm off the beam line: {100 * self.displaced:.0f} %"
@@ -325,7 +344,8 @@ class Performance:
     def untested(self) -> Iterator[str]:
         """Every bin with too few particles to tell its efficiency, in a few words; neighbouring bins together."""
         for variable, curve in self._ordered_curves():
-            for bins in curve.ranges(total < _FEWEST_TO_TELL for total in curve.total):
+            few = (total < _FEWEST_TO_TELL for total in curve.total)
+            for bins in curve.ranges(is_few and not weak for is_few, weak in zip(few, curve.weak, strict=True)):
                 yield _interval(variable, curve, bins)
         if "jets" not in self.curves:
             yield "cores of hard jets"
@@ -424,6 +444,7 @@ class TrackerModel(Shown):
         origin: how the model was made.
         performance: name of a pipeline -> its measured performance; only pipelines that were measured.
         crossing: how many layers particles cross, and so how short a track may be.
+        acts: name of settings of ACTS -> its performance on the same events, if it was measured.
 
     Raises:
         ConfigError: there are no weights, or the performance of an unknown pipeline.
@@ -437,6 +458,7 @@ class TrackerModel(Shown):
     origin: Origin
     performance: Mapping[str, Performance] = field(default_factory=dict)
     crossing: LayerRequirements = field(default_factory=LayerRequirements)
+    acts: Mapping[str, Performance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.weights:

@@ -33,12 +33,15 @@ _ADVICE: Final = "add events (30 with hundreds of tracks each are usual), or lea
 
 
 def pipeline_rows(model: TrackerModel) -> list[tuple[str, ...]]:
-    """One row for each pipeline that the model can run, in the order of `HEADINGS`; "-" where nothing was measured."""
+    """One row for each pipeline that the model can run, then for ACTS, in the order of `HEADINGS`.
+
+    Cells are "-" where nothing was measured.
+    """
     rows = []
     for name in model.pipelines:
         *cells, cannot = _cells(model.performance.get(name))
         rows.append((name, *cells, "; ".join((cannot, *_refused_events(name)))))
-    return rows
+    return rows + [(name, *_cells(measured)) for name, measured in model.acts.items()]
 
 
 def pt_floors(model: TrackerModel) -> str:
@@ -52,19 +55,25 @@ def model_overview(model: TrackerModel) -> list[str]:
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
         lines += [f"    cannot take {what}" for what in _refused_events(name)]
-        measured = model.performance.get(name)
-        if measured is None:
-            lines.append("    not measured")
-            continue
-        cells = dict(zip(HEADINGS[1:], _cells(measured), strict=True))
-        cannot = cells.pop("cannot")
-        lines.append("    " + ", ".join(f"{what} {value}" for what, value in cells.items() if value != _NOT_MEASURED))
-        lines.append(f"    finds less than 90 % of: {cannot}")
-        if untested := "; ".join(measured.untested()):
-            lines.append(f"    too few particles to tell: {untested}")
+        lines += _measured_lines(model.performance.get(name))
+    for name, measured in model.acts.items():
+        lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(measured)]
     samples = dict.fromkeys((measured.sample, measured.counted) for measured in model.performance.values())
     for sample, counted in samples:
         lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
+    return lines
+
+
+def _measured_lines(measured: Performance | None) -> list[str]:
+    """Numbers and weaknesses of one finder."""
+    if measured is None:
+        return ["    not measured"]
+    cells = dict(zip(HEADINGS[1:], _cells(measured), strict=True))
+    cannot = cells.pop("cannot")
+    lines = ["    " + ", ".join(f"{what} {value}" for what, value in cells.items() if value != _NOT_MEASURED)]
+    lines.append(f"    finds less than 90 % of: {cannot}")
+    if untested := "; ".join(measured.untested()):
+        lines.append(f"    too few particles to tell: {untested}")
     return lines
 
 
@@ -86,6 +95,7 @@ def model_facts(model: TrackerModel) -> dict[str, Any]:
         "folder": model.path,
         "pt_floors": {stem: weights.pt_floor for stem, weights in model.weights.items()},
         "pipelines": pipelines,
+        "acts": model.acts,
     }
 
 

@@ -365,7 +365,7 @@ def _learn_parts(
         validation = validate(
             model, scored, about, jets=jets, min_hits=task.min_hits, has_modules=sample.layers.has_modules
         )
-    model = replace(model, performance=validation.performance())
+    model = validation.written_to(model)
     write_model(model)
     write_report(model, validation, folder)
     say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")

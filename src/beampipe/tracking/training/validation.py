@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import MARK, write_whole
+from beampipe.simulation.degradation import Degradation, degrade
+from beampipe.simulation.detector import Modules
 from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages
 from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
@@ -44,7 +47,7 @@ _CLOSE: Final = 0.0101
 
 @dataclass(frozen=True)
 class Validation:
-    """Scores of all pipelines of a model.
+    """Scores of all pipelines of a model, and of settings of ACTS if these were given.
 
     Attributes:
         headline: reconstructable particles above 1 GeV.
@@ -58,8 +61,14 @@ class Validation:
     tracks: Mapping[str, ExpectedTracks]
     jets: Evaluation | None = None
 
-    def performance(self) -> dict[str, Performance]:
-        """The numbers for the model's card, by pipeline."""
+    def written_to(self, model: TrackerModel) -> TrackerModel:
+        """The model with these numbers on its card."""
+        measured = self._performance()
+        pipelines = {name: measured.pop(name) for name in model.pipelines}
+        return replace(model, performance=pipelines, acts=measured or model.acts)
+
+    def _performance(self) -> dict[str, Performance]:
+        """The numbers for the model's card, by finder."""
         performances = {}
         for hard, soft in zip(self.headline.finders, self.soft.finders, strict=True):
             quality, distance, tracks = hard.double, hard.curve("distance"), self.tracks[hard.name]
@@ -103,6 +112,8 @@ def validate(
     min_layers: int | None = None,
     min_hits: int | None = None,
     has_modules: bool = True,
+    modules: Modules | None = None,
+    acts: Mapping[str, TrackFinder] = MappingProxyType({}),
 ) -> Validation:
     """Run all pipelines of a model on one thread and score them.
 
@@ -114,19 +125,30 @@ def validate(
         min_layers: fewest layers of a reconstructable particle; that of the model if not given.
         min_hits: fewest hits of a track that is scored; as many as `min_layers` if not given.
         has_modules: whether hits have modules, so that some can be switched off.
+        modules: modules of the detector that noise lies on, as ACTS requires; by default noise copies r and z of hits.
+        acts: finders of ACTS by name, which are scored beside the pipelines.
 
     Raises:
         InputError: there is no event.
     """
     damage = DAMAGE if has_modules else replace(DAMAGE, dead_modules=0.0)
-    degraded, degraded_jets = (
-        [degraded_event(event, damage, seed) for seed, event in enumerate(each)] for each in (events, jets)
-    )
+
+    def degrade_all(clean: Sequence[Event]) -> list[Event]:
+        if modules is None:
+            return [degraded_event(event, damage, seed) for seed, event in enumerate(clean)]
+        level = Degradation(damage.hit_loss, damage.dead_modules, damage.noise)
+        return [degrade(event, level, k, run_seed=k, modules=modules) for k, event in enumerate(clean)]
+
+    degraded, degraded_jets = degrade_all(events), degrade_all(jets)
     description = (
         f"{sample}; {damage.hit_loss:.0%} of hits, {damage.dead_modules:.0%} of modules lost, {damage.noise:.0%} noise"
     )
     finders = {
-        name: _RememberingFinder(load_pipeline(name, threads=1, model=model, check=False)) for name in model.pipelines
+        name: _RememberingFinder(finder)
+        for name, finder in (
+            *((name, load_pipeline(name, threads=1, model=model, check=False)) for name in model.pipelines),
+            *acts.items(),
+        )
     }
     hard = replace(HEADLINE, min_layers=model.crossing.min_layers if min_layers is None else min_layers)
     softer = replace(hard, min_pt=_SOFTEST)

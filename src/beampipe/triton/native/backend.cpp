@@ -106,9 +106,17 @@ private:
     std::vector<TRITONSERVER_InferenceTrace*> traces;
     for (const ModelRequest* request : requests)
       if (TRITONSERVER_InferenceTrace* trace = static_cast<const Request*>(request)->trace()) traces.push_back(trace);
-    const auto mark = [&traces](const std::string& event) {
-      for (TRITONSERVER_InferenceTrace* trace : traces)
-        log_refusal(TRITONSERVER_InferenceTraceReportActivity(trace, now_ns(), event.c_str()));
+    std::uint64_t marked = begin;
+    const auto mark = [&traces, &marked](const std::string& stage) {
+      if (traces.empty()) return;
+      // Triton makes a span of two activities with these endings, below that of the model.
+      const std::string first = stage + "_START", last = stage + "_END";
+      const std::uint64_t now = now_ns();
+      for (TRITONSERVER_InferenceTrace* trace : traces) {
+        log_refusal(TRITONSERVER_InferenceTraceReportActivity(trace, marked, first.c_str()));
+        log_refusal(TRITONSERVER_InferenceTraceReportActivity(trace, now, last.c_str()));
+      }
+      marked = now;
     };
     try {
       model_.run(requests, {loaded_.threads(), checkpoint, observe, mark});

@@ -20,6 +20,7 @@ From a hang to its detection it takes 1 s (the next canary), 3 s and two observa
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -63,6 +64,8 @@ class FatalSignalLog:
         """Whether the line was added since the last call, or since `skip`."""
         try:
             with self._log.open("rb") as stream:
+                if stream.seek(0, os.SEEK_END) < self._read:  # the log has begun anew
+                    self._read = 0
                 stream.seek(self._read)
                 added = stream.read()
         except OSError:

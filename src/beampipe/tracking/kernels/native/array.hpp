@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -56,6 +57,31 @@ public:
 private:
   static constexpr std::size_t kLargePage = std::size_t{1} << 21;
   T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// A list that grows; unlike that of the C++ library in large pages, where it is long.
+template <typename T>
+class List {
+public:
+  void push_back(const T& item) {
+    if (size_ == memory_.size()) grow();
+    memory_[size_++] = item;
+  }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  T& operator[](std::size_t i) { return memory_[i]; }
+  const T& operator[](std::size_t i) const { return memory_[i]; }
+  const T* begin() const { return memory_.data(); }
+  const T* end() const { return memory_.data() + size_; }
+
+private:
+  __attribute__((noinline)) void grow() {
+    Array<T> more(2 * size_ + 64);
+    if (size_ > 0) std::memcpy(more.data(), memory_.data(), size_ * sizeof(T));
+    memory_ = std::move(more);
+  }
+  Array<T> memory_;
   std::size_t size_ = 0;
 };
 

@@ -83,10 +83,11 @@ private:
   std::vector<Target> none_;
 };
 
-constexpr int kRounds = 4;         // most hits that are added at each end of a track
-constexpr float kManyHits = 1e5f;  // hits of an event that the lowest score is meant for
-constexpr float kMaxDphi = 1.2f;   // rad: as for edges
-constexpr float kSteepest = 1e4f;  // larger than any slope
+constexpr int kRounds = 4;          // most hits that are added at each end of a track
+constexpr float kManyHits = 1e5f;   // hits of an event that the lowest score is meant for
+constexpr float kDenseHits = 2e5f;  // from here on it grows twice as fast
+constexpr float kMaxDphi = 1.2f;    // rad: as for edges
+constexpr float kSteepest = 1e4f;   // larger than any slope
 
 /// The end of a path: its last hit, and the doublet of its last two.
 struct End {
@@ -201,9 +202,10 @@ public:
   }
 
   /// Frees the hits of the tracks whose score is below `min_score`, which is meant for kManyHits: among ten times fewer,
-  /// chance has to be one layer shorter to be as rare.
+  /// chance has to be one layer shorter to be as rare; in dense events two layers longer among ten times more.
   void drop(float penalty, float min_score) {
-    min_score += std::log10(static_cast<float>(n_) / kManyHits);
+    const auto n = static_cast<float>(n_);
+    min_score += std::log10(n / kManyHits) + std::max(std::log10(n / kDenseHits), 0.0f);
     std::vector<char> stays;
     for (const auto& path : paths_) stays.push_back(score(path, penalty) >= min_score);
     for (std::int64_t i = 0; i < n_; ++i)

@@ -37,42 +37,42 @@ std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
 
 // Curvature, cot and 1 / d^2 of each edge, and the position of its layer pair in the windows. Arrays end in unused elements.
 struct Doublets {
-  std::vector<float> kappa, cot, weight;
-  std::vector<std::int32_t> pair;  // layer pair, -1 where the windows have none
-  std::vector<std::int32_t> slot;  // its number among the pairs that start on its inner layer
+  Array<float> kappa, cot, weight;
+  Array<std::int32_t> pair;  // layer pair, -1 where the windows have none
+  Array<std::int32_t> slot;  // its number among the pairs that start on its inner layer
+
+  explicit Doublets(std::int64_t n)
+      : kappa(n + kLanes), cot(n + kLanes), weight(n + kLanes), pair(n + kLanes), slot(n + kLanes) {}
 };
 
 Doublets measure(const float* position, const Array<std::int16_t>& layer, const std::int64_t* inner,
                  const std::int64_t* outer, std::int64_t n_edges, const Windows& w, int threads) {
   const std::vector<std::int32_t> pair_of = pairs_by_layers(w);
-  Doublets d;
-  for (auto* column : {&d.kappa, &d.cot, &d.weight}) column->assign(n_edges + kLanes, kNever);
-  d.pair.assign(n_edges + kLanes, -1);
-  d.slot.assign(n_edges + kLanes, 0);
+  Doublets d(n_edges);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t first = 0; first < n_edges; first += kLanes) {
     const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, n_edges - first));
     float a[3][kLanes] = {}, b[3][kLanes] = {};
-    std::int32_t known[kLanes] = {};
+    std::int32_t pair_number[kLanes], slot[kLanes] = {};
+    for (int i = 0; i < kLanes; ++i) pair_number[i] = -1;
     for (int i = 0; i < lanes; ++i) {
       const std::int64_t e = first + i;
       for (int x = 0; x < 3; ++x) a[x][i] = position[3 * inner[e] + x], b[x][i] = position[3 * outer[e] + x];
       const int from = layer[inner[e]], to = layer[outer[e]];
       const int pair = from < 0 || to < 0 ? -1 : pair_of[from * w.n_layers + to];
-      d.pair[e] = pair;
-      if (pair >= 0) d.slot[e] = pair - w.out_begin[from], known[i] = 1;
+      pair_number[i] = pair;
+      if (pair >= 0) slot[i] = pair - w.out_begin[from];
     }
     const Vec r = load(a[0]), other = load(b[0]);
     const Vec dr = other - r, dphi = wrap(load(b[1]) - load(a[1]));
     const Arc arc = arc_on(chord_of(r, other, dr, dphi), r, other, dr);
-    float out[3][kLanes];
-    store(out[0], arc.kappa), store(out[1], arc.cot(load(b[2]) - load(a[2]))), store(out[2], arc.inverse_d2);
-    for (int i = 0; i < lanes; ++i) {
-      if (!known[i]) continue;
-      d.kappa[first + i] = out[0][i];
-      d.cot[first + i] = out[1][i];
-      d.weight[first + i] = out[2][i];
-    }
+    const auto exists = load(pair_number) >= 0;
+    const Vec never = splat(kNever);
+    store(d.kappa.data() + first, exists ? arc.kappa : never);
+    store(d.cot.data() + first, exists ? arc.cot(load(b[2]) - load(a[2])) : never);
+    store(d.weight.data() + first, exists ? arc.inverse_d2 : never);
+    store(d.pair.data() + first, load(pair_number));
+    store(d.slot.data() + first, load(slot));
   }
   return d;
 }
@@ -159,7 +159,7 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   }
   std::partial_sum(out_begin.begin(), out_begin.end(), out_begin.begin());
   std::partial_sum(in_begin.begin(), in_begin.end(), in_begin.begin());
-  std::vector<Incoming> into(in_begin.back());
+  Array<Incoming> into(in_begin.back());
   std::vector<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (d.pair[e] >= 0)

@@ -137,6 +137,7 @@ struct Side {
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<float> s, t;                // computed by `match` from kappa and weight
   std::vector<std::int32_t> any;          // not 0: agrees with a doublet of the other side
+  std::vector<std::int32_t> passes;       // which of kLanes doublets of the other side agree, used by `match`
   std::int64_t n = 0;                     // doublets
   std::int64_t tried = 0;                 // hits that were tested
 
@@ -146,6 +147,7 @@ struct Side {
     for (auto* column : {&kappa, &cot, &weight, &s, &t}) column->resize(2 * size + kWidth);
     hit.resize(2 * size + kWidth);
     any.resize(2 * size + kWidth);
+    passes.resize(2 * size + kWidth);
   }
 };
 

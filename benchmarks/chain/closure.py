@@ -1,0 +1,277 @@
+"""Does a chain give back what was put in? `python benchmarks/chain/closure.py [CHAIN.toml]`, which runs it first.
+
+tracks   number of tracks against charged particles of the same jets, by jet pT: ratio of the means, mean and spread
+         of the difference; other finders on the same hits beside
+fit      gluon fractions in pseudo-experiments, the bootstrap replicas of the sample `measured`: pulls with shares of
+         independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
+         scale factors, whose error all replicas share
+hash     one result from 1 and 2 workers, after SIGKILL in the middle, and with tracks found by a local Triton
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import beampipe.terminal.scripts  # noqa: F401
+
+import numpy as np
+from numpy import ndarray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recording import CONSOLE, conditions, print_conditions, write_result
+
+from beampipe.calibration.config import Bootstrap, Regions
+from beampipe.calibration.method.joint import joint_uncertainties
+from beampipe.calibration.method.matrix import Efficiencies, read_arrays
+from beampipe.calibration.method.templates import Templates
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.method import read_templates
+from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
+from beampipe.chain.fit import TAGGER, JetCounts, Shares, calibrated_shares, class_cuts, fit_fraction, simulated_shares
+from beampipe.chain.ntuples import EnergyScale
+from beampipe.chain.plan import Plan, make_chunk
+from beampipe.chain.run import RESULT, ChainResult, Executor, calibration_of, run_chain, store_of
+from beampipe.chain.settings import ChainSettings, load_settings
+from beampipe.chain.tables import JetEvents, load_table
+from beampipe.terminal import make_table
+from beampipe.workflow import Task, open_pool, run
+
+DEMO = Path(__file__).parents[2] / "src" / "beampipe" / "chain" / "demo.toml"
+
+SMALL = """
+chunk_events = 10
+[collisions]
+pt_min = 120.0
+pt_max = 300.0
+power = 0.0
+[jets]
+min_pt = 40.0
+[measurement]
+pt_edges = [60.0, 400.0]
+working_points = [0.5]
+min_eta_gap = 0.0
+replicas = 20
+[samples.nominal]
+role = "nominal"
+events = 60
+[samples.data]
+role = "data"
+events = 40
+[samples.measured]
+role = "measured"
+events = 40
+"""
+"""A chain that is run several times."""
+
+
+def counted(settings: ChainSettings, finder: str, chunks: int, workers: int) -> dict[str, ndarray]:
+    """Tracks, charged particles and pT of the jets of the first chunks of nominal simulation, for one finder."""
+    other = replace(settings, tracks=replace(settings.tracks, finder=finder))
+    plan, store = Plan(other), store_of(other)
+    first = plan.chunks[settings.of_role("nominal").name][:chunks]
+    with open_pool("processes" if workers > 1 else "inline", workers) as pool:
+        run([Task(chunk.label, make_chunk, (store, chunk)) for chunk in first], pool)
+    data = JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in first])
+    scale = load_table(store.require(Plan(settings).scale), "scale", EnergyScale)
+    n = len(data.jets)
+    return {
+        "pt": scale.corrected(data.jets.pt, data.jets.eta),
+        "tracks": np.bincount(data.owners.track[data.owners.track >= 0], minlength=n),
+        "particles": np.bincount(data.owners.particle[data.owners.particle >= 0], minlength=n),
+        "found": np.bincount(data.owners.particle[(data.owners.particle >= 0) & data.particles.found], minlength=n),
+    }
+
+
+def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, workers: int) -> list[dict[str, Any]]:
+    """The figures of `tracks`."""
+    edges = (100.0, 200.0, 300.0, 420.0, 580.0, 800.0, 1200.0)
+    table = make_table(
+        "tracks against charged particles of jets",
+        ("finder", "jet pT [GeV]"),
+        ("jets", "tracks / particles", "particles with a track", "mean difference", "spread of the difference"),
+    )
+    figures = []
+    for finder in finders:
+        jets = counted(settings, finder, chunks, workers)
+        for low, high in pairwise(edges):
+            here = (jets["pt"] >= low) & (jets["pt"] < high)
+            tracks, particles, found = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
+            if here.sum() < 20:
+                continue
+            rng = np.random.default_rng(1)
+            rows = rng.integers(len(tracks), size=(400, len(tracks)))
+            error = float(np.std(tracks[rows].sum(axis=1) / particles[rows].sum(axis=1)))
+            figure = {
+                "finder": finder,
+                "pt": [low, high],
+                "jets": int(here.sum()),
+                "ratio": float(tracks.sum() / particles.sum()),
+                "ratio_error": error,
+                "found": float(found.sum() / particles.sum()),
+                "mean": float((tracks - particles).mean()),
+                "spread": float((tracks - particles).std()),
+            }
+            figures.append(figure)
+            table.add_row(
+                finder,
+                f"{low:g}-{high:g}",
+                str(figure["jets"]),
+                f"{figure['ratio']:.4f} ± {error:.4f}",
+                f"{figure['found']:.4f}",
+                f"{figure['mean']:+.2f}",
+                f"{figure['spread']:.2f}",
+            )
+    CONSOLE.print(table)
+    return figures
+
+
+def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, Any]:
+    """The figures of `fit`."""
+    settings = result.settings
+    filled: dict[str, Templates] = {}
+    nominal: Templates | None = None
+    for role in ("measured", "data"):
+        configuration = replace(
+            calibration_of(settings, result.ntuples, role),
+            regions=Regions("eta_rank", 0.0),
+            systematics=(),
+            bootstrap=Bootstrap(n if role == "measured" else 0, 1),
+        )
+        plan = run_calibration(configuration, RunSettings("processes", workers), until="fill")
+        store = workspace_of(configuration).store
+        filled[role] = read_templates(store, plan.samples[configuration.data])
+        nominal = nominal or read_templates(store, plan.samples[configuration.nominal])
+    assert nominal is not None
+
+    def flavours(templates: Templates, values: ndarray) -> ndarray:
+        """Jets of both regions by (pT, flavour, number of tracks)."""
+        by_flavour: ndarray = replace(templates, values=values).flavours(TAGGER)[0].sum(axis=1)
+        return by_flavour
+
+    def jets(simulation: Templates) -> tuple[ndarray, ndarray]:
+        return flavours(simulation, simulation.values), flavours(simulation, simulation.squares)
+
+    measured = filled["measured"]
+    whole, squares = jets(measured)
+    true = whole.sum(axis=2)[:, 1] / whole.sum(axis=(1, 2))
+    cuts, factors = class_cuts(result.factors), result.factors
+    simulated = simulated_shares(result.counts, cuts)
+    same = replace(result.counts, simulation=jets(filled["data"])[0], simulation_squares=jets(filled["data"])[1])
+    shares: dict[str, Shares] = {"same kind": simulated_shares(same, cuts), "simulation": simulated}
+    configuration = calibration_of(settings, result.ntuples)
+    plan = run_calibration(configuration, RunSettings("processes", workers))
+    efficiencies = read_arrays(Efficiencies, workspace_of(configuration).store.require(plan.extract))
+    shares["calibrated"] = calibrated_shares(
+        simulated, factors, joint_uncertainties(configuration, efficiencies, factors)
+    )
+
+    table = make_table("pulls of gluon fractions", ("shares of",), ("experiments", "mean", "width", "mean error"))
+    figures: dict[str, Any] = {"true": true.tolist()}
+    for name, each in shares.items():
+        pulls, errors = [], []
+        for values in measured.replicas[:n]:
+            drawn = flavours(measured, values[None]).sum(axis=1)
+            scaled = squares.sum(axis=1) * (drawn.sum(axis=1) / whole.sum(axis=(1, 2)))[:, None]
+            counts = JetCounts(result.counts.simulation, result.counts.simulation_squares, drawn, scaled, true)
+            fitted = fit_fraction(counts, each, cuts, factors.pt_edges, name)
+            if fitted is not None:
+                pulls.append(fitted.pull)
+                errors.append(fitted.error)
+        if not pulls:
+            CONSOLE.print(f"{name}: no bin of pT is usable", markup=False)
+            continue
+        mean, width = float(np.mean(pulls)), float(np.std(pulls, ddof=1))
+        figures[name] = {"experiments": len(pulls), "mean": mean, "width": width, "error": float(np.mean(errors))}
+        table.add_row(name, str(len(pulls)), f"{mean:+.2f}", f"{width:.2f}", f"{np.mean(errors):.3f}")
+    CONSOLE.print(table)
+    return figures
+
+
+def digest(folder: Path) -> str:
+    return sha256((folder / RESULT).read_bytes()).hexdigest()
+
+
+def hashes(served: bool) -> dict[str, str]:
+    """The figures of `hash`: results of one small chain, made in several ways."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        config = folder / "chain.toml"
+        config.write_text(f'output = "chain"\n{SMALL}')
+        found: dict[str, str] = {}
+
+        def made(way: str, settings: ChainSettings, workers: int) -> None:
+            run_chain(settings, Executor("processes", workers))
+            found[way] = digest(settings.output)
+            CONSOLE.print(f"{way}: {found[way][:16]}", markup=False)
+
+        made("1 worker", load_settings(config, folder / "one"), 1)
+        made("2 workers", load_settings(config, folder / "two"), 2)
+        killed = load_settings(config, folder / "killed")
+        command = [sys.executable, "-m", "beampipe", "chain", "run", str(config), "-o", str(killed.output), "-j", "1"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+            store = killed.output / "store"
+            while program.poll() is None and len(list(store.glob("tracks/*/*.about.json"))) < 4:
+                time.sleep(0.02)
+            os.kill(program.pid, signal.SIGKILL)
+        made("killed after 4 chunks, resumed with 2 workers", killed, 2)
+        if served:
+            from beampipe.serving.server import serve
+
+            direct = load_settings(config, folder / "served")
+            with serve(direct.tracks.finder) as server:
+                made("served", replace(direct, tracks=replace(direct.tracks, servers=(server.url,))), 1)
+    CONSOLE.print(f"{len(found)} ways, {len(set(found.values()))} result", markup=False)
+    assert len(set(found.values())) == 1, found
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", type=Path, default=DEMO, help="TOML file of a chain")
+    parser.add_argument("--only", nargs="+", choices=["tracks", "fit", "hash"], default=["tracks", "fit", "hash"])
+    parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
+    parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared")
+    parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
+    parser.add_argument("--experiments", type=int, default=20, help="number of pseudo-experiments")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--without-server", action="store_true", help="no tracks from a Triton")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/closure.json"))
+    options = parser.parse_args()
+    begun = conditions(("pyacts", "pythia8mc", "fastjet", "pyhf"))
+    print_conditions("chain: closure", begun)
+    body: dict[str, Any] = {}
+    if {"tracks", "fit"} & set(options.only):
+        folder = options.folder or (Path("runs/chain") if options.config == DEMO else None)
+        settings = load_settings(options.config, folder)
+        result = run_chain(settings, Executor("processes", options.workers))
+        body["events"] = {sample.name: sample.events for sample in settings.samples.values()}
+        body["result"] = [each.__dict__ | {"pull": each.pull} for each in result.measurements]
+        for each in result.measurements:
+            CONSOLE.print(
+                f"{each.shares}: {each.fraction:.3f} ± {each.error:.3f}, by label {each.true:.3f}, {each.pull:+.2f}",
+                markup=False,
+            )
+        if "tracks" in options.only:
+            body["tracks"] = compare_tracks(settings, options.finders, options.chunks, options.workers)
+        if "fit" in options.only:
+            body["fit"] = pseudo_experiments(result, options.experiments, options.workers)
+    if "hash" in options.only:
+        body["hash"] = hashes(not options.without_server)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    write_result(options.output, begun, body)
+
+
+if __name__ == "__main__":
+    main()

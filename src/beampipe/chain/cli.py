@@ -1,0 +1,150 @@
+"""`beampipe chain ...`: parse, call, print.
+
+Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beampipe.terminal import Progress, bars, console, is_quiet, make_table, progress_lines, say
+from beampipe.terminal.commands import Commands, Json, Replace, print_json
+
+if TYPE_CHECKING:
+    from beampipe.chain.run import ChainResult
+    from beampipe.chain.settings import ChainSettings
+    from beampipe.workflow import SlurmOptions
+
+app = Commands("From collisions to a measurement: simulate, find tracks, calibrate, fit, in one run.")
+
+_DEMO = Path(__file__).parent / "demo.toml"
+
+Workers = Annotated[
+    int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
+]
+
+
+def _checked_executor(name: str) -> str:
+    """The name of an executor; unknown ones are refused before there is anything to do."""
+    from beampipe.workflow.pools import require_pool
+
+    require_pool(name)
+    return name
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(help="TOML file that describes the chain.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
+    ] = None,
+    workers: Workers = 0,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.", callback=_checked_executor
+        ),
+    ] = "processes",
+    partition: Annotated[str, typer.Option(help="Slurm partition to submit to.")] = "",
+    account: Annotated[str, typer.Option(help="Slurm account to charge.")] = "",
+    memory: Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")] = "2GiB",
+    walltime: Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")] = "01:00:00",
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Run everything that is not yet done, from collisions to the report."""
+    from beampipe.chain.settings import load_settings
+    from beampipe.workflow import SlurmOptions
+
+    slurm = SlurmOptions(queue=partition or None, account=account or None, memory=memory, walltime=walltime)
+    _run(load_settings(config, output), executor, workers, slurm, force=force, as_json=as_json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for store, results and report.")] = Path(
+        "demo/chain"
+    ),
+    workers: Workers = 0,
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Run all stages on a few hundred collisions, which are simulated here."""
+    from beampipe.chain.settings import load_settings
+
+    say("takes about 2 minutes on two idle cores", err=True)
+    _run(load_settings(_DEMO, output), "processes", workers, None, force=force, as_json=as_json)
+
+
+@app.command()
+def init(
+    config: Annotated[Path, typer.Argument(help="TOML file to write.")] = Path("chain.toml"),
+    force: Replace = False,
+) -> None:
+    """Write a commented description of a chain, to start from."""
+    from beampipe.files import check_command_output, write_whole
+
+    check_command_output(config, parents=True, force=force)  # the file has no mark, as its user will edit it
+    text = _DEMO.read_text(encoding="utf-8").partition("\n")[2]
+    start = f"# From collisions to a measurement: beampipe chain run {config.name}. Paths are relative to this file.\n"
+    write_whole(config, lambda part: part.write_text(start + text, encoding="utf-8"))
+    say(f"{config}: next: beampipe chain run {config}")
+
+
+def _run(
+    settings: ChainSettings,
+    executor: str,
+    workers: int,
+    slurm: SlurmOptions | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from beampipe.chain.report import PAGE, write_report
+    from beampipe.chain.run import RESULT, Executor, run_chain
+    from beampipe.files import check_command_output
+
+    check_command_output(settings.output / PAGE, parents=True, force=force)
+    check_command_output(settings.output / RESULT, parents=True, force=force, marks=['"gluon_fraction"'])
+    number = workers or len(os.sched_getaffinity(0))
+    with _progress() as progress:
+        result = run_chain(settings, Executor(executor, number, slurm), progress)
+        page = write_report(result)
+    _print(result, as_json=as_json)
+    say(f"report: {page}")
+
+
+def _print(result: ChainResult, *, as_json: bool) -> None:
+    from beampipe.chain.report import closure
+    from beampipe.chain.run import RESULT
+
+    path = result.settings.output / RESULT
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if as_json:
+        print_json({"measurements": result.measurements, "sha256": digest, "output": result.settings.output})
+        return
+    table = make_table("fraction of gluon jets", ("shares of", "jets of"), ("fitted", "by label", "difference / error"))
+    for each in result.measurements:
+        for one in each.bins:
+            pull = (one.fraction - one.true) / one.error
+            name = f"{one.pt_low:g}-{one.pt_high:g} GeV"
+            table.add_row(each.shares, name, f"{one.fraction:.3f} ± {one.error:.3f}", f"{one.true:.3f}", f"{pull:+.2f}")
+        table.add_row(
+            each.shares, "all bins", f"{each.fraction:.3f} ± {each.error:.3f}", f"{each.true:.3f}", f"{each.pull:+.2f}"
+        )
+    console().print(table)
+    say(closure(result.measurements[-1].pull))
+    say(f"{path}: sha256 {digest[:16]}")
+
+
+def _progress() -> AbstractContextManager[Progress]:
+    """Progress bars on a terminal; lines of text elsewhere, so that a log shows the progress, too."""
+    return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))

@@ -1,0 +1,213 @@
+"""One figure for each stage of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.calibration.report.figures import REPORT_STYLE
+from beampipe.chain.fit import JetCounts, Measurement, class_cuts, in_classes
+from beampipe.chain.ntuples import AXIS_EDGES, PT_EDGES, EnergyScale, Performance
+from beampipe.chain.tables import FAKE, SECONDARY, JetEvents
+from beampipe.figures import PALETTE, drawing, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from beampipe.calibration.method.factors import Factors
+
+_QUARK, _GLUON, _INK = PALETTE[0], PALETTE[3], "#1b1f24"
+
+
+def plot_spectrum(data: JetEvents) -> Figure:
+    """Leading jets of particles against pT: as generated, and with the weights that undo the bias."""
+    first = np.append(True, data.jets.event[1:] != data.jets.event[:-1])[: len(data.jets)]
+    first &= np.isfinite(data.jets.true_pt)
+    pt, weight = data.jets.true_pt[first], data.events.weight[data.jets.event[first]]
+    edges = np.linspace(np.floor(pt.min() / 50) * 50, np.ceil(pt.max() / 50) * 50, 21) if len(pt) else [0.0, 1.0]
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(size=(7.2, 5.0))
+        panel = panels[0, 0]
+        panel.hist(pt, edges, histtype="step", color=_INK, lw=2, label="generated")
+        panel.hist(pt, edges, weights=weight, histtype="step", color=_GLUON, lw=2, label="with weights")
+        panel.set(xlabel="pT of the leading jet of particles [GeV]", ylabel="events", yscale="log")
+        panel.legend()
+    return figure
+
+
+def plot_efficiency(performance: Mapping[str, Performance]) -> Figure:
+    """Efficiency of tracks in jets against pT and against the distance to the axis, by sample."""
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(1, 2, size=(11.0, 4.8), sharey=True)
+        for name, each in performance.items():
+            for panel, axes, edges in ((panels[0, 0], (1, 2), PT_EDGES), (panels[0, 1], (0, 1), AXIS_EDGES)):
+                n, found = each.reconstructable.sum(axis=axes), each.found_reconstructable.sum(axis=axes)
+                share, low, high = _shares(found, n)
+                x = np.arange(len(edges) - 1)
+                panel.errorbar(x, share, [share - low, high - share], fmt="o", ms=5, capsize=3, label=name)
+        for panel, edges, label in (
+            (panels[0, 0], PT_EDGES, "pT [GeV]"),
+            (panels[0, 1], AXIS_EDGES, "distance to the axis of the jet"),
+        ):
+            text = [f"{low:g}-{high:g}" if np.isfinite(high) else f"> {low:g}" for low, high in pairwise(edges)]
+            panel.set_xticks(np.arange(len(text)), text, rotation=30, ha="right")
+            panel.minorticks_off()
+            panel.set(xlabel=label, xlim=(-0.5, len(text) - 0.5))
+        panels[0, 0].set_ylabel("efficiency of tracks in jets")
+        panels[0, 0].legend()
+    return figure
+
+
+def plot_jets(data: JetEvents, scale: EnergyScale) -> Figure:
+    """Response before and after the correction, and tracks against charged particles of the same jet."""
+    jets, owners = data.jets, data.owners
+    corrected = scale.corrected(jets.pt, jets.eta)
+    n_tracks = np.bincount(owners.track[owners.track >= 0], minlength=len(jets))
+    n_particles = np.bincount(owners.particle[owners.particle >= 0], minlength=len(jets))
+    known = np.isfinite(jets.true_pt) & (jets.true_pt > 1.5 * jets.pt.min(initial=np.inf))
+    edges = np.quantile(jets.true_pt[known], np.linspace(0, 1, 7)) if known.any() else np.linspace(0, 1, 7)
+    bins = np.clip(np.searchsorted(edges, jets.true_pt[known], "right") - 1, 0, 5)
+    centres = (edges[1:] + edges[:-1]) / 2
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(1, 2, size=(11.0, 4.8))
+        left, right = panels[0]
+        for values, label, colour in ((jets.pt, "towers", _INK), (corrected, "corrected", _QUARK)):
+            mean, error = _means((values / jets.true_pt)[known], bins, 6)
+            left.errorbar(centres, mean, error, fmt="o", ms=5, capsize=3, color=colour, label=label)
+        left.axhline(1, color="grey", lw=1)
+        left.set(xlabel="true pT of the jet [GeV]", ylabel="mean of measured / true pT")
+        left.legend()
+        top = int(max(n_tracks.max(initial=1), n_particles.max(initial=1)))
+        right.hist2d(n_particles, n_tracks, bins=np.arange(-0.5, min(top, 80) + 1), cmap="Blues", cmin=1)
+        right.plot([0, min(top, 80)], [0, min(top, 80)], color="grey", lw=1)
+        limits = (-0.5, min(top, 80) + 0.5)
+        right.set(xlabel="charged particles of the jet", ylabel="tracks of the jet", xlim=limits, ylim=limits)
+    return figure
+
+
+def plot_ntuple(columns: Mapping[str, ndarray]) -> Figure:
+    """Number of tracks, width and C1 of quark and gluon jets.
+
+    Args:
+        columns: `jet_n_trk`, `jet_width`, `jet_c1` and `jet_label` of the jets.
+    """
+    label = columns["jet_label"]
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(1, 3, size=(13.0, 4.4))
+        for panel, (name, text) in zip(
+            panels[0],
+            (("jet_n_trk", "number of tracks"), ("jet_width", "width"), ("jet_c1", "C1")),
+            strict=True,
+        ):
+            values = columns[name].astype(float)
+            top = np.quantile(values, 0.995) if len(values) else 1.0
+            edges = np.linspace(0, top, 31) if name != "jet_n_trk" else np.arange(0, top + 2) - 0.5
+            for chosen, colour, flavour in (
+                ((label >= 1) & (label <= 5), _QUARK, "quark"),
+                (label == 21, _GLUON, "gluon"),
+            ):
+                panel.hist(values[chosen], edges, density=True, histtype="step", color=colour, lw=2, label=flavour)
+            panel.set(xlabel=text, yticks=[])
+        panels[0, 0].set_ylabel("jets, unit area")
+        panels[0, 2].legend()
+    return figure
+
+
+def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measurement]) -> Figure:
+    """Jets in the classes of the fit, and fitted fractions of gluons against the true ones."""
+    cuts = class_cuts(factors)
+    data, squares = in_classes(counts.data, cuts), in_classes(counts.data_squares, cuts)
+    shares = in_classes(counts.simulation.swapaxes(0, 1), cuts).swapaxes(0, 1)
+    shares = shares / shares.sum(axis=-1, keepdims=True)
+    n_pt, n_classes = data.shape
+    text = [f"{low:g}-{high:g} GeV" for low, high in factors.bins]
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(1, 2, size=(12.0, 5.0), width_ratios=[1.5, 1])
+        left, right = panels[0]
+        x = np.arange(n_pt * n_classes)
+        whole = data.sum(axis=1, keepdims=True)
+        bottom = np.zeros(len(x))
+        by_bin = {round(each.pt_low): each for each in measurements[-1].bins}
+        for flavour, colour, name in ((0, _QUARK, "quarks, fitted"), (1, _GLUON, "gluons, fitted")):
+            part = np.zeros((n_pt, n_classes))
+            for p, low in enumerate(factors.pt_edges[:-1]):
+                if (each := by_bin.get(round(low))) is not None:
+                    part[p] = shares[p, flavour] * (each.fraction if flavour else 1 - each.fraction)
+            left.bar(x, part.ravel(), 0.9, bottom, color=colour, alpha=0.55, label=name)
+            bottom += part.ravel()
+        error = np.sqrt(squares) / whole
+        left.errorbar(x, (data / whole).ravel(), error.ravel(), fmt="o", ms=5, color=_INK, label="pseudo-data")
+        ticks = [f"{'few' if k == 0 else 'many' if k == n_classes - 1 else ''}" for k in range(n_classes)] * n_pt
+        left.set_xticks(x, ticks)
+        left.minorticks_off()
+        for p, name in enumerate(text):
+            left.text(p * n_classes + (n_classes - 1) / 2, -0.16, name, ha="center", transform=_blended(left))
+        left.set(ylabel="share of the jets of a bin of pT")
+        left.set_ylim(0, 1.35 * float(np.nanmax(data / whole)))
+        left.legend()
+        for number, measurement in enumerate(measurements):
+            rows = measurement.bins
+            y = [*(f"{one.pt_low:g}-{one.pt_high:g} GeV" for one in rows), "all"]
+            at = np.arange(len(y)) + 0.25 * (number - 0.5)
+            values = [*(one.fraction for one in rows), measurement.fraction]
+            errors = [*(one.error for one in rows), measurement.error]
+            colour = PALETTE[2 * number]
+            right.errorbar(values, at, xerr=errors, fmt="o", ms=5, capsize=3, color=colour, label=measurement.shares)
+            true = [*(one.true for one in rows), measurement.true]
+            label = "by label" if number == 0 else None
+            right.scatter(true, np.arange(len(y)), marker="x", s=60, color=_INK, zorder=3, label=label)
+            right.set_yticks(np.arange(len(y)), y)
+        right.minorticks_off()
+        right.set(xlabel="fraction of gluons", ylim=(-0.7, len(measurements[0].bins) + 1.6))
+        right.legend(loc="upper left", ncols=3, fontsize="x-small")
+    return figure
+
+
+def track_table(performance: Mapping[str, Performance]) -> list[tuple[str, ...]]:
+    """For each sample: efficiency of tracks in jets, and shares of fakes and of tracks of other particles."""
+    rows: list[tuple[str, ...]] = []
+    for name, each in performance.items():
+        n, found = int(each.reconstructable.sum()), int(each.found_reconstructable.sum())
+        every, found_every = int(each.particles.sum()), int(each.found.sum())
+        kinds = each.kinds.sum(axis=(0, 1, 2))
+        tracks = max(int(kinds.sum()), 1)
+        rows.append(
+            (
+                name,
+                f"{n}",
+                f"{found / max(n, 1):.4f}",
+                f"{found_every / max(every, 1):.4f}",
+                f"{kinds[FAKE] / tracks:.5f}",
+                f"{kinds[SECONDARY] / tracks:.4f}",
+            )
+        )
+    return rows
+
+
+def _shares(found: ndarray, n: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """Shares with intervals of 68 % after Wilson."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = found / n
+        middle = (share + 0.5 / n) / (1 + 1 / n)
+        half = np.sqrt(share * (1 - share) / n + 0.25 / n**2) / (1 + 1 / n)
+    return share, np.minimum(middle - half, share), np.maximum(middle + half, share)
+
+
+def _means(values: ndarray, bins: ndarray, n: int) -> tuple[ndarray, ndarray]:
+    """Means and their errors by bin."""
+    count = np.bincount(bins, minlength=n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.bincount(bins, values, n) / count
+        spread = np.sqrt(np.maximum(np.bincount(bins, values**2, n) / count - mean**2, 0) / count)
+    return mean, spread
+
+
+def _blended(panel: Any) -> Any:
+    """Coordinates of data along x, of the panel along y."""
+    from matplotlib.transforms import blended_transform_factory
+
+    return blended_transform_factory(panel.transData, panel.transAxes)

@@ -1,0 +1,67 @@
+"""The stage `jets`: jets of towers with the tracks and particles that belong to them, labels and true momenta."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64
+from beampipe.chain.collisions import read_collisions, read_towers
+from beampipe.chain.settings import JetSettings
+from beampipe.chain.tables import EventTable, JetEvents, JetTable, Owners, ParticleTable, TrackTable, load_table
+from beampipe.simulation.jets import ParticleJets, TowerJets, distance, jet_labels, particle_jets, tower_jets
+
+_MATCHED: Final = 0.3
+"""Largest distance between the axes of a jet of towers and of its jet of particles."""
+
+
+def make_jets(path: Path, record: Path, towers: Path, tracks: Path, settings: JetSettings) -> None:
+    """Cluster towers, associate tracks and particles as ghosts, and write the jets.
+
+    Args:
+        path: file to write.
+        record: file of `beampipe.chain.collisions.generate`.
+        towers: file of `beampipe.chain.collisions.measure_towers`.
+        tracks: file of `beampipe.chain.tracks.find_tracks`.
+        settings: cuts on the jets.
+    """
+    collisions = read_collisions(record)
+    track, particle = load_table(tracks, "tracks", TrackTable), load_table(tracks, "particles", ParticleTable)
+    found = tower_jets(
+        read_towers(towers),
+        np.concatenate([track.event, particle.event]),
+        np.concatenate([track.eta, particle.eta]),
+        np.concatenate([track.phi, particle.phi]),
+        settings.min_pt,
+        settings.max_abs_eta,
+    )
+    truth = particle_jets(collisions, settings.min_pt / 2, settings.max_abs_eta + _MATCHED)
+    jets = JetTable(
+        found.event,
+        found.pt,
+        found.eta,
+        found.phi,
+        jet_labels(collisions, found.event, found.eta, found.phi),
+        _true_pt(found, truth),
+    )
+    n_tracks = len(track.event)
+    events = replace(load_table(tracks, "events", EventTable), weight=collisions.weights[:, 0])
+    JetEvents(events, jets, track, particle, Owners(found.owner[:n_tracks], found.owner[n_tracks:])).save(path)
+
+
+def _true_pt(jets: TowerJets, truth: ParticleJets) -> Float64[ndarray, " n"]:
+    """Transverse momentum of the nearest jet of particles in the same event [GeV]; nan if none is near."""
+    out = np.full(len(jets), np.nan)
+    begin, end = (np.searchsorted(truth.event, jets.event, side) for side in ("left", "right"))
+    for row, (first, last) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
+        if first == last:
+            continue
+        apart = distance(truth.eta[first:last], truth.phi[first:last], jets.eta[row], jets.phi[row])
+        nearest = int(np.argmin(apart))
+        if apart[nearest] < _MATCHED:
+            out[row] = truth.pt[first + nearest]
+    return out

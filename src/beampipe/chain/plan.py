@@ -1,0 +1,255 @@
+"""The plan of a chain: recipes of all artifacts, and the tasks that make those of one chunk of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from beampipe.chain.collisions import generate, measure_towers, sample_spec_of, simulate, write_cross_section
+from beampipe.chain.cost import measured_cost
+from beampipe.chain.jets import make_jets
+from beampipe.chain.settings import ChainSettings, Sample
+from beampipe.chain.tracks import find_tracks
+from beampipe.simulation.pythia import seed_of
+from beampipe.tracking.acts import acts_settings
+from beampipe.tracking.catalogue import PIPELINES
+from beampipe.tracking.loading import fit_weights, pipeline_weights
+from beampipe.workflow import Input, Recipe, Store, code_digest, digest_of, file_digest, installed_version
+from beampipe.workflow.digests import NO_RESULT
+
+_MODULES: Final = {
+    "cross_section": "collisions",
+    "generate": "collisions",
+    "simulate": "collisions",
+    "towers": "collisions",
+    "tracks": "tracks",
+    "jets": "jets",
+    "scale": "ntuples",
+    "performance": "ntuples",
+    "ntuple": "ntuples",
+    "result": "fit",
+}
+"""Stage -> the module of `beampipe.chain` that runs it; its code and imports enter the keys of the artifacts."""
+
+_PACKAGES: Final = {
+    "cross_section": ("pythia8mc",),
+    "generate": ("pythia8mc", "awkward"),
+    "simulate": ("pyacts", "pyarrow"),
+    "jets": ("fastjet", "awkward"),
+    "result": ("pyhf", "iminuit"),
+}
+"""Stage -> other packages that it computes with beside numpy; their versions enter the keys."""
+
+_NO_RESULT: Final = (*NO_RESULT, "beampipe.chain.settings", "beampipe.serving", "beampipe.triton", "beampipe.fleet")
+"""Modules that do not affect results: settings are parameters of the stages, and servers give the same tracks."""
+
+INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "generate": (),
+    "simulate": ("generate",),
+    "towers": ("generate",),
+    "tracks": ("simulate",),
+    "jets": ("generate", "towers", "tracks"),
+}
+"""Stage of a chunk -> the stages whose artifacts it reads, in the order of its arguments."""
+
+_SUFFIX: Final = {"simulate": ".parquet"}
+
+
+@cache
+def stage_code(stage: str) -> str:
+    """Digest of the code of a stage, with the versions of the packages that it computes with."""
+    versions = {package: installed_version(package) for package in ("numpy", *_PACKAGES.get(stage, ()))}
+    return digest_of([code_digest(f"beampipe.chain.{_MODULES[stage]}", but=_NO_RESULT), versions])
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A range of the events of one sample, and the recipes of its artifacts.
+
+    Attributes:
+        settings: settings of the chain.
+        sample: the sample.
+        number: number of the chunk in its sample.
+        n_events: number of events.
+    """
+
+    settings: ChainSettings
+    sample: Sample
+    number: int
+    n_events: int
+
+    @property
+    def label(self) -> str:
+        """Name of the chunk for people."""
+        return f"{self.sample.name} {self.number}"
+
+    def seed(self, what: int) -> int:
+        """A seed for one purpose of this chunk."""
+        return seed_of(self.settings.seed, _number_of(self.sample.name), self.number, what)
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of the dead modules, which all chunks of a sample share."""
+        return seed_of(self.settings.seed, _number_of(self.sample.name))
+
+    @cached_property
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipes by stage."""
+        settings, sample = self.settings, self.sample
+        spec = sample_spec_of(sample.generator, sample.pythia)
+        layout = settings.detector.layout
+        detector = [layout and (file_digest(layout) if layout.exists() else str(layout)), settings.detector.hadronic]
+        parameters: dict[str, object] = {
+            "generate": [spec.settings, settings.collisions.slice, self.seed(1), self.n_events],
+            "simulate": [detector, self.seed(2)],
+            "towers": [settings.calorimeter, self.seed(3)],
+            "tracks": [
+                [detector, sample.degradation, settings.tracks.finder, settings.tracks.cuts],
+                [list(_weights(settings.tracks.finder, settings.tracks.model)), self.seed(4), self.run_seed],
+            ],
+            "jets": settings.jets,
+        }
+        recipes: dict[str, Recipe] = {}
+        for stage, inputs in INPUTS.items():
+            before = tuple(Input(name, recipes[name].key, recipes[name].label) for name in inputs)
+            recipes[stage] = Recipe(stage, stage_code(stage), parameters[stage], before, f"{stage} {self.label}")
+        return recipes
+
+    def makers(self) -> dict[str, Callable[..., None]]:
+        """The function that makes the artifact of each stage, given its path and those of its inputs."""
+        settings, sample = self.settings, self.sample
+        spec = sample_spec_of(sample.generator, sample.pythia)
+        return {
+            "generate": lambda path: generate(path, spec, settings.collisions.slice, self.seed(1), self.n_events),
+            "simulate": lambda path, record: simulate(path, record, settings.detector, self.seed(2)),
+            "towers": lambda path, record: measure_towers(path, record, settings.calorimeter, self.seed(3)),
+            "tracks": lambda path, hits: find_tracks(
+                path, hits, settings.detector, sample.degradation, settings.tracks, self.seed(4), self.run_seed
+            ),
+            "jets": lambda path, record, towers, tracks: make_jets(path, record, towers, tracks, settings.jets),
+        }
+
+
+def make_chunk(store: Store, chunk: Chunk, until: str = "jets") -> None:
+    """Make the artifact of a stage of a chunk, and those before it that are missing.
+
+    Raises:
+        BusyError: another process does the work.
+    """
+    recipe = chunk.recipes[until]
+    if store.find(recipe) is None:
+        with store.leased(recipe):
+            _made(store, chunk, until)
+
+
+def _made(store: Store, chunk: Chunk, stage: str) -> Path:
+    """The artifact of a stage, which is made with all that it needs if it is missing."""
+    recipe = chunk.recipes[stage]
+    path = store.load(recipe)
+    if path is not None:
+        return path
+    inputs = [_made(store, chunk, name) for name in INPUTS[stage]]
+    notes: dict[str, object] = {}
+    make = chunk.makers()[stage]
+
+    def measured(part: Path) -> None:
+        with measured_cost(notes, chunk.n_events, inputs):
+            make(part, *inputs)
+
+    return store.write(recipe, _SUFFIX.get(stage, ".npz"), measured, notes=notes).path
+
+
+@cache
+def _weights(finder: str, model: str) -> tuple[str, ...]:
+    """Digests of the weights of a finder and of the fit; the settings of ACTS are part of the code."""
+    paths = list(fit_weights(model))
+    if acts_settings(finder) is None and finder in PIPELINES:
+        paths += pipeline_weights(finder, model)
+    return tuple(file_digest(path) for path in sorted(paths))
+
+
+def _number_of(name: str) -> int:
+    """A number that follows from a name."""
+    return int.from_bytes(sha256(name.encode()).digest()[:4], "big")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All recipes of a chain up to its ntuples.
+
+    Attributes:
+        settings: settings of the chain.
+    """
+
+    settings: ChainSettings
+
+    @cached_property
+    def chunks(self) -> dict[str, tuple[Chunk, ...]]:
+        """The chunks of each sample, by its name."""
+        size = self.settings.chunk_events
+        return {
+            name: tuple(
+                Chunk(self.settings, sample, number, min(size, sample.events - first))
+                for number, first in enumerate(range(0, sample.events, size))
+            )
+            for name, sample in self.settings.samples.items()
+        }
+
+    def jets(self, sample: str) -> tuple[Recipe, ...]:
+        """The jets of all chunks of a sample."""
+        return tuple(chunk.recipes["jets"] for chunk in self.chunks[sample])
+
+    @cached_property
+    def scale(self) -> Recipe:
+        """The energy scale of the nominal sample."""
+        return self._of_jets("scale", self.settings.of_role("nominal").name)
+
+    def performance(self, sample: str) -> Recipe:
+        """Efficiency and fakes in the jets of a sample."""
+        return self._of_jets("performance", sample)
+
+    def cross_section(self, sample: str) -> Recipe:
+        """The cross section of a sample."""
+        each = self.settings.samples[sample]
+        parameters = [sample_spec_of(each.generator, each.pythia).settings, self.settings.collisions.slice]
+        return Recipe("cross_section", stage_code("cross_section"), parameters, (), f"cross_section {sample}")
+
+    def make_cross_section(self, store: Store, sample: str) -> Path:
+        """The file of the cross section of a sample, made if it is missing."""
+        each = self.settings.samples[sample]
+        spec = sample_spec_of(each.generator, each.pythia)
+        part = self.settings.collisions.slice
+        return store.get(self.cross_section(sample), ".json", lambda path: write_cross_section(path, spec, part))
+
+    def ntuple(self, sample: str) -> Recipe:
+        """The ntuple of a sample."""
+        performance = self.performance(self.settings.of_role("nominal").name)
+        inputs = [Input("jets", recipe.key, recipe.label) for recipe in self.jets(sample)]
+        others = [self.scale, performance, self.cross_section(sample)]
+        inputs += [Input(recipe.stage, recipe.key, recipe.label) for recipe in others]
+        further = [file_digest(path) for path in self.settings.samples[sample].further]
+        parameters = [sample, self.run_number(sample), self.seed(sample), further]
+        return Recipe("ntuple", stage_code("ntuple"), parameters, tuple(inputs), f"ntuple {sample}")
+
+    def run_number(self, sample: str) -> int:
+        """The run number of a sample."""
+        return _number_of(sample) % 10**6 + 1
+
+    def seed(self, sample: str) -> int:
+        """The seed of the variations of a sample's ntuple."""
+        return seed_of(self.settings.seed, _number_of(sample), 0, 5)
+
+    def recipes(self) -> list[Recipe]:
+        """The recipes of all artifacts up to the ntuples, by stage."""
+        names = list(self.chunks)
+        by_stage = [chunk.recipes[stage] for stage in INPUTS for chunks in self.chunks.values() for chunk in chunks]
+        performance = [self.performance(name) for name in names]
+        return [*by_stage, self.scale, *performance, *(self.ntuple(name) for name in names)]
+
+    def _of_jets(self, stage: str, sample: str) -> Recipe:
+        inputs = tuple(Input("jets", recipe.key, recipe.label) for recipe in self.jets(sample))
+        return Recipe(stage, stage_code(stage), None, inputs, f"{stage} {sample}")

@@ -1,0 +1,263 @@
+"""The report of a chain: one HTML page with a picture of each stage, the result and the costs."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from beampipe import __version__
+from beampipe.calibration.report.figures import REPORT_STYLE
+from beampipe.calibration.report.write import STYLE
+from beampipe.calibration.simulation.ntuple_files import read_ntuple
+from beampipe.chain import figures
+from beampipe.chain.cost import stage_costs
+from beampipe.chain.ntuples import EnergyScale, Performance
+from beampipe.chain.run import ChainResult, store_of
+from beampipe.chain.tables import JetEvents, load_table
+from beampipe.events import Event
+from beampipe.figures import drawing
+from beampipe.files import write_whole
+from beampipe.simulation.degradation import degrade
+from beampipe.simulation.detector import detector_modules, read_layout
+from beampipe.tracking.finders import named_finder
+from beampipe.tracking.formats.parquet import read_events
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE: Final = "report.html"
+"""Name of the page in the folder of a chain."""
+
+_TEMPLATE: Final = Path(__file__).parent / "page.html.j2"
+
+_MB: Final = 1e6
+
+
+@dataclass(frozen=True)
+class Section:
+    """One stage on the page.
+
+    Attributes:
+        name: name of the section for links.
+        title: its heading.
+        text: what the stage did, in a sentence or two.
+        alt: alternative text of the picture.
+        png: the picture in base64; empty for none.
+        head: heads of the columns of its table.
+        rows: rows of its table.
+        narrow: whether the picture is a single panel.
+    """
+
+    name: str
+    title: str
+    text: str
+    alt: str = ""
+    png: str = ""
+    head: tuple[str, ...] = ()
+    rows: Sequence[tuple[str, ...]] = ()
+    narrow: bool = False
+
+
+def write_report(result: ChainResult) -> Path:
+    """Write the page of a chain.
+
+    Args:
+        result: the result of `beampipe.chain.run.run_chain`.
+
+    Returns:
+        The path of the page.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    store, plan, settings = store_of(result.settings), result.plan, result.settings
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    samples = ", ".join(
+        f"{each.name} ({each.role}): {each.events} {each.generator}" for each in settings.samples.values()
+    )
+    last = result.measurements[-1]
+    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        style=Markup(STYLE),  # shipped file, trusted
+        summary=f"Collisions by sample: {samples}. Tracks by {settings.tracks.finder}.",
+        answers=[
+            (
+                each.shares,
+                f"{each.fraction:.3f}",
+                f"{each.error:.3f}",
+                f"{each.true:.3f}",
+                f"{each.pull:+.2f}",
+                ", ".join(each.left_out) or "none",
+            )
+            for each in result.measurements
+        ],
+        verdict=closure(last.pull),
+        notes=_notes(result),
+        sections=list(_sections(result)),
+        load=", ".join(f"{load:.1f}" for load in os.getloadavg()),
+        cost_head=(
+            "stage",
+            "artifacts",
+            "events",
+            "wall [s]",
+            "CPU [s]",
+            "CPU / event [ms]",
+            "read [MB]",
+            "written [MB]",
+            "peak memory [MB]",
+        ),
+        costs=[
+            (
+                each.stage,
+                f"{each.artifacts}",
+                f"{each.events}",
+                f"{each.wall:.1f}",
+                f"{each.cpu:.1f}",
+                f"{1000 * each.cpu / max(each.events, 1):.1f}",
+                f"{each.read / _MB:.1f}",
+                f"{each.written / _MB:.1f}",
+                f"{each.peak / _MB:.0f}",
+            )
+            for each in stage_costs(store, [*plan.recipes(), result.result])
+        ],
+        keys=[("result", result.result.key), *((f"ntuple {name}", plan.ntuple(name).key) for name in result.ntuples)],
+        version=__version__,
+    )
+    return write_whole(settings.output / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def closure(pull: float) -> str:
+    """Whether a fit closes, in words."""
+    verdict = "closes" if abs(pull) <= 2 else "does not close"
+    return f"The fit {verdict} within 2 standard deviations of the fraction by label ({pull:+.2f})."
+
+
+def _notes(result: ChainResult) -> list[str]:
+    """What a reader must know of the result."""
+    notes = []
+    for sample in result.settings.samples.values():
+        if sample.further:
+            names = ", ".join(path.name for path in sample.further)
+            notes.append(
+                f"{sample.name}: events of {names}, made by earlier chains, are added to those simulated here."
+            )
+    if len(result.measurements) == 1:
+        notes.append("No bin of pT has valid scale factors: the fit uses shares of simulation. Generate more events.")
+    factors = [each for each in result.factors.by_name.values() if not each.valid.all()]
+    if factors and len(result.measurements) > 1:
+        notes.append(f"{len(factors)} of {len(result.factors.by_name)} scale factors have bins without a valid error.")
+    return notes
+
+
+def _sections(result: ChainResult) -> list[Section]:
+    """The stages in their order."""
+    store, plan, settings = store_of(result.settings), result.plan, result.settings
+    nominal = settings.of_role("nominal").name
+    data = JetEvents.join([JetEvents.load(store.require(recipe)) for recipe in plan.jets(nominal)])
+    scale = load_table(store.require(plan.scale), "scale", EnergyScale)
+    performance = {
+        name: load_table(store.require(plan.performance(name)), "performance", Performance) for name in plan.chunks
+    }
+    event = _first_event(result)
+    unfitted = int(data.events.unfitted.sum())
+    ntuple = read_ntuple(result.ntuples[nominal]).columns
+    collisions, tracks = settings.collisions, settings.tracks
+    return [
+        Section(
+            "generate",
+            "1 Collisions",
+            f"Pythia 8: dijets at 13 TeV with a hard process of {collisions.pt_min:g} to {collisions.pt_max:g} GeV,"
+            f" generated with the factor pT^{collisions.power:g}; weights undo it. No pile-up.",
+            "Steps: events against the pT of the leading jet, as generated and with weights",
+            _png(lambda: figures.plot_spectrum(data)),
+            narrow=True,
+        ),
+        Section(
+            "simulate",
+            "2 Hits",
+            "ACTS Fatras with hadronic interactions; then hits are lost, modules are dead, and noise is added."
+            f" The first event of {nominal}: {len(event.hits)} hits, and the tracks above 1 GeV that were found.",
+            "Two views of an event: hits as dots, tracks as lines",
+            _png(lambda: _event_figure(event, result)),
+        ),
+        Section(
+            "tracks",
+            "3 Tracks",
+            "Efficiency: charged particles of the generator in jets, with hits on 7 layers or more, that a track"
+            f" matches by double majority. Cuts: pT > {tracks.min_pt:g} GeV, |eta| < {tracks.max_abs_eta:g},"
+            f" |d0| < {tracks.max_d0:g} mm from the beam line. Without pile-up no vertex is needed."
+            f" {unfitted} of {int(data.events.tracks.sum())} tracks of {nominal} have no fit and are left out.",
+            "Points: efficiency of tracks in jets against pT and against the distance to the axis, by sample",
+            _png(lambda: figures.plot_efficiency(performance)),
+            (
+                "sample",
+                "particles in jets",
+                "efficiency",
+                "of all particles",
+                "fakes / tracks",
+                "other particles / tracks",
+            ),
+            figures.track_table(performance),
+        ),
+        Section(
+            "jets",
+            "4 Jets",
+            "Anti-kt jets (R = 0.4) of calorimeter towers by FastJet. Their energy is corrected by the mean response in"
+            f" {nominal}. Tracks and particles belong to jets by ghost association.",
+            "Left: response of jets before and after the correction. Right: tracks against charged particles",
+            _png(lambda: figures.plot_jets(data, scale)),
+        ),
+        Section(
+            "ntuple",
+            "5 Ntuple",
+            "ROOT files with the number of tracks, width and C1 of each jet from the tracks that were found. Variations"
+            " of the number follow from the measured inefficiency and fakes.",
+            "Histograms of number of tracks, width and C1 for quark and gluon jets",
+            _png(lambda: figures.plot_ntuple(ntuple)),
+        ),
+        Section(
+            "calibration",
+            "6 Scale factors",
+            "Matrix method: efficiencies of quark and gluon jets in pseudo-data from two regions with different shares"
+            " of quarks. Each number with its flags is in calibration/factors.json.",
+            "Points with errors: quark efficiency scale factor against jet pT",
+            _png(result.factors.plot),
+            narrow=True,
+        ),
+        Section(
+            "fit",
+            "7 Fit",
+            "pyhf: numbers of quark and gluon jets in each bin of pT are free; scale factors are nuisance parameters."
+            " The pseudo-data of the fit are independent of those that the scale factors come from.",
+            "Left: jets in classes of the number of tracks. Right: fractions of gluons, fitted and by label",
+            _png(lambda: figures.plot_fit(result.counts, result.factors, result.measurements)),
+        ),
+    ]
+
+
+def _first_event(result: ChainResult) -> Event:
+    """The first event of the nominal sample, as tracks were found in it."""
+    settings = result.settings
+    sample, layout = settings.of_role("nominal"), settings.detector.layout
+    chunk = result.plan.chunks[sample.name][0]
+    clean = next(read_events(store_of(settings).require(chunk.recipes["simulate"])))
+    modules = detector_modules(None if layout is None else read_layout(layout))
+    return degrade(clean, sample.degradation, chunk.seed(4), run_seed=chunk.run_seed, modules=modules)
+
+
+def _event_figure(event: Event, result: ChainResult) -> Figure:
+    tracks = result.settings.tracks
+    with named_finder(tracks.finder, model=tracks.model, threads=1) as finder:
+        return finder.find(event.hits).found_in(event).plot(min_pt=1.0)
+
+
+def _png(draw: Callable[[], Figure]) -> str:
+    """A figure as PNG in base64."""
+    figure, picture = draw(), BytesIO()
+    with drawing(REPORT_STYLE):
+        figure.savefig(picture, format="png", dpi=110)
+    return base64.b64encode(picture.getvalue()).decode()

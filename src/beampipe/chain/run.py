@@ -1,0 +1,289 @@
+"""Run a chain: chunks of events in parallel, then the stages that need all of them, the calibration and the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from beampipe.calibration.config import (
+    Bootstrap,
+    Configuration,
+    DijetSelection,
+    Energy,
+    InputSample,
+    Regions,
+    Systematic,
+    Tagger,
+)
+from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.method.joint import joint_uncertainties
+from beampipe.calibration.method.matrix import Efficiencies, read_arrays
+from beampipe.calibration.method.templates import Templates
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.method import read_templates
+from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
+from beampipe.chain.cost import measured_cost
+from beampipe.chain.fit import TAGGER, JetCounts, Measurement, measure, read_measurements, write_measurements
+from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
+from beampipe.chain.plan import Plan, make_chunk, stage_code
+from beampipe.chain.settings import ChainSettings, Sample
+from beampipe.files import check_output, write_whole
+from beampipe.terminal import Progress
+from beampipe.workflow import EventLog, Input, Recipe, SlurmOptions, Store, Task, open_pool, remembering_code, run
+
+RESULT: Final = "result.json"
+"""Name of the file of the fitted fractions in the folder of a chain."""
+
+_RECYCLE: Final = 16
+"""Chunks per worker after which it is replaced: each leaves about 50 MB of ACTS and Pythia behind."""
+
+_PRELOAD: Final = ("beampipe.chain.plan",)
+"""Modules that workers import before their first task."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where tasks run. No result depends on it.
+
+    Attributes:
+        name: ``processes``, ``inline``, ``dask``, ``dask=ADDRESS`` or ``slurm``.
+        workers: number of tasks that run at once.
+        slurm: resources of Slurm jobs.
+    """
+
+    name: str = "processes"
+    workers: int = 1
+    slurm: SlurmOptions | None = None
+
+
+def store_of(settings: ChainSettings) -> Store:
+    """The store of a chain; nothing is created yet."""
+    return Store(settings.output / "store", durable=False, log=EventLog(settings.output / "log.jsonl"))
+
+
+def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress | None = None) -> dict[str, Path]:
+    """Make all artifacts up to the ntuples that are missing.
+
+    Args:
+        settings: settings of the chain.
+        executor: where tasks run.
+        progress: opens a progress bar for the chunks.
+
+    Returns:
+        The ntuple of each sample.
+
+    Raises:
+        WorkflowError: chunks failed; all others are done and kept.
+    """
+    plan, store = Plan(settings), store_of(settings)
+    check_output(store.root / "artifact", parents=True)
+    store.sweep()
+    with remembering_code():
+        missing = [
+            chunk for chunks in plan.chunks.values() for chunk in chunks if store.find(chunk.recipes["jets"]) is None
+        ]
+        if missing:
+            missing.sort(key=lambda chunk: chunk.number)  # all samples grow together
+            tasks = [Task(chunk.label, make_chunk, (store, chunk)) for chunk in missing]
+            with (
+                open_pool(
+                    executor.name, executor.workers, slurm=executor.slurm, recycle=_RECYCLE, preload=_PRELOAD
+                ) as pool,
+                (progress or _no_bar)("chunks of events", len(tasks)) as step,
+            ):
+                run(tasks, pool, log=store.log, progress=lambda _: step())
+        return {name: _ntuple(plan, store, name) for name in plan.chunks}
+
+
+def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str = "data") -> Configuration:
+    """The configuration of the calibration: the matrix method on the number of tracks.
+
+    Args:
+        settings: settings of the chain.
+        ntuples: ntuple of each sample.
+        data: role of the sample that is used as data, ``data`` or ``measured``.
+    """
+    measurement = settings.measurement
+    roles = ("nominal", data, "alternative")
+    used = [sample for sample in settings.samples.values() if sample.role in roles]
+    edges = measurement.pt_edges
+    sources = [
+        Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
+        Systematic("nonclosure", method="nonclosure"),
+        *(Systematic(sample.name, samples=(sample.name,)) for sample in used if sample.role == "alternative"),
+    ]
+    return Configuration(
+        output=settings.output / "calibration",
+        samples={
+            sample.name: InputSample(
+                sample.name,
+                (ntuples[sample.name],),
+                "pseudo-data" if sample.role == data else "simulation",
+            )
+            for sample in used
+        },
+        nominal=settings.of_role("nominal").name,
+        data=settings.of_role(data).name,
+        pt_edges=edges,
+        working_points=measurement.working_points,
+        selection=DijetSelection(edges[0], edges[-1], min_n_trk=1),
+        regions=Regions("eta_rank", measurement.min_eta_gap),
+        taggers=(Tagger(cut="nearest"),),
+        energy=Energy(0, 0),
+        bootstrap=Bootstrap(measurement.replicas, settings.seed),
+        systematics=tuple(sources),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ChainResult:
+    """What a chain made.
+
+    Attributes:
+        settings: settings of the chain.
+        plan: recipes of the artifacts up to the ntuples.
+        ntuples: the ntuple of each sample.
+        factors: the scale factors.
+        counts: jets by number of tracks, as they were fitted.
+        result: recipe of the fit.
+        measurements: the fitted fractions of gluons.
+    """
+
+    settings: ChainSettings
+    plan: Plan
+    ntuples: dict[str, Path]
+    factors: Factors
+    counts: JetCounts
+    result: Recipe
+    measurements: list[Measurement]
+
+
+def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | None = None) -> ChainResult:
+    """Run all stages; each makes only what is missing.
+
+    Args:
+        settings: settings of the chain.
+        executor: where chunks of events and tasks of the calibration run.
+        progress: opens a progress bar for each batch of tasks.
+
+    Raises:
+        WorkflowError: tasks failed; all others are done and kept.
+        InputError: no bin of pT has enough jets.
+    """
+    ntuples = make_ntuples(settings, executor, progress)
+    store = store_of(settings)
+    configuration = calibration_of(settings, ntuples)
+    run_settings = RunSettings(executor.name, executor.workers, executor.slurm)
+    calibrated = run_calibration(configuration, run_settings, progress=progress)
+    made = workspace_of(configuration).store
+    factors = Factors.read(made.require(calibrated.factors))
+    # The same selection for the measurement, in which pairs of any difference in |eta| count.
+    measured = replace(
+        calibration_of(settings, ntuples, "measured"),
+        regions=Regions("eta_rank", 0.0),
+        systematics=(),
+        bootstrap=Bootstrap(0, settings.seed),
+    )
+    filled = run_calibration(measured, run_settings, until="fill", progress=progress)
+    simulation = read_templates(made, filled.samples[measured.nominal])
+    counts = _counts(simulation, read_templates(made, filled.samples[measured.data]))
+    inputs = [("factors", calibrated.factors), ("extract", calibrated.extract)]
+    parts = (filled.samples[measured.nominal], filled.samples[measured.data])
+    inputs += [("jets", recipe) for part in parts for recipe in part.merged.values()]
+    result = Recipe(
+        "result",
+        stage_code("result"),
+        None,
+        tuple(Input(name, each.key, each.label) for name, each in inputs),
+        "result",
+    )
+
+    def make(path: Path) -> None:
+        efficiencies = read_arrays(Efficiencies, made.require(calibrated.extract))
+        joint = joint_uncertainties(configuration, efficiencies, factors)
+        write_measurements(path, measure(counts, factors, joint))
+
+    path = store.load(result)
+    if path is None:
+        notes: dict[str, object] = {}
+
+        def measured_make(part: Path) -> None:
+            with measured_cost(notes, settings.of_role("measured").events, []):
+                make(part)
+
+        path = store.write(result, ".json", measured_make, notes=notes).path
+    content = path.read_bytes()
+    write_whole(settings.output / RESULT, lambda part: part.write_bytes(content))
+    return ChainResult(settings, Plan(settings), ntuples, factors, counts, result, read_measurements(path))
+
+
+def _counts(simulation: Templates, data: Templates) -> JetCounts:
+    """Jets of both regions together, by bin of pT and number of tracks."""
+    by_flavour = [
+        replace(simulation, values=each).flavours(TAGGER)[0] for each in (simulation.values, simulation.squares)
+    ]
+    labelled = data.flavours(TAGGER)[0].sum(axis=(1, 3))  # (p, (quark, gluon))
+    total = np.maximum(labelled.sum(axis=1), np.finfo(float).tiny)
+    jets, jet_squares = (each.sum(axis=1) for each in by_flavour)
+    values, squares = (
+        replace(data, values=each).flavours(TAGGER)[0].sum(axis=(1, 2)) for each in (data.values, data.squares)
+    )
+    return JetCounts(jets, jet_squares, values, squares, labelled[:, 1] / total)
+
+
+def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
+    """What decides whether ntuples are of the same sample: collisions, state of the detector, and finder."""
+    collisions = settings.collisions
+    return (
+        *(sample.generator, *sample.pythia),
+        f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
+        f"hit loss {sample.hit_loss:g}, dead modules {sample.dead_modules:g}, noise {sample.noise:g}",
+        f"tracks by {settings.tracks.finder}: {', '.join(f'{cut:g}' for cut in settings.tracks.cuts)}",
+    )
+
+
+def _ntuple(plan: Plan, store: Store, name: str) -> Path:
+    """The ntuple of a sample, with the artifacts of all chunks together that it needs."""
+    nominal = plan.settings.of_role("nominal").name
+    cross_section = plan.make_cross_section(store, name)
+
+    def jets_of(sample: str) -> list[Path]:
+        return [store.require(recipe) for recipe in plan.jets(sample)]
+
+    def made(recipe: Recipe, suffix: str, sample: str, make: Callable[[Path, Sequence[Path]], None]) -> Path:
+        path = store.load(recipe)
+        if path is not None:
+            return path
+        inputs, notes = jets_of(sample), dict[str, object]()
+
+        def measured(part: Path) -> None:
+            with measured_cost(notes, plan.settings.samples[sample].events, inputs):
+                make(part, inputs)
+
+        return store.write(recipe, suffix, measured, notes=notes).path
+
+    scale = made(plan.scale, ".npz", nominal, write_scale)
+    performance = made(plan.performance(nominal), ".npz", nominal, write_performance)
+    made(plan.performance(name), ".npz", name, write_performance)
+    each = plan.settings.samples[name]
+    spec = NtupleSpec(
+        name,
+        plan.run_number(name),
+        plan.seed(name),
+        read_cross_section(cross_section),
+        sample_settings(each, plan.settings),
+        each.further,
+    )
+    return made(
+        plan.ntuple(name), ".root", name, lambda path, jets: write_chain_ntuple(path, jets, scale, performance, spec)
+    )
+
+
+def _no_bar(what: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
+    """A progress bar without output."""
+    return nullcontext(lambda: None)

@@ -1,0 +1,245 @@
+"""The settings of a chain: one TOML file, read into frozen dataclasses. Paths are relative to the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.settings import build, read_toml
+from beampipe.simulation.calorimeter import Calorimeter
+from beampipe.simulation.degradation import Degradation
+from beampipe.simulation.samples import SAMPLES, Slice
+
+ROLES: Final = ("nominal", "data", "measured")
+"""Roles that exactly one sample has: simulation, and pseudo-data for the calibration and for the measurement."""
+
+
+@dataclass(frozen=True)
+class CollisionSettings:
+    """Dijet collisions. They are generated with an extra factor ``(pT / pt_min) ** power``, which their weights undo.
+
+    Attributes:
+        pt_min: lowest transverse momentum of the hard process [GeV].
+        pt_max: highest transverse momentum of the hard process [GeV].
+        power: power of the extra factor; the spectrum is about flat for 5.
+        pileup: mean number of further collisions; only 0 is supported yet.
+    """
+
+    pt_min: float = 250.0
+    pt_max: float = 800.0
+    power: float = 5.0
+    pileup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 10 <= self.pt_min < self.pt_max:
+            raise ConfigError(f"collisions: got {self.pt_min:g} to {self.pt_max:g} GeV, expected 10 GeV or more")
+        if not 0 <= self.power <= 10:
+            raise ConfigError(f"collisions: got power {self.power:g}, expected 0 to 10")
+        if self.pileup != 0:
+            raise ConfigError(
+                f"collisions: got pileup {self.pileup:g}, expected 0: tracks are not assigned to vertices yet, so those"
+                " of pile-up would count as tracks of jets"
+            )
+
+    @property
+    def slice(self) -> Slice:
+        """The range of the hard process, with its bias."""
+        return Slice(self.pt_min, self.pt_max, self.power, 1.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of collisions, and the state of the detector that they are measured with.
+
+    Attributes:
+        name: name of the sample.
+        role: ``nominal`` (simulation), ``data`` (pseudo-data from which scale factors are measured), ``measured``
+            (pseudo-data in which the fraction of gluons is fitted), or ``alternative``, whose difference to nominal is
+            an uncertainty of the scale factors.
+        events: number of collisions to generate.
+        generator: settings of Pythia, one of `beampipe.simulation.samples.SAMPLES`.
+        pythia: further lines for Pythia, e.g. ``"TimeShower:alphaSvalue = 0.13"``.
+        hit_loss: share of hits that are lost at random.
+        dead_modules: share of modules that give no hits.
+        noise: hits made by no particle, as a share of the other hits.
+        further: ntuples of the same sample from earlier chains, whose events are added to those that are simulated.
+    """
+
+    name: str
+    role: Literal["nominal", "data", "measured", "alternative"]
+    events: int
+    generator: str = "nominal"
+    pythia: tuple[str, ...] = ()
+    hit_loss: float = 0.02
+    dead_modules: float = 0.01
+    noise: float = 0.05
+    further: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.events < 1:
+            raise ConfigError(f"sample {self.name}: got {self.events} events, expected 1 or more")
+        if self.generator not in SAMPLES:
+            raise UnknownNameError(f"generator of sample {self.name}", self.generator, SAMPLES)
+        _ = self.degradation
+
+    @property
+    def degradation(self) -> Degradation:
+        """Lost hits, dead modules and noise."""
+        return Degradation(self.hit_loss, self.dead_modules, self.noise)
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """The tracker around the collisions.
+
+    Attributes:
+        layout: TOML file of a detector, or the name of a plug-in; the Generic detector of ACTS if not given.
+        hadronic: let hadrons interact with the nuclei of the detector.
+    """
+
+    layout: Path | None = None
+    hadronic: bool = True
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """Track finding, and the tracks that count.
+
+    Attributes:
+        finder: name of the finder: a pipeline, ACTS, or a plug-in.
+        model: tracker model of the detector: the name of a shipped one, or a folder.
+        servers: addresses of servers that run the finder; none to run it here. The tracks are the same.
+        min_pt: smallest transverse momentum of a track [GeV].
+        max_abs_eta: largest absolute pseudorapidity of a track.
+        max_d0: largest distance from the beam line [mm].
+    """
+
+    finder: str = "module_map_soft"
+    model: str = "generic"
+    servers: tuple[str, ...] = ()
+    min_pt: float = 0.5
+    max_abs_eta: float = 2.5
+    max_d0: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (self.min_pt >= 0.1 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0):
+            raise ConfigError(
+                f"tracks: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, max_d0 {self.max_d0:g},"
+                " expected min_pt >= 0.1, max_abs_eta up to 4, and max_d0 > 0"
+            )
+
+    @property
+    def cuts(self) -> tuple[float, float, float]:
+        """`min_pt`, `max_abs_eta` and `max_d0`."""
+        return self.min_pt, self.max_abs_eta, self.max_d0
+
+
+@dataclass(frozen=True)
+class JetSettings:
+    """Jets of calorimeter towers.
+
+    Attributes:
+        min_pt: transverse momentum of the softest jet before the energy scale is corrected [GeV].
+        max_abs_eta: largest absolute pseudorapidity of a jet.
+    """
+
+    min_pt: float = 100.0
+    max_abs_eta: float = 2.5
+
+    def __post_init__(self) -> None:
+        if not (self.min_pt >= 5 and 0 < self.max_abs_eta <= 4.5):
+            raise ConfigError(
+                f"jets: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, expected 5 GeV or more, and up to"
+                " 4.5"
+            )
+
+
+@dataclass(frozen=True)
+class MeasurementSettings:
+    """Scale factors and the fit.
+
+    Attributes:
+        pt_edges: edges of the bins of jet pT [GeV].
+        working_points: quark efficiencies of the cuts on the number of tracks, which divide jets into classes.
+        min_eta_gap: smallest difference of the \\|eta\\| of the two jets from which scale factors are measured.
+        replicas: replicas of the bootstrap, for statistical uncertainties.
+    """
+
+    pt_edges: tuple[float, ...] = (300.0, 420.0, 580.0, 800.0)
+    working_points: tuple[float, ...] = (0.5, 0.7)
+    min_eta_gap: float = 0.5
+    replicas: int = 200
+
+    def __post_init__(self) -> None:
+        if len(self.pt_edges) < 2 or any(low >= high for low, high in pairwise(self.pt_edges)):
+            raise ConfigError(f"measurement: got pt_edges {self.pt_edges}, expected two or more that rise")
+        if not self.working_points or not all(0 < point < 1 for point in self.working_points):
+            raise ConfigError(f"measurement: got working_points {self.working_points}, expected shares between 0 and 1")
+        if any(low >= high for low, high in pairwise(self.working_points)):
+            raise ConfigError(f"measurement: got working_points {self.working_points}, expected them to rise")
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """All settings of a chain.
+
+    Attributes:
+        output: folder of the store and of the results.
+        samples: the samples by name.
+        seed: seed of every random choice.
+        chunk_events: number of events that are simulated together.
+        collisions: the generated collisions.
+        detector: the tracker.
+        calorimeter: the calorimeter.
+        tracks: track finding.
+        jets: jets of towers.
+        measurement: scale factors and fit.
+    """
+
+    output: Path
+    samples: Mapping[str, Sample]
+    seed: int = 1
+    chunk_events: int = 50
+    collisions: CollisionSettings = field(default_factory=CollisionSettings)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    calorimeter: Calorimeter = field(default_factory=Calorimeter)
+    tracks: TrackSettings = field(default_factory=TrackSettings)
+    jets: JetSettings = field(default_factory=JetSettings)
+    measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+
+    def __post_init__(self) -> None:
+        for role in ROLES:
+            names = [sample.name for sample in self.samples.values() if sample.role == role]
+            if len(names) != 1:
+                raise ConfigError(
+                    f"samples: got {', '.join(names) or 'none'} with the role {role!r}, expected one sample"
+                )
+        if not 1 <= self.chunk_events <= 1000:
+            raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 to 1000")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: got {self.seed}, expected 0 to {2**32 - 1}")
+
+    def of_role(self, role: str) -> Sample:
+        """The sample of one of `ROLES`."""
+        return next(sample for sample in self.samples.values() if sample.role == role)
+
+
+def load_settings(path: Path, output: Path | None = None) -> ChainSettings:
+    """Read the settings of a chain.
+
+    Args:
+        path: the TOML file.
+        output: folder of the results in place of that in the file.
+
+    Raises:
+        FileError: the file cannot be read, or is no TOML.
+        ConfigError: a key is unknown or missing, or a value is impossible.
+    """
+    table = read_toml(path, "the TOML file of a chain")
+    if output is not None:
+        table["output"] = output
+    return build(ChainSettings, table, str(path), path.parent)

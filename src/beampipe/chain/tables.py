@@ -1,0 +1,206 @@
+"""Tables of arrays in files: the data types that the stages of a chain pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float64, Int8, Int64
+from beampipe.errors import FileError
+
+T = TypeVar("T")
+
+PRIMARY, SECONDARY, FAKE, DUPLICATE = range(4)
+"""Kinds of a track: of a charged particle that counts, of another particle, of no particle, and further tracks of a
+particle that has one already."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackTable:
+    """Fitted tracks that pass the cuts, of some events.
+
+    Attributes:
+        event: (n,) int64, number of the event in its chunk.
+        pt: (n,) float64, transverse momentum [GeV].
+        eta: (n,) float64, pseudorapidity.
+        phi: (n,) float64, azimuth [rad].
+        kind: (n,) int8, `PRIMARY`, `SECONDARY`, `FAKE` or `DUPLICATE`.
+    """
+
+    event: Int64[ndarray, " n"]
+    pt: Float64[ndarray, " n"]
+    eta: Float64[ndarray, " n"]
+    phi: Float64[ndarray, " n"]
+    kind: Int8[ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleTable:
+    """Charged particles of the generator that are made within 2 mm of the beam line, within the cuts on pT and eta.
+
+    Attributes:
+        event: (n,) int64, number of the event in its chunk.
+        pt: (n,) float64, transverse momentum [GeV].
+        eta: (n,) float64, pseudorapidity.
+        phi: (n,) float64, azimuth [rad].
+        found: (n,) bool, whether a track matches the particle by double majority.
+        reconstructable: (n,) bool, whether the particle has hits on at least 7 layers.
+    """
+
+    event: Int64[ndarray, " n"]
+    pt: Float64[ndarray, " n"]
+    eta: Float64[ndarray, " n"]
+    phi: Float64[ndarray, " n"]
+    found: Bool[ndarray, " n"]
+    reconstructable: Bool[ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class JetTable:
+    """Jets of towers, by event and falling pT.
+
+    Attributes:
+        event: (n,) int64, number of the event.
+        pt: (n,) float64, transverse momentum of the towers [GeV].
+        eta: (n,) float64, pseudorapidity.
+        phi: (n,) float64, azimuth [rad].
+        label: (n,) int64, PDG number of the parton that initiated the jet, 0 for none.
+        true_pt: (n,) float64, transverse momentum of the jet of particles at the same place [GeV]; nan for none.
+    """
+
+    event: Int64[ndarray, " n"]
+    pt: Float64[ndarray, " n"]
+    eta: Float64[ndarray, " n"]
+    phi: Float64[ndarray, " n"]
+    label: Int64[ndarray, " n"]
+    true_pt: Float64[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+@dataclass(frozen=True, eq=False)
+class Owners:
+    """The jet that each track and each particle belongs to.
+
+    Attributes:
+        track: (n_tracks,) int64, row of the jet of each track; -1 for none.
+        particle: (n_particles,) int64, row of the jet of each particle; -1 for none.
+    """
+
+    track: Int64[ndarray, " n_tracks"]
+    particle: Int64[ndarray, " n_particles"]
+
+
+@dataclass(frozen=True, eq=False)
+class EventTable:
+    """Weights of events, and how many tracks were left out.
+
+    Attributes:
+        weight: (n_events,) float64, weight of each event.
+        tracks: (n_events,) int64, number of tracks that were found.
+        unfitted: (n_events,) int64, number of tracks without a fit, which are left out.
+    """
+
+    weight: Float64[ndarray, " n_events"]
+    tracks: Int64[ndarray, " n_events"]
+    unfitted: Int64[ndarray, " n_events"]
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+def save_tables(path: Path, **tables: Any) -> None:
+    """Write dataclasses of arrays, by name, to a .npz file."""
+    arrays = {
+        f"{name}:{each.name}": getattr(table, each.name) for name, table in tables.items() for each in fields(table)
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_table(path: Path, name: str, kind: type[T], **given: Any) -> T:
+    """Read one table that `save_tables` wrote.
+
+    Args:
+        path: the file.
+        name: name of the table.
+        kind: its dataclass.
+        given: values of fields that are not read.
+
+    Raises:
+        FileError: the file is damaged, or has no such table.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            read = [each.name for each in fields(kind) if each.name not in given]  # type: ignore[arg-type]
+            return kind(**{each: arrays[f"{name}:{each}"] for each in read}, **given)
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise FileError(f"{path}: got no table {name!r} ({error})", path=path) from error
+
+
+@dataclass(frozen=True, eq=False)
+class JetEvents:
+    """Everything about the jets of some events.
+
+    Attributes:
+        events: weights of the events.
+        jets: the jets.
+        tracks: tracks of the events.
+        particles: charged particles of the events.
+        owners: jets that tracks and particles belong to.
+    """
+
+    events: EventTable
+    jets: JetTable
+    tracks: TrackTable
+    particles: ParticleTable
+    owners: Owners
+
+    def save(self, path: Path) -> None:
+        """Write to a .npz file."""
+        save_tables(path, **{each.name: getattr(self, each.name) for each in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> JetEvents:
+        """Read what `save` wrote."""
+        return cls(
+            load_table(path, "events", EventTable),
+            load_table(path, "jets", JetTable),
+            load_table(path, "tracks", TrackTable),
+            load_table(path, "particles", ParticleTable),
+            load_table(path, "owners", Owners),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[JetEvents]) -> JetEvents:
+        """The events of several chunks one after the other, numbered through."""
+        n_events = np.cumsum([0, *(len(part.events) for part in parts)])
+        n_jets = np.cumsum([0, *(len(part.jets) for part in parts)])
+
+        def rows(name: str, kind: type[T], shifted: dict[str, ndarray]) -> T:
+            columns = {}
+            for each in fields(kind):  # type: ignore[arg-type]
+                values = [getattr(getattr(part, name), each.name) for part in parts]
+                if each.name in shifted:
+                    values = [
+                        np.where(value >= 0, value + start, value)
+                        for value, start in zip(values, shifted[each.name], strict=False)
+                    ]
+                columns[each.name] = np.concatenate(values)
+            return kind(**columns)
+
+        by_event, by_jet = {"event": n_events}, {"track": n_jets, "particle": n_jets}
+        return cls(
+            rows("events", EventTable, {}),
+            rows("jets", JetTable, by_event),
+            rows("tracks", TrackTable, by_event),
+            rows("particles", ParticleTable, by_event),
+            rows("owners", Owners, by_jet),
+        )

@@ -1,0 +1,173 @@
+"""A small chain from collisions to the fit: physics, resuming, and independence of workers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from beampipe.calibration.simulation.ntuple_files import read_bookkeeping, read_ntuple
+from beampipe.chain.ntuples import EnergyScale, Performance
+from beampipe.chain.plan import INPUTS, Plan
+from beampipe.chain.report import write_report
+from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, run_chain, store_of
+from beampipe.chain.settings import (
+    ChainSettings,
+    CollisionSettings,
+    JetSettings,
+    MeasurementSettings,
+    Sample,
+    TrackSettings,
+)
+from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents, load_table
+from beampipe.errors import FileError
+
+INLINE = Executor("inline")
+
+
+def small(output: Path) -> ChainSettings:
+    """A few collisions of each sample, at low pT."""
+    samples = (Sample("nominal", "nominal", 30), Sample("data", "data", 15), Sample("measured", "measured", 20))
+    return ChainSettings(
+        output,
+        MappingProxyType({sample.name: sample for sample in samples}),
+        chunk_events=10,
+        collisions=CollisionSettings(120.0, 300.0, power=0.0),
+        jets=JetSettings(40.0),
+        measurement=MeasurementSettings((60.0, 400.0), (0.5,), 0.0, 20),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ChainResult:
+    return run_chain(small(tmp_path_factory.mktemp("chain")), INLINE)
+
+
+def digest(settings: ChainSettings) -> str:
+    return sha256((settings.output / RESULT).read_bytes()).hexdigest()
+
+
+def jets_of(result: ChainResult, sample: str) -> JetEvents:
+    store = store_of(result.settings)
+    return JetEvents.join([JetEvents.load(store.require(recipe)) for recipe in result.plan.jets(sample)])
+
+
+def test_tracks_are_those_of_the_particles_of_the_jets(made: ChainResult) -> None:
+    data = jets_of(made, "nominal")
+    assert len(data.events) == 30
+    assert len(np.unique(data.jets.event)) == 30
+    in_jets, of_jets = data.owners.track >= 0, data.owners.particle >= 0
+    n_tracks = np.bincount(data.owners.track[in_jets], minlength=len(data.jets))
+    n_particles = np.bincount(data.owners.particle[of_jets], minlength=len(data.jets))
+    assert n_tracks.sum() > 100
+    assert 0.9 < n_tracks.sum() / n_particles.sum() < 1.15
+    assert np.mean(data.tracks.kind == PRIMARY) > 0.85
+    assert np.mean(np.isin(data.tracks.kind, (FAKE, DUPLICATE))) < 0.02
+    reconstructable = data.particles.reconstructable & of_jets
+    assert np.mean(data.particles.found[reconstructable]) > 0.95
+    store = store_of(made.settings)
+    performance = load_table(store.require(made.plan.performance("nominal")), "performance", Performance)
+    assert int(performance.reconstructable.sum()) == int(reconstructable.sum())
+    # Tracks point where their particles do, which is also where the towers are.
+    for row in range(len(data.jets)):
+        inside = data.owners.track == row
+        assert np.abs(data.tracks.eta[inside] - data.jets.eta[row]).max(initial=0) < 0.6
+
+
+def test_energy_scale_closes(made: ChainResult) -> None:
+    data = jets_of(made, "nominal")
+    scale = load_table(store_of(made.settings).require(made.plan.scale), "scale", EnergyScale)
+    known = data.jets.true_pt > 1.5 * data.jets.pt.min()
+    before = np.mean(data.jets.pt[known] / data.jets.true_pt[known])
+    after = np.mean(scale.corrected(data.jets.pt, data.jets.eta)[known] / data.jets.true_pt[known])
+    assert before < 0.93
+    assert abs(after - 1) < 0.05
+
+
+def test_calibration_and_fit_read_the_ntuple(made: ChainResult) -> None:
+    events = read_ntuple(made.ntuples["nominal"])
+    assert events.weight is not None
+    assert events.jet_n_trk_eff is not None
+    assert (np.diff(events.offset) >= 2).all()
+    assert (events.jet_n_trk_eff <= events.jet_n_trk).all()
+    assert events.jet_n_trk.max() > 5
+    assert made.counts.simulation.sum() > 0
+    assert made.measurements[0].shares == "simulation"
+    assert made.measurements[0].bins[0].jets >= 5
+
+
+def test_nothing_is_made_twice_and_lost_artifacts_are_made_again(made: ChainResult) -> None:
+    store, before = store_of(made.settings), digest(made.settings)
+    tracks = store.require(made.plan.chunks["data"][1].recipes["tracks"])
+    content = tracks.read_bytes()
+    for stage in ("jets", "tracks"):
+        recipe = made.plan.chunks["data"][1].recipes[stage]
+        store.require(recipe).with_name(f"{recipe.key}.about.json").unlink()
+    assert store.log is not None
+    n_lines = len(list(store.log.read()))
+    run_chain(made.settings, INLINE)
+    done = [line["label"] for line in list(store.log.read())[n_lines:] if line["event"] == "done"]
+    assert done == ["tracks data 1", "jets data 1"]
+    assert tracks.read_bytes() == content
+    assert digest(made.settings) == before
+
+
+def test_setting_of_a_stage_changes_only_what_follows(made: ChainResult) -> None:
+    settings = made.settings
+    others = {
+        "tracks": replace(settings, tracks=TrackSettings(min_pt=1.0)),
+        "jets": replace(settings, jets=JetSettings(50.0)),
+        "towers": replace(settings, calorimeter=replace(settings.calorimeter, cell=0.2)),
+        "": replace(settings, tracks=TrackSettings(servers=("grpc://127.0.0.1:1",))),
+    }
+    before = Plan(settings).chunks["nominal"][0].recipes
+    for stage, other in others.items():
+        after = Plan(other).chunks["nominal"][0].recipes
+        changed = {name for name in INPUTS if before[name].key != after[name].key}
+        assert changed == ({stage, "jets"} if stage else set())
+
+
+def test_two_workers_give_the_same_bytes(made: ChainResult, tmp_path: Path) -> None:
+    other = replace(made.settings, output=tmp_path)
+    ntuples = make_ntuples(other, Executor("processes", 2))
+    for name, path in ntuples.items():
+        assert path.name == made.ntuples[name].name  # the key
+        assert read_ntuple(path).columns.keys() == read_ntuple(made.ntuples[name]).columns.keys()
+    for name, recipes in Plan(other).chunks.items():
+        for chunk in recipes:
+            for stage in ("generate", "simulate", "jets"):
+                ours, theirs = (store_of(each).find(chunk.recipes[stage]) for each in (other, made.settings))
+                assert ours is not None
+                assert theirs is not None
+                assert ours.sha256 == theirs.sha256, (name, stage)
+
+
+def test_ntuples_of_earlier_chains_are_added(made: ChainResult, tmp_path: Path) -> None:
+    earlier = made.ntuples["nominal"]
+    samples = dict(made.settings.samples)
+    samples["nominal"] = replace(samples["nominal"], further=(earlier,))
+    path = make_ntuples(replace(made.settings, samples=MappingProxyType(samples)), INLINE)["nominal"]
+    both, alone = read_ntuple(path), read_ntuple(earlier)
+    assert len(both) == 2 * len(alone)
+    assert len(np.unique(both.run)) == 2
+    assert read_bookkeeping(path)["sum_weights"] == pytest.approx(2 * read_bookkeeping(earlier)["sum_weights"])
+    samples["nominal"] = replace(samples["nominal"], further=(made.ntuples["data"],))
+    with pytest.raises(FileError, match="got events of data"):
+        make_ntuples(replace(made.settings, samples=MappingProxyType(samples)), INLINE)
+
+
+def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> None:
+    page = write_report(made).read_text()
+    assert page.count("data:image/png;base64,") == 7
+    for name in ("generate", "simulate", "tracks", "jets", "ntuple", "calibration", "fit", "cost"):
+        assert f'id="{name}"' in page
+    about = store_of(made.settings).about(made.plan.chunks["nominal"][0].recipes["simulate"].key)
+    assert about["notes"]["events"] == 10
+    assert about["notes"]["cpu"] > 0
+    assert about["notes"]["peak"] > 10**7
+    assert json.loads((made.settings.output / RESULT).read_text())["gluon_fraction"][0]["shares"] == "simulation"

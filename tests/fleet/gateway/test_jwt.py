@@ -1,0 +1,164 @@
+"""JSON Web Tokens at the gateway: whose are accepted, and changed keys."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.fleet.security import read_jwks
+from beampipe.fleet.specification import JwtSettings
+from beampipe.triton.engine import Engine
+from tests.fleet.conftest import RunningFleet, one_doubler, running_fleet, until
+
+ISSUER, AUDIENCE = "https://issuer.example.org/", "tracking"
+SETTINGS = f"""tokens = "FOLDER/tokens"
+access_log = true
+[gateway.jwt]
+keys = "FOLDER/jwks.json"
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+"""
+RSA, EC = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def number(value: int) -> str:
+    return text(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def entry(kid: str, key: Key) -> dict[str, str]:
+    """The public key as in a JWKS."""
+    public = key.public_key().public_numbers()
+    if isinstance(public, rsa.RSAPublicNumbers):
+        return {"kid": kid, "kty": "RSA", "use": "sig", "n": number(public.n), "e": number(public.e)}
+    return {"kid": kid, "kty": "EC", "crv": "P-256", "x": text(public.x.to_bytes(32)), "y": text(public.y.to_bytes(32))}
+
+
+def write_jwks(path: Path, **keys: Key) -> None:
+    others = [{"kid": "for-encryption", "kty": "RSA", "use": "enc"}, {"kid": "secret", "kty": "oct", "k": "AAAA"}]
+    path.write_text(json.dumps({"keys": [*others, *(entry(kid, key) for kid, key in keys.items())]}))
+
+
+def token(key: Key = RSA, kid: str = "one", algorithm: str = "", **changed: Any) -> str:
+    """A token with claims that are right, but for those that are changed; None leaves one out."""
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": int(time.time()) + 600} | changed
+    claims = {name: value for name, value in claims.items() if value is not None}
+    header = {
+        "typ": "JWT",
+        "kid": kid,
+        "alg": algorithm or ("RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"),
+    }
+    signed = f"{text(json.dumps(header).encode())}.{text(json.dumps(claims).encode())}"
+    if isinstance(key, rsa.RSAPrivateKey):
+        return f"{signed}.{text(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+    r, s = utils.decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{text(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+@pytest.fixture(scope="module")
+def guarded(engine: Engine) -> Iterator[RunningFleet]:
+    def models(folder: Path) -> None:
+        one_doubler(folder)
+        write_jwks(folder.parent / "jwks.json", one=RSA, two=EC)
+
+    with running_fleet(1, SETTINGS, token="bob", models=models) as running:
+        yield running
+
+
+def is_answered(fleet: RunningFleet, token: str, protocol: str = "grpc") -> bool:
+    with fleet.client(protocol, retries=0, timeout=60.0, token=token) as client:
+        try:
+            return bool(client.infer({"X": np.array([0, 21], np.float32)})["Y"][1] == 42)
+        except ServiceError as error:
+            if "no token that is known" not in str(error):
+                raise
+            return False
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_tokens_of_the_issuer_are_accepted_beside_those_of_the_file(guarded: RunningFleet, protocol: str) -> None:
+    for good in (
+        token(),
+        token(EC, "two"),
+        token(aud=["another", AUDIENCE]),
+        token(nbf=int(time.time()) - 60),
+        guarded.token,
+    ):
+        assert is_answered(guarded, good, protocol)
+    log = guarded.reconciler.folder.access_log
+    until(lambda: {"alice", "bob"} <= {json.loads(line)["client"] for line in log.read_text().splitlines()})
+
+
+def signed_by_public_key() -> str:
+    """A token with the signature of HS256, for which the public key serves as the secret."""
+    begin = token(algorithm="HS256").rpartition(".")[0]
+    pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return f"{begin}.{text(hmac.digest(pem, begin.encode(), 'sha256'))}"
+
+
+OTHER = rsa.generate_private_key(65537, 2048)
+BAD: dict[str, Callable[[], str]] = {
+    "another key": lambda: token(OTHER),
+    "key of another kid": lambda: token(EC, "one"),
+    "unknown kid": lambda: token(kid="three"),
+    "no signature": lambda: token(algorithm="none").rpartition(".")[0] + ".",
+    "changed claims": lambda: token().replace(token().split(".")[1], token(sub="root").split(".")[1]),
+    "another algorithm": lambda: token(algorithm="RS512"),
+    "public key as a secret": lambda: signed_by_public_key(),
+    "expired": lambda: token(exp=int(time.time()) - 1),
+    "no end": lambda: token(exp=None),
+    "endless": lambda: token(exp=10**30),
+    "not yet": lambda: token(nbf=int(time.time()) + 3600),
+    "another issuer": lambda: token(iss="https://issuer.example.com/"),
+    "another audience": lambda: token(aud="tracking2"),
+    "no audience": lambda: token(aud=None),
+    "nobody": lambda: token(sub=None),
+    "an empty name": lambda: token(sub=""),
+    "no token": lambda: "a.b.c",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_others_are_refused(guarded: RunningFleet, name: str) -> None:
+    assert not is_answered(guarded, BAD[name]())
+    assert is_answered(guarded, token())
+
+
+def test_changed_keys_are_read_again_and_broken_ones_are_not(guarded: RunningFleet) -> None:
+    keys = guarded.reconciler.fleet.gateway.jwt
+    assert keys is not None
+    write_jwks(keys.keys, new=OTHER)
+    until(lambda: is_answered(guarded, token(OTHER, "new")))
+    until(lambda: not is_answered(guarded, token()))
+    keys.keys.write_text("{}")
+    until(lambda: any("expected a JWKS" in text for _, text in guarded.reconciler.incidents))
+    assert is_answered(guarded, token(OTHER, "new"))
+
+
+def test_what_is_no_jwks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    for wrong in ("", "[]", '{"keys": [5]}', '{"keys": [{"kid": "a b", "kty": "RSA", "n": "AQAB", "e": "AQAB"}]}'):
+        path.write_text(wrong)
+        with pytest.raises(FileError, match="expected a JWKS"):
+            read_jwks(path)
+    write_jwks(path)
+    with pytest.raises(FileError, match="no key for signatures"):
+        read_jwks(path)
+    with pytest.raises(ConfigError, match="issuer: got 'a\"b'"):
+        JwtSettings(path, 'a"b', AUDIENCE)
