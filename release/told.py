@@ -50,6 +50,7 @@ PARTS: Final = {
         "--tracker-model my_detector/": "train",
     },
     "formats": {"track events.root": "formats"},
+    "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {
         "calibration simulate": "simulation",
         "calibration inject": "simulation",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, InputError
 from beampipe.events import NOISE, Event, Hits, Particles, Truth, cylindrical
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Modules, detector_modules, read_layout, volume_of
@@ -76,10 +76,14 @@ def test_hits_of_known_position_are_put_on_their_sensors(modules: Modules) -> No
     assert placed.hits.geometry_id is not None
     assert volume_of(placed.hits.geometry_id).tolist() == [3, 4, 6, 6, 9, 9, 9, 9, 10, 10, 10, 10]
     points = measured_on(event, modules, 3.0)
-    # Each pair of neighbouring sensors is a point of the particle that made both strips.
+    # Strips of one particle on both sensors make a point; the fourth particle has 0.5 GeV, too little in the barrel.
     assert points.truth is not None
-    assert points.truth.particle_id.tolist() == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert points.truth.particle_id.tolist() == [1, 2, 3, 3, 5, 6, 6]
     assert measured_on(points, modules, 3.0) is points
+    with pytest.raises(InputError, match="got 0 of 13 hits on modules of the detector 'odd', expected 90% or more"):
+        measured_on(replace(event, hits=Hits(event.hits.position + np.float32(1))), modules, 3.0)
+    with pytest.raises(InputError, match="event 3: got no truth"):
+        measured_on(replace(event, truth=None), modules, 3.0)
 
 
 def strips(modules: Modules, xyz: np.ndarray, first: np.ndarray, particle: np.ndarray, aside: float = 0.0) -> Event:

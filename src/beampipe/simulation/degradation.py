@@ -67,7 +67,7 @@ def degrade(
 
     Noise is uniform over the sensitive area and Poisson distributed in number, with mean `degradation.noise` times
     the hits that are left. Noise hits come last; the order of the other hits stays. Particles that
-    lost all their hits stay.
+    lost all their hits stay. A space point of a double-sided module is lost if the first sensor is dead.
 
     Args:
         event: clean event, with geometry identifiers of these modules unless only `hit_loss` is not 0.

@@ -18,9 +18,9 @@ from typing import Final
 
 import numpy as np
 from numpy import ndarray
-from scipy.spatial import cKDTree
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
+from beampipe.errors import InputError
 from beampipe.events import NOISE, Event, Hits, Truth, cylindrical
 from beampipe.simulation.detector import Modules
 
@@ -42,11 +42,15 @@ def pair_strips(event: Event, modules: Modules, field: float) -> Event:
             local one.
         modules: modules of the detector.
         field: magnetic field along z [T].
+
+    Raises:
+        InputError: the event has no truth.
     """
     hits, truth = event.hits, event.truth
     if modules.stereo is None:
         return event
-    assert truth is not None
+    if truth is None:
+        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event")
     assert hits.geometry_id is not None
     assert hits.local is not None
     assert hits.variance is not None
@@ -69,10 +73,9 @@ def pair_strips(event: Event, modules: Modules, field: float) -> Event:
     leading[point[leads]] = particle[leads]
     plain = event.take(~is_strip)
     assert plain.truth is not None
-    joined = Event(event.event_id, plain.hits, plain.truth).with_noise(points)
     return Event(
         event.event_id,
-        joined.hits,
+        Event(event.event_id, plain.hits).with_noise(points).hits,
         Truth(
             np.concatenate([plain.truth.particle_id, leading]),
             truth.particles,
@@ -88,6 +91,9 @@ _NEAREST: Final = 24
 _ON_PLANE: Final = 0.05
 """Largest distance of a hit from the plane of its module [mm]."""
 
+_MOST: Final = 0.9
+"""Smallest share of the hits on modules of an event of the detector; the others are left out."""
+
 
 def on_modules(event: Event, modules: Modules) -> Event:
     """The event with each hit on the module whose plane it lies in: identifiers, local positions and variances.
@@ -99,6 +105,8 @@ def on_modules(event: Event, modules: Modules) -> Event:
     Returns:
         The event without the hits that lie on no module.
     """
+    from scipy.spatial import cKDTree
+
     xyz = event.hits.xyz.astype(np.float64)
     near = cKDTree(modules.centre).query(xyz, k=min(_NEAREST, len(modules)))[1].reshape(len(xyz), -1)
     hit, row = np.repeat(np.arange(len(xyz)), near.shape[1]), near.ravel()
@@ -127,8 +135,19 @@ def measured_on(event: Event, modules: Modules, field: float) -> Event:
         event: event with truth.
         modules: modules of the detector.
         field: magnetic field along z [T].
+
+    Raises:
+        InputError: more than a few hits lie on no module, or the event has no truth.
     """
-    return event if event.hits.local is not None else pair_strips(on_modules(event, modules), modules, field)
+    if event.hits.local is not None:
+        return event
+    placed = on_modules(event, modules)
+    if len(placed.hits) < _MOST * len(event.hits):
+        raise InputError(
+            f"event {event.event_id}: got {len(placed.hits)} of {len(event.hits)} hits on modules of the detector"
+            f" {modules.detector!r}, expected {_MOST:.0%} or more; is it the detector of these events, in mm?"
+        )
+    return pair_strips(placed, modules, field)
 
 
 def noise_hits(modules: Modules, row: Int64[ndarray, " n"], local: Float32[ndarray, "n 2"]) -> Hits:

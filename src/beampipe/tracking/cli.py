@@ -54,11 +54,13 @@ BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dx
 
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 
+_DETECTOR_HELP: Final = "TOML file of the detector that the events are of; odd is the Open Data Detector."
+
 LayoutFile = Annotated[
     Path | None,
     typer.Option(
         "--detector",
-        help="TOML file of the detector that the events are of; odd for the Open Data Detector.",
+        help=_DETECTOR_HELP,
         show_default="the ACTS GenericDetector",
     ),
 ]
@@ -364,7 +366,7 @@ def validate(
     detector: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file of the detector that the events are of, to measure ACTS beside the pipelines.",
+            help=_DETECTOR_HELP,
             show_default="no ACTS",
         ),
     ] = None,
@@ -373,7 +375,10 @@ def validate(
     *,
     options: ReadOptions,
 ) -> None:
-    """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
+    """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from.
+
+    With --detector, ACTS is measured beside them.
+    """
     from beampipe.simulation.detector import detector_modules, read_layout
     from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
@@ -815,7 +820,7 @@ def display(
         Path | None,
         typer.Option(
             "--detector",
-            help="TOML file of the detector that the events are of.",
+            help=_DETECTOR_HELP,
             show_default="the layers of the tracker model",
         ),
     ] = None,

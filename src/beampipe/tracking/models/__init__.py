@@ -295,7 +295,8 @@ class Performance:
         residual: median distance of hits from the lines of their neighbours [mm]; null where it was not measured.
         origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
         origin_spread: standard deviation of that z [mm]; null where it was not measured.
-        milliseconds: median time of an event on one thread [ms], of the machine that validated.
+        milliseconds: median processor time of an event on one thread [ms], of the machine that validated; other work on
+            it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
             nearest track (in eta and phi), and, where events with hard jets were given, the same in these as ``jets``.
         displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there was none.

@@ -76,7 +76,7 @@ class Validation:
             curves["pt"] = soft.curve("pt")
             if self.jets is not None:
                 curves["jets"] = self.jets[hard.name].curve("distance")
-            timed = [event.total for event in hard.events if event.error is None]
+            timed = [event.cpu for event in hard.events if event.error is None]
             close = np.array(distance.edges[1:]) < _CLOSE
             performances[hard.name] = Performance(
                 sample=self.headline.sample,
