@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement, at least")
     parser.add_argument("--clients", action="store_true", help="compare clients instead of backends")
     options = parser.parse_args()
+    if options.clients and options.output == parser.get_default("output"):
+        options.output = options.output.with_name("clients.json")
     begun = print_header("throughput of serving", options)
     if options.clients:
         body = of_clients(options)

@@ -168,9 +168,7 @@ class ServerGroup:
 
     def __post_init__(self) -> None:
         _check_name(f"servers.{self.name}", self.name)
-        _check_positive(
-            f"servers.{self.name}", cores=self.cores, threads=self.threads, memory=self.memory, most=self.most
-        )
+        _check_positive(f"servers.{self.name}", self, "cores threads memory most")
         if self.count < 0:
             raise ConfigError(f"servers.{self.name}.count: got {self.count}, expected 0 or more")
         if self.slots < self.count:
@@ -303,19 +301,8 @@ class GatewaySettings:
     athena: AthenaSettings | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(
-            "gateway",
-            rate=self.rate,
-            per_client=self.per_client,
-            in_flight=self.in_flight,
-            queue=self.queue,
-            body=self.body,
-            arrival=self.arrival,
-            slowest=self.slowest,
-            waiting=self.waiting,
-            answer=self.answer,
-            connections=self.connections,
-        )
+        names = "rate per_client in_flight queue body arrival slowest waiting answer connections"
+        _check_positive("gateway", self, names)
         if self.rate is not None and not self.wants_token:
             raise ConfigError(
                 "gateway.rate: got it without gateway.tokens, expected both: it counts requests of a token"
@@ -358,7 +345,7 @@ class MonitoringSettings:
     retention: int = 15
 
     def __post_init__(self) -> None:
-        _check_positive("monitoring", interval=self.interval, retention=self.retention)
+        _check_positive("monitoring", self, "interval retention")
 
 
 @dataclass(frozen=True)
@@ -380,7 +367,7 @@ class ScalingSettings:
     patience: float = 30.0
 
     def __post_init__(self) -> None:
-        _check_positive("scaling", least=self.least, queue=self.queue, patience=self.patience)
+        _check_positive("scaling", self, "least queue patience")
         if not 0 < self.busy < 1:
             raise ConfigError(f"scaling.busy: got {self.busy:g}, expected a share between 0 and 1")
 
@@ -423,9 +410,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         _check_name("name", self.name)
-        _check_positive(
-            "fleet", start_timeout=self.start_timeout, exit_timeout=self.exit_timeout, patience=self.patience
-        )
+        _check_positive("fleet", self, "start_timeout exit_timeout patience")
         if not any(group.count for group in self.servers.values()):
             raise ConfigError("servers: got no server, expected a table [servers.NAME] with count = 1 or more")
         if self.scaling is not None and self.scaling.group not in self.servers:
@@ -453,7 +438,8 @@ def _check_name(where: str, name: str) -> None:
         raise ConfigError(f"{where}: got the name {name!r}, expected small letters, digits and dashes, a letter first")
 
 
-def _check_positive(table: str, **values: int | float | None) -> None:
-    for key, value in values.items():
+def _check_positive(table: str, settings: object, names: str) -> None:
+    for key in names.split():
+        value: int | float | None = getattr(settings, key)
         if value is not None and not value > 0:
             raise ConfigError(f"{table}.{key}: got {value:g}, expected more than 0")

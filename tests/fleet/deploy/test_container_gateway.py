@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from cryptography.hazmat.primitives.asymmetric import ec
 from tritonclient.utils import InferenceServerException
 
 from beampipe.fleet.deploy.containers import (
@@ -35,6 +36,7 @@ from beampipe.triton.engine import Engine
 from beampipe.triton.server import management
 from beampipe.triton.server.access import find_haproxy
 from beampipe.triton.server.launch import free_port
+from tests.fleet.gateway.test_jwt import write_jwks
 from tests.fleet.specimens import LEAST, SPECIMENS, specimen
 from tests.fleet.tritons import contained
 from tests.triton.doublers import write_model
@@ -56,7 +58,7 @@ def papers(folder: Path) -> tuple[Credentials, str]:
 
 def write_configuration(files: Files, folder: Path) -> Path:
     """The files of a gateway in a folder of this machine, with the mark that they have in Compose; gives the first."""
-    for name in (name for name in files if name.endswith((".cfg", ".lua"))):
+    for name in (name for name in files if name.endswith((".cfg", ".lua", ".pem"))):
         text = files[name].replace(str(GATEWAY_FOLDER), str(folder)).replace("/tmp/haproxy.sock", f"{folder}/sock")
         (folder / name).write_text(first_line("a test") + text)
     return folder / "haproxy.cfg"
@@ -174,3 +176,19 @@ def test_haproxy_takes_every_configuration(name: str, tmp_path: Path) -> None:
         done = subprocess.run([str(PROGRAM), "-c", "-f", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "WARNING" not in done.stderr
+
+
+JWT = '[gateway.jwt]\nkeys = "jwks.json"\nissuer = "https://issuer.example.org/"\naudience = "tracking"\n'
+
+
+def test_keys_of_an_issuer_lie_beside_the_configuration(tmp_path: Path) -> None:
+    write_jwks(tmp_path / "jwks.json", one=ec.generate_private_key(ec.SECP256R1()))
+    fleet = specimen(tmp_path, LEAST + JWT)
+    papers(tmp_path)
+    kubernetes = gateway_credentials(fleet)
+    assert kubernetes.tokens is None
+    for files in (compose_files(fleet), gateway_files(fleet, gateway_slots(fleet), Credentials())):
+        assert sum(name.startswith("jwt-") for name in files) == 1
+        path = write_configuration(files, tmp_path)
+        done = subprocess.run([str(PROGRAM), "-c", "-f", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

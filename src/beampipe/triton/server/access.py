@@ -16,7 +16,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from string import Template
 from typing import Final, NamedTuple
@@ -216,35 +216,23 @@ def proxy_configuration(
     limits = settings.limits
     buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
+        **asdict(limits),
+        **{name: round(1000 * getattr(limits, name)) for name in ("arrival", "waiting", "answer")},
+        **asdict(connection),
         "all_connections": 2 * limits.connections,
-        "arrival": f"{round(1000 * limits.arrival)}ms",
-        "arrival_seconds": limits.arrival,
-        "answer": f"{round(1000 * limits.answer)}ms",
-        "body_limit": limits.body,
         "buffer": buffer,
         "closed": "always_true" if settings.closed else "always_false",
-        "connections": limits.connections,
         "grpc": grpc,
-        "header": HEADER,
-        "header_limit": limits.header,
         "hot": 16 * buffer,
         "http": http,
-        "in_flight": limits.in_flight,
-        "in_flight_large": limits.large,
-        "inner_grpc": connection.inner_grpc,
-        "inner_http": connection.inner_http,
         "inner_metrics": metrics_port,
         "metrics_path": "/metrics" if metrics else "/-",  # a path that no client uses
-        "per_client": limits.per_client,
-        "queue": limits.queue,
+        "pause": limits.arrival,
         "room": _ROOM,
-        "secret": connection.secret,
+        "secret_header": HEADER,
         "slow_bodies": SLOW_BODIES,
-        "slowest": limits.slowest,
-        "text_limit": limits.json,
         "threads": min(_PROXY_THREADS, os.cpu_count() or 1),
-        "waiting": f"{round(1000 * limits.waiting)}ms",
-        "whole": f"{round(1000 * (limits.arrival + buffer / limits.slowest))}ms",
+        "whole": round(1000 * (limits.arrival + buffer / limits.slowest)),
     }
     names = ["http.cfg"] if grpc is None else ["http.cfg", "grpc.cfg"]
     folder = Path(__file__).parent
