@@ -17,12 +17,12 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 from beampipe.analysisops.assessment import ask_here, assess
+from beampipe.analysisops.inspect_tasks import registered
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs.plan import Seeds
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 
-inspect_tasks = pytest.importorskip("beampipe.analysisops.inspect_tasks")
 pytestmark = pytest.mark.filterwarnings("ignore")  # inspect_ai leaves streams open
 
 
@@ -55,7 +55,7 @@ def outputs(prepared: PreparedInstance, folder: Path, answer: str = "") -> Itera
 
 
 def evaluated(folder: Path, secret: Path, **settings: Any) -> EvalLog:
-    task = inspect_tasks.TASKS["zmumu"](seeds="1", level=3, secret_file=str(secret))
+    task = registered()["zmumu"](seeds="1", level=3, secret_file=str(secret))
     (log,) = inspect_eval(task, log_dir=str(folder), display="none", **settings)
     assert log.status == "success", log.error
     return log
@@ -96,12 +96,22 @@ def test_an_answer_that_is_none_scores_nothing(prepared: PreparedInstance, secre
 
 
 def test_solvers_without_a_model(secret: Path, tmp_path: Path) -> None:
-    for solver, value in ((inspect_tasks.scripted(), 1.0), (inspect_tasks.nop(), 0.0)):
+    for solver, value in ((registered()["scripted"](), 1.0), (registered()["nop"](), 0.0)):
         assert score(evaluated(tmp_path, secret, solver=solver, model="mockllm/model")).value == value
 
 
 @pytest.mark.parametrize("name", shipped_tasks())
 def test_every_task_is_there(name: str) -> None:
-    made = inspect_tasks.TASKS[name](seeds="1+2")
+    made = registered()[name](seeds="1+2")
     assert [sample.id for sample in made.dataset] == ["dev-1", "dev-2"]
     assert made.dataset[0].metadata == {"task": name, "instance": "dev-1", "level": 3}
+
+
+def test_the_entry_point_registers_all() -> None:
+    from inspect_ai._util.registry import registry_info
+
+    from beampipe.analysisops import inspect_tasks
+
+    assert inspect_tasks.REGISTERED is registered()
+    names = {registry_info(value).name for value in registered().values()}
+    assert names == {f"beampipe/{name}" for name in (*shipped_tasks(), "analyst", "scripted", "nop", "grade")}

@@ -3,10 +3,10 @@
     inspect eval beampipe/zmumu --model openai/MODEL -T seeds=1+2 -T level=3
     inspect eval beampipe/zmumu --solver beampipe/scripted --model none
 
-inspect_ai finds this module by its entry point. The solver has the model work with the tools of an instance; the host's
-assessment grades the answer, and the scorer hands on the grade. Logs hold the prompt, the calls and their results, and
-the score with the share of each check. Seeds, references and pulls stay in the memory of the host: samples are named by
-number, and scores of secret instances are rounded to two decimals.
+inspect_ai finds this module by its entry point, `REGISTERED`. The solver has the model work with the tools of an
+instance; the host's assessment grades the answer, and the scorer hands on the grade. Logs hold the prompt, the calls
+and their results, and the score with the share of each check. Seeds, references and pulls stay in the memory of the
+host: samples are named by number, and scores of secret instances are rounded to two decimals.
 """
 
 from __future__ import annotations
@@ -14,18 +14,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio.from_thread
 import anyio.to_thread
-from inspect_ai import Task, task
-from inspect_ai.agent import AgentSubmit, as_solver, react
-from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.scorer import Score, Target, mean, scorer, stderr
-from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.tool import Tool, ToolDef, ToolError, ToolParams
 
 from beampipe.analysisops.a2a.documents import parse_object
 from beampipe.analysisops.agents.agent import Agent
@@ -39,6 +33,12 @@ from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 from beampipe.analysisops.tools.catalogue import tools as all_tools
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.scorer import Score, Target
+    from inspect_ai.solver import Generate, Solver, TaskState
+    from inspect_ai.tool import Tool
 
 VERSION: Final = 1
 """Version of the tasks in logs; it changes with data or grades."""
@@ -54,6 +54,9 @@ _folder: Final = tempfile.TemporaryDirectory(prefix="beampipe-inspect-")
 
 
 def _make_task(name: str, seeds: str, level: int, secret_file: str) -> Task:
+    from inspect_ai import Task
+    from inspect_ai.dataset import MemoryDataset, Sample
+
     try:
         numbers = tuple(int(number) for number in str(seeds).split("+"))
     except ValueError as error:
@@ -69,8 +72,8 @@ def _make_task(name: str, seeds: str, level: int, secret_file: str) -> Task:
     ]
     return Task(
         dataset=MemoryDataset(samples, name=name),
-        solver=analyst(),
-        scorer=grade(),
+        solver=registered()["analyst"](),
+        scorer=registered()["grade"](),
         message_limit=2 * spec.max_tool_calls + 10,
         time_limit=int(spec.time_limit),
         version=VERSION,
@@ -78,16 +81,32 @@ def _make_task(name: str, seeds: str, level: int, secret_file: str) -> Task:
     )
 
 
-def _register(name: str) -> Callable[..., Task]:
-    def make(seeds: str = "1", level: int = 3, secret_file: str = "") -> Task:
-        return _make_task(name, seeds, level, secret_file)
+@cache
+def registered() -> dict[str, Any]:
+    """Tasks, solvers and scorer by name, made known to inspect_ai with the first call."""
+    from inspect_ai import task
+    from inspect_ai.scorer import mean, scorer, stderr
+    from inspect_ai.solver import solver
 
-    registered: Callable[..., Task] = task(name=name)(make)
-    return registered
+    def make_for(name: str) -> Callable[..., Task]:
+        def make(seeds: str = "1", level: int = 3, secret_file: str = "") -> Task:
+            return _make_task(name, seeds, level, secret_file)
+
+        decorated: Callable[..., Task] = task(name=name)(make)
+        return decorated
+
+    return {
+        **{name: make_for(name) for name in shipped_tasks()},
+        **{made.__name__: solver(made) for made in (analyst, scripted, nop)},
+        "grade": scorer(metrics=[mean(), stderr()])(grade),
+    }
 
 
-TASKS: Final = {name: _register(name) for name in shipped_tasks()}
-"""The tasks by name."""
+def __getattr__(name: str) -> Any:
+    """The entry point of inspect_ai loads the name `REGISTERED`; without it, this module needs no inspect_ai."""
+    if name == "REGISTERED":
+        return registered()
+    raise AttributeError(name)
 
 
 async def _assess(state: TaskState, ask: Ask) -> None:
@@ -104,9 +123,9 @@ async def _assess(state: TaskState, ask: Ask) -> None:
     _grades[state.uuid] = await anyio.to_thread.run_sync(work)
 
 
-@solver
 def analyst() -> Solver:
     """The model works with the tools until it answers with the JSON object of the task."""
+    from inspect_ai.agent import AgentSubmit, as_solver, react
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         async def converse(request: TaskRequest, session: Session) -> Answer:
@@ -138,19 +157,19 @@ def _agent_solver(agent: Callable[[], Agent]) -> Solver:
     return solve
 
 
-@solver
 def scripted() -> Solver:
     """The reference analysis, without a model."""
     return _agent_solver(lambda: make_agent("scripted"))
 
 
-@solver
 def nop() -> Solver:
     """Submits nothing."""
     return _agent_solver(NopAgent)
 
 
 def _tool(session: Session, name: str) -> Tool:
+    from inspect_ai.tool import ToolDef, ToolError, ToolParams
+
     described = all_tools()[name]
 
     async def call(**arguments: Any) -> str:
@@ -166,9 +185,9 @@ def _tool(session: Session, name: str) -> Tool:
     return ToolDef(call, name=name, description=described.description, parameters=parameters).as_tool()
 
 
-@scorer(metrics=[mean(), stderr()])
 def grade() -> Callable[[TaskState, Target], Awaitable[Score]]:
     """The grade of the host; 0 if there is none, as after a limit."""
+    from inspect_ai.scorer import Score
 
     async def score(state: TaskState, target: Target) -> Score:
         graded = _grades.pop(state.uuid, None)
