@@ -72,17 +72,21 @@ np.savetxt("{}", next(event for event in shipped_events(0) if len(event.hits)).h
 END"""
 _EDM4HEP: Final = """python - <<'END'
 import awkward as ak, numpy as np, uproot
-r, kinds = np.array([30.0, 70.0, 120.0]), {"cellID": "u8", "type": "i4", "quality": "i4", "time": "f4", "eDep": "f4"}
+from beampipe.tracking import shipped_events
+xyz = next(event for event in shipped_events(0) if len(event.hits)).hits.xyz
+kinds = {"cellID": "u8", "type": "i4", "quality": "i4", "time": "f4", "eDep": "f4", "eDepError": "f4"}
 table = {}
-for name, shift in ("VXD", 0.0), ("I", 150.0):
-    table |= {f"{name}TrackerHits.{member}": np.ones(3, kind) for member, kind in (kinds | {"eDepError": "f4"}).items()}
-    table |= {f"{name}TrackerHits.position.{axis}": r + shift for axis in "xyz"}
+for name, part in ("VXD", xyz[::2]), ("I", xyz[1::2]):
+    table |= {f"{name}TrackerHits.{member}": np.ones(len(part), kind) for member, kind in kinds.items()}
+    table |= {f"{name}TrackerHits.position.{axis}": part[:, i].astype(float) for i, axis in enumerate("xyz")}
 with uproot.recreate("events.root") as file:
     columns = {name: ak.Array([values]) for name, values in table.items()}
     types = {name: "var * " + str(values.type.content.content) for name, values in columns.items()}
     file.mktree("events", types, counter_name=lambda name: "n_" + name.replace(".", "_")).extend(columns)
 END"""
-_WEIGHTS: Final = """cp -r "$(python -c 'from beampipe.tracking.loading import WEIGHTS; print(WEIGHTS)')"/. ."""
+_MODEL_FOLDER: Final = (
+    """cp -r "$(python -c 'from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER as folder; print(folder)')"/. ."""
+)
 _TAGGER: Final = "beampipe calibration init dijets.toml && beampipe calibration train-tagger dijets.toml -o gbdt.txt"
 _MODEL: Final = '{"about": "module_map", "sizes": [151000], "seconds": [0.145], "overhead": 0.0004}'
 _OWN: Final = "printf '#!/usr/bin/env python3\\nprint(1)\\n' > mine.py && chmod +x mine.py"
@@ -100,7 +104,7 @@ GIVEN: Final = {
     "track hits.csv": _HITS.format("hits.csv", " / [3000, np.pi, 400]"),
     "evaluate events.parquet": _EXAMPLE.format("events.parquet"),
     "display events.parquet -o event.png": _EXAMPLE.format("events.parquet"),
-    'load_pipeline("exatrkx_walk", model=Path("."))': _WEIGHTS,
+    'load_pipeline("exatrkx_walk", model=Path("."))': _MODEL_FOLDER,
     "tracking train mine.parquet": f"{_EXAMPLE.format('mine.parquet --for-training')} && cp mine.parquet data.parquet",
     "track events.root": _EDM4HEP,
     "find_tracks 127.0.0.1": _HITS.format("event.csv", ""),

@@ -43,12 +43,10 @@ from beampipe.chain.fit import TAGGER, JetCounts, Shares, calibrated_shares, cla
 from beampipe.chain.ntuples import EnergyScale
 from beampipe.chain.plan import Plan, make_chunk
 from beampipe.chain.run import RESULT, ChainResult, Executor, calibration_of, run_chain, store_of
-from beampipe.chain.settings import ChainSettings, load_settings
+from beampipe.chain.settings import EXAMPLE, ChainSettings, load_settings
 from beampipe.chain.tables import JetEvents, load_table
 from beampipe.terminal import make_table
 from beampipe.workflow import Task, open_pool, run
-
-DEMO = Path(__file__).parents[2] / "src" / "beampipe" / "chain" / "demo.toml"
 
 SMALL = """
 chunk_events = 10
@@ -65,13 +63,13 @@ min_eta_gap = 0.0
 replicas = 20
 [samples.nominal]
 role = "nominal"
-events = 60
+events = 30
 [samples.data]
 role = "data"
-events = 40
+events = 15
 [samples.measured]
 role = "measured"
-events = 40
+events = 20
 """
 """A chain that is run several times."""
 
@@ -222,10 +220,10 @@ def hashes(served: bool) -> dict[str, str]:
         command = [sys.executable, "-m", "beampipe", "chain", "run", str(config), "-o", str(killed.output), "-j", "1"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
             store = killed.output / "store"
-            while program.poll() is None and len(list(store.glob("tracks/*/*.about.json"))) < 4:
+            while program.poll() is None and len(list(store.glob("tracks/*/*.about.json"))) < 3:
                 time.sleep(0.02)
             os.kill(program.pid, signal.SIGKILL)
-        made("killed after 4 chunks, resumed with 2 workers", killed, 2)
+        made("killed after 3 chunks, resumed with 2 workers", killed, 2)
         if served:
             from beampipe.serving.server import serve
 
@@ -239,7 +237,7 @@ def hashes(served: bool) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", type=Path, default=DEMO, help="TOML file of a chain")
+    parser.add_argument("config", nargs="?", type=Path, default=EXAMPLE, help="TOML file of a chain")
     parser.add_argument("--only", nargs="+", choices=["tracks", "fit", "hash"], default=["tracks", "fit", "hash"])
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
     parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared")
@@ -253,7 +251,7 @@ def main() -> None:
     print_conditions("chain: closure", begun)
     body: dict[str, Any] = {}
     if {"tracks", "fit"} & set(options.only):
-        folder = options.folder or (Path("runs/chain") if options.config == DEMO else None)
+        folder = options.folder or (Path("runs/chain") if options.config == EXAMPLE else None)
         settings = load_settings(options.config, folder)
         result = run_chain(settings, Executor("processes", options.workers))
         body["events"] = {sample.name: sample.events for sample in settings.samples.values()}

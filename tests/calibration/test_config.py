@@ -174,6 +174,8 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
             ConfigError,
             r"pt_edges: got \(800\.0, 500\.0\), expected two or more",
         ),
+        ("eta_edges = [0.8]" + SAMPLES, ConfigError, "eta_edges: got"),
+        ("eta_edges = [-1.0, 1.0]" + SAMPLES, ConfigError, "eta_edges: got"),
         ("pt_edges = [800]" + SAMPLES, ConfigError, "pt_edges: got"),
         ("pt_edges = [500, nan, 800]" + SAMPLES, ConfigError, "pt_edges: got nan, expected a finite number"),
         ("working_points = [1.0]" + SAMPLES, ConfigError, "working_points: got .*expected fractions between 0 and 1"),

@@ -104,6 +104,7 @@ CASES: Final = {
     ),
     "groups of events": Case(lambda c: replace(c, shifts=ShiftSettings(5)), of(("fill", "merge", *ENDS))),
     "another extraction": Case(lambda c: replace(c, extraction="template"), of(("extract", "factors"))),
+    "bins of eta": Case(lambda c: replace(c, eta_edges=(0.0, 0.9, 2.1)), of(("fill", "merge", *ENDS))),
     "an extraction as a systematic": Case(
         lambda c: replace(c, systematics=(*c.systematics, Systematic("tails", extractions=("topics",)))),
         of(("extract", "factors")),
@@ -334,6 +335,7 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
         *("samples", "nominal", "data"),
         *(
             "pt_edges",
+            "eta_edges",
             "working_points",
             "extraction",
             "keep_tables",

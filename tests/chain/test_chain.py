@@ -39,7 +39,7 @@ def small(output: Path) -> ChainSettings:
         chunk_events=10,
         collisions=CollisionSettings(120.0, 300.0, power=0.0),
         jets=JetSettings(40.0),
-        measurement=MeasurementSettings((60.0, 400.0), (0.5,), 0.0, 20),
+        measurement=MeasurementSettings((60.0, 400.0), (0.5,), min_eta_gap=0.0, replicas=20),
     )
 
 
@@ -151,14 +151,20 @@ def test_ntuples_of_earlier_chains_are_added(made: ChainResult, tmp_path: Path) 
     earlier = made.ntuples["nominal"]
     samples = dict(made.settings.samples)
     samples["nominal"] = replace(samples["nominal"], further=(earlier,))
-    path = make_ntuples(replace(made.settings, samples=MappingProxyType(samples)), INLINE)["nominal"]
+    with pytest.raises(FileError, match="got events of the seed 1"):
+        make_ntuples(replace(made.settings, samples=MappingProxyType(samples)), INLINE)
+    other = replace(made.settings, seed=2, output=tmp_path, samples=MappingProxyType(samples))
+    path = make_ntuples(other, INLINE)["nominal"]
     both, alone = read_ntuple(path), read_ntuple(earlier)
-    assert len(both) == 2 * len(alone)
+    assert len(both) > len(alone) + 20
     assert len(np.unique(both.run)) == 2
-    assert read_bookkeeping(path)["sum_weights"] == pytest.approx(2 * read_bookkeeping(earlier)["sum_weights"])
+    assert both.jet_pt[-len(alone.jet_pt) :].tolist() == alone.jet_pt.tolist()
+    assert read_bookkeeping(path)["n_generated"] == 60
+    # Without bias each event has the weight 1.
+    assert read_bookkeeping(path)["sum_weights"] == pytest.approx(60)
     samples["nominal"] = replace(samples["nominal"], further=(made.ntuples["data"],))
     with pytest.raises(FileError, match="got events of data"):
-        make_ntuples(replace(made.settings, samples=MappingProxyType(samples)), INLINE)
+        make_ntuples(replace(other, samples=MappingProxyType(samples)), INLINE)
 
 
 def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-import beampipe.chain
-from beampipe.chain.settings import load_settings
+from beampipe.calibration.simulation.ntuple_files import read_bookkeeping
+from beampipe.chain.run import sample_settings
+from beampipe.chain.settings import EXAMPLE, demo_settings, load_settings
 from beampipe.errors import BeampipeError
 
-DEMO = Path(beampipe.chain.__file__).parent / "demo.toml"
 
-
-def test_demo_has_the_defaults_that_it_states(tmp_path: Path) -> None:
-    settings = load_settings(DEMO, tmp_path)
+def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
+    settings = demo_settings(tmp_path)
     assert settings.output == tmp_path
     assert [settings.of_role(role).name for role in ("nominal", "data", "measured")] == ["nominal", "data", "measured"]
-    assert settings.tracks.finder == "module_map_soft"
+    for sample in settings.samples.values():
+        (path,) = sample.further
+        book = read_bookkeeping(path)
+        made_with = json.loads(book["settings"])
+        assert made_with["seed"] != settings.seed
+        assert made_with["settings"] == list(sample_settings(sample, settings))
+        assert book["n_generated"] >= 1000
 
 
 @pytest.mark.parametrize(
@@ -28,11 +34,11 @@ def test_demo_has_the_defaults_that_it_states(tmp_path: Path) -> None:
         (('generator = "vincia"        #', 'generator = "vinca"        #'), "'vinca'.*vincia"),
         (("[jets]\nmin_pt", "[jets]\nmin_ptt"), "unknown key 'min_ptt'"),
         (("dead_modules = 0.01", "dead_modules = 1.0"), "dead_modules=1.0"),
-        (("working_points = [0.5, 0.7]", "working_points = [0.7, 0.5]"), "expected them to rise"),
+        (("working_points = [0.8]", "working_points = [0.8, 0.6]"), "expected them to rise"),
     ],
 )
 def test_wrong_settings_are_refused(change: tuple[str, str], message: str, tmp_path: Path) -> None:
-    text = DEMO.read_text()
+    text = EXAMPLE.read_text()
     assert text.count(change[0]) == 1
     path = tmp_path / "chain.toml"
     path.write_text(text.replace(*change))

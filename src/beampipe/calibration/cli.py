@@ -330,6 +330,7 @@ def explain(
         float, typer.Option("--working-point", "-w", help="Working point: quark efficiency aimed at.")
     ] = 0.5,
     pt: Annotated[float, typer.Option(help="Transverse momentum of the jet [GeV].")] = 700.0,
+    eta: Annotated[float, typer.Option(help="Pseudorapidity of the jet, if there are bins of it.")] = 0.0,
     results: Results = None,
     every: Annotated[
         bool, typer.Option("--all", help="Name every file and chunk, not only how many there are.")
@@ -342,7 +343,7 @@ def explain(
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=results))
-    explained = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt)
+    explained = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, eta=eta)
     if as_json:
         print_json(explained.plain())
     else:

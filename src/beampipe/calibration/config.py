@@ -6,12 +6,13 @@ Unknown keys, invalid values and unknown names raise an error with a suggestion.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from glob import glob
 from itertools import pairwise
+from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from beampipe.calibration.layout import BEAMPIPE, Layout, is_remote, over_preset
 from beampipe.errors import ConfigError, FileError, UnknownNameError
@@ -20,6 +21,43 @@ from beampipe.settings import build, read_toml
 
 REGIONS: Final = ("forward", "central")
 """Names of the regions; the index in this tuple is the number of a region, and -1 is neither."""
+
+
+class JetBin(NamedTuple):
+    """A bin of jets.
+
+    Attributes:
+        pt_low: lower edge of pT [GeV].
+        pt_high: upper edge of pT [GeV].
+        eta_low: lower edge of \\|eta\\|.
+        eta_high: upper edge of \\|eta\\|; infinite if there are no bins of \\|eta\\|.
+    """
+
+    pt_low: float
+    pt_high: float
+    eta_low: float = 0.0
+    eta_high: float = inf
+
+    @property
+    def pt(self) -> str:
+        """The range of pT as text: ``500 to 600``."""
+        return f"{self.pt_low:g} to {self.pt_high:g}"
+
+    @property
+    def eta(self) -> str:
+        """The range of \\|eta\\| as text after another one: ``, |eta| 0 to 0.8``; empty if there is one bin of all."""
+        return f", |eta| {self.eta_low:g} to {self.eta_high:g}" if isfinite(self.eta_high) else ""
+
+    def __str__(self) -> str:
+        """Both ranges: ``500-600 GeV, |eta| 0 to 0.8``."""
+        return f"{self.pt_low:g}-{self.pt_high:g} GeV{self.eta}"
+
+
+def jet_bins(pt_edges: Sequence[float], eta_edges: Sequence[float]) -> tuple[JetBin, ...]:
+    """All bins in the order of arrays: those of pT in the first bin of \\|eta\\|, then in the second, and so on."""
+    ranges = tuple(pairwise(eta_edges)) or ((0.0, inf),)
+    return tuple(JetBin(*pt, *eta) for eta in ranges for pt in pairwise(pt_edges))
+
 
 _RULES: Final = ("eta_rank", "eta_split", "branch")
 
@@ -341,6 +379,7 @@ class Configuration(Shown):
         nominal: name of the nominal simulation; fractions, cuts and re-weighting come from it.
         data: name of the sample that is used as data.
         pt_edges: edges of the bins of jet pT [GeV].
+        eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin of all jets.
         working_points: quark efficiencies aimed at.
         extraction: how efficiencies are measured: ``matrix``, ``template``, ``topics``, or the name of a plug-in.
         chunk_events: approximate number of events per chunk; no result depends on it.
@@ -363,6 +402,7 @@ class Configuration(Shown):
     nominal: str = "nominal"
     data: str = "data"
     pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
+    eta_edges: tuple[float, ...] = ()
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
     extraction: str = "matrix"
     chunk_events: int = 100_000
@@ -389,6 +429,9 @@ class Configuration(Shown):
         edges = self.pt_edges
         if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
             raise ConfigError(f"pt_edges: got {edges}, expected two or more that rise")
+        edges = self.eta_edges
+        if edges and (len(edges) < 2 or edges[0] < 0 or any(a >= b for a, b in pairwise(edges))):
+            raise ConfigError(f"eta_edges: got {edges}, expected none, or two or more that rise from 0 or more")
         if not self.working_points or not all(0 < wp < 1 for wp in self.working_points):
             raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
         if self.chunk_events < 1:

@@ -49,7 +49,7 @@ class Explanation(Shown):
     def facts(self) -> Mapping[str, object]:
         """The scale factor with its bin, its value, total uncertainty and flags."""
         factor = self.factor
-        where = f"{self.name}({factor.tagger}, {factor.working_point:.0%}, {factor.pt_low:g}-{factor.pt_high:g} GeV)"
+        where = f"{self.name}({factor.tagger}, {factor.working_point:.0%}, {factor.bin})"
         return {where: f"{factor.nominal:.4f} +- {factor.total:.4f}", "flags": ", ".join(factor.flags) or "none"}
 
     def plain(self) -> dict[str, Any]:
@@ -60,7 +60,14 @@ class Explanation(Shown):
 
 
 def explain(
-    plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, full: bool = False
+    plan: Plan,
+    name: str = "SF_q",
+    *,
+    tagger: str = "n_trk",
+    working_point: float = 0.5,
+    pt: float,
+    eta: float = 0.0,
+    full: bool = False,
 ) -> Iterator[str]:
     """Lines of text on a scale factor and its provenance.
 
@@ -70,16 +77,17 @@ def explain(
         tagger: name of the tagger.
         working_point: target quark efficiency, one of the configuration's.
         pt: transverse momentum of the jet [GeV].
+        eta: pseudorapidity of the jet.
         full: list every file and chunk, not only their number.
 
     Raises:
         BeampipeError: as by `explanation`.
     """
-    yield from explanation(plan, name, tagger=tagger, working_point=working_point, pt=pt).lines(full=full)
+    yield from explanation(plan, name, tagger=tagger, working_point=working_point, pt=pt, eta=eta).lines(full=full)
 
 
 def explanation(
-    plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float
+    plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, eta: float = 0.0
 ) -> Explanation:
     """A scale factor and its provenance.
 
@@ -89,10 +97,11 @@ def explanation(
         tagger: name of the tagger.
         working_point: target quark efficiency, one of the configuration's.
         pt: transverse momentum of the jet [GeV].
+        eta: pseudorapidity of the jet.
 
     Raises:
         UnknownNameError: there is no such scale factor, tagger or working point.
-        ConfigError: pT is outside all bins.
+        ConfigError: pT or eta is outside all bins.
         FileError: the calibration was not run.
     """
     configuration = plan.configuration
@@ -101,7 +110,7 @@ def explanation(
         factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
         if name not in SHORT_NAMES:
             raise UnknownNameError("scale factor", name, SHORT_NAMES)
-        factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
+        factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, eta=eta, **SHORT_NAMES[name]._asdict())
         n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
         return Explanation(name, factor, n_replicas, configuration.systematics, store.walk(plan.factors.key))
 
@@ -110,7 +119,7 @@ def _numbers(explained: Explanation) -> Iterator[str]:
     """Lines with the value, its numerator and denominator, and its uncertainties."""
     name, factor = explained.name, explained.factor
     yield (
-        f"{name}({factor.tagger}, {factor.working_point:.0%}, {factor.pt_low:g}-{factor.pt_high:g} GeV)"
+        f"{name}({factor.tagger}, {factor.working_point:.0%}, {factor.bin})"
         f" = {factor.nominal:.4f} +- {factor.total:.4f}"
     )
     yield f"  ratio of {factor.flavour} {factor.quantity}: data {factor.data:.4f} / simulation {factor.simulation:.4f}"

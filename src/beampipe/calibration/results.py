@@ -89,6 +89,25 @@ class Results(Shown):
     provenance: Sequence[tuple[str, str]]
     versions: Mapping[str, str]
 
+    def by_eta(self) -> tuple[Results, ...]:
+        """The results of each bin of \\|eta\\|."""
+        parts, n_pt = [], len(self.factors.pt_edges) - 1
+        for k, factors in enumerate(self.factors.by_eta()):
+            bins = slice(k * n_pt, (k + 1) * n_pt)
+            parts.append(
+                replace(
+                    self,
+                    factors=factors,
+                    efficiencies={name: each.part(bins) for name, each in self.efficiencies.items()},
+                    samples={
+                        name: replace(each, templates=each.templates.part(bins, factors.eta_edges))
+                        for name, each in self.samples.items()
+                    },
+                    true={key: values[bins] for key, values in self.true.items()},
+                )
+            )
+        return tuple(parts)
+
     def facts(self) -> Mapping[str, object]:
         """Names of the samples, and the scale factors in a line."""
         return {"samples": ", ".join(self.samples), "factors": self.factors}

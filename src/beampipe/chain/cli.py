@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 app = Commands("From collisions to a measurement: simulate, find tracks, calibrate, fit, in one run.")
 
-_DEMO = Path(__file__).parent / "demo.toml"
-
 Workers = Annotated[
     int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
 ]
@@ -77,11 +75,11 @@ def demo(
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run all stages on a few hundred collisions, which are simulated here."""
-    from beampipe.chain.settings import load_settings
+    """Run all stages on a few hundred collisions that are simulated here; shipped ntuples add thousands."""
+    from beampipe.chain.settings import demo_settings
 
-    say("takes about 2 minutes on two idle cores", err=True)
-    _run(load_settings(_DEMO, output), "processes", workers, None, force=force, as_json=as_json)
+    say("takes about a minute on two idle cores", err=True)
+    _run(demo_settings(output), "processes", workers, None, force=force, as_json=as_json)
 
 
 @app.command()
@@ -90,10 +88,11 @@ def init(
     force: Replace = False,
 ) -> None:
     """Write a commented description of a chain, to start from."""
+    from beampipe.chain.settings import EXAMPLE
     from beampipe.files import check_command_output, write_whole
 
     check_command_output(config, parents=True, force=force)  # the file has no mark, as its user will edit it
-    text = _DEMO.read_text(encoding="utf-8").partition("\n")[2]
+    text = EXAMPLE.read_text(encoding="utf-8").partition("\n")[2]
     start = f"# From collisions to a measurement: beampipe chain run {config.name}. Paths are relative to this file.\n"
     write_whole(config, lambda part: part.write_text(start + text, encoding="utf-8"))
     say(f"{config}: next: beampipe chain run {config}")

@@ -124,7 +124,7 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
     shares = in_classes(counts.simulation.swapaxes(0, 1), cuts).swapaxes(0, 1)
     shares = shares / shares.sum(axis=-1, keepdims=True)
     n_pt, n_classes = data.shape
-    text = [f"{low:g}-{high:g} GeV" for low, high in factors.bins]
+    text = list(map(str, factors.bins))
     with drawing(REPORT_STYLE):
         figure, panels = new_figure(1, 2, size=(12.0, 5.0), width_ratios=[1.5, 1])
         left, right = panels[0]

@@ -187,6 +187,7 @@ class NtupleSpec:
         name: name of the sample, and of the dataset.
         run: run number.
         seed: seed of the variations.
+        chain_seed: seed of the chain.
         cross_section: cross section [pb].
         settings: lines for Pythia.
         further: ntuples of the same sample, whose events are added.
@@ -195,6 +196,7 @@ class NtupleSpec:
     name: str
     run: int
     seed: int
+    chain_seed: int
     cross_section: float
     settings: tuple[str, ...]
     further: tuple[Path, ...] = ()
@@ -243,9 +245,18 @@ def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performanc
     )
     n_generated, sum_weights = len(data.events), data.events.weight.sum()
     parts: list[Events] = [events]
+    seeds: list[int | None] = []
     for number, other in enumerate(spec.further, start=1):
         book, earlier = read_bookkeeping(other), read_ntuple(other)
-        if book["dataset"] != spec.name or json.loads(book["settings"]).get("settings") != list(spec.settings):
+        made_with = json.loads(book["settings"])
+        if made_with.get("seed") in (spec.chain_seed, *seeds):
+            raise FileError(
+                f"{other}: got events of the seed {made_with['seed']}, which others of this sample have: they would be"
+                " the same; give the chain another seed, or leave the file out of `further`",
+                path=other,
+            )
+        seeds.append(made_with.get("seed"))
+        if book["dataset"] != spec.name or made_with.get("settings") != list(spec.settings):
             raise FileError(
                 f"{other}: got events of {book['dataset']} with other settings, expected {spec.name} as it is simulated"
                 " here; leave the file out of `further`",
@@ -265,7 +276,7 @@ def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performanc
         cross_section=spec.cross_section,
         sum_weights=np.array([sum_weights]),
         weight_names=("nominal",),
-        settings={"generator": "Pythia", "settings": list(spec.settings), "tracks": "found in simulated hits"},
+        settings={"generator": "Pythia", "settings": list(spec.settings), "seed": spec.chain_seed},
     )
     write_ntuple(path, Events.join(parts), bookkeeping)
 

@@ -222,8 +222,9 @@ def _sections(result: ChainResult) -> list[Section]:
         Section(
             "calibration",
             "6 Scale factors",
-            "Matrix method: efficiencies of quark and gluon jets in pseudo-data from two regions with different shares"
-            " of quarks. Each number with its flags is in calibration/factors.json.",
+            "Efficiencies of quark and gluon jets in pseudo-data over those in simulation, from two regions with"
+            f" different shares of quarks; extraction: {settings.measurement.extraction}. Each number with its flags is"
+            " in calibration/factors.json.",
             "Points with errors: quark efficiency scale factor against jet pT",
             _png(result.factors.plot),
             narrow=True,

@@ -101,7 +101,7 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
 
 
 def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str = "data") -> Configuration:
-    """The configuration of the calibration: the matrix method on the number of tracks.
+    """The configuration of the calibration by the number of tracks.
 
     Args:
         settings: settings of the chain.
@@ -131,6 +131,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         data=settings.of_role(data).name,
         pt_edges=edges,
         working_points=measurement.working_points,
+        extraction=measurement.extraction,
         selection=DijetSelection(edges[0], edges[-1], min_n_trk=1),
         regions=Regions("eta_rank", measurement.min_eta_gap),
         taggers=(Tagger(cut="nearest"),),
@@ -275,6 +276,7 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
         name,
         plan.run_number(name),
         plan.seed(name),
+        plan.settings.seed,
         read_cross_section(cross_section),
         sample_settings(each, plan.settings),
         each.further,

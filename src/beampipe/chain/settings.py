@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 from beampipe.errors import ConfigError, UnknownNameError
@@ -165,12 +166,15 @@ class MeasurementSettings:
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies of the cuts on the number of tracks, which divide jets into classes.
+        extraction: how the calibration measures efficiencies: ``matrix``, or ``template``, which needs fewer jets, but
+            relies on shapes of simulation; or another one by name.
         min_eta_gap: smallest difference of the \\|eta\\| of the two jets from which scale factors are measured.
         replicas: replicas of the bootstrap, for statistical uncertainties.
     """
 
     pt_edges: tuple[float, ...] = (300.0, 420.0, 580.0, 800.0)
-    working_points: tuple[float, ...] = (0.5, 0.7)
+    working_points: tuple[float, ...] = (0.8,)
+    extraction: str = "matrix"
     min_eta_gap: float = 0.5
     replicas: int = 200
 
@@ -226,6 +230,23 @@ class ChainSettings:
     def of_role(self, role: str) -> Sample:
         """The sample of one of `ROLES`."""
         return next(sample for sample in self.samples.values() if sample.role == role)
+
+
+EXAMPLE: Final = Path(__file__).parent / "data" / "chain.toml"
+"""Commented settings to start from. The demo has the same, with fewer collisions and shipped ntuples."""
+
+_DEMO_EVENTS: Final = {"nominal": 150, "data": 75, "measured": 75}
+"""Collisions that the demo simulates; the shipped ntuples are of the same samples, with the seed in `EXAMPLE`."""
+
+
+def demo_settings(output: Path) -> ChainSettings:
+    """The settings of the demo."""
+    settings = load_settings(EXAMPLE, output)
+    samples = {
+        name: replace(sample, events=_DEMO_EVENTS[name], further=(EXAMPLE.parent / f"{name}.root",))
+        for name, sample in settings.samples.items()
+    }
+    return replace(settings, samples=MappingProxyType(samples), seed=settings.seed + 1, chunk_events=25)
 
 
 def load_settings(path: Path, output: Path | None = None) -> ChainSettings:

@@ -175,6 +175,21 @@ def test_some_weights_some_variations_and_other_cuts(path: Path) -> None:
     require_equal(path, 0, N, asked, wanted)
 
 
+def test_bins_of_eta(path: Path) -> None:
+    """All three fillers agree, and the bins add up to the histograms without them."""
+    of_eta = require_equal(path, 0, N, SELECT, replace(FILL, eta_edges=(0.0, 0.7, 1.3, 2.1))).filled
+    whole = require_equal(path, 0, N, SELECT, FILL).filled
+    for name in ("sumw", "sumw2", "replicas", "entries"):
+        values = getattr(of_eta, name).reshape(3, -1, *getattr(whole, name).shape[1:])
+        assert all(each.any() for each in values), "jets in every bin"
+        np.testing.assert_array_equal(values.sum(axis=0), getattr(whole, name))
+    np.testing.assert_array_equal(
+        of_eta.varied_sumw.reshape(len(FILL.kinematics), 3, -1).sum(axis=1), whole.varied_sumw
+    )
+    outside = fill_file(path, 0, N, SELECT, replace(FILL, eta_edges=(0.7, 1.3))).filled
+    np.testing.assert_array_equal(outside.sumw, of_eta.sumw.reshape(3, *whole.sumw.shape)[1])
+
+
 def test_data(tmp_path: Path) -> None:
     columns = some_events(8).columns
     data = Events(offset=some_events(8).offset, **{k: v for k, v in columns.items() if k not in _MC})

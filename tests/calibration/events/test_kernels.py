@@ -16,7 +16,8 @@ from numpy import ndarray
 
 from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.events import fill, select, variations
-from beampipe.calibration.events.dijets import CUT_NAMES, LARGEST_SHIFT, WeightUnits
+from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, WeightUnits
+from beampipe.calibration.events.histograms import Axes, TaggerBins
 from tests.calibration.events import reference
 
 BITS = 36
@@ -118,7 +119,8 @@ def test_histogram_rows(seed: int) -> None:
     n_trk, region = rng.integers(0, 12, (n, 2)), rng.integers(-1, 2, (n, 2))
     columns = (pt.astype(np.float32), n_trk.astype(np.uint16), region.astype(np.int8))
     flavour = rng.integers(0, 4, (n, 2)).astype(np.int8)
-    rows = fill.histogram_rows(*columns, flavour, edges, CUTS, 4, 30)
+    axes = Axes(tuple(edges.tolist()), FLAVOURS, (TaggerBins("n_trk", 30),))
+    rows = fill.histogram_rows(*columns, flavour, np.zeros((n, 2), np.float32), axes, CUTS)
     want = reference.histogram_rows(*columns, flavour, edges, CUTS, 4, 30)
     assert 50 < (rows >= 0).sum() < 2 * n - 50
     assert len(np.unique(rows[rows >= 0])) == 3 * 2 * 4, "every cell is met"

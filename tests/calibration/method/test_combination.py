@@ -139,7 +139,7 @@ def test_what_cannot_be_combined_is_refused() -> None:
     one = one_set(1)
     with pytest.raises(InputError, match="got 1, expected two or more"):
         combine_sets({"one": one})
-    with pytest.raises(InputError, match="sets one and other: got other scale factors or bins of pT"):
+    with pytest.raises(InputError, match="sets one and other: got other scale factors or bins"):
         combine_sets({"one": one, "other": replace(one, pt_edges=(500.0, 900.0, 1200.0, 2000.0))})
     with pytest.raises(InputError, match="expected two of one, other"):
         combine_sets({"one": one, "other": one}, {("one", "none"): np.zeros((N, N))})

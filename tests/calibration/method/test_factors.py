@@ -264,7 +264,7 @@ def test_a_factor_is_found_by_what_it_is_of(some: Factors) -> None:
     point = 0.1 + 0.4 + 1e-17  # need not have the bits of the configuration's
     one = some.at(tagger="n_trk", working_point=point, flavour="quark", quantity="efficiency", pt=799.9)
     whole = some.against_pt(tagger="n_trk", working_point=point, flavour="quark", quantity="efficiency")
-    assert some.bins == ((500.0, 800.0), (800.0, 2000.0))
+    assert [str(each) for each in some.bins] == ["500-800 GeV", "800-2000 GeV"]
     assert (one.pt_low, one.pt_high, one.working_point) == (500.0, 800.0, 0.5)
     assert (one.nominal, one.sources["pdf"], one.cut) == (1.25, whole.sources["pdf"][0], 10.0)
     assert (one.forward_fraction, one.central_fraction) == (0.6, 0.6)

@@ -32,10 +32,16 @@ def test_every_bin_evaluates_to_its_factor(factors: Factors, tmp_path: Path) -> 
     compared = 0
     for (tagger, wp, flavour, quantity), one in factors.by_name.items():
         correction = corrections[f"{tagger}_{quantity}"]
+        by_id = corrections[f"{tagger}_{quantity}_by_id"]
         for systematic, expected in systematics_of(one):
             found = correction.evaluate(systematic, flavour, f"{wp:g}", np.array(CENTRES))
             np.testing.assert_allclose(found, expected, rtol=ROUNDING)
+            for number in (1, 2, 3, 4, 5) if flavour == "quark" else (21,):
+                ids = np.full(len(CENTRES), number, np.int8)
+                found = by_id.evaluate(systematic, ids, f"{wp:g}", np.array(CENTRES))
+                np.testing.assert_allclose(found, expected, rtol=ROUNDING)
             compared += 1
+        assert by_id.evaluate("nominal", 0, f"{wp:g}", CENTRES[0]) == 1.0
     assert compared == 8 * (1 + 2 * 7)
 
 
@@ -45,7 +51,8 @@ def test_the_file_fits_the_schema_and_says_what_it_holds(factors: Factors, tmp_p
     path = tmp_path / "corrections.json"
     write_correction(factors, path)
     found = CorrectionSet.model_validate_json(path.read_text())
-    assert [one.name for one in found.corrections] == ["n_trk_efficiency", "n_trk_rejection"]
+    names = [f"n_trk_{quantity}{ending}" for quantity in ("efficiency", "rejection") for ending in ("", "_by_id")]
+    assert [one.name for one in found.corrections] == names
     for one in found.corrections:
         assert [variable.name for variable in one.inputs] == ["systematic", "flavour", "working_point", "pt"]
         assert "above 900 GeV that of the last bin" in (one.description or "")

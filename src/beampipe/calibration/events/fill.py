@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
+from beampipe.arrays import Float32, Int8, Int64, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
 from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange, WeightUnits
 from beampipe.calibration.events.histograms import MOST, Axes, Filled, FilledColumns, TaggerBins, merge, refuse_overflow
@@ -57,10 +57,9 @@ def histogram_rows(
     n_trk: UInt16[ndarray, "n 2"],
     region: Int8[ndarray, "n 2"],
     flavour: Int8[ndarray, "n 2"],
-    edges: Float64[ndarray, " e"],
+    eta: Float32[ndarray, "n 2"],
+    axes: Axes,
     cuts: DijetSelection,
-    n_flavours: int,
-    width: int,
 ) -> Int64[ndarray, "n 2"]:
     """The first histogram row of each jet.
 
@@ -69,20 +68,23 @@ def histogram_rows(
         n_trk: numbers of tracks of the variation.
         region: number in `REGIONS`, -1 for neither.
         flavour: number in the flavours of the axes.
-        edges: edges of the bins of pT [GeV].
+        eta: pseudorapidities.
+        axes: axes of the histograms.
         cuts: limits of the selection.
-        n_flavours: number of flavours of the axes.
-        width: bins of all taggers together.
 
     Returns:
-        First row of each jet's cell of (pt, region, flavour), or -1 if the jet is not counted.
+        First row of each jet's cell of (bin, region, flavour), or -1 if the jet is not counted.
     """
     first, second = (pt[:, j].astype(np.float64) for j in range(2))
     high, low = np.where(second > first, second, first), np.where(second < first, second, first)
     selected = (pt_cuts_passed(high, low, cuts) == PT_CUTS) & enough_tracks(n_trk[:, 0], n_trk[:, 1], cuts)
-    pt_bin = np.searchsorted(edges, pt.astype(np.float64), side="right") - 1
-    counts = selected[:, None] & (region >= 0) & (pt_bin >= 0) & (pt_bin < len(edges) - 1)
-    return np.where(counts, ((pt_bin * 2 + region) * n_flavours + flavour) * width, -1)
+    counts, place = selected[:, None] & (region >= 0), np.zeros(pt.shape, np.int64)
+    for edges, values in ((axes.eta_edges, np.abs(eta)), (axes.pt_edges, pt)):
+        if edges:
+            number = np.searchsorted(edges, values.astype(np.float64), side="right") - 1
+            counts &= (number >= 0) & (number < len(edges) - 1)
+            place = place * (len(edges) - 1) + number
+    return np.where(counts, ((place * 2 + region) * len(axes.flavours) + flavour) * axes.width, -1)
 
 
 def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, out: Int64[ndarray, "n 2"]) -> None:
@@ -228,6 +230,7 @@ class FillSettings:
         dataset: name of the dataset that the events belong to, for their keys.
         groups: number of jackknife groups of events with separate histograms.
         first_replica: number of the first replica, a multiple of four; each replica has random numbers of its own.
+        eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin.
     """
 
     pt_edges: tuple[float, ...]
@@ -242,6 +245,7 @@ class FillSettings:
     dataset: str
     groups: int = 0
     first_replica: int = 0
+    eta_edges: tuple[float, ...] = ()
 
     @property
     def columns(self) -> FilledColumns:
@@ -261,6 +265,7 @@ class FillSettings:
             self.pt_edges,
             FLAVOURS if self.labelled else ("data",),
             tuple(TaggerBins(tagger.name, tagger.bins) for tagger in self.taggers),
+            self.eta_edges,
         )
 
 
@@ -427,6 +432,7 @@ def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequen
     *model, noise_seed = MODEL
     return {
         "edges": np.array(fill.pt_edges, np.float64),
+        "eta_edges": np.array(fill.eta_edges, np.float64),
         "n_flavours": len(fill.axes.flavours),
         "taggers": [(float(tagger.low), float(tagger.high), tagger.bins) for tagger in fill.taggers],
         "energy": (*model, eta_nodes(fill.energy), fill.energy.resolution, noise_seed),
@@ -484,10 +490,7 @@ def _cells(dijets: Dijets, scores: Scores, settings: FillSettings, variation: st
     """Where the jets are counted in a variation."""
     axes, jets = settings.axes, kinematics_of(variation, dijets, settings.energy)
     flavour = dijets.label if settings.labelled else np.zeros_like(dijets.label)
-    edges, n_flavours = np.array(settings.pt_edges), len(axes.flavours)
-    rows = histogram_rows(
-        jets.pt, jets.n_trk, dijets.region, flavour, edges, settings.selection, n_flavours, axes.width
-    )
+    rows = histogram_rows(jets.pt, jets.n_trk, dijets.region, flavour, dijets.eta, axes, settings.selection)
     bins = np.empty((len(dijets), 2, len(settings.taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(settings.taggers):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64, UInt8
-from beampipe.calibration.config import REGIONS
+from beampipe.calibration.config import REGIONS, JetBin, jet_bins
 from beampipe.calibration.events.dijets import CutFlow
 from beampipe.errors import FileError, InputError, UnknownNameError
 
@@ -100,17 +100,24 @@ class TaggerBins(NamedTuple):
 
 @dataclass(frozen=True)
 class Axes:
-    """Axes of the histograms; a row is a bin of (pt, region, flavour, x), x over the bins of all taggers.
+    """Axes of the histograms; a row is a bin of (eta, pt, region, flavour, x), x over the bins of all taggers.
 
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].
         flavours: names of the flavours.
         taggers: name and number of bins of each tagger.
+        eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin.
     """
 
     pt_edges: tuple[float, ...]
     flavours: tuple[str, ...]
     taggers: tuple[TaggerBins, ...]
+    eta_edges: tuple[float, ...] = ()
+
+    @property
+    def bins(self) -> tuple[JetBin, ...]:
+        """The bins of jets, in their order."""
+        return jet_bins(self.pt_edges, self.eta_edges)
 
     @property
     def width(self) -> int:
@@ -119,8 +126,8 @@ class Axes:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Number of bins of pT, of regions, of flavours and of x."""
-        return len(self.pt_edges) - 1, len(REGIONS), len(self.flavours), self.width
+        """Number of bins of jets, of regions, of flavours and of x."""
+        return len(self.bins), len(REGIONS), len(self.flavours), self.width
 
     @property
     def n_rows(self) -> int:
@@ -330,6 +337,7 @@ def write_filled(filled: Filled, path: Path) -> None:
     arrays |= {
         "rows": rows,
         "pt_edges": np.array(axes.pt_edges),
+        "eta_edges": np.array(axes.eta_edges, np.float64),
         "flavours": np.array(axes.flavours),
         "taggers": np.array([tagger.name for tagger in axes.taggers]),
         "bins": np.array([tagger.bins for tagger in axes.taggers]),
@@ -355,6 +363,7 @@ def read_filled(path: Path) -> Filled:
             tuple(arrays["pt_edges"].tolist()),
             tuple(arrays["flavours"].tolist()),
             tuple(map(TaggerBins, arrays["taggers"].tolist(), arrays["bins"].tolist())),
+            tuple(arrays["eta_edges"].tolist()),
         )
         rows, n_rows = arrays["rows"], axes.n_rows
         whole: dict[str, Any] = {}

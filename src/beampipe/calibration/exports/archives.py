@@ -6,6 +6,7 @@ is ``-``.
 ROOT::
 
     scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
+        (abs_eta_LOW_HIGH/ comes next if there are bins of \\|eta\\|)
         scale_factor      TH1D against jet pT [GeV]; its errors are the total uncertainty
         statistical       TH1D of the statistical uncertainty
         total             TH1D of the total uncertainty: statistical and all sources; nan without a valid error
@@ -19,7 +20,7 @@ ROOT::
         covariance        TH2D of the covariance of all scale factors in all bins; nan without a valid error
         statistical       TH2D of its statistical part
         nominal           TH1D of the scale factors in the same order
-        order             text: JSON list of the scale factors; each has one entry per bin of pT
+        order             text: JSON list of the scale factors; each has one entry per bin
     inputs/SAMPLE/TAGGER/
         REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
                           luminosity; errors from the sums of squared weights
@@ -71,7 +72,10 @@ def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> 
 
 
 def _table(factors: Factors, key: FactorKey) -> dict[str, Any]:
-    factor, bins = factors.by_name[key], [{"low": low, "high": high} for low, high in factors.bins]
+    factor = factors.by_name[key]
+    axes = [{"header": {"name": "jet pT", "units": "GeV"}, "values": [_range(*each[:2]) for each in factors.bins]}]
+    if factors.eta_edges:
+        axes.append({"header": {"name": "jet |eta|"}, "values": [_range(*each[2:]) for each in factors.bins]})
     values: list[dict[str, Any]] = []
     for p, valid in enumerate(factor.valid):
         errors = {"stat": factor.statistical[p], **{name: source[p] for name, source in factor.sources.items()}}
@@ -80,7 +84,7 @@ def _table(factors: Factors, key: FactorKey) -> dict[str, Any]:
     flags = [{"value": in_words(names) or "none"} for names in factor.flags]
     qualifiers = [{"name": name, "value": value} for name, value in key._asdict().items()]
     return {
-        "independent_variables": [{"header": {"name": "jet pT", "units": "GeV"}, "values": bins}],
+        "independent_variables": axes,
         "dependent_variables": [
             {"header": {"name": "scale factor"}, "qualifiers": qualifiers, "values": values},
             {"header": {"name": "flags"}, "qualifiers": qualifiers, "values": flags},
@@ -88,10 +92,13 @@ def _table(factors: Factors, key: FactorKey) -> dict[str, Any]:
     }
 
 
+def _range(low: float, high: float) -> dict[str, float]:
+    return {"low": low, "high": high}
+
+
 def _covariance(joint: JointUncertainties) -> dict[str, Any]:
     """A row for each pair of numbers that have a valid error."""
-    bins = [f"{low:g}-{high:g} GeV" for low, high in zip(joint.pt_edges[:-1], joint.pt_edges[1:], strict=True)]
-    names = [f"{_title(key)}, {text}" for key in joint.keys for text in bins]
+    names = [f"{_title(key)}, {jets}" for key in joint.keys for jets in joint.bins]
     valid, covariance = [k for k, fine in enumerate(joint.valid) if fine], joint.covariance
     pairs = [(row, column) for row in valid for column in valid]
     return {
@@ -124,19 +131,27 @@ def write_root(results: Results, path: Path) -> None:
 
     factors = results.factors
     with uproot.recreate(path) as file:
-        for key, factor in factors.by_name.items():
-            for name, histogram in _of_factor(factors.pt_edges, factor):
-                file[f"{scale_factor_folder(*key)}/{name}"] = histogram
+        for part in factors.by_eta():
+            for key, factor in part.by_name.items():
+                for name, histogram in _of_factor(factors.pt_edges, factor):
+                    file[f"{scale_factor_folder(*key)}{_folder(part.eta_edges)}/{name}"] = histogram
         joint = results.joint
         axis = np.arange(len(joint.nominal) + 1, dtype=np.float64)
         file["joint/nominal"] = _histogram({"number": axis}, joint.nominal)
         for name, values in (("covariance", joint.covariance), ("statistical", joint.statistical)):
             file[f"joint/{name}"] = _histogram({"number": axis, "other": axis}, values)
         file["joint/order"] = json.dumps([key._asdict() for key in joint.keys])
-        for sample, numbers in results.samples.items():
-            for tagger in results.configuration.taggers:
-                for name, histogram in _of_sample(numbers.templates, tagger):
-                    file[f"inputs/{sample}/{tagger.name}/{name}"] = histogram
+        for part_of_results in results.by_eta():
+            folder = _folder(part_of_results.factors.eta_edges)
+            for sample, numbers in part_of_results.samples.items():
+                for tagger in results.configuration.taggers:
+                    for name, histogram in _of_sample(numbers.templates, tagger):
+                        file[f"inputs/{sample}/{tagger.name}{folder}/{name}"] = histogram
+
+
+def _folder(eta_edges: tuple[float, ...]) -> str:
+    """The folder of a bin of \\|eta\\| inside another one; empty if there is a single bin."""
+    return f"/abs_eta_{eta_edges[0]:g}_{eta_edges[1]:g}" if eta_edges else ""
 
 
 def scale_factor_folder(tagger: str, working_point: float, flavour: str, quantity: str) -> str:

@@ -1,11 +1,15 @@
 """Scale factors as files for `correctionlib` (schema 2): with all systematics, as components, and between simulations.
 
-There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It has four inputs:
+There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It has four inputs, five with bins of eta:
 
     systematic     nominal, or SOURCE_up or SOURCE_down for each source, for stat, extrapolation and total
     flavour        quark or gluon
     working_point  as text, e.g. 0.5
+    abs_eta        \\|eta\\| of the jet
     pt             transverse momentum of the jet [GeV]
+
+Its twin, e.g. ``n_trk_efficiency_by_id``, takes numbers as `flavour`, and therefore arrays: 1 to 5 for quarks, 21 for
+gluons. It gives 1 for any other number. correctionlib cuts floats to integers without a warning.
 
 Evaluation fails below the first edge of pT. Above the last edge E it gives the value of the last bin, or fails, as
 configured. There is no measurement there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above E
@@ -71,14 +75,27 @@ def schema_of_corrections() -> Any:
     return schemav2
 
 
-def binning(values: Iterable[float], edges: Sequence[float], beyond: Any | None = None) -> Any:
-    """Bins of pT. Evaluation fails below them, and in those whose value is not finite.
+def binning(
+    values: Float64[ndarray, " n"],
+    edges: Sequence[float],
+    eta_edges: Sequence[float] = (),
+    beyond: Sequence[Any] = (),
+) -> Any:
+    """Bins of pT, inside those of \\|eta\\|. Evaluation fails below them, and in those whose value is not finite.
 
     Args:
-        values: (n_pt,) values in the bins.
-        edges: (n_pt + 1,) edges of the bins [GeV].
-        beyond: content above the last edge: `LAST`, or a node of the schema; None for a failure.
+        values: values in the bins of `beampipe.calibration.config.jet_bins`.
+        edges: edges of the bins of pT [GeV].
+        eta_edges: edges of the bins of \\|eta\\|; none for a single one, without an input.
+        beyond: content above the last edge of pT in each bin of \\|eta\\|: `LAST`, or a node of the schema; empty for a
+            failure.
     """
+    if eta_edges:
+        blocks = np.split(values, len(eta_edges) - 1)
+        content = [binning(block, edges, (), beyond[k : k + 1]) for k, block in enumerate(blocks)]
+        return schema_of_corrections().Binning(
+            nodetype="binning", input="abs_eta", edges=[*eta_edges], content=content, flow="error"
+        )
 
     def node(edges: Sequence[float | str], content: Sequence[Any]) -> Any:
         return schema_of_corrections().Binning(
@@ -86,61 +103,96 @@ def binning(values: Iterable[float], edges: Sequence[float], beyond: Any | None 
         )
 
     # No pT is negative, so that evaluation fails in the node for an unknown value.
-    content = [value if np.isfinite(value) else node([-2.0, -1.0], [0.0]) for value in values]
-    if beyond is None:
+    content = [value if np.isfinite(value) else node([-2.0, -1.0], [0.0]) for value in values.tolist()]
+    if not beyond:
         return node([*edges], content)
     # The schema has one rule for both ends. A last bin up to infinity gives the upper end a rule of its own.
-    return node([*edges, "inf"], [*content, content[-1] if beyond == LAST else beyond])
+    return node([*edges, "inf"], [*content, content[-1] if beyond[0] == LAST else beyond[0]])
 
 
-def correction(
+BY_ID: Final = "_by_id"
+"""Ending of the names of corrections whose flavour is a number."""
+
+QUARK_ID, GLUON_ID = 1, 21
+"""Flavours as numbers; those of heavier quarks count as that of a quark."""
+
+
+def twin_corrections(
     name: str,
     description: str,
     inputs: Mapping[str, Iterable[str]],
     content: Callable[..., Any],
     *,
+    eta_edges: Sequence[float] = (),
     output: tuple[str, str] = ("scale_factor", "data / simulation"),
     about: Mapping[str, str] = MappingProxyType({}),
-) -> Any:
-    """A correction by text inputs and pT: category nodes inside each other, with bins of pT inside the last one.
+) -> tuple[Any, Any]:
+    """A correction by text inputs and pT, and its twin with numbers as flavours.
+
+    They have category nodes inside each other, with bins of jets inside the last one.
 
     Args:
         name: name of the correction.
         description: description of the correction.
         inputs: values of each text input, by its name.
-        content: returns the bins of pT for one value of each text input.
+        content: returns the bins of jets for one value of each text input.
+        eta_edges: edges of the bins of \\|eta\\|; none for no such input.
         output: name and description of the output.
         about: descriptions of text inputs, by their names.
     """
     schema = schema_of_corrections()
     names = list(inputs)
 
-    def node(*chosen: str) -> Any:
+    def category(name: str, values: Mapping[Any, Any], **default: float) -> Any:
+        items = [schema.CategoryItem(key=key, value=value) for key, value in values.items()]
+        return schema.Category(nodetype="category", input=name, content=items, **default)
+
+    def node(by_id: bool, *chosen: str) -> Any:
         if len(chosen) == len(names):
             return content(*chosen)
         inner = names[len(chosen)]
-        items = [schema.CategoryItem(key=value, value=node(*chosen, value)) for value in inputs[inner]]
-        return schema.Category(nodetype="category", input=inner, content=items)
+        values = {value: node(by_id, *chosen, value) for value in inputs[inner]}
+        if not (by_id and inner == "flavour"):
+            return category(inner, values)
+        ids = {**dict.fromkeys(range(QUARK_ID, 6), float(QUARK_ID)), GLUON_ID: float(GLUON_ID)}
+        by_number = dict(zip((QUARK_ID, GLUON_ID), values.values(), strict=True))
+        return schema.Transform(
+            nodetype="transform",
+            input=inner,
+            rule=category(inner, ids, default=0.0),
+            content=category(inner, by_number, default=1.0),
+        )
 
-    described = {text: {"description": about[text]} if text in about else {} for text in names}
-    variables = [schema.Variable(name=text, type="string", **described[text]) for text in names]
-    variables.append(schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"))
-    return schema.Correction(
-        name=name,
-        version=1,
-        description=description,
-        inputs=variables,
-        output=schema.Variable(name=output[0], type="real", description=output[1]),
-        data=node(),
-    )
+    def whole(by_id: bool) -> Any:
+        variables = []
+        for text in names:
+            of_ids = {"description": "PDG id of the parton: 1 to 5, 21; any other has 1"}
+            described = {"description": about[text]} if text in about else {}
+            kinds = {"type": "int", **of_ids} if by_id and text == "flavour" else {"type": "string", **described}
+            variables.append(schema.Variable(name=text, **kinds))
+        if eta_edges:
+            variables.append(schema.Variable(name="abs_eta", type="real", description="|eta| of the jet"))
+        variables.append(schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"))
+        return schema.Correction(
+            name=f"{name}{BY_ID}" if by_id else name,
+            version=1,
+            description=description,
+            inputs=variables,
+            output=schema.Variable(name=output[0], type="real", description=output[1]),
+            data=node(by_id),
+        )
+
+    return whole(by_id=False), whole(by_id=True)
 
 
-def write_corrections(description: str, corrections: Iterable[Any], path: Path, *, indent: int | None = None) -> None:
+def write_corrections(
+    description: str, corrections: Iterable[tuple[Any, Any]], path: Path, *, indent: int | None = None
+) -> None:
     """Write corrections as one set, as JSON.
 
     Args:
         description: of the set.
-        corrections: nodes of the schema.
+        corrections: pairs of `twin_corrections`.
         path: the file to write.
         indent: blanks by which JSON is indented; None for one line.
 
@@ -148,7 +200,7 @@ def write_corrections(description: str, corrections: Iterable[Any], path: Path, 
         MissingExtraError: correctionlib is not installed.
     """
     whole = schema_of_corrections().CorrectionSet(
-        schema_version=2, description=description, corrections=list(corrections)
+        schema_version=2, description=description, corrections=[each for twins in corrections for each in twins]
     )
     text = whole.model_dump_json(exclude_unset=True, indent=indent, by_alias=True)
     path.write_text(text + "\n", encoding="utf-8")
@@ -201,7 +253,7 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
     points = {f"{wp:g}": wp for wp in factors.working_points}
 
-    def of_tagger(tagger: str, quantity: str) -> Any:
+    def of_tagger(tagger: str, quantity: str) -> tuple[Any, Any]:
         by_name = {
             (flavour, point): factors.by_name[FactorKey(tagger, wp, flavour, quantity)]
             for flavour in FLAVOUR_NAMES
@@ -213,22 +265,25 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
             names += [f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
 
         def bins(systematic: str, flavour: str, point: str) -> Any:
-            key = flavour, point
-            beyond = _beyond(by_name[key], systematic, high) if above == "last" else None
-            return binning(values[key].get(systematic, values[key]["nominal"]).tolist(), factors.pt_edges, beyond)
+            key, n_pt = (flavour, point), len(factors.pt_edges) - 1
+            parts = [by_name[key].part(slice(k, k + n_pt)) for k in range(0, len(factors.bins), n_pt)]
+            beyond = [_beyond(part, systematic, high) for part in parts] if above == "last" else ()
+            numbers = values[key].get(systematic, values[key]["nominal"])
+            return binning(numbers, factors.pt_edges, factors.eta_edges, beyond)
 
         flagged = "; ".join(
-            f"{row.flavour} {row.working_point:g} {row.pt_low:g}-{row.pt_high:g} GeV: {in_words(row.flags)}"
+            f"{row.flavour} {row.working_point:g} {row.bin}: {in_words(row.flags)}"
             for row in factors.table()
             if (row.tagger, row.quantity) == (tagger, quantity) and row.flags
         )
-        return correction(
+        return twin_corrections(
             f"{tagger}_{quantity}",
             f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
             "It fails in bins that have no valid error or are not published. "
             f"{f'Flagged: {flagged}.' if flagged else 'No bin is flagged.'}",
             {"systematic": names, "flavour": FLAVOUR_NAMES, "working_point": points},
             bins,
+            eta_edges=factors.eta_edges,
             about={
                 "systematic": f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: all "
                 "sources in quadrature with stat",
@@ -280,6 +335,7 @@ def write_covariance(factors: Factors, path: Path) -> None:
         "about": "covariance of scale factors across bins of jet pT; null in a bin that has no valid error",
         "flags": dict(FLAGS),
         "pt_edges": list(factors.pt_edges),
+        **({"eta_edges": list(factors.eta_edges)} if factors.eta_edges else {}),
         "covariances": entries,
     }
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
@@ -346,18 +402,19 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
     for k, shift in enumerate(components):
         shifted |= {f"pc{k}_up": nominal + shift, f"pc{k}_down": nominal - shift}
 
-    def of_tagger(tagger: str, quantity: str) -> Any:
+    def of_tagger(tagger: str, quantity: str) -> tuple[Any, Any]:
         points = {f"{key.working_point:g}": key.working_point for key in joint.keys if key.tagger == tagger}
 
         def bins(systematic: str, flavour: str, point: str) -> Any:
             key = FactorKey(tagger, points[point], flavour, quantity)
-            return binning(shifted[systematic][joint.part(key)].tolist(), joint.pt_edges)
+            return binning(shifted[systematic][joint.part(key)], joint.pt_edges, joint.eta_edges)
 
-        return correction(
+        return twin_corrections(
             f"{tagger}_{quantity}",
             "Scale factor, shifted by principal components of the joint covariance.",
             {"systematic": shifted, "flavour": FLAVOUR_NAMES, "working_point": points},
             bins,
+            eta_edges=joint.eta_edges,
         )
 
     taggers = dict.fromkeys(key.tagger for key in joint.keys)
@@ -378,10 +435,10 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    edges, points = results.factors.pt_edges, {f"{wp:g}": wp for wp in results.factors.working_points}
+    factors, points = results.factors, {f"{wp:g}": wp for wp in results.factors.working_points}
     ways = {"nominal": 0, "stat_up": 1, "stat_down": -1}
 
-    def of_tagger(tagger: str, quantity: str) -> Any:
+    def of_tagger(tagger: str, quantity: str) -> tuple[Any, Any]:
         between = {
             (sample, flavour, point): between_samples(results, sample, FactorKey(tagger, wp, flavour, quantity))
             for sample in other_samples(results)
@@ -391,13 +448,15 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
 
         def bins(sample: str, way: str, flavour: str, point: str) -> Any:
             ratio, sign = between[sample, flavour, point], ways[way]
-            return binning((ratio.values + sign * ratio.errors if sign else ratio.values).tolist(), edges)
+            numbers = ratio.values + sign * ratio.errors if sign else ratio.values
+            return binning(numbers, factors.pt_edges, factors.eta_edges)
 
-        return correction(
+        return twin_corrections(
             f"{tagger}_{quantity}_mc_to_mc",
             "Nominal simulation / sample, by label.",
             {"sample": other_samples(results), "systematic": ways, "flavour": FLAVOUR_NAMES, "working_point": points},
             bins,
+            eta_edges=factors.eta_edges,
             output=("factor", f"{quantity} of nominal / of the sample"),
         )
 

@@ -45,7 +45,9 @@ def pyhf_modifiers(
     part = joint.part(key)
     nominal, shifts = joint.nominal[part], components[:, part]
     if yields.shape != nominal.shape:
-        raise InputError(f"yields: got {yields.shape[0]} bins, expected {len(nominal)}, those of pt_edges")
+        raise InputError(
+            f"yields: got {yields.shape[0]} bins, expected {len(nominal)}, those of pt_edges and eta_edges"
+        )
     used = yields != 0
     lost = used & ~joint.published[part]
     if lost.any():
@@ -83,6 +85,7 @@ def write_modifiers(joint: JointUncertainties, components: Float64[ndarray, "k n
         "about": "samples for pyhf with one entry per bin of pt_edges before the scale factor; multiply data, hi_data"
         " and lo_data by your entries. Bins that are not valid hold 0: leave them out",
         "pt_edges": joint.pt_edges,
+        **({"eta_edges": joint.eta_edges} if joint.eta_edges else {}),
         "samples": samples,
     }
     path.write_text(json.dumps(plain) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isclose, isfinite
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
+from beampipe.calibration.config import JetBin, jet_bins
 from beampipe.calibration.method.dropped import Dropped
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.lazy import import_name
@@ -218,6 +219,16 @@ class ScaleFactor(Shown):
         """(n_pt,) whether corrections contain the number."""
         return publishable(self.nominal, self.total)
 
+    def part(self, bins: slice) -> ScaleFactor:
+        """The scale factor in some of the bins."""
+        return replace(
+            self,
+            **{name: getattr(self, name)[bins] for name in (*_NUMBERS, "flags")},
+            covariance=self.covariance[bins, bins],
+            sources={name: values[bins] for name, values in self.sources.items()},
+            source_errors={name: values[bins] for name, values in self.source_errors.items()},
+        )
+
     def facts(self) -> Mapping[str, object]:
         """Number of bins, value and total uncertainty in each, and names of the sources."""
         values = ", ".join(f"{value:.3f} +- {error:.3f}" for value, error in zip(self.nominal, self.total, strict=True))
@@ -235,6 +246,8 @@ class FactorInBin:
         quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
         pt_low: lower edge of the bin [GeV].
         pt_high: upper edge of the bin [GeV].
+        eta_low: lower edge of the bin in \\|eta\\|.
+        eta_high: upper edge of the bin in \\|eta\\|; infinite if there is a single one.
         nominal: the scale factor: data / simulation.
         data: the efficiency or rejection in data.
         simulation: the efficiency or rejection in simulation, extracted in the same way as in data.
@@ -255,6 +268,8 @@ class FactorInBin:
     quantity: str
     pt_low: float
     pt_high: float
+    eta_low: float
+    eta_high: float
     nominal: float
     data: float
     simulation: float
@@ -267,6 +282,11 @@ class FactorInBin:
     forward_fraction: float
     central_fraction: float
     flags: tuple[str, ...]
+
+    @property
+    def bin(self) -> JetBin:
+        """The bin."""
+        return JetBin(self.pt_low, self.pt_high, self.eta_low, self.eta_high)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -286,6 +306,7 @@ class Factors(Shown):
         experimental: names of the sources that come from the detector.
         dropped: events of each sample that were dropped inside the cuts on pT and eta.
         max_dropped: share of dropped events above which `require_valid` raises an error.
+        eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin. Arrays are in the order of `bins`.
     """
 
     pt_edges: tuple[float, ...]
@@ -296,6 +317,7 @@ class Factors(Shown):
     experimental: tuple[str, ...]
     dropped: tuple[Dropped, ...] = ()
     max_dropped: float = 1.0
+    eta_edges: tuple[float, ...] = ()
 
     @property
     def taggers(self) -> tuple[str, ...]:
@@ -303,9 +325,25 @@ class Factors(Shown):
         return tuple(self.cuts)
 
     @property
-    def bins(self) -> tuple[tuple[float, float], ...]:
-        """Lower and upper edge of each bin of jet pT [GeV]."""
-        return tuple(pairwise(self.pt_edges))
+    def bins(self) -> tuple[JetBin, ...]:
+        """The bins of jets, in the order of arrays."""
+        return jet_bins(self.pt_edges, self.eta_edges)
+
+    def by_eta(self) -> tuple[Factors, ...]:
+        """The scale factors of each bin of \\|eta\\|."""
+        parts, n_pt = [], len(self.pt_edges) - 1
+        for k, edges in enumerate(tuple(pairwise(self.eta_edges)) or ((),)):
+            part = slice(k * n_pt, (k + 1) * n_pt)
+            parts.append(
+                replace(
+                    self,
+                    by_name={key: factor.part(part) for key, factor in self.by_name.items()},
+                    cuts={tagger: cuts[part] for tagger, cuts in self.cuts.items()},
+                    fractions={tagger: fractions[part] for tagger, fractions in self.fractions.items()},
+                    eta_edges=tuple(edges),
+                )
+            )
+        return tuple(parts)
 
     def indices_of(self, key: FactorKey) -> tuple[int, int]:
         """Indices of the working point and of the flavour of a scale factor."""
@@ -325,8 +363,10 @@ class Factors(Shown):
         """
         return self.by_name[self._key(tagger, working_point, flavour, quantity)]
 
-    def at(self, *, tagger: str, working_point: float, flavour: str, quantity: str, pt: float) -> FactorInBin:
-        """One scale factor for jets of one pT.
+    def at(
+        self, *, tagger: str, working_point: float, flavour: str, quantity: str, pt: float, eta: float = 0.0
+    ) -> FactorInBin:
+        """One scale factor for jets of one pT and pseudorapidity.
 
         Args:
             tagger: name of the tagger.
@@ -334,20 +374,24 @@ class Factors(Shown):
             flavour: flavour of the jets, ``quark`` or ``gluon``.
             quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
             pt: transverse momentum of the jet [GeV].
+            eta: pseudorapidity of the jet; only bins of \\|eta\\| depend on it.
 
         Raises:
             UnknownNameError: there is no such tagger, working point, flavour or quantity.
-            ConfigError: pT is outside all bins.
+            ConfigError: pT or eta is outside all bins.
         """
         key = self._key(tagger, working_point, flavour, quantity)
-        pt_bin = next((p for p, (low, high) in enumerate(self.bins) if low <= pt < high), None)
-        if pt_bin is None:
-            raise ConfigError(f"pt: got {pt:g} GeV, expected {self.pt_edges[0]:g} to {self.pt_edges[-1]:g}")
-        return self._in_bin(key, pt_bin)
+        for number, (pt_low, pt_high, eta_low, eta_high) in enumerate(self.bins):
+            if pt_low <= pt < pt_high and eta_low <= abs(eta) < eta_high:
+                return self._in_bin(key, number)
+        wrong = [f"pt: got {pt:g} GeV, expected {self.pt_edges[0]:g} to {self.pt_edges[-1]:g}"]
+        if self.eta_edges:
+            wrong.append(f"eta: got {eta:g}, expected |eta| of {self.eta_edges[0]:g} to {self.eta_edges[-1]:g}")
+        raise ConfigError("; ".join(wrong))
 
     def table(self) -> tuple[FactorInBin, ...]:
         """Every scale factor in every bin, one row each."""
-        return tuple(self._in_bin(key, pt_bin) for key in self.by_name for pt_bin in range(len(self.bins)))
+        return tuple(self._in_bin(key, number) for key in self.by_name for number in range(len(self.bins)))
 
     def to_pandas(self) -> DataFrame:
         """The `table` as one of pandas; needs the extra ``notebook``.
@@ -360,7 +404,9 @@ class Factors(Shown):
         return DataFrame(self.table())
 
     def to_hist(self, *, tagger: str, working_point: float, flavour: str, quantity: str) -> Hist[Weight]:
-        """One scale factor against jet pT [GeV] as a histogram; variances are the squares of the total uncertainties.
+        """One scale factor as a histogram against jet pT [GeV], and \\|eta\\| if there are bins of it.
+
+        Variances are the squares of the total uncertainties.
 
         Args:
             tagger: name of the tagger; this and the other arguments are those of `against_pt`.
@@ -374,14 +420,21 @@ class Factors(Shown):
         from hist import Hist, axis, storage
 
         factor = self.against_pt(tagger=tagger, working_point=working_point, flavour=flavour, quantity=quantity)
-        histogram = Hist(
-            axis.Variable(self.pt_edges, name="pt", label="jet pT [GeV]", flow=False), storage=storage.Weight()
-        )
-        histogram[...] = np.stack([factor.nominal, factor.total**2], axis=-1)
+        axes = [axis.Variable(self.pt_edges, name="pt", label="jet pT [GeV]", flow=False)]
+        if self.eta_edges:
+            axes.insert(0, axis.Variable(self.eta_edges, name="abs_eta", label="jet |eta|", flow=False))
+        histogram = Hist(*axes, storage=storage.Weight())
+        values = np.stack([factor.nominal, factor.total**2], axis=-1)
+        histogram[...] = values.reshape(*histogram.axes.size, 2)
         return histogram
 
     def plot(
-        self, tagger: str = "", working_point: float = 0.0, flavour: str = "quark", quantity: str = "efficiency"
+        self,
+        tagger: str = "",
+        working_point: float = 0.0,
+        flavour: str = "quark",
+        quantity: str = "efficiency",
+        eta_bin: int = 0,
     ) -> Figure:
         """A figure of one scale factor against pT with its uncertainties; a notebook shows it.
 
@@ -390,16 +443,22 @@ class Factors(Shown):
             working_point: quark efficiency aimed at; the first one if 0.
             flavour: flavour of the jets, ``quark`` or ``gluon``.
             quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
+            eta_bin: number of the bin of \\|eta\\|.
 
         Raises:
             UnknownNameError: there is no such tagger, working point, flavour or quantity.
         """
         key = self._key(tagger or self.taggers[0], working_point or self.working_points[0], flavour, quantity)
-        return import_name("beampipe.calibration.report.figures:plot_factor")(self, key)  # type: ignore[no-any-return]
+        return import_name("beampipe.calibration.report.figures:plot_factor")(self.by_eta()[eta_bin], key)  # type: ignore[no-any-return]
 
     def facts(self) -> Mapping[str, object]:
         """Taggers, working points and edges of the bins of pT [GeV]."""
-        return {"taggers": ", ".join(self.taggers), "working points": self.working_points, "pT": self.pt_edges}
+        return {
+            "taggers": ", ".join(self.taggers),
+            "working points": self.working_points,
+            "pT": self.pt_edges,
+            **self._eta(),
+        }
 
     def _repr_html_(self) -> str:
         return import_name("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
@@ -452,6 +511,7 @@ class Factors(Shown):
                 "dropped": "shares of the events of a sample inside the cuts on pT and eta that each other cut drops",
             },
             "pt_edges": self.pt_edges,
+            **self._eta(),
             "working_points": self.working_points,
             "experimental": self.experimental,
             "dropped": [each._asdict() for each in self.dropped],
@@ -485,11 +545,16 @@ class Factors(Shown):
                     for each in plain["dropped"]
                 ),
                 plain["max_dropped"],
+                tuple(plain.get("eta_edges", ())),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise FileError(
                 f"{path}: got no factors ({error}); make them: beampipe calibration factors", path=path
             ) from error
+
+    def _eta(self) -> dict[str, Any]:
+        """The bins of \\|eta\\|, if there are any."""
+        return {"eta_edges": self.eta_edges} if self.eta_edges else {}
 
     def _key(self, tagger: str, working_point: float, flavour: str, quantity: str) -> FactorKey:
         """The key of a scale factor; the working point is matched with a tolerance for rounding."""
@@ -505,21 +570,20 @@ class Factors(Shown):
                 raise UnknownNameError(kind, name, choices)
         return FactorKey(tagger, points[0], flavour, quantity)
 
-    def _in_bin(self, key: FactorKey, pt_bin: int) -> FactorInBin:
-        factor, (low, high) = self.by_name[key], self.bins[pt_bin]
-        forward, central = self.fractions[key.tagger][pt_bin]
-        numbers: dict[str, Any] = {name: float(getattr(factor, name)[pt_bin]) for name in _NUMBERS}
+    def _in_bin(self, key: FactorKey, number: int) -> FactorInBin:
+        factor = self.by_name[key]
+        forward, central = self.fractions[key.tagger][number]
+        numbers: dict[str, Any] = {name: float(getattr(factor, name)[number]) for name in _NUMBERS}
         return FactorInBin(
             **key._asdict(),
             **numbers,
-            pt_low=low,
-            pt_high=high,
-            sources={name: float(values[pt_bin]) for name, values in factor.sources.items()},
-            source_errors={name: float(values[pt_bin]) for name, values in factor.source_errors.items()},
-            cut=float(self.cuts[key.tagger][pt_bin, self.working_points.index(key.working_point)]),
+            **self.bins[number]._asdict(),
+            sources={name: float(values[number]) for name, values in factor.sources.items()},
+            source_errors={name: float(values[number]) for name, values in factor.source_errors.items()},
+            cut=float(self.cuts[key.tagger][number, self.working_points.index(key.working_point)]),
             forward_fraction=float(forward),
             central_fraction=float(central),
-            flags=factor.flags[pt_bin],
+            flags=factor.flags[number],
         )
 
 

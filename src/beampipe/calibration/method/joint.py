@@ -34,7 +34,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config import Configuration, JetBin, jet_bins
 from beampipe.calibration.method.factors import FactorKey, Factors, array_of_numbers, json_numbers, publishable
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import replicas_of, shift_vectors, statistical, treated_shifts
@@ -57,6 +57,7 @@ class JointUncertainties:
         statistical: (n, n) covariance of the statistical uncertainty; nan in bins that have no valid error.
         shifts: (n,) signed shift of the scale factors by each variation, by source and variation.
         vectors: (n_vectors, n) shifts of each source after its rule, each fully correlated over all bins.
+        eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin.
     """
 
     pt_edges: tuple[float, ...]
@@ -65,6 +66,12 @@ class JointUncertainties:
     statistical: Float64[ndarray, "n n"]
     shifts: Mapping[str, Mapping[str, Float64[ndarray, " n"]]]
     vectors: Mapping[str, Float64[ndarray, "_ n"]]
+    eta_edges: tuple[float, ...] = ()
+
+    @property
+    def bins(self) -> tuple[JetBin, ...]:
+        """The bins of each scale factor."""
+        return jet_bins(self.pt_edges, self.eta_edges)
 
     @property
     def covariance(self) -> Float64[ndarray, "n n"]:
@@ -91,9 +98,8 @@ class JointUncertainties:
 
     def part(self, key: FactorKey) -> slice:
         """The slice of one scale factor in the vector."""
-        n_pt = len(self.pt_edges) - 1
-        start = self.keys.index(key) * n_pt
-        return slice(start, start + n_pt)
+        start = self.keys.index(key) * len(self.bins)
+        return slice(start, start + len(self.bins))
 
     def plain(self) -> dict[str, Any]:
         """The uncertainties as JSON types; None is unknown."""
@@ -106,6 +112,7 @@ class JointUncertainties:
                 "vectors": "shifts of a source after its rule: covariance = statistical_covariance + sum of v v^T",
             },
             "pt_edges": self.pt_edges,
+            **({"eta_edges": self.eta_edges} if self.eta_edges else {}),
             "scale_factors": [key._asdict() for key in self.keys],
             "nominal": self.nominal,
             "covariance": self.covariance,
@@ -142,6 +149,7 @@ class JointUncertainties:
                     for name, source in sources.items()
                 },
                 {name: array_of_numbers(source["vectors"]) for name, source in sources.items()},
+                tuple(plain.get("eta_edges", ())),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             message = f"{path}: got no joint uncertainties ({error}); make them: beampipe calibration report"
@@ -179,6 +187,7 @@ def joint_uncertainties(
         (spread + spread.T) / 2,
         shifts,
         vectors,
+        factors.eta_edges,
     )
 
 
@@ -288,7 +297,7 @@ def combine_sets(
         if len(set(pair)) != 2 or not set(pair) <= set(sets):
             raise InputError(f"covariance between sets: got {pair}, expected two of {', '.join(sets)}")
     first, n_sets, names = next(iter(named.values())), len(named), list(named)
-    n_pt, n = len(first.pt_edges) - 1, len(first.nominal)
+    n_pt, n = len(first.bins), len(first.nominal)
     # Vectors of the sources in all sets, 0 in a set that lacks the source, and the statistical covariance.
     vectors: dict[str, Float64[ndarray, "m s n"]] = {}
     spread = np.zeros((n_sets, n, n_sets, n))
@@ -351,10 +360,10 @@ def _check(sets: Mapping[str, JointUncertainties]) -> None:
     if len(sets) < 2:
         raise InputError(f"sets to combine: got {len(sets)}, expected two or more")
     for (first_name, first), (name, other) in combinations(sets.items(), 2):
-        if (other.keys, other.pt_edges) != (first.keys, first.pt_edges):
+        if (other.keys, other.bins) != (first.keys, first.bins):
             raise InputError(
-                f"sets {first_name} and {name}: got other scale factors or bins of pT, expected the same taggers,"
-                " working points and pt_edges in both"
+                f"sets {first_name} and {name}: got other scale factors or bins, expected the same taggers,"
+                " working points, pt_edges and eta_edges in both"
             )
         for source in first.shifts.keys() & other.shifts.keys():
             members = [set(each.shifts[source]) for each in (first, other)]
@@ -418,4 +427,5 @@ def _combined(
     drawn[lost], drawn[:, lost] = np.nan, np.nan
     moved = {source: np.array([weighted(vector) for vector in each]).reshape(-1, n) for source, each in vectors.items()}
     nominal = weighted(np.stack([joint.nominal for joint in every]))
-    return JointUncertainties(first.pt_edges, first.keys, nominal, (drawn + drawn.T) / 2, shifts, moved)
+    covariance = (drawn + drawn.T) / 2
+    return JointUncertainties(first.pt_edges, first.keys, nominal, covariance, shifts, moved, first.eta_edges)

@@ -14,7 +14,7 @@ The cuts of the working points come from nominal simulation and are the same for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -198,6 +198,15 @@ class Efficiencies:
     data_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
     simulation_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
     truth_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
+
+    def part(self, bins: slice) -> Efficiencies:
+        """The efficiencies in some of the bins of jets."""
+        sliced: dict[str, ndarray] = {}
+        for item in fields(self):
+            axis = 0 if item.name in ("cuts", "jets") else 2 if item.name.endswith("_without") else 1
+            if item.name != "names":
+                sliced[item.name] = getattr(self, item.name)[(slice(None),) * axis + (bins,)]
+        return replace(self, **sliced)
 
     @property
     def variations(self) -> tuple[Variation, ...]:

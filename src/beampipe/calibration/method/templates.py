@@ -47,6 +47,12 @@ class Templates:
     entries: Float64[ndarray, "p 2 f x"]
     groups: Float64[ndarray, "g c q 2 h y"] = field(default_factory=lambda: np.empty((0, 0, 0, 2, 0, 0)))
 
+    def part(self, bins: slice, eta_edges: tuple[float, ...]) -> Templates:
+        """The jets in some of the bins, which are those of pT in one bin of \\|eta\\|."""
+        axes = {"values": 1, "squares": 1, "replicas": 1, "entries": 0, "groups": 2}
+        sliced = {name: getattr(self, name)[(slice(None),) * axis + (bins,)] for name, axis in axes.items()}
+        return replace(self, axes=replace(self.axes, eta_edges=eta_edges), **sliced)
+
     def flavours(self, tagger: str, of: SumsOf = "values") -> Float64[ndarray, "*v p 2 2 x"]:
         """Quarks and gluons of one tagger: (axes in front of `values`, `replicas` or `groups`, (quark, gluon), x)."""
         values: ndarray = getattr(self, of)[..., self.axes.columns(tagger)]
@@ -229,5 +235,5 @@ def _variation(sample: str) -> Variation:
 
 def _same_axes(nominal: Templates, others: Mapping[str, Templates]) -> None:
     for name, templates in others.items():
-        if (templates.axes.pt_edges, templates.axes.taggers) != (nominal.axes.pt_edges, nominal.axes.taggers):
+        if replace(templates.axes, flavours=()) != replace(nominal.axes, flavours=()):
             raise InputError(f"sample {name}: got other axes than the nominal sample, expected the same; fill it again")

@@ -207,7 +207,19 @@ def treated_shifts(
     out = {}
     for source in configuration.systematics:
         shifts = shifts_of(measured, indices, quantity, source)
-        out[source.name] = smoothed(shifts, x) if source.smooth else shifts
+        if source.smooth:  # each bin of |eta| by itself
+            every = (each.reshape(*each.shape[:-1], -1, len(x)) for each in (shifts.values, shifts.without))
+            parts = [
+                smoothed(replace(shifts, values=values, without=without), x)
+                for values, without in zip(*(np.moveaxis(each, -2, 0) for each in every), strict=True)
+            ]
+            shifts = replace(
+                shifts,
+                values=np.concatenate([part.values for part in parts], axis=-1),
+                without=np.concatenate([part.without for part in parts], axis=-1),
+                smooth=max(part.smooth for part in parts),
+            )
+        out[source.name] = shifts
     if configuration.shifts.prune:
         rules = {source.name: source.rule for source in configuration.systematics}
         return pruned(out, rules, statistical, configuration.shifts.prune)
@@ -387,7 +399,15 @@ def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficien
                         measured, (w, f), quantity, configuration
                     )
     experimental = tuple(source.name for source in configuration.systematics if source.experimental)
-    return Factors(configuration.pt_edges, configuration.working_points, by_name, cuts, fractions, experimental)
+    return Factors(
+        configuration.pt_edges,
+        configuration.working_points,
+        by_name,
+        cuts,
+        fractions,
+        experimental,
+        eta_edges=configuration.eta_edges,
+    )
 
 
 def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p"], Float64[ndarray, "p p"]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -104,7 +104,7 @@ def plot_spectra(results: Results) -> Figure:
             upper.set_ylim(0.3, 300 * largest)
             lower.set_xlim(edges[0], edges[-1])
             lower.set_xlabel(PT_LABEL)
-            heading(upper, f"{name.capitalize()} jets", f"data / MC = {_ratio(stack):.2f}")
+            heading(upper, f"{name.capitalize()} jets{results.factors.bins[0].eta}", f"data / MC = {_ratio(stack):.2f}")
             upper.legend(loc="upper right", ncols=2, fontsize=11, frameon=False)
         panels[0, 0].set_ylabel("Jets per bin")
         panels[1, 0].set_ylabel("data / MC")
@@ -208,8 +208,8 @@ class _Panels(list["tuple[Axes, Axes | None]"]):
 @contextmanager
 def _pt_panels(results: Results, title: str, x_label: str, *, lower: str = "") -> Iterator[_Panels]:
     """A panel for each bin of pT, with a title and one legend; and below each a ratio, if it has a label."""
-    edges: Sequence[float] = results.factors.pt_edges
-    n_pt = len(edges) - 1
+    bins = results.factors.bins
+    n_pt = len(bins)
     columns = min(_ACROSS, n_pt)
     rows, each = -(-n_pt // columns), 2 if lower else 1
     heights = [3, 1.25] * rows if lower else [1] * rows
@@ -224,7 +224,7 @@ def _pt_panels(results: Results, title: str, x_label: str, *, lower: str = "") -
                 for axes in column:
                     axes.set_visible(False)
                 continue
-            column[0].set_title(f"{edges[p]:g} to {edges[p + 1]:g} GeV", fontsize=12, loc="left")
+            column[0].set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=12, loc="left")
             if p + columns >= n_pt:
                 column[-1].set_xlabel(x_label, fontsize=13)
                 column[-1].tick_params(labelbottom=True)

@@ -204,7 +204,7 @@ def plot_factor(
             labels.append("true, by label")
         _frame(axes, edges, f"{_quantity(key.flavour, key.quantity)} scale factor")
         _room(axes, factor, true, n_labels=len(labels))
-        which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point"
+        which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point{factors.bins[0].eta}"
         heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
         axes.legend(handles, labels, columnspacing=1.4, **_LEGEND)
     return figure
@@ -239,7 +239,10 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
         _frame(axes, edges, "Uncertainty of the scale factor")
         top = float(np.max(factor.total[np.isfinite(factor.total)], initial=0.0))
         axes.set_ylim(0, (top or 1.0) / _below_legend(len(axes.get_legend_handles_labels()[1])))
-        which = (f"{tagger_label(key.tagger)} tagger", f"{percent(key.working_point)} working point")
+        which = (
+            f"{tagger_label(key.tagger)} tagger",
+            f"{percent(key.working_point)} working point{factors.bins[0].eta}",
+        )
         heading(axes, _title(key.flavour, key.quantity), *which)
         axes.legend(columnspacing=1.4, **_LEGEND)
     return figure
@@ -284,7 +287,8 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         _frame(axes, edges, f"{_quantity(flavour, quantity)} scale factor")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.4 * (high - low))
-        heading(axes, _title(flavour, quantity), f"{tagger_label(tagger)} tagger", "thin: statistical, wide: total")
+        which = f"{tagger_label(tagger)} tagger{factors.bins[0].eta}"
+        heading(axes, _title(flavour, quantity), which, "thin: statistical, wide: total")
         axes.legend(title="working point", title_fontsize=_LEGEND["fontsize"], **_LEGEND)
     return figure
 
@@ -533,8 +537,8 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
         shape_errors(results, name, tagger, flavour)
         for name in (results.configuration.data, results.configuration.nominal)
     )
-    edges = results.factors.pt_edges
-    n_pt = len(edges) - 1
+    bins = results.factors.bins
+    n_pt = len(bins)
     columns = min(_ACROSS, n_pt)
     rows = -(-n_pt // columns)
     with drawing(REPORT_STYLE):
@@ -552,7 +556,7 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
             shapes = _Shapes(x, data[p], simulation[p], label[p], data_errors[p], simulation_errors[p])
             _draw_shapes(upper, shapes)
             _draw_ratios(lower, shapes)
-            upper.set_title(f"{edges[p]:g} to {edges[p + 1]:g} GeV", fontsize=12, loc="left")
+            upper.set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=12, loc="left")
             upper.set_xlim(low, high)
             if p % columns == 0:
                 upper.set_ylabel("Jets per bin [%]", fontsize=12)
@@ -597,7 +601,8 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
         upper.set_ylabel("Fraction of quarks")
         upper.set_ylim(0, 1)
         upper.legend(loc="lower right", fontsize=12, frameon=False)
-        heading(upper, "Quarks in simulation", f"re-weighted for {tagger_label(tagger)}")
+        which = f"re-weighted for {tagger_label(tagger)}{results.factors.bins[0].eta}"
+        heading(upper, "Quarks in simulation", which)
         difference = forward - central
         lower.stairs(difference, edges, baseline=None, color=INK[0], linewidth=2.4)
         lower.axhline(0, color=_LINE, linewidth=0.9)

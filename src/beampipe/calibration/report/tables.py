@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +65,7 @@ def factor_table(results: Results, tagger: str, working_point: float) -> TextTab
         if (key.tagger, key.working_point) != (tagger, working_point):
             continue
         true = results.true.get(key)
-        for p, pt in enumerate(_bins(factors.pt_edges)):
+        for p, pt in enumerate(f"{each.pt}{each.eta}" for each in factors.bins):
             numbers = [getattr(factor, name)[p] for name in columns]
             cells = (fixed(value) for value in (numbers if true is None else [*numbers, true[p]]))
             rows.append((key.flavour, key.quantity, pt, in_words(factor.flags[p]) or "none", *cells))
@@ -85,10 +84,11 @@ def extrapolation_table(results: Results) -> TextTable:
     """Growth of uncertainties above the last edge of pT: a row per scale factor."""
     high = results.factors.pt_edges[-1]
     rows = []
-    for key, factor in results.factors.by_name.items():
-        numbers = (factor.nominal[-1], factor.total[-1], growth(factor))
-        names = (key.tagger, percent(key.working_point), key.flavour, key.quantity)
-        rows.append((*names, *(fixed(float(value)) for value in numbers)))
+    for factors in results.factors.by_eta():
+        for key, factor in factors.by_name.items():
+            numbers = (factor.nominal[-1], factor.total[-1], growth(factor))
+            names = (key.tagger, percent(key.working_point), key.flavour, f"{key.quantity}{factors.bins[0].eta}")
+            rows.append((*names, *(fixed(float(value)) for value in numbers)))
     return TextTable(
         "extrapolation",
         f"Above {high:g} GeV: value of the last bin, with an uncertainty that grows",
@@ -126,7 +126,7 @@ def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
     return TextTable(
         f"uncertainties_{key_name(key)}",
         f"Uncertainties of the {flavour} {quantity} scale factor, {tagger}, working point {percent(wp)}",
-        ("source", *(f"{pt} GeV" for pt in _bins(factors.pt_edges))),
+        ("source", *(f"{each.pt} GeV{each.eta}" for each in factors.bins)),
         (*((name, *(fixed(value) for value in values)) for name, values in rows), ("flags", *flags)),
     )
 
@@ -162,7 +162,7 @@ def yield_table(results: Results) -> TextTable:
         squares = _sum(templates.squares[0][..., columns])
         entries = _sum(templates.entries[..., columns])
         labelled = results.configuration.samples[sample].kind != "data"
-        for p, pt in enumerate(_bins(templates.axes.pt_edges)):
+        for p, pt in enumerate(f"{each.pt}{each.eta}" for each in templates.axes.bins):
             for r, region in enumerate(REGIONS):
                 for f, flavour in enumerate(templates.axes.flavours):
                     cells = (number(weighted[p, r, f], 5), number(math.sqrt(squares[p, r, f]), 3))
@@ -244,10 +244,6 @@ def write_csv(table: TextTable, path: Path) -> None:
         writer.writerows(table.rows)
 
 
-def _bins(edges: Sequence[float]) -> list[str]:
-    return [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
-
-
 def _sum(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.cumsum(values, axis=-1)[..., -1])
 
@@ -275,7 +271,7 @@ def overview_table(factors: Factors) -> TextTable:
             factor = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
             rows.append((tagger, name, *(_factor_cell(factor, p) for p in range(len(factors.bins)))))
     title = f"scale factors at the {point:.0%} working point: value +- statistical (total)"
-    bins = (f"{low:g}-{high:g} GeV" for low, high in factors.bins)
+    bins = map(str, factors.bins)
     return TextTable("overview", title, ("tagger", "", *bins), tuple(rows), labels=2)
 
 
@@ -321,7 +317,7 @@ def flag_lines(factors: Factors) -> Iterator[str]:
         name = names.get(FlavourAndQuantity(row.flavour, row.quantity))
         for flag in row.flags if name is not None else ():
             bins_of_flag = places.setdefault((flag, row.tagger), {})
-            bins_of_flag.setdefault(f"{name} {row.pt_low:g}-{row.pt_high:g} GeV", set()).add(f"{row.working_point:.0%}")
+            bins_of_flag.setdefault(f"{name} {row.bin}", set()).add(f"{row.working_point:.0%}")
     order = list(FLAGS)
     for (flag, tagger), bins_of_flag in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
         lost = "no total uncertainty" if flag in NO_VALID_ERROR else "look before use"
@@ -362,7 +358,7 @@ def print_estimate(combination: Combination, console: Console) -> None:
         chi2 = f"{combination.chi2[k]:.2f}/{combination.ndf[k]}"
         rows.append((key.tagger, f"{key.working_point:.0%}", name, *cells, chi2))
     title = f"combined: value +- total (weights of {', '.join(combination.names)})"
-    bins = (f"{low:g}-{high:g} GeV" for low, high in pairwise(joint.pt_edges))
+    bins = map(str, joint.bins)
     heads = ("tagger", "point", "", *bins, "chi2/ndf")
     print_table(TextTable("combined", title, heads, tuple(rows), labels=3), console, ("", "point"))
 
@@ -384,7 +380,7 @@ def mc_to_mc_table(results: Results) -> TextTable:
         for key in results.factors.by_name:
             ratios = between_samples(results, sample, key)
             names = (sample, key.tagger, percent(key.working_point), key.flavour, key.quantity)
-            for pt, value, error in zip(_bins(results.factors.pt_edges), ratios.values, ratios.errors, strict=True):
-                rows.append((*names, pt, fixed(value), fixed(error)))
+            for jets, value, error in zip(results.factors.bins, ratios.values, ratios.errors, strict=True):
+                rows.append((*names, f"{jets.pt}{jets.eta}", fixed(value), fixed(error)))
     heads = ("sample", "tagger", "working point", "flavour", "quantity", "pT [GeV]", "nominal / sample", "± stat")
     return TextTable("mc_to_mc", "From simulation to simulation", heads, tuple(rows), labels=6)

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -187,7 +187,15 @@ def report_recipe(plan: Plan) -> Recipe:
 
 
 def figures_of(results: Results) -> Figures:
-    """The figures of a report, the main one first: description and drawing function of each."""
+    """The figures of a report by bin of \\|eta\\|, the main one first: description and drawing function of each."""
+    for part in results.by_eta():
+        edges = "".join(f"_{edge:g}" for edge in part.factors.eta_edges)
+        for picture, draw in _figures_against_pt(part):
+            name = f"{picture.name}_abs_eta{edges}" if edges else picture.name
+            yield replace(picture, name=name, alt=f"{picture.alt}{part.factors.bins[0].eta}"), draw
+
+
+def _figures_against_pt(results: Results) -> Figures:
     every = results.configuration.style.figures == "all"
     for tagger in results.factors.taggers:
         for number, wp in enumerate(results.factors.working_points if every else results.factors.working_points[:1]):

@@ -155,6 +155,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         "systematics": configuration.systematics,
         "shifts": configuration.shifts,
         "pt_edges": configuration.pt_edges,
+        "eta_edges": configuration.eta_edges,
         "working_points": configuration.working_points,
         "taggers": [tagger.axis for tagger in configuration.taggers],
         "max_dropped": configuration.max_dropped,
@@ -364,6 +365,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
         groups=configuration.shifts.groups,
+        eta_edges=configuration.eta_edges,
     )
     layout = to_select.layout
     return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.files_of_changes))

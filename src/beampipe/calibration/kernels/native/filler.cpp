@@ -197,7 +197,7 @@ void Filler::fill(const Segment& segment, Event& event) {
   const std::size_t n_taggers = histograms_.taggers.size();
   event.unit = units_[0], event.square = squares_[0];
   const Pair& pair = event.pair;
-  histograms_.axes.rows(pair.pt, pair.n_trk, event.region, event.flavour, selection_.cuts, event.rows);
+  histograms_.axes.rows(pair.pt, pair.eta, pair.n_trk, event.region, event.flavour, selection_.cuts, event.rows);
   find_bins(segment, 0, pair.n_trk, bins_.data());
   const bool counts = event.rows[0] >= 0 || event.rows[1] >= 0;
   const bool keyed = histograms_.n_groups > 1 || (histograms_.n_replicas > 0 && counts);
@@ -290,7 +290,7 @@ void Filler::move(const Segment& segment, std::size_t k, const Event& event, con
                   const std::uint16_t* n_trk) {
   const std::size_t n_taggers = histograms_.taggers.size();
   std::int64_t rows[2];
-  histograms_.axes.rows(pt, n_trk, event.region, event.flavour, selection_.cuts, rows);
+  histograms_.axes.rows(pt, event.pair.eta, n_trk, event.region, event.flavour, selection_.cuts, rows);
   const auto same = [&](int j) { return rows[j] == event.rows[j] && n_trk[j] == event.pair.n_trk[j]; };
   if (!scored_ && same(0) && same(1)) return;
   find_bins(segment, k + 1, n_trk, varied_bins_.data());

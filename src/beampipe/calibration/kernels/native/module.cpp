@@ -103,8 +103,11 @@ Histograms histograms_of(const nb::dict& given) {
   Histograms h = {};
   h.n_groups = 1;
   if (given.size() == 0) return h;
-  const auto edges = nb::cast<In<double, -1>>(given["edges"]);
-  h.axes = {edges.data(), static_cast<std::int64_t>(edges.shape(0)), nb::cast<std::int64_t>(given["n_flavours"]), 0};
+  const auto edges = [&](const char* name) {
+    const auto values = nb::cast<In<double, -1>>(given[name]);
+    return Edges{values.data(), static_cast<std::int64_t>(values.shape(0))};
+  };
+  h.axes = {edges("edges"), edges("eta_edges"), nb::cast<std::int64_t>(given["n_flavours"]), 0};
   for (const auto& [low, high, bins] :
        nb::cast<std::vector<std::tuple<double, double, std::int64_t>>>(given["taggers"])) {
     h.taggers.push_back({low, high, bins, h.axes.width, {}});
@@ -145,7 +148,7 @@ void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, cons
   Sums sums = {};
   if (arrays) {
     const auto& [sumw, sumw2, varied_sumw, varied_sumw2, replicas, entries] = *arrays;
-    const std::size_t rows = (h.axes.n_edges - 1) * 2 * h.axes.n_flavours * h.axes.width;
+    const std::size_t rows = h.axes.n_bins() * 2 * h.axes.n_flavours * h.axes.width;
     const std::size_t of_groups = rows * static_cast<std::size_t>(h.n_groups);
     const std::size_t n_weights = s.weights.empty() ? 1 : s.weights.size(), n_variations = h.variations.size();
     const auto shaped = [](const Sheet& array, std::size_t n_rows, std::size_t n_columns) {

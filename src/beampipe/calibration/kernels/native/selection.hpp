@@ -100,24 +100,41 @@ struct TaggerBins {
   }
 };
 
-/// Bins of pT, flavour and tagger.
-struct Axes {
+/// Edges of bins.
+struct Edges {
   const double* edges;
-  std::int64_t n_edges, n_flavours, width;
+  std::int64_t n_edges;
+
+  std::int64_t n_bins() const { return n_edges - 1; }
+
+  /// The bin of a value; -1 outside of all.
+  std::int64_t of(double value) const {
+    std::int64_t where = -1;
+    for (std::int64_t k = 0; k < n_edges; ++k) where += edges[k] <= value;  // a linear search: there are few edges
+    return where < n_bins() ? where : -1;
+  }
+};
+
+/// Bins of |eta|, pT, flavour and tagger; without edges of |eta| there is one bin of it.
+struct Axes {
+  Edges pt, eta;
+  std::int64_t n_flavours, width;
+
+  std::int64_t n_bins() const { return pt.n_bins() * (eta.n_edges > 0 ? eta.n_bins() : 1); }
 
   /// First row of the cell of each jet of a pair; -1 if the jet is not counted.
-  void rows(const float* pt, const std::uint16_t* n_trk, const std::int8_t* region, const std::int8_t* flavour,
-            const Cuts& cuts, std::int64_t* out) const {
+  void rows(const float* jet_pt, const float* jet_eta, const std::uint16_t* n_trk, const std::int8_t* region,
+            const std::int8_t* flavour, const Cuts& cuts, std::int64_t* out) const {
     out[0] = out[1] = -1;
     // Like max and min of Python: the first one if both are equal or one is NaN.
-    const double first = pt[0], second = pt[1];
+    const double first = jet_pt[0], second = jet_pt[1];
     const double high = second > first ? second : first, low = second < first ? second : first;
     if (pt_cuts_passed(high, low, cuts) < kPtCuts || !enough_tracks(n_trk, cuts)) return;
     for (int j = 0; j < 2; ++j) {
-      std::int64_t where = -1;
-      for (std::int64_t k = 0; k < n_edges; ++k) where += edges[k] <= pt[j];  // a linear search: there are few edges
-      if (region[j] >= 0 && where >= 0 && where < n_edges - 1)
-        out[j] = ((where * 2 + region[j]) * n_flavours + flavour[j]) * width;
+      const std::int64_t in_pt = pt.of(jet_pt[j]);
+      const std::int64_t in_eta = eta.n_edges > 0 ? eta.of(std::fabs(static_cast<double>(jet_eta[j]))) : 0;
+      if (region[j] >= 0 && in_pt >= 0 && in_eta >= 0)
+        out[j] = (((in_eta * pt.n_bins() + in_pt) * 2 + region[j]) * n_flavours + flavour[j]) * width;
     }
   }
 };

@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <new>
 #include <utility>
+#include <vector>
 
 namespace beampipe {
 
@@ -60,29 +60,40 @@ private:
   std::size_t size_ = 0;
 };
 
-/// A list that grows; unlike that of the C++ library in large pages, where it is long.
+/// A list that grows block by block, each as long as all before it: nothing is copied, and long blocks lie in large pages.
 template <typename T>
 class List {
 public:
   void push_back(const T& item) {
-    if (size_ == memory_.size()) grow();
-    memory_[size_++] = item;
+    if (next_ == end_) grow();
+    *next_++ = item;
   }
-  std::size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
-  T& operator[](std::size_t i) { return memory_[i]; }
-  const T& operator[](std::size_t i) const { return memory_[i]; }
-  const T* begin() const { return memory_.data(); }
-  const T* end() const { return memory_.data() + size_; }
+  std::size_t size() const { return blocks_.empty() ? 0 : before_ + (next_ - blocks_.back().data()); }
+  T& operator[](std::size_t i) {
+    const std::size_t place = i + kFirst;
+    const int block = 63 - __builtin_clzll(place) - kFirstBits;
+    return blocks_[block][place - (kFirst << block)];
+  }
+  template <typename Visit>
+  void for_each(Visit&& visit) const {
+    for (const Array<T>& block : blocks_) {
+      const T* const end = &block == &blocks_.back() ? next_ : block.data() + block.size();
+      for (const T* item = block.data(); item != end; ++item) visit(*item);
+    }
+  }
 
 private:
+  static constexpr int kFirstBits = 6;
+  static constexpr std::size_t kFirst = std::size_t{1} << kFirstBits;
+
   __attribute__((noinline)) void grow() {
-    Array<T> more(2 * size_ + 64);
-    if (size_ > 0) std::memcpy(more.data(), memory_.data(), size_ * sizeof(T));
-    memory_ = std::move(more);
+    before_ = size();
+    blocks_.emplace_back(kFirst << blocks_.size());
+    next_ = blocks_.back().data(), end_ = next_ + blocks_.back().size();
   }
-  Array<T> memory_;
-  std::size_t size_ = 0;
+  std::vector<Array<T>> blocks_;
+  T *next_ = nullptr, *end_ = nullptr;
+  std::size_t before_ = 0;  // items in all blocks but the last
 };
 
 }  // namespace beampipe

@@ -43,12 +43,12 @@ struct Edge {
   std::int32_t inner, outer;
 };
 
-/// An edge on which a track may go on: rows of its hits in the grid, and its arc.
+/// An edge on which a track may go on: row of its outer hit in the grid, and its arc.
 struct Tip {
-  std::int32_t inner, outer;
-  int pair;
+  std::int32_t outer;
   float kappa, cot, weight;
-  std::int32_t thread, seed;  // its number among the edges out of the seed layers of a thread, -1 for another edge
+  std::int16_t pair, thread;
+  std::int32_t seed;  // its number among the edges out of the seed layers of a thread, -1 for another edge
 };
 
 /// The triplets of one thread that lead from seed layers to others.
@@ -69,8 +69,9 @@ struct Seeds {
   void settle(List<Edge>& edges) {
     for (std::size_t k = 0; k < out.size(); ++k)
       if (continues[k]) edges.push_back(out[k]);
-    for (const Link& link : links)
+    links.for_each([&](const Link& link) {
       if (continues[link.out]) edges.push_back({link.inner, out[link.out].inner});
+    });
     *this = {};
   }
 };
@@ -81,12 +82,10 @@ public:
   void gather(const std::vector<List<Tip>*>& tips, std::int32_t first, std::int32_t last) {
     first_ = first;
     begin_.assign(last - first + 2, 0);
-    for (const auto* part : tips)
-      for (const Tip& tip : *part) ++begin_[tip.outer - first + 2];
+    for (const auto* part : tips) part->for_each([&](const Tip& tip) { ++begin_[tip.outer - first + 2]; });
     std::partial_sum(begin_.begin(), begin_.end(), begin_.begin());
-    tips_.resize(begin_.back());
-    for (const auto* part : tips)
-      for (const Tip& tip : *part) tips_[begin_[tip.outer - first + 1]++] = tip;
+    tips_ = Array<Tip>(begin_.back());
+    for (const auto* part : tips) part->for_each([&](const Tip& tip) { tips_[begin_[tip.outer - first + 1]++] = tip; });
   }
   const Tip* begin(std::int32_t s) const { return tips_.data() + begin_[s - first_]; }
   const Tip* end(std::int32_t s) const { return tips_.data() + begin_[s - first_ + 1]; }
@@ -94,7 +93,7 @@ public:
 private:
   std::int32_t first_ = 0;
   std::vector<std::int32_t> begin_;
-  std::vector<Tip> tips_;
+  Array<Tip> tips_;
 };
 
 /// Numbers of two doublets, inside and outside of the middle hit, that agree.
@@ -173,7 +172,7 @@ public:
 
   /// `parts`: the work of all threads, this one the `thread`-th.
   Middle(const Map& map, Totals& totals, std::vector<Middle>& parts, int thread)
-      : tips(map.n_stages()), map_(map), totals_(totals), parts_(parts), thread_(thread) {}
+      : tips(map.n_stages()), map_(map), totals_(totals), parts_(parts), thread_(static_cast<std::int16_t>(thread)) {}
 
   /// Adds the edges around the hits in rows [first, last) of the grid, all of one stage.
   void add_edges(int stage, std::int32_t first, std::int32_t last, const Incoming& incoming) {
@@ -265,8 +264,8 @@ private:
           const std::int32_t number = waits ? number_[d] = seeds.add(edge) : -1;
           if (!waits) found.push_back(edge);
           if (stage != kSeeded)
-            tips[stage].push_back(
-                {s, out_.hit[d], b.pair, out_.kappa[d], out_.cot[d], out_.weight[d], thread_, number});
+            tips[stage].push_back({out_.hit[d], out_.kappa[d], out_.cot[d], out_.weight[d],
+                                   static_cast<std::int16_t>(b.pair), thread_, number});
         }
     }
     for (const Agreement& x : agreements_) seeds.links.push_back({hit[in_.hit[x.in]], number_[x.out]});
@@ -275,7 +274,7 @@ private:
   const Map& map_;
   Totals& totals_;
   std::vector<Middle>& parts_;
-  int thread_;
+  std::int16_t thread_;
   Side in_, out_;
   std::vector<Agreement> agreements_;  // that lead out of the seed layers
   std::vector<std::int32_t> number_;   // among the seeds, of the outer doublets of these
@@ -286,13 +285,12 @@ private:
 /// An edge may have been kept at both of its ends: the lists brought together, sorted, each edge once.
 Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
   std::vector<std::int32_t> begin(n + 1, 0);
-  for (const Middle& part : parts)
-    for (const Edge& edge : part.found) ++begin[edge.inner + 1];
+  for (const Middle& part : parts) part.found.for_each([&](const Edge& edge) { ++begin[edge.inner + 1]; });
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   Array<std::int32_t> outer(begin.back()), size(n);
   std::vector<std::int32_t> next(begin.begin(), begin.end() - 1);
   for (const Middle& part : parts)
-    for (const Edge& edge : part.found) outer[next[edge.inner]++] = edge.outer;
+    part.found.for_each([&](const Edge& edge) { outer[next[edge.inner]++] = edge.outer; });
   std::int64_t n_edges = 0;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : n_edges)
   for (std::int64_t i = 0; i < n; ++i) {

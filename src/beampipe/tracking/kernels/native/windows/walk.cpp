@@ -65,12 +65,12 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
                          int min_hits) {
   // Fixed point: sums along a path do not depend on the order of adding, so equal paths compare equal.
   constexpr double kUnit = 1 << 20;
-  std::vector<std::int64_t> score(n_edges);
-  std::vector<std::int32_t> previous(n_edges, -1);
-  std::vector<char> continued(n_edges, 0);
+  Array<std::int64_t> own(n_edges), score(n_edges);
+  Array<std::int32_t> previous(n_edges, -1);
+  Array<char> continued(n_edges, 0);
   // Networks give NaN for absurd hits: such an edge weighs 0.
-  for (std::int64_t e = 0; e < n_edges; ++e) score[e] = weight[e] == weight[e] ? std::llrint(weight[e] * kUnit) : 0;
-  const std::vector<std::int64_t> own = score;
+  for (std::int64_t e = 0; e < n_edges; ++e)
+    own[e] = score[e] = weight[e] == weight[e] ? std::llrint(weight[e] * kUnit) : 0;
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // triplets come from the beam outwards
     if (t + kAhead < n_triplets) __builtin_prefetch(score.data() + in_edge[t + kAhead]);
     const std::int64_t i = in_edge[t], o = out_edge[t];
