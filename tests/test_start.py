@@ -61,7 +61,8 @@ def test_simple_values_need_no_pydantic(tmp_path: Path) -> None:
 def test_the_help_of_a_command_is_the_same_before_it_is_loaded() -> None:
     commands: Any = typer.main.get_command(app)
     before = dict(commands.summaries())
-    assert list(before) == ["serve", "track", *("tracking", "serving", "triton", "fleet", "calibration", "analysisops")]
+    names = ("tracking", "serving", "triton", "fleet", "calibration", "chain", "analysisops")
+    assert list(before) == ["serve", "track", *names]
     own = {name: " ".join((one.help or "").partition("\n\n")[0].split()) for name, one in commands.commands.items()}
     assert before == own
     assert {name for name, one in commands.commands.items() if one.name != name} == set()
