@@ -16,6 +16,7 @@ _OF_PACKAGE = {
     "dask_jobqueue": "dask",
     "distributed": "dask",
     "fastjet": "simulation",
+    "inspect_ai": "inspect",
     "pandas": "notebook",
     "pythia8mc": "simulation",
     "simpy": "planning",

@@ -87,7 +87,8 @@ def imported() -> dict[tuple[str, str], set[str]]:
                 names = [str(node.module)]
             for package in {name.partition(".")[0] for name in names} - {"beampipe"} - NOT_OF_EXTRAS:
                 if package not in sys.stdlib_module_names:
-                    found[package, module] = {home.lower().replace("_", "-") for home in homes.get(package, ())}
+                    # One that is not installed, such as inspect_ai, which needs an old fsspec, counts by its own name.
+                    found[package, module] = {home.lower().replace("_", "-") for home in homes.get(package, [package])}
     return found
 
 

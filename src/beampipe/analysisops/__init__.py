@@ -17,7 +17,7 @@ grading     gates, rules and a judge; the origin of each number
 runs        tasks x seeds x agents x epochs, resumed, and graded again from their records
 report      an HTML page of a run
 opendata    downloads of ATLAS Open Data
-artifacts   event lists from agents that run their own code, in place of numbers
+own_code    programs of agents, run on two instances
 a2a         JSON documents over A2A
 
 instances   data and references, made once; `assessment` has an agent solve one and grades its submission

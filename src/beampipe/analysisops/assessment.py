@@ -221,7 +221,7 @@ def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
         level=request.level,
         prompt=request.prompt,
     ).to_json()
-    return {**again, "seed": before["seed"], "llm": before["llm"]}
+    return {**again, **{key: before[key] for key in ("seed", "llm", "instances") if key in before}}
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from beampipe.errors import BeampipeError, InputError
 
 Level = Literal[1, 2, 3]
 """Level of detail of the prompt: 1 lists all steps, 2 describes the analysis, 3 only states the question."""
+
+PROGRAM_RUN: Final = "program"
+"""Name in the ledger of a run of an agent's own program; no tool has it."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from beampipe.analysisops.artifacts import ask_program
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, own_checks, regrade
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
+from beampipe.analysisops.own_code import ask_program, lower_of, second_seed
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
 from beampipe.analysisops.runs.engine import Rescored
 from beampipe.analysisops.runs.engine import rescore as rescore_run
@@ -24,6 +24,7 @@ from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import UnknownNameError
+from beampipe.files import make_folder
 from beampipe.plugins import load_plugin, plugin_names
 from beampipe.workflow import digest_of
 
@@ -115,12 +116,21 @@ def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) 
     assert assessment.task.folder is not None, "a task of a run has a folder"
     task = load_task(assessment.task.folder)
     seed = assessment.seed
-    prepared = InstanceStore(conditions.instances).get(task, seed.value)
+    store = InstanceStore(conditions.instances)
+    prepared = store.get(task, seed.value)
     agent = assessment.agent
+    if "program" in agent.settings:
+        program, judge = Path(str(agent.settings["program"])), conditions.judge.judge()
+        record = assess(prepared, assessment.level, seed.value, ask_program(program, prepared), folder, judge=judge)
+        if task.spec.family:  # there is only one instance of open data
+            number, place = second_seed(task.id, seed.value), folder / "second"
+            make_folder(place)
+            other = store.get(task, number)
+            again = assess(other, assessment.level, number, ask_program(program, other), place, judge=judge)
+            record = lower_of(record, again)
+        return replace(record, grade={**record.grade, "seed": seed.label})
     if "url" in agent.settings:
         ask = ask_over_a2a(str(agent.settings["url"]), conditions.tools_host)
-    elif "program" in agent.settings:
-        ask = ask_program(Path(str(agent.settings["program"])), prepared)
     elif agent.name == ORACLE:
         ask = ask_here(oracle_of(task, prepared.hidden))
     else:

@@ -215,5 +215,5 @@ def test_it_needs_the_recipe(
     prepared: PreparedInstance, level: Level, least: float, most: float, tmp_path: Path
 ) -> None:
     record = assess(prepared, level, SEED, ask_here(FollowerAgent()), tmp_path)
-    assert least <= record.grade["final"]["normalized_score"] <= most
+    assert least <= record.grade["final"]["normalized_score"] <= most, (record.error, record.grade["issues"])
     assert len(record.ledger) <= prepared.task.spec.max_tool_calls

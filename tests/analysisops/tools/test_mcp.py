@@ -77,10 +77,15 @@ def test_a_server_that_goes_away(session: Session) -> None:
 def test_each_tool_says_what_it_is_for(session: Session) -> None:
     for one in LocalTools(session).schemas():
         assert one["name"].endswith("_tool")
-        assert len(one["description"]) > 30
+        assert 20 < len(one["description"]) < 120
         assert one["parameters"]["additionalProperties"] is False
-        for name, argument in one["parameters"]["properties"].items():
-            assert len(argument["description"]) > 8, (one["name"], name)
+        explained = session.call("describe_tool", tool=one["name"])
+        assert explained["explanation"].startswith(one["description"])
+        assert list(explained["arguments"]) == list(one["parameters"].get("properties", {}))
+        for name, text in explained["arguments"].items():
+            assert len(text) > 8, (one["name"], name)
+    with pytest.raises(ToolRefusedError, match="did you mean 'count_tool'"):
+        session.call("describe_tool", tool="count_tol")
 
 
 @pytest.mark.anyio

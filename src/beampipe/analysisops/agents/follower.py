@@ -208,7 +208,7 @@ class _Results:
         numbers = self.resolve(values, where)
         if not isinstance(numbers, list) or not all(type(number) in (int, float, Referenced) for number in numbers):
             raise InputError(f"{where}: got {str(numbers)[:60]}, expected numbers")
-        return numbers
+        return list(map(float, numbers))
 
     def _of_layout(self, kind: str, name: str | None, where: str) -> str | float:
         if self._layout is None:

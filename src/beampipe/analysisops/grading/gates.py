@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from beampipe.analysisops.contract import PROGRAM_RUN
 from beampipe.analysisops.grading.submission import Case, Outcome
 from beampipe.errors import ConfigError
 
@@ -21,7 +22,7 @@ class StatusOk:
 
 @dataclass(frozen=True)
 class CallsMade:
-    """Pass if the ledger holds enough successful calls whose results descend from data files.
+    """Pass if the ledger holds enough successful calls whose results descend from data files, or the run of a program.
 
     Attributes:
         minimum: number of such calls, at least 1.
@@ -40,6 +41,8 @@ class CallsMade:
         called = [
             entry.tool for entry in case.entries if entry.result is not None and not entry.error and entry.sources
         ]
+        if PROGRAM_RUN in called:
+            return Outcome(1.0, "a program was run on the data")
         lacking = [tool for tool in self.tools if tool not in called]
         evidence = {"calls": len(called), "lacking": lacking}
         if len(called) < self.minimum:

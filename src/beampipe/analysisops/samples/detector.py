@@ -45,6 +45,7 @@ class Detector:
         muon: relative resolution of the pt of muons.
         photon: relative resolution of the pt of photons.
         jet: relative resolution of the pt of jets at 100 GeV; it falls with the root of pt, to a floor of half of this.
+        jet_scale: measured over true energy of jets.
         met: resolution of each component of the missing transverse momentum [GeV].
         efficiency: probability that a lepton or photon is reconstructed.
         identified: probability that a reconstructed one is identified as tight.
@@ -54,6 +55,7 @@ class Detector:
     muon: float = 0.02
     photon: float = 0.014
     jet: float = 0.12
+    jet_scale: float = 1.0
     met: float = 12.0
     efficiency: float = 0.95
     identified: float = 0.92
@@ -117,7 +119,8 @@ def jets_of(
     quantile = np.searchsorted(np.cumsum(_TAGS_LIGHT)[:-1], chance)
     for kind, shares in _TAGS.items():
         quantile = np.where(np.abs(flavour) == kind, np.searchsorted(np.cumsum(shares)[:-1], chance), quantile)
-    fields = {**measured, "btag_quantile": (quantile + 1).astype(np.int32)}
+    scaled = {name: detector.jet_scale * measured[name] for name in ("pt", "e")}
+    fields = {**measured, **scaled, "btag_quantile": (quantile + 1).astype(np.int32)}
     # A threshold on the measured pt would favour jets that are measured too high, and shift masses by a GeV.
     return Objects(event, fields).where(seen & (true_pt > _JET_PT)).by_pt()
 
@@ -207,6 +210,6 @@ def _isolation(
 ) -> dict[str, ndarray]:
     """Sum of the pt of tracks around each lepton or photon [GeV], and whether it is identified as tight."""
     quiet = generator.uniform(size=len(pt)) < (0.7 if prompt else 0.05)
-    sums = generator.exponential(0.6, len(pt)) if prompt else pt * generator.exponential(0.3, len(pt))
-    tight = generator.uniform(size=len(pt)) < (detector.identified if prompt else 0.35)
+    sums = generator.exponential(0.6, len(pt)) if prompt else pt * generator.exponential(0.6, len(pt))
+    tight = generator.uniform(size=len(pt)) < (detector.identified if prompt else 0.25)
     return {"ptcone20": np.where(quiet, 0.0, sums), "isTightID": tight}

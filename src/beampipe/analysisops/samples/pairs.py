@@ -136,9 +136,22 @@ def continuum_pairs(
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
     """Pairs with an exponentially falling mass [GeV], generated without Pythia."""
     generator = random.generator(what)
-    mass = falling(generator, number, scale=scale, low=low, high=high)
-    pt = mass * generator.exponential(0.25, number)
-    return decay(parents(generator, mass, pt=pt), isotropic(generator, number))
+    return _pairs_of(generator, falling(generator, number, scale=scale, low=low, high=high))
+
+
+def shoulder_pairs(
+    random: RandomParameters, what: str, number: int, *, mass: float, width: float
+) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
+    """Pairs with a Gaussian mass [GeV] beside a peak: an analysis that does not reject them measures something else."""
+    generator = random.generator(what)
+    return _pairs_of(generator, np.maximum(generator.normal(mass, width, number), 1.0))
+
+
+def _pairs_of(
+    generator: np.random.Generator, mass: Float64[ndarray, " n"]
+) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
+    pt = mass * generator.exponential(0.25, len(mass))
+    return decay(parents(generator, mass, pt=pt), isotropic(generator, len(mass)))
 
 
 def pair_events(
@@ -235,12 +248,12 @@ def higgs_events(random: RandomParameters, detector: Detector, mass: float, mean
     return events.first(number), float(mean * np.mean(kept))
 
 
-def continuum(random: RandomParameters, detector: Detector, mean: float) -> Events:
-    """Pairs of photons, and of jets misidentified as photons, with an exponential mass distribution."""
+def continuum(random: RandomParameters, detector: Detector, mean: float, shoulder: float) -> Events:
+    """Pairs of photons with an exponential mass, and of jets misidentified as photons around a mass [GeV]."""
     scale = random.uniform("background_scale", *_SLOPES)
     generator = random.generator("continuum detector")
     real = continuum_pairs(random, "continuum", random.count("continuum", mean), scale=scale, low=_LOW, high=_HIGH)
-    jets = continuum_pairs(random, "jets", random.count("jets", 0.3 * mean), scale=0.9 * scale, low=_LOW, high=_HIGH)
+    jets = shoulder_pairs(random, "jets", random.count("jets", 0.5 * mean), mass=shoulder, width=3.0)
     return joined([photon_events(generator, detector, real), photon_events(generator, detector, jets, prompt=False)])
 
 

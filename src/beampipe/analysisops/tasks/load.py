@@ -361,15 +361,14 @@ def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
         shape["artifacts"] = dict.fromkeys(spec.artifacts, "HANDLE")
         lines += [f"- `artifacts.{name}`: handle; {exported.description}" for name, exported in spec.artifacts.items()]
     shape |= {"method": dict.fromkeys(method_fields, "TEXT"), "comments": "TEXT"}
-    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE|CALL)"', r"\1", json.dumps(shape, indent=2))
+    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE|CALL)"', r"\1", json.dumps(shape))
     if spec.answers:
         constants = [f"{number:g}" for number in CONSTANTS]
         constants += [f"{constant.value:g} ({constant.description})" for constant in spec.constants.values()]
         lines += [
-            '- Numbers: plain JSON numbers as the tools gave them. CALL names the result and its key: "call_7.mu" is mu'
-            ' of the result with "call": "call_7". A number that is no result from the data makes the whole answer'
-            " void.",
-            "- Calculations take such references, too. Numbers in their expressions must stand in this text, or be"
+            '- CALL names the result of a tool and its key: "call_7.mu" is mu of the result with "call": "call_7". A'
+            " number that is no result from the data makes the whole answer void.",
+            "- Calculations take such references, too; numbers in their expressions stand in this text, or are"
             f" {', '.join(constants)}.",
         ]
     return f"```\n{text}\n```\n\n" + "\n".join(lines)

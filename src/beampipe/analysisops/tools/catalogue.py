@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools import counting, events, fits, masses, systems
 from beampipe.analysisops.tools.expressions import HELP
+from beampipe.analysisops.tools.handles import ToolContext
 from beampipe.errors import nearest
 
 INSTRUCTIONS: Final = (
     "Tools for one analysis of the data files of this session. Data stay here: tools give handles, short names such as"
     " events_1, that other tools take. A handle never changes; each step makes a new one. Start with"
-    f" list_local_root_files_tool. {HELP} Each result has a name, such as call_7; call_7.mu is a"
-    " reference to its number mu. Calculations take references, and each number that you answer names one in `from`."
+    " list_local_root_files_tool; describe_tool explains a tool and its arguments. Each result has a name, such as"
+    " call_7; call_7.mu is a reference to its number mu. Calculations take references, and each number that you answer"
+    " names one in `from`."
 )
 """Explains the tools to agents."""
 
@@ -31,23 +34,23 @@ class Tool:
 
     Attributes:
         name: name under which agents call it.
-        description: explains it to agents.
+        description: what it does, the first clause of `details`.
+        details: the whole explanation; agents get it, and those of the arguments, by `describe_tool`.
         run: the function; its first argument is a `ToolContext`.
         arguments: model of its other arguments.
     """
 
     name: str
     description: str
+    details: str
     run: Callable[..., Mapping[str, Any]]
     arguments: type[BaseModel]
 
     @property
     def schema(self) -> dict[str, Any]:
-        """JSON schema of the arguments."""
-        schema = self.arguments.model_json_schema()
-        for part in (schema, *schema["properties"].values()):
-            part.pop("title", None)
-        return schema
+        """JSON schema of the arguments, without words: prompts with all tools stay short."""
+        short: dict[str, Any] = _short(self.arguments.model_json_schema())
+        return {**short, "additionalProperties": False}
 
     def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments converted to their types, with defaults for those that are missing.
@@ -73,10 +76,45 @@ class Tool:
         return f"{self.name}: {name}: got {str(fault.get('input'))[:60]!r}: {message[0].lower()}{message[1:]}"
 
 
+def _short(schema: Any) -> Any:
+    """A schema without titles, descriptions and alternatives of no value."""
+    if isinstance(schema, Mapping):
+        values = [value for value in schema.get("anyOf", ()) if value.get("type") != "null"]
+        if len(values) == 1:
+            return _short(values[0])
+        return {
+            key: {name: _short(inner) for name, inner in value.items()} if key == "properties" else _short(value)
+            for key, value in ({**schema, "anyOf": values} if values else schema).items()
+            if key not in ("title", "description", "default", "additionalProperties")
+        }
+    return [_short(inner) for inner in schema] if isinstance(schema, list) else schema
+
+
+def describe_tool(context: ToolContext, tool: str) -> Mapping[str, Any]:
+    """Explain a tool, its arguments, and expressions.
+
+    Args:
+        tool: its name.
+    """
+    available = tools()
+    if tool not in available:
+        raise ToolRefusedError(
+            f"tool: got {tool[:60]!r}, expected one of {', '.join(available)}{nearest(tool, available)}"
+        )
+    fields = available[tool].arguments.model_fields
+    arguments = {
+        name: f"{field.description}{'' if field.is_required() else f' Default: {json.dumps(field.default)}.'}"
+        for name, field in fields.items()
+    }
+    help_text = {"expressions": HELP} if "expression" in fields else {}
+    return {"explanation": available[tool].details, "arguments": arguments, **help_text}
+
+
 @cache
 def tools() -> Mapping[str, Tool]:
     """All tools by name, in the order in which agents see them."""
     functions: tuple[Callable[..., Mapping[str, Any]], ...] = (
+        describe_tool,
         events.download_atlas_data_tool,
         events.list_local_root_files_tool,
         events.inspect_root_schema_tool,
@@ -120,7 +158,8 @@ def _tool(function: Callable[..., Mapping[str, Any]]) -> Tool:
         for parameter in parameters
     }
     config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
-    return Tool(name, summary, function, create_model(name, __config__=config, **fields))
+    short = re.split(r"[.;](?: |$)", summary)[0]
+    return Tool(name, short, summary, function, create_model(name, __config__=config, **fields))
 
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:

@@ -264,7 +264,7 @@ def limit_tool(
     signal_error: float | str = 0.0,
     level: float = 0.95,
 ) -> Mapping[str, Any]:
-    """Upper limit on the signal strength of a counting experiment by the CLs method, with the expected limit and band.
+    """Upper limit on the signal strength of a counting experiment by CLs; with the expected limit and its band.
 
     Args:
         observed: reference to the number of events counted in data, such as "call_7.n".

@@ -32,7 +32,7 @@ _LOOKED_AT: Final = 20_000
 
 
 def list_local_root_files_tool(context: ToolContext) -> Mapping[str, Any]:
-    """List the data files: name, size in bytes, role (data, signal_mc, background_mc, ...) and what is known of each.
+    """List the data files and what is known of each; name, size in bytes, role (data, signal_mc, background_mc, ...).
 
     Simulated samples may say cross_section_pb, sum_of_weights and luminosity_fb.
     """
@@ -111,7 +111,7 @@ def download_atlas_data_tool(
     protocol: str = "https",
     max_files: int = 0,
 ) -> Mapping[str, Any]:
-    """Bring the data of this task here, if they are not here yet, and list them.
+    """Download the data of this task, if they are not here yet, and list them.
 
     Args:
         skim: which selection of events; empty: that of the task.

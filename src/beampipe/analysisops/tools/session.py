@@ -73,7 +73,7 @@ class Session:
 
     @property
     def ledger(self) -> Ledger:
-        """Where each call is written; the host adds calls of its own for artifacts that agents submit."""
+        """Where each call is written; the host adds the runs of programs."""
         return self._ledger
 
     def names(self) -> tuple[str, ...]:
@@ -90,6 +90,10 @@ class Session:
             return self._store.get(handle)[0]
         except KeyError as error:
             raise UnknownNameError("handle", handle, self._store.handles) from error
+
+    def keep(self, content: Content, files: Iterable[str]) -> str:
+        """Store a content that an agent's program made of data files; returns its handle."""
+        return self._store.put(content, frozenset(files))
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool.

@@ -1,7 +1,8 @@
 """H -> Z Z -> four leptons: hidden mass, 6 to 13 GeV away from that of the Higgs boson, and yield.
 
 Physics: Higgs bosons and pairs of Z bosons or photons, both by Pythia, with electrons and muons; Z bosons with two
-fake leptons of any kind. Leptons have relative resolutions of 1.5 to 2.5 %, the peak one of about 1 %.
+fake leptons of any kind, of which those within 8 GeV of the peak are kept. Leptons have relative resolutions of 1.5 to
+2.5 %, the peak one of about 1 %.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from beampipe.analysisops.agents.analysis import (
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.kinematics import HIGGS_MASS, collide, higgs_mass_settings, parents
+from beampipe.analysisops.samples.kinematics import HIGGS_MASS, collide, higgs_mass_settings, masses, parents
 from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
@@ -42,6 +43,9 @@ RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
 """Published values of the answers."""
 
 _COLLISIONS: Final = 3_500
+_FAKES: Final = 30_000.0
+_FAKES_WITHIN: Final = 8.0
+"""Distance to the mass of the boson [GeV]."""
 
 
 def make(random: RandomParameters) -> Instance:
@@ -65,7 +69,7 @@ def make(random: RandomParameters) -> Instance:
     particles = collide(settings, _COLLISIONS, random.seed("signal"))
     signal = observe(random.generator("signal detector"), detector, particles)
     events = joined(
-        [signal.first(random.count("signal", mean)), _continuum(random, detector), _fakes(random, detector)]
+        [signal.first(random.count("signal", mean)), _continuum(random, detector), _fakes(random, detector, mass)]
     )
     truth = {"mass": mass, "signal_yield": float(mean * np.mean(_passes(signal)))}
     recorded = events.where(events.columns["trigE"] | events.columns["trigM"]).shuffled(random.generator("order"))
@@ -87,13 +91,18 @@ def _continuum(random: RandomParameters, detector: Detector) -> Events:
     return observe(random.generator("continuum detector"), detector, particles)
 
 
-def _fakes(random: RandomParameters, detector: Detector) -> Events:
-    """Z bosons to muons with two more leptons from jets."""
-    number = random.count("fakes", 500.0)
+def _fakes(random: RandomParameters, detector: Detector, mass: float) -> Events:
+    """Z bosons to muons with two more leptons from jets, of a mass near that of the boson [GeV]."""
+    number = random.count("fakes", _FAKES)
     generator = random.generator("fakes detector")
-    events = pair_events(generator, detector, resonance_pairs(random, "fakes", number))
-    event = np.repeat(np.arange(number), 2)
+    first, second = (np.resize(one, (number, 4)) for one in resonance_pairs(random, "fakes", _COLLISIONS))
     momenta = parents(generator, np.full(2 * number, 1e-3), pt=7 + generator.exponential(12, 2 * number))
+    total = masses(first + second + momenta.reshape(number, 2, 4).sum(axis=1))
+    near = np.abs(total - mass) < _FAKES_WITHIN
+    number = int(np.count_nonzero(near))
+    momenta = momenta[np.repeat(near, 2)]
+    events = pair_events(generator, detector, (first[near], second[near]))
+    event = np.repeat(np.arange(number), 2)
     more = leptons_of(
         generator, detector, event, generator.choice([11, -11, 13, -13], 2 * number), momenta, prompt=False
     )

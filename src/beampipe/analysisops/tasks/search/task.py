@@ -40,7 +40,7 @@ def make(random: RandomParameters) -> Instance:
     centre = round(random.uniform("centre", 115.0, 137.0), 1)
     detector = Detector(photon=random.uniform("photon_resolution", 0.014, 0.022))
     background = random.uniform("background", 26_000.0, 34_000.0)
-    events = continuum(random, detector, background).shuffled(random.generator("order"))
+    events = continuum(random, detector, background, centre).shuffled(random.generator("order"))
     recorded = events.where(events.columns["trigP"])
     kept, mass = selected_pairs(recorded)
     window = [round(centre - HALF_WINDOW, 1), round(centre + HALF_WINDOW, 1)]

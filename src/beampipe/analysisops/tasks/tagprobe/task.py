@@ -1,8 +1,8 @@
 """The efficiency of a muon identification, from Z -> mu mu with tags and probes.
 
 Physics: Z bosons by Pythia with a Breit-Wigner line; each muon passes ``isTightID`` with the hidden efficiency,
-whatever its pt and direction and whatever the other does. Pairs of fake muons, exponential in mass, pass with 35 %.
-Events are recorded if at least one muon passes.
+whatever its pt and direction and whatever the other does. Pairs of fake muons, exponential in mass, pass with 25 %;
+those of equal charge have masses around the peak. Events are recorded if at least one muon passes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from beampipe.analysisops.agents.analysis import LEPTONS, Analysis, AnalysisResu
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs
+from beampipe.analysisops.samples.kinematics import Z_MASS
+from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 CUTS: Final[dict[str, Any]] = {
@@ -41,9 +42,7 @@ def make(random: RandomParameters) -> Instance:
     generator = random.generator("detector")
     pairs = resonance_pairs(random, "muons", random.count("resonances", number))
     fake_pairs = continuum_pairs(random, "fakes", random.count("fakes", fakes), scale=scale, low=40.0, high=250.0)
-    same_sign = continuum_pairs(
-        random, "same sign", random.count("same sign", fakes / 2), scale=scale, low=40.0, high=250.0
-    )
+    same_sign = shoulder_pairs(random, "same sign", random.count("same sign", fakes / 2), mass=Z_MASS, width=3.0)
     events = joined(
         [
             pair_events(generator, detector, pairs),

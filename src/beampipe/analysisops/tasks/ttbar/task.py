@@ -4,6 +4,7 @@ Physics: pairs of top quarks by Pythia, one W boson to e or mu and a neutrino, t
 showers make wrong combinations. There is no other background. The two files in the role ``signal_mc`` are the same
 process through the same detector, with the masses that ``top_mass_gev`` states for each in the manifest. Wrong
 combinations and thresholds pull the peak, so that it moves by less than the mass: one simulated mass is not enough.
+Energies of jets are measured 5 % too low.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _REPEATED: Final = 2
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = random.away("mass", KNOWN_MASS, 8.0, 13.0)
-    detector = Detector(jet=random.uniform("jet_resolution", 0.06, 0.09))
+    detector = Detector(jet=random.uniform("jet_resolution", 0.06, 0.09), jet_scale=0.95)
     number = random.count("pairs", random.uniform("pairs", 10_000.0, 13_000.0))
     samples = [Sample("data", "data", _events(random, "data", detector, number, mass))]
     for name, simulated in SIMULATED.items():

@@ -1,8 +1,9 @@
 """A broad dimuon resonance of a hidden natural width, and a narrow one to learn the resolution from.
 
-Physics: muon pairs by Pythia (a Z boson moved to 180 to 320 GeV) with a Breit-Wigner line of 6 to 16 GeV; 4 to 8 % of
-pairs from other sources with an exponential mass. The file in the role ``calibration_mc`` holds a resonance of the
-same mass without natural width, seen by the same detector: its peak is the resolution, 1.1 to 1.8 % of the mass.
+Physics: muon pairs by Pythia (a Z boson moved to 180 to 320 GeV) with a Breit-Wigner line of 6 to 16 GeV; 8 to 14 % of
+pairs from other sources with an exponential mass; two widths below the peak muons in jets, rarely tight and isolated,
+and two widths above it muons of which one has a wrong charge. The file in the role ``calibration_mc`` holds a resonance
+of the same mass without natural width, seen by the same detector: its peak is the resolution, 1.1 to 1.8 % of the mass.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from beampipe.analysisops.agents.analysis import (
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs
+from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 CUTS: Final[dict[str, Any]] = {
@@ -48,16 +49,25 @@ def make(random: RandomParameters) -> Instance:
     width = random.uniform("width", 6.0, 16.0)
     detector = Detector(muon=random.uniform("muon_resolution", 0.016, 0.026))
     number = random.uniform("resonances", 9_000.0, 13_000.0)
-    share = random.uniform("background_share", 0.04, 0.08)
+    share = random.uniform("background_share", 0.08, 0.14)
     scale = random.uniform("background_scale", 60.0, 100.0)
     generator = random.generator("detector")
     broad = resonance_pairs(random, "broad", random.count("resonances", number), mass=mass, width=width)
     narrow = resonance_pairs(random, "narrow", _CALIBRATION_EVENTS, mass=mass, width=0.0)
     others = continuum_pairs(
-        random, "others", random.count("others", share * number), scale=scale, low=60.0, high=700.0
+        random, "others", random.count("others", share * number), scale=scale, low=mass - 110, high=700.0
+    )
+    fakes = shoulder_pairs(random, "fakes", random.count("fakes", 1.5 * number), mass=mass - 2 * width, width=width)
+    wrong = shoulder_pairs(
+        random, "wrong charge", random.count("wrong charge", 0.08 * number), mass=mass + 2 * width, width=width
     )
     events = joined(
-        [pair_events(generator, detector, broad, soft=0.04), pair_events(generator, detector, others, soft=0.04)]
+        [
+            pair_events(generator, detector, broad, soft=0.04),
+            pair_events(generator, detector, others, soft=0.04),
+            pair_events(generator, detector, fakes, prompt=False),
+            pair_events(generator, detector, wrong, (13, 13)),
+        ]
     )
     recorded = events.where(events.columns["trigM"]).shuffled(random.generator("order"))
     calibration = pair_events(generator, detector, narrow)

@@ -46,7 +46,7 @@ _PROCESSES: Final = {
     "zz": ("WeakDoubleBoson:ffbar2gmZgmZ = on", "23:mMin = 12", *_DECAYS),
 }
 _SIMULATED: Final = {"wz": 6_000, "zz": 2_500, "zjets": 4_000}
-_MOST: Final = 3_800
+_MOST: Final = 6_000
 """So many events of a process are there for the data at most."""
 
 
@@ -55,7 +55,7 @@ def make(random: RandomParameters) -> Instance:
     factor = random.away("strength", 1.0, 0.35, 0.6)
     means = {
         "wz": random.uniform("wz", 2_600.0, 3_200.0),
-        "zz": random.uniform("zz", 300.0, 600.0),
+        "zz": random.uniform("zz", 4_000.0, 5_500.0),
         "zjets": random.uniform("zjets", 1_000.0, 2_000.0),
     }
     detector = Detector(
