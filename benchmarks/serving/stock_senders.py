@@ -47,7 +47,7 @@ class _Stock:
             "model_name": self._model,
             "inputs": [features],
             "outputs": [self._library.InferRequestedOutput(LABELS.name)],
-            "headers": self._headers,
+            "headers": dict(self._headers),  # the client adds to them
         }
 
     def arrival(self, ticket: int, result: Any) -> Arrival:

@@ -375,6 +375,8 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
         if line["client"] in STOCK_SENDERS:
             value, least = line["over_direct"], WANTED_OF_DIRECT[0]
             words = f"{value:.3f}, wanted at least {least}, or the limit of the client: {line['limit']:.3f}"
+            if value > line["limit"]:
+                words += "; the machine was busy, so that direct, with one thread, got less of it"
             summary.append(verdict(f"{line['client']} over direct", value >= min(least, 0.9 * line["limit"]), words))
     return {"direct_per_second": direct_rate, "direct_ms": direct_ms, "clients": lines, "summary": summary}
 

@@ -111,14 +111,14 @@ def plot_ntuple(columns: Mapping[str, ndarray]) -> Figure:
                 (label == 21, _GLUON, "gluon"),
             ):
                 panel.hist(values[chosen], edges, density=True, histtype="step", color=colour, lw=2, label=flavour)
-            panel.set(xlabel=text, yticks=[])
+            panel.set(xlabel=text, yticks=[], xlim=(edges[0], edges[-1]))
         panels[0, 0].set_ylabel("jets, unit area")
         panels[0, 2].legend()
     return figure
 
 
 def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measurement]) -> Figure:
-    """Jets in the classes of the fit, and fitted fractions of gluons against the true ones."""
+    """Jets in the classes with the fit by shares of simulation; fractions of gluons of all fits, and the true ones."""
     cuts = class_cuts(factors)
     data, squares = in_classes(counts.data, cuts), in_classes(counts.data_squares, cuts)
     shares = in_classes(counts.simulation.swapaxes(0, 1), cuts).swapaxes(0, 1)
@@ -131,8 +131,8 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
         x = np.arange(n_pt * n_classes)
         whole = data.sum(axis=1, keepdims=True)
         bottom = np.zeros(len(x))
-        by_bin = {round(each.pt_low): each for each in measurements[-1].bins}
-        for flavour, colour, name in ((0, _QUARK, "quarks, fitted"), (1, _GLUON, "gluons, fitted")):
+        by_bin = {round(each.pt_low): each for each in measurements[0].bins}
+        for flavour, colour, name in ((0, _QUARK, "quarks"), (1, _GLUON, "gluons")):
             part = np.zeros((n_pt, n_classes))
             for p, low in enumerate(factors.pt_edges[:-1]):
                 if (each := by_bin.get(round(low))) is not None:

@@ -233,8 +233,9 @@ def _sections(result: ChainResult) -> list[Section]:
             "fit",
             "7 Fit",
             "pyhf: numbers of quark and gluon jets in each bin of pT are free; scale factors are nuisance parameters."
-            " The pseudo-data of the fit are independent of those that the scale factors come from.",
-            "Left: jets in classes of the number of tracks. Right: fractions of gluons, fitted and by label",
+            " The pseudo-data of the fit are independent of those that the scale factors come from. The left picture"
+            " shows the fit with shares of simulation alone.",
+            "Left: jets in classes, and the fit by simulation. Right: fractions of gluons, fitted and by label",
             _png(lambda: figures.plot_fit(result.counts, result.factors, result.measurements)),
         ),
     ]
