@@ -31,7 +31,7 @@ from beampipe.errors import FileError
 from tests.analysisops.redteam.target import SEED
 
 Instance = Callable[[str], PreparedInstance]
-PROGRAM = Path(__file__).parents[2] / "examples" / "analysisops_program.py"
+PROGRAM = Path(__file__).with_name("zmumu_program.py")
 
 
 def answer_of(reference: Reference, labels: Any = None) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -13,7 +11,7 @@ from beampipe.arrays import Float64
 from beampipe.calibration.config import REGIONS
 from beampipe.calibration.method.reweight import reweighting_factors
 from beampipe.calibration.method.templates import Templates
-from beampipe.calibration.report.figures import PT_LABEL, REPORT_STYLE, heading, tagger_label
+from beampipe.calibration.report.figures import ACROSS, PT_LABEL, REPORT_STYLE, bin_panels, heading, tagger_label
 from beampipe.calibration.results import Results
 from beampipe.figures import INK, PALETTE, drawing, new_figure
 
@@ -25,9 +23,6 @@ FLAVOUR_COLOURS: Final = {"light": PALETTE[4], "charm": PALETTE[2], "bottom": PA
 """Colour of the jets of each flavour in stacks."""
 
 _LINE: Final = "#9aa1ab"
-
-_ACROSS: Final = 3
-"""Largest number of bins of pT side by side."""
 
 
 class Stack(NamedTuple):
@@ -128,7 +123,7 @@ def plot_stacks(results: Results, tagger: str, region: int) -> Figure:
     x = _edges_of(results, tagger)
     stacks = [stack_of(results, tagger, region, p) for p in range(len(results.factors.bins))]
     title = f"{REGIONS[region].capitalize()} jets, {tagger_label(tagger)}: data and simulation"
-    with _pt_panels(results, title, tagger_label(tagger), lower="data / MC") as panels:
+    with bin_panels(results, title, tagger_label(tagger), lower="data / MC") as panels:
         used = _used(np.array([stack.data + stack.simulation for stack in stacks]), x)
         for stack, (upper, lower) in zip(stacks, panels, strict=True):
             assert lower is not None
@@ -148,7 +143,7 @@ def plot_reweighting(results: Results, tagger: str) -> Figure:
     x, nominal = _edges_of(results, tagger), results.samples[results.configuration.nominal].templates
     jets = nominal.flavours(tagger)[0]
     used = _used(jets.min(axis=1).sum(axis=1), x)  # of the region with fewer jets
-    with _pt_panels(results, f"Re-weighting of central jets, {tagger_label(tagger)}", tagger_label(tagger)) as panels:
+    with bin_panels(results, f"Re-weighting of central jets, {tagger_label(tagger)}", tagger_label(tagger)) as panels:
         for p, (upper, _) in enumerate(panels):
             upper.axhline(1, color=_LINE, linewidth=0.9)
             for name, colour, style in (("quark", PALETTE[0], "-"), ("gluon", PALETTE[1], (0, (4, 1.5)))):
@@ -165,7 +160,7 @@ def plot_reweighting(results: Results, tagger: str) -> Figure:
 def plot_separation(results: Results) -> Figure:
     """Rejection of gluons against efficiency of quarks by label, for every tagger in each bin of pT; dots: the cuts."""
     nominal = results.samples[results.configuration.nominal].templates
-    with _pt_panels(results, "Separation in simulation, by label", "quark efficiency") as panels:
+    with bin_panels(results, "Separation in simulation, by label", "quark efficiency") as panels:
         for number, tagger in enumerate(results.factors.taggers):
             jets = nominal.flavours(tagger)[0].sum(axis=1)
             colour, label = PALETTE[number % len(PALETTE)], tagger_label(tagger)
@@ -179,7 +174,7 @@ def plot_separation(results: Results) -> Figure:
                 upper.plot(*at, "o", color=colour, markersize=4)
         for p, (upper, _) in enumerate(panels):
             upper.plot([0, 1], [1, 0], color=_LINE, linewidth=0.9)
-            if p % _ACROSS == 0:
+            if p % ACROSS == 0:
                 upper.set_ylabel("gluon rejection", fontsize=12)
             upper.set_xlim(0, 1)
             upper.set_ylim(0, 1.05)
@@ -197,47 +192,6 @@ def _used(jets: Float64[ndarray, "p x"], x: Float64[ndarray, " e"]) -> tuple[flo
     with np.errstate(divide="ignore", invalid="ignore"):
         filled = np.flatnonzero((np.nan_to_num(jets / jets.sum(axis=-1, keepdims=True)) > 5e-4).any(axis=0))
     return (float(x[filled[0]]), float(x[filled[-1] + 1])) if len(filled) else (float(x[0]), float(x[-1]))
-
-
-class _Panels(list["tuple[Axes, Axes | None]"]):
-    """The panels of the bins of pT, an upper and perhaps a lower one for each, and their figure."""
-
-    figure: Figure
-
-
-@contextmanager
-def _pt_panels(results: Results, title: str, x_label: str, *, lower: str = "") -> Iterator[_Panels]:
-    """A panel for each bin of pT, with a title and one legend; and below each a ratio, if it has a label."""
-    bins = results.factors.bins
-    n_pt = len(bins)
-    columns = min(_ACROSS, n_pt)
-    rows, each = -(-n_pt // columns), 2 if lower else 1
-    heights = [3, 1.25] * rows if lower else [1] * rows
-    with drawing(REPORT_STYLE):
-        size = (4.3 * columns, 4.3 * rows if lower else 3.2 * rows + 1.0)
-        figure, grid = new_figure(each * rows, columns, size=size, sharex=True, height_ratios=heights)
-        panels = _Panels()
-        panels.figure = figure
-        for p in range(rows * columns):
-            column = [grid[each * (p // columns) + k, p % columns] for k in range(each)]
-            if p >= n_pt:
-                for axes in column:
-                    axes.set_visible(False)
-                continue
-            column[0].set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=12, loc="left")
-            if p + columns >= n_pt:
-                column[-1].set_xlabel(x_label, fontsize=13)
-                column[-1].tick_params(labelbottom=True)
-            if lower and p % columns == 0:
-                column[1].set_ylabel(lower, fontsize=12)
-            for axes in column:
-                axes.tick_params(labelsize=11)
-                axes.minorticks_off()
-            panels.append((column[0], column[1] if lower else None))
-        yield panels
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=12, frameon=False)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
 
 
 def _draw_stack(upper: Axes, lower: Axes, edges: Float64[ndarray, " e"], stack: Stack) -> None:

@@ -454,8 +454,8 @@ _FORWARD, _CENTRAL = PALETTE[3], PALETTE[0]
 _LINE: Final = "#9aa1ab"
 """Colour of the lines at 0 and 1."""
 
-_ACROSS: Final = 3
-"""Largest number of pT bins side by side."""
+ACROSS: Final = 3
+"""Largest number of bins of jets side by side."""
 
 _ENOUGH: Final = 0.1
 """Fraction of the peak of the shape by label above which a ratio to it is drawn."""
@@ -537,44 +537,62 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
         shape_errors(results, name, tagger, flavour)
         for name in (results.configuration.data, results.configuration.nominal)
     )
-    bins = results.factors.bins
-    n_pt = len(bins)
-    columns = min(_ACROSS, n_pt)
-    rows = -(-n_pt // columns)
-    with drawing(REPORT_STYLE):
-        figure, panels = new_figure(
-            2 * rows, columns, size=(4.3 * columns, 4.3 * rows), sharex=True, height_ratios=[3, 1.25] * rows
-        )
-        filled = np.flatnonzero((np.nan_to_num(label) > 2e-4).any(axis=0))
-        low, high = (x[filled[0]], x[filled[-1] + 1]) if len(filled) else (x[0], x[-1])
-        for p in range(rows * columns):
-            upper, lower = panels[2 * (p // columns), p % columns], panels[2 * (p // columns) + 1, p % columns]
-            if p >= n_pt:
-                upper.set_visible(False)
-                lower.set_visible(False)
-                continue
+    title = f"{flavour.capitalize()} jets, {tagger_label(tagger)}"
+    filled = np.flatnonzero((np.nan_to_num(label) > 2e-4).any(axis=0))
+    low, high = (x[filled[0]], x[filled[-1] + 1]) if len(filled) else (x[0], x[-1])
+    with bin_panels(results, title, tagger_label(tagger), lower="/ label") as panels:
+        for p, (upper, lower) in enumerate(panels):
+            assert lower is not None
             shapes = _Shapes(x, data[p], simulation[p], label[p], data_errors[p], simulation_errors[p])
             _draw_shapes(upper, shapes)
             _draw_ratios(lower, shapes)
-            upper.set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=12, loc="left")
             upper.set_xlim(low, high)
-            if p % columns == 0:
+            if p % ACROSS == 0:
                 upper.set_ylabel("Jets per bin [%]", fontsize=12)
-                lower.set_ylabel("/ label", fontsize=12)
             else:
                 lower.tick_params(labelleft=False)
+    return panels.figure
+
+
+class Panels(list["tuple[Axes, Axes | None]"]):
+    """The panels of the bins of jets, an upper and perhaps a lower one for each, and their figure."""
+
+    figure: Figure
+
+
+@contextmanager
+def bin_panels(results: Results, title: str, x_label: str, *, lower: str = "") -> Iterator[Panels]:
+    """A panel for each bin of jets, with a title and one legend; and below each a ratio, if it has a label."""
+    bins = results.factors.bins
+    n_pt = len(bins)
+    columns = min(ACROSS, n_pt)
+    rows, each = -(-n_pt // columns), 2 if lower else 1
+    heights = [3, 1.25] * rows if lower else [1] * rows
+    with drawing(REPORT_STYLE):
+        size = (4.3 * columns, 4.3 * rows if lower else 3.2 * rows + 1.0)
+        figure, grid = new_figure(each * rows, columns, size=size, sharex=True, height_ratios=heights)
+        panels = Panels()
+        panels.figure = figure
+        for p in range(rows * columns):
+            column = [grid[each * (p // columns) + k, p % columns] for k in range(each)]
+            if p >= n_pt:
+                for axes in column:
+                    axes.set_visible(False)
+                continue
+            column[0].set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=12, loc="left")
             if p + columns >= n_pt:
-                lower.set_xlabel(tagger_label(tagger), fontsize=13)
-                lower.tick_params(labelbottom=True)
-            for axes in (upper, lower):
+                column[-1].set_xlabel(x_label, fontsize=13)
+                column[-1].tick_params(labelbottom=True)
+            if lower and p % columns == 0:
+                column[1].set_ylabel(lower, fontsize=12)
+            for axes in column:
                 axes.tick_params(labelsize=11)
                 axes.minorticks_off()
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=12, frameon=False)
-        figure.suptitle(
-            f"{flavour.capitalize()} jets, {tagger_label(tagger)}", x=0.01, ha="left", fontsize=14, fontweight="bold"
-        )
-    return figure
+            panels.append((column[0], column[1] if lower else None))
+        yield panels
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=12, frameon=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
 
 
 def plot_fractions(results: Results, tagger: str) -> Figure:

@@ -27,6 +27,7 @@ from beampipe.calibration.method.factors import (
     in_words,
 )
 from beampipe.calibration.method.joint import Combination
+from beampipe.calibration.method.reweight import sum_over_bins
 from beampipe.calibration.results import Results, between_samples, key_name, other_samples, percent, point_name
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.notebook import html_table
@@ -158,9 +159,9 @@ def yield_table(results: Results) -> TextTable:
     for sample, result in results.samples.items():
         templates = result.templates
         columns = templates.axes.columns(tagger)
-        weighted = _sum(templates.values[0][..., columns])
-        squares = _sum(templates.squares[0][..., columns])
-        entries = _sum(templates.entries[..., columns])
+        weighted = sum_over_bins(templates.values[0][..., columns])
+        squares = sum_over_bins(templates.squares[0][..., columns])
+        entries = sum_over_bins(templates.entries[..., columns])
         labelled = results.configuration.samples[sample].kind != "data"
         for p, pt in enumerate(f"{each.pt}{each.eta}" for each in templates.axes.bins):
             for r, region in enumerate(REGIONS):
@@ -242,10 +243,6 @@ def write_csv(table: TextTable, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
         writer.writerows(table.rows)
-
-
-def _sum(values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.cumsum(values, axis=-1)[..., -1])
 
 
 def _size(n_bytes: int | None) -> str:

@@ -1,6 +1,6 @@
 """A program with its own code for the task `zmumu`: the mass of a resonance that decays to two muons.
 
-    beampipe analysisops run -o runs/own -a examples/analysisops_program.py -t zmumu -l 3
+    beampipe analysisops run -o runs/own -a tests/analysisops/zmumu_program.py -t zmumu -l 3
 
 It reads the data with uproot, selects two tight, isolated muons of opposite charge, and fits a Voigt profile over an
 exponential with iminuit.
@@ -64,7 +64,8 @@ def muon_masses(path: Path) -> np.ndarray:
     angles = np.cosh(eta[:, 0] - eta[:, 1]) - np.cos(phi[:, 0] - phi[:, 1])
     charge = ak.prod(column("charge", "q")[good][two], axis=1)
     squared = 2 * pt[:, 0] * pt[:, 1] * angles
-    return ak.to_numpy(np.sqrt(squared[charge < 0]))
+    masses: np.ndarray = ak.to_numpy(np.sqrt(squared[charge < 0]))
+    return masses
 
 
 def fitted_mass(mass: np.ndarray) -> tuple[float, float]:
