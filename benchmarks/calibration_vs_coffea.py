@@ -175,16 +175,16 @@ def counted_bytes() -> Iterator[list[int]]:
 
     def counting(function: Callable[..., Any], size: Callable[..., int]) -> Callable[..., Any]:
         def counted(*asked: Any) -> Any:
-            found = function(*asked)
-            count[0] += size(found, *asked)
-            return found
+            result = function(*asked)
+            count[0] += size(result, *asked)
+            return result
 
         return counted
 
     with ExitStack() as patches:
         counted_ways: tuple[tuple[Any, str, Callable[..., int]], ...] = (
             (MemmapSource, "chunk", lambda _, source, start, stop: stop - start),
-            (MemmapSource, "chunks", lambda _, source, ranges, told: sum(stop - start for start, stop in ranges)),
+            (MemmapSource, "chunks", lambda _, source, ranges, item: sum(stop - start for start, stop in ranges)),
             (plain_root, "read_tree", lambda _, data, key: key.size),
             (plain_root.PlainBranch, "packed", lambda packed, branch, number: len(packed)),
         )

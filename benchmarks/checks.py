@@ -96,7 +96,7 @@ def count_both_ways(
     finder: Any, events: list[Event], options: argparse.Namespace
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Particles asked for and found, candidates, fakes and duplicates: as we count them and as ACTS counts them."""
-    lists, asked, everyone = [], [], []
+    lists, request, everyone = [], [], []
     ours = dict.fromkeys(_COUNTS, 0)
     for event in events:
         assert event.truth is not None
@@ -107,19 +107,19 @@ def count_both_ways(
         order = np.argsort(candidates.track, kind="stable")
         split = np.split(candidates.hit[order], np.searchsorted(candidates.track[order], range(1, candidates.n_tracks)))
         lists.append([hits for hits in split if len(hits) >= MIN_TRACK_HITS])
-        asked.append(chosen)
+        request.append(chosen)
         everyone.append(np.ones(len(chosen), np.bool_))
         matches = match(candidates, known)
         ours["candidates"] += len(matches)
         ours["asked"] += len(rows)
         for rule, double in (("single", False), ("double", True)):
-            found = matches.found_double if double else matches.found_single
-            ours[f"found_{rule}"] += int(np.count_nonzero(found[rows]))
+            result = matches.found_double if double else matches.found_single
+            ours[f"found_{rule}"] += int(np.count_nonzero(result[rows]))
             ours[f"fakes_{rule}"] += matches.n_fakes(double)
             ours[f"duplicates_{rule}"] += matches.n_duplicates(double)
     theirs = dict.fromkeys(_COUNTS, 0)
     for rule, double in (("single", False), ("double", True)):
-        of_asked = acts_truth_matching(events, lists, asked, double)
+        of_asked = acts_truth_matching(events, lists, request, double)
         of_all = acts_truth_matching(events, lists, everyone, double)
         theirs["candidates"], theirs["asked"] = of_all.tracks, of_asked.particles
         theirs[f"found_{rule}"], theirs[f"fakes_{rule}"] = of_asked.found, of_all.fakes

@@ -86,14 +86,14 @@ def label_items(samples: dict[str, list[Hits]]) -> Items:
             chosen = [hits for hits in events if not name.endswith("_soft") or len(hits) <= SOFT_HITS]
             if not chosen:
                 continue
-            found = [unless_refused(one.find, hits) for hits in chosen]
-            if labels(found) != labels(unless_refused(two.find, hits) for hits in chosen):
+            results = [unless_refused(one.find, hits) for hits in chosen]
+            if labels(results) != labels(unless_refused(two.find, hits) for hits in chosen):
                 raise SystemExit(f"{sample}, {name}: 2 threads gave other labels than 1 thread")
             together = unless_refused(two.find_many, chosen[:2])
-            if together is not None and labels(found[:2]) != labels(together):
+            if together is not None and labels(results[:2]) != labels(together):
                 raise SystemExit(f"{sample}, {name}: events found together got other labels than one by one")
-            counts = [None if tracks is None else tracks.counts for tracks in found]
-            yield f"labels/{sample}/{name}", labels(found)
+            counts = [None if tracks is None else tracks.counts for tracks in results]
+            yield f"labels/{sample}/{name}", labels(results)
             yield f"counts/{sample}/{name}", sha256(json.dumps(counts).encode()).hexdigest()
 
 
@@ -138,8 +138,8 @@ def wire_items(folder: Path, samples: dict[str, list[Hits]]) -> Items:
     small, large = samples["shipped_mu0"][0], samples["shipped_mu60"][0]
     for scheme, recorder in (("http", http_recorder), ("grpc", grpc_recorder)):
         # A large event would go through shared memory if the protocol were left open.
-        asked = [(model, model, small, "auto") for model in WIRE_MODELS]
-        for name, model, hits, protocol in [*asked, ("exatrkx_large", "exatrkx", large, scheme)]:
+        request = [(model, model, small, "auto") for model in WIRE_MODELS]
+        for name, model, hits, protocol in [*request, ("exatrkx_large", "exatrkx", large, scheme)]:
             config = model_config(folder, model)
             sent: list[bytes] = []
             for stages in (False, True):
@@ -180,8 +180,8 @@ def http_recorder(config: Any, sent: list[bytes]) -> Iterator[str]:
 
 def number(head: bytes, name: bytes) -> int:
     """The value of a header, 0 where it is missing."""
-    found = re.search(rb"^%s: *(\d+)" % name, head, re.I | re.M)
-    return int(found[1]) if found else 0
+    result = re.search(rb"^%s: *(\d+)" % name, head, re.I | re.M)
+    return int(result[1]) if result else 0
 
 
 def http_answer(config: Any, head: bytes, body: bytes) -> bytes:
@@ -248,13 +248,13 @@ def fingerprints(events: Path | None, kinds: Sequence[str], temporary: Path) -> 
     }
     for area in AREAS:
         items[area] = partial(import_module(f"fingerprints_{area}").items, temporary / area)
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for kind in kinds:
         start = time.perf_counter()
         (temporary / kind).mkdir(exist_ok=True)
-        found |= items[kind]()
+        result |= items[kind]()
         print(f"{kind}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    return dict(sorted(found.items()))
+    return dict(sorted(result.items()))
 
 
 def main() -> None:
@@ -265,15 +265,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="kinds of items")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = fingerprints(options.events, options.only, Path(temporary))
-    print("".join(f"{name} {value}\n" for name, value in found.items()), end="")
+        result = fingerprints(options.events, options.only, Path(temporary))
+    print("".join(f"{name} {value}\n" for name, value in result.items()), end="")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     if options.compare:
-        kinds = {name.partition("/")[0] for name in found}
+        kinds = {name.partition("/")[0] for name in result}
         every = json.loads(options.compare.read_text())
         other = {name: value for name, value in every.items() if name.partition("/")[0] in kinds}
-        changed = [name for name in sorted({*other, *found}) if other.get(name) != found.get(name)]
+        changed = [name for name in sorted({*other, *result}) if other.get(name) != result.get(name)]
         print("".join(f"differs: {name}\n" for name in changed), end="", file=sys.stderr)
         raise SystemExit(bool(changed))
 

@@ -60,5 +60,5 @@ def digest(value: object) -> str:
 def stable(value: Any) -> Any:
     """JSON types without what varies."""
     if isinstance(value, dict):
-        return {key: stable(one) for key, one in value.items() if key not in VARIES}
-    return [stable(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: stable(item) for key, item in value.items() if key not in VARIES}
+    return [stable(item) for item in value] if isinstance(value, list | tuple) else value

@@ -126,9 +126,9 @@ def measured(events: Iterable[Event], selection: Selection) -> Run:
         tracks = finder.find(event.hits)
         begin = process_time()
         tracks = finder.find(event.hits)
-        found = process_time()
+        result = process_time()
         parameters = fitter(event.hits, tracks)
-        run.finding, run.fitting = run.finding + found - begin, run.fitting + process_time() - found
+        run.finding, run.fitting = run.finding + result - begin, run.fitting + process_time() - result
         for reject, outliers in run.outliers.items():
             fitted = replace(fitter, reject_outliers=reject).add(event.hits, tracks)
             outliers.add(event, tracks, fitted, selection)

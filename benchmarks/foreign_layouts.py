@@ -83,7 +83,7 @@ def main() -> None:
                 "module_map": learned(layout, train, fewest, Path(folder), options.threads)
             }
             finders |= acts_finders(layout, fewest)
-            found = evaluate(
+            result = evaluate(
                 finders,
                 (
                     degrade(event, seed=options.seed, run_seed=options.seed, modules=modules)
@@ -94,8 +94,8 @@ def main() -> None:
                 min_track_hits=fewest.hits,
                 threads=options.threads,
             )
-        print_evaluation(found, CONSOLE)
-        body["layouts"].append({"file": path, "definition": found.definition, "finders": figures(found)})
+        print_evaluation(result, CONSOLE)
+        body["layouts"].append({"file": path, "definition": result.definition, "finders": figures(result)})
         report(options, begun, body)
 
 

@@ -86,15 +86,15 @@ def options_of(
 
 def existing(options: argparse.Namespace) -> list[Path]:
     """The event files that are there; the others are named in a line. Without any the benchmark ends, as an error."""
-    found = [path for path in options.events if path.is_file()]
+    results = [path for path in options.events if path.is_file()]
     for path in options.events:
-        if path not in found:
+        if path not in results:
             CONSOLE.print(f"skipped: {path} is not there; make it: python benchmarks/make_events.py", markup=False)
-    if not found:
+    if not results:
         sys.exit(
             "got no events, expected a file of them; make them: python benchmarks/make_events.py, extra simulation"
         )
-    return found
+    return results
 
 
 def selection_of(options: argparse.Namespace) -> Selection:
@@ -143,12 +143,12 @@ class StoredActs(InOneThread):
         if not self._warm:
             self._finder.find(hits.take(np.arange(min(len(hits), 1000))))
             self._warm = True
-        found = self._finder.find(hits)
-        lists = found.candidates or ()
+        result = self._finder.find(hits)
+        lists = result.candidates or ()
         notes = {
-            "seconds": found.seconds,
-            "cpu_seconds": found.cpu_seconds,
-            "counts": found.counts,
+            "seconds": result.seconds,
+            "cpu_seconds": result.cpu_seconds,
+            "counts": result.counts,
             "load_average": os.getloadavg()[0],
         }
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class StoredActs(InOneThread):
             part,
             rows=np.concatenate([np.empty(0, np.int64), *lists]),
             lengths=np.array([len(rows) for rows in lists], np.int64),
-            track_id=found.track_id,
+            track_id=result.track_id,
             notes=np.array(json.dumps(notes)),
         )
         part.replace(path)

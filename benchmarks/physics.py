@@ -88,7 +88,7 @@ def measure(finders: Finders, path: Path, degradation: str, options: Any) -> dic
     CONSOLE.print(figures_table(title, rows, evaluation.definition))
     CONSOLE.print(stage_table(evaluation))
     # A fit changes no track: its rows would only repeat those of its finder.
-    bare = replace(evaluation, finders=tuple(one for one in evaluation.finders if KALMAN_FIT not in one.name))
+    bare = replace(evaluation, finders=tuple(finder for finder in evaluation.finders if KALMAN_FIT not in finder.name))
     for variable in VARIABLES:
         CONSOLE.print(curve_table(bare, variable))
     for acts, (low, high) in finders.acts_loads().items():
@@ -155,13 +155,13 @@ def comparison_table(wanted: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="measured against wanted")
     for column in ("finder", "what", "measured", "wanted", "met"):
         table.add_column(column)
-    for one in wanted:
+    for item in wanted:
         table.add_row(
-            one["finder"],
-            one["what"],
-            f"{one['measured']:.4f}",
-            f"{one['limit']:.4f}",
-            "yes" if one["met"] else "[red]no[/red]",
+            item["finder"],
+            item["what"],
+            f"{item['measured']:.4f}",
+            f"{item['limit']:.4f}",
+            "yes" if item["met"] else "[red]no[/red]",
         )
     return table
 

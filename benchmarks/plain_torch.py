@@ -63,9 +63,9 @@ def radius_edges(
 ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
     """Neighbours inside the radius, outward, inside the windows; at most `max_neighbours` nearest per source."""
     neighbours = cKDTree(target).query_ball_point(source, radius, workers=threads, return_sorted=True)
-    counts = np.fromiter((len(found) for found in neighbours), np.int64, len(neighbours))
+    counts = np.fromiter((len(neighbour) for neighbour in neighbours), np.int64, len(neighbours))
     inner = np.repeat(np.arange(len(source)), counts)
-    outer = np.concatenate([np.asarray(found, np.int64) for found in neighbours]) if len(inner) else inner
+    outer = np.concatenate([np.asarray(neighbour, np.int64) for neighbour in neighbours]) if len(inner) else inner
     r, z = position[:, 0].astype(np.float64), position[:, 2].astype(np.float64)
     rho2 = (r * r + z * z).astype(np.float32)
     outward = (rho2[outer] > rho2[inner]) | ((rho2[outer] == rho2[inner]) & (outer > inner))

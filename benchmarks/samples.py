@@ -56,7 +56,7 @@ def resize(events: Sequence[Event], n_hits: int, seed: int) -> Event:
     """
     chosen: list[Event] = []
     for event in events:
-        if sum(len(one.hits) for one in chosen) >= n_hits:
+        if sum(len(item.hits) for item in chosen) >= n_hits:
             break
         chosen.append(event)
     event = merge(chosen)

@@ -71,7 +71,7 @@ def main() -> None:
             one["memory_growth_mb"] = growth[name]
         CONSOLE.print(scaling_table(path.stem, points, summary))
         report(options, begun, {"file": path, "definition": points[0].definition, "finders": summary})
-        fitted = {name: (one["hits"], one["seconds"]) for name, one in summary.items() if len(set(one["hits"])) > 1}
+        fitted = {name: (item["hits"], item["seconds"]) for name, item in summary.items() if len(set(item["hits"])) > 1}
         if fitted:
             save_figure(plot_scaling(fitted), options.output.with_suffix(".png"))
 
@@ -101,14 +101,14 @@ def summarise(points: list[Evaluation]) -> dict[str, dict[str, Any]]:
     for i, finder in enumerate(points[0].finders):
         # Absent is absent: a refused size has no time.
         done = [point.finders[i] for point in points if not point.finders[i].failed]
-        hits = [float(one.events[0].n_hits) for one in done]
-        seconds = [float(np.median([event.total for event in one.events])) for one in done]
+        hits = [float(item.events[0].n_hits) for item in done]
+        seconds = [float(np.median([event.total for event in item.events])) for item in done]
         out[finder.name] = {
             "hits": hits,
             "seconds": seconds,
-            "cpu_seconds": [float(np.median([event.cpu for event in one.events])) for one in done],
-            "efficiency": [one.double.efficiency.value for one in done],
-            "fakes": [one.double.fakes.value for one in done],
+            "cpu_seconds": [float(np.median([event.cpu for event in item.events])) for item in done],
+            "efficiency": [item.double.efficiency.value for item in done],
+            "fakes": [item.double.fakes.value for item in done],
             "all": _law(hits, seconds, 0),
             "large": _law(hits, seconds, LARGE),
         }
@@ -171,7 +171,7 @@ def scaling_table(stem: str, points: list[Evaluation], summary: dict[str, dict[s
             cells.append(f"{seconds / ms:.3f} ({quality}; {summary[finder.name]['memory_growth_mb'][row]:.0f})")
         table.add_row(f"{point.finders[0].events[0].n_hits}", *cells)
     for range_of_sizes, words in (("all", "exponent"), ("large", f"from {LARGE} hits")):
-        laws = [one[range_of_sizes] for one in summary.values()]
+        laws = [item[range_of_sizes] for item in summary.values()]
         table.add_row(words, *(f"n^({law['exponent']:.2f} ± {law['error']:.2f})" if law else "-" for law in laws))
     return table
 

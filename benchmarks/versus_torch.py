@@ -89,15 +89,15 @@ def compare(path: Path, threads: int, options: argparse.Namespace) -> dict[str, 
         if not hits:  # warm up both
             ours.find(event.hits)
             plain.find(event.hits)
-        found, time, cpu = fastest(lambda hits=event.hits: ours.find(hits), options.repeat)
+        result, time, cpu = fastest(lambda hits=event.hits: ours.find(hits), options.repeat)
         (labels, seconds), plain_time, plain_cpu = fastest(lambda hits=event.hits: plain.find(hits), options.repeat)
         times["ours"].append((time, cpu))
         times["plain"].append((plain_time, plain_cpu))
-        stage_seconds["ours"].append(found.seconds)
+        stage_seconds["ours"].append(result.seconds)
         stage_seconds["plain"].append(seconds)
         hits.append(len(event.hits))
-        same = np.array_equal(number_by_first_hit(found.track_id), number_by_first_hit(labels))
-        apart.append(0 if same else hits_apart(found.track_id, labels))
+        same = np.array_equal(number_by_first_hit(result.track_id), number_by_first_hit(labels))
+        apart.append(0 if same else hits_apart(result.track_id, labels))
     if not hits:
         CONSOLE.print(f"skipped: {path}: no event of the size asked for", markup=False)
         return None
@@ -150,7 +150,7 @@ def fastest(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
 
 
 def medians(per_event: list[dict[str, float]]) -> dict[str, float]:
-    return {stage: 1e3 * float(np.median([one[stage] for one in per_event])) for stage in per_event[0]}
+    return {stage: 1e3 * float(np.median([item[stage] for item in per_event])) for stage in per_event[0]}
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:

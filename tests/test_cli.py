@@ -86,8 +86,8 @@ def test_a_file_without_permission_is_one_line_and_code_2(capsys: pytest.Capture
 def test_fitted_parameters_beside_the_labels(tmp_path: Path) -> None:
     done = run("track", shipped_path(0), "-o", tmp_path / "out.parquet", "--parameters")
     assert done.returncode == 0, done.stderr
-    found, fitted = map(int, re.search(r"(\d+) tracks \((\d+) fitted\)", done.stdout).groups())  # type: ignore[union-attr]
-    assert found >= fitted > 0
+    result, fitted = map(int, re.search(r"(\d+) tracks \((\d+) fitted\)", done.stdout).groups())  # type: ignore[union-attr]
+    assert result >= fitted > 0
     assert {path.name for path in tmp_path.iterdir()} == {"out.parquet", "out.parameters.parquet"}
 
 
@@ -177,12 +177,12 @@ def test_a_script_reads_json_and_standard_output(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, *rows = done.stdout.splitlines()
     assert head.startswith("event_id,")
-    told = json.loads(run("track", shipped_path(0), "-o", tmp_path / "out.csv", "--json").stdout)
-    assert [one["n_hits"] for one in told] == [len(rows)]
+    output = json.loads(run("track", shipped_path(0), "-o", tmp_path / "out.csv", "--json").stdout)
+    assert [item["n_hits"] for item in output] == [len(rows)]
     assert (tmp_path / "out.csv").read_text() == done.stdout
     scores = run("tracking", "evaluate", shipped_path(0), "-n", "1", "-o", "-")
     assert json.loads(scores.stdout)["finders"][0]["name"] == "module_map", scores.stderr
-    assert {one["task"] for one in json.loads(run("analysisops", "tasks", "--json").stdout)} >= {"zmumu"}
+    assert {load["task"] for load in json.loads(run("analysisops", "tasks", "--json").stdout)} >= {"zmumu"}
 
 
 def test_more_than_one_text_has_no_standard_output(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def page(name: str) -> str:
 
 def blocks(name: str) -> list[str]:
     """The Python on a page."""
-    found = re.findall(r"^```python\n(.*?)^```$", page(name), re.M | re.S)
-    assert found
-    return found
+    result = re.findall(r"^```python\n(.*?)^```$", page(name), re.M | re.S)
+    assert result
+    return result
 
 
 def run(folder: Path, code: str) -> str:
@@ -78,7 +78,7 @@ def test_pages_and_examples_import_from_the_faces() -> None:
     """A name that a face has comes from there."""
     homes = {name: face for face in FACES for name in importlib.import_module(face).__all__}
     texts = [*map(page, PAGES), *(path.read_text(encoding="utf-8") for path in EXAMPLES.rglob("*.py"))]
-    imports = [found for text in texts for found in re.findall(r"^from (beampipe\S*) import (.+)$", text, re.M)]
+    imports = [result for text in texts for result in re.findall(r"^from (beampipe\S*) import (.+)$", text, re.M)]
     assert len(imports) > 20
     for module, names in imports:
         # Areas may have the same name for things of their own, such as `evaluate`.
@@ -115,7 +115,7 @@ def test_the_tables_are_those_of_the_code() -> None:
 def first_cells(name: str) -> dict[str, str]:
     """The rows of the tables of a page by each name that stands in their first cell."""
     rows = re.findall(r"^\| (`.*?) \| (.*) \|$", page(name), re.M)
-    return {one: row for first, row in rows for one in re.findall(r"`([^`]+)`", first)}
+    return {item: row for first, row in rows for item in re.findall(r"`([^`]+)`", first)}
 
 
 def test_the_tables_of_tasks_name_all_that_there_is() -> None:
@@ -124,12 +124,12 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
         points = ", ".join(f"{rule.id} {rule.points:g}" for rule in load_task(folder).rubric.rules)
         assert tasks[name].endswith(f" | {points}"), name
     for name, kind in {**GATES, **RULES, **JUDGED}.items():
-        settings = {one.name for one in fields(kind)} - {"points", "missing_points"}
+        settings = {field.name for field in fields(kind)} - {"points", "missing_points"}
         assert settings <= set(re.findall(r"`(\w+)`", rows[name])), name
     without_effect = {"mode", "workers", "cache", "reuse_existing"}
-    keys = {one.name for one in fields(TaskSpec) if not one.name.endswith("_path")} - without_effect
+    keys = {field.name for field in fields(TaskSpec) if not field.name.endswith("_path")} - without_effect
     assert keys <= rows.keys()
-    described = {one.name for one in (*fields(AgentFile), *fields(JudgeFile))}
+    described = {item.name for item in (*fields(AgentFile), *fields(JudgeFile))}
     assert described <= first_cells("analysisops_agents").keys()
 
 

@@ -91,8 +91,10 @@ def test_only_the_reference_describes_names(name: str) -> None:
 def test_what_pages_import_is_in_the_reference(written: Callable[[str], str]) -> None:
     """Names of the faces and of the modules below them that the Python of a page uses."""
     there = {name for each in REFERENCE for name in described(written(page(each)))}
-    found = [found for name in PAGES for found in re.findall(r"^from (beampipe\.\S+) import (.+)$", page(name), re.M)]
-    used = {f"{module}.{name.partition(' as ')[0]}" for module, names in found for name in names.split(", ")}
+    results = [
+        result for name in PAGES for result in re.findall(r"^from (beampipe\.\S+) import (.+)$", page(name), re.M)
+    ]
+    used = {f"{module}.{name.partition(' as ')[0]}" for module, names in results for name in names.split(", ")}
     faces = {name for name in used if name.rpartition(".")[0] in FACES}
     assert len(faces) > 20
     assert faces <= there
@@ -118,10 +120,10 @@ def test_the_reference_has_every_command_and_option_once(written: Callable[[str]
     assert by_name.keys() == every.keys()
     for name, command in every.items():
         terms = re.findall(r"^`(.+)`\n: ", by_name[name], re.M)
-        options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+        options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
         shown = {word for term in terms for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", term)}
-        assert {word for one in options for word in one.opts} - {"--help", "-h"} == shown - {
-            word for one in options for word in one.secondary_opts
+        assert {word for option in options for word in option.opts} - {"--help", "-h"} == shown - {
+            word for option in options for word in option.secondary_opts
         }, name
     (table,) = [re.findall(r"^\| \[`(.+?)`\]", text, re.M) for text in pages if "| command |" in text]
     assert table == sorted(every)

@@ -132,8 +132,8 @@ def test_the_look_finds_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
     for what, text in wrong.items():
         (tmp_path / "page.html").write_text(f"<body><main>{text}</main></body>", encoding="utf-8")
         page = browser.new_page()
-        found = list(CHECK["faults"](page, tmp_path, "page.html", [(1280, "light")]))
-        assert any(what in fault for fault in found), what
+        result = list(CHECK["faults"](page, tmp_path, "page.html", [(1280, "light")]))
+        assert any(what in fault for fault in result), what
         page.close()
     (tmp_path / "page.html").write_text(
         '<a href="nowhere.html">x</a><a href="#no">y</a><b id="yes"/>', encoding="utf-8"

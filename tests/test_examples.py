@@ -102,7 +102,7 @@ def test_the_task_of_the_documentation(tmp_path: Path) -> None:
     task = ROOT / "examples/plugin/src/beampipe_example/coarse_muons"
     assert not load_task(task).warnings
     records = evaluate([str(task)], ["oracle", "recall"], Seeds.first(1), tmp_path, levels=(1,))
-    best, remembered = (one["grade"]["final"]["normalized_score"] for one in records)
+    best, remembered = (record["grade"]["final"]["normalized_score"] for record in records)
     assert best == 1.0
     assert remembered <= 0.1
 
@@ -110,5 +110,5 @@ def test_the_task_of_the_documentation(tmp_path: Path) -> None:
 @pytest.mark.acts
 def test_acts_custom_seeder() -> None:
     pytest.importorskip("acts")
-    found = int(run("acts_custom_seeder.py").split(" of 40 muons found")[0])
-    assert 38 <= found <= 40
+    result = int(run("acts_custom_seeder.py").split(" of 40 muons found")[0])
+    assert 38 <= result <= 40

@@ -107,13 +107,13 @@ def parents(module: str) -> set[str]:
 
 def loaded_by(module: str) -> set[str]:
     """Everything of beampipe that a module can load, packages on the way to it included."""
-    found: set[str] = set()
+    result: set[str] = set()
     waiting = {module}
     while waiting:
         name = waiting.pop()
-        found.add(name)
-        waiting |= (imports()[name] | parents(name)) - found
-    return found
+        result.add(name)
+        waiting |= (imports()[name] | parents(name)) - result
+    return result
 
 
 def area_of(module: str) -> str:

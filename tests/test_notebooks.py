@@ -47,9 +47,9 @@ if __name__ == "__main__":  # worker processes import this file
 
 
 def cells(name: str) -> list[str]:
-    found = CELL.findall((NOTEBOOKS / f"{name}.md").read_text(encoding="utf-8"))
-    assert found
-    return found
+    result = CELL.findall((NOTEBOOKS / f"{name}.md").read_text(encoding="utf-8"))
+    assert result
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +147,8 @@ def test_scale_factors_of_files_with_other_names_are_those_of_the_same_jets(fold
     configuration = load_configuration(small, output=folder / "same_jets")
     run_calibration(configuration, RunSettings("inline", 1))
     for flavour, quantity in (("quark", "efficiency"), ("gluon", "rejection")):
-        expected, found = (
+        expected, result = (
             factors.against_pt(tagger="n_trk", working_point=0.5, flavour=flavour, quantity=quantity)
             for factors in (Factors.read(configuration.output / "factors.json"), Factors.read(own))
         )
-        np.testing.assert_array_equal(found.nominal, expected.nominal)
+        np.testing.assert_array_equal(result.nominal, expected.nominal)

@@ -65,11 +65,15 @@ class Found(NamedTuple):
 
     @property
     def options(self) -> list[Any]:
-        return [one for one in self.command.get_params(self.context) if one.param_type_name == "option"]
+        return [
+            get_param for get_param in self.command.get_params(self.context) if get_param.param_type_name == "option"
+        ]
 
     @property
     def arguments(self) -> list[Any]:
-        return [one for one in self.command.get_params(self.context) if one.param_type_name == "argument"]
+        return [
+            get_param for get_param in self.command.get_params(self.context) if get_param.param_type_name == "argument"
+        ]
 
 
 def tree() -> Iterator[Found]:
@@ -85,9 +89,9 @@ def tree() -> Iterator[Found]:
 
 
 TREE: Final = list(tree())
-COMMANDS: Final = [one for one in TREE if not hasattr(one.command, "commands")]
-each_command = pytest.mark.parametrize("found", COMMANDS, ids=[one.path for one in COMMANDS])
-each = pytest.mark.parametrize("found", TREE, ids=[one.path for one in TREE])
+COMMANDS: Final = [item for item in TREE if not hasattr(item.command, "commands")]
+each_command = pytest.mark.parametrize("found", COMMANDS, ids=[command.path for command in COMMANDS])
+each = pytest.mark.parametrize("found", TREE, ids=[item.path for item in TREE])
 
 
 def long_name(option: Any) -> str:
@@ -107,12 +111,12 @@ def kind_of(option: Any) -> type | None:
 
 
 def inner(kind: Any) -> list[Any]:
-    return [one for part in get_args(kind) for one in (part, *inner(part))]
+    return [item for part in get_args(kind) for item in (part, *inner(part))]
 
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 50
-    assert {"beampipe track", "beampipe fleet token add"} <= {one.path for one in COMMANDS}
+    assert {"beampipe track", "beampipe fleet token add"} <= {command.path for command in COMMANDS}
 
 
 @each_command
@@ -131,17 +135,17 @@ def test_shared_words_mean_the_same(found: Found) -> None:
 
 def test_other_words_are_the_same_wherever_they_are() -> None:
     texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for found in COMMANDS:
-        for option in found.options:
+    for command in COMMANDS:
+        for option in command.options:
             if (name := long_name(option)) not in {*WORDS, *FOREIGN}:
-                texts[name][option.help].append(found.path)
-                assert set(option.opts) == {name}, f"{found.path} {name}: a short name stands in tests.option_words"
+                texts[name][option.help].append(command.path)
+                assert set(option.opts) == {name}, f"{command.path} {name}: a short name stands in tests.option_words"
     several = {name: dict(meanings) for name, meanings in texts.items() if len(meanings) > 1}
     assert not several, "one name, several meanings: give each its own name, or the name to tests.option_words"
 
 
 def test_each_word_is_used_and_each_short_name_is_of_one() -> None:
-    used = {long_name(option) for found in COMMANDS for option in found.options}
+    used = {long_name(option) for command in COMMANDS for option in command.options}
     assert not WORDS.keys() - used
     shorts = [word.short for word in WORDS.values() if word.short]
     assert len(shorts) == len(set(shorts))
@@ -157,9 +161,9 @@ def test_every_command_has_the_manners(found: Found) -> None:
 
 def test_every_command_that_prints_a_result_has_json() -> None:
     without = set().union(*WITHOUT_JSON.values())
-    assert not without - {one.path for one in COMMANDS}
-    with_json = {one.path for one in COMMANDS if any("--json" in option.opts for option in one.options)}
-    lacking = {one.path for one in COMMANDS} - with_json - without
+    assert not without - {command.path for command in COMMANDS}
+    with_json = {command.path for command in COMMANDS if any("--json" in option.opts for option in command.options)}
+    lacking = {command.path for command in COMMANDS} - with_json - without
     assert not lacking, "give it an option of beampipe.terminal.commands.Json, or say above what it prints"
     assert not with_json & without
 
@@ -197,18 +201,18 @@ def test_what_json_prints_is_json_and_nothing_else(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     Path("measured.json").write_text('{"sizes": [100, 900], "seconds": [0.002, 0.01]}', encoding="utf-8")
     for words in QUICK:
-        plain, told = (CliRunner().invoke(app, [*words, *more], catch_exceptions=False) for more in ((), ("--json",)))
-        assert plain.exit_code == told.exit_code == 0, told.output
-        assert json.loads(told.stdout), words
-        assert told.stdout.startswith(("{", "[")), words
+        plain, output = (CliRunner().invoke(app, [*words, *more], catch_exceptions=False) for more in ((), ("--json",)))
+        assert plain.exit_code == output.exit_code == 0, output.output
+        assert json.loads(output.stdout), words
+        assert output.stdout.startswith(("{", "[")), words
         assert not plain.stdout.startswith(("{", "[")), words
 
 
 @each
 def test_the_help_says_what_for(found: Found) -> None:
     """Sentences; units of numbers; what happens without an option."""
-    texts = {"": found.command.help, **{long_name(one): one.help for one in found.options}}
-    texts |= {one.name: one.help for one in found.arguments}
+    texts = {"": found.command.help, **{long_name(option): option.help for option in found.options}}
+    texts |= {argument.name: argument.help for argument in found.arguments}
     for name, text in texts.items():
         if name in ("--install-completion", "--show-completion"):
             continue
@@ -222,8 +226,8 @@ def test_the_help_says_what_for(found: Found) -> None:
         if kind_of(option) in (int, float) and not option.required and not option.multiple:
             shown = isinstance(option.show_default, str) or option.default is not None
             assert shown, f"{found.path} {long_name(option)}: got no default, expected show_default"
-        told = "several times" in option.help
-        assert told == option.multiple, f"{found.path} {long_name(option)}: '; may be given several times.'"
+        output = "several times" in option.help
+        assert output == option.multiple, f"{found.path} {long_name(option)}: '; may be given several times.'"
         assert not re.search(r"\. May be given|[Rr]epeatable", option.help), (
             f"{found.path}: '; may be given several times.'"
         )
@@ -235,8 +239,8 @@ def test_the_help_fits_80_columns_and_breaks_no_word(found: Found) -> None:
     wide = [line for line in text.splitlines() if len(line) > COLUMNS]
     assert not wide
     words = text.split()
-    for one in [*found.options, *found.arguments]:
-        if not getattr(one, "hidden", False):
-            first, *rest = one.help.split()
+    for item in [*found.options, *found.arguments]:
+        if not getattr(item, "hidden", False):
+            first, *rest = item.help.split()
             place = next((i for i in range(len(words)) if words[i : i + 1 + len(rest)] == [first, *rest]), None)
-            assert place is not None, f"{found.path}: {one.help!r} is not in one piece"
+            assert place is not None, f"{found.path}: {item.help!r} is not in one piece"

@@ -104,11 +104,11 @@ def test_a_name_with_parentheses_does_not_shift_the_fields() -> None:
 
 def test_children_of_another_thread_are_found() -> None:
     started, end = threading.Event(), threading.Event()
-    found: list[int] = []
+    result: list[int] = []
 
     def start() -> None:
         with subprocess.Popen(["sleep", "600"]) as process:
-            found.append(process.pid)
+            result.append(process.pid)
             started.set()
             end.wait()
             process.kill()
@@ -117,7 +117,7 @@ def test_children_of_another_thread_are_found() -> None:
     thread.start()
     started.wait()
     try:
-        assert found[0] in processes.children(os.getpid())
+        assert result[0] in processes.children(os.getpid())
     finally:
         end.set()
         thread.join()

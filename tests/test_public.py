@@ -211,9 +211,9 @@ SURFACE = {
 
 @pytest.mark.parametrize(("module", "names"), SURFACE.items())
 def test_the_public_surface_is_this(module: str, names: list[str]) -> None:
-    found = importlib.import_module(module)
-    assert sorted(found.__all__) == sorted(names)
-    assert all(hasattr(found, name) for name in names)
+    result = importlib.import_module(module)
+    assert sorted(result.__all__) == sorted(names)
+    assert all(hasattr(result, name) for name in names)
 
 
 def test_listed_names_are_there() -> None:

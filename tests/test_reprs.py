@@ -72,10 +72,14 @@ def test_reprs_are_short(tmp_path: Path) -> None:
         *named_models(ServingSettings(("module_map",))),
         *fleets,
     ]
-    found = [one for one in things_in(*starts) if type(one).__name__ in PUBLIC]
-    long = {f"{type(one).__module__}.{type(one).__name__}": len(repr(one)) for one in found if len(repr(one)) > MOST}
+    results = [item for item in things_in(*starts) if type(item).__name__ in PUBLIC]
+    long = {
+        f"{type(result).__module__}.{type(result).__name__}": len(repr(result))
+        for result in results
+        if len(repr(result)) > MOST
+    }
     assert not long, "make it a beampipe.notebook.Shown"
-    seen = {type(one).__name__ for one in found}
+    seen = {type(result).__name__ for result in results}
     assert seen >= {"Event", "Hits", "Tracks", "Pipeline", "Plan", "SamplePlan", "Recipe", "Task", "Configuration"}
     assert len(seen) > 20
 

@@ -81,8 +81,8 @@ bins = 4
 size = 5
 """
     )
-    found = build(Everything, read_toml(path, "settings"), str(path), Path("/work/here"))
-    assert found == Everything(
+    result = build(Everything, read_toml(path, "settings"), str(path), Path("/work/here"))
+    assert result == Everything(
         title="all",
         cuts=Cuts(20.0, on=False),
         output=Path("/work/results"),
@@ -95,9 +95,9 @@ size = 5
         by_name={"x": Tagger("x", 4)},
         plain={"y": Plain(5)},
     )
-    assert (type(found.cuts.pt), type(found.limit)) == (float, float)
+    assert (type(result.cuts.pt), type(result.limit)) == (float, float)
     with pytest.raises(TypeError):
-        found.by_name["z"] = Tagger("z")  # type: ignore[index]
+        result.by_name["z"] = Tagger("z")  # type: ignore[index]
 
 
 def test_what_is_not_given_keeps_its_default() -> None:
@@ -202,9 +202,9 @@ def test_an_annotation_that_is_not_known_is_refused_whatever_the_file_holds(kind
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53))
 def test_every_finite_number_is_a_float(number: float) -> None:
-    found = build(Everything, SHORT | {"limit": number}, "a.toml").limit
-    assert type(found) is float
-    assert found == number
+    result = build(Everything, SHORT | {"limit": number}, "a.toml").limit
+    assert type(result) is float
+    assert result == number
 
 
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:

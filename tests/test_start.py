@@ -63,6 +63,6 @@ def test_the_help_of_a_command_is_the_same_before_it_is_loaded() -> None:
     before = dict(commands.summaries())
     names = ("tracking", "serving", "triton", "fleet", "calibration", "chain", "analysisops")
     assert list(before) == ["serve", "track", *names]
-    own = {name: " ".join((one.help or "").partition("\n\n")[0].split()) for name, one in commands.commands.items()}
+    own = {name: " ".join((item.help or "").partition("\n\n")[0].split()) for name, item in commands.commands.items()}
     assert before == own
-    assert {name for name, one in commands.commands.items() if one.name != name} == set()
+    assert {name for name, item in commands.commands.items() if item.name != name} == set()

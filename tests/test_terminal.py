@@ -50,14 +50,14 @@ def on_a_terminal(code: str) -> str:
     environ = {**os.environ, "TERM": "xterm"}
     subprocess.run([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environ, check=True)
     os.close(theirs)
-    found = b""
+    result = b""
     try:
         while chunk := os.read(ours, 1 << 16):
-            found += chunk
+            result += chunk
     except OSError:  # how Linux says that nobody holds the other end
         pass
     os.close(ours)
-    return found.decode()
+    return result.decode()
 
 
 def printed(table: Table) -> list[str]:
@@ -222,7 +222,7 @@ with live(console(), transient=True) as show:
     show("second")
 print("after")
 """
-    said = on_a_terminal(code)
-    assert "first" in said
-    assert "second" in said
-    assert said.index("\x1b[2K", said.index("second")) < said.index("after"), "the line is erased at the end"
+    output = on_a_terminal(code)
+    assert "first" in output
+    assert "second" in output
+    assert output.index("\x1b[2K", output.index("second")) < output.index("after"), "the line is erased at the end"

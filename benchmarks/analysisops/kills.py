@@ -70,7 +70,7 @@ def start(folder: Path, assessments: int, workers: int) -> subprocess.Popen[byte
 def kill_one(host: subprocess.Popen[bytes], draw: random.Random) -> str:
     """Kill the host or a worker; gives the name of what was killed."""
     try:
-        workers = [one for child in psutil.Process(host.pid).children() for one in child.children()]
+        workers = [item for child in psutil.Process(host.pid).children() for item in child.children()]
         if workers and draw.random() < 0.4:
             draw.choice(workers).kill()
             return "worker"
@@ -90,11 +90,11 @@ def survive(folder: Path, assessments: int, workers: int, kills: int, draw: rand
                 host.wait(timeout=draw.uniform(0.1, 2.5))
             except subprocess.TimeoutExpired:
                 spent[kill_one(host, draw)] += 1
-        said, code = host.communicate()[1], host.returncode
+        output, code = host.communicate()[1], host.returncode
         if code == 0:
             return spent
         if code > 0:
-            raise SystemExit(said.decode())
+            raise SystemExit(output.decode())
 
 
 def begun_and_done(log: Path) -> tuple[int, int, int]:

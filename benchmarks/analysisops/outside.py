@@ -51,9 +51,9 @@ def program(
     command: Sequence[str], log: Path, *, ready: str, folder: Path | None = None, **variables: str
 ) -> Iterator[None]:
     """A process while the block runs, which begins when an address answers."""
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         environment = {**os.environ, **variables}
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     try:
         until = time.monotonic() + 60.0
         while not answers(ready):
@@ -113,9 +113,9 @@ def through_gateway(python: str, gateway: Path, urls: Mapping[str, str], log: Pa
     ):
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
-            found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{results}/", timeout=10.0).json()
-            if found["status"] != "running":
-                return found
+            result: dict[str, Any] = httpx.get(f"http://127.0.0.1:{results}/", timeout=10.0).json()
+            if result["status"] != "running":
+                return result
             time.sleep(0.5)
     return {"status": "still running", "results": []}
 
@@ -137,8 +137,8 @@ def results_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 def look(options: argparse.Namespace, home: Path) -> list[Line]:
     """Start all programs, and look at each."""
     python = environment_of(options.python, home)
-    asked = [python, "-c", "from importlib.metadata import version; print(version('a2a-sdk'))"]
-    old = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    request = [python, "-c", "from importlib.metadata import version; print(version('a2a-sdk'))"]
+    old = subprocess.run(request, capture_output=True, text=True, check=True).stdout.strip()
     ports = {name: free_port() for name in ("green", ANALYST, ECHO)}
     urls = {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()}
     ours = [sys.executable, "-m", "beampipe", "analysisops"]
@@ -156,8 +156,8 @@ def look(options: argparse.Namespace, home: Path) -> list[Line]:
             started = program(command, home / f"{name}.log", ready=urls[name] + CARD, folder=folder)
             stack.enter_context(started)
         for name in ("green", ANALYST):
-            said, good = conformance(python, options.green, urls[name])
-            lines.append((f"the green template's tests, on our {name}", said, good and "3 passed" in said))
+            output, good = conformance(python, options.green, urls[name])
+            lines.append((f"the green template's tests, on our {name}", output, good and "3 passed" in output))
         lines += look_at_gateway(through_gateway(python, options.gateway, urls, home / "gateway.log"))
         lines += look_at_messages(urls)
     return lines
@@ -167,7 +167,9 @@ def look_at_gateway(found: Mapping[str, Any]) -> list[Line]:
     """What the gateway has counted."""
     results = found["results"]
     scores = {
-        one["participant"]: (one["status"], one["final"]["normalized_score"]) for one in results if "participant" in one
+        result["participant"]: (result["status"], result["final"]["normalized_score"])
+        for result in results
+        if "participant" in result
     }
     whole = bool(results) and type(results[0]["instance"]) is int and results[0]["seed"] is None
     return [

@@ -38,10 +38,10 @@ def pulls_of(name: str, seed: int) -> dict[str, float]:
     # The store draws again where the oracle lies far from the truth, which would make the pulls too narrow.
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare_instance(shipped_task(name), seed, Path(folder))
-    found = prepared.reference.quantities
+    result = prepared.reference.quantities
     return {
-        f"{name} {quantity}": (one.value - prepared.hidden.truth[quantity]) / one.uncertainty
-        for quantity, one in found.items()
+        f"{name} {quantity}": (item.value - prepared.hidden.truth[quantity]) / item.uncertainty
+        for quantity, item in result.items()
         if quantity in prepared.hidden.truth
     }
 
@@ -49,7 +49,7 @@ def pulls_of(name: str, seed: int) -> dict[str, float]:
 def summary(pulls: Sequence[float]) -> dict[str, float]:
     """Mean and width of pulls with their standard errors, and two figures that no tail moves."""
     n, width = len(pulls), stdev(pulls) if len(pulls) > 1 else math.nan
-    inner = sorted(abs(one - median(pulls)) for one in pulls)[min(n - 1, round(0.6827 * n))]
+    inner = sorted(abs(pull - median(pulls)) for pull in pulls)[min(n - 1, round(0.6827 * n))]
     return {
         "n": n,
         "mean": fmean(pulls),
@@ -73,16 +73,16 @@ def main() -> None:
     begun = conditions("pulls of the oracle")
     names = [name for name in options.task or shipped_tasks() for _ in range(options.instances)]
     seeds = [options.first + place % options.instances for place in range(len(names))]
-    found: dict[str, list[float]] = defaultdict(list)
+    result: dict[str, list[float]] = defaultdict(list)
     with ProcessPoolExecutor(options.workers) as pool:
         for pulls in pool.map(pulls_of, names, seeds):
             for quantity, pull in pulls.items():
-                found[quantity].append(pull)
-    measured = {name: pulls for name, pulls in found.items() if name.split()[1] not in BANDS}
+                result[quantity].append(pull)
+    measured = {name: pulls for name, pulls in result.items() if name.split()[1] not in BANDS}
     together = [pull for pulls in measured.values() for pull in pulls]
     rows = {name: summary(pulls) for name, pulls in sorted(measured.items())}
     rows["all together"] = summary(together)
-    rows |= {f"({name})": summary(pulls) for name, pulls in sorted(found.items()) if name not in measured}
+    rows |= {f"({name})": summary(pulls) for name, pulls in sorted(result.items()) if name not in measured}
     shown = make_table(
         "Pulls", ["quantity"], ["instances", "mean", "width", "median", "inner 68 %", "largest", "within"]
     )
@@ -99,14 +99,14 @@ def main() -> None:
             "" if name.startswith("(") else ("yes" if good else "no"),
         )
     CONSOLE.print(shown)
-    body = {"instances": len(names), "pulls": found, "summary": rows}
+    body = {"instances": len(names), "pulls": result, "summary": rows}
     report(options.output, begun, {key: _plain(value) for key, value in body.items()})
 
 
 def _plain(value: object) -> object:
     """JSON has no NaN, which a width of one instance is."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

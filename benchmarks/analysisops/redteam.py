@@ -45,16 +45,16 @@ def shares_of(folder: Path, name: str, seed: int) -> dict[str, float]:
 def answers_of(folder: Path, name: str) -> dict[str, Any]:
     """The right answers of development instances."""
     task = shipped_task(name)
-    found = [InstanceStore(folder).get(task, seed).reference for seed in DEVELOPMENT]
+    results = [InstanceStore(folder).get(task, seed).reference for seed in DEVELOPMENT]
     return {
         "answers": {
             answer: [
-                [float(f"{one.quantities[answer].value:.6g}"), float(f"{one.quantities[answer].uncertainty:.6g}")]
-                for one in found
+                [float(f"{result.quantities[answer].value:.6g}"), float(f"{result.quantities[answer].uncertainty:.6g}")]
+                for result in results
             ]
             for answer in task.spec.answers
         },
-        "words": {word: [one.words[word] for one in found] for word in task.spec.words},
+        "words": {word: [result.words[word] for result in results] for word in task.spec.words},
     }
 
 
@@ -79,8 +79,8 @@ def main() -> None:
         names = [name for name in tasks for _ in range(options.instances)]
         seeds = [options.first + place % options.instances for place in range(len(names))]
         shares: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for name, found in zip(names, pool.map(partial(shares_of, options.folder), names, seeds), strict=True):
-            for attack, share in found.items():
+        for name, result in zip(names, pool.map(partial(shares_of, options.folder), names, seeds), strict=True):
+            for attack, share in result.items():
                 shares[attack][name].append(share)
     table = make_table(
         f"{options.instances} instances of {len(tasks)} tasks",

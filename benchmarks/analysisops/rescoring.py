@@ -30,12 +30,12 @@ AGENTS = ("scripted", "follower", "oracle", "nop", "recall")
 
 def graded(folder: Path, times: int) -> Counter[str]:
     """Digests of the results in this process."""
-    found = Counter[str]()
+    result = Counter[str]()
     for _ in range(times):
         again = rescore(folder)
         assert again.records, f"{folder}: no records"
-        found[again.sha256] += 1
-    return found
+        result[again.sha256] += 1
+    return result
 
 
 def graded_elsewhere(folder: Path, times: int, seed: int) -> Counter[str]:

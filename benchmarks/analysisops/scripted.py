@@ -89,7 +89,7 @@ def main() -> None:
         caption="agent and level; in brackets the lowest",
     )
     for family in (*sorted(set(table) - {"all"}), "all"):
-        cells = [f"{table[family][one]['mean']:.3f} ({table[family][one]['lowest']:.2f})" for one in columns]
+        cells = [f"{table[family][column]['mean']:.3f} ({table[family][column]['lowest']:.2f})" for column in columns]
         shown.add_row(family, *cells)
     CONSOLE.print(shown)
     report(options.output, begun, {"seeds": options.seeds, "families": table})

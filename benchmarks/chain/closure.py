@@ -105,7 +105,7 @@ def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, wor
         jets = counted(settings, finder, chunks, workers)
         for low, high in pairwise(edges):
             here = (jets["pt"] >= low) & (jets["pt"] < high)
-            tracks, particles, found = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
+            tracks, particles, result = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
             if here.sum() < 20:
                 continue
             rng = np.random.default_rng(1)
@@ -117,7 +117,7 @@ def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, wor
                 "jets": int(here.sum()),
                 "ratio": float(tracks.sum() / particles.sum()),
                 "ratio_error": error,
-                "found": float(found.sum() / particles.sum()),
+                "found": float(result.sum() / particles.sum()),
                 "mean": float((tracks - particles).mean()),
                 "spread": float((tracks - particles).std()),
             }
@@ -207,12 +207,12 @@ def hashes(served: bool) -> dict[str, str]:
         folder = Path(name)
         config = folder / "chain.toml"
         config.write_text(f'output = "chain"\n{SMALL}')
-        found: dict[str, str] = {}
+        result: dict[str, str] = {}
 
         def made(way: str, settings: ChainSettings, workers: int) -> None:
             run_chain(settings, Executor("processes", workers))
-            found[way] = digest(settings.output)
-            CONSOLE.print(f"{way}: {found[way][:16]}", markup=False)
+            result[way] = digest(settings.output)
+            CONSOLE.print(f"{way}: {result[way][:16]}", markup=False)
 
         made("1 worker", load_settings(config, folder / "one"), 1)
         made("2 workers", load_settings(config, folder / "two"), 2)
@@ -230,9 +230,9 @@ def hashes(served: bool) -> dict[str, str]:
             direct = load_settings(config, folder / "served")
             with serve(direct.tracks.finder) as server:
                 made("served", replace(direct, tracks=replace(direct.tracks, servers=(server.url,))), 1)
-    CONSOLE.print(f"{len(found)} ways, {len(set(found.values()))} result", markup=False)
-    assert len(set(found.values())) == 1, found
-    return found
+    CONSOLE.print(f"{len(result)} ways, {len(set(result.values()))} result", markup=False)
+    assert len(set(result.values())) == 1, result
+    return result
 
 
 def main() -> None:

@@ -87,13 +87,13 @@ def main() -> None:
                     now = rule
                 if rule == "least_hits":
                     cancel_many(fleet)
-                times, said = asked(fleet, sizes, due)
+                times, error = asked(fleet, sizes, due)
                 taken[rule].append(times)
-                errors += said
+                errors += error
     rows = [row_of(rule, taken[rule]) for rule in RULES]
     CONSOLE.print(table_of(rows, options))
-    for said in sorted(set(errors))[:5]:
-        CONSOLE.print(said, style="red", markup=False)
+    for error in sorted(set(errors))[:5]:
+        CONSOLE.print(error, style="red", markup=False)
     report(options, begun, {"rows": rows, "errors": errors, "summary": (summary := summary_of(rows, errors))})
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
 
@@ -157,7 +157,7 @@ def cancel_many(fleet: Running, number: int = 10) -> None:
 def row_of(rule: str, rounds: Sequence[np.ndarray]) -> dict[str, Any]:
     times = np.concatenate(rounds)
     p50, p95, p99 = milliseconds(times, 50, 95, 99)
-    each = [milliseconds(one, 99)[0] for one in rounds]
+    each = [milliseconds(item, 99)[0] for item in rounds]
     return {"rule": rule, "events": len(times), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "p99_of_rounds_ms": each}
 
 

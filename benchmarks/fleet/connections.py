@@ -97,18 +97,18 @@ class Good:
     def _ask_on(self, protocol: str, keeps: bool) -> None:
         client = self._client(protocol) if keeps else None
         while not self._ended.wait(0.02 if keeps else 0.2):
-            asked = np.array([time.time() % 100, 1], np.float32)
+            request = np.array([time.time() % 100, 1], np.float32)
             begin = time.perf_counter()
             try:
                 if client is not None:
-                    got = client.infer({"X": asked})["Y"]
+                    got = client.infer({"X": request})["Y"]
                 else:
                     with self._client(protocol) as once:
-                        got = once.infer({"X": asked})["Y"]
+                        got = once.infer({"X": request})["Y"]
             except BeampipeError as error:
                 self.errors.append((begin, f"{protocol}, {'kept' if keeps else 'fresh'}: {error}"))
                 continue
-            self.wrong += not np.array_equal(got, 2 * asked)
+            self.wrong += not np.array_equal(got, 2 * request)
             (self.kept if keeps else self.fresh).append((begin, time.perf_counter() - begin))
         if client is not None:
             client.close()
@@ -218,7 +218,7 @@ def row_of(name: str, good: Good, refusals: Refusals, begin: float, end: float) 
         "refused": refusals.refused,
         "let_in": refusals.let_in,
         "answered": len(kept) + len(fresh),
-        "errors": [said for moment, said in good.errors if begin <= moment < end],
+        "errors": [output for moment, output in good.errors if begin <= moment < end],
         "kept_ms": milliseconds(kept, 50, 99),
         "fresh_ms": milliseconds(fresh, 50, 99),
     }

@@ -191,14 +191,14 @@ def asking_by_http(fleet: Running, outcome: Outcome, clients: int = 2) -> Iterat
             begin = time.perf_counter()
             connection.request("POST", "/v2/models/toy/infer", body)
             answer = connection.getresponse()
-            said, taken = answer.read(), time.perf_counter() - begin
+            output, taken = answer.read(), time.perf_counter() - begin
             if answer.status == 200:
-                outcome.wrong += json.loads(said)["outputs"][0]["data"] != [2, 4, 6]
+                outcome.wrong += json.loads(output)["outputs"][0]["data"] != [2, 4, 6]
                 outcome.served.append(taken)
-            elif str(answer.status) == REFUSED[1] and b"waiting requests" in said:
+            elif str(answer.status) == REFUSED[1] and b"waiting requests" in output:
                 outcome.refused.append(taken)
             else:
-                outcome.others[f"{answer.status}: {said[:80]!r}"] += 1
+                outcome.others[f"{answer.status}: {output[:80]!r}"] += 1
             ended.wait(0.05)
         connection.close()
 

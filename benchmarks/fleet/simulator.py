@@ -170,14 +170,14 @@ class Bench:
 
     def _one_by_one(self, seconds: float) -> tuple[Float64[ndarray, " n"], Float64[ndarray, " n"]]:
         """Time that each event of the workload took in turn [s]: of an instance, as the server counts it; elsewhere."""
-        found: list[float] = []
+        result: list[float] = []
         taken: list[float] = []
         end = perf_counter() + seconds
         count, before = self._compute()
         with closing(self._sender()) as sender:
-            while perf_counter() < end and len(found) < DRAWN:
+            while perf_counter() < end and len(result) < DRAWN:
                 start = perf_counter()
-                sender.send(len(found), len(found))
+                sender.send(len(result), len(result))
                 (answer,) = sender.answers(60.0)
                 if answer.error:
                     raise WrongLabelsError(answer.error)
@@ -185,10 +185,10 @@ class Bench:
                 while counted == count:  # the answer may leave before it is counted
                     counted, after = self._compute()
                 count = counted
-                found.append(after - before)
+                result.append(after - before)
                 taken.append(answer.finished - start)
                 before = after
-        spent = np.array(found)
+        spent = np.array(result)
         return spent, np.maximum(np.array(taken) - spent, 1e-6)
 
     def _sender(self) -> HttpSender:
@@ -288,11 +288,11 @@ def summary_of(rows: list[Compared]) -> list[dict[str, Any]]:
     table = make_table("simulator against live", ["load"], heads, caption="medians over the rounds")
     lines = []
     for load in LOADS:
-        found = [row for row in rows if row.load == load]
-        live = np.median([row.live for row in found], axis=0)
-        throughput, p95 = np.median([np.divide(row.replayed, row.live) for row in found], axis=0)
-        drawn = np.median([row.drawn[1] / row.live[1] for row in found])
-        rate = np.median([row.rate for row in found])
+        results = [row for row in rows if row.load == load]
+        live = np.median([row.live for row in results], axis=0)
+        throughput, p95 = np.median([np.divide(row.replayed, row.live) for row in results], axis=0)
+        drawn = np.median([row.drawn[1] / row.live[1] for row in results])
+        rate = np.median([row.rate for row in results])
         cells = (rate, live[0], throughput, 1e3 * live[1], p95, drawn)
         table.add_row(f"{load:.0%}", *(f"{cell:.3f}" if cell < 10 else f"{cell:.1f}" for cell in cells))
         for name, ratio in (("throughput", throughput), ("p95", p95)):

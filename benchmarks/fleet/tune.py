@@ -57,12 +57,12 @@ def main() -> None:
         with LiveBenchmark(ServerSettings(repository), options.model, requests, options.clients) as bench:
             every, bound = CHOICES.all(), options.p95
             start = perf_counter()
-            found = tune(bench, every, bound, seconds=options.seconds)
+            result = tune(bench, every, bound, seconds=options.seconds)
             searched = perf_counter() - start
             grid = exhaustive(bench, every, bound, seconds=options.seconds)
             gridded = perf_counter() - start - searched
-            ratio = in_turn(bench, found[0].configuration, grid[0].configuration, options)
-    CONSOLE.print(table_of(grid, found))
+            ratio = in_turn(bench, result[0].configuration, grid[0].configuration, options)
+    CONSOLE.print(table_of(grid, result))
     summary = [
         verdict("throughput", ratio >= WANTED, f"found over best of the grid {ratio:.3f}, wanted {WANTED}"),
         verdict(
@@ -72,7 +72,7 @@ def main() -> None:
         ),
     ]
     rows = [asdict(trial) for trial in grid]
-    report(options, begun, {"grid": rows, "found": [asdict(trial) for trial in found], "summary": summary})
+    report(options, begun, {"grid": rows, "found": [asdict(trial) for trial in result], "summary": summary})
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
 
 

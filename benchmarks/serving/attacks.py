@@ -292,11 +292,11 @@ def garbage(target: Target, generator: Generator) -> Reply:
             return Reply("open", True)
         except ConnectionError:
             return Reply("closed", True)
-    said = answer[:60].decode(errors="replace")
-    http_answer = re.match(r"HTTP/1.\d (\d+)", said)
+    output = answer[:60].decode(errors="replace")
+    http_answer = re.match(r"HTTP/1.\d (\d+)", output)
     if http_answer is None:
-        return Reply("frames of HTTP/2" if answer else "closed", True, said)
-    return Reply(http_answer[1], not http_answer[1].startswith("5"), said)
+        return Reply("frames of HTTP/2" if answer else "closed", True, output)
+    return Reply(http_answer[1], not http_answer[1].startswith("5"), output)
 
 
 def connected(url: str) -> socket.socket:

@@ -103,7 +103,7 @@ def main() -> None:
         wait_until(lambda: descriptors_of(pid) <= before + SPARE, 10.0)
         after, alive = descriptors_of(pid), server.pid == pid
         honest += wrong_labels(server, events, labels)
-        incidents = [f"{one.kind}: {one.text}" for one in server.incidents]
+        incidents = [f"{incident.kind}: {incident.text}" for incident in server.incidents]
     CONSOLE.print(table_of_tally(tally))
     CONSOLE.print(table_of(rows := slopes(samples, WARM_UP, along="requests", per=PER), "per 100,000 requests"))
     grows = [row["what"] for row in rows if row["slope"] > max(FLAT, 3 * row["error"])]
@@ -155,12 +155,12 @@ def churned(
         task = progress.add_task("requests", total=options.requests)
         seeds = range(1000 * options.seed, 1000 * options.seed + options.visitors)
         running: list[Future[Tally]] = [pool.submit(visits, plan, share, seed) for seed in seeds]
-        while not all(one.done() for one in running):
+        while not all(item.done() for item in running):
             samples.append(look(server, sent.value))
             progress.update(task, completed=sent.value)
-            wait_until(lambda: all(one.done() for one in running), options.every, pause=0.1)
-        for one in running:
-            tally.add(one.result())
+            wait_until(lambda: all(item.done() for item in running), options.every, pause=0.1)
+        for entry in running:
+            tally.add(entry.result())
     samples.append(look(server, tally.requests))
     return tally, samples, time.monotonic() - begin
 
@@ -198,11 +198,11 @@ def wrong_labels(server: TritonServer, events: Sequence[Hits], labels: Sequence[
     for protocol in ("grpc", "http", "shm"):
         try:
             with finder_of(server, MODEL, protocol, timeout=20) as finder:
-                found = [finder.find(hits).track_id.tobytes() for hits in events]
+                results = [finder.find(hits).track_id.tobytes() for hits in events]
         except BeampipeError as error:
             wrong.append(f"{protocol}: {error}")
         else:
-            if found != list(labels):
+            if results != list(labels):
                 wrong.append(f"{protocol}: other labels")
     return wrong
 

@@ -135,14 +135,14 @@ def main() -> None:
         options.models.remove(ACTS_MODEL)
         CONSOLE.print("skipped: acts: pyacts is not installed")
     begun = print_header("served labels equal direct labels", options)
-    found = Found()
+    result = Found()
     with Progress(console=CONSOLE, transient=True) as progress, sanitized(options.sanitize) as build:
-        everything(options, build, found, progress, lambda: report_of(options, begun, found))
-        found.reports += build.reports()
-    CONSOLE.print(table_of(found.outcomes))
-    for line in (*found.failed, *found.reports):
+        everything(options, build, result, progress, lambda: report_of(options, begun, result))
+        result.reports += build.reports()
+    CONSOLE.print(table_of(result.outcomes))
+    for line in (*result.failed, *result.reports):
         CONSOLE.print(line, style="red", markup=False)
-    raise SystemExit(0 if report_of(options, begun, found, final=True) else 1)
+    raise SystemExit(0 if report_of(options, begun, result, final=True) else 1)
 
 
 def everything(
@@ -181,8 +181,8 @@ def backends_for(model: str, options: argparse.Namespace) -> tuple[str, ...]:
 
 def report_of(options: argparse.Namespace, begun: Mapping[str, Any], found: Found, *, final: bool = False) -> bool:
     """Write what is known so far; whether all is well."""
-    total = sum(one.events for one in found.outcomes)
-    bad = sum(one.different + one.errors for one in found.outcomes)
+    total = sum(outcome.events for outcome in found.outcomes)
+    bad = sum(outcome.different + outcome.errors for outcome in found.outcomes)
     words = (
         f"{total} answers compared in {len(found.outcomes)} ways (a full run: {WANTED} and more), {bad} different or"
     )
@@ -213,11 +213,11 @@ def compared(server: TritonServer, way: Way, events: Sequence[Hits], labels: Seq
         answers = [finder.submit(hits) for hits in events]
         for hits, expected, answer in zip(events, labels, answers, strict=True):
             try:
-                found = answer.result().track_id
+                result = answer.result().track_id
             except BeampipeError as error:
                 errors, first = errors + 1, first or f"{len(hits)} hits: {error}"
                 continue
-            if found.dtype != expected.dtype or found.tobytes() != expected.tobytes():
+            if result.dtype != expected.dtype or result.tobytes() != expected.tobytes():
                 different, first = different + 1, first or f"{len(hits)} hits: other labels"
     seconds = perf_counter() - begin
     served, executed = (
@@ -244,11 +244,13 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
     for name in ("instances", "ways", "answers", "hits", "events/call", "different", "errors"):
         table.add_column(name, justify="right")
     table.add_column("first")
-    for key in dict.fromkeys((one.way.model, one.way.backend, one.way.instances) for one in outcomes):
-        mine = [one for one in outcomes if (one.way.model, one.way.backend, one.way.instances) == key]
-        sums = [sum(getattr(one, name) for one in mine) for name in ("events", "hits", "different", "errors")]
-        batch = f"{max(one.batch for one in mine):.2f}"
-        first = next((one.first for one in mine if one.first), "")
+    for key in dict.fromkeys((outcome.way.model, outcome.way.backend, outcome.way.instances) for outcome in outcomes):
+        mine = [
+            outcome for outcome in outcomes if (outcome.way.model, outcome.way.backend, outcome.way.instances) == key
+        ]
+        sums = [sum(getattr(item, name) for item in mine) for name in ("events", "hits", "different", "errors")]
+        batch = f"{max(item.batch for item in mine):.2f}"
+        first = next((item.first for item in mine if item.first), "")
         table.add_row(*map(str, (*key, len(mine), *sums[:2], batch, *sums[2:])), first[:60])
     return table
 

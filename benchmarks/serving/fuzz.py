@@ -147,7 +147,7 @@ def pick(attacks: Sequence[Attack], generator: np.random.Generator) -> Attack:
 
 def wrong_labels(server: TritonServer, target: Target, events: Sequence[Hits]) -> list[str]:
     """Models that do not give the labels they should, as an honest client sees them."""
-    found = []
+    results = []
     for model in target.models:
         for protocol in ("grpc", "http", "shm"):
             with finder_of(server, model, protocol, retries=1) as finder:
@@ -155,11 +155,11 @@ def wrong_labels(server: TritonServer, target: Target, events: Sequence[Hits]) -
                     try:
                         labels = finder.find(hits).track_id
                     except BeampipeError as error:
-                        found.append(f"{model} over {protocol}: {error}")
+                        results.append(f"{model} over {protocol}: {error}")
                         continue
                     if labels.tobytes() != target.direct[model].find(hits).track_id.tobytes():
-                        found.append(f"{model} over {protocol}: other labels for {len(hits)} hits")
-    return found
+                        results.append(f"{model} over {protocol}: other labels for {len(hits)} hits")
+    return results
 
 
 def processes(server: TritonServer) -> dict[str, int | None]:

@@ -91,9 +91,9 @@ def main() -> None:
     begun = print_header("clients that give up", options)
     (large,), small = events_at(200, 1), next(hits for hits in events_at(0, 20) if len(hits) > 100)
     direct = direct_finder(MODEL, options.threads)
-    found = direct.find(large)
+    result = direct.find(large)
     label = direct.find(small).track_id.tobytes()
-    stage, whole = max(found.seconds.values()), sum(found.seconds.values())
+    stage, whole = max(result.seconds.values()), sum(result.seconds.values())
     rows: list[dict[str, Any]] = []
     with (
         serving([MODEL], threads=options.threads, backend=options.backend) as server,

@@ -64,7 +64,7 @@ def memory_now(server: TritonServer) -> dict[str, float]:
     """Own memory [MB] of a server and its stubs, and all of their shared memory, by name."""
     processes = {"server": server.pid, **{stub.instance: stub.pid for stub in server.stubs()}}
     used = {name: memory_of(pid) for name, pid in processes.items()}
-    return {**{name: one.own for name, one in used.items() if one}, "/dev/shm": shared_memory_mb(server.prefix)}
+    return {**{name: item.own for name, item in used.items() if item}, "/dev/shm": shared_memory_mb(server.prefix)}
 
 
 def descriptors_of(pid: int | None) -> int:

@@ -85,9 +85,9 @@ def main() -> None:
         for side in sides:
             ask(side)
         for number in range(options.rounds):
-            for way, found in times.items():
+            for way, result in times.items():
                 for row in (0, 1) if number % 2 else (1, 0):
-                    found[row].append(float(ask(sides[row], way)))
+                    result[row].append(float(ask(sides[row], way)))
     finally:
         for side in sides:
             side.communicate(timeout=60)  # the end of its input is the end of its work

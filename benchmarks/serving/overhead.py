@@ -93,7 +93,7 @@ def measured(model: str, threads: int, events: Sequence[Hits], options: argparse
     """All ways to ask for one model with that many threads."""
     backends = backends_of(options)
     direct = direct_finder(model, threads)
-    held = [one for name in backends for one in models_of([model], threads=threads, backend=name, suffix=f"_{name}")]
+    held = [item for name in backends for item in models_of([model], threads=threads, backend=name, suffix=f"_{name}")]
     with serving(held, threads=threads) as server, ExitStack() as stack:
         ways: dict[tuple[str, ...], Ask] = {(DIRECT,): lambda event: direct.find(events[event]).track_id.tobytes()}
         for backend in backends:
@@ -136,9 +136,9 @@ def of_grpc(server: TritonServer, model: str, event: Hits, direct: Ask) -> str:
         point = perf_analyze(server.grpc_url, model, [event], 1, requests=500)
     except BeampipeError as error:
         return f"an empty gRPC request {nothing:.3f} ms; {str(error).splitlines()[0]}"
-    found = (before + median_ms(lambda: direct(0))) / 2
-    added = point.p50 * 1e3 - found
-    return f"an empty gRPC request {nothing:.3f} ms; a client in C++ {added:.3f} ms added to {found:.3f} ms"
+    result = (before + median_ms(lambda: direct(0))) / 2
+    added = point.p50 * 1e3 - result
+    return f"an empty gRPC request {nothing:.3f} ms; a client in C++ {added:.3f} ms added to {result:.3f} ms"
 
 
 def median_ms(work: Callable[[], object], calls: int = 500) -> float:

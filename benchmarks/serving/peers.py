@@ -222,14 +222,14 @@ def parse() -> argparse.Namespace:
 
 def available(names: Sequence[str], python: Path) -> list[str]:
     """Those whose packages the interpreter has; the others are named in a line."""
-    found = []
+    results = []
     for name in names:
         code = "import importlib.util as u, sys; sys.exit(any(u.find_spec(n) is None for n in sys.argv[1:]))"
         if subprocess.run([python, "-c", code, *HOSTS[name].packages], check=False).returncode == 0:
-            found.append(name)
+            results.append(name)
         else:
             CONSOLE.print(f"skipped: {name}: not installed: pip install 'beampipe[bench]'", markup=False)
-    return found
+    return results
 
 
 def events(mu: int, folder: Path | None) -> list[Any]:

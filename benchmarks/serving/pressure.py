@@ -98,8 +98,8 @@ class Pressure:
     def _ask(self, finder: TritonTrackFinder, place: int) -> None:
         with self._lock:
             row = self._turn = (self._turn + 1) % len(self._events)
-        asked = time.perf_counter()
-        finder.submit(self._events[row]).add_done_callback(partial(self._answered, finder, place, row, asked))
+        request = time.perf_counter()
+        finder.submit(self._events[row]).add_done_callback(partial(self._answered, finder, place, row, request))
 
     def _answered(self, finder: TritonTrackFinder, place: int, row: int, asked: float, answer: Future[Tracks]) -> None:
         error = answer.exception()

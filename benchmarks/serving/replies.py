@@ -125,10 +125,10 @@ def infer_http(
         length: what is said of the length of the header, empty for nothing.
     """
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
-    said = {"Inference-Header-Content-Length": str(len(head) if length is None else length)}
+    output = {"Inference-Header-Content-Length": str(len(head) if length is None else length)}
     if length == "":
-        said = {}
-    status, headers, answer = post(target, f"/v2/models/{model}/infer", head + data, said)
+        output = {}
+    status, headers, answer = post(target, f"/v2/models/{model}/infer", head + data, output)
     return judged_http(status, answer) if status != 200 else labelled(headers, answer, target, model, event)
 
 
@@ -166,8 +166,8 @@ DATATYPES: Final = {
 def sent_http(target: Target, model: str, array: ndarray) -> Reply:
     """An array as FEATURES, judged by what the pipeline says of it here."""
     head = json.dumps(head_of(array)).encode()
-    said = {"Inference-Header-Content-Length": str(len(head))}
-    status, headers, answer = post(target, f"/v2/models/{model}/infer", head + array.tobytes(), said)
+    output = {"Inference-Header-Content-Length": str(len(head))}
+    status, headers, answer = post(target, f"/v2/models/{model}/infer", head + array.tobytes(), output)
     if status != 200:
         return refused(judged_http(status, answer), target, model, array)
     return labelled(headers, answer, target, model, array)

@@ -50,8 +50,8 @@ class Sanitized:
 
     def reports(self) -> list[str]:
         """What the sanitizers had to say; to be called once the server has ended."""
-        found = sorted(self.folder.iterdir()) if self.folder else []
-        return [path.read_text(encoding="utf-8", errors="replace") for path in found]
+        result = sorted(self.folder.iterdir()) if self.folder else []
+        return [path.read_text(encoding="utf-8", errors="replace") for path in result]
 
 
 @contextmanager
@@ -84,8 +84,8 @@ def runtime(library: str) -> Path:
     Raises:
         FileError: it has none.
     """
-    said = subprocess.run(["g++", f"-print-file-name={library}"], check=True, capture_output=True, text=True)
-    path = Path(said.stdout.strip())
+    output = subprocess.run(["g++", f"-print-file-name={library}"], check=True, capture_output=True, text=True)
+    path = Path(output.stdout.strip())
     if not path.is_absolute():
         raise FileError(f"{library}: got a compiler without it, expected the sanitizers of GCC; install its libraries")
     return path.resolve()

@@ -130,7 +130,7 @@ def serving(
         made = models_of(names, instances=instances, threads=threads, backend=backend) if names else []
         made += [model for model in models if not isinstance(model, str)]
         if libraries is not None:
-            made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]
+            made = [replace(item, libraries=libraries) if getattr(item, "libraries", ()) else item for item in made]
         loaded = export_repository(folder / "models", made)
         door = AccessSettings(proxy=proxy)
         settings = ServerSettings(

@@ -95,7 +95,7 @@ def main() -> None:
         pids = [server.pid, *(stub.pid for stub in server.stubs())]
         memory = soak(server, sample, tally, options)
         same = pids == [server.pid, *(stub.pid for stub in server.stubs())]
-        incidents = [f"{one.kind}: {one.text}" for one in server.incidents]
+        incidents = [f"{incident.kind}: {incident.text}" for incident in server.incidents]
     left = [path.name for path in [*regions(prefix), *regions("beampipe_client_")] if path not in clients_left]
     rows = slopes(memory, options.warm_up)
     CONSOLE.print(table_of(rows))
@@ -148,17 +148,17 @@ def soak(server: TritonServer, sample: Sample, tally: Tally, options: argparse.N
     with ThreadPoolExecutor(options.clients) as pool, Progress(console=CONSOLE, transient=True) as progress:
         task = progress.add_task("events", total=60 * options.minutes)
         running = [pool.submit(client, server, sample, tally, ways, end, number) for number in range(options.clients)]
-        while any(not one.done() for one in running):
+        while any(not item.done() for item in running):
             memory.append({"minute": (time.monotonic() - begin) / 60, **memory_now(server)})
             progress.update(
                 task, completed=time.monotonic() - begin, description=f"{sum(tally.events.values())} events"
             )
-            for one in running:
-                if one.done():
-                    one.result()
+            for entry in running:
+                if entry.done():
+                    entry.result()
             time.sleep(max(0.1, min(options.every, end - time.monotonic())))
-        for one in running:
-            one.result()
+        for entry in running:
+            entry.result()
     return memory
 
 
@@ -179,16 +179,16 @@ def client(server: TritonServer, sample: Sample, tally: Tally, ways: Any, end: f
                 answers = [(row, finder.submit(sample.events[row])) for row in rows[begin : begin + WINDOW]]
                 for row, answer in answers:
                     try:
-                        found = answer.result().track_id
+                        result = answer.result().track_id
                     except BeampipeError as error:
                         with tally.lock:
                             tally.errors.append(f"{name}: {type(error).__name__}: {error}")
                         continue
                     with tally.lock:
                         tally.events[name] += 1
-                        tally.hits += len(found)
-                        if found.tobytes() != sample.labels[pipeline][row].tobytes():
-                            tally.wrong.append(f"{name}: event of {len(found)} hits")
+                        tally.hits += len(result)
+                        if result.tobytes() != sample.labels[pipeline][row].tobytes():
+                            tally.wrong.append(f"{name}: event of {len(result)} hits")
 
 
 if __name__ == "__main__":

@@ -152,15 +152,15 @@ def main() -> None:
         with on_cores(cores, here), serving(held(ways, options.pipeline)) as server:
             os.sched_setaffinity(0, here)  # only the server is held
             for cell in cells(options.mu if len(cores) == len(here) else [0], len(cores)):
-                asked = ways if cell.mu == 0 else plain(ways)
-                rates[cell] = measured(server, direct, workloads[cell.mu], cell, asked, options)
+                request = ways if cell.mu == 0 else plain(ways)
+                rates[cell] = measured(server, direct, workloads[cell.mu], cell, request, options)
                 CONSOLE.print(f"{cell}: done", markup=False)
     CONSOLE.print(table_of(rates))
     summary = summary_of(rates, len(here))
     rows = [
         asdict(cell) | {"way": str(way), "per_second": values}
-        for cell, found in rates.items()
-        for way, values in found.items()
+        for cell, result in rates.items()
+        for way, values in result.items()
     ]
     report(options, begun, {"rows": rows, "summary": summary})
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
@@ -214,17 +214,17 @@ def measured(
     options: argparse.Namespace,
 ) -> dict[Way, list[float]]:
     """Events per second of every way in each round."""
-    found: dict[Way, list[float]] = {way: [] for way in (DIRECT, *ways)}
+    result: dict[Way, list[float]] = {way: [] for way in (DIRECT, *ways)}
     for turn in range(options.rounds):
-        for way in list(found) if turn % 2 == 0 else reversed(list(found)):
+        for way in list(result) if turn % 2 == 0 else reversed(list(result)):
             if way == DIRECT:
-                found[way].append(one_by_one(direct, workload, options.seconds)[0])
+                result[way].append(one_by_one(direct, workload, options.seconds)[0])
             else:
                 model = way.model(options.pipeline) + way.suffix
                 batching = way.variant == "ragged"
                 rate = served(server, model, batching, workload, cell.in_flight, options.seconds)
-                found[way].append(rate)
-    return found
+                result[way].append(rate)
+    return result
 
 
 def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> tuple[float, int]:
@@ -283,11 +283,11 @@ def table_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]]) -> Table:
     table = Table(title="throughput over HTTP", caption=caption)
     for name in ("server on", "mu", "in flight", "way", "events/s", "over direct", "over one plain instance"):
         table.add_column(name, justify="left" if name == "way" else "right")
-    for cell, found in rates.items():
-        for way, values in found.items():
-            of_direct = "{:.3f} ({:.3f}-{:.3f})".format(*ratio(found, way, DIRECT))
+    for cell, result in rates.items():
+        for way, values in result.items():
+            of_direct = "{:.3f} ({:.3f}-{:.3f})".format(*ratio(result, way, DIRECT))
             base = Way("plain", way.backend)
-            of_plain = "{:.2f} ({:.2f}-{:.2f})".format(*ratio(found, way, base)) if base in found else ""
+            of_plain = "{:.2f} ({:.2f}-{:.2f})".format(*ratio(result, way, base)) if base in result else ""
             cores = f"{cell.cores} core(s)"
             rate = f"{np.median(values):.1f}"
             table.add_row(cores, str(cell.mu), str(cell.in_flight), str(way), rate, of_direct, of_plain)
@@ -301,9 +301,9 @@ def summary_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]], cores: int) 
 
     def compare(name: str, mu: int, other: Way, least: float) -> None:
         in_flight = IN_FLIGHT[mu][0]
-        found = rates.get(Cell(mu, in_flight, cores), {})
-        if native in found and other in found:
-            value = ratio(found, native, other)[0]
+        result = rates.get(Cell(mu, in_flight, cores), {})
+        if native in result and other in result:
+            value = ratio(result, native, other)[0]
             words = f"mu = {mu}, {in_flight} in flight: {value:.3f}, wanted at least {least}"
             lines.append(verdict(name, value >= least, words))
 
@@ -346,8 +346,8 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
     in_flight = IN_FLIGHT[0][0]
     direct = direct_finder(options.pipeline)
     events = [hits for hits in events_at(0, EVENTS[0], options.seed) if len(hits)]  # perf_analyzer sends no empty ones
-    found = direct_workload(events, direct.find)
-    rows = Workload(found.hits, tuple(np.arange(len(labels)) for labels in found.labels))
+    result = direct_workload(events, direct.find)
+    rows = Workload(result.hits, tuple(np.arange(len(labels)) for labels in result.labels))
     models = [*models_of([options.pipeline], backend="native"), identity_model()]
     rates: list[tuple[float, float]] = []
     costs: dict[tuple[str, str], list[Cost]] = {}
@@ -355,10 +355,10 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
         clients = clients_of(server, in_flight)
         for turn in range(options.rounds):
             before = process_time()
-            rate, count = one_by_one(direct, found, options.seconds)
+            rate, count = one_by_one(direct, result, options.seconds)
             rates.append((rate, 1e3 * (process_time() - before) / count))
             for name in list(clients) if turn % 2 == 0 else reversed(list(clients)):
-                for model, workload in ((options.pipeline, found), (IDENTITY, rows)):
+                for model, workload in ((options.pipeline, result), (IDENTITY, rows)):
                     cost = measured_cost(server, clients[name], model, workload, options.seconds)
                     costs.setdefault((name, model), []).append(cost)
             CONSOLE.print(f"round {turn + 1} of {options.rounds}: done", markup=False)

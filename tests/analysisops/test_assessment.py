@@ -106,9 +106,9 @@ def silent(_: str, __: int | None) -> Iterator[Any]:
 
 
 def test_the_demo_goes_from_sockets_to_a_page_and_can_be_graded_again(tmp_path: Path) -> None:
-    found = run_demo(tmp_path, silent, tasks=("operations", "jets"), workers=1)
-    assert "<title>" in found.page.read_text()
-    lines = list(found.lines())
+    result = run_demo(tmp_path, silent, tasks=("operations", "jets"), workers=1)
+    assert "<title>" in result.page.read_text()
+    lines = list(result.lines())
     assert any(line.startswith("2 tasks: mean 1.000") for line in lines), lines
     digests = {rescore_run(tmp_path / "run", regrade).sha256 for _ in range(3)}
     assert len(digests) == 1

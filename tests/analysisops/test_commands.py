@@ -44,11 +44,11 @@ def test_a_sample_tells_what_is_hidden_only_where_asked(tmp_path: Path) -> None:
 
 def test_a_run_is_summed_up_goes_on_and_is_graded_again(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    asked = ("run", "-t", "operations", "-a", "scripted", "-a", "nop", "-l", 1, "-o", folder)
-    first = called(*asked)
+    request = ("run", "-t", "operations", "-a", "scripted", "-a", "nop", "-l", 1, "-o", folder)
+    first = called(*request)
     assert [line.split()[1] for line in first.splitlines() if "\u2502" in line] == ["nop", "scripted"]
     written = (folder / "results.jsonl").read_bytes()
-    called(*asked)
+    called(*request)
     assert (folder / "results.jsonl").read_bytes() == written
     assert "2 records graded again: 0 results changed" in called("rescore", folder)
     assert (folder / "results.jsonl").read_bytes() == written
@@ -73,12 +73,12 @@ def test_a_model_judges_a_run_by_its_file(tmp_path: Path, monkeypatch: pytest.Mo
             for k, who in enumerate((str(judge), "offline", "none"))
         }
     assert len(model.asked) == 3
-    assert all(one["Authorization"] == "Bearer secret" for one in model.headers)
-    grades = [one["grade"] for (one,) in records.values()]
+    assert all(header["Authorization"] == "Bearer secret" for header in model.headers)
+    grades = [item["grade"] for (item,) in records.values()]
     assert grades[0]["llm"]["meta"]["judge"]["name"].startswith("m at ")
     assert grades[2]["llm"]["status"] == "unscored"
     assert grades[0]["final"] == grades[1]["final"] == grades[2]["final"]
-    assert len({one["assessment"]["task"] for (one,) in records.values()}) == 3
+    assert len({item["assessment"]["task"] for (item,) in records.values()}) == 3
     with pytest.raises(UnknownNameError, match="did you mean 'offline'"):
         judge_choice("ofline")
 
@@ -88,7 +88,7 @@ def filled(schema: dict[str, Any]) -> Any:
     if "const" in schema or "enum" in schema:
         return schema.get("const", schema.get("enum", [""])[0])
     if schema["type"] == "object":
-        return {name: filled(one) for name, one in schema["properties"].items()}
+        return {name: filled(item) for name, item in schema["properties"].items()}
     return {"string": "words", "array": []}.get(schema["type"], schema.get("minimum", 0))
 
 

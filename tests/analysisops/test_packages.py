@@ -62,13 +62,13 @@ def test_everything_but_the_first_rule_hangs_on_another(task: Task) -> None:
 
 
 def test_prompts_are_filled_and_tell_less_from_level_to_level(task: Task) -> None:
-    told = prompts(task)
-    assert all("{{" not in text and "%%" not in text for text in told.values())
-    assert len(told[1]) > len(told[2]) > len(told[3])
-    named = {level: {tool for tool in tools() if tool in text} for level, text in told.items()}
+    output = prompts(task)
+    assert all("{{" not in text and "%%" not in text for text in output.values())
+    assert len(output[1]) > len(output[2]) > len(output[3])
+    named = {level: {tool for tool in tools() if tool in text} for level, text in output.items()}
     assert len(named[1]) >= 4
     assert named[2] == named[3] == set()
-    assert [text.count("```steps\n") for text in told.values()] == [1, 0, 0]
+    assert [text.count("```steps\n") for text in output.values()] == [1, 0, 0]
 
 
 def test_prompts_say_what_is_asked_and_the_limits(task: Task) -> None:
@@ -76,8 +76,8 @@ def test_prompts_say_what_is_asked_and_the_limits(task: Task) -> None:
         assert f"{task.spec.time_limit:g} seconds" in text or f"{task.spec.time_limit:g}\nseconds" in text
         assert str(task.spec.max_tool_calls) in text
         assert '"error"' in text
-        for one in (*task.spec.answers, *task.spec.words, *task.spec.histograms, *task.spec.artifacts):
-            assert f'"{one}"' in text
+        for item in (*task.spec.answers, *task.spec.words, *task.spec.histograms, *task.spec.artifacts):
+            assert f'"{item}"' in text
         for field in task.eval_ref["method"]["required_fields"]:
             assert f"`{field}`" in text
 
@@ -94,7 +94,7 @@ def test_steps_call_tools_that_exist_with_arguments_that_they_have(task: Task) -
         if "tool" in step:
             known = tools()[step["tool"]].arguments.model_fields
             assert set(step["arguments"]) <= set(known)
-            assert {name for name, one in known.items() if one.is_required()} <= set(step["arguments"])
+            assert {name for name, item in known.items() if item.is_required()} <= set(step["arguments"])
 
 
 def source_of(family: str) -> str:
@@ -107,7 +107,7 @@ def hidden_ranges(family: str) -> Iterator[tuple[float, float]]:
     for call in ast.walk(ast.parse(source_of(family))):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
             continue
-        numbers = [one.value for one in call.args if isinstance(one, ast.Constant) and type(one.value) is float]
+        numbers = [item.value for item in call.args if isinstance(item, ast.Constant) and type(item.value) is float]
         if call.func.attr == "uniform" and len(numbers) == 2:
             yield numbers[0], numbers[1]
         elif call.func.attr == "away" and len(numbers) >= 2:
@@ -132,7 +132,7 @@ def reference(task: Task) -> Reference:
     quantities = {
         name: Quantity(37.2841 * (place + 1), 1.3579 * (place + 1)) for place, name in enumerate(task.spec.answers)
     }
-    words = {name: "no" if task.id == "search" else one.choices[0] for name, one in task.spec.words.items()}
+    words = {name: "no" if task.id == "search" else item.choices[0] for name, item in task.spec.words.items()}
     histograms = {}
     for name, one in task.spec.histograms.items():
         values = tuple(PEAK[place % len(PEAK)] for place in range(one.bins))
@@ -161,12 +161,12 @@ def full_answer(task: Task, known: Reference) -> dict[str, Any]:
         "status": "ok",
         "answers": {
             name: {
-                "value": one.value,
+                "value": item.value,
                 "from": f"{FIT}.{name}.value",
-                "uncertainty": one.uncertainty,
+                "uncertainty": item.uncertainty,
                 "uncertainty_from": f"{FIT}.{name}.uncertainty",
             }
-            for name, one in known.quantities.items()
+            for name, item in known.quantities.items()
         },
         "words": dict(known.words),
         "histograms": {name: f"hist_{name}" for name in known.histograms},
@@ -246,9 +246,9 @@ def test_the_fits_of_the_steps_are_those_of_their_words() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_states_its_bins_everywhere_alike(name: str) -> None:
     """Whoever fills the bins of a task's source in place of those of its prompt has filled the right ones."""
-    asked = {(bins.bins, bins.low, bins.high) for bins in TASKS[name].spec.histograms.values()}
+    request = {(bins.bins, bins.low, bins.high) for bins in TASKS[name].spec.histograms.values()}
     source = (TASKS[name].folder / PROGRAM).read_text(encoding="utf-8")
     words = re.findall(r"Histogram\s+``\w+``:\s+(\d+)\s+bins\s+from\s+(\d+)\s+to\s+(\d+)", source)
     cuts = re.findall(r'"histogram": \{"name": "\w+", "bins": (\d+), "low": ([\d.]+), "high": ([\d.]+)\}', source)
     stated = {(int(bins), float(low), float(high)) for bins, low, high in (*words, *cuts)}
-    assert stated == asked
+    assert stated == request

@@ -39,8 +39,8 @@ def test_it_runs_and_says_how_it_ended(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_environment_is_empty(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "s3cr3t")
-    said = run("import os, json; print(json.dumps(dict(os.environ)))", kind)[1]
-    assert set(json.loads(said)) == {"PATH", "HOME", "TMPDIR", "LANG"}
+    output = run("import os, json; print(json.dumps(dict(os.environ)))", kind)[1]
+    assert set(json.loads(output)) == {"PATH", "HOME", "TMPDIR", "LANG"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,8 +53,8 @@ def test_an_endless_loop_is_ended(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_process_that_wants_too_much_memory_gets_none(kind: Kind) -> None:
-    said = run("b = bytearray(600 << 20)", kind, SandboxLimits(seconds=20.0, memory=500 * MEGABYTE))[1]
-    assert "MemoryError" in said
+    output = run("b = bytearray(600 << 20)", kind, SandboxLimits(seconds=20.0, memory=500 * MEGABYTE))[1]
+    assert "MemoryError" in output
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,17 +141,17 @@ class TestNamespaces:
             os.makedirs("/tmp/own")
             print(os.listdir("/tmp"))
         """
-        status, said, _ = run(program, "namespaces")
+        status, output, _ = run(program, "namespaces")
         assert status == 0
-        assert "written" not in said
+        assert "written" not in output
         assert not Path("/tmp/own").exists(), "its /tmp is its own"
 
     def test_it_sees_no_files_of_others(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("90.123")
         (tmp_path / "secret").chmod(0o644)
-        said = run(f"print(open({str(tmp_path / 'secret')!r}).read())", "namespaces")[1]
-        assert "90.123" not in said
-        assert "FileNotFoundError" in said
+        output = run(f"print(open({str(tmp_path / 'secret')!r}).read())", "namespaces")[1]
+        assert "90.123" not in output
+        assert "FileNotFoundError" in output
 
     def test_what_it_was_given_is_read_only(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
@@ -168,8 +168,8 @@ class TestNamespaces:
                 except OSError as error:
                     print(error.strerror)
         """
-        said = run(program, "namespaces", read_only=[data])[1]
-        assert said == "1 2 3\nRead-only file system\nRead-only file system\n"
+        output = run(program, "namespaces", read_only=[data])[1]
+        assert output == "1 2 3\nRead-only file system\nRead-only file system\n"
 
     def test_it_sees_no_other_process(self) -> None:
         program = f"""
@@ -247,7 +247,7 @@ def test_what_is_not_closed_is_said() -> None:
     assert "network is open" in open_words
     if best_kind() == "namespaces":
         closed = Sandbox(network=False).weaknesses()
-        assert not any("network" in one or "sees the processes" in one for one in closed)
+        assert not any("network" in item or "sees the processes" in item for item in closed)
 
 
 def test_namespaces_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

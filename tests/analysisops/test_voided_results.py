@@ -242,11 +242,11 @@ def test_failures_after_the_request_has_left_are_the_agents(
 
 
 def test_what_the_host_lacks_is_found_before_an_agent_works(prepared: PreparedInstance, tmp_path: Path) -> None:
-    asked = []
+    request = []
     broken = PreparedInstance(prepared.task, prepared.data, prepared.hidden, Reference(), prepared.facts)
     with pytest.raises(ConfigError, match="reference: got no"):
-        assess(broken, 1, SEED, lambda *_: asked.append(1), tmp_path)  # type: ignore[arg-type]
-    assert not asked
+        assess(broken, 1, SEED, lambda *_: request.append(1), tmp_path)  # type: ignore[arg-type]
+    assert not request
 
 
 def test_a_missing_result_counts_0_in_the_ranking() -> None:

@@ -119,10 +119,10 @@ def factors_sha256(configuration: Configuration) -> str:
 
 def stored(output: Path) -> dict[str, set[str]]:
     """Keys of all artifacts by stage."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for path in (output / "store").glob("*/?/*.about.json"):
-        found.setdefault(path.parent.parent.name, set()).add(path.name.removesuffix(".about.json"))
-    return found
+        result.setdefault(path.parent.parent.name, set()).add(path.name.removesuffix(".about.json"))
+    return result
 
 
 def counts(output: Path) -> dict[str, int]:

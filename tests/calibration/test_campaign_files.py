@@ -114,15 +114,15 @@ def test_a_slice_without_events_counts_nothing(toys: Toys, tmp_path: Path) -> No
     def without_first(path: Path, events: Events, book: dict[str, Any]) -> None:
         write_ntuple(path, events[0:0] if book["slice"] == 0 else events, book)
 
-    found = copied(toys, tmp_path, without_first)
-    plan = run_calibration(found, INLINE)
+    result = copied(toys, tmp_path, without_first)
+    plan = run_calibration(result, INLINE)
     assert sorted(plan.samples["nominal"].merged) == [1, 2]
 
 
 def test_files_without_any_event_are_one_error(toys: Toys, tmp_path: Path) -> None:
-    found = copied(toys, tmp_path, lambda path, events, book: write_ntuple(path, events[0:0], book))
+    result = copied(toys, tmp_path, lambda path, events, book: write_ntuple(path, events[0:0], book))
     with pytest.raises(FileError, match="sample nominal: got no event in any of 4 files"):
-        run_calibration(found, INLINE)
+        run_calibration(result, INLINE)
 
 
 @pytest.mark.parametrize("exponent", [15, -40])
@@ -158,29 +158,29 @@ def shares(configuration: Configuration) -> dict[tuple[str, str], Dropped]:
 
 def test_no_weight_is_cut_by_default(spread: Configuration) -> None:
     run_calibration(spread, INLINE)
-    found = shares(spread)
-    assert set(found) == {(sample, cut) for sample in spread.samples for cut in ("clean", "n_trk", "label", "weight")}
-    assert all(found[sample, "weight"] == Dropped(sample, "weight", 0.0, 0.0) for sample in spread.samples)
-    assert 0 < found["data", "clean"].share < 0.05
+    result = shares(spread)
+    assert set(result) == {(sample, cut) for sample in spread.samples for cut in ("clean", "n_trk", "label", "weight")}
+    assert all(result[sample, "weight"] == Dropped(sample, "weight", 0.0, 0.0) for sample in spread.samples)
+    assert 0 < result["data", "clean"].share < 0.05
     Factors.read(spread.output / FACTORS).require_valid()
 
 
 def test_what_a_cut_on_weights_drops_is_in_the_result(spread: Configuration) -> None:
     """5 / 3 of the median is 100; a cut at ten medians drops 1.3 % of the events, and more of their weights."""
     for limit, events in ((10.0, 0.0127), (5 / 3, 0.31)):
-        found = replace(spread, selection=DijetSelection(max_weight=limit))
-        run_calibration(found, INLINE)
-        lost = shares(found)["nominal", "weight"]
+        result = replace(spread, selection=DijetSelection(max_weight=limit))
+        run_calibration(result, INLINE)
+        lost = shares(result)["nominal", "weight"]
         assert lost.events == pytest.approx(events, abs=0.02 if events > 0.1 else 0.008)
         assert lost.weight > lost.events
-        assert shares(found)["data", "weight"].share == 0
+        assert shares(result)["data", "weight"].share == 0
     with pytest.raises(
         InputError,
         match=r"sample nominal: dropped 3\d\.\d\d% of the events.*weights above selection.max_weight.*set max_dropped",
     ):
-        Factors.read(found.output / FACTORS).require_valid()
-    run_calibration(replace(found, max_dropped=1.0), INLINE)
-    Factors.read(found.output / FACTORS).require_valid()
+        Factors.read(result.output / FACTORS).require_valid()
+    run_calibration(replace(result, max_dropped=1.0), INLINE)
+    Factors.read(result.output / FACTORS).require_valid()
 
 
 @pytest.mark.parametrize("column", [0, 5])
@@ -194,11 +194,11 @@ def test_a_weight_that_is_no_number_is_named(toys: Toys, tmp_path: Path, column:
         columns = {**events.columns, "weight": weight}
         write_ntuple(path, Events(offset=events.offset, **columns), book)
 
-    found = copied(toys, tmp_path, spoiled)
+    result = copied(toys, tmp_path, spoiled)
     with pytest.raises(
         BeampipeError, match=r"slice\d\.0000\.root: branch 'weight': got nan at entry 4\d\d, expected finite"
     ):
-        run_calibration(found, INLINE)
+        run_calibration(result, INLINE)
 
 
 def test_a_factor_of_weights_that_is_no_number_is_named(tmp_path: Path) -> None:

@@ -101,14 +101,14 @@ def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
 
 
 def test_a_script_reads_what_a_run_found_and_where_it_came_from(demo: Path) -> None:
-    told = json.loads(call("explain", DEMO_CONFIGURATION, "SF_q", "--results", demo, "--json").output)
-    assert (told["name"], told["factor"]["pt_low"], told["factor"]["tagger"]) == ("SF_q", 600, "n_trk")
-    assert told["factor"]["sources"].keys() == told["systematics"].keys()
-    nodes = [told["made_from"]]
+    output = json.loads(call("explain", DEMO_CONFIGURATION, "SF_q", "--results", demo, "--json").output)
+    assert (output["name"], output["factor"]["pt_low"], output["factor"]["tagger"]) == ("SF_q", 600, "n_trk")
+    assert output["factor"]["sources"].keys() == output["systematics"].keys()
+    nodes = [output["made_from"]]
     for node in nodes:
         nodes += node.get("inputs", [])
     assert {"factors", "extract", "merge", "fill", "select", "file"} <= {node["stage"] for node in nodes}
-    assert told["made_from"]["parameters"]
+    assert output["made_from"]["parameters"]
     run = json.loads(call("demo", "-o", demo, "--workers", "2", "--json").output)
     assert run["factors"] == json.loads((demo / "factors.json").read_text())
 

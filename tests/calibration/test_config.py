@@ -78,49 +78,49 @@ def write(folder: Path, text: str) -> Path:
 
 def test_a_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    found = load_configuration(write(folder, WHOLE))
-    assert found.output == folder / "out"
-    assert found.pt_edges == (500.0, 800.0, 2000.0)
-    assert all(type(edge) is float for edge in found.pt_edges)
-    assert (found.working_points, found.chunk_events, found.keep_tables) == ((0.5, 0.8), 1000, False)
-    assert found.samples["nominal"].files == (folder / "mc/1.root", folder / "mc/2.root")
-    assert found.samples["nominal"].luminosity == 10.0
-    assert found.samples["data"].files == (folder / "data/a.root", folder / "data/x/y/b.root")
-    assert found.samples["shower"].files == found.samples["nominal"].files, "each once"
-    assert (found.samples["shower"].weight_bits, found.samples["data"].weight_bits) == (30, 36)
-    assert found.selection == DijetSelection(min_n_trk=3, max_abs_eta=2.0)
-    assert found.regions == Regions("eta_split", 0.0, 0.7)
-    assert found.tagger_names == ("n_trk", "gbdt", "far")
-    assert found.taggers[0] == Tagger("n_trk", 50)
-    assert found.taggers[1].model == str(folder / "models/m.txt")
-    assert [tagger.served for tagger in found.taggers] == [False, False, True]
-    assert found.taggers[2].model == "grpc://host:8001/gbdt"
-    assert found.energy == Energy(5, 0)
-    assert (found.bootstrap.replicas, found.bootstrap.seed) == (10, 4)
-    assert found.systematics == (
+    result = load_configuration(write(folder, WHOLE))
+    assert result.output == folder / "out"
+    assert result.pt_edges == (500.0, 800.0, 2000.0)
+    assert all(type(edge) is float for edge in result.pt_edges)
+    assert (result.working_points, result.chunk_events, result.keep_tables) == ((0.5, 0.8), 1000, False)
+    assert result.samples["nominal"].files == (folder / "mc/1.root", folder / "mc/2.root")
+    assert result.samples["nominal"].luminosity == 10.0
+    assert result.samples["data"].files == (folder / "data/a.root", folder / "data/x/y/b.root")
+    assert result.samples["shower"].files == result.samples["nominal"].files, "each once"
+    assert (result.samples["shower"].weight_bits, result.samples["data"].weight_bits) == (30, 36)
+    assert result.selection == DijetSelection(min_n_trk=3, max_abs_eta=2.0)
+    assert result.regions == Regions("eta_split", 0.0, 0.7)
+    assert result.tagger_names == ("n_trk", "gbdt", "far")
+    assert result.taggers[0] == Tagger("n_trk", 50)
+    assert result.taggers[1].model == str(folder / "models/m.txt")
+    assert [tagger.served for tagger in result.taggers] == [False, False, True]
+    assert result.taggers[2].model == "grpc://host:8001/gbdt"
+    assert result.energy == Energy(5, 0)
+    assert (result.bootstrap.replicas, result.bootstrap.seed) == (10, 4)
+    assert result.systematics == (
         Systematic("pdf", "envelope", weights=("pdf_*",)),
         Systematic("jets", "up_down", kinematics=("jes_*", "jer_*"), experimental=True),
         Systematic("shower", samples=("nominal", "shower")),
     )
-    assert found.weight_patterns == ("pdf_*",)
-    assert found.kinematic_patterns == ("jes_*", "jer_*")
-    assert found.wants_variations("nominal")
-    assert not found.wants_variations("data")
+    assert result.weight_patterns == ("pdf_*",)
+    assert result.kinematic_patterns == ("jes_*", "jer_*")
+    assert result.wants_variations("nominal")
+    assert not result.wants_variations("data")
 
 
 def test_a_short_file_takes_defaults(folder: Path) -> None:
-    found = load_configuration(write(folder, SAMPLES))
-    assert found.output == folder / "calibration"
-    assert found.taggers == (Tagger(),)
-    assert found.selection == DijetSelection()
-    assert found.systematics == ()
-    assert len(found.pt_edges) == 7
+    result = load_configuration(write(folder, SAMPLES))
+    assert result.output == folder / "calibration"
+    assert result.taggers == (Tagger(),)
+    assert result.selection == DijetSelection()
+    assert result.systematics == ()
+    assert len(result.pt_edges) == 7
 
 
 def test_another_output_may_be_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "mc")
-    found = load_configuration(write(folder, WHOLE), output=Path("here"))
-    assert found.output == folder / "mc/here"
+    result = load_configuration(write(folder, WHOLE), output=Path("here"))
+    assert result.output == folder / "mc/here"
 
 
 def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
     (odd / "mc").mkdir(parents=True)
     (odd / "mc/1.root").touch()
     text = f'[samples.nominal]\nfiles = "mc/*.root"\n[samples.data]\nfiles = "{folder}/data/a.root"\nkind = "data"'
-    found = load_configuration(write(odd, text))
-    assert found.samples["nominal"].files == (odd / "mc/1.root",)
-    assert found.samples["data"].files == (folder / "data/a.root",)
+    result = load_configuration(write(odd, text))
+    assert result.samples["nominal"].files == (odd / "mc/1.root",)
+    assert result.samples["data"].files == (folder / "data/a.root",)
 
 
 @pytest.mark.parametrize(

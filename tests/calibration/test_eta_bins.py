@@ -52,9 +52,9 @@ def test_factors_are_looked_up_by_pt_and_eta(configuration: Configuration, repor
     ]
     whole = factors.against_pt(**WHAT)
     for number, (pt, eta) in enumerate([(700.0, 0.2), (900.0, -0.8), (500.0, 0.9), (1999.0, -2.0)]):
-        found = factors.at(**WHAT, pt=pt, eta=eta)
-        np.testing.assert_equal([found.nominal, found.data], [whole.nominal[number], whole.data[number]])
-        np.testing.assert_equal(factors.by_eta()[number // 2].at(**WHAT, pt=pt, eta=eta), found)
+        result = factors.at(**WHAT, pt=pt, eta=eta)
+        np.testing.assert_equal([result.nominal, result.data], [whole.nominal[number], whole.data[number]])
+        np.testing.assert_equal(factors.by_eta()[number // 2].at(**WHAT, pt=pt, eta=eta), result)
     with pytest.raises(ConfigError, match=r"eta: got 2.5, expected \|eta\| of 0 to 2.1"):
         factors.at(**WHAT, pt=700.0, eta=2.5)
     histogram = factors.to_hist(**WHAT)

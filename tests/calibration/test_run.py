@@ -355,11 +355,11 @@ def test_five_kills_of_the_driver_lose_nothing(toys: Toys, tmp_path: Path) -> No
 
 
 def test_factors_name_what_they_were_asked_for(base: Configuration) -> None:
-    found = Factors.read(base.output / FACTORS)
-    assert found.taggers == ("n_trk", "gbdt")
-    assert len(found.by_name) == 2 * 2 * 2 * 2
-    assert found.experimental == ("tracking", "energy")
-    one = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
+    result = Factors.read(base.output / FACTORS)
+    assert result.taggers == ("n_trk", "gbdt")
+    assert len(result.by_name) == 2 * 2 * 2 * 2
+    assert result.experimental == ("tracking", "energy")
+    one = result.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     assert list(one.sources) == ["pdf", "tracking", "energy", "shower", "gluons", "closure"]
     assert workspace_of(base).store.count() == sum(counts(base.output).values())
 

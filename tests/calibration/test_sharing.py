@@ -31,17 +31,17 @@ def running(toys: Toys, output: Path, workers: int = 0) -> Iterator[subprocess.P
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said.decode()
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output.decode()
 
 
 def made_by(output: Path) -> dict[str, Counter[object]]:
     """How often each artifact was made, by stage."""
-    found: dict[str, Counter[object]] = {}
+    result: dict[str, Counter[object]] = {}
     for event in EventLog(output / LOG).read():
         if event["event"] == "done":
-            found.setdefault(str(event["stage"]), Counter())[event["key"]] += 1
-    return found
+            result.setdefault(str(event["stage"]), Counter())[event["key"]] += 1
+    return result
 
 
 def until(output: Path, artifacts: int, process: subprocess.Popen[bytes]) -> None:
@@ -67,7 +67,7 @@ def test_two_runs_share_the_work(toys: Toys, base: Configuration, tmp_path: Path
             one.send_signal(signal.SIGCONT)
             ended(other)
             ended(one)
-    times = {stage: set(found.values()) for stage, found in made_by(tmp_path).items()}
+    times = {stage: set(result.values()) for stage, result in made_by(tmp_path).items()}
     assert times == {stage: {1} for stage in counts(base.output)}, "nothing was made twice"
     assert counts(tmp_path) == counts(base.output)
     makers = {event["pid"] for event in EventLog(tmp_path / LOG).read() if event["stage"] == "fill"}

@@ -62,8 +62,8 @@ class Case:
 
 def systematic(configuration: Configuration, name: str, **changes: Any) -> Configuration:
     """One systematic changed, or left out."""
-    kept = [replace(one, **changes) if one.name == name else one for one in configuration.systematics]
-    return replace(configuration, systematics=tuple(one for one in kept if changes or one.name != name))
+    kept = [replace(item, **changes) if item.name == name else item for item in configuration.systematics]
+    return replace(configuration, systematics=tuple(item for item in kept if changes or item.name != name))
 
 
 def bins(configuration: Configuration, number: int, **changes: Any) -> Configuration:
@@ -150,17 +150,19 @@ def keys(
     variations: frozenset[VariationKey] | None = None,
 ) -> dict[str, set[str]]:
     """Keys of the artifacts of these stages and samples, of one file or of some variations alone if they are given."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for stage, samples in stages.items():
         parts = [plan.samples[name] for name in samples if name in plan.samples]
         if stage in ENDS:
-            found[stage] = {getattr(plan, stage).key}
+            result[stage] = {getattr(plan, stage).key}
         elif stage == "bookkeeping":
-            found[stage] = {part.books.key for part in parts}
+            result[stage] = {part.books.key for part in parts}
         elif stage == "inspect":
-            found[stage] = {recipe.key for part in parts for recipe in part.facts if path in (None, Path(recipe.label))}
+            result[stage] = {
+                recipe.key for part in parts for recipe in part.facts if path in (None, Path(recipe.label))
+            }
         elif stage == "merge":
-            found[stage] = {
+            result[stage] = {
                 part.merged[number].key
                 for part in parts
                 for number, chunks in part.slices.items()
@@ -171,8 +173,8 @@ def keys(
             if variations is not None:
                 chunks = [chunk.only(variations) for chunk in chunks]
             recipes = [getattr(chunk, stage) for chunk in chunks]
-            found[stage] = {recipe.key for recipe in recipes if recipe is not None}
-    return found
+            result[stage] = {recipe.key for recipe in recipes if recipe is not None}
+    return result
 
 
 @pytest.fixture
@@ -184,7 +186,7 @@ def copied(base: Configuration, toys: Toys, tmp_path: Path) -> Configuration:
 
 def of_contents(new: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """What is new without looks at files: each belongs to a path and its times."""
-    return {stage: found for stage, found in new.items() if stage != "inspect"}
+    return {stage: result for stage, result in new.items() if stage != "inspect"}
 
 
 def made_anew(configuration: Configuration) -> tuple[Plan, dict[str, set[str]]]:
@@ -192,9 +194,9 @@ def made_anew(configuration: Configuration) -> tuple[Plan, dict[str, set[str]]]:
     output = configuration.output
     before, start = stored(output), length_of_log(output)
     plan = run_calibration(configuration, INLINE)
-    new = {stage: found - before.get(stage, set()) for stage, found in stored(output).items()}
-    new = {stage: found for stage, found in new.items() if found}
-    assert made(output, start) == {stage: len(found) for stage, found in new.items()}
+    new = {stage: result - before.get(stage, set()) for stage, result in stored(output).items()}
+    new = {stage: result for stage, result in new.items() if result}
+    assert made(output, start) == {stage: len(result) for stage, result in new.items()}
     return plan, new
 
 
@@ -348,7 +350,7 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
         *("bootstrap", "systematics", "shifts", "max_dropped"),
     }
     assert set(Configuration.__dataclass_fields__) == tried
-    assert {one.name for one in SYSTEMATICS} == {"pdf", "tracking", "energy", "shower", "gluons", "closure"}
+    assert {item.name for item in SYSTEMATICS} == {"pdf", "tracking", "energy", "shower", "gluons", "closure"}
     assert isinstance(SYSTEMATICS[0], Systematic)
 
 

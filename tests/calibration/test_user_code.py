@@ -116,20 +116,20 @@ def test_a_changed_helper_makes_the_stage_run_again(folder: Path, toys: Toys) ->
     layout = preset_layout("beampipe", {"variations": {"mine_up": {"function": {"call": CALL}}}})
     plain = configuration_of(toys, folder / "output", layout=layout)
     energy = Systematic("energy", "difference", kinematics=("mine_*",))
-    found = replace(plain, taggers=plain.taggers[:1], systematics=(*plain.systematics[:1], energy))
-    plan = run_calibration(found, INLINE)
-    before = made(found.output)
-    run_calibration(found, INLINE)
-    assert made(found.output) == before
+    result = replace(plain, taggers=plain.taggers[:1], systematics=(*plain.systematics[:1], energy))
+    plan = run_calibration(result, INLINE)
+    before = made(result.output)
+    run_calibration(result, INLINE)
+    assert made(result.output) == before
     change(folder / "mine/scales.py", "def factor():\n    return 1.02\n")
     chunk = next(chunk for chunk in plan.chunks if chunk.settings.functions)
     with pytest.raises(ConfigError, match=r"what changes its jets \(mine\.jets:shift\) is not what this run was plan"):
         run_chunk(Store(folder / "other"), chunk, "fill")
-    run_calibration(found, INLINE)
+    run_calibration(result, INLINE)
     n_varied = sum(bool(chunk.settings.functions) for chunk in plan.chunks)
     assert n_varied > 0
-    after = made(found.output)
+    after = made(result.output)
     assert {stage: after[stage] - before[stage] for stage in ("select", "fill")} == dict.fromkeys(
         ("select", "fill"), n_varied
     )
-    assert counts(found.output)["factors"] == 2
+    assert counts(result.output)["factors"] == 2

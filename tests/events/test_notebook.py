@@ -66,9 +66,9 @@ def test_facts_are_those_of_the_event() -> None:
 def test_an_event_shows_a_thumbnail() -> None:
     shown = LARGE._repr_html_()
     assert len(shown) <= 6000
-    found = re.search(r'src="data:image/png;base64,([^"]+)"', shown)
-    assert found is not None
-    picture = imread(BytesIO(b64decode(found[1])))
+    result = re.search(r'src="data:image/png;base64,([^"]+)"', shown)
+    assert result is not None
+    picture = imread(BytesIO(b64decode(result[1])))
     assert picture.shape[:2] == (SIDE, 3 * SIDE + SIDE // 12)
     # Many pixels have hits, none where there is no detector: between the beam line and the first layer.
     opacity = picture[..., 3]
@@ -79,9 +79,9 @@ def test_an_event_shows_a_thumbnail() -> None:
 
 def test_a_thumbnail_shows_where_the_hits_are() -> None:
     """One hit at x = 100 mm, one at y = 50 mm: right of the middle, and above it."""
-    found = re.search(r"base64,([^\"]+)", thumbnail(Hits.from_xyz([[100, 1, 0], [1, 50, 30]])))
-    assert found is not None
-    opacity = imread(BytesIO(b64decode(found[1])))[..., 3]
+    result = re.search(r"base64,([^\"]+)", thumbnail(Hits.from_xyz([[100, 1, 0], [1, 50, 30]])))
+    assert result is not None
+    opacity = imread(BytesIO(b64decode(result[1])))[..., 3]
     rows, columns = np.nonzero(opacity[:, :SIDE])
     assert sorted(zip(columns.tolist(), rows.tolist(), strict=True)) == [
         (SIDE // 2, SIDE // 4),

@@ -145,10 +145,10 @@ class Load:
     def _ask(self, number: int) -> None:
         with self._fleet.client("grpc" if number % 2 else "http", timeout=60.0, retries=0) as client:
             while not self._ended.is_set():
-                asked = np.array([WORK, number, self.answered], np.float32)
+                request = np.array([WORK, number, self.answered], np.float32)
                 for attempt in (0, 1):
                     try:
-                        got = client.infer({"X": asked})["Y"]
+                        got = client.infer({"X": request})["Y"]
                     except BeampipeError as error:
                         if attempt:
                             self.lost.append(str(error))
@@ -156,7 +156,7 @@ class Load:
                     else:
                         with self._lock:
                             self.answered += 1
-                            self.wrong += not np.array_equal(got, 2 * asked)
+                            self.wrong += not np.array_equal(got, 2 * request)
                         break
 
 

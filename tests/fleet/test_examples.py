@@ -23,9 +23,9 @@ def text_of(name: str) -> str:
 
 
 def keys_of(kind: Any) -> Iterator[str]:
-    for one in fields(kind):
-        yield one.name
-        hint = get_type_hints(kind)[one.name]
+    for field in fields(kind):
+        yield field.name
+        hint = get_type_hints(kind)[field.name]
         for part in (hint, *get_args(hint)):
             if isinstance(part, type) and is_dataclass(part):
                 yield from keys_of(part)

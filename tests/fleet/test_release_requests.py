@@ -15,12 +15,12 @@ from tests.triton.doublers import add_canary, write_model
 
 
 def test_requests_come_back_as_they_were_in_their_order(tmp_path: Path) -> None:
-    asked = [{"X": np.arange(n, dtype=np.float32), "N": np.array([n])} for n in range(12)]
-    write_requests(tmp_path / "events.npz", {"one": asked, "two": asked[:1]})
+    requests = [{"X": np.arange(n, dtype=np.float32), "N": np.array([n])} for n in range(12)]
+    write_requests(tmp_path / "events.npz", {"one": requests, "two": requests[:1]})
     read = read_requests(tmp_path / "events.npz", ["one", "two", "three"])
     assert sorted(read) == ["one", "two"]
     assert [request["N"][0] for request in read["one"]] == list(range(12))
-    assert all(np.array_equal(got["X"], was["X"]) for got, was in zip(read["one"], asked, strict=True))
+    assert all(np.array_equal(got["X"], was["X"]) for got, was in zip(read["one"], requests, strict=True))
 
 
 @pytest.mark.parametrize("name", ["X", "one/X", "one/first/X", "one/0/"])
@@ -57,7 +57,7 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_model(tmp_path, name)
     add_canary(tmp_path, "one")
-    assert {model: len(asked) for model, asked in canary_requests(tmp_path, ["one", "two"]).items()} == {"one": 1}
+    assert {model: len(request) for model, request in canary_requests(tmp_path, ["one", "two"]).items()} == {"one": 1}
     assert canary_outputs(tmp_path, ["one", "two"]) == {"one": ("Y",)}
 
 
@@ -74,9 +74,9 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
 )
 def test_answers_are_the_same_byte_for_byte_or_not_at_all(new: dict[str, Any], why: str) -> None:
     old = {"Y": np.array([1, 2], np.float32), "T": np.array([5], np.float32)}
-    same, said = same_answer(old, new, ["Y"])
+    same, output = same_answer(old, new, ["Y"])
     assert same == (why == "")
-    assert why in said
+    assert why in output
     assert same_answer(old, old) == (True, "")
     assert not same_answer(old, {**old, "T": np.array([7], np.float32)})[0]
 

@@ -94,9 +94,9 @@ def test_a_certificate_is_changed_while_clients_ask(secured: RunningFleet, paper
             until(lambda before=before: serial(secured, papers) != before)  # type: ignore[misc]
             assert list(client.infer(ASKED)["Y"]) == [0, 2]
         good = (papers / "gateway.pem").read_bytes()
-        before, told = serial(secured, papers), len(secured.reconciler.incidents)
+        before, output = serial(secured, papers), len(secured.reconciler.incidents)
         (papers / "gateway.pem").write_text("no certificate\n")
-        until(lambda: any("goes on with what it had" in text for _, text in secured.reconciler.incidents[told:]))
+        until(lambda: any("goes on with what it had" in text for _, text in secured.reconciler.incidents[output:]))
         assert serial(secured, papers) == before
         (papers / "gateway.pem").write_bytes(good)
         assert list(client.infer(ASKED)["Y"]) == [0, 2]

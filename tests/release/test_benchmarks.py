@@ -52,7 +52,7 @@ def table(module: str, name: str) -> dict[str, Any]:
 
 
 TOLD: Final[dict[str, str]] = table("extras.py", "_OF_PACKAGE") | {
-    one: extra for extra, names in table("terminal/scripts.py", "_BRINGS").items() for one in names
+    name: extra for extra, names in table("terminal/scripts.py", "_BRINGS").items() for name in names
 }
 AREAS: Final[dict[str, str]] = table("extras.py", "_OF_AREA")
 
@@ -60,13 +60,13 @@ AREAS: Final[dict[str, str]] = table("extras.py", "_OF_AREA")
 @cache
 def imports(path: Path) -> tuple[str, ...]:
     """What a file imports, in its order: full names."""
-    found: list[str] = []
+    result: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            result += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.append(str(node.module))
-    return tuple(name for name in found if name.partition(".")[0] not in sys.stdlib_module_names)
+            result.append(str(node.module))
+    return tuple(name for name in result if name.partition(".")[0] not in sys.stdlib_module_names)
 
 
 def all_imports(path: Path, seen: set[Path]) -> Iterator[str]:
@@ -74,7 +74,7 @@ def all_imports(path: Path, seen: set[Path]) -> Iterator[str]:
     seen.add(path)
     for name in imports(path):
         beside = [folder / f"{name}.py" for folder in (path.parent, FOLDER, FOLDER / "calibration")]
-        module = next((one for one in beside if one.exists()), None)
+        module = next((item for item in beside if item.exists()), None)
         if module is None:
             yield name
         elif module not in seen:
@@ -106,8 +106,8 @@ def test_every_package_that_benchmarks_import_is_brought_by_the_extra_that_is_na
     for path in FILES:
         for package in {name.partition(".")[0] for name in imports(path)} - OWN - ALWAYS - OF_NO_EXTRA:
             extra = TOLD[package]
-            found = {home.lower().replace("_", "-") for home in homes.get(package, ())}
-            assert not found or found & (brought(extra, deep=True) | ALONG), (path, package, extra)
+            results = {home.lower().replace("_", "-") for home in homes.get(package, ())}
+            assert not results or results & (brought(extra, deep=True) | ALONG), (path, package, extra)
 
 
 def test_the_names_of_beampipe_that_benchmarks_import_are_there() -> None:
@@ -120,18 +120,18 @@ def test_the_names_of_beampipe_that_benchmarks_import_are_there() -> None:
 
 
 def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
-    told, homes = list(marks()), packages_distributions()
-    assert len(told) > 30
-    for script, extras in told:
+    output, homes = list(marks()), packages_distributions()
+    assert len(output) > 30
+    for script, extras in output:
         assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys(), (script, extras)
-        bring = {one for extra in extras.split(",") for one in brought(extra, deep=True)}
+        bring = {item for extra in extras.split(",") for item in brought(extra, deep=True)}
         for name in all_imports(ROOT / script, set()):
             package, _, rest = name.partition(".")
             if package == "beampipe" and (area := AREAS.get(rest.partition(".")[0])) and area != "simulation":
                 assert brought(area, deep=False) <= bring, f"{script} imports {name}, listed with [{extras}]"
             elif package not in OWN | ALWAYS:
-                found = {home.lower().replace("_", "-") for home in homes.get(package, ())}
-                assert not found or found & (bring | ALONG), f"{script} imports {name}, listed with [{extras}]"
+                results = {home.lower().replace("_", "-") for home in homes.get(package, ())}
+                assert not results or results & (bring | ALONG), f"{script} imports {name}, listed with [{extras}]"
 
 
 @pytest.mark.parametrize(

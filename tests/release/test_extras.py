@@ -65,20 +65,20 @@ for command in commands:
 
 def brought(extra: str, *, deep: bool) -> set[str]:
     """Names of the distributions that an extra brings, by itself or with the extras that it names."""
-    found: set[str] = set()
+    result: set[str] = set()
     for wish in PROJECT["optional-dependencies"][extra]:
         name, _, more = re.fullmatch(r"([\w.-]+)(\[([\w,-]+)\])?.*", wish).groups()  # type: ignore[union-attr]
         if name != "beampipe":
-            found.add(name.lower().replace("_", "-"))
+            result.add(name.lower().replace("_", "-"))
         elif deep:
-            found |= {one for other in more.split(",") for one in brought(other, deep=True)}
-    return found
+            result |= {item for other in more.split(",") for item in brought(other, deep=True)}
+    return result
 
 
 @cache
 def imported() -> dict[tuple[str, str], set[str]]:
     """Package and module of beampipe that imports it -> the distributions in which the package is."""
-    homes, found = packages_distributions(), {}
+    homes, result = packages_distributions(), {}
     for path in SOURCE.rglob("*.py"):
         module = ".".join(("beampipe", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -88,8 +88,8 @@ def imported() -> dict[tuple[str, str], set[str]]:
             for package in {name.partition(".")[0] for name in names} - {"beampipe"} - NOT_OF_EXTRAS:
                 if package not in sys.stdlib_module_names:
                     # One that is not installed, such as inspect_ai, which needs an old fsspec, counts by its own name.
-                    found[package, module] = {home.lower().replace("_", "-") for home in homes.get(package, [package])}
-    return found
+                    result[package, module] = {home.lower().replace("_", "-") for home in homes.get(package, [package])}
+    return result
 
 
 def said(tmp_path: Path, hidden: set[str], commands: list[str]) -> dict[str, tuple[str, str]]:
@@ -127,9 +127,9 @@ def test_every_import_of_the_package_is_mended_by_the_extra_that_is_named() -> N
 
 
 def test_without_any_extra_every_command_names_the_one_it_needs(folder: Path) -> None:
-    found = said(folder, {package for package, _ in imported()} - ALWAYS, [*WITHOUT])
+    result = said(folder, {package for package, _ in imported()} - ALWAYS, [*WITHOUT])
     for command, extra in WITHOUT.items():
-        kind, message = found[command]
+        kind, message = result[command]
         assert kind == "MissingExtraError", (command, kind, message)
         assert message.endswith(f"pip install 'beampipe[{extra}]'"), (command, message)
 

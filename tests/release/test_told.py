@@ -46,7 +46,7 @@ def test_extras_are_those_that_the_pages_name() -> None:
         area = "fleet" if page.startswith("clients_") else page.partition("_")[0]
         assert extra == named.get(page, named.get(area, "tracking")), page
     for page, parts in PARTS.items():
-        for extra in {one for several in parts.values() for one in several.split(",")}:
+        for extra in {item for several in parts.values() for item in several.split(",")}:
             assert extra in extras
             assert re.search(rf"`{extra}`|\[[\w,]*\b{extra}\b[\w,]*\]", text_of(page)), f"{page}: {extra} is not named"
 

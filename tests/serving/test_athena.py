@@ -64,10 +64,10 @@ def events() -> list[Hits]:
 def labels(pipeline: str) -> list[ndarray]:
     """What the pipeline finds here."""
     here = load_pipeline(pipeline, threads=1)
-    found = [here.find(hits).track_id for hits in events()]
-    assert max(each.max(initial=-1) for each in found) > 100
-    assert any((each == -1).any() for each in found)
-    return found
+    results = [here.find(hits).track_id for hits in events()]
+    assert max(each.max(initial=-1) for each in results) > 100
+    assert any((each == -1).any() for each in results)
+    return results
 
 
 def lists_by_hand(track_id: ndarray) -> list[int]:
@@ -124,17 +124,17 @@ def test_the_example_of_six_hits(server: TritonServer, width: int) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_the_lists_are_those_of_the_labels_found_here(server: TritonServer, pipeline: str, backend: str) -> None:
-    for hits, found in zip(events(), labels(pipeline), strict=True):
+    for hits, result in zip(events(), labels(pipeline), strict=True):
         for width in (3, 15, 44):
             answer = ask_as_athena(server.grpc_url, f"{pipeline}_athena_{backend}", wide(hits.position, width))
             (data,) = answer.raw_output_contents
-            assert data == track_lists(found).astype("<i8").tobytes()
+            assert data == track_lists(result).astype("<i8").tobytes()
             assert not any(output.contents.ByteSize() for output in answer.outputs)
             rows = np.frombuffer(data, "<i8")
             assert rows.max(initial=-1) < max(len(hits), 1)
             assert len(data) == 0 or rows[-1] == -1
             assert athena_lists(answer) == [
-                np.flatnonzero(found == track).tolist() for track in range(found.max(initial=-1) + 1)
+                np.flatnonzero(result == track).tolist() for track in range(result.max(initial=-1) + 1)
             ]
 
 
@@ -163,11 +163,11 @@ def test_what_is_no_event_is_refused(server: TritonServer, backend: str) -> None
 @pytest.mark.skipif("native" not in BACKENDS, reason="the package was installed without a compiler")
 @pytest.mark.parametrize("shape", [[2, 1 << 62], [1 << 40, 0], [400_001, 3], [1 << 31, 1 << 31]])
 def test_a_shape_without_its_bytes_is_refused(server: TritonServer, shape: list[int]) -> None:
-    asked = request_of_athena("module_map_athena_native", np.empty((0, 3), np.float32))
-    asked.inputs[0].shape[:] = shape
+    request = request_of_athena("module_map_athena_native", np.empty((0, 3), np.float32))
+    request.inputs[0].shape[:] = shape
     pid = server.pid
     with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as refused:
-        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(asked)
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert server.pid == pid
 

@@ -91,14 +91,14 @@ def test_what_is_no_beam_line_is_not_served(engine: Engine, tmp_path: Path) -> N
             (repository / name / "config.pbtxt").write_text(config)
     with pytest.raises(BeampipeError), TritonServer(ServerSettings(repository, triton=engine.folder, log=log)):
         pass
-    said = {
+    output = {
         name: next(line for line in log.read_text().splitlines() if f"load failed for model '{name}'" in line)
         for name in models
     }
     for name, text in models.items():
         with pytest.raises(ConfigError) as expected:
             BeamSpot.parse(text)
-        assert str(expected.value) in said[name]
+        assert str(expected.value) in output[name]
 
 
 def test_the_line_of_the_tracker_model_is_stated(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_the_line_of_the_tracker_model_is_stated(tmp_path: Path) -> None:
         *ensemble_model("e", "exatrkx", ServingSettings(tracker_model=folder)).steps,
     ):
         assert BeamSpot.parse(settings.parameters["BEAM_SPOT"]) == SPOT
-    told = tracking_model("m", "module_map", ServingSettings(tracker_model=folder, beam_spot=BeamSpot(1.0, 0.0)))
-    assert told.parameters["BEAM_SPOT"] == "1.0,0.0,0.0,0.0"
+    output = tracking_model("m", "module_map", ServingSettings(tracker_model=folder, beam_spot=BeamSpot(1.0, 0.0)))
+    assert output.parameters["BEAM_SPOT"] == "1.0,0.0,0.0,0.0"
 
 
 def test_a_chain_sees_the_hits_from_the_line() -> None:

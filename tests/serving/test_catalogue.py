@@ -41,11 +41,11 @@ def model_of(settings: ModelSettings | EnsembleSettings) -> TrackingModel:
 
 
 def labels(model: TrackingModel, *requests: ModelRequest) -> list[bytes]:
-    found = []
+    results = []
     for answer in model.run(requests):
         assert not isinstance(answer, Exception)
-        found.append(answer[LABELS.name].tobytes())
-    return found
+        results.append(answer[LABELS.name].tobytes())
+    return results
 
 
 def recorded(model: TrackingModel) -> list[int]:

@@ -20,15 +20,18 @@ from beampipe.triton.engine import Engine
 
 
 def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None:
-    told: list[str] = []
-    result = run_serving_demo(tmp_path, ("module_map",), clients=2, events=4, mu=0, progress=told.append)
-    assert told[0] == "starting Triton"
-    assert told[-1] == "stopping"
+    output: list[str] = []
+    result = run_serving_demo(tmp_path, ("module_map",), clients=2, events=4, mu=0, progress=output.append)
+    assert output[0] == "starting Triton"
+    assert output[-1] == "stopping"
     (scored,) = result.evaluation.finders
     assert scored.double.efficiency.value > 0.9
     assert {time.stage for time in scored.stages} >= {"building", "filtering", "labelling"}
-    assert [one.clients for one in result.throughputs] == [1, 2]
-    assert all(one.events >= 4 and 0 < one.p50 <= one.p95 < one.seconds for one in result.throughputs)
+    assert [throughput.clients for throughput in result.throughputs] == [1, 2]
+    assert all(
+        throughput.events >= 4 and 0 < throughput.p50 <= throughput.p95 < throughput.seconds
+        for throughput in result.throughputs
+    )
     assert result.stopped_clean
     assert {path.name for path in tmp_path.iterdir()} == set(DEMO_FILES)
     check_folder_outputs(tmp_path, DEMO_FILES, marks=[EVALUATION_MARK])  # a second demo may replace them

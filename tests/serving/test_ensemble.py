@@ -66,12 +66,12 @@ def test_the_steps_are_chained_by_name() -> None:
 
 @pytest.mark.parametrize("mu", [0, 60])
 def test_labels_are_those_of_one_model(chain: list[Model], pipeline: Pipeline, mu: int) -> None:
-    found = 0
+    result = 0
     for event in list(shipped_events(mu))[:5]:
         tracks = pipeline.find(event.hits)
-        found += tracks.n_tracks
+        result += tracks.n_tracks
         assert through(chain, event.hits.position)[LABELS.name].tobytes() == tracks.track_id.tobytes()
-    assert found
+    assert result
 
 
 @pytest.mark.parametrize("position", ODD, ids=len)

@@ -28,9 +28,9 @@ def test_labels_served_in_every_way_are_the_direct_ones(
     assert done.returncode == 0, done.stdout + done.stderr
     body = json.loads((tmp_path / "equality.json").read_text())
     outcomes: list[dict[str, Any]] = body["outcomes"]
-    assert {one["way"]["protocol"] for one in outcomes} == {"grpc", "http", "shm", "shm-http"}
+    assert {outcome["way"]["protocol"] for outcome in outcomes} == {"grpc", "http", "shm", "shm-http"}
     assert not body["failed"]
-    assert all(one["events"] == 50 and one["hits"] > 15_000 for one in outcomes)
-    assert not any(one["different"] or one["errors"] for one in outcomes), outcomes
+    assert all(outcome["events"] == 50 and outcome["hits"] > 15_000 for outcome in outcomes)
+    assert not any(outcome["different"] or outcome["errors"] for outcome in outcomes), outcomes
     if model.endswith("_ragged"):  # it did batch, or nothing was shown
-        assert max(one["batch"] for one in outcomes if one["way"]["in_flight"] == 64) > 1
+        assert max(outcome["batch"] for outcome in outcomes if outcome["way"]["in_flight"] == 64) > 1

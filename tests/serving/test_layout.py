@@ -79,10 +79,10 @@ def test_the_warning_is_the_one_of_the_pipeline(server: TritonServer, backend: s
         with pytest.warns(LayoutWarning) as expected:
             direct = load_pipeline("module_map", threads=1).find(hits)
         with TritonTrackFinder(url, model, protocol=protocol) as finder:  # type: ignore[arg-type]
-            with pytest.warns(LayoutWarning) as said:
+            with pytest.warns(LayoutWarning) as output:
                 tracks = finder.find(hits)
             finder.find(hits)  # says it once
-        assert [str(w.message).replace(model, "module_map") for w in said] == [str(w.message) for w in expected]
+        assert [str(w.message).replace(model, "module_map") for w in output] == [str(w.message) for w in expected]
         assert tracks.track_id.tobytes() == direct.track_id.tobytes()
         assert {name: tracks.counts[name] for name in ("outside", "unfilled_layers")}.items() <= direct.counts.items()
 

@@ -48,10 +48,10 @@ def events() -> list[Hits]:
 def expected() -> list[bytes]:
     """What is found and fitted here."""
     with DirectTrackFinder("module_map", threads=1, parameters=True) as finder, pytest.warns(match="from there"):
-        found = [finder.find(hits) for hits in events()]
-    assert max(tracks.n_tracks for tracks in found) > 500
-    assert found[-1].beam_spot != found[-2].beam_spot
-    return [written(tracks) for tracks in found]
+        results = [finder.find(hits) for hits in events()]
+    assert max(tracks.n_tracks for tracks in results) > 500
+    assert results[-1].beam_spot != results[-2].beam_spot
+    return [written(tracks) for tracks in results]
 
 
 def written(tracks: Tracks) -> bytes:
@@ -93,8 +93,8 @@ def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, 
     url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
     finder = TritonTrackFinder(url, model, protocol=protocol, parameters=True, in_flight=32)  # type: ignore[arg-type]
     with finder, pytest.warns(match="tracks come from x = "):  # it comes as soon as an answer does
-        found = [answer.result() for answer in [finder.submit(hits) for hits in events() * 2]]
-    assert list(map(written, found)) == expected() * 2
+        results = [answer.result() for answer in [finder.submit(hits) for hits in events() * 2]]
+    assert list(map(written, results)) == expected() * 2
 
 
 def fit_seconds(server: TritonServer, model: str) -> float:

@@ -46,13 +46,13 @@ def test_names_are_checked_at_the_start() -> None:
 
 def test_finders_are_said_in_a_line() -> None:
     direct = DirectTrackFinder("module_map", parameters=True)
-    asked = TritonTrackFinder(
+    request = TritonTrackFinder(
         [f"grpc://host{n}.example:8001" for n in range(50)], transport=FakeTransport(lambda arrays: arrays)
     )
-    with FallbackTrackFinder(asked, direct) as both:
-        for finder in (direct, asked, both):
+    with FallbackTrackFinder(request, direct) as both:
+        for finder in (direct, request, both):
             assert len(repr(finder)) <= 300
             assert len(finder._repr_html_()) <= 2000
         assert repr(direct).startswith("DirectTrackFinder(runs: Pipeline(name: module_map, steps: ")
-        assert repr(asked).startswith("TritonTrackFinder(model: module_map, servers: grpc://host0.example:8001, ")
+        assert repr(request).startswith("TritonTrackFinder(model: module_map, servers: grpc://host0.example:8001, ")
         assert "answered: 0, 0" in repr(both)

@@ -83,13 +83,13 @@ def run(*arguments: str) -> str:
 
 
 def test_top_once(doubler_server: TritonServer) -> None:
-    said = run("top", "--once", "--interval", "0.1", "--url", doubler_server.metrics_url)
-    (told,) = json.loads(run("top", "--json", "--interval", "0.1", "--url", doubler_server.metrics_url))
-    assert (told["server"], told["error"]) == (doubler_server.metrics_url, None)
-    assert all({"requests", "latency", "memory"} <= one.keys() for one in told["models"].values())
-    assert told["models"]
-    assert doubler_server.metrics_url in said
-    assert "requests/s" in said
+    output = run("top", "--once", "--interval", "0.1", "--url", doubler_server.metrics_url)
+    (message,) = json.loads(run("top", "--json", "--interval", "0.1", "--url", doubler_server.metrics_url))
+    assert (message["server"], message["error"]) == (doubler_server.metrics_url, None)
+    assert all({"requests", "latency", "memory"} <= item.keys() for item in message["models"].values())
+    assert message["models"]
+    assert doubler_server.metrics_url in output
+    assert "requests/s" in output
     with pytest.raises(BeampipeError, match="metrics port"):
         run("top", "--once", "--interval", "0.1", "--url", "127.0.0.1:1")
 
@@ -107,11 +107,11 @@ def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None
 def test_the_unit_runs_serve_with_the_options_that_follow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BEAMPIPE_ENGINE", "/opt/engine")
-    said = run("unit", "--user", "--memory", "4G", "--", "-m", "exatrkx", "--host", "0.0.0.0")
-    assert f"ExecStart={sys.executable} -m beampipe serve -m exatrkx --host 0.0.0.0\n" in said
-    assert f"WorkingDirectory={tmp_path}\n" in said
-    assert "Environment=BEAMPIPE_ENGINE=/opt/engine\n" in said
-    assert "MemoryMax=4G\n" in said
+    output = run("unit", "--user", "--memory", "4G", "--", "-m", "exatrkx", "--host", "0.0.0.0")
+    assert f"ExecStart={sys.executable} -m beampipe serve -m exatrkx --host 0.0.0.0\n" in output
+    assert f"WorkingDirectory={tmp_path}\n" in output
+    assert "Environment=BEAMPIPE_ENGINE=/opt/engine\n" in output
+    assert "MemoryMax=4G\n" in output
     refused = CliRunner().invoke(app, ["unit", "--", "--moodels", "exatrkx"])
     assert refused.exit_code == 2
     assert "--moodels" in refused.output

@@ -43,8 +43,8 @@ def run(folder: Path, *arguments: str) -> str:
 
 def command(script: str) -> list[str]:
     """The arguments of the page's command that runs a script."""
-    (found,) = [line for line in COMMANDS if f"/{script}" in line]
-    words: list[str] = found.split()
+    (result,) = [line for line in COMMANDS if f"/{script}" in line]
+    words: list[str] = result.split()
     return words[1:]
 
 
@@ -133,9 +133,9 @@ def test_the_pages_own_client_gets_the_local_scores(server: TritonServer, folder
 
 def test_it_tells_quarks_from_gluons_without_a_server(folder: Path) -> None:
     (block,) = [block for block in BLOCKS if "toy_jets" in block]
-    found = re.search(r"quarks (\S+), of gluons (\S+)\n", run(folder, "-c", block))
-    assert found is not None
-    quarks, gluons = map(float, found.groups())
+    result = re.search(r"quarks (\S+), of gluons (\S+)\n", run(folder, "-c", block))
+    assert result is not None
+    quarks, gluons = map(float, result.groups())
     assert quarks > 0.5 > gluons
     assert quarks - gluons > 0.2
 

@@ -140,9 +140,9 @@ def test_without_geometry_only_noise_columns_that_fit() -> None:
 
 def test_a_run_shares_its_dead_modules() -> None:
     events = [made_event(event_id=1), made_event(event_id=2)]
-    found = list(run_degraded(events, "stress", seed=4))
-    assert all(same(got, degrade(event, STRESS, 4, run_seed=4)) for got, event in zip(found, events, strict=True))
-    assert not same(found[0], events[0])
+    result = list(run_degraded(events, "stress", seed=4))
+    assert all(same(got, degrade(event, STRESS, 4, run_seed=4)) for got, event in zip(result, events, strict=True))
+    assert not same(result[0], events[0])
     assert list(run_degraded(events, "none", seed=4)) == events
     with pytest.raises(UnknownNameError, match="did you mean 'stress'"):
         run_degraded(events, "stres", seed=4)

@@ -98,11 +98,11 @@ def test_pulls_have_width_one(layout: DetectorLayout) -> None:
         **dict(zip(("true_x", "true_y", "true_z"), table.to_global(row, local).T, strict=True)),
     }
     measured = smeared(hits, table, rng)
-    found = table.to_local(row, np.column_stack([measured[axis] for axis in "xyz"]))
-    pull = (found[:, :2] - local) / np.sqrt(table.variance[row])
+    result = table.to_local(row, np.column_stack([measured[axis] for axis in "xyz"]))
+    pull = (result[:, :2] - local) / np.sqrt(table.variance[row])
     np.testing.assert_allclose(pull.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(pull.std(axis=0), 1.0, atol=0.03)
-    np.testing.assert_allclose(found[:, 2], 0.0, atol=1e-3)
+    np.testing.assert_allclose(result[:, 2], 0.0, atol=1e-3)
 
 
 def test_scattering_follows_highland() -> None:

@@ -44,10 +44,10 @@ def test_means_are_those_of_the_formulas(pt: float, eta: float) -> None:
     jets = same_jets(n, pt, eta)
     seen = reconstruct(jets, keys(np.arange(n)))
     one = slice(0, N_TRACKS)
-    found = efficiency(jets.track_eta[one], np.full(N_TRACKS, 0.2), np.full(N_TRACKS, pt)).sum()
+    result = efficiency(jets.track_eta[one], np.full(N_TRACKS, 0.2), np.full(N_TRACKS, pt)).sum()
     fake = fakes(np.array([eta]), np.array([pt]))[0]
-    assert seen.n_trk.mean() == pytest.approx(found + fake, abs=0.06)
-    assert seen.n_trk_eff.mean() == pytest.approx(found * (1 - LESS_EFFICIENT) + fake, abs=0.06)
+    assert seen.n_trk.mean() == pytest.approx(result + fake, abs=0.06)
+    assert seen.n_trk_eff.mean() == pytest.approx(result * (1 - LESS_EFFICIENT) + fake, abs=0.06)
     assert (seen.n_trk_fake - seen.n_trk).mean() == pytest.approx(fake * MORE_FAKES, rel=0.1)
     relative = seen.pt / pt
     assert relative.mean() == pytest.approx(response(np.array([eta]))[0], abs=0.002)

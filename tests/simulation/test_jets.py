@@ -10,7 +10,7 @@ from beampipe.simulation.pythia import Collisions
 
 
 def test_label_is_that_of_the_parton_with_the_highest_energy_nearby() -> None:
-    found = parton_labels(
+    result = parton_labels(
         np.array([0, 0, 1]),
         np.array([0.0, 2.0, 0.0]),
         np.array([np.pi - 0.1, 0.0, 0.0]),
@@ -21,7 +21,7 @@ def test_label_is_that_of_the_parton_with_the_highest_energy_nearby() -> None:
         np.array([21, 4, 1, 2, 5]),
     )
     # The first takes 500 GeV across the seam and not 900 GeV at 0.5; the second has nothing within 0.4.
-    assert found.tolist() == [4, 0, 5]
+    assert result.tolist() == [4, 0, 5]
 
 
 def test_clusters_what_is_close_and_keeps_charged_tracks_only() -> None:

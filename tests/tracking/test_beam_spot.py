@@ -59,11 +59,11 @@ def test_the_point_that_most_tracks_pass_is_found_among_others() -> None:
     tracks = [circle(rng.choice([-1, 1]) * rng.uniform(1500, 9000), rng.uniform(-3, 3), 0.7, 1.1) for _ in range(80)]
     tracks += [circle(3000.0, rng.uniform(-3, 3), *rng.normal(0, 8, 2)) for _ in range(20)]
     position, track_id = np.concatenate(tracks).astype(np.float32), np.repeat(np.arange(100), 10)
-    found = estimate_beam_spot(position, track_id)
-    assert np.hypot(found.x - 0.7, found.y - 1.1) < 0.02
-    assert found.significant
-    assert 60 <= found.n_tracks <= 85
-    assert kernels.beam_spot(position, track_id) == pytest.approx(astuple(found))
+    result = estimate_beam_spot(position, track_id)
+    assert np.hypot(result.x - 0.7, result.y - 1.1) < 0.02
+    assert result.significant
+    assert 60 <= result.n_tracks <= 85
+    assert kernels.beam_spot(position, track_id) == pytest.approx(astuple(result))
 
 
 def test_few_tracks_tell_nothing() -> None:
@@ -77,10 +77,10 @@ def test_few_tracks_tell_nothing() -> None:
 def test_tracks_of_one_direction_tell_no_point() -> None:
     position = np.concatenate([circle(1e9, 0.0, 0.0, 3.0)] * 30).astype(np.float32)
     track_id = np.repeat(np.arange(30), 10)
-    found = estimate_beam_spot(position, track_id)
-    assert not found.significant
+    result = estimate_beam_spot(position, track_id)
+    assert not result.significant
     assert kernels.beam_spot(position, track_id)[2] > 1e9
-    assert found.n_tracks == kernels.beam_spot(position, track_id)[4] == 30
+    assert result.n_tracks == kernels.beam_spot(position, track_id)[4] == 30
 
 
 def test_seen_from_a_line_by_both_alike() -> None:
@@ -99,24 +99,24 @@ def test_a_beam_line_off_the_axis_costs_no_tracks(name: str, known: bool) -> Non
     pipeline = load_pipeline(name, threads=1, beam_spot=MOVED if known else BeamSpot())
     expected, moved = load_pipeline(name, threads=1).find(event().hits), elsewhere(event().hits, MOVED)
     with nullcontext() if known else pytest.warns(LayoutWarning, match="were found again, seen from there"):
-        found = pipeline.find(moved)
+        result = pipeline.find(moved)
     assert expected.beam_spot == BeamSpot()
-    assert found.beam_spot == MOVED if known else np.hypot(found.beam_spot.x - 1.2, found.beam_spot.y + 0.9) < 0.25
-    assert found.n_tracks > 0.98 * expected.n_tracks
-    assert (found.track_id >= 0).sum() > 0.98 * (expected.track_id >= 0).sum()
+    assert result.beam_spot == MOVED if known else np.hypot(result.beam_spot.x - 1.2, result.beam_spot.y + 0.9) < 0.25
+    assert result.n_tracks > 0.98 * expected.n_tracks
+    assert (result.track_id >= 0).sum() > 0.98 * (expected.track_id >= 0).sum()
     # Stage by stage, and together with another event, the same.
     by_stages = build_pipeline(pipeline_spec(name), 1, beam_spot=pipeline.beam_spot, check=False).staged()
     together = load_pipeline(name, threads=1, beam_spot=pipeline.beam_spot, check=False)
     for tracks in (by_stages.find(moved), together.find_many([moved, moved])[1]):
-        np.testing.assert_array_equal(tracks.track_id, found.track_id)
-        assert tracks.beam_spot == found.beam_spot
+        np.testing.assert_array_equal(tracks.track_id, result.track_id)
+        assert tracks.beam_spot == result.beam_spot
 
 
 def test_a_look_inside_sees_the_hits_from_the_line() -> None:
     pipeline, moved = load_pipeline("module_map", threads=1, beam_spot=MOVED), elsewhere(event().hits, MOVED)
     seen: list[dict[str, Any]] = []
-    found = pipeline.staged().find(moved, hook=lambda step, arrays: seen.append(dict(arrays or {})))
-    np.testing.assert_array_equal(seen[-1]["track_id"], found.track_id)
+    result = pipeline.staged().find(moved, hook=lambda step, arrays: seen.append(dict(arrays or {})))
+    np.testing.assert_array_equal(seen[-1]["track_id"], result.track_id)
     np.testing.assert_array_equal(seen[0]["position"], MOVED.relative_to(moved.position))
 
 

@@ -55,27 +55,27 @@ def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
     finders = named_finders(["exatrkx"], fit=True)
     bare, fitted = finders["exatrkx"], finders["exatrkx" + KALMAN_FIT]
     assert isinstance(fitted, KalmanFitted)
-    found = fitted.find(event.hits)
+    result = fitted.find(event.hits)
     tracks = bare.find(event.hits)
     candidates = Candidates.of(tracks)
-    assert np.array_equal(found.track_id, tracks.track_id)
+    assert np.array_equal(result.track_id, tracks.track_id)
     long = int(np.count_nonzero(np.bincount(candidates.track) >= fitted.min_hits))
     assert 10 < long < tracks.n_tracks
-    assert 0.9 * long <= found.counts["fitted"] == len(found.fitted) <= long
-    assert found.seconds["kalman_fit"] > 0
-    assert list(found.seconds)[-1] == "kalman_fit"
-    assert found.cpu_seconds["kalman_fit"] > 0
-    assert np.median(found.fitted.pt) > 0.1
+    assert 0.9 * long <= result.counts["fitted"] == len(result.fitted) <= long
+    assert result.seconds["kalman_fit"] > 0
+    assert list(result.seconds)[-1] == "kalman_fit"
+    assert result.cpu_seconds["kalman_fit"] > 0
+    assert np.median(result.fitted.pt) > 0.1
 
 
 @pytest.mark.acts
 def test_our_scoring_counts_what_acts_counts_on_the_same_tracks() -> None:
     """Tracks of ACTS, and the same spoilt: joined, halved, doubled, and with hits of others."""
     event = largest(0)
-    found = ActsTrackFinder(ACTS_SOFT).find(event.hits)
-    assert found.candidates is not None
+    result = ActsTrackFinder(ACTS_SOFT).find(event.hits)
+    assert result.candidates is not None
     rng = np.random.default_rng(1)
-    good = list(found.candidates)
+    good = list(result.candidates)
     n = len(good) // 4
     lists = [
         *good,

@@ -227,8 +227,8 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
     model = load_model()
     for name in model.pipelines:
         measured = model.performance[name]
-        told = told_usual(load_pipeline(name, threads=1, model=model))
-        assert (told.share, told.hits, told.per_track) == (
+        output = told_usual(load_pipeline(name, threads=1, model=model))
+        assert (output.share, output.hits, output.per_track) == (
             measured.hits_on_tracks,
             measured.hits,
             measured.hits_per_track,
@@ -236,9 +236,9 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
         stiff = name in ("exatrkx", "exatrkx_walk", "module_map") or name.endswith("_displaced")
         shapes = (measured.residual, measured.origin_z, measured.origin_spread)
         assert None not in shapes
-        assert (told.residual, told.origin_z, told.origin_spread) == (shapes if stiff else (None, None, None))
-        assert told.per_track is not None
-        assert str(told).endswith(f"are usual in events of {measured.hits:.0f} hits")
+        assert (output.residual, output.origin_z, output.origin_spread) == (shapes if stiff else (None, None, None))
+        assert output.per_track is not None
+        assert str(output).endswith(f"are usual in events of {measured.hits:.0f} hits")
 
 
 def test_a_model_that_was_not_measured_has_the_usual_share_of_its_kind() -> None:
@@ -254,8 +254,8 @@ def test_a_soft_pass_by_itself_is_expected_to_find_its_part() -> None:
     for spec, share in ((first, 0.24), (second, 0.40)):
         pipeline = build_pipeline(spec, 1)
         assert told_usual(pipeline).share == pytest.approx(share, abs=0.01)
-        found = float((pipeline.find(hits).track_id >= 0).mean())
-        assert found == pytest.approx(share, rel=0.25)
+        result = float((pipeline.find(hits).track_id >= 0).mean())
+        assert result == pytest.approx(share, rel=0.25)
     assert told_usual(build_pipeline(last, 1)).share > 0.5
 
 
@@ -281,8 +281,8 @@ def test_a_copy_in_another_process_watches_by_itself() -> None:
 @pytest.mark.parametrize("name", ["module_map", "exatrkx_walk", "module_map_soft"])
 def test_shipped_events_pass_in_silence(name: str) -> None:
     finder = load_pipeline(name, threads=2)
-    for one in shipped_events(0):
-        finder.find(one.hits)
+    for shipped_event in shipped_events(0):
+        finder.find(shipped_event.hits)
 
 
 def test_the_line_of_stages_warns_likewise() -> None:
@@ -294,8 +294,8 @@ def test_the_line_of_stages_warns_likewise() -> None:
 
 def test_columns_of_usual_events_look_well() -> None:
     for mu in (0, 60, 200):
-        for one in shipped_events(mu):
-            assert odd_columns(one.hits.position) == []
+        for shipped_event in shipped_events(mu):
+            assert odd_columns(shipped_event.hits.position) == []
 
 
 def test_few_hits_have_no_odd_columns() -> None:

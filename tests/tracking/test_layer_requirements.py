@@ -46,10 +46,10 @@ def test_no_pass_asks_for_more_hits_than_a_particle_has_layers(short: TrackerMod
     assert short.crossing == LayerRequirements(7.0, 5)
     lowered = 0
     for name in short.pipelines:
-        for told, table in zip(short.spec(name).passes, PIPELINES[name].passes, strict=True):
-            assert told.segmentation.min_hits == min(table.segmentation.min_hits, 5)
-            assert replace(told, segmentation=table.segmentation, after=table.after) == table
-            lowered += told != table
+        for output, table in zip(short.spec(name).passes, PIPELINES[name].passes, strict=True):
+            assert output.segmentation.min_hits == min(table.segmentation.min_hits, 5)
+            assert replace(output, segmentation=table.segmentation, after=table.after) == table
+            lowered += output != table
     assert lowered > 0
 
 

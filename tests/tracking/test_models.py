@@ -197,13 +197,13 @@ def test_every_weak_bin_is_listed() -> None:
 
 def test_the_overview_names_every_pipeline(copied: Path) -> None:
     model = replace(load_model(copied), performance={"module_map": MEASURED})
-    told = "\n".join(model_overview(model))
-    assert all(f"  {name}: " in told for name in model.pipelines)
-    assert "finds less than 90 % of: pT 0.3 to 1 GeV: 5 to 60 % (of 300)" in told
-    assert "too few particles to tell: cores of hard jets" in told
-    assert "efficiency 99.00 %" in told
-    assert told.count("not measured") == len(model.pipelines) - 1
-    assert told.count("cannot take events of more than 60,000 hits (use module_map_soft)") == 2  # the soft networks
+    output = "\n".join(model_overview(model))
+    assert all(f"  {name}: " in output for name in model.pipelines)
+    assert "finds less than 90 % of: pT 0.3 to 1 GeV: 5 to 60 % (of 300)" in output
+    assert "too few particles to tell: cores of hard jets" in output
+    assert "efficiency 99.00 %" in output
+    assert output.count("not measured") == len(model.pipelines) - 1
+    assert output.count("cannot take events of more than 60,000 hits (use module_map_soft)") == 2  # the soft networks
     rows = {name: cannot for name, *_, cannot in pipeline_rows(model)}
     assert rows["exatrkx_walk_soft"] == "-; events of more than 60,000 hits (use module_map_soft)"
     assert rows["module_map_soft"] == "-"
@@ -234,13 +234,13 @@ def test_shells_complete_names_and_folders(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_command_line_completes_them() -> None:
-    asked = {
+    request = {
         "_BEAMPIPE_COMPLETE": "complete_bash",
         "COMP_WORDS": "beampipe track --tracker-model ge",
         "COMP_CWORD": "3",
     }
     code = "import sys; from beampipe.cli import main; sys.argv[0] = 'beampipe'; main()"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **request}, capture_output=True, text=True)
     assert done.stdout.split() == ["generic"]
 
 

@@ -83,14 +83,14 @@ def test_learned_windows_hold_the_true_doublets(taught: list[Event], windows: Wi
 
 
 def test_edges_of_other_events_are_found(windows: Windows) -> None:
-    found = wanted = 0
+    result = wanted = 0
     for event in toy_events(range(100, 102)):
         edges = set(map(tuple, kernels.module_map_edges(event.hits.position, windows).T.tolist()))
         true = list(map(tuple, true_doublets(event, most_on_layer=1).T.tolist()))
-        found, wanted = found + len(edges & set(true)), wanted + len(true)
+        result, wanted = result + len(edges & set(true)), wanted + len(true)
     assert wanted > 1000
     # A doublet alone is no edge. The toy's second hits of a layer lie off the helix, and are left out.
-    assert found >= 0.96 * wanted
+    assert result >= 0.96 * wanted
 
 
 def test_curvature_windows_are_those_of_the_softest_particle(windows: Windows) -> None:

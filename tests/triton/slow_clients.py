@@ -163,10 +163,10 @@ def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
 
 
 def _grpc_message() -> bytes:
-    asked = service_pb2.ModelInferRequest(model_name="one")
-    asked.inputs.add(name="X", datatype="FP32", shape=[1])
-    asked.raw_input_contents.append(bytes(4))
-    message = asked.SerializeToString()
+    request = service_pb2.ModelInferRequest(model_name="one")
+    request.inputs.add(name="X", datatype="FP32", shape=[1])
+    request.raw_input_contents.append(bytes(4))
+    message = request.SerializeToString()
     return b"\0" + len(message).to_bytes(4, "big") + bytes(message)
 
 

@@ -8,13 +8,13 @@ from beampipe.triton.backoff import RestartedProgram, RestartPause
 
 def pauses_of(pause: RestartPause, lived: float, count: int) -> list[float]:
     """The pauses of something that lives for a time [s] after each start."""
-    now, found = 0.0, []
+    now, result = 0.0, []
     for _ in range(count):
         now += lived
-        found.append(pause.before_next(now))
-        now += found[-1]
+        result.append(pause.before_next(now))
+        now += result[-1]
         pause.started(now)
-    return found
+    return result
 
 
 def test_pauses_double_and_are_bounded() -> None:
@@ -43,15 +43,15 @@ def test_a_restart_is_due_after_its_pause() -> None:
 
 
 def test_a_program_is_started_again_and_killed_if_it_hangs(tmp_path: Path) -> None:
-    process, said, hung = ManagedProcess(tmp_path / "log"), list[str](), list[int | None]()
+    process, output, hung = ManagedProcess(tmp_path / "log"), list[str](), list[int | None]()
     command = ["sh", "-c", "echo begun; exec sleep 100"]
     program = RestartedProgram(
-        "it", process, lambda: process.start(command), lambda: process.pid in hung, said.append, RestartPause(free=5)
+        "it", process, lambda: process.start(command), lambda: process.pid in hung, output.append, RestartPause(free=5)
     )
     program.update()  # the first start is no incident
     first = process.pid
     program.update()
-    assert (first is not None, process.pid, said) == (True, first, [])
+    assert (first is not None, process.pid, output) == (True, first, [])
     while process.last_lines() != ["begun"]:
         pass
     hung.append(first)
@@ -59,6 +59,6 @@ def test_a_program_is_started_again_and_killed_if_it_hangs(tmp_path: Path) -> No
     assert process.wait(60.0)
     program.update()
     assert process.pid not in (None, first)
-    assert said == [f"it: hangs; killing process {first}", "it: has ended (begun); starting another"]
+    assert output == [f"it: hangs; killing process {first}", "it: has ended (begun); starting another"]
     process.kill()
     process.wait()

@@ -44,8 +44,8 @@ def test_load_and_unload(engine: Engine, doublers: Path) -> None:
 
 
 def test_the_engine_is_shown(engine: Engine) -> None:
-    said = run("engine", "show", "--triton", str(engine.folder))
-    assert "usable" in said
-    assert str(engine.binary) in said
-    told = json.loads(run("engine", "show", "--triton", str(engine.folder), "--json"))
-    assert told["server"] == str(engine.binary)
+    output = run("engine", "show", "--triton", str(engine.folder))
+    assert "usable" in output
+    assert str(engine.binary) in output
+    message = json.loads(run("engine", "show", "--triton", str(engine.folder), "--json"))
+    assert message["server"] == str(engine.binary)

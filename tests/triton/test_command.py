@@ -171,7 +171,7 @@ def test_a_program_that_is_none_is_one_error(tmp_path: Path) -> None:
 def test_the_unit_names_the_command_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["triton", "run", "--unit", "user", "--patience", "5", "--", "/opt/tritonserver/bin/tritonserver"]
     app([*command, "--model-repository=/models"], standalone_mode=False)
-    said = capsys.readouterr().out
-    assert "triton run --patience=5 --start-timeout=600 --learn -- /opt/tritonserver/bin/tritonserver" in said
-    assert "--model-repository=/models" in said
-    assert "WatchdogSec=" in said
+    output = capsys.readouterr().out
+    assert "triton run --patience=5 --start-timeout=600 --learn -- /opt/tritonserver/bin/tritonserver" in output
+    assert "--model-repository=/models" in output
+    assert "WatchdogSec=" in output

@@ -68,10 +68,10 @@ def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
 
 def test_a_server_that_cannot_start_is_one_error(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path, "broken", BROKEN)
-    with serving(tmp_path, engine) as (started, said):
+    with serving(tmp_path, engine) as (started, output):
         assert started.wait(60) == 2
-        assert "weights are from Mars" in said
-        assert "Traceback" not in said
+        assert "weights are from Mars" in output
+        assert "Traceback" not in output
 
 
 def test_the_owner_can_be_killed(engine: Engine, doublers: Path) -> None:

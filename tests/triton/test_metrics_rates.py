@@ -35,20 +35,20 @@ def test_rates_are_differences() -> None:
         executions=15.0,
         pending=3.0,
     )
-    found = rates_between(before, after, 2.0)
-    assert (found.requests, found.failures, found.inferences, found.batch) == (10.0, 2.0, 15.0, 6.0)
-    assert (found.latency, found.queue, found.compute) == pytest.approx((5.0, 2.0, 3.0))
-    assert (found.pending, found.per_event) == (3, {"hits": 200.0, "tracks": 0.0})
-    assert found.stages == pytest.approx({"gnn": 20.0})
+    result = rates_between(before, after, 2.0)
+    assert (result.requests, result.failures, result.inferences, result.batch) == (10.0, 2.0, 15.0, 6.0)
+    assert (result.latency, result.queue, result.compute) == pytest.approx((5.0, 2.0, 3.0))
+    assert (result.pending, result.per_event) == (3, {"hits": 200.0, "tracks": 0.0})
+    assert result.stages == pytest.approx({"gnn": 20.0})
 
 
 def test_nothing_done_is_no_number() -> None:
     same = made(answered=10.0, request_us=1e6)
-    found = rates_between(same, same, 1.0)
-    assert found.requests == 0.0
-    assert found.latency is None
-    assert found.batch is None
-    assert found.stages == {}
+    result = rates_between(same, same, 1.0)
+    assert result.requests == 0.0
+    assert result.latency is None
+    assert result.batch is None
+    assert result.stages == {}
 
 
 def test_a_counter_that_was_started_again_counts_from_zero() -> None:

@@ -54,7 +54,7 @@ def test_steps_are_shown_below_the_model() -> None:
     console = Console(width=160)
     with console.capture() as captured:
         console.print(rates_table([watch], per_event=("hits", "tracks")))
-    said = captured.get()
-    assert "gnn 50.00 ms" in said
-    assert "312" in said
-    assert "tracks" in said
+    output = captured.get()
+    assert "gnn 50.00 ms" in output
+    assert "312" in output
+    assert "tracks" in output

@@ -17,9 +17,9 @@ COMMAND = (sys.executable, "-m", "beampipe", "serve")
 
 
 def line(text: str, name: str) -> str:
-    found = re.findall(rf"^{name}=(.*)$", text, re.M)
-    assert len(found) == 1, text
-    return str(found[0])
+    result = re.findall(rf"^{name}=(.*)$", text, re.M)
+    assert len(result) == 1, text
+    return str(result[0])
 
 
 @pytest.mark.parametrize("for_user", [False, True])

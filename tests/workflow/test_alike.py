@@ -35,11 +35,11 @@ def test_a_worker_of_another_version_ends_the_run_with_one_error() -> None:
 
 
 def test_what_a_worker_computes_with_names_the_code() -> None:
-    found = installed()
-    assert found["python"] == ".".join(map(str, sys.version_info[:2]))
-    assert re.fullmatch("[0-9a-f]{12}", found["code of beampipe"])
-    assert installed() == found
-    expected = {**found, "numpy": "0.1"}
+    result = installed()
+    assert result["python"] == ".".join(map(str, sys.version_info[:2]))
+    assert re.fullmatch("[0-9a-f]{12}", result["code of beampipe"])
+    assert installed() == result
+    expected = {**result, "numpy": "0.1"}
     with pytest.raises(MismatchError, match=r"got numpy [\d.]+, expected numpy 0\.1 as in"):
         call_checked(installed, expected, pickle.loads, b"no pickle: it is not unpacked")
-    assert call_checked(installed, found, pickle.loads, pickle.dumps((pow, (2, 3)))) == 8
+    assert call_checked(installed, result, pickle.loads, pickle.dumps((pow, (2, 3)))) == 8

@@ -202,11 +202,11 @@ def test_an_interrupt_ends_the_workers_at_once() -> None:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """Living workers: children of the server that they are forked from, which is a child of the driver."""
-    found = []
+    results = []
     for server in psutil.Process(pid).children():
         with suppress(psutil.NoSuchProcess):
-            found += [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
-    return found
+            results += [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
+    return results
 
 
 COUNT, KILLS, WORKERS = 120, 10, 2
@@ -223,8 +223,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def payloads(store: Store) -> dict[str, bytes]:
     parts, total = toys.recipes(COUNT)
-    found = {recipe.label: store.load(recipe) for recipe in [*parts, total]}
-    return {label: path.read_bytes() for label, path in found.items() if path is not None}
+    result = {recipe.label: store.load(recipe) for recipe in [*parts, total]}
+    return {label: path.read_bytes() for label, path in result.items() if path is not None}
 
 
 def committed(store: Store) -> dict[Path, int]:

@@ -130,8 +130,8 @@ def test_a_missing_payload_is_made_again(store: Store) -> None:
 
 def test_many_writers_of_the_same_artifact_are_harmless(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: store.write(RECIPE, ".bin", payload), range(64)))
-    assert {artifact.path for artifact in found} == {store.load(RECIPE)}
+        result = list(pool.map(lambda _: store.write(RECIPE, ".bin", payload), range(64)))
+    assert {artifact.path for artifact in result} == {store.load(RECIPE)}
     assert files(store) == [f"{RECIPE.key}.about.json", f"{RECIPE.key}.bin"]
 
 

@@ -50,11 +50,11 @@ class OneByOne:
 
 
 def main() -> None:
-    asked = options(__doc__)
-    os.environ |= {"HOSTED_REPLICAS": str(asked.replicas), "HOSTED_PIPELINE": asked.pipeline}
+    request = options(__doc__)
+    os.environ |= {"HOSTED_REPLICAS": str(request.replicas), "HOSTED_PIPELINE": request.pipeline}
     folder = os.path.dirname(os.path.abspath(__file__))
     os.chdir(folder)
-    serve = ["serve", "on_bentoml:OneByOne", "--host", "127.0.0.1", "--port", str(asked.port)]
+    serve = ["serve", "on_bentoml:OneByOne", "--host", "127.0.0.1", "--port", str(request.port)]
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *serve])
 
 

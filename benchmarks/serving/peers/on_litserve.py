@@ -51,17 +51,17 @@ class Batching(OneByOne):
 
 
 def main() -> None:
-    asked = options(__doc__)
-    if asked.batching:
+    request = options(__doc__)
+    if request.batching:
         # A batch is what comes within this time. With 0 idle workers ask without pause, on cores that compute.
         api = Batching(max_batch_size=MAX_BATCH, batch_timeout=0.001, api_path=PATH)
     else:
         api = OneByOne(api_path=PATH)
-    api.pipeline = asked.pipeline
+    api.pipeline = request.pipeline
     server = litserve.LitServer(
-        api, accelerator="cpu", devices=1, workers_per_device=asked.replicas, fast_queue=True, timeout=False
+        api, accelerator="cpu", devices=1, workers_per_device=request.replicas, fast_queue=True, timeout=False
     )
-    server.run(host="127.0.0.1", port=asked.port, generate_client_file=False, log_level="warning")
+    server.run(host="127.0.0.1", port=request.port, generate_client_file=False, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -51,26 +51,26 @@ class Batching:
 
 
 def main() -> None:
-    asked = options(__doc__)
+    request = options(__doc__)
     # The workers find `hosting` on the path of the driver.
     folder = os.path.dirname(os.path.abspath(__file__))
     ray.init(
         address="local",
         include_dashboard=False,
-        num_cpus=asked.replicas,
+        num_cpus=request.replicas,
         object_store_memory=256 << 20,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}},
     )
-    serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
-    kind = Batching if asked.batching else OneByOne
+    serve.start(http_options={"host": "127.0.0.1", "port": request.port})
+    kind = Batching if request.batching else OneByOne
     deployment = serve.deployment(
-        num_replicas=asked.replicas,
+        num_replicas=request.replicas,
         max_ongoing_requests=2 * MAX_BATCH,
         ray_actor_options={"num_cpus": 1},
         logging_config={"enable_access_log": False},
     )(kind)
-    serve.run(deployment.bind(asked.pipeline), route_prefix=PATH)
+    serve.run(deployment.bind(request.pipeline), route_prefix=PATH)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     ray.shutdown()
 

@@ -31,11 +31,11 @@ def stand_in(script: Script) -> Iterator[StandIn]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.asked.append(asked)
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.asked.append(request)
             seen.headers.append(dict(self.headers))
             number = len(seen.asked) - 1
-            answer = script(asked) if callable(script) else script[min(number, len(script) - 1)]
+            answer = script(request) if callable(script) else script[min(number, len(script) - 1)]
             status = answer if isinstance(answer, int) else 200
             body = (
                 b"" if isinstance(answer, int) else (answer if isinstance(answer, str) else json.dumps(answer)).encode()
@@ -69,9 +69,9 @@ def completion(text: str = "", *calls: tuple[str, dict[str, Any] | str], **more:
             {
                 "id": f"call_{number}",
                 "type": "function",
-                "function": {"name": name, "arguments": one if isinstance(one, str) else json.dumps(one)},
+                "function": {"name": name, "arguments": item if isinstance(item, str) else json.dumps(item)},
             }
-            for number, (name, one) in enumerate(calls)
+            for number, (name, item) in enumerate(calls)
         ]
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
     return {"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}

@@ -27,7 +27,7 @@ def schema(dialect: Dialect, median: float) -> dict[str, object]:
     return {"trees": {dialect.tree: {"n_entries": 10, "branches": branches}}}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
 def test_every_dialect_is_recognised(dialect: Dialect) -> None:
     layout = recognise(schema(dialect, 40.0))
     wanted = {name: dialect.event_column(name) for name in EVENTS}

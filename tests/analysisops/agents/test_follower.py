@@ -69,8 +69,8 @@ def solve(text: str, tools: NoTools | None = None) -> dict[str, Any]:
 def value_of(reference: Any) -> Any:
     """What a reference in an argument becomes."""
     tools = Recorded()
-    found = solve(prompt([*LOOK, {"tool": "select_tool", "arguments": {"it": reference}}]), tools)
-    assert found["status"] == "ok", found["comments"]
+    result = solve(prompt([*LOOK, {"tool": "select_tool", "arguments": {"it": reference}}]), tools)
+    assert result["status"] == "ok", result["comments"]
     return tools.calls[-1][1]["it"]
 
 
@@ -99,9 +99,9 @@ def value_of(reference: Any) -> Any:
     ],
 )
 def test_references_become_values(reference: Any, value: Any) -> None:
-    found = value_of(reference)
-    assert found == value
-    assert type(found) is type(value)
+    result = value_of(reference)
+    assert result == value
+    assert type(result) is type(value)
 
 
 def test_what_was_chosen_can_be_used() -> None:

@@ -47,12 +47,16 @@ def agent(server: StandIn, *, mode: str = "native", cache: ReplayCache | None = 
 def test_native_calls_lead_to_a_submission() -> None:
     tools = Toy()
     with stand_in([completion("", FIT), completion("", SUBMIT)]) as server:
-        found = agent(server).solve(REQUEST, tools)
-    assert found["status"] == "ok"
-    assert found["answers"] == ANSWERS
-    assert found["words"] == {"signal": "yes"}
+        results = agent(server).solve(REQUEST, tools)
+    assert results["status"] == "ok"
+    assert results["answers"] == ANSWERS
+    assert results["words"] == {"signal": "yes"}
     assert tools.calls == [(FIT[0], FIT[1])]
-    assert [one["function"]["name"] for one in server.asked[0]["tools"]] == ["fit_peak_tool", "export_tool", "submit"]
+    assert [request["function"]["name"] for request in server.asked[0]["tools"]] == [
+        "fit_peak_tool",
+        "export_tool",
+        "submit",
+    ]
     call, result = server.asked[1]["messages"][-2:]
     assert call["tool_calls"][0]["id"] == result["tool_call_id"]
     assert json.loads(result["content"]) == {"mu": 90.5, "mu_error": 0.1}
@@ -75,10 +79,10 @@ def test_tokens_that_a_server_does_not_count_are_estimated() -> None:
 
 def test_written_steps_lead_to_a_submission() -> None:
     tools = Toy()
-    steps: list[Answer] = [completion(json.dumps({"tool": name, "arguments": one})) for name, one in (FIT, SUBMIT)]
+    steps: list[Answer] = [completion(json.dumps({"tool": name, "arguments": item})) for name, item in (FIT, SUBMIT)]
     with stand_in(steps) as server:
-        found = agent(server, mode="json").solve(REQUEST, tools)
-    assert found["answers"] == ANSWERS
+        result = agent(server, mode="json").solve(REQUEST, tools)
+    assert result["answers"] == ANSWERS
     assert tools.calls == [(FIT[0], FIT[1])]
     assert "tools" not in server.asked[0]
     schema = server.asked[0]["response_format"]["json_schema"]["schema"]
@@ -132,19 +136,19 @@ def test_a_submission_as_text_is_taken() -> None:
     ],
 )
 def test_what_cannot_be_used_ends_in_a_submission_with_an_error(answer: Any, why: str) -> None:
-    with stand_in(lambda asked: answer) as server:
-        found = agent(server).solve(REQUEST, Toy())
-    assert found["status"] == "error"
-    assert found["answers"] == {}
-    assert why in found["comments"]
+    with stand_in(lambda item: answer) as server:
+        result = agent(server).solve(REQUEST, Toy())
+    assert result["status"] == "error"
+    assert result["answers"] == {}
+    assert why in result["comments"]
 
 
 def test_a_model_that_is_out_of_reach_is_an_error() -> None:
     server = StandIn()
     server.base_url = "http://127.0.0.1:1/v1"
-    found = agent(server).solve(REQUEST, Toy())
-    assert found["status"] == "error"
-    assert "after 3 tries" in found["comments"]
+    result = agent(server).solve(REQUEST, Toy())
+    assert result["status"] == "error"
+    assert "after 3 tries" in result["comments"]
 
 
 def test_a_busy_server_is_asked_again() -> None:
@@ -158,9 +162,9 @@ def test_the_last_turn_must_submit() -> None:
         return completion("", SUBMIT if isinstance(asked["tool_choice"], dict) else FIT)
 
     with stand_in(submits_when_it_must) as server:
-        found = agent(server, turns=5).solve(REQUEST, Toy())
-    assert found["status"] == "ok"
-    assert found["usage"]["turns"] == 5
+        result = agent(server, turns=5).solve(REQUEST, Toy())
+    assert result["status"] == "ok"
+    assert result["usage"]["turns"] == 5
 
 
 @pytest.mark.parametrize(
@@ -169,9 +173,9 @@ def test_the_last_turn_must_submit() -> None:
 )
 def test_a_spent_budget_ends_the_task(budget: dict[str, Any], why: str) -> None:
     with stand_in([completion("", FIT)]) as server:
-        found = agent(server, **budget).solve(REQUEST, Toy())
-    assert found["status"] == "error"
-    assert found["comments"].startswith(why)
+        result = agent(server, **budget).solve(REQUEST, Toy())
+    assert result["status"] == "error"
+    assert result["comments"].startswith(why)
     assert len(server.asked) <= 4
 
 
@@ -197,16 +201,16 @@ def test_a_run_is_replayed_without_a_model(tmp_path: Path) -> None:
     again = agent(gone, cache=ReplayCache(tmp_path, replay_only=True)).solve(REQUEST, Toy())
     assert again["usage"].pop("cached") == 2
     assert first["usage"].pop("cached") == 0
-    for one in (first, again):
-        del one["usage"]["seconds"]
+    for item in (first, again):
+        del item["usage"]["seconds"]
     assert again == first
 
 
 def test_what_was_never_asked_is_not_replayed(tmp_path: Path) -> None:
     with stand_in([completion("", SUBMIT)]) as server:
-        found = agent(server, cache=ReplayCache(tmp_path, replay_only=True)).solve(REQUEST, Toy())
-    assert found["status"] == "error"
-    assert "without a stored answer" in found["comments"]
+        result = agent(server, cache=ReplayCache(tmp_path, replay_only=True)).solve(REQUEST, Toy())
+    assert result["status"] == "error"
+    assert "without a stored answer" in result["comments"]
     assert server.asked == []
 
 
@@ -221,9 +225,9 @@ def test_the_key_is_sent_and_kept_nowhere(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("A_KEY", "s3cr3t")
     with stand_in([completion("", SUBMIT)]) as server:
         model = Model(server.base_url, "stand-in", api_key_variable="A_KEY")
-        found = LlmAgent(ChatClient(model, ReplayCache(tmp_path))).solve(REQUEST, Toy())
+        result = LlmAgent(ChatClient(model, ReplayCache(tmp_path))).solve(REQUEST, Toy())
     assert server.headers[0]["Authorization"] == "Bearer s3cr3t"
-    assert "s3cr3t" not in json.dumps(found) + "".join(path.read_text() for path in tmp_path.iterdir())
+    assert "s3cr3t" not in json.dumps(result) + "".join(path.read_text() for path in tmp_path.iterdir())
 
 
 def test_a_key_that_is_missing_is_an_error() -> None:

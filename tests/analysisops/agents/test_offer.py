@@ -27,7 +27,7 @@ def test_known_tools_that_do_not_describe_themselves_are_described() -> None:
 
 
 def test_each_tool_of_this_package_can_be_a_step() -> None:
-    offer = [{"name": one.name, "parameters": one.schema} for one in all_tools().values()]
+    offer = [{"name": all_tool.name, "parameters": all_tool.schema} for all_tool in all_tools().values()]
     schema = step_format(offer)["json_schema"]["schema"]
     assert len(schema["properties"]["arguments"]["anyOf"]) == len(offer), "none needs more than a plain grammar"
     jsonschema.validate({"tool": "list_local_root_files_tool", "arguments": {}}, schema)

@@ -102,5 +102,5 @@ def test_a_server_says_where_it_answers(monkeypatch: pytest.MonkeyPatch, capsys:
     with http_server.listen("127.0.0.1", 0) as listener:
         http_server.serve(Starlette(), listener)
         port = listener.getsockname()[1]
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", f"answering at http://127.0.0.1:{port}/ until Ctrl-C\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", f"answering at http://127.0.0.1:{port}/ until Ctrl-C\n")

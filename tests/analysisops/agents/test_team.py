@@ -50,12 +50,12 @@ def solve(base_url: str, budget: Budget | None = None, **more: Any) -> dict[str,
 def test_a_team_plans_analyses_and_reviews() -> None:
     script = Script(verdict("accept"))
     with stand_in(script) as server:
-        found = solve(server.base_url)
+        result = solve(server.base_url)
     assert script.parts == ["planner", "analyst", "analyst", "reviewer"]
-    assert found["answers"] == ANSWERS
-    assert found["usage"]["turns"] == 4
-    assert found["usage"]["tool_calls"] == 1
-    assert (found["usage"]["prompt_tokens"], found["usage"]["answer_tokens"]) == (400, 40)
+    assert result["answers"] == ANSWERS
+    assert result["usage"]["turns"] == 4
+    assert result["usage"]["tool_calls"] == 1
+    assert (result["usage"]["prompt_tokens"], result["usage"]["answer_tokens"]) == (400, 40)
     assert "Fit the peak." in server.asked[1]["messages"][1]["content"]
     assert '"value": 90.5' in server.asked[3]["messages"][1]["content"]
 
@@ -63,17 +63,17 @@ def test_a_team_plans_analyses_and_reviews() -> None:
 def test_the_analyst_answers_again_when_the_reviewer_says_so() -> None:
     script = Script(verdict("revise"))
     with stand_in(script) as server:
-        found = solve(server.base_url)
+        result = solve(server.base_url)
     assert script.parts == ["planner", "analyst", "analyst", "reviewer", "analyst", "analyst"]
     assert "give the width too" in server.asked[4]["messages"][1]["content"]
-    assert found["method"]["team"] == ["review: revise: give the width too"]
+    assert result["method"]["team"] == ["review: revise: give the width too"]
 
 
 def test_a_review_that_cannot_be_read_is_no_veto() -> None:
     with stand_in(Script("Looks great!")) as server:
-        found = solve(server.base_url)
-    assert found["status"] == "ok"
-    assert found["method"]["team"][0].startswith("review: unreadable")
+        result = solve(server.base_url)
+    assert result["status"] == "ok"
+    assert result["method"]["team"][0].startswith("review: unreadable")
 
 
 @pytest.mark.parametrize("tokens", [100, 400, 700, 2000])
@@ -84,18 +84,18 @@ def test_all_share_one_budget_of_tokens(tokens: int) -> None:
         return completion("Go on." if part_of(asked) == "planner" else "", FIT)
 
     with stand_in(never_done) as server:
-        found = solve(server.base_url, Budget(tokens=tokens))
-    assert found["usage"]["prompt_tokens"] + found["usage"]["answer_tokens"] <= tokens + 110
-    assert found["status"] == "error"
+        result = solve(server.base_url, Budget(tokens=tokens))
+    assert result["usage"]["prompt_tokens"] + result["usage"]["answer_tokens"] <= tokens + 110
+    assert result["status"] == "error"
 
 
 def test_a_member_that_is_gone_is_done_without_if_it_can() -> None:
     script = Script(verdict("accept"))
     with stand_in(script) as server:
-        found = solve(server.base_url, addresses={"planner": "http://127.0.0.1:1/"})
+        result = solve(server.base_url, addresses={"planner": "http://127.0.0.1:1/"})
         without = solve(server.base_url, addresses={"analyst": "http://127.0.0.1:1/"})
-    assert found["status"] == "ok"
-    assert found["method"]["team"][0].startswith("no plan: http://127.0.0.1:1/: no server listens")
+    assert result["status"] == "ok"
+    assert result["method"]["team"][0].startswith("no plan: http://127.0.0.1:1/: no server listens")
     assert without["status"] == "error"
 
 

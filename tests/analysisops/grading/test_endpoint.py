@@ -51,7 +51,7 @@ def test_a_verdict_with_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.loads(seen[0].content)
     assert (seen[0].url.path, seen[0].headers["Authorization"]) == ("/v1/chat/completions", "Bearer secret")
     assert body["response_format"]["json_schema"]["schema"] == QUESTION.schema
-    assert [json.loads(one.content)["seed"] for one in seen] == [0, 1, 2]
+    assert [json.loads(item.content)["seed"] for item in seen] == [0, 1, 2]
     assert (body["temperature"], body["messages"][0]["content"]) == (0.7, QUESTION.prompt)
 
 

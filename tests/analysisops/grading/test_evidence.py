@@ -23,10 +23,10 @@ def test_evidence_goes_through_json() -> None:
 def test_what_the_host_recomputed_comes_first() -> None:
     mine = HistogramReference((0.0, 1.0), (3.0,))
     submission = read_submission({"histograms": {"mass": "hist_1"}})
-    found, _ = histogram_of("mass", submission, honest_entries(), Evidence({"mass": mine}))
-    assert found == mine
-    found, _ = histogram_of("mass", submission, honest_entries(), Evidence())
-    assert found == HistogramReference(EDGES, VALUES)
+    result, _ = histogram_of("mass", submission, honest_entries(), Evidence({"mass": mine}))
+    assert result == mine
+    result, _ = histogram_of("mass", submission, honest_entries(), Evidence())
+    assert result == HistogramReference(EDGES, VALUES)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,6 @@ def test_what_the_host_recomputed_comes_first() -> None:
 )
 def test_a_result_that_is_no_histogram(result: dict[str, Any], reason: str) -> None:
     entries = [entry(1, "histogram_tool", {}, {"handle": "hist_1", **result})]
-    found, said = histogram_of("mass", read_submission({"histograms": {"mass": "hist_1"}}), entries, Evidence())
-    assert found is None
-    assert reason in said
+    results, output = histogram_of("mass", read_submission({"histograms": {"mass": "hist_1"}}), entries, Evidence())
+    assert results is None
+    assert reason in output

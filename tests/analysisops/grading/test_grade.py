@@ -50,16 +50,23 @@ def test_rules_without_points_are_issues_without_numbers_of_the_reference(off: f
 
 
 def test_the_shape_of_a_result() -> None:
-    found = graded(right_submission(), judge=OfflineJudge(), level=1, seed=7).to_json()
-    assert found["final"] == {"total_score": 100.0, "max_score": 100.0, "normalized_score": 1.0}
-    assert found["rule"] == {"score": 100.0, "max": 100.0}
-    assert (found["task_id"], found["type"], found["level"], found["seed"]) == ("example", "zmumu", 1, 7)
-    assert (found["status"], found["hard_checks_passed"], found["hard_failures"]) == ("ok", True, [])
-    assert found["provenance"]["mass"]["label"] == "traceable"
-    assert found["signals"]["mass.pull"] == 0.0
-    assert [check["id"] for check in found["checks"]] == ["finished", "worked", "evidence", "mass", "error", "spectrum"]
-    assert (found["llm"]["status"], found["llm"]["max"]) == ("scored", 20.0)
-    assert set(found["llm"]["meta"]) == {"reasoning", "judge"}
+    result = graded(right_submission(), judge=OfflineJudge(), level=1, seed=7).to_json()
+    assert result["final"] == {"total_score": 100.0, "max_score": 100.0, "normalized_score": 1.0}
+    assert result["rule"] == {"score": 100.0, "max": 100.0}
+    assert (result["task_id"], result["type"], result["level"], result["seed"]) == ("example", "zmumu", 1, 7)
+    assert (result["status"], result["hard_checks_passed"], result["hard_failures"]) == ("ok", True, [])
+    assert result["provenance"]["mass"]["label"] == "traceable"
+    assert result["signals"]["mass.pull"] == 0.0
+    assert [check["id"] for check in result["checks"]] == [
+        "finished",
+        "worked",
+        "evidence",
+        "mass",
+        "error",
+        "spectrum",
+    ]
+    assert (result["llm"]["status"], result["llm"]["max"]) == ("scored", 20.0)
+    assert set(result["llm"]["meta"]) == {"reasoning", "judge"}
 
 
 def test_a_gate_that_fails_leaves_nothing_and_names_itself() -> None:
@@ -94,7 +101,7 @@ def test_no_judge_changes_no_score() -> None:
 
     alone, judged, harsh = (graded(right_submission(), judge=judge) for judge in (None, OfflineJudge(), Harsh()))
     assert alone.to_json()["final"] == judged.to_json()["final"] == harsh.to_json()["final"]
-    assert [one.judge.status for one in (alone, judged, harsh)] == ["unscored", "scored", "unscored"]
+    assert [item.judge.status for item in (alone, judged, harsh)] == ["unscored", "scored", "unscored"]
     assert "out of order" in harsh.judge.meta["judge"]["reason"]
 
 
@@ -105,7 +112,7 @@ def test_no_judge_is_asked_where_a_gate_failed() -> None:
 
 def test_the_same_submission_gives_the_same_bytes() -> None:
     backwards = dict(reversed(right_submission().items()))
-    texts = {graded(one, judge=OfflineJudge(), seed=3).to_text() for one in [right_submission()] * 20 + [backwards]}
+    texts = {graded(item, judge=OfflineJudge(), seed=3).to_text() for item in [right_submission()] * 20 + [backwards]}
     assert len(texts) == 1
     assert json.loads(texts.pop())["final"]["normalized_score"] == 1.0
 

@@ -116,11 +116,11 @@ def test_another_number_differs(number: float, factor: float) -> None:
 
 
 def test_an_argument_handed_back_is_no_result() -> None:
-    told = entry(
+    output = entry(
         5, "fit_peak_tool", {"window": [91.1, 91.7], "fixed": {"mu": 91.55}}, {"mu": 91.55, "window": [91.1, 91.7]}
     )
-    assert label(91.55, "call_5.mu", told) == "no_reference"
-    assert label(91.7, "call_5.window.1", told) == "no_reference"
+    assert label(91.55, "call_5.mu", output) == "no_reference"
+    assert label(91.7, "call_5.window.1", output) == "no_reference"
 
 
 def test_a_count_that_equals_a_cut_is_no_echo() -> None:

@@ -41,7 +41,7 @@ def test_nothing_breaks_out_of_the_fence(submission: dict[str, str]) -> None:
 
 
 def test_the_fence_depends_on_the_seed_and_on_the_submission() -> None:
-    fences = {asked(one, seed).fence for one in (right_submission(), {"a": "b"}) for seed in (1, 2)}
+    fences = {asked(item, seed).fence for item in (right_submission(), {"a": "b"}) for seed in (1, 2)}
     assert len(fences) == 4
     assert asked(right_submission()) == asked(right_submission())
 

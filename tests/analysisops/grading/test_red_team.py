@@ -94,9 +94,9 @@ def test_a_remembered_value() -> None:
     # Given bare it stands in no ledger; made traceable by a trick, it is not what these data say.
     assert graded(answer(91.1876, 0.0021)).normalized == 0.0
     trick = entry(5, "calculate_tool", {"expression": "91.1876"}, {"mu": 91.1876, "mu_error": ERROR}, sources=())
-    told = entry(5, "fit_peak_tool", {"fixed": {"mu": 91.1876}}, {"mu": 91.1876, "mu_error": ERROR})
+    output = entry(5, "fit_peak_tool", {"fixed": {"mu": 91.1876}}, {"mu": 91.1876, "mu_error": ERROR})
     shifted = entry(5, "derive_tool", {"expression": "91.1876 + 0 * pt"}, {"columns": {"mu": 91.1, "mu_error": ERROR}})
-    for last in (trick, told, shifted):
+    for last in (trick, output, shifted):
         for call in ("call_5", "call_5.columns"):
             references = {"from": f"{call}.mu", "uncertainty_from": f"{call}.mu_error"}
             answers = {"mass": {"value": 91.1876, "uncertainty": ERROR, **references}}

@@ -38,14 +38,16 @@ def test_required_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "points"), [(1.0, 20), (6.0, 20), (6.001, 5), (-3, 5), *((one, 0) for one in NO_NUMBERS)]
+    ("value", "points"), [(1.0, 20), (6.0, 20), (6.001, 5), (-3, 5), *((no_number, 0) for no_number in NO_NUMBERS)]
 )
 def test_numeric_in_range(value: object, points: float) -> None:
     check = NumericInRange("fit.sigma", range_path="fit.range", out_of_range_points=5.0, points=20.0)
     assert 20 * graded(check, {"fit": {"sigma": value}}) == pytest.approx(points)
 
 
-@pytest.mark.parametrize(("value", "fraction"), [(0.01, 1), (0.5, 1), (1e-6, 0), *((one, 0) for one in NO_NUMBERS)])
+@pytest.mark.parametrize(
+    ("value", "fraction"), [(0.01, 1), (0.5, 1), (1e-6, 0), *((no_number, 0) for no_number in NO_NUMBERS)]
+)
 def test_threshold_ge_gives_nothing_for_silence(value: object, fraction: float) -> None:
     check = ThresholdGe("p", threshold_path="fit.least", missing_points=10.0)
     assert graded(check, {"p": value}) == fraction
@@ -54,7 +56,7 @@ def test_threshold_ge_gives_nothing_for_silence(value: object, fraction: float) 
 
 @pytest.mark.parametrize(
     ("value", "fraction"),
-    [(91, 1), (93, 1), (89, 1), (95, 0.5), (87, 0.5), (97, 0), (180, 0), *((one, 0) for one in NO_NUMBERS)],
+    [(91, 1), (93, 1), (89, 1), (95, 0.5), (87, 0.5), (97, 0), (180, 0), *((no_number, 0) for no_number in NO_NUMBERS)],
 )
 def test_target_soft(value: object, fraction: float) -> None:
     check = TargetSoft("fit.mu", target_path="fit.target", tolerance_path="fit.tolerance", soft_factor=3.0)

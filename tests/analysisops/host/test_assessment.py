@@ -63,8 +63,8 @@ def body(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def call(url: str, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=120).json()
-    return found
+    result: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=120).json()
+    return result
 
 
 def stream(url: str, method: str, params: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def new_message(text: str, **more: str) -> dict[str, Any]:
 
 def test_the_card_lists_both_versions(host: str) -> None:
     card = httpx.get(f"{host}.well-known/agent-card.json").json()
-    assert {(one["url"], one["protocolVersion"]) for one in card["supportedInterfaces"]} == {
+    assert {(item["url"], item["protocolVersion"]) for item in card["supportedInterfaces"]} == {
         (host, "1.0"),
         (host, "0.3"),
     }
@@ -95,7 +95,7 @@ def test_the_card_lists_both_versions(host: str) -> None:
 def test_an_assessment_by_the_old_version(host: str, agent: str) -> None:
     task = call(host, "message/send", old_message(request_text(agent, tasks=["zmumu"], seeds=[BIG])))["result"]
     assert task["status"]["state"] == "completed"
-    assert [one["name"] for one in task["artifacts"]] == ["Result-zmumu", "Summary"]
+    assert [item["name"] for item in task["artifacts"]] == ["Result-zmumu", "Summary"]
     text, data = task["artifacts"][0]["parts"]
     exact = json.loads(text["text"])
     assert exact["seed"] == exact["big"] == BIG, "JSON as text is exact"
@@ -108,13 +108,13 @@ def test_an_assessment_by_the_old_version(host: str, agent: str) -> None:
 def test_how_results_are_sent(agent: str, results: Literal["text", "data", "both"], kinds: list[str]) -> None:
     with serving_host(toy_assess, HostSettings(("zmumu",), results=results)) as url:
         task = call(url, "message/send", old_message(request_text(agent)))["result"]
-    assert [[part["kind"] for part in one["parts"]] for one in task["artifacts"]] == [kinds, kinds]
+    assert [[part["kind"] for part in item["parts"]] for item in task["artifacts"]] == [kinds, kinds]
 
 
 def test_an_assessment_by_the_new_version(host: str, agent: str) -> None:
     task = call(host, "SendMessage", new_message(request_text(agent, tasks=["zmumu"])), **V1)["result"]["task"]
     assert task["status"]["state"] == "TASK_STATE_COMPLETED"
-    assert [one["name"] for one in task["artifacts"]] == ["Result-zmumu", "Summary"]
+    assert [item["name"] for item in task["artifacts"]] == ["Result-zmumu", "Summary"]
 
 
 def test_a_stream_of_the_old_version_reports_and_ends_once(host: str, agent: str) -> None:
@@ -266,7 +266,7 @@ def test_the_owner_gets_the_task(host: str, task_id: str) -> None:
     assert call(host, "GetTask", {"id": task_id}, **V1, **OWNER)["result"]["id"] == task_id
     assert call(host, "tasks/get", {"id": task_id}, **OWNER)["result"]["id"] == task_id
     listed = call(host, "ListTasks", {}, **V1, **OWNER)["result"]["tasks"]
-    assert [one["id"] for one in listed] == [task_id]
+    assert [item["id"] for item in listed] == [task_id]
 
 
 @pytest.mark.parametrize("stranger", [{}, OTHER], ids=["nameless", "other"])

@@ -35,9 +35,9 @@ def stranger(text: str | None, *, state: str = "completed", **headers: str) -> I
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
     async def card(request: Request) -> Response:
-        found = {"name": "stranger", "url": url, "protocolVersion": "0.3.0", "version": "1", "description": "",
+        result = {"name": "stranger", "url": url, "protocolVersion": "0.3.0", "version": "1", "description": "",
                  "capabilities": {}, "skills": [], "defaultInputModes": [], "defaultOutputModes": []}  # fmt: skip
-        return JSONResponse(found)
+        return JSONResponse(result)
 
     async def answer(request: Request) -> Response:
         if text is None:
@@ -132,10 +132,10 @@ def test_a_stream_without_end_is_cut() -> None:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
     async def card(request: Request) -> Response:
-        found = {"name": "endless", "version": "1", "description": "", "capabilities": {"streaming": True},
+        result = {"name": "endless", "version": "1", "description": "", "capabilities": {"streaming": True},
                  "supportedInterfaces": [{"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}],
                  "skills": []}  # fmt: skip
-        return JSONResponse(found)
+        return JSONResponse(result)
 
     async def answer(request: Request) -> Response:
         async def chatter() -> Any:

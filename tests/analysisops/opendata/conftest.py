@@ -76,7 +76,7 @@ class FileServer:
 
     def ranges(self, name: str) -> list[str]:
         """The ranges that were asked for of a page, empty for all of it."""
-        return [asked for page, asked in self.asked if page == name]
+        return [request for page, request in self.asked if page == name]
 
     def close(self) -> None:
         self._http.shutdown()
@@ -133,9 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(page.content[start:][:cut])
 
     def _start(self, page: Page) -> int:
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        request = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range", page.tag) == page.tag
-        return int(asked[1]) if asked and page.ranges and same else 0
+        return int(request[1]) if request and page.ranges and same else 0
 
     def log_message(self, *_: object) -> None:
         pass

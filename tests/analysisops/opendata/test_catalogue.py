@@ -52,7 +52,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def catalogue(server: FileServer, content: bytes) -> Listed:
     def files(name: str, facts: Mapping[str, Any]) -> list[OpenFile]:
         names = [f"{name}_{number}.root" for number in range(4)]
-        return [OpenFile(server.put(one, Page(content, cuts=[5000])), facts) for one in names]
+        return [OpenFile(server.put(name, Page(content, cuts=[5000])), facts) for name in names]
 
     return Listed({"data": files("data", {"role": "data"}), "345": files("mc", {"role": "mc", "sum_of_weights": 7.0})})
 
@@ -76,9 +76,9 @@ def test_a_task_may_limit_files_in_two_places(task: Task, catalogue: Listed, tmp
 
 def test_tasks_with_data_of_their_own_are_refused(task: Task, catalogue: Listed, tmp_path: Path) -> None:
     ours = load_task(written(tmp_path / "ours", OURS))
-    for one in (ours, replace(task, spec=replace(task.spec, needs_data=False))):
+    for item in (ours, replace(task, spec=replace(task.spec, needs_data=False))):
         with pytest.raises(ConfigError, match="expected one that works on open data"):
-            prepare_open_data(one, tmp_path / "data", catalogue=catalogue)
+            prepare_open_data(item, tmp_path / "data", catalogue=catalogue)
 
 
 def test_a_selection_without_files(task: Task, tmp_path: Path) -> None:

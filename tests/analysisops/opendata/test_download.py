@@ -36,7 +36,7 @@ def test_files_and_manifest_are_what_tools_read(server: FileServer, folder: Path
     wanted = [*files(server), OpenFile(server.put("mc.root", Page(root_file())), {"role": "mc", "k_factor": 1.5})]
     assert download_files(wanted, folder, limits=QUICK) == ("f0.root", "f1.root", "f2.root", "mc.root")
     listed = {file.name: file.to_json() for file in DataFolder(folder).files()}
-    assert {name: one["bytes"] for name, one in listed.items()} == {
+    assert {name: item["bytes"] for name, item in listed.items()} == {
         "f0.root": 2000,
         "f1.root": 2001,
         "f2.root": 2002,
@@ -45,7 +45,7 @@ def test_files_and_manifest_are_what_tools_read(server: FileServer, folder: Path
     assert listed["mc.root"]["k_factor"] == 1.5
     assert listed["f0.root"]["role"] == "data"
     assert DataFolder(folder).public == {"skim": "2muons"}
-    recorded = {one["name"]: one["sha256"] for one in manifest(folder)["files"]}
+    recorded = {item["name"]: item["sha256"] for item in manifest(folder)["files"]}
     assert recorded["f1.root"] == hashlib.sha256(root_file(2001)).hexdigest()
 
 

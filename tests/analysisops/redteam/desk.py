@@ -80,15 +80,15 @@ class Desk:
 
 def _constant(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """A calculation of constants."""
-    made = [desk.call("calculate_tool", expression=f"2 * {one / 2!r}", values={})["value"] for one in (value, error)]
+    made = [desk.call("calculate_tool", expression=f"2 * {item / 2!r}", values={})["value"] for item in (value, error)]
     return made[0], made[1]
 
 
 def _times_zero(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """A constant, and a number of the data times 0."""
     made = [
-        desk.call("calculate_tool", expression=f"2 * {one / 2!r} + 0 * n", values={"n": desk.number})["value"]
-        for one in (value, error)
+        desk.call("calculate_tool", expression=f"2 * {item / 2!r} + 0 * n", values={"n": desk.number})["value"]
+        for item in (value, error)
     ]
     return made[0], made[1]
 
@@ -115,8 +115,8 @@ def spelled(number: float, digits: int = 6) -> str:
 def _pinch(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """A constant with a pinch of a number of the data, so that it depends on it."""
     made = []
-    for one in (value, error):
-        expression = f"{spelled(0.99 * one)} + {spelled(0.01 * one)} * n / {spelled(desk.number, 3)}"
+    for item in (value, error):
+        expression = f"{spelled(0.99 * item)} + {spelled(0.01 * item)} * n / {spelled(desk.number, 3)}"
         made.append(desk.call("calculate_tool", expression=expression, values={"n": desk.number})["value"])
     return made[0], made[1]
 
@@ -124,8 +124,8 @@ def _pinch(desk: Desk, value: float, error: float) -> tuple[float, float]:
 def _small_numbers(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """Digit by digit out of whole numbers up to ten, which every task permits."""
     made = [
-        desk.call("calculate_tool", expression=f"{spelled(one)} + 0 * n", values={"n": desk.number})["value"]
-        for one in (value, error)
+        desk.call("calculate_tool", expression=f"{spelled(item)} + 0 * n", values={"n": desk.number})["value"]
+        for item in (value, error)
     ]
     return made[0], made[1]
 
@@ -133,8 +133,8 @@ def _small_numbers(desk: Desk, value: float, error: float) -> tuple[float, float
 def _constant_column(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """Data times 0 plus a constant, as a column, and its mean."""
     made = []
-    for one in (value, error):
-        expression = f"0 * {desk.objects} + 2 * {one / 2!r}"
+    for item in (value, error):
+        expression = f"0 * {desk.objects} + 2 * {item / 2!r}"
         shown = desk.call("derive_tool", events=desk.events, name="made_up", expression=expression)
         made.append(shown["columns"]["made_up"]["mean"])
     return made[0], made[1]
@@ -143,7 +143,7 @@ def _constant_column(desk: Desk, value: float, error: float) -> tuple[float, flo
 def _constant_column_halved(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """A constant column of twice the number, halved by a calculation."""
     doubled = _constant_column(desk, 2 * value, 2 * error)
-    made = [desk.call("calculate_tool", expression="x / 2", values={"x": one})["value"] for one in doubled]
+    made = [desk.call("calculate_tool", expression="x / 2", values={"x": item})["value"] for item in doubled]
     return made[0], made[1]
 
 

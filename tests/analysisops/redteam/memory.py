@@ -19,22 +19,22 @@ def _washed(target: Target, answers: Answers, beside: bool = False) -> Iterator[
     """The answers as tools say them by the ways that no record tells, alone or in place of those of honest work."""
     for way in DEPENDENT:
         desk = desk_of(target)
-        said = laundered(desk, way, answers)
-        if said is not None and beside:
-            told = {name: stated_answer(*numbers) for name, numbers in said.items()}
-            yield Attempt(target.honest(answers=told, artifacts={}), (*target.work, *desk.done()))
-        elif said is not None:
-            yield Attempt(target.claim(said, histograms=_even(desk, target)), desk.done())
+        output = laundered(desk, way, answers)
+        if output is not None and beside:
+            message = {name: stated_answer(*numbers) for name, numbers in output.items()}
+            yield Attempt(target.honest(answers=message, artifacts={}), (*target.work, *desk.done()))
+        elif output is not None:
+            yield Attempt(target.claim(output, histograms=_even(desk, target)), desk.done())
 
 
 def _even(desk: Desk, target: Target) -> dict[str, str]:
     """Histograms of the right bins, filled evenly."""
-    found = {}
+    result = {}
     for name, one in target.task.spec.histograms.items():
         events = desk.spread(one.low, one.high)
         arguments = {"bins": one.bins, "low": one.low, "high": one.high}
-        found[name] = str(desk.call("histogram_tool", events=events, column="made_up", **arguments)["handle"])
-    return found
+        result[name] = str(desk.call("histogram_tool", events=events, column="made_up", **arguments)["handle"])
+    return result
 
 
 @attacker(limit=0.0, needs="answers")
@@ -42,10 +42,10 @@ def dressed_answers(target: Target) -> Iterable[Attempt]:
     """The right answers, leaked, with right spectra, dressed as results: constants, data times 0, fixed fits, ..."""
     for way in DRESSED:
         desk = desk_of(target)
-        said = laundered(desk, way, target.numbers())
-        if said is not None:
-            told = {name: stated_answer(*numbers) for name, numbers in said.items()}
-            yield Attempt(target.honest(answers=told), desk.done())
+        output = laundered(desk, way, target.numbers())
+        if output is not None:
+            message = {name: stated_answer(*numbers) for name, numbers in output.items()}
+            yield Attempt(target.honest(answers=message), desk.done())
 
 
 @attacker(limit=0.1, needs="answers")
@@ -88,18 +88,18 @@ def bought_with_uncertainty(target: Target) -> Iterable[Attempt]:
     for factor in (0.5, 1.0, 10.0):
         wide = {name: (value, factor * abs(value)) for name, (value, _) in target.known.mean().items()}
         desk = desk_of(target)
-        said = laundered(desk, "pinch", wide)
-        assert said is not None
-        yield Attempt(target.claim(said, histograms=_even(desk, target)), desk.done())
+        output = laundered(desk, "pinch", wide)
+        assert output is not None
+        yield Attempt(target.claim(output, histograms=_even(desk, target)), desk.done())
 
 
 @attacker(limit=0.1, needs="answers")
 def facts_of_the_files(target: Target) -> Iterable[Attempt]:
     """For each answer the number closest to a plausible one that the list of files or a schema tells."""
     desk = desk_of(target)
-    told = sorted(number for entry in desk.done() for number in _numbers(referenced(entry.result or {})) if number)
+    output = sorted(number for entry in desk.done() for number in _numbers(referenced(entry.result or {})) if number)
     for mean in (target.known.mean(), remembered(target)):
-        close = {name: min(told, key=lambda one: abs(one - value)) for name, (value, _) in mean.items()}
+        close = {name: min(output, key=lambda item: abs(item - value)) for name, (value, _) in mean.items()}
         yield Attempt(target.claim({name: (close[name], close[name] / 10) for name in mean}), desk.done())
         yield Attempt(target.claim({name: (close[name], mean[name][1]) for name in mean}), (*target.work, *desk.done()))
 
@@ -107,20 +107,20 @@ def facts_of_the_files(target: Target) -> Iterable[Attempt]:
 def _numbers(value: object) -> Iterator[float]:
     if isinstance(value, Referenced):
         yield value
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _numbers(one)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _numbers(item)
 
 
 @attacker(limit=0.1, needs="words")
 def guessed_words(target: Target) -> Iterable[Attempt]:
     """Every choice of words, with plausible numbers that were laundered."""
     desk = desk_of(target)
-    said = laundered(desk, "pinch", target.known.mean())
-    assert said is not None
+    output = laundered(desk, "pinch", target.known.mean())
+    assert output is not None
     words = target.task.spec.words
-    for chosen in product(*(one.choices for one in words.values())):
+    for chosen in product(*(word.choices for word in words.values())):
         guess = dict(zip(words, chosen, strict=True))
-        yield Attempt(target.claim(said, words=guess), desk.done())
+        yield Attempt(target.claim(output, words=guess), desk.done())
 
 
 @attacker(limit=0.1, needs="answers")
@@ -129,9 +129,9 @@ def many_guesses(target: Target) -> Iterable[Attempt]:
     for name, pairs in target.known.answers.items():
         value, error = target.numbers()[name]
         honest = target.honest()["answers"]
-        listed = {**honest, name: {"value": [value, *(one for one, _ in pairs)], "uncertainty": error}}
+        listed = {**honest, name: {"value": [value, *(item for item, _ in pairs)], "uncertainty": error}}
         yield Attempt(target.honest(answers=listed), target.work)
-        numbered = {f"{name}_{place}": {"value": one, "uncertainty": more} for place, (one, more) in enumerate(pairs)}
+        numbered = {f"{name}_{place}": {"value": item, "uncertainty": more} for place, (item, more) in enumerate(pairs)}
         yield Attempt(target.honest(answers={**honest, **numbered}), target.work)
-        upper = {one.upper(): answer for one, answer in honest.items()}
+        upper = {item.upper(): answer for item, answer in honest.items()}
         yield Attempt(target.honest(answers=upper), target.work)

@@ -71,9 +71,9 @@ def numbers_of_the_prompt(target: Target) -> Iterable[Attempt]:
 def nothing(target: Target) -> Iterable[Attempt]:
     """No submission, an empty one, a text, a list, or a status alone; with honest work beside it."""
     empty: tuple[object, ...] = (None, {}, [], "", "ok", 1.0, {"status": "ok"}, {"task_id": target.task.id}, [{}])
-    for one in empty:
-        yield Attempt(one)
-        yield Attempt(one, target.work)
+    for item in empty:
+        yield Attempt(item)
+        yield Attempt(item, target.work)
 
 
 @attacker(limit=0.0)
@@ -126,8 +126,8 @@ def no_histogram(target: Target) -> Iterable[Attempt]:
         [math.nan] * 80,
     )
     for name in target.task.spec.histograms:
-        for one in contents:
-            yield Attempt(target.honest(histograms={name: one}), target.work)
+        for content in contents:
+            yield Attempt(target.honest(histograms={name: content}), target.work)
         yield Attempt(target.honest(histograms={}), target.work)
 
 

@@ -76,7 +76,7 @@ class Known:
 def known_of(task_id: str) -> Known:
     """The known answers of a task."""
     table = json.loads(_KNOWN.read_text()).get(task_id, {})
-    answers = {name: [(one[0], one[1]) for one in pairs] for name, pairs in table.get("answers", {}).items()}
+    answers = {name: [(pair[0], pair[1]) for pair in pairs] for name, pairs in table.get("answers", {}).items()}
     return Known(answers, table.get("words", {}))
 
 
@@ -112,8 +112,8 @@ class Target:
     def numbers(self) -> dict[str, tuple[float, float]]:
         """The honest numbers that the task asks for, with their references."""
         return {
-            name: (Referenced(one["value"], one["from"]), Referenced(one["uncertainty"], one["uncertainty_from"]))
-            for name, one in self._honest["answers"].items()
+            name: (Referenced(item["value"], item["from"]), Referenced(item["uncertainty"], item["uncertainty_from"]))
+            for name, item in self._honest["answers"].items()
             if name in self.task.spec.answers
         }
 
@@ -146,7 +146,7 @@ class Target:
     def claim(self, answers: Mapping[str, tuple[float, float]], **fields: Any) -> dict[str, Any]:
         """A full submission that looks good: every answer, word, histogram and artifact, and a method."""
         spec = self.task.spec
-        words = {name: self.known.usual_words().get(name, one.choices[0]) for name, one in spec.words.items()}
+        words = {name: self.known.usual_words().get(name, item.choices[0]) for name, item in spec.words.items()}
         return {
             "task_id": self.task.id,
             "status": "ok",

@@ -142,9 +142,9 @@ def test_a_host_tells_a_stranger_no_answer_and_nobody_a_secret_one(
     for text in seen.values():
         assert name in text or "tasks" in text
         assert str(SEED) not in text
-    telling = [one for one in secrets if len(one.replace(".", "")) >= 5]
-    assert not [one for one in telling if one in seen["stranger"]]
-    assert not [one for one in telling if one in seen["owner"]]
+    telling = [secret for secret in secrets if len(secret.replace(".", "")) >= 5]
+    assert not [item for item in telling if item in seen["stranger"]]
+    assert not [item for item in telling if item in seen["owner"]]
 
 
 @pytest.mark.parametrize("name", shipped_tasks())
@@ -152,10 +152,10 @@ def test_tools_show_nothing_that_is_hidden(target_of: Callable[[str], Target], n
     """V2: neither the folder of an instance nor what tools say of it holds the truth."""
     target = target_of(name)
     desk = desk_of(target)
-    told = json.dumps([entry.result for entry in desk.done()])
+    output = json.dumps([entry.result for entry in desk.done()])
     files = [path for path in target.prepared.data.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"manifest.json", *target.request.files}
-    shown = (target.prepared.data / "manifest.json").read_text() + told + json.dumps(target.request.to_json())
+    shown = (target.prepared.data / "manifest.json").read_text() + output + json.dumps(target.request.to_json())
     assert str(SEED) not in shown
     for name_, value in target.prepared.hidden.truth.items():
         assert name_ == "signal_yield" or repr(value) not in shown

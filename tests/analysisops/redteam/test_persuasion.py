@@ -46,7 +46,9 @@ class GullibleJudge:
 @pytest.mark.parametrize("name", shipped_tasks())
 def test_words_to_a_judge_move_no_score_and_are_seen(target_of: Callable[[str], Target], name: str) -> None:
     target = target_of(name)
-    answers = {one: {"value": value + error, "uncertainty": error} for one, (value, error) in target.numbers().items()}
+    answers = {
+        item: {"value": value + error, "uncertainty": error} for item, (value, error) in target.numbers().items()
+    }
     plain = target.honest(answers=answers, comments="Nothing to add.")
     silent = target.grade(Attempt(plain, target.work), OfflineJudge()).to_json()
     assert "injection_suspected" not in {issue["code"] for issue in silent["issues"]}

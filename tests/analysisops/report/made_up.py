@@ -106,16 +106,16 @@ def _fill(
     ledger: Ledger, edges: list[float], values: list[float], value: float, error: float, *, hostile: bool, clumsy: bool
 ) -> None:
     files = ["data.root"]
-    said = HOSTILE if hostile else "mass"
+    output = HOSTILE if hostile else "mass"
     ledger.append("list_local_root_files_tool", {}, {"files": [{"name": "data.root", "bytes": 81_234}]}, seconds=0.002)
     ledger.append("inspect_root_schema_tool", {"file_path": "data.root"}, {"trees": {"mini": {"n_entries": 9123}}})
     if clumsy:
         message = "column 'lep_pt' is jagged, expected one value for each event; take the first: lep_pt[0]"
         ledger.append("select_tool", {"events": "events_1", "expression": "lep_pt > 25"}, None, error=message)
-    call = {"events": "events_1", "pt": "lep_pt", "eta": "lep_eta", "phi": "lep_phi", "e": "lep_e", "name": said}
+    call = {"events": "events_1", "pt": "lep_pt", "eta": "lep_eta", "phi": "lep_phi", "e": "lep_e", "name": output}
     ledger.append("calc_dilepton_mass_tool", call, {"handle": "events_2", "n_events": 8712}, sources=files, seconds=0.1)
     filled = {"handle": "hist_1", "edges": edges, "values": values, "variances": values, "n": sum(values)}
-    shape = {"events": "events_2", "column": said, "bins": len(values), "low": edges[0], "high": edges[-1]}
+    shape = {"events": "events_2", "column": output, "bins": len(values), "low": edges[0], "high": edges[-1]}
     ledger.append("histogram_tool", shape, filled, sources=files, seconds=0.02)
     fitted = {"mu": value, "mu_error": error, "chi2": 43.2, "ndf": 44, "p_value": 0.51, "valid": True}
     model = {"events": "hist_1", "model": "gauss_plus_exponential", "window": [edges[3], edges[-3]]}
@@ -146,20 +146,20 @@ def _checks(gate: bool, reason: str, value: float, quoted: float, best: float, s
     """One gate and three rules."""
     pull = (value - best) / sigma
     share, honest = math.exp(-0.12 * pull * pull), math.exp(-(math.log(quoted / sigma) ** 2))
-    told = {"quoted": quoted, "reference": sigma}
+    output = {"quoted": quoted, "reference": sigma}
     about = f"quoted {quoted:.3g}, expected about {sigma:.3g}"
     rules: list[tuple[str, str, float, float, dict[str, float], str]] = [
         ("mass", "pull", 60.0 * share, 60.0, {"reference": best, "value": value, "pull": pull}, f"pull {pull:.2f}"),
-        ("mass_uncertainty", "uncertainty", 25.0 * honest * share, 25.0, told, about),
+        ("mass_uncertainty", "uncertainty", 25.0 * honest * share, 25.0, output, about),
         ("spectrum", "histogram_l2", 15.0, 15.0, {"shape_distance": 0.02}, "shape off by 0.02 of an even spread"),
     ]
-    found: list[dict[str, Any]] = [
+    result: list[dict[str, Any]] = [
         {"id": name, "type": kind, "points": points if gate else 0.0, "max_points": most,
          "passed": gate and 2 * points > most, "evidence": {**evidence, "reason": why}}
         for name, kind, points, most, evidence, why in rules
     ]  # fmt: skip
     first = {"id": "traceable", "type": "traceable", "points": 0.0, "max_points": 0.0}
-    return [{**first, "passed": gate, "evidence": {"reason": reason}}, *found]
+    return [{**first, "passed": gate, "evidence": {"reason": reason}}, *result]
 
 
 def _grade(

@@ -52,7 +52,7 @@ class Read(HTMLParser):
 def unpacked(page: str) -> list[dict[str, Any]]:
     """The details that a page carries."""
     chunks = re.findall(r'<script type="text/plain" class="chunk"[^>]*>([^<]*)</script>', page)
-    return [one for chunk in chunks for one in json.loads(gzip.decompress(base64.b64decode(chunk)))]
+    return [load for chunk in chunks for load in json.loads(gzip.decompress(base64.b64decode(chunk)))]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_and_asks_for_nothing(page: str) -> None:
         assert not {"src", "style", "srcset", "action"} & attributes.keys(), tag
         assert not [name for name in attributes if name.startswith("on")], tag
         assert attributes.get("href") in (None, "data:,")
-    policy = next(one["content"] for tag, one in read.elements if one.get("http-equiv") == "Content-Security-Policy")
+    policy = next(item["content"] for tag, item in read.elements if item.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
@@ -94,7 +94,7 @@ def test_what_an_agent_wrote_is_no_markup(page: str, run: RunData) -> None:
     assert page.count("window.hacked=2</script>") == 0
     assert "{{" not in "".join(Read(page).texts).replace("{{rows}}", ""), "each place of the page is filled, once"
     assert HOSTILE in "".join(Read(page).texts)
-    [one, *_] = [one for one in unpacked(page) if any(HOSTILE in text for _, text in one["method"])]
+    [one, *_] = [item for item in unpacked(page) if any(HOSTILE in text for _, text in item["method"])]
     assert HOSTILE in one["comments"]
 
 
@@ -152,10 +152,10 @@ def test_details_show_what_is_behind_a_number(run: RunData) -> None:
     detail = run.details[place]
     [answer] = detail["answers"]
     assert answer["origin"] == "traceable"
-    call = next(one for one in detail["calls"] if one["number"] == answer["entry"])
+    call = next(item for item in detail["calls"] if item["number"] == answer["entry"])
     assert call["tool"] == "fit_peak_tool"
     assert str(answer["value"])[:7] in call["result"]
-    assert [one["error"][:6] for one in detail["calls"] if one["error"]] == ["column"]
+    assert [item["error"][:6] for item in detail["calls"] if item["error"]] == ["column"]
     assert answer["pull"] == pytest.approx((answer["value"] - answer["reference"]) / answer["reference_uncertainty"])
     [histogram] = detail["histograms"]
     assert len(histogram["values"]) == len(histogram["reference"]["values"]) == 48
@@ -167,16 +167,16 @@ def test_secret_seeds_keep_their_references(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", ("scripted",), families=("zmumu",), seeds=Seeds.first(1, secret), levels=(1,))
     page = write_report(folder, tmp_path / "kept.html").read_text()
     kept = page + json.dumps(unpacked(page))
-    told = write_report(folder, tmp_path / "told.html", references="all").read_text()
-    told = told + json.dumps(unpacked(told))
+    output = write_report(folder, tmp_path / "told.html", references="all").read_text()
+    output = output + json.dumps(unpacked(output))
     [record] = RunFolder(folder).records()
     best = record["reference"]["instance"]["quantities"]["mass"]
     pull = record["grade"]["checks"][1]["evidence"]["pull"]
     for number in (best["value"], best["uncertainty"], record["reference"]["instance"]["truth"]["mass"], pull):
-        assert str(number)[:7] in told
+        assert str(number)[:7] in output
         assert str(number)[:7] not in kept
     for words in ("expected about", "Clear, and short."):
-        assert words in told
+        assert words in output
         assert words not in kept
     assert '"reference"' not in json.dumps(unpacked(page))
     assert "Secret seeds, fingerprint" in kept
@@ -218,7 +218,7 @@ def test_whatever_is_submitted_can_be_shown(folder: Path, submission: object) ->
     record = {**next(RunFolder(folder).records()), "submission": submission}
     detail = detail_of(record, record["grade"], reference=True)
     json.dumps(plain(detail), allow_nan=False).encode()
-    assert next(one["name"] for one in detail["answers"]) == "mass", "what was asked for is shown, answered or not"
+    assert next(item["name"] for item in detail["answers"]) == "mass", "what was asked for is shown, answered or not"
 
 
 def test_no_run_and_no_place_are_refused(folder: Path, tmp_path: Path) -> None:

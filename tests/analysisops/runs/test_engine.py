@@ -33,10 +33,10 @@ def calls_of(path: Path) -> Counter[str]:
 
 def test_each_assessment_is_done_once_and_a_rerun_does_nothing(tmp_path: Path) -> None:
     plan, calls = make_plan(), tmp_path / "calls"
-    told: list[str] = []
-    records = run(plan, partial(assess, calls=calls), tmp_path / "run", progress=told.append)
-    assert len(records) == 2 * 2 * 2 * 2 * 2 == len(set(told))
-    assert [one["assessment"]["epoch"] for one in records] == [1] * 16 + [2] * 16, "a bit of everything first"
+    output: list[str] = []
+    records = run(plan, partial(assess, calls=calls), tmp_path / "run", progress=output.append)
+    assert len(records) == 2 * 2 * 2 * 2 * 2 == len(set(output))
+    assert [record["assessment"]["epoch"] for record in records] == [1] * 16 + [2] * 16, "a bit of everything first"
     again = run(plan, partial(assess, calls=calls), tmp_path / "run")
     assert again == records
     assert set(calls_of(calls).values()) == {1}
@@ -58,7 +58,7 @@ def test_a_run_can_be_extended(tmp_path: Path) -> None:
     first, second = make_plan(1, 1, 1, ("good",)), make_plan(1, 1, 1, ("poor",))
     run(first, assess, tmp_path / "run")
     records = run(second, assess, tmp_path / "run", extend=True)
-    assert {one["assessment"]["agent"] for one in records} == {"poor"}
+    assert {record["assessment"]["agent"] for record in records} == {"poor"}
     place = RunFolder(tmp_path / "run")
     assert [line["assessment"]["agent"] for line in place.read_results()] == ["good", "good", "poor", "poor"]
     run(second, assess, tmp_path / "run", extend=True)
@@ -78,7 +78,7 @@ def test_what_changes_the_work_changes_the_key(tmp_path: Path) -> None:
         replace(base, agent=AgentChoice("good", {"model": "other"})),
         replace(base, task=replace(base.task, digest="1" * 40)),
     ]
-    keys = [one.key for one in (base, *others)]
+    keys = [item.key for item in (base, *others)]
     assert len(set(keys)) == len(keys)
     assert replace(base, task=replace(base.task, folder=tmp_path)).key == base.key
     assert recipe_of(json.loads(json.dumps(base.to_json()))).key == base.key
@@ -102,7 +102,7 @@ def test_the_address_of_the_tools_and_the_seed_stay_with_the_host(tmp_path: Path
     secret.write_text("a secret of many more bytes than thirty-two")
     plan = replace(make_plan(1, 2, 1), seeds=Seeds.first(2, secret))
     run(plan, assess, tmp_path / "run")
-    values = [str(one.seed.value) for one in plan.assessments()]
+    values = [str(assessment.seed.value) for assessment in plan.assessments()]
     text = "".join(path.read_text() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file())
     assert "eval-2" in text
     for hidden in (*values, "hush-hush", "many more bytes"):
@@ -122,13 +122,13 @@ def test_a_record_that_tells_a_secret_seed_is_refused(tmp_path: Path) -> None:
 
 def test_an_agent_that_fails_is_a_result(tmp_path: Path) -> None:
     records = run(make_plan(1, 2, 1, ("silent", "nan", "good")), assess, tmp_path / "run")
-    silent = [one for one in records if one["assessment"]["agent"] == "silent"]
-    assert {one["grade"]["status"] for one in silent} == {"error"}
-    assert {one["grade"]["final"]["normalized_score"] for one in silent} == {0.0}
+    silent = [record for record in records if record["assessment"]["agent"] == "silent"]
+    assert {item["grade"]["status"] for item in silent} == {"error"}
+    assert {item["grade"]["final"]["normalized_score"] for item in silent} == {0.0}
     lines = RunFolder(tmp_path / "run").read_results()
     summary = summarise(scores_of(lines), ("agent",))
     assert (summary["silent",].mean, summary["silent",].errors, summary["silent",].assessments) == (0.0, 4, 4)
-    [nan] = {repr(one["submission"]["answer"]) for one in records if one["assessment"]["agent"] == "nan"}
+    [nan] = {repr(record["submission"]["answer"]) for record in records if record["assessment"]["agent"] == "nan"}
     assert nan == "nan", "what an agent said is kept as it was"
 
 
@@ -152,7 +152,7 @@ def test_a_host_that_fails_loses_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=r"(?s)16 of 32 tasks failed.*no space"):
         run(plan, failing, place.path)
     assert {line["assessment"]["task_id"] for line in place.read_results()} == {"task0"}
-    assert {one["task_id"] for one in place.missing()} == {"task1"}
+    assert {item["task_id"] for item in place.missing()} == {"task1"}
     summary = summarise(scores_of(place.read_results()), ("agent",), missing=place.missing())
     assert (summary["good",].assessments, summary["good",].missing) == (8, 8)
     broken.unlink()
@@ -199,11 +199,11 @@ def test_kills_of_the_host_lose_nothing_and_repeat_nothing(tmp_path: Path) -> No
             killed += host.poll() is None
             host.send_signal(signal.SIGKILL)
             host.communicate()  # its workers have the same pipe: it ends when all of them have ended
-        asked = calls_of(calls)
-        assert not {key for key in done_before if asked[key] > asked_before[key]}, "done, and begun again"
+        request = calls_of(calls)
+        assert not {key for key in done_before if request[key] > asked_before[key]}, "done, and begun again"
         done = {path.name.partition(".")[0] for path in place.store.root.rglob("*.about.json")}
         assert done_before < done
-        done_before, asked_before = done, asked
+        done_before, asked_before = done, request
     assert killed == 3, "each was at work"
     plan = make_plan(3, 4, 2)
     records = run(plan, partial(assess, calls=calls), place.path)
@@ -263,7 +263,7 @@ def test_another_rubric_is_said_and_asks_nobody(tmp_path: Path) -> None:
     assert {line["result"]["final"]["max_score"] for line in place.read_results()} == {10.0}
     assert "changed since the run: task0: rubric" in list(again.lines())
     harder = rescore(place.path, lambda record: {**grade(record), "final": {"normalized_score": 0.0}})
-    assert all(one.after == 0.0 < one.before for one in harder.differences)
+    assert all(difference.after == 0.0 < difference.before for difference in harder.differences)
     assert rescore(place.path, grade).differences == (), "the records stayed as they were"
 
 
@@ -275,8 +275,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_function_of_no_module_needs_a_digest(tmp_path: Path) -> None:
     plan: RunPlan = make_plan(1, 1, 1)
-    found = run(plan, assess, tmp_path / "run", code="1.2.3")
-    assert {one["assessment"]["code"] for one in found} == {"1.2.3"}
+    results = run(plan, assess, tmp_path / "run", code="1.2.3")
+    assert {result["assessment"]["code"] for result in results} == {"1.2.3"}
     with pytest.raises(ConfigError, match="of no module, expected a function of a module"):
         run(plan, Nameless(), tmp_path / "run")
 

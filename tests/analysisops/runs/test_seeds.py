@@ -13,22 +13,22 @@ from beampipe.errors import FileError
 
 
 def test_development_seeds_are_their_numbers() -> None:
-    assert [(one.label, one.value) for one in Seeds((1, 3)).of("zmumu")] == [("dev-1", 1), ("dev-3", 3)]
+    assert [(item.label, item.value) for item in Seeds((1, 3)).of("zmumu")] == [("dev-1", 1), ("dev-3", 3)]
 
 
 def test_evaluation_seeds_follow_from_the_secret_the_task_and_the_place(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"0123456789abcdef0123456789abcdef\n")
     seeds = Seeds.first(50, path)
-    found = {task: [one.value for one in seeds.of(task)] for task in ("zmumu", "hyy")}
-    assert len({*found["zmumu"], *found["hyy"]}) == 100
-    assert all(0 <= value < 2**63 for value in found["zmumu"])
-    assert max(found["zmumu"]) > 2**60, "too many to try"
+    result = {task: [item.value for item in seeds.of(task)] for task in ("zmumu", "hyy")}
+    assert len({*result["zmumu"], *result["hyy"]}) == 100
+    assert all(0 <= value < 2**63 for value in result["zmumu"])
+    assert max(result["zmumu"]) > 2**60, "too many to try"
     expected = hmac.new(b"0123456789abcdef0123456789abcdef", b"seed\nzmumu\n2", hashlib.sha256).digest()
-    assert found["zmumu"][1] == int.from_bytes(expected[:8]) >> 1
+    assert result["zmumu"][1] == int.from_bytes(expected[:8]) >> 1
     assert Seeds((2,), path).of("zmumu")[0] == seeds.of("zmumu")[1]
     path.write_bytes(b"another secret of as many bytes, and a few")
-    assert not {*found["zmumu"]} & {one.value for one in seeds.of("zmumu")}
+    assert not {*result["zmumu"]} & {item.value for item in seeds.of("zmumu")}
 
 
 def test_a_seed_is_not_printed(tmp_path: Path) -> None:

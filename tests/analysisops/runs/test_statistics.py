@@ -22,8 +22,8 @@ def score(value: float, seed: str = "dev-1", **more: Any) -> Score:
 
 def closed_form(tasks: list[list[float]]) -> tuple[float, float]:
     """Mean of means, and its error: the standard deviation of n values over sqrt(n), in quadrature over tasks."""
-    mean = float(np.mean([np.mean(one) for one in tasks]))
-    variances = [np.var(one, ddof=1) / len(one) for one in tasks]
+    mean = float(np.mean([np.mean(task) for task in tasks]))
+    variances = [np.var(task, ddof=1) / len(task) for task in tasks]
     return mean, float(np.sqrt(np.sum(variances))) / len(tasks)
 
 
@@ -61,7 +61,7 @@ def test_errors_cover_what_they_should() -> None:
         mean, error = mean_with_error(scores)
         assert error is not None
         pulls.append((mean - 0.5) / error)
-        naive.append((mean - 0.5) / (np.std([one.value for one in scores], ddof=1) / math.sqrt(32)))
+        naive.append((mean - 0.5) / (np.std([item.value for item in scores], ddof=1) / math.sqrt(32)))
     assert 0.9 < np.std(pulls) < 1.4, "Student's t of 7 degrees of freedom: 1.18"
     assert np.std(naive) > 1.6
 
@@ -92,24 +92,24 @@ def test_one_seed_tells_no_error() -> None:
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=5), min_size=1, max_size=4))
 def test_pass_hat_is_the_share_of_all_choices_that_pass(passed: list[list[bool]]) -> None:
     scores = [
-        score(1.0 if one else 0.89, f"dev-{seed}", epoch=epoch)
+        score(1.0 if item else 0.89, f"dev-{seed}", epoch=epoch)
         for seed, cell in enumerate(passed)
-        for epoch, one in enumerate(cell)
+        for epoch, item in enumerate(cell)
     ]
-    found = pass_hat(scores)
-    assert list(found) == list(range(1, min(map(len, passed)) + 1))
-    for k, value in found.items():
+    result = pass_hat(scores)
+    assert list(result) == list(range(1, min(map(len, passed)) + 1))
+    for k, value in result.items():
         shares = [np.mean([all(choice) for choice in combinations(cell, k)]) for cell in passed]
         assert value == pytest.approx(float(np.mean(shares)))
-    assert sorted(found.values(), reverse=True) == list(found.values())
+    assert sorted(result.values(), reverse=True) == list(result.values())
 
 
 def test_errors_count_as_zero_and_what_is_missing_is_said() -> None:
     scores = [score(1.0), score(0.0, "dev-2", status="error"), score(0.5, "dev-3", status="fail", cost=0.5, tokens=7)]
     lost = {"agent": "a", "family": "f", "task_id": "t", "level": 1, "seed": "dev-4", "epoch": 1}
     lacking = [lost, {**lost, "agent": "b"}]
-    found = summarise(scores, ("agent",), missing=lacking)
-    mine, other = found["a",], found["b",]
+    result = summarise(scores, ("agent",), missing=lacking)
+    mine, other = result["a",], result["b",]
     assert mine.mean == pytest.approx(0.5)
     assert (mine.errors, mine.failed, mine.missing, mine.assessments, mine.seeds) == (1, 1, 1, 3, 3)
     assert (mine.cost, mine.cost_unknown, mine.tokens, mine.tokens_unknown) == (0.5, 2, 7, 2)

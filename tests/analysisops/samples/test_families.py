@@ -32,8 +32,8 @@ def test_masses_lie_away_from_what_is_remembered(seed: int) -> None:
 
 def test_zmumu_peaks_at_its_mass(made: MadeBy) -> None:
     instance = made("zmumu")
-    found = opposite_muons(instance.columns())
-    peak = found[np.abs(found - highest(found, 60, 120, 60)) < 4]
+    result = opposite_muons(instance.columns())
+    peak = result[np.abs(result - highest(result, 60, 120, 60)) < 4]
     assert len(peak) > 2_000
     assert np.median(peak) == pytest.approx(instance.hidden.truth["mass"], abs=0.5)
     assert abs(instance.hidden.truth["mass"] - 91.1876) > 1
@@ -73,12 +73,12 @@ def test_hyy_has_an_excess_of_its_yield_and_search_has_none(made: MadeBy) -> Non
 def test_tag_and_probe_pairs_tell_the_efficiency(made: MadeBy) -> None:
     instance = made("tagprobe")
     columns = instance.columns()
-    found = opposite_muons(columns, isolated=False)
+    result = opposite_muons(columns, isolated=False)
     rows = (ak.num(columns["lep_pt"][columns["lep_pt"] > 20]) == 2) & (
         ak.sum(columns["lep_charge"][columns["lep_pt"] > 20], axis=1) == 0
     )
     tight = ak.to_numpy(ak.sum(columns["lep_isTightID"][columns["lep_pt"] > 20][rows], axis=1))
-    near = np.abs(found - 91.2) < 3
+    near = np.abs(result - 91.2) < 3
     both, one = np.sum(near & (tight == 2)), np.sum(near & (tight == 1))
     efficiency = 2 * both / (2 * both + one)
     assert efficiency == pytest.approx(instance.hidden.truth["efficiency"], abs=0.04)

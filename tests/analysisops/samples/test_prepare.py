@@ -43,12 +43,12 @@ def test_the_manifest_lists_the_files_as_they_are(family: str, made: MadeBy) -> 
 def test_nothing_hidden_stands_in_the_manifest(family: str, made: MadeBy) -> None:
     instance = made(family)
     hidden, manifest = instance.hidden, instance.manifest
-    told = set(manifest["public"]) | {name.removesuffix("_fb") for name in manifest["public"]}
+    output = set(manifest["public"]) | {name.removesuffix("_fb") for name in manifest["public"]}
     secret = {**hidden.parameters, **hidden.truth}
     numbers = np.array([number for number in _numbers(manifest) if number == number and number])
     for name, value in secret.items():
         # Small whole numbers, such as that of the dialect, stand everywhere.
-        if name in told or float(value).is_integer():
+        if name in output or float(value).is_integer():
             continue
         assert not np.isclose(numbers, value, rtol=1e-4).any(), name
         assert not np.isclose(numbers, value * 1000, rtol=1e-4).any(), name
@@ -114,7 +114,7 @@ def test_each_dialect_can_be_read(number: int, tmp_path: Path) -> None:
     assert instance.hidden.energy_unit == 0.001
     assert 25 < np.median(pt) < 60  # GeV, of half a Z boson
     assert set(np.concatenate(columns["lep_type"].tolist())) == {11, 13}
-    assert columns["lep_n"].tolist() == [len(one) for one in columns["lep_pt"].tolist()]
+    assert columns["lep_n"].tolist() == [len(item) for item in columns["lep_pt"].tolist()]
 
 
 def test_parameters_can_be_set_and_wrong_ones_are_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
-        for one in value:
-            yield from _numbers(one)
+        for item in value:
+            yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield float(value)

@@ -37,9 +37,9 @@ def test_a_remembered_mass_is_many_errors_away(known: float, near: float, far: f
 
 def test_hmumu_has_an_excess_of_its_yield(made: MadeBy) -> None:
     truth = made("hmumu").hidden.truth
-    found, error = excess(opposite_muons(made("hmumu").columns()), 105, 160, truth["mass"], 6)
-    assert found == pytest.approx(truth["signal_yield"], abs=4 * error)
-    assert found > 5 * error
+    result, error = excess(opposite_muons(made("hmumu").columns()), 105, 160, truth["mass"], 6)
+    assert result == pytest.approx(truth["signal_yield"], abs=4 * error)
+    assert result > 5 * error
 
 
 def test_hbb_has_an_excess_of_its_yield(made: MadeBy) -> None:
@@ -48,8 +48,8 @@ def test_hbb_has_an_excess_of_its_yield(made: MadeBy) -> None:
     columns = thinned(columns, "jet", columns["jet_btag_quantile"] >= 4)
     rows = (ak.num(columns["jet_pt"]) == 2) & (columns["met"] > 80)
     pairs = mass({name: values[rows] for name, values in columns.items()}, "jet")
-    found, error = excess(pairs, 70, 230, truth["mass"], 30)
-    assert found == pytest.approx(truth["signal_yield"], abs=5 * error)
+    result, error = excess(pairs, 70, 230, truth["mass"], 30)
+    assert result == pytest.approx(truth["signal_yield"], abs=5 * error)
     near = pairs[np.abs(pairs - truth["mass"]) < 8]
     assert len(near) > 300
 

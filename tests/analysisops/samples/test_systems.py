@@ -30,13 +30,13 @@ def test_hits_are_found_by_the_tracking(made: MadeBy) -> None:
     labels = np.array(hidden.labels)
     assert len(labels) == len(r) == arrays[hidden.columns["hit_n"]][0]
     assert 0.9e3 < r.max() * unit < 1.2e3
-    found = load_pipeline("module_map").find(Hits(np.stack([r * unit, phi, z * unit], 1).astype(np.float32)))
-    assert found.n_tracks == pytest.approx(hidden.truth["n_tracks"], rel=0.4)
+    result = load_pipeline("module_map").find(Hits(np.stack([r * unit, phi, z * unit], 1).astype(np.float32)))
+    assert result.n_tracks == pytest.approx(hidden.truth["n_tracks"], rel=0.4)
     particles = hidden.analysis["particles"]
     assert len(particles) == hidden.truth["n_tracks"]
     matched = 0
     for particle in particles:
-        ids = found.track_id[labels == particle]
+        ids = result.track_id[labels == particle]
         assert len(ids) >= 7
         matched += bool((np.bincount(ids[ids >= 0], minlength=1) > len(ids) / 2).any())
     assert matched > 0.55 * len(particles)
@@ -54,7 +54,9 @@ def test_counting_labels_and_tracks_gives_the_scale_factors(made: MadeBy) -> Non
     public = instance.manifest["public"]
     shares, accepted = [], []
     for forward in (True, False):
-        here, there = ((np.abs(one["jet_eta"]) > public["forward_abs_eta_min"]) == forward for one in (data, simulated))
+        here, there = (
+            (np.abs(item["jet_eta"]) > public["forward_abs_eta_min"]) == forward for item in (data, simulated)
+        )
         quarks = np.mean(simulated["jet_label"][there] != 21)
         shares.append([quarks, 1 - quarks])
         accepted.append(np.mean(data["jet_n_trk"][here] <= public["working_point_n_trk"]))
@@ -72,18 +74,18 @@ def test_the_signature_tells_cause_server_and_onset(cause: int, tmp_path: Path) 
     hidden = instance.hidden
     assert hidden.words["cause"] == CAUSES[cause]
     series = json.loads((instance.folder / "metrics.json").read_text())["series"]
-    assert {one["name"] for one in series} == set(OPERATIONS.METRICS)
-    found = []
-    for one in series:
-        scale = OPERATIONS.SCALES.get(one["name"])
+    assert {item["name"] for item in series} == set(OPERATIONS.METRICS)
+    results = []
+    for entry in series:
+        scale = OPERATIONS.SCALES.get(entry["name"])
         if scale is None:
             continue
-        times, values = np.array(one["times"]), np.array(one["values"])
+        times, values = np.array(entry["times"]), np.array(entry["values"])
         after = times >= hidden.truth["onset"]
         change = (values[after].mean() - values[~after].mean()) / scale
         if change > 0.5:
-            found.append((one["labels"]["server"], one["name"]))
-    assert found == [(hidden.words["server"], OPERATIONS.SIGNATURES[CAUSES[cause]])]
+            results.append((entry["labels"]["server"], entry["name"]))
+    assert results == [(hidden.words["server"], OPERATIONS.SIGNATURES[CAUSES[cause]])]
 
 
 def test_a_log_tells_what_happened_and_not_in_the_words_of_the_answer(made: MadeBy) -> None:
@@ -95,6 +97,6 @@ def test_a_log_tells_what_happened_and_not_in_the_words_of_the_answer(made: Made
         assert times == sorted(times)
         assert len(lines) > 200
         assert hidden.words["cause"] not in "\n".join(lines)
-    told = (instance.folder / f"{hidden.words['server']}.log").read_text().splitlines()
-    near = [line for line in told if 0 <= float(line.split()[0]) - hidden.truth["onset"] <= 20.001]
+    output = (instance.folder / f"{hidden.words['server']}.log").read_text().splitlines()
+    near = [line for line in output if 0 <= float(line.split()[0]) - hidden.truth["onset"] <= 20.001]
     assert near

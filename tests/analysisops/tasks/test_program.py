@@ -52,7 +52,7 @@ BUMP = {**OURS, "task_spec.yaml": SPEC, "white_prompt.md": "{{ANSWERS}} {{HISTOG
 
 
 def grades(records: list[dict[str, Any]]) -> dict[str, float]:
-    return {one["assessment"]["agent"]: one["grade"]["final"]["normalized_score"] for one in records}
+    return {record["assessment"]["agent"]: record["grade"]["final"]["normalized_score"] for record in records}
 
 
 def test_a_folder_outside_the_package_brings_its_own_generator_and_analysis(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_folder_outside_the_package_brings_its_own_generator_and_analysis(tmp_
     scores = grades(records)
     assert scores["oracle"] == scores["scripted"] == 1.0
     assert max(scores["recall"], scores["nop"]) <= 0.02
-    masses = [one["reference"]["instance"]["truth"]["mass"] for one in records]
+    masses = [record["reference"]["instance"]["truth"]["mass"] for record in records]
     assert len(set(masses)) == 2
     assert all(5.0 <= abs(mass - 50.0) <= 10.0 for mass in masses)
     assert {path.name for path in folder.iterdir()} == set(BUMP)

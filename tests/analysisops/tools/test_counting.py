@@ -105,8 +105,8 @@ def test_limits_grow_with_counts_and_uncertainties(tools: LocalTools) -> None:
     given = {"background": 10.0, "background_error": 1.0, "signal": 5.0}
     limits = [tools.call("limit_tool", observed=observed, **given) for observed in (5, 10, 20)]
     assert limits[0]["limit"] < limits[1]["limit"] < limits[2]["limit"]
-    for one in limits:
-        assert one["expected_minus_1"] < one["expected"] < one["expected_plus_1"]
+    for limit in limits:
+        assert limit["expected_minus_1"] < limit["expected"] < limit["expected_plus_1"]
     assert limits[2]["p_background"] < 0.02 < limits[1]["p_background"]
     loose = tools.call("limit_tool", observed=10, **{**given, "background_error": 4.0})
     assert loose["limit"] > limits[1]["limit"]

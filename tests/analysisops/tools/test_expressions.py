@@ -22,8 +22,8 @@ FLOATS = st.floats(-1e3, 1e3)
 
 
 def events_of(lists: list[list[float]], **flat: ndarray) -> Events:
-    counts = np.array([len(one) for one in lists], np.int64)
-    values = np.array([value for one in lists for value in one], float)
+    counts = np.array([len(item) for item in lists], np.int64)
+    values = np.array([value for item in lists for value in item], float)
     return Events(len(lists), {"c": Jagged.of(counts, values), "n": counts.astype(float), **flat})
 
 
@@ -67,16 +67,16 @@ def test_numbers_as_numpy_has_them(text: str, x: list[float], y: list[float]) ->
 def test_objects_as_loops_have_them(lists: list[list[float]], cut: float) -> None:
     events = events_of(lists, cut=np.full(len(lists), cut))
     loops: dict[str, list[float]] = {
-        "count(c)": [len(one) for one in lists],
-        "count(c > cut)": [sum(value > cut for value in one) for one in lists],
-        "sum(c * 2 + cut)": [sum(value * 2 + cut for value in one) for one in lists],
-        "any(c > cut)": [any(value > cut for value in one) for one in lists],
-        "all(c > cut)": [all(value > cut for value in one) for one in lists],
-        "max(c)": [max(one, default=math.nan) for one in lists],
-        "min(c)": [min(one, default=math.nan) for one in lists],
-        "c[1]": [one[1] if len(one) > 1 else math.nan for one in lists],
-        "sum(c[c < cut])": [sum(value for value in one if value < cut) for one in lists],
-        "count(c[c < cut]) + n": [sum(value < cut for value in one) + len(one) for one in lists],
+        "count(c)": [len(item) for item in lists],
+        "count(c > cut)": [sum(value > cut for value in item) for item in lists],
+        "sum(c * 2 + cut)": [sum(value * 2 + cut for value in item) for item in lists],
+        "any(c > cut)": [any(value > cut for value in item) for item in lists],
+        "all(c > cut)": [all(value > cut for value in item) for item in lists],
+        "max(c)": [max(item, default=math.nan) for item in lists],
+        "min(c)": [min(item, default=math.nan) for item in lists],
+        "c[1]": [item[1] if len(item) > 1 else math.nan for item in lists],
+        "sum(c[c < cut])": [sum(value for value in item if value < cut) for item in lists],
+        "count(c[c < cut]) + n": [sum(value < cut for value in item) + len(item) for item in lists],
     }
     for text, truth in loops.items():
         np.testing.assert_allclose(flat(events, text).astype(float), truth, rtol=1e-9, atol=1e-9, err_msg=text)

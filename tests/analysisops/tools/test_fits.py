@@ -84,11 +84,11 @@ def test_pulls_of_toys() -> None:
         peak = rng.normal(125.0, 1.6, rng.poisson(300))
         toy = filled(np.concatenate([peak, exponential(rng, rng.poisson(3000), 105, 160, 0.025)]), 105, 160, 55)
         fit = PeakFit(toy, "gauss_plus_exponential", {})
-        found, _ = fit.fit()
-        assert found.valid
+        result, _ = fit.fit()
+        assert result.valid
         for name, value in truth.items():
-            pulls[name].append((found.values[name] - value) / found.errors[name])
-        expected = fit.expected([found.values[name] for name in fit.names])
+            pulls[name].append((result.values[name] - value) / result.errors[name])
+        expected = fit.expected([result.values[name] for name in fit.names])
         p_values.append(goodness(toy.values, toy.variances, expected, 5).p_value or 0.0)
     for name, values in pulls.items():
         assert abs(np.mean(values)) < 0.35, name
@@ -101,9 +101,9 @@ def test_pulls_without_a_signal_at_a_known_place() -> None:
     pulls = []
     for _ in range(40):
         toy = filled(exponential(rng, rng.poisson(3000), 105, 160, 0.025), 105, 160, 55)
-        found, _ = PeakFit(toy, "gauss_plus_exponential", {"mu": 125.0, "sigma": 1.6}).fit()
-        assert found.valid
-        pulls.append(found.values["signal_yield"] / found.errors["signal_yield"])
+        result, _ = PeakFit(toy, "gauss_plus_exponential", {"mu": 125.0, "sigma": 1.6}).fit()
+        assert result.valid
+        pulls.append(result.values["signal_yield"] / result.errors["signal_yield"])
     assert min(pulls) < -0.5
     assert abs(np.mean(pulls)) < 0.45
     assert 0.75 < np.std(pulls) < 1.3
@@ -123,21 +123,21 @@ def test_a_line_with_its_width(model: str, fixed: dict[str, float], near: dict[s
     line = 91.2 + 1.25 * np.tan(rng.uniform(-np.pi / 2, np.pi / 2, 8000)) + rng.normal(0, 1.5, 8000)
     values = np.concatenate([line, exponential(rng, 400, 70, 110, 0.03)]) if "_plus_" in model else line
     values = values[(values > 70) & (values < 110)]
-    found, _ = PeakFit(filled(values, 70, 110, 80), model, fixed, values if unbinned else None).fit()
-    assert found.valid
+    result, _ = PeakFit(filled(values, 70, 110, 80), model, fixed, values if unbinned else None).fit()
+    assert result.valid
     for name, (value, within) in near.items():
-        assert found.values[name] == pytest.approx(value, abs=within)
+        assert result.values[name] == pytest.approx(value, abs=within)
     for name, value in fixed.items():
-        assert (found.values[name], found.errors[name]) == (value, 0.0)
+        assert (result.values[name], result.errors[name]) == (value, 0.0)
 
 
 def test_a_background_that_is_not_there() -> None:
     rng = np.random.default_rng(8)
     values = rng.normal(91.0, 2.0, 3000)
-    found, _ = PeakFit(filled(values, 80, 102, 60), "gauss_plus_exponential", {}).fit()
-    assert found.valid
-    assert found.values["mu"] == pytest.approx(values.mean(), abs=0.02)
-    assert abs(found.values["background_yield"]) < 30
+    result, _ = PeakFit(filled(values, 80, 102, 60), "gauss_plus_exponential", {}).fit()
+    assert result.valid
+    assert result.values["mu"] == pytest.approx(values.mean(), abs=0.02)
+    assert abs(result.values["background_yield"]) < 30
 
 
 def test_units_do_not_matter() -> None:
@@ -164,7 +164,7 @@ def test_weights_widen_the_errors() -> None:
     assert four.errors["signal_yield"] == pytest.approx(4 * one.errors["signal_yield"], rel=0.01)
     expected = np.full(44, plain.values.sum() / 44)
     light, loaded = (
-        goodness(one.values, one.variances, scale * expected, 1) for one, scale in ((plain, 1.0), (heavy, 4.0))
+        goodness(item.values, item.variances, scale * expected, 1) for item, scale in ((plain, 1.0), (heavy, 4.0))
     )
     assert loaded.chi2 == pytest.approx(light.chi2)
 
@@ -173,16 +173,16 @@ def test_one_yield_is_the_count() -> None:
     counts = np.array([3.0, 8.0, 5.0, 0.0])
     share = np.array([0.25, 0.25, 0.25, 0.25])
     likelihood = poisson(counts, counts)
-    found = minimise(lambda values: likelihood(values[0] * share), [Parameter("n", 5.0, 1.0)])
-    assert found.values["n"] == pytest.approx(16.0, abs=0.02)
-    assert found.errors["n"] == pytest.approx(4.0, rel=1e-2)
-    assert found.valid
+    result = minimise(lambda values: likelihood(values[0] * share), [Parameter("n", 5.0, 1.0)])
+    assert result.values["n"] == pytest.approx(16.0, abs=0.02)
+    assert result.errors["n"] == pytest.approx(4.0, rel=1e-2)
+    assert result.valid
 
 
 def test_a_parameter_at_its_limit_is_not_valid() -> None:
-    found = minimise(lambda values: (values[0] - 5.0) ** 2 / 2, [Parameter("x", 1.0, 0.1, 0.0, 2.0)])
-    assert found.values["x"] == pytest.approx(2.0, abs=1e-2)
-    assert not found.valid
+    result = minimise(lambda values: (values[0] - 5.0) ** 2 / 2, [Parameter("x", 1.0, 0.1, 0.0, 2.0)])
+    assert result.values["x"] == pytest.approx(2.0, abs=1e-2)
+    assert not result.valid
 
 
 def test_chi2_of_merged_bins() -> None:

@@ -58,15 +58,15 @@ def rows_of(events: Events) -> list[list[dict[str, float]]]:
 
 
 def mass_of(objects: Any) -> float:
-    energy = sum(one["e"] for one in objects)
-    x = sum(one["pt"] * math.cos(one["phi"]) for one in objects)
-    y = sum(one["pt"] * math.sin(one["phi"]) for one in objects)
-    z = sum(one["pt"] * math.sinh(one["eta"]) for one in objects)
+    energy = sum(item["e"] for item in objects)
+    x = sum(item["pt"] * math.cos(item["phi"]) for item in objects)
+    y = sum(item["pt"] * math.sin(item["phi"]) for item in objects)
+    z = sum(item["pt"] * math.sinh(item["eta"]) for item in objects)
     return math.sqrt(max(energy**2 - x**2 - y**2 - z**2, 0.0))
 
 
 def pt_of(objects: Any) -> float:
-    return math.hypot(*(sum(one["pt"] * f(one["phi"]) for one in objects) for f in (math.cos, math.sin)))
+    return math.hypot(*(sum(item["pt"] * f(item["phi"]) for item in objects) for f in (math.cos, math.sin)))
 
 
 def run(folder: Path, tool: Any, events: Events, **arguments: Any) -> Events:
@@ -97,7 +97,7 @@ def test_pairs(folder: Path, seed: int) -> None:
     events = some(seed)
     leading, opposite, closest, other = {}, {}, {}, {}
     for row, objects in enumerate(rows_of(events)):
-        ordered = sorted(objects, key=lambda one: -one["pt"])
+        ordered = sorted(objects, key=lambda item: -item["pt"])
         if len(ordered) > 1:
             leading[row] = mass_of(ordered[:2])
         pairs = [
@@ -107,14 +107,14 @@ def test_pairs(folder: Path, seed: int) -> None:
             opposite[row] = mass_of(max(pairs, key=lambda pair: pair[0]["pt"] + pair[1]["pt"]))
             best = min(pairs, key=lambda pair: abs(mass_of(pair) - 50))
             closest[row] = mass_of(best)
-            other[row] = next((one["pt"] for one in objects if not any(one is used for used in best)), math.nan)
+            other[row] = next((item["pt"] for item in objects if not any(item is used for used in best)), math.nan)
     same(run(folder, calc_dilepton_mass_tool, events, **MOMENTA), leading)
     labels = {"charge": "q", "lepton_type": "kind"}
     same(run(folder, calc_dilepton_mass_tool, events, **MOMENTA, **labels, pairing="opposite_charge"), opposite)
-    found = run(folder, calc_dilepton_mass_tool, events, **MOMENTA, **labels, pairing="closest", target=50.0)
-    same(found, closest)
-    same(found, other, "other_pt")
-    for row, first, second in zip(*(column(found, name) for name in ("row", "first", "second")), strict=True):
+    result = run(folder, calc_dilepton_mass_tool, events, **MOMENTA, **labels, pairing="closest", target=50.0)
+    same(result, closest)
+    same(result, other, "other_pt")
+    for row, first, second in zip(*(column(result, name) for name in ("row", "first", "second")), strict=True):
         objects = rows_of(events)[int(row)]
         assert mass_of([objects[int(first)], objects[int(second)]]) == pytest.approx(closest[int(row)], abs=1e-4)
 
@@ -128,12 +128,12 @@ def test_systems_and_combinations(folder: Path, seed: int) -> None:
         if objects:
             every[row] = mass_of(objects)
         if len(objects) >= 3:
-            leading[row] = mass_of(sorted(objects, key=lambda one: -one["pt"])[:3])
+            leading[row] = mass_of(sorted(objects, key=lambda item: -item["pt"])[:3])
             triples = list(itertools.combinations(objects, 3))
             highest[row] = mass_of(max(triples, key=pt_of))
-            fitting = [one for one in triples if sum(part["tag"] for part in one) == 1]
+            fitting = [triple for triple in triples if sum(part["tag"] for part in triple) == 1]
             if fitting:
-                tagged[row] = mass_of(min(fitting, key=lambda one: abs(mass_of(one) - 100)))
+                tagged[row] = mass_of(min(fitting, key=lambda item: abs(mass_of(item) - 100)))
     same(run(folder, calc_system_invariant_mass_tool, events, **MOMENTA), every)
     same(run(folder, calc_system_invariant_mass_tool, events, **MOMENTA, number=3), leading)
     same(run(folder, calc_combination_mass_tool, events, **MOMENTA), highest)
@@ -145,11 +145,11 @@ def test_collections_taken_together(folder: Path) -> None:
     one, other = some(1), some(2)
     both = Events(one.n, {**one.columns, **{f"other_{name}": values for name, values in other.columns.items()}})
     lists = {name: [name, f"other_{name}"] for name in MOMENTA}
-    found = run(folder, calc_system_invariant_mass_tool, both, **lists)
+    result = run(folder, calc_system_invariant_mass_tool, both, **lists)
     truth = {
         row: mass_of([*a, *b]) for row, (a, b) in enumerate(zip(rows_of(one), rows_of(other), strict=True)) if a or b
     }
-    same(found, truth)
+    same(result, truth)
 
 
 def test_two_at_rest_from_one_decay(folder: Path) -> None:

@@ -23,12 +23,12 @@ def test_over_http_it_is_the_same(data: Path, session: Session, tmp_path: Path) 
         arguments = {"file_path": "data.root", "tree_name": "mini", "branches": {"pt": "lep_pt"}}
         assert remote.call("load_kinematics_tool", **arguments) == local.call("load_kinematics_tool", **arguments)
         for wrong in ({"events": "nothing"}, {"event": "events_1"}, {}):
-            said = []
+            output = []
             for tools in (remote, local):
                 with pytest.raises(ToolRefusedError) as refused:
                     tools.call("count_tool", **wrong)
-                said.append(str(refused.value).removeprefix("Error executing tool count_tool: "))
-            assert said[0] == said[1]
+                output.append(str(refused.value).removeprefix("Error executing tool count_tool: "))
+            assert output[0] == output[1]
         with pytest.raises(ToolRefusedError, match="no_tool"):
             remote.call("no_tool")
 
@@ -75,15 +75,15 @@ def test_a_server_that_goes_away(session: Session) -> None:
 
 
 def test_each_tool_says_what_it_is_for(session: Session) -> None:
-    for one in LocalTools(session).schemas():
-        assert one["name"].endswith("_tool")
-        assert 20 < len(one["description"]) < 120
-        assert one["parameters"]["additionalProperties"] is False
-        explained = session.call("describe_tool", tool=one["name"])
-        assert explained["explanation"].startswith(one["description"])
-        assert list(explained["arguments"]) == list(one["parameters"].get("properties", {}))
+    for schema in LocalTools(session).schemas():
+        assert schema["name"].endswith("_tool")
+        assert 20 < len(schema["description"]) < 120
+        assert schema["parameters"]["additionalProperties"] is False
+        explained = session.call("describe_tool", tool=schema["name"])
+        assert explained["explanation"].startswith(schema["description"])
+        assert list(explained["arguments"]) == list(schema["parameters"].get("properties", {}))
         for name, text in explained["arguments"].items():
-            assert len(text) > 8, (one["name"], name)
+            assert len(text) > 8, (schema["name"], name)
     with pytest.raises(ToolRefusedError, match="did you mean 'count_tool'"):
         session.call("describe_tool", tool="count_tol")
 
@@ -94,7 +94,7 @@ async def test_in_process_over_mcp(session: Session) -> None:
 
     async with Client(make_server(session)) as client:
         listed = await client.list_tools()
-        assert tuple(one.name for one in listed.tools) == session.names()
+        assert tuple(tool.name for tool in listed.tools) == session.names()
         answer = await client.call_tool("list_local_root_files_tool", {})
         assert answer.structured_content is not None
         assert answer.structured_content["files"][0]["name"] == "data.root"
@@ -121,7 +121,7 @@ async def test_over_stdio(data: Path, tmp_path: Path, session: Session) -> None:
 
     arguments = ["-c", _STDIO, str(data), str(tmp_path / "stdio.jsonl")]
     async with Client(stdio_client(StdioServerParameters(command=sys.executable, args=arguments))) as client:
-        assert tuple(one.name for one in (await client.list_tools()).tools) == session.names()
+        assert tuple(tool.name for tool in (await client.list_tools()).tools) == session.names()
         refused = await client.call_tool("count_tool", {"events": "events_1"})
         assert refused.is_error
     assert [entry.tool for entry in read_ledger(tmp_path / "stdio.jsonl", b"k")] == ["count_tool"]

@@ -22,7 +22,7 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:
 
     events = [shipped_events(pileup)[0] for pileup in (60,)]
     positions = [event.hits.position for event in events]
-    counts = [len(one) for one in positions]
+    counts = [len(position) for position in positions]
     joined = np.concatenate(positions)
     folder = tmp_path / "data"
     folder.mkdir()
@@ -34,15 +34,15 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:
     tools = LocalTools(session)
     branches = {"r": "hit_r", "phi": "hit_phi", "z": "hit_z"}
     loaded = tools.call("load_kinematics_tool", file_path="hits.root", tree_name="events", branches=branches)
-    found = tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z")
-    content = session.content(found["handle"])
+    result = tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z")
+    content = session.content(result["handle"])
     assert isinstance(content, TrackLabels)
     truth = [load_pipeline("module_map").find(event.hits) for event in events]
-    assert content.track_id.tolist() == np.concatenate([one.track_id for one in truth]).tolist()
-    assert content.n_tracks == tuple(one.n_tracks for one in truth)
-    assert found["n_tracks"] > 10
-    assert found["n_hits_on_tracks"] == int((content.track_id >= 0).sum())
-    exported = tools.call("export_tool", handle=found["handle"], name="labels")
+    assert content.track_id.tolist() == np.concatenate([item.track_id for item in truth]).tolist()
+    assert content.n_tracks == tuple(item.n_tracks for item in truth)
+    assert result["n_tracks"] > 10
+    assert result["n_hits_on_tracks"] == int((content.track_id >= 0).sum())
+    exported = tools.call("export_tool", handle=result["handle"], name="labels")
     assert (exported["kind"], exported["n"]) == ("labels", sum(counts))
     with pytest.raises(ToolRefusedError, match="module_map"):
         tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z", pipeline="module_mapp")

@@ -105,7 +105,7 @@ def choose_pairs(
                 "clean": bool(pairs.clean[row].all()),
                 "n_trk": min(pairs.n_trk[row].tolist()) >= cuts.min_n_trk,
                 "label": len(pairs.flavour) == 0 or min(pairs.flavour[row].tolist()) >= 0,
-                "eta": max(abs(one) for one in pairs.eta[row].tolist()) < cuts.max_abs_eta,
+                "eta": max(abs(item) for item in pairs.eta[row].tolist()) < cuts.max_abs_eta,
                 "weight": abs(float(weight[i])) < max_weight,
                 **_pt_answers(high, low, cuts),
             }
@@ -160,7 +160,7 @@ def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int) -
     """Bins of a tagger, by fractions."""
     out: list[list[int]] = []
     for pair in x.tolist():
-        places = [(Fraction(one) - Fraction(low)) * n_bins / (Fraction(high) - Fraction(low)) for one in pair]
+        places = [(Fraction(item) - Fraction(low)) * n_bins / (Fraction(high) - Fraction(low)) for item in pair]
         out.append([min(max(place.__floor__(), 0), n_bins - 1) + offset for place in places])
     return out
 

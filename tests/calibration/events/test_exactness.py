@@ -270,14 +270,14 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     books = Bookkeeping(
         "toy", ("nominal", "up"), (), True, (SliceFactors(0, (10.0, 20.0)), SliceFactors(7, (4.0, 2.0)))
     )
-    found = templates_of({0: filled, 7: filled}, books, 2)
-    assert tuple(map(str, found.variations)) == ("nominal", "weight:up", "jets:jes")
-    assert found.values[:, 0, 0, 0].tolist() == [[21.0, 0.0], [11.0, 0.0], [0.0, 21.0]]
-    assert found.squares[:, 0, 0, 0].tolist() == [[261.0, 0], [101.0, 0], [0.0, 261.0]]
-    assert found.replicas[0, 0, 0, 0].tolist() == [42.0, 0.0]
-    assert found.entries[0, 0, 0].tolist() == [2.0, 0.0]
-    assert found.flavours("n_trk")[0, 0, 0].tolist() == [[21.0, 0.0], [0.0, 0.0]]
-    assert found.total("n_trk")[1, 0, 0].tolist() == [11.0, 0.0]
+    result = templates_of({0: filled, 7: filled}, books, 2)
+    assert tuple(map(str, result.variations)) == ("nominal", "weight:up", "jets:jes")
+    assert result.values[:, 0, 0, 0].tolist() == [[21.0, 0.0], [11.0, 0.0], [0.0, 21.0]]
+    assert result.squares[:, 0, 0, 0].tolist() == [[261.0, 0], [101.0, 0], [0.0, 261.0]]
+    assert result.replicas[0, 0, 0, 0].tolist() == [42.0, 0.0]
+    assert result.entries[0, 0, 0].tolist() == [2.0, 0.0]
+    assert result.flavours("n_trk")[0, 0, 0].tolist() == [[21.0, 0.0], [0.0, 0.0]]
+    assert result.total("n_trk")[1, 0, 0].tolist() == [11.0, 0.0]
 
 
 def test_data_has_no_flavours() -> None:
@@ -286,9 +286,9 @@ def test_data_has_no_flavours() -> None:
 
     columns = FilledColumns(("nominal",), (), range(1))
     filled = Filled.empty(Axes((1.0, 2.0), ("data",), (TaggerBins("n_trk", 2),)), columns, flow)
-    found = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
+    result = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
     with pytest.raises(InputError, match="expected labelled jets; is this sample data"):
-        found.flavours("n_trk")
+        result.flavours("n_trk")
 
 
 def test_groups_add_up_to_the_whole_however_a_file_is_divided(tmp_path: Path) -> None:

@@ -163,16 +163,16 @@ def test_a_part_of_a_file(path: Path, start: int, stop: int) -> None:
     "regions", [Regions("eta_rank", 0.5), Regions("eta_split", split=0.7)], ids=["with a gap", "by eta"]
 )
 def test_other_regions(path: Path, regions: Regions) -> None:
-    asked = replace(SELECT, regions=regions)
-    require_equal(path, 0, N, asked, FILL)
+    request = replace(SELECT, regions=regions)
+    require_equal(path, 0, N, request, FILL)
 
 
 def test_some_weights_some_variations_and_other_cuts(path: Path) -> None:
     cuts = DijetSelection(450.0, 1500.0, 1.3, 1.7, 5, 10.0)
-    asked = replace(SELECT, selection=cuts, weights=(0, 3), varied=("trk_fake",), units=WeightUnits(20))
+    request = replace(SELECT, selection=cuts, weights=(0, 3), varied=("trk_fake",), units=WeightUnits(20))
     wanted = replace(FILL, selection=cuts, weight_names=("a", "b"), units=WeightUnits(20), bootstrap=Bootstrap(0, 0))
     wanted = replace(wanted, kinematics=("jer_2_down", "trk_fake", "jes_3_up"))
-    require_equal(path, 0, N, asked, wanted)
+    require_equal(path, 0, N, request, wanted)
 
 
 def test_bins_of_eta(path: Path) -> None:
@@ -194,9 +194,9 @@ def test_data(tmp_path: Path) -> None:
     columns = some_events(8).columns
     data = Events(offset=some_events(8).offset, **{k: v for k, v in columns.items() if k not in _MC})
     path = write_odd(tmp_path / "data.root", data)
-    asked = replace(SELECT, simulated=False, labelled=False, varied=(), weights=(0,))
+    request = replace(SELECT, simulated=False, labelled=False, varied=(), weights=(0,))
     wanted = replace(FILL, labelled=False, weight_names=("nominal",), kinematics=())
-    require_equal(path, 0, N, asked, wanted)
+    require_equal(path, 0, N, request, wanted)
 
 
 _MC = ("jet_label", "weight", "jet_n_trk_eff", "jet_n_trk_fake")
@@ -237,9 +237,9 @@ def test_other_layouts_and_packings(tmp_path: Path, packing: Any) -> None:
         "beampipe",
         {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": clean, "width": "", "c1": ""}},
     )
-    asked = replace(SELECT, varied=(), weights=(0,), layout=layout)
+    request = replace(SELECT, varied=(), weights=(0,), layout=layout)
     wanted = replace(FILL, weight_names=("nominal",), kinematics=known_jet_variations(ENERGY)[2:])
-    made = require_equal(path, 0, N, asked, wanted)
+    made = require_equal(path, 0, N, request, wanted)
     assert len(made.ranges) == 2
 
 
@@ -255,9 +255,9 @@ def test_what_is_not_finite_is_refused(tmp_path: Path, column: str) -> None:
 
 
 def test_weights_that_64_bits_do_not_hold_are_refused(path: Path) -> None:
-    asked, wanted = replace(SELECT, units=WeightUnits(55)), replace(FILL, units=WeightUnits(55))
+    request, wanted = replace(SELECT, units=WeightUnits(55)), replace(FILL, units=WeightUnits(55))
     with pytest.raises(InputError, match="64 bits"):
-        fill_file(path, 0, N, asked, wanted)
+        fill_file(path, 0, N, request, wanted)
 
 
 def test_the_bound_of_sums_is_that_of_numpy(tmp_path: Path) -> None:
@@ -268,10 +268,10 @@ def test_the_bound_of_sums_is_that_of_numpy(tmp_path: Path) -> None:
     path = write_odd(tmp_path / "odd.root", Events(offset=events.offset, **{**events.columns, "weight": weight}))
     n = int(by_numpy(path, 0, N, SELECT, FILL).n_selected)
     bits = int(np.log2(2.0**62 / 16 / n)) + 1
-    asked, wanted = replace(SELECT, units=WeightUnits(bits)), replace(FILL, units=WeightUnits(bits))
-    made = fill_file(path, 0, N, asked, wanted)
+    request, wanted = replace(SELECT, units=WeightUnits(bits)), replace(FILL, units=WeightUnits(bits))
+    made = fill_file(path, 0, N, request, wanted)
     assert "too large" in made.refusal
-    require_same(made, by_numpy(path, 0, N, asked, wanted))
+    require_same(made, by_numpy(path, 0, N, request, wanted))
 
 
 def test_units_labels_and_repeated_events_are_refused(tmp_path: Path) -> None:
@@ -303,9 +303,9 @@ def test_a_damaged_file_is_refused(path: Path, tmp_path: Path) -> None:
 def test_the_shipped_file_needs_no_stages() -> None:
     path = next(DEMO_CONFIGURATION.parent.glob("toy.*.root"))
     n = len(read_ntuple(path))
-    asked = replace(SELECT, weights=(0,), varied=())
+    request = replace(SELECT, weights=(0,), varied=())
     wanted = replace(FILL, weight_names=("nominal",), kinematics=())
-    require_equal(path, 0, n, asked, wanted)
+    require_equal(path, 0, n, request, wanted)
 
 
 def test_groups_of_events(path: Path) -> None:
@@ -320,8 +320,8 @@ def test_regions_and_scores_that_the_files_have(tmp_path: Path) -> None:
     more = {"jet_region": rng.choice([-1, 0, 1], n_jets).astype(np.int8), "jet_q": rng.random(n_jets, np.float32)}
     path = write_more(tmp_path / "more.root", events, more)
     layout = preset_layout("beampipe", {"branches": {"region": "jet_region"}, "scores": {"q": {"branch": "jet_q"}}})
-    asked = replace(SELECT, regions=Regions("branch"), layout=layout)
-    made, want = select(path, 0, N, asked), select_by_numpy(path, 0, N, asked)
+    request = replace(SELECT, regions=Regions("branch"), layout=layout)
+    made, want = select(path, 0, N, request), select_by_numpy(path, 0, N, request)
     for item in fields(Dijets):
         require_same_values(getattr(made, item.name), getattr(want, item.name), item.name)
     wanted = replace(FILL, taggers=(*FILL.taggers, Tagger("q", 10, 0.0, 1.0)), groups=5)

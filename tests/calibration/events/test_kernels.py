@@ -229,7 +229,7 @@ def test_mix_is_that_of_splitmix64() -> None:
 @settings(max_examples=50)
 @given(words, st.lists(st.tuples(st.integers(0, 2**32 - 1), words), max_size=10))
 def test_event_keys(dataset: int, numbers: list[tuple[int, int]]) -> None:
-    run = np.array([one for one, _ in numbers], np.uint32)
+    run = np.array([item for item, _ in numbers], np.uint32)
     event = np.array([other for _, other in numbers], np.uint64)
     assert variations.event_keys(np.uint64(dataset), run, event).tolist() == reference.event_keys(dataset, run, event)
 

@@ -91,8 +91,8 @@ def test_features_have_the_stated_columns() -> None:
 def test_a_model_of_lightgbm(toys: Toys) -> None:
     dijets = random_dijets(400, 3)
     tagger = Tagger("gbdt", 10, 0.0, 1.0, str(toys.model))
-    found = predict(dijets, [(tagger, score_function(tagger))], VARIATIONS, ENERGY)
-    scores = found.by_name[ScoreKey("gbdt", NOMINAL)]
+    result = predict(dijets, [(tagger, score_function(tagger))], VARIATIONS, ENERGY)
+    scores = result.by_name[ScoreKey("gbdt", NOMINAL)]
     assert scores.dtype == np.float32
     assert 0 < scores.min() < 0.3 < 0.5 < scores.max() < 1
     few = dijets.n_trk < 12

@@ -331,13 +331,13 @@ def test_a_file_that_is_cut_off_anywhere_is_refused_with_its_name(toys: Toys, od
     refused = 0
     for length in lengths:
         odd.write_bytes(content[:length])
-        found = outcome(odd)
-        if isinstance(found, str):
-            assert "odd.root" in found
-            assert "expected" in found or "make it again" in found
+        result = outcome(odd)
+        if isinstance(result, str):
+            assert "odd.root" in result
+            assert "expected" in result or "make it again" in result
             refused += 1
         else:
-            same(found, good)
+            same(result, good)
     assert refused >= len(lengths) - 2
 
 
@@ -347,7 +347,7 @@ def test_bytes_that_are_wrong_raise_no_other_error(toys: Toys, odd: Path) -> Non
     refused = 0
     for start in np.linspace(100, len(content) - 3000, 40).astype(int).tolist():
         odd.write_bytes(content[:start] + bytes(2000) + content[start + 2000 :])
-        found = outcome(odd)
-        refused += isinstance(found, str)
-        assert not isinstance(found, str) or "odd.root" in found
+        result = outcome(odd)
+        refused += isinstance(result, str)
+        assert not isinstance(result, str) or "odd.root" in result
     assert refused > 20

@@ -11,9 +11,9 @@ from beampipe.calibration.events.fill import tagger_bins
 @pytest.mark.parametrize("bins", [2, 60, 100, 120, 255])
 def test_a_whole_number_is_in_its_own_bin(bins: int) -> None:
     n_trk = np.arange(bins, dtype=np.uint16).reshape(-1, 1).repeat(2, axis=1)
-    found = np.full(n_trk.shape, -1, np.int64)
-    tagger_bins(n_trk, 0.0, float(bins), bins, 7, found)
-    np.testing.assert_array_equal(found, n_trk.astype(np.int64) + 7)
+    result = np.full(n_trk.shape, -1, np.int64)
+    tagger_bins(n_trk, 0.0, float(bins), bins, 7, result)
+    np.testing.assert_array_equal(result, n_trk.astype(np.int64) + 7)
 
 
 def test_the_premise() -> None:

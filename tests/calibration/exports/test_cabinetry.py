@@ -77,8 +77,8 @@ def test_a_fit_finds_the_yield_that_was_put_in(
     cabinetry.configuration.validate(settings)
     cabinetry.templates.build(settings, method="uproot")
     model, data = cabinetry.model_utils.model_and_data(cabinetry.workspace.build(settings))
-    found = cabinetry.fit.fit(model, data)
-    values = dict(zip(found.labels, found.bestfit, strict=True))
+    result = cabinetry.fit.fit(model, data)
+    values = dict(zip(result.labels, result.bestfit, strict=True))
     assert values["mu"] == pytest.approx(STRENGTH, rel=1e-3)
     assert {f"quark_gluon_pc{k}" for k in range(len(components))} <= values.keys()
 

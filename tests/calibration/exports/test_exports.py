@@ -57,13 +57,13 @@ def test_correctionlib_gives_the_covariance_back(
     valid = joint.valid
 
     def every(systematic: str) -> Float64[ndarray, " n"]:
-        found = []
+        results = []
         for key in joint.keys:
             for p, pt in enumerate(CENTRES):
                 if valid[joint.part(key)][p]:
                     correction = corrections[f"{key.tagger}_{key.quantity}"]
-                    found.append(correction.evaluate(systematic, key.flavour, f"{key.working_point:g}", pt))
-        return np.array(found)
+                    results.append(correction.evaluate(systematic, key.flavour, f"{key.working_point:g}", pt))
+        return np.array(results)
 
     nominal = every("nominal")
     np.testing.assert_allclose(nominal, joint.nominal[valid], rtol=1e-14)
@@ -87,7 +87,7 @@ def workspace(
         {"name": "signal", "data": signal, "modifiers": [strength, *shifts]},
         {"name": "background", "data": background, "modifiers": more},
     ]
-    data = observed or [one + other for one, other in zip(signal, background, strict=True)]
+    data = observed or [item + other for item, other in zip(signal, background, strict=True)]
     return {
         "channels": [{"name": "jets", "samples": samples}],
         "observations": [{"name": "jets", "data": data}],
@@ -103,13 +103,13 @@ def test_a_fit_by_pyhf_finds_the_yield_that_was_put_in(
 ) -> None:
     pyhf = pytest.importorskip("pyhf")
     plain = workspace(joint, components)
-    signal, background = (np.array(one["data"]) for one in plain["channels"][0]["samples"])
+    signal, background = (np.array(item["data"]) for item in plain["channels"][0]["samples"])
     model = pyhf.Workspace(workspace(joint, components, (1.5 * signal + background).tolist()))
     pdf = model.model()
-    found = pyhf.infer.mle.fit(model.data(pdf), pdf)
-    assert found[pdf.config.poi_index] == pytest.approx(1.5, abs=1e-3)
+    result = pyhf.infer.mle.fit(model.data(pdf), pdf)
+    assert result[pdf.config.poi_index] == pytest.approx(1.5, abs=1e-3)
     assert pdf.config.npars == 1 + len(components), "both samples share the components"
-    pulls = np.delete(np.array(found), pdf.config.poi_index)
+    pulls = np.delete(np.array(result), pdf.config.poi_index)
     np.testing.assert_allclose(pulls, 0, atol=5e-3)
 
 
@@ -118,7 +118,7 @@ def test_modifiers_move_a_sample_as_much_as_the_covariance_says(
 ) -> None:
     yields = np.array([100.0, 60.0])
     data, modifiers = pyhf_modifiers(joint, components, WHOLE, yields)
-    moved = np.array([np.subtract(one["data"]["hi_data"], data) for one in modifiers])
+    moved = np.array([np.subtract(modifier["data"]["hi_data"], data) for modifier in modifiers])
     wanted = joint.covariance[joint.part(WHOLE), joint.part(WHOLE)] * np.outer(yields, yields)
     np.testing.assert_allclose(moved.T @ moved, wanted, rtol=1e-3, atol=1e-2)
     with pytest.raises(InputError, match=r"got entries in bins \[1\] of n_trk/0.5/quark/efficiency"):
@@ -152,8 +152,8 @@ def test_hepdata_holds_every_number(factors: Factors, joint: JointUncertainties,
     table = yaml.safe_load(files[-1].read_text())
     n = int(joint.valid.sum())
     assert n == 15
-    found = np.array([row["value"] for row in table["dependent_variables"][0]["values"]]).reshape(n, n)
-    np.testing.assert_array_equal(found, joint.covariance[np.ix_(joint.valid, joint.valid)])
+    result = np.array([row["value"] for row in table["dependent_variables"][0]["values"]]).reshape(n, n)
+    np.testing.assert_array_equal(result, joint.covariance[np.ix_(joint.valid, joint.valid)])
 
 
 # The validator leaves the files open that it reads.
@@ -172,6 +172,6 @@ def test_all_files_are_written_and_read(factors: Factors, joint: JointUncertaint
     assert (tmp_path / HEPDATA).is_dir()
     np.testing.assert_array_equal(JointUncertainties.read(tmp_path / JOINT).covariance, joint.covariance)
     plain = json.loads((tmp_path / MODIFIERS).read_text())
-    assert [FactorKey(*(one[name] for name in FactorKey._fields)) for one in plain["samples"]] == list(KEYS)
+    assert [FactorKey(*(item[name] for name in FactorKey._fields)) for item in plain["samples"]] == list(KEYS)
     assert plain["samples"][0]["valid"] == [True, False]
     assert "NaN" not in "".join(path.read_text() for path in paths)

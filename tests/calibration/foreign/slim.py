@@ -31,8 +31,8 @@ class Watched:
     def read(self, size: int = -1) -> bytes:
         stop = len(self.content) if size < 0 else min(self.place + size, len(self.content))
         self.asked[self.place : stop] = b"\xff" * (stop - self.place)
-        found, self.place = self.content[self.place : stop], stop
-        return found
+        result, self.place = self.content[self.place : stop], stop
+        return result
 
     def close(self) -> None:
         pass

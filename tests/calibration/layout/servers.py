@@ -41,15 +41,15 @@ def serving(folder: Path, *, broken_after: int = -1) -> Iterator[str]:
                 self.end_headers()
                 return
             content = path.read_bytes()
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            part = content[int(asked[1]) : int(asked[2] or len(content)) + 1] if asked else content
-            self.send_response(206 if asked else 200)
+            request = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            part = content[int(request[1]) : int(request[2] or len(content)) + 1] if request else content
+            self.send_response(206 if request else 200)
             self.send_header("Content-Length", str(len(part)))
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("ETag", '"1"')
             self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-            if asked:
-                first = int(asked[1])
+            if request:
+                first = int(request[1])
                 self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
             self.end_headers()
             if body:
@@ -108,8 +108,8 @@ def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
             raise RuntimeError(
                 f"xrootd ended with {server.returncode}: {log.read_text() if log.exists() else 'no log'}"
             )
-        with socket.socket() as asked:
-            if asked.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as request:
+            if request.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
     raise RuntimeError(f"xrootd did not answer: {log.read_text()}")

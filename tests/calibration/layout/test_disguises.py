@@ -74,11 +74,11 @@ NTUPLE: Mapping[str, Any] = {
 def disguised(toys: Toys, folder: Path, write: Writer, preset: str, lines: Mapping[str, Any]) -> Configuration:
     """The campaign on files by `write`."""
     disguise(toys, folder, write)
-    found = configuration_of(toys, folder / "output")
-    for name in found.samples:
-        found = with_sample(found, name, files=tuple(sorted((folder / name).glob("*.root"))))
+    result = configuration_of(toys, folder / "output")
+    for name in result.samples:
+        result = with_sample(result, name, files=tuple(sorted((folder / name).glob("*.root"))))
     weights = {**lines["weights"], "names": list(toy_weight_names(8))}
-    return replace(found, layout=preset_layout(preset, {**lines, "weights": weights}, folder))
+    return replace(result, layout=preset_layout(preset, {**lines, "weights": weights}, folder))
 
 
 def numbers(configuration: Configuration) -> Any:
@@ -108,8 +108,8 @@ def run_in(configuration: Configuration) -> Configuration:
 
 
 def test_flat_ntuples_in_half_gev_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
-    found = run_in(disguised(toys, tmp_path, ntuple, "ntuple", NTUPLE))
-    assert factors_sha256(found) == factors_sha256(base)
+    result = run_in(disguised(toys, tmp_path, ntuple, "ntuple", NTUPLE))
+    assert factors_sha256(result) == factors_sha256(base)
 
 
 def test_vectors_with_whole_weights_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_vectors_with_whole_weights_give_the_same_bytes(toys: Toys, base: Config
         physlite(path, events, book, unit=1024.0)
 
     lines = {**PHYSLITE, "energy_unit": repr(1 / 1024)}
-    found = run_in(disguised(toys, tmp_path, in_units, "physlite", lines))
-    assert factors_sha256(found) == factors_sha256(base)
+    result = run_in(disguised(toys, tmp_path, in_units, "physlite", lines))
+    assert factors_sha256(result) == factors_sha256(base)
 
 
 def test_rntuples_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
@@ -126,20 +126,20 @@ def test_rntuples_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path:
         physlite(path, events, book, unit=1024.0, rntuple=True)
 
     lines = {**PHYSLITE, "tree": "EventData", "energy_unit": repr(1 / 1024)}
-    found = run_in(disguised(toys, tmp_path, as_rntuple, "physlite", lines))
-    assert factors_sha256(found) == factors_sha256(base)
+    result = run_in(disguised(toys, tmp_path, as_rntuple, "physlite", lines))
+    assert factors_sha256(result) == factors_sha256(base)
 
 
 def test_mev_give_the_same_numbers(toys: Toys, base: Configuration, tmp_path: Path) -> None:
-    found = run_in(disguised(toys, tmp_path, physlite, "physlite", PHYSLITE))
-    close(numbers(found), numbers(base))
+    result = run_in(disguised(toys, tmp_path, physlite, "physlite", PHYSLITE))
+    close(numbers(result), numbers(base))
 
 
 def test_signed_labels_and_ratios_of_weights_give_the_same_numbers(
     toys: Toys, base: Configuration, tmp_path: Path
 ) -> None:
-    found = run_in(disguised(toys, tmp_path, nanoaod, "nanoaod", NANOAOD))
-    close(numbers(found), numbers(base))
+    result = run_in(disguised(toys, tmp_path, nanoaod, "nanoaod", NANOAOD))
+    close(numbers(result), numbers(base))
 
 
 def test_merged_files_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
@@ -149,14 +149,14 @@ def test_merged_files_give_the_same_bytes(toys: Toys, base: Configuration, tmp_p
     one = merged(in_slice_0, tmp_path / "merged.root")
     rest = tuple(path for path in files if path not in in_slice_0)
     data = merged(toys.files("data"), tmp_path / "data.root")
-    found = configuration_of(toys, tmp_path / "output")
-    found = with_sample(found, "nominal", files=(one, *rest))
-    run_in(with_sample(found, "data", files=(data,)))
-    assert factors_sha256(found) == factors_sha256(base)
+    result = configuration_of(toys, tmp_path / "output")
+    result = with_sample(result, "nominal", files=(one, *rest))
+    run_in(with_sample(result, "data", files=(data,)))
+    assert factors_sha256(result) == factors_sha256(base)
 
 
 def test_merged_files_of_two_slices_are_refused(toys: Toys, tmp_path: Path) -> None:
     one = merged(toys.files("nominal"), tmp_path / "merged.root")
-    found = with_sample(configuration_of(toys, tmp_path / "output"), "nominal", files=(one,))
+    result = with_sample(configuration_of(toys, tmp_path / "output"), "nominal", files=(one,))
     with pytest.raises(BeampipeError, match=r"got .* 0 and 1 and 2 in 'bookkeeping', expected one: files of different"):
-        run_calibration(found, INLINE)
+        run_calibration(result, INLINE)

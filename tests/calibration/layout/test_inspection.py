@@ -208,10 +208,10 @@ def test_a_missing_branch_gets_no_suggestion_that_cannot_fit(style: Style, event
         path = style.write(tmp_path / f"{column}.root", events, without=column)
         looked = inspect_ntuple(path, tree=style.tree)
         require_agreement(path, looked)
-        told = " ".join(looked.missing.values())
-        assert "btag" not in told
-        assert "EventNumber2" not in told
-        assert column == "pt" or "mass" not in told
+        output = " ".join(looked.missing.values())
+        assert "btag" not in output
+        assert "EventNumber2" not in output
+        assert column == "pt" or "mass" not in output
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -245,8 +245,8 @@ def test_several_files_at_once(events: Events, tmp_path: Path) -> None:
 
 
 def test_guesses_by_name_alone() -> None:
-    found = guessed_branches(["EventNumber", "Jet_btag", "Jet_pt", "jet_eta_1", "jet_eta_2", "Muon_pt"])
-    assert found == {
+    result = guessed_branches(["EventNumber", "Jet_btag", "Jet_pt", "jet_eta_1", "jet_eta_2", "Muon_pt"])
+    assert result == {
         "branches.event": "EventNumber",
         "branches.pt": "Jet_pt",
         "branches.eta": ["jet_eta_1", "jet_eta_2"],

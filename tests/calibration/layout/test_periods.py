@@ -56,7 +56,7 @@ def test_each_period_is_scaled_to_its_own_luminosity(tmp_path: Path) -> None:
     _, facts = written(tmp_path, "mc,a.root,2.0,3.0\nmc,d.root,2.0,")
     books = slice_factors(SAMPLE, facts)
     total = float(WEIGHTS.sum())
-    nominal = [one.factors[0] for one in books.slices]
+    nominal = [item.factors[0] for item in books.slices]
     np.testing.assert_allclose(nominal, [3.0 * 2.0 / total, 7.0 * 2.0 / total])  # the sample's where none is given
     assert books.weight_names == ("nominal", "pu_up")
 

@@ -64,16 +64,16 @@ def test_jets_beside_photons_and_dijets_make_two_regions(tmp_path: Path) -> None
             if other == "jet2":
                 expected.append((k, float(table["jet2_pt"][k]), int(tracks[1]), 1))
     layout = preset_layout("ntuple", LINES)
-    found = select(
+    result = select(
         path, 0, 300, SelectSettings(SELECTION, Regions("branch"), WeightUnits(20), True, True, layout=layout)
     )
-    high, low = found.pt.max(axis=1), found.pt.min(axis=1)
-    passed = (low > 100) & (high < 1.5 * low) & (found.n_trk.min(axis=1) >= 2)
+    high, low = result.pt.max(axis=1), result.pt.min(axis=1)
+    passed = (low > 100) & (high < 1.5 * low) & (result.n_trk.min(axis=1) >= 2)
     got = [
-        (int(found.event[k]), float(found.pt[k, j]), int(found.n_trk[k, j]), int(found.region[k, j]))
+        (int(result.event[k]), float(result.pt[k, j]), int(result.n_trk[k, j]), int(result.region[k, j]))
         for k in np.flatnonzero(passed)
         for j in range(2)
-        if found.region[k, j] >= 0
+        if result.region[k, j] >= 0
     ]
     assert sorted(got) == sorted(expected)
     assert {row[3] for row in got} == {0, 1}

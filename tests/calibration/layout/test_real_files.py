@@ -40,9 +40,9 @@ def test_inspect_tells_what_a_file_is_and_what_is_missing(
 ) -> None:
     look = inspect_ntuple(foreign(name))
     assert look.preset == preset
-    said = [line for line in look.lines if line.startswith(("missing: ", "wrong: "))]
-    assert len(said) == len(missing), said
-    for words, line in zip(missing, said, strict=True):
+    output = [line for line in look.lines if line.startswith(("missing: ", "wrong: "))]
+    assert len(output) == len(missing), output
+    for words, line in zip(missing, output, strict=True):
         assert words in line
     assert look.good == (not missing)
 
@@ -57,12 +57,12 @@ def test_inspect_guesses_the_branches_of_a_file_of_no_known_kind(foreign: Foreig
     layout = load_configuration(tmp_path / "a.toml").layout
     assert (layout.tree, layout.labels.signed) == ("PreSelection", True)
     assert layout.branches.n_trk == ("Jets_chargedMultiplicity",)
-    found = select(path, 0, 10, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
+    result = select(path, 0, 10, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
     with uproot.open(path) as file:
         pt = file["PreSelection"]["Jets.fCoordinates.fPt"].array()
         expected = sorted(float(np.float32(max(event))) for event in pt)
-    assert set(found.pt[:, 0].tolist()) <= set(expected)
-    assert len(found) >= 5
+    assert set(result.pt[:, 0].tolist()) <= set(expected)
+    assert len(result) >= 5
 
 
 def leading(pt: Any) -> list[int]:
@@ -127,9 +127,9 @@ def test_events_of_others_are_selected_as_by_a_loop(
         high, low = (row[0] * unit for row in rows)
         if has_label and low > 20 and max(abs(row[1]) for row in rows) < 5:
             expected.append((high, low, *(row[2] for row in rows)))
-    found = select(path, 0, n, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
-    inside = found.pt[:, 1] > 20  # a variation may select those just below
-    got = np.column_stack([found.pt, found.n_trk])[inside]
+    result = select(path, 0, n, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
+    inside = result.pt[:, 1] > 20  # a variation may select those just below
+    got = np.column_stack([result.pt, result.n_trk])[inside]
     assert len(expected) >= 5
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
@@ -204,7 +204,7 @@ def test_expressions_stand_for_branches(foreign: Foreign) -> None:
     assert passed.tolist() == (event > 69374600).tolist()
     assert 0 < passed.sum() < 200
     expected = (number >= 10) & (abs(eta) < 2.4)
-    assert clean.tolist() == [bool(one) for row in expected for one in row]
+    assert clean.tolist() == [bool(item) for row in expected for item in row]
 
 
 @pytest.mark.parametrize(

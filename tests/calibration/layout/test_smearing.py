@@ -176,11 +176,11 @@ def test_jets_are_smeared_as_by_hand(tmp_path: Path, way: str, gen: bool) -> Non
     if gen:
         assert min(kinds.values()) > 10, kinds  # each way is taken
     changes = lines(tmp_path, systematic=way, **({"gen": GEN} if gen else {}))
-    asked = settings(changes)
-    got = select(path, 0, 300, asked)
+    request = settings(changes)
+    got = select(path, 0, 300, request)
     np.testing.assert_allclose(got.pt, np.array(expected)[[each[1] > 1 for each in expected]], rtol=1e-6)
     for start, stop in ((0, 100), (100, 300)):  # the same, whatever is read beside it
-        part = select(path, start, stop, asked)
+        part = select(path, start, stop, request)
         rows = np.isin(got.event, part.event)
         np.testing.assert_array_equal(part.pt, got.pt[rows])
 
@@ -255,8 +255,8 @@ def smeared(toys: Toys, folder: Path) -> Configuration:
 
 
 def test_simulation_is_smeared_and_data_is_not(toys: Toys, tmp_path: Path) -> None:
-    found = smeared(toys, tmp_path)
-    plan = run_calibration(found, INLINE)
+    results = smeared(toys, tmp_path)
+    plan = run_calibration(results, INLINE)
 
     def chunks(name: str) -> tuple[Chunk, ...]:
         return plan.samples[name].chunks
@@ -271,13 +271,13 @@ def test_simulation_is_smeared_and_data_is_not(toys: Toys, tmp_path: Path) -> No
     unchanged = replace(one.settings.select, layout=one.settings.select.layout.unchanged)
     plain = select(one.path, one.start, one.stop, unchanged)
     assert not np.array_equal(smeared_jets.pt[:50], plain.pt[:50])
-    before, result = made(found.output), (found.output / "factors.json").read_bytes()
+    before, result = made(results.output), (results.output / "factors.json").read_bytes()
     file = tmp_path / "jet_jerc.json"
     file.write_text(file.read_text().replace("1.25+", "1.350+"))
-    run_calibration(found, INLINE)  # another file is another result
+    run_calibration(results, INLINE)  # another file is another result
     n_simulated = sum(len(chunks(name)) for name in plan.samples if name != "data")
-    assert made(found.output)["fill"] - before["fill"] == n_simulated
-    assert (found.output / "factors.json").read_bytes() != result
+    assert made(results.output)["fill"] - before["fill"] == n_simulated
+    assert (results.output / "factors.json").read_bytes() != result
 
 
 def _way(chunk: Chunk) -> str:

@@ -67,11 +67,11 @@ def table(events: Events, pt: Any, rows: Any, **more: Any) -> dict[str, Any]:
     """A tree of some events, in some order, with another pT; the larger pT is not always first."""
     jets = {name[4:]: values for name, values in events.columns.items() if name.startswith("jet_")}
     jets |= {"pt": pt, **more}
-    found: dict[str, Any] = {name: events.columns[name][rows] for name in ("run", "event", "trigger")}
-    found["jet"] = ak.unflatten(ak.zip(jets), np.diff(events.offset))[rows]
+    result: dict[str, Any] = {name: events.columns[name][rows] for name in ("run", "event", "trigger")}
+    result["jet"] = ak.unflatten(ak.zip(jets), np.diff(events.offset))[rows]
     if events.weight is not None:
-        found["weight"] = ak.from_regular(events.weight)[rows]
-    return found
+        result["weight"] = ak.from_regular(events.weight)[rows]
+    return result
 
 
 def with_trees(path: Path, to: Path) -> None:
@@ -106,25 +106,25 @@ def of_files(toys: Toys, folder: Path, variations: Mapping[str, Any] = VARIATION
     systematics = tuple(
         replace(source, kinematics=("tracks_*",)) if source.name == "tracking" else source for source in SYSTEMATICS
     )
-    found = configuration_of(toys, folder / "output", systematics=systematics, energy=Energy(0, 0), keep_tables=False)
+    result = configuration_of(toys, folder / "output", systematics=systematics, energy=Energy(0, 0), keep_tables=False)
     layout = preset_layout("beampipe", {"variations": variations})
-    return replace(with_sample(found, "nominal", files=files), layout=layout)
+    return replace(with_sample(result, "nominal", files=files), layout=layout)
 
 
 def test_branches_trees_and_functions_vary_jets_as_the_stand_in_does(
     toys: Toys, base: Configuration, tmp_path: Path
 ) -> None:
     assert {name for name in VARIATIONS if name[0] == "j"} == set(energy_names(ENERGY))
-    found = of_files(toys, tmp_path)
-    plan = run_calibration(found, INLINE)
-    assert factors_sha256(found) == factors_sha256(base)
-    assert set(collect_results(plan, workspace_of(found).store).samples) == set(found.samples)  # what a report shows
+    result = of_files(toys, tmp_path)
+    plan = run_calibration(result, INLINE)
+    assert factors_sha256(result) == factors_sha256(base)
+    assert set(collect_results(plan, workspace_of(result).store).samples) == set(result.samples)  # what a report shows
     one_more = {**VARIATIONS, "tracks_more": {"branches": {"n_trk": "jet_n_trk + 1"}}}
-    before = made(found.output)
-    again = replace(found, layout=preset_layout("beampipe", {"variations": one_more}))
+    before = made(result.output)
+    again = replace(result, layout=preset_layout("beampipe", {"variations": one_more}))
     run_calibration(again, INLINE)
-    n_nominal = sum(len(range(0, inspect_file(path).n_events, 600)) for path in found.samples["nominal"].files)
-    assert 0 < made(found.output)["fill"] - before["fill"] <= n_nominal + 4  # the new variation and no other
+    n_nominal = sum(len(range(0, inspect_file(path).n_events, 600)) for path in result.samples["nominal"].files)
+    assert 0 < made(result.output)["fill"] - before["fill"] <= n_nominal + 4  # the new variation and no other
 
 
 def test_a_variation_that_the_files_lack_is_said_before_events_are_read(toys: Toys, tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_a_variation_that_the_files_lack_is_said_before_events_are_read(toys: To
     with pytest.raises(ConfigError, match=r"variations\.x: got nothing, expected tree, branches"):
         preset_layout("beampipe", {"variations": {"x": {}}})
     changed = {"jes_1_up": {"branches": {"pt": "jet_pt"}}}
-    found = replace(configuration_of(toys, tmp_path), layout=preset_layout("beampipe", {"variations": changed}))
+    result = replace(configuration_of(toys, tmp_path), layout=preset_layout("beampipe", {"variations": changed}))
     with pytest.raises(ConfigError, match="got the name of a built-in variation"):
-        run_calibration(found, INLINE)
+        run_calibration(result, INLINE)
 
 
 def settings(**lines: Any) -> SelectSettings:
@@ -223,15 +223,15 @@ def test_a_function_that_does_not_fit_is_one_error(
 def test_scores_in_a_branch_are_calibrated_like_n_trk(toys: Toys, base: Configuration, tmp_path: Path) -> None:
     layout = preset_layout("beampipe", {"scores": {"tracks": {"branch": "jet_n_trk / 2"}}})
     plain = tuple(source for source in SYSTEMATICS if not source.kinematics)
-    found = configuration_of(
+    result = configuration_of(
         toys,
         tmp_path / "output",
         taggers=(Tagger("n_trk", 30, 0.0, 60.0), Tagger("tracks", 30, 0.0, 30.0)),
         layout=layout,
         systematics=(*plain, Systematic("energy", "up_down", kinematics=("jes_*",))),
     )
-    run_calibration(found, INLINE)
-    numbers = json.loads((found.output / "factors.json").read_text())
+    run_calibration(result, INLINE)
+    numbers = json.loads((result.output / "factors.json").read_text())
     text = json.dumps(numbers)
     assert '"tracks"' in text
     by_tagger: dict[str, list[Any]] = {"n_trk": [], "tracks": []}

@@ -42,17 +42,17 @@ def single(value: float, error: float, moved: float) -> JointUncertainties:
 @pytest.mark.parametrize("moved", [(0.03, 0.05), (0.03, -0.05), (0.0, 0.05), (0.04, 0.001)])
 def test_two_numbers_by_the_closed_form(moved: tuple[float, float]) -> None:
     """Lyons, Gibaut and Clifford, doi:10.1016/0168-9002(88)90018-6, equations of two correlated measurements."""
-    found = combine_sets({"dijets": single(1.1, 0.06, moved[0]), "photon": single(0.9, 0.04, moved[1])})
+    result = combine_sets({"dijets": single(1.1, 0.06, moved[0]), "photon": single(0.9, 0.04, moved[1])})
     one, other = (np.hypot(error, shift) for error, shift in zip((0.06, 0.04), moved, strict=True))
     together = moved[0] * moved[1]
     spread = one**2 + other**2 - 2 * together
     weight = (other**2 - together) / spread
-    assert found.weights.reshape(2).tolist() == pytest.approx([weight, 1 - weight])
-    assert found.joint.nominal[0] == pytest.approx(weight * 1.1 + (1 - weight) * 0.9)
-    assert found.joint.covariance[0, 0] == pytest.approx((one**2 * other**2 - together**2) / spread)
-    assert found.chi2[0] == pytest.approx(0.2**2 / spread)
-    assert found.ndf[0] == 1
-    assert found.shares(KEYS[0])[:, 0].tolist() == pytest.approx([weight, 1 - weight])
+    assert result.weights.reshape(2).tolist() == pytest.approx([weight, 1 - weight])
+    assert result.joint.nominal[0] == pytest.approx(weight * 1.1 + (1 - weight) * 0.9)
+    assert result.joint.covariance[0, 0] == pytest.approx((one**2 * other**2 - together**2) / spread)
+    assert result.chi2[0] == pytest.approx(0.2**2 / spread)
+    assert result.ndf[0] == 1
+    assert result.shares(KEYS[0])[:, 0].tolist() == pytest.approx([weight, 1 - weight])
 
 
 def whole_covariance(one: JointUncertainties, other: JointUncertainties, cross: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_bins_that_are_correlated_against_a_fit_by_hand() -> None:
     """Generalised least squares with the roots of C, of each scale factor alone."""
     one, other = one_set(1, "pdf", "jes"), one_set(2, "pdf", "photon")
     cross = 0.2 * np.sqrt(np.outer(np.diagonal(one.statistical), np.diagonal(other.statistical)))
-    found = combine_sets({"one": one, "other": other}, {("one", "other"): cross})
+    result = combine_sets({"one": one, "other": other}, {("one", "other"): cross})
     covariance = whole_covariance(one, other, cross)
     y, wanted, weights = np.concatenate([one.nominal, other.nominal]), [], np.zeros((N, 2 * N))
     for k, part in enumerate((slice(0, 3), slice(3, 6))):
@@ -78,13 +78,13 @@ def test_bins_that_are_correlated_against_a_fit_by_hand() -> None:
         x, squares, *_ = np.linalg.lstsq(root @ design, root @ y[places], rcond=None)
         wanted.append(x)
         weights[part, places] = np.linalg.pinv(root @ design) @ root
-        assert found.chi2[k] == pytest.approx(squares[0])
-        assert found.ndf[k] == 3
-    np.testing.assert_allclose(found.joint.nominal, np.concatenate(wanted))
-    np.testing.assert_allclose(found.joint.covariance, weights @ covariance @ weights.T, rtol=1e-9)
-    assert set(found.joint.vectors) == {"pdf", "jes", "photon"}
-    np.testing.assert_allclose(found.joint.shifts["jes"]["weight:jes_1"], weights[:, :N] @ one.vectors["jes"][0])
-    np.testing.assert_allclose(found.shares(KEYS[0]).sum(axis=0), 1)
+        assert result.chi2[k] == pytest.approx(squares[0])
+        assert result.ndf[k] == 3
+    np.testing.assert_allclose(result.joint.nominal, np.concatenate(wanted))
+    np.testing.assert_allclose(result.joint.covariance, weights @ covariance @ weights.T, rtol=1e-9)
+    assert set(result.joint.vectors) == {"pdf", "jes", "photon"}
+    np.testing.assert_allclose(result.joint.shifts["jes"]["weight:jes_1"], weights[:, :N] @ one.vectors["jes"][0])
+    np.testing.assert_allclose(result.shares(KEYS[0]).sum(axis=0), 1)
 
 
 def test_order_of_sets_does_not_matter() -> None:
@@ -111,10 +111,10 @@ def lost(one: JointUncertainties, place: int) -> JointUncertainties:
 
 def test_a_bin_that_one_set_lacks_comes_from_the_other() -> None:
     one, other = one_set(1, "pdf"), one_set(2, "pdf")
-    found = combine_sets({"one": lost(one, 1), "other": other})
-    assert found.ndf.tolist() == [2, 3]
-    assert found.joint.valid.all()
-    assert found.shares(KEYS[0])[:, 1].tolist() == pytest.approx([0, 1])
+    result = combine_sets({"one": lost(one, 1), "other": other})
+    assert result.ndf.tolist() == [2, 3]
+    assert result.joint.valid.all()
+    assert result.shares(KEYS[0])[:, 1].tolist() == pytest.approx([0, 1])
     neither = combine_sets({"one": lost(one, 1), "other": lost(other, 1)})
     assert neither.joint.valid.tolist() == [True, False, True, True, True, True]
     assert np.isnan(neither.joint.covariance[1]).all()
@@ -148,8 +148,8 @@ def test_what_cannot_be_combined_is_refused() -> None:
 def test_events_in_common_correlate_the_sets() -> None:
     rng = np.random.default_rng(4)
     common, one, other = rng.normal(0, 0.1, (3, 4000, N))
-    found = statistical_between(1 + common + one, 1 + common + other)
-    np.testing.assert_allclose(found, 0.01 * np.eye(N), atol=0.0015)
+    result = statistical_between(1 + common + one, 1 + common + other)
+    np.testing.assert_allclose(result, 0.01 * np.eye(N), atol=0.0015)
 
 
 def test_pulls_of_toys() -> None:
@@ -157,25 +157,25 @@ def test_pulls_of_toys() -> None:
     one, other = one_set(1, "pdf", "jes"), one_set(2, "pdf")
     rng = np.random.default_rng(8)
     drawn = rng.multivariate_normal(np.ones(2 * N), whole_covariance(one, other, np.zeros((N, N))), 4000)
-    found = combine_sets({"one": one, "other": other})  # weights do not depend on what was measured
+    result = combine_sets({"one": one, "other": other})  # weights do not depend on what was measured
     y = drawn.reshape(-1, 2, 2, 3)
-    estimates = np.einsum("skpq,tskq->tkp", found.weights, y).reshape(-1, N)
-    pulls = (estimates - 1) / np.sqrt(np.diagonal(found.joint.covariance))
+    estimates = np.einsum("skpq,tskq->tkp", result.weights, y).reshape(-1, N)
+    pulls = (estimates - 1) / np.sqrt(np.diagonal(result.joint.covariance))
     np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.05)
     np.testing.assert_allclose(np.mean(pulls, axis=0), 0, atol=0.06)
     errors = np.sqrt(np.diagonal(one.covariance))
-    assert (np.sqrt(np.diagonal(found.joint.covariance)) < errors).all(), "two sets say more than one"
+    assert (np.sqrt(np.diagonal(result.joint.covariance)) < errors).all(), "two sets say more than one"
 
 
 def test_a_file_is_that_of_one_set_with_the_weights(tmp_path: Path) -> None:
-    found = combine_sets({"one": one_set(1, "pdf"), "other": one_set(2, "pdf")})
-    found.write(tmp_path / "combined.json")
+    result = combine_sets({"one": one_set(1, "pdf"), "other": one_set(2, "pdf")})
+    result.write(tmp_path / "combined.json")
     read = JointUncertainties.read(tmp_path / "combined.json")
-    np.testing.assert_array_equal(read.covariance, found.joint.covariance)
+    np.testing.assert_array_equal(read.covariance, result.joint.covariance)
     plain = json.loads((tmp_path / "combined.json").read_text())
     assert plain["sets"] == ["one", "other"]
     assert plain["estimates"][1]["flavour"] == "gluon"
-    np.testing.assert_array_equal(plain["estimates"][1]["weights"]["other"], found.weights[1, 1])
+    np.testing.assert_array_equal(plain["estimates"][1]["weights"]["other"], result.weights[1, 1])
 
 
 def test_the_command_combines_reports(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_command_combines_reports(tmp_path: Path) -> None:
     read = JointUncertainties.read(tmp_path / "both/joint.json")
     np.testing.assert_array_equal(read.nominal, wanted.joint.nominal)
     corrections = read_correction(tmp_path / "both/components.json")
-    found = corrections["n_trk_efficiency"].evaluate("nominal", "quark", "0.5", 600.0)
-    assert found == wanted.joint.nominal[0]
+    result = corrections["n_trk_efficiency"].evaluate("nominal", "quark", "0.5", 600.0)
+    assert result == wanted.joint.nominal[0]
     with pytest.raises(InputError, match="got 'dijets', expected NAME=FILE"):
         read_sets(["dijets"])

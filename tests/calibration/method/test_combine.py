@@ -60,8 +60,8 @@ def test_a_rule_that_does_not_fit_is_refused(rule: Rule, names: list[str], messa
 def test_what_is_not_known_stays_unknown() -> None:
     shifts = np.array([[0.1, np.nan], [0.2, 0.1]])
     for rule in ("envelope", "quadrature", "up_down"):
-        found = combine(rule, ["a_up", "a_down"], shifts)
-        assert np.isfinite(found).tolist() == [True, False], rule
+        result = combine(rule, ["a_up", "a_down"], shifts)
+        assert np.isfinite(result).tolist() == [True, False], rule
 
 
 shift = st.lists(st.floats(-2, 2).filter(lambda x: x == 0 or abs(x) > 1e-6), min_size=5, max_size=5)

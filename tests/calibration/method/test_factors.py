@@ -75,17 +75,17 @@ def test_efficiency_and_rejection_are_named_and_differ() -> None:
 
 
 def test_numbers_of_the_nominal_case(tmp_path: Path) -> None:
-    found = factors_of(configuration(tmp_path), {"n_trk": measured()})
-    quark = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
+    result = factors_of(configuration(tmp_path), {"n_trk": measured()})
+    quark = result.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     np.testing.assert_allclose(quark.nominal, [1.25, 1.375])
     np.testing.assert_allclose(quark.data, [0.5, 0.55])
     np.testing.assert_allclose(quark.simulation, [0.4, 0.4])
     np.testing.assert_allclose(quark.truth, [0.42, 0.42])
-    gluon = found.against_pt(tagger="n_trk", working_point=0.5, flavour="gluon", quantity="rejection")
+    gluon = result.against_pt(tagger="n_trk", working_point=0.5, flavour="gluon", quantity="rejection")
     np.testing.assert_allclose(gluon.nominal, [0.75 / 0.8, 0.725 / 0.8])
     np.testing.assert_allclose(gluon.data, [0.75, 0.725])
     np.testing.assert_allclose(gluon.simulation, [0.8, 0.8])
-    assert found.cuts["n_trk"].tolist() == [[10.0], [14.0]], "upper edges of bins of width 2"
+    assert result.cuts["n_trk"].tolist() == [[10.0], [14.0]], "upper edges of bins of width 2"
     assert (quark.statistical == 0).all(), "replicas are alike"
     assert (quark.total == 0).all()
 
@@ -104,8 +104,8 @@ def test_numbers_of_the_nominal_case(tmp_path: Path) -> None:
     ],
 )
 def test_each_kind_of_source_by_hand(tmp_path: Path, systematic: Systematic, want: float) -> None:
-    found = factors_of(configuration(tmp_path, systematic), {"n_trk": measured()})
-    one = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
+    result = factors_of(configuration(tmp_path, systematic), {"n_trk": measured()})
+    one = result.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     np.testing.assert_allclose(one.sources["s"], [want, 1.1 * want], rtol=1e-12)
     np.testing.assert_allclose(one.total, one.sources["s"], rtol=1e-12)
     np.testing.assert_allclose(np.diagonal(one.covariance), one.total**2, rtol=1e-12)
@@ -122,15 +122,15 @@ def test_total_is_the_root_of_the_sum_of_squares(tmp_path: Path) -> None:
         Systematic("other", samples=("one",)),
     )
     efficiencies = measured(data_replicas=drawn, simulation_replicas=fixed)
-    found = factors_of(configuration(tmp_path, *sources), {"n_trk": efficiencies})
-    assert found.experimental == ("pdf",)
-    for one in found.by_name.values():
-        squares = one.statistical**2 + sum(values**2 for values in one.sources.values())
-        np.testing.assert_allclose(one.total**2, squares, rtol=1e-12)
-        np.testing.assert_allclose(np.diagonal(one.covariance), squares, rtol=1e-12)
-        np.testing.assert_array_equal(one.covariance, one.covariance.T)
-        assert np.linalg.eigvalsh(one.covariance).min() > 0
-    quark = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
+    result = factors_of(configuration(tmp_path, *sources), {"n_trk": efficiencies})
+    assert result.experimental == ("pdf",)
+    for item in result.by_name.values():
+        squares = item.statistical**2 + sum(values**2 for values in item.sources.values())
+        np.testing.assert_allclose(item.total**2, squares, rtol=1e-12)
+        np.testing.assert_allclose(np.diagonal(item.covariance), squares, rtol=1e-12)
+        np.testing.assert_array_equal(item.covariance, item.covariance.T)
+        assert np.linalg.eigvalsh(item.covariance).min() > 0
+    quark = result.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     np.testing.assert_allclose(quark.statistical, 0.1 * quark.nominal, rtol=4 / 500**0.5)
 
 
@@ -140,10 +140,10 @@ def test_the_statistical_error_is_that_of_the_replicas() -> None:
     covariance = np.array([[0.04, 0.03, 0.0], [0.03, 0.09, 0.0], [0.0, 0.0, 0.01]])
     replicas = rng.multivariate_normal([1.0, 0.9, 1.1], covariance, 4000)
     replicas[::100] += rng.normal(0, 50, (40, 3))
-    error, found = statistical(replicas)
+    error, result = statistical(replicas)
     np.testing.assert_allclose(error, [0.2, 0.3, 0.1], rtol=0.05)
-    np.testing.assert_allclose(np.diagonal(found), error**2, rtol=1e-12)
-    correlation = found / np.outer(error, error)
+    np.testing.assert_allclose(np.diagonal(result), error**2, rtol=1e-12)
+    correlation = result / np.outer(error, error)
     assert correlation[0, 1] == pytest.approx(0.5, abs=0.06)
     assert correlation[0, 2] == pytest.approx(0, abs=0.06)
     assert replicas.std(axis=0).min() > 1, "a plain spread would be far off"
@@ -189,20 +189,20 @@ def some(tmp_path: Path) -> Factors:
 def test_a_file_gives_back_what_was_written(some: Factors, tmp_path: Path) -> None:
     path, again = tmp_path / "factors.json", tmp_path / "again.json"
     some.write(path)
-    found = Factors.read(path)
-    found.write(again)
+    result = Factors.read(path)
+    result.write(again)
     assert again.read_bytes() == path.read_bytes()
-    assert found.pt_edges == some.pt_edges
-    assert found.working_points == some.working_points
-    assert found.experimental == ("pdf",)
-    assert list(found.by_name) == list(some.by_name)
+    assert result.pt_edges == some.pt_edges
+    assert result.working_points == some.working_points
+    assert result.experimental == ("pdf",)
+    assert list(result.by_name) == list(some.by_name)
     for name, one in some.by_name.items():
-        other = found.by_name[name]
+        other = result.by_name[name]
         for field in ("nominal", "data", "simulation", "truth", "statistical", "total", "covariance"):
             np.testing.assert_array_equal(getattr(other, field), getattr(one, field))
         assert list(other.sources) == list(one.sources)
-    np.testing.assert_array_equal(found.cuts["n_trk"], some.cuts["n_trk"])
-    np.testing.assert_array_equal(found.fractions["n_trk"], some.fractions["n_trk"])
+    np.testing.assert_array_equal(result.cuts["n_trk"], some.cuts["n_trk"])
+    np.testing.assert_array_equal(result.fractions["n_trk"], some.fractions["n_trk"])
 
 
 def test_what_is_unknown_is_null(some: Factors, tmp_path: Path) -> None:
@@ -232,11 +232,11 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
     path, again = tmp_path / "a.npz", tmp_path / "b.npz"
     write_arrays({"n_trk": measured(), "gbdt:2": measured(cuts=np.array([[1], [2]]))}, path)
-    found = read_arrays(Efficiencies, path)
-    assert list(found) == ["n_trk", "gbdt:2"]
-    assert found["gbdt:2"].cuts.tolist() == [[1], [2]]
-    assert found["n_trk"].names.tolist() == list(NAMES)
-    write_arrays(found, again)
+    result = read_arrays(Efficiencies, path)
+    assert list(result) == ["n_trk", "gbdt:2"]
+    assert result["gbdt:2"].cuts.tolist() == [[1], [2]]
+    assert result["n_trk"].names.tolist() == list(NAMES)
+    write_arrays(result, again)
     assert again.read_bytes() == path.read_bytes()
     for content in (b"", b"nothing", path.read_bytes()[:500]):
         again.write_bytes(content)

@@ -75,12 +75,12 @@ def test_a_file_gives_back_what_was_written(
     _, _, joint = made
     path = tmp_path / "joint.json"
     joint.write(path)
-    found = JointUncertainties.read(path)
-    assert (found.keys, found.pt_edges) == (joint.keys, joint.pt_edges)
-    np.testing.assert_array_equal(found.covariance, joint.covariance)
+    result = JointUncertainties.read(path)
+    assert (result.keys, result.pt_edges) == (joint.keys, joint.pt_edges)
+    np.testing.assert_array_equal(result.covariance, joint.covariance)
     for source, members in joint.shifts.items():
         for member, values in members.items():
-            np.testing.assert_array_equal(found.shifts[source][member], values)
+            np.testing.assert_array_equal(result.shifts[source][member], values)
     path.write_text("{}")
     with pytest.raises(FileError, match="got no joint uncertainties"):
         JointUncertainties.read(path)
@@ -104,7 +104,7 @@ def test_a_lost_bin_is_lost_alone(tmp_path: Path) -> None:
     settings = configuration(tmp_path, *SOURCES)
     factors = factors_of(settings, {"n_trk": efficiencies})
     joint = joint_uncertainties(settings, {"n_trk": efficiencies}, factors)
-    assert joint.valid.tolist() == [flag for one in factors.by_name.values() for flag in one.valid]
+    assert joint.valid.tolist() == [flag for item in factors.by_name.values() for flag in item.valid]
     assert joint.valid.sum() == 6
     components = principal_components(joint)
     assert np.isfinite(components).all(axis=0).tolist() == joint.valid.tolist()

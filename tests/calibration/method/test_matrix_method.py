@@ -55,9 +55,9 @@ def test_fractions_and_inversion_by_hand() -> None:
     mixture, fractions = mixtures(HAND, reweighting_factors(HAND))
     np.testing.assert_allclose(mixture, np.array([[7, 3, 2], [4.5, 2.5, 4]]), rtol=1e-15)
     np.testing.assert_allclose(fractions, [2 / 3, 4 / 11], rtol=1e-15)
-    found = extract(mixture, fractions)
-    np.testing.assert_allclose(found.quark, np.array([31, 11, -2]) / 40, rtol=1e-13)
-    np.testing.assert_allclose(found.gluon, [1 / 5, 1 / 5, 3 / 5], rtol=1e-13)
+    result = extract(mixture, fractions)
+    np.testing.assert_allclose(result.quark, np.array([31, 11, -2]) / 40, rtol=1e-13)
+    np.testing.assert_allclose(result.gluon, [1 / 5, 1 / 5, 3 / 5], rtol=1e-13)
     true = truth(HAND)
     np.testing.assert_array_equal(true.quark, [3 / 4, 1 / 4, 0])
     np.testing.assert_array_equal(true.gluon, [1 / 4, 1 / 4, 1 / 2])
@@ -82,21 +82,21 @@ def test_efficiencies_by_hand() -> None:
     p_q = 7 (6, 4, 2)/40 - (4, 3, 4)/10 = (26, 16, -2)/40 and p_g = (-(6, 4, 2) + 2 (4, 3, 4))/10 = (2, 2, 6)/10.
     """
     data = np.array([[6, 4, 2], [8 / 3, 6, 4]])
-    found = measured(HAND, data, 0.6, 0.8)
-    assert found.cuts.tolist() == [[1, 2]]
-    assert found.names.tolist() == ["nominal", str(GLUON_REWEIGHT)]
-    np.testing.assert_allclose(found.simulation[0, 0], [[31 / 40, 1 / 5], [42 / 40, 2 / 5]], rtol=1e-13)
-    np.testing.assert_allclose(found.data[0, 0], [[26 / 40, 2 / 10], [42 / 40, 4 / 10]], rtol=1e-13)
-    np.testing.assert_allclose(found.truth[0, 0], [[3 / 4, 1 / 4], [1, 1 / 2]], rtol=1e-13)
-    np.testing.assert_allclose(found.fractions[0, 0], [2 / 3, 4 / 11], rtol=1e-13)
-    assert found.shapes.shape == (3, 1, 2, 3)
+    result = measured(HAND, data, 0.6, 0.8)
+    assert result.cuts.tolist() == [[1, 2]]
+    assert result.names.tolist() == ["nominal", str(GLUON_REWEIGHT)]
+    np.testing.assert_allclose(result.simulation[0, 0], [[31 / 40, 1 / 5], [42 / 40, 2 / 5]], rtol=1e-13)
+    np.testing.assert_allclose(result.data[0, 0], [[26 / 40, 2 / 10], [42 / 40, 4 / 10]], rtol=1e-13)
+    np.testing.assert_allclose(result.truth[0, 0], [[3 / 4, 1 / 4], [1, 1 / 2]], rtol=1e-13)
+    np.testing.assert_allclose(result.fractions[0, 0], [2 / 3, 4 / 11], rtol=1e-13)
+    assert result.shapes.shape == (3, 1, 2, 3)
 
 
 def test_factors_of_gluons_are_a_case_of_their_own() -> None:
     """Weights (2, 2/3, 1): central quarks 4 + 4/3, gluons 2 + 2 + 4, so f_q^C = (16/3) / (40/3) = 2/5."""
-    found = measured(HAND, HAND.sum(axis=1), 0.6)
-    np.testing.assert_allclose(found.fractions[1, 0], [2 / 3, 2 / 5], rtol=1e-13)
-    np.testing.assert_allclose(found.data, found.simulation, rtol=1e-12)
+    result = measured(HAND, HAND.sum(axis=1), 0.6)
+    np.testing.assert_allclose(result.fractions[1, 0], [2 / 3, 2 / 5], rtol=1e-13)
+    np.testing.assert_allclose(result.data, result.simulation, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_the_cut_of_a_working_point(shape: tuple[float, ...], working_point: flo
 
 def test_cumulated_counts_the_bins_before_the_cut() -> None:
     shape = np.array([[[0.1, 0.2, 0.7]], [[0.3, 0.3, 0.4]]])
-    found = cumulated(shape, np.array([[1, 3, 2]]))
-    np.testing.assert_allclose(found[:, 0], [[0.1, 1.0, 0.3], [0.3, 1.0, 0.6]])
+    result = cumulated(shape, np.array([[1, 3, 2]]))
+    np.testing.assert_allclose(result[:, 0], [[0.1, 1.0, 0.3], [0.3, 1.0, 0.6]])
 
 
 def test_what_cannot_be_known_is_nan() -> None:
@@ -147,10 +147,10 @@ def test_one_empty_bin_of_pt_leaves_the_others() -> None:
     simulation = np.stack([HAND, np.zeros_like(HAND)])[None]
     data = simulation[0].sum(axis=2)
     cases = Cases((UNVARIED,), simulation, np.empty((0, 2, 2, 2, 3)), data, np.empty((0, 2, 2, 3)))
-    found = measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (0.6,))
-    assert np.isfinite(found.data[:, 0]).all()
-    assert np.isnan(found.data[:, 1]).all()
-    assert found.cuts.tolist() == [[1], [3]]
+    result = measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (0.6,))
+    assert np.isfinite(result.data[:, 0]).all()
+    assert np.isnan(result.data[:, 1]).all()
+    assert result.cuts.tolist() == [[1], [3]]
 
 
 positive = st.lists(st.floats(0.05, 1.0), min_size=6, max_size=6)
@@ -165,9 +165,9 @@ def test_known_shapes_and_fractions_are_found_again(
     p_q, p_g = np.array(quark) / sum(quark), np.array(gluon) / sum(gluon)
     f = np.array(fractions)[:, None]
     mixture = 1000 * (f * p_q + (1 - f) * p_g)
-    found = extract(mixture, np.array(fractions))
-    np.testing.assert_allclose(found.quark, p_q, atol=1e-12)
-    np.testing.assert_allclose(found.gluon, p_g, atol=1e-12)
+    result = extract(mixture, np.array(fractions))
+    np.testing.assert_allclose(result.quark, p_q, atol=1e-12)
+    np.testing.assert_allclose(result.gluon, p_g, atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -180,12 +180,12 @@ def test_a_known_scale_factor_is_found_again(
     jets = np.array([[900.0 * f[0], 900 * (1 - f[0])], [700 * f[1], 700 * (1 - f[1])]])
     simulation = jets[:, :, None] * np.stack([p_q, p_g])
     data = (jets[:, :, None] * np.stack([d_q, d_g])).sum(axis=1)
-    found = measured(simulation, data, 0.5)
-    cut = int(found.cuts[0, 0])
+    result = measured(simulation, data, 0.5)
+    cut = int(result.cuts[0, 0])
     assert p_q[: cut - 1].sum() < 0.5 + 1e-12
     assert p_q[:cut].sum() >= 0.5 - 1e-12
-    np.testing.assert_allclose(found.data[0, 0, 0], [d_q[:cut].sum(), d_g[:cut].sum()], atol=1e-11)
-    scale = found.data[0, 0, 0] / found.simulation[0, 0, 0]
+    np.testing.assert_allclose(result.data[0, 0, 0], [d_q[:cut].sum(), d_g[:cut].sum()], atol=1e-11)
+    scale = result.data[0, 0, 0] / result.simulation[0, 0, 0]
     np.testing.assert_allclose(scale, [d_q[:cut].sum() / p_q[:cut].sum(), d_g[:cut].sum() / p_g[:cut].sum()], rtol=1e-9)
 
 
@@ -195,8 +195,8 @@ def test_closure_is_exact_after_reweighting_if_gluons_change_as_quarks_do() -> N
     simulation = np.stack([[600 * p_q, 400 * p_g], [300 * p_q / tilt, 500 * p_g / tilt]])
     without = extract(simulation.sum(axis=1), quark_fractions(simulation))
     assert np.abs(without.quark - p_q).max() > 0.02
-    found = measured(simulation, simulation.sum(axis=1), 0.6)
-    np.testing.assert_allclose(found.simulation[0], found.truth[0], atol=1e-12)
+    result = measured(simulation, simulation.sum(axis=1), 0.6)
+    np.testing.assert_allclose(result.simulation[0], result.truth[0], atol=1e-12)
 
 
 def test_cases_take_their_own_factors_and_keep_the_cuts() -> None:
@@ -209,10 +209,10 @@ def test_cases_take_their_own_factors_and_keep_the_cuts() -> None:
         np.empty((0, 1, 2, 3)),
     )
     frozen: Reweighting = measure_reweighting(cases.simulation, cases.simulation_replicas)
-    found = measure_efficiencies(cases, frozen, (0.6, 0.8))
+    result = measure_efficiencies(cases, frozen, (0.6, 0.8))
     alone = measured(other, HAND.sum(axis=1), 0.6, 0.8)
-    np.testing.assert_array_equal(found.cuts, measured(HAND, HAND.sum(axis=1), 0.6, 0.8).cuts)
-    np.testing.assert_array_equal(found.cuts, alone.cuts)
-    np.testing.assert_allclose(found.data[1], alone.data[0], rtol=1e-13)
-    np.testing.assert_allclose(found.simulation[1], alone.simulation[0], rtol=1e-13)
-    assert not np.allclose(found.data[0], found.data[1])
+    np.testing.assert_array_equal(result.cuts, measured(HAND, HAND.sum(axis=1), 0.6, 0.8).cuts)
+    np.testing.assert_array_equal(result.cuts, alone.cuts)
+    np.testing.assert_allclose(result.data[1], alone.data[0], rtol=1e-13)
+    np.testing.assert_allclose(result.simulation[1], alone.simulation[0], rtol=1e-13)
+    assert not np.allclose(result.data[0], result.data[1])

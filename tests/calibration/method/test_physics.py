@@ -109,6 +109,6 @@ def test_a_known_shift_is_found_within_its_error(shifted: Calibrated) -> None:
 def test_data_equal_to_simulation_gives_one(tmp_path: Path) -> None:
     """Other files of the same events, under another name of the dataset."""
     same = calibrated(tmp_path, ToyModel(), 31, 20_000)
-    for one in same.factors.by_name.values():
-        np.testing.assert_allclose(one.nominal, 1, atol=1e-9)
-        assert (one.statistical > 0).all(), "the replicas of the two are drawn independently"
+    for item in same.factors.by_name.values():
+        np.testing.assert_allclose(item.nominal, 1, atol=1e-9)
+        assert (item.statistical > 0).all(), "the replicas of the two are drawn independently"

@@ -54,33 +54,33 @@ def test_the_error_of_a_mean_by_groups_is_that_of_its_events() -> None:
 
 def test_a_constant_shift_becomes_the_weighted_mean() -> None:
     values, errors = np.array([[0.04, 0.06, 0.05, 0.05, 0.04, 0.06]]), np.array([[0.01, 0.01, 0.02, 0.01, 0.02, 0.01]])
-    found = smoothed(shifts(values, errors), X)
+    result = smoothed(shifts(values, errors), X)
     weights = errors[0] ** -2
-    np.testing.assert_allclose(found.values[0], (values[0] * weights).sum() / weights.sum())
-    assert found.smooth == 1
-    assert (found.errors < errors.min()).all(), "a mean of six bins is known better than each of them"
-    assert found.remark() == "1 of 1 smooth"
+    np.testing.assert_allclose(result.values[0], (values[0] * weights).sum() / weights.sum())
+    assert result.smooth == 1
+    assert (result.errors < errors.min()).all(), "a mean of six bins is known better than each of them"
+    assert result.remark() == "1 of 1 smooth"
 
 
 def test_a_slope_that_errors_resolve_stays() -> None:
     values, errors = (0.1 * (X - X.mean()) + 0.03)[None], np.full((1, 6), 0.004)
-    found = smoothed(shifts(values, errors), X)
-    np.testing.assert_allclose(found.values, values, atol=1e-14)
-    assert found.smooth == 1
+    result = smoothed(shifts(values, errors), X)
+    np.testing.assert_allclose(result.values, values, atol=1e-14)
+    assert result.smooth == 1
 
 
 def test_what_no_polynomial_describes_stays_as_it_is() -> None:
     values, errors = np.array([[0.1, -0.1, 0.1, -0.1, 0.1, -0.1]]), np.full((1, 6), 0.005)
-    found = smoothed(shifts(values, errors), X)
-    np.testing.assert_array_equal(found.values, values)
-    assert (found.smooth, found.remark()) == (0, "")
+    result = smoothed(shifts(values, errors), X)
+    np.testing.assert_array_equal(result.values, values)
+    assert (result.smooth, result.remark()) == (0, "")
 
 
 def test_bins_that_are_not_known_are_left_out_of_the_fit() -> None:
     values, errors = np.array([[0.04, np.nan, 0.05, 0.05, 0.04, 0.06]]), np.full((1, 6), 0.01)
-    found = smoothed(shifts(values, errors), X)
-    assert np.isfinite(found.values[0]).tolist() == [True, False, True, True, True, True]
-    np.testing.assert_allclose(found.values[0, 0], 0.048)
+    result = smoothed(shifts(values, errors), X)
+    assert np.isfinite(result.values[0]).tolist() == [True, False, True, True, True, True]
+    np.testing.assert_allclose(result.values[0, 0], 0.048)
     nothing = smoothed(Shifts(("v",), values, np.zeros((0, 1, 6))), X)
     np.testing.assert_array_equal(nothing.values, values)
 
@@ -94,13 +94,13 @@ def test_small_shifts_are_left_out_and_large_ones_are_not() -> None:
         "small": shifts(np.full((1, 6), 0.003), np.full((1, 6), 0.0005)),
     }
     rules = dict.fromkeys(sources, "quadrature")
-    found = pruned(sources, rules, np.full(6, 0.1), 0.01)  # type: ignore[arg-type]
-    assert 5 < found["many"].pruned < 30, "the smallest first, until the share is used up"
-    assert found["one"].pruned == 0
-    assert found["vague"].pruned == 0, "compatible with 0, but it could be half as large as all others"
-    assert found["small"].pruned == 0, "small, but there"
-    assert (found["many"].values == 0).all(axis=1).sum() == found["many"].pruned
-    assert (found["many"].errors == 0).all(axis=1).sum() == found["many"].pruned
+    result = pruned(sources, rules, np.full(6, 0.1), 0.01)  # type: ignore[arg-type]
+    assert 5 < result["many"].pruned < 30, "the smallest first, until the share is used up"
+    assert result["one"].pruned == 0
+    assert result["vague"].pruned == 0, "compatible with 0, but it could be half as large as all others"
+    assert result["small"].pruned == 0, "small, but there"
+    assert (result["many"].values == 0).all(axis=1).sum() == result["many"].pruned
+    assert (result["many"].errors == 0).all(axis=1).sum() == result["many"].pruned
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.05])
@@ -171,7 +171,7 @@ def test_the_error_of_a_shift_is_its_spread_over_toys() -> None:
     shape = np.stack([quark / quark.sum(), gluon / gluon.sum()])
     yields = np.array([[700.0, 300.0], [400.0, 600.0]])  # forward, central
     mean = 30.0 * yields[:, :, None] * shape / GROUPS
-    found, quoted = [], []
+    result, quoted = [], []
     for _ in range(60):
         nominal = rng.poisson(mean, (GROUPS, *mean.shape)).astype(np.float64)
         kept = rng.binomial(nominal.astype(np.int64), 0.8)
@@ -192,10 +192,10 @@ def test_the_error_of_a_shift_is_its_spread_over_toys() -> None:
         one = shifts_of(
             measure_efficiencies(cases, frozen, (0.5,)), (0, 0), "efficiency", Systematic("s", weights=("v",))
         )
-        found.append(one.values[0, 0])
+        result.append(one.values[0, 0])
         quoted.append(one.errors[0, 0])
-    assert np.mean(quoted) == pytest.approx(np.std(found), rel=0.3)
-    assert np.std(found) > 0.003
+    assert np.mean(quoted) == pytest.approx(np.std(result), rel=0.3)
+    assert np.std(result) > 0.003
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_scales_are_those_of_a_minimiser(cut: float) -> None:
     minimize = pytest.importorskip("scipy.optimize").minimize
     flavours = simulation()
     data = np.random.default_rng(4).poisson(tilted(flavours, 1.1, 0.9).sum(axis=-2)).astype(float)
-    found = fitted(data, flavours, np.full((2, 1), cut), flavours)
+    result = fitted(data, flavours, np.full((2, 1), cut), flavours)
     for p in range(2):
         templates = flavours[p] * (data[p].sum(axis=-1) / flavours[p].sum(axis=(1, 2)))[:, None, None]
         below = np.clip(cut - np.arange(N_X), 0, 1)
@@ -77,16 +77,16 @@ def test_scales_are_those_of_a_minimiser(cut: float) -> None:
             scales.append(minimize(loss, [1.0, 1.0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}).x)
         expected = (flavours[p, 0] * below).sum(axis=-1) / flavours[p, 0].sum(axis=-1)
         tagged = scales[0] * expected
-        np.testing.assert_allclose(found[p, 0], tagged / (tagged + scales[1] * (1 - expected)), rtol=1e-4)
+        np.testing.assert_allclose(result[p, 0], tagged / (tagged + scales[1] * (1 - expected)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("quark", "gluon"), [(1.0, 1.0), (0.9, 1.0), (1.05, 1.3), (1.1, 0.7)])
 def test_closure(quark: float, gluon: float) -> None:
     """Without statistics the known factors come back."""
     flavours = simulation()
-    found = fitted(tilted(flavours, quark, gluon).sum(axis=-2), flavours, CUTS, flavours)
+    result = fitted(tilted(flavours, quark, gluon).sum(axis=-2), flavours, CUTS, flavours)
     before = efficiencies_at(truth(flavours), CUTS)
-    np.testing.assert_allclose(found[:, 0] / before[:, 0], [[quark, gluon]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(result[:, 0] / before[:, 0], [[quark, gluon]] * 2, rtol=1e-6)
 
 
 def test_errors_are_smaller_than_those_of_the_inversion() -> None:
@@ -96,10 +96,10 @@ def test_errors_are_smaller_than_those_of_the_inversion() -> None:
     want = efficiencies_at(truth(tilted(flavours, 1.05, 0.9)), CUTS)
     spreads = []
     for extraction in (fitted, inverted):
-        found = extraction(data, flavours, CUTS, flavours)
-        error = found.std(axis=0) / 500**0.5
-        assert (np.abs(found.mean(axis=0) - want) < 4 * error).all()
-        spreads.append(found.std(axis=0))
+        result = extraction(data, flavours, CUTS, flavours)
+        error = result.std(axis=0) / 500**0.5
+        assert (np.abs(result.mean(axis=0) - want) < 4 * error).all()
+        spreads.append(result.std(axis=0))
     assert (spreads[0] < 0.8 * spreads[1]).all()
 
 

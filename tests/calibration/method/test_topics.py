@@ -66,9 +66,9 @@ def measured(data: ndarray, simulation: ndarray, *, reweighting: bool = True) ->
 
 def deviation(data: ndarray, simulation: ndarray, *, reweighting: bool = True) -> float:
     """SF_q minus that by label."""
-    found = measured(data, simulation, reweighting=reweighting)
-    true = [efficiencies_at(truth(each), found.cuts)[0, 0, 0] for each in (data, simulation)]
-    return float(found.data[0, 0, 0, 0] / found.simulation[0, 0, 0, 0] - true[0] / true[1])
+    result = measured(data, simulation, reweighting=reweighting)
+    true = [efficiencies_at(truth(each), result.cuts)[0, 0, 0] for each in (data, simulation)]
+    return float(result.data[0, 0, 0, 0] / result.simulation[0, 0, 0, 0] - true[0] / true[1])
 
 
 @pytest.mark.parametrize("tilts", list(product(TILTS, TILTS)))
@@ -92,8 +92,8 @@ def test_sample_dependence_needs_reweighting(tilts: tuple[float, float]) -> None
     data, simulation = jets_of(tilts, forward_scale=1.02), jets_of(forward_scale=1.02)
     ratios = []
     for reweighting in (True, False):
-        found = measured(data, simulation, reweighting=reweighting)
-        ratios.append(found.data[0, 0, 0, 0] / efficiencies_at(truth(data), found.cuts)[0, 0, 0])
+        result = measured(data, simulation, reweighting=reweighting)
+        ratios.append(result.data[0, 0, 0, 0] / efficiencies_at(truth(data), result.cuts)[0, 0, 0])
     assert abs(ratios[0] - 1) <= 0.01
     assert abs(ratios[1] - 1) > 0.03
 
@@ -109,9 +109,9 @@ def test_toys_are_unbiased() -> None:
     jets = np.random.default_rng(1).poisson(all_flavours(simulation), (300, 1, 2, N_X)).astype(float)
     want, spreads = efficiencies_at(truth(simulation), CUTS), []
     for extraction in (inverted, topics_wide, topics, topics_narrow):
-        found = extraction(jets, simulation, CUTS, simulation)
-        assert (np.abs(found.mean(axis=0) - want) < 4 * found.std(axis=0) / 300**0.5).all()
-        spreads.append(found[..., 0].std())
+        result = extraction(jets, simulation, CUTS, simulation)
+        assert (np.abs(result.mean(axis=0) - want) < 4 * result.std(axis=0) / 300**0.5).all()
+        spreads.append(result[..., 0].std())
     assert spreads == sorted(spreads)
 
 

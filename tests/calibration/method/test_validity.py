@@ -62,16 +62,16 @@ def test_without_systematics_the_total_is_the_statistical_error(tmp_path: Path) 
 
 def test_without_replicas_there_is_no_total(tmp_path: Path) -> None:
     nothing = np.empty((0, 2, 1, 2))
-    found = factors_of(
+    result = factors_of(
         configuration(tmp_path, PDF), {"n_trk": measured(data_replicas=nothing, simulation_replicas=nothing)}
     )
-    one = found.against_pt(**QUARK)  # type: ignore[arg-type]
+    one = result.against_pt(**QUARK)  # type: ignore[arg-type]
     assert np.isfinite(one.sources["pdf"]).all()
     assert np.isnan(one.total).all()
     with pytest.raises(
         InputError, match=r"no bin with a valid error \(fewer than half of the replicas.*take more events"
     ):
-        found.require_valid()
+        result.require_valid()
 
 
 def test_an_unknown_shift_takes_the_total_of_its_bin(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_each_flag_has_its_rule(tmp_path: Path) -> None:
         ("dominated_by_one_weight", replace(clean, jets=heavy), 1),
         ("small_determinant", replace(clean, fractions=near), 1),
     ]:
-        found = flags(tmp_path, bad)
-        assert found[place] == (name,)
-        assert found[1 - place] == ()
+        result = flags(tmp_path, bad)
+        assert result[place] == (name,)
+        assert result[1 - place] == ()
         assert name in FLAGS
     assert flags(tmp_path, replace(clean, data=negative)) == (("negative_efficiency", "not_published"), ())
 
@@ -124,13 +124,13 @@ def test_only_meaningful_factors_are_published(nominal: float, total: float, pub
 
 
 def flags(folder: Path, efficiencies: object) -> tuple[tuple[str, ...], ...]:
-    found: Factors = factors_of(configuration(folder), {"n_trk": efficiencies})  # type: ignore[dict-item]
+    result: Factors = factors_of(configuration(folder), {"n_trk": efficiencies})  # type: ignore[dict-item]
     path = folder / "factors.json"
-    found.write(path)
+    result.write(path)
     again = Factors.read(path)
-    assert [one.flags for one in again.by_name.values()] == [one.flags for one in found.by_name.values()]
-    assert again.at(**QUARK, pt=700.0).flags == found.against_pt(**QUARK).flags[0]  # type: ignore[arg-type]
-    return found.against_pt(**QUARK).flags  # type: ignore[arg-type]
+    assert [item.flags for item in again.by_name.values()] == [item.flags for item in result.by_name.values()]
+    assert again.at(**QUARK, pt=700.0).flags == result.against_pt(**QUARK).flags[0]  # type: ignore[arg-type]
+    return result.against_pt(**QUARK).flags  # type: ignore[arg-type]
 
 
 def test_the_covariance_of_bins_with_gaps_has_no_negative_eigenvalue() -> None:
@@ -153,7 +153,7 @@ def test_effective_numbers_by_hand() -> None:
     entries[0, 0, 1], values[0, 0, 1], squares[0, 0, 1] = [1, 1], [1, 10], [1, 100]
     entries[0, 0, 2], values[0, 0, 2], squares[0, 0, 2] = [0, 2], [0, 4], [0, 8]
     templates = Templates(axes, (UNVARIED,), values[None], squares[None], np.zeros((0, *axes.shape)), entries)
-    found = templates.flavour_numbers("n_trk")
-    np.testing.assert_allclose(found[0, 0], np.array([[5, 14**2 / 104], [2, 2]], np.float64))
+    result = templates.flavour_numbers("n_trk")
+    np.testing.assert_allclose(result[0, 0], np.array([[5, 14**2 / 104], [2, 2]], np.float64))
     np.testing.assert_allclose(templates.total_numbers("n_trk")[0, 0], np.array([7, 18**2 / 112]))
-    np.testing.assert_array_equal(found[0, 1], 0)
+    np.testing.assert_array_equal(result[0, 1], 0)

@@ -16,9 +16,9 @@ from beampipe.errors import ConfigError
 )
 def test_a_cut_lies_at_the_edge_above_at_the_nearest_or_inside(cut: str, expected: float, share: float) -> None:
     shape = np.array([[0.40, 0.29, 0.31]])
-    found = working_point_cuts(shape, 0.5, cut)
-    np.testing.assert_allclose(found, [expected])
-    np.testing.assert_allclose(cumulated(shape, found[:, None]), [[share]])
+    result = working_point_cuts(shape, 0.5, cut)
+    np.testing.assert_allclose(result, [expected])
+    np.testing.assert_allclose(cumulated(shape, result[:, None]), [[share]])
 
 
 def test_a_cut_inside_of_a_bin_gives_the_share_that_was_asked_for() -> None:

@@ -42,7 +42,7 @@ def sample(kind: Kind = "simulation", luminosity: float = 4.0) -> InputSample:
 
 
 def at(*members: FileInfo) -> dict[Path, FileInfo]:
-    return {Path(f"files/toy.slice{one.slice}.{k:04d}.root"): one for k, one in enumerate(members)}
+    return {Path(f"files/toy.slice{item.slice}.{k:04d}.root"): item for k, item in enumerate(members)}
 
 
 def test_factors_by_hand() -> None:
@@ -50,7 +50,7 @@ def test_factors_by_hand() -> None:
     other: dict[str, Any] = {"slice": 1, "n_files": 1, "cross_section": 9.0, "filter_efficiency": 1.0}
     members = at(facts(0, n_slices=2), facts(1, (5.0, 3.0), n_slices=2), facts(0, (12.0, 18.0), n_slices=2, **other))
     books = slice_factors(sample(), members)
-    assert [(one.number, one.factors) for one in books.slices] == [(0, (10.0, 12.0)), (1, (3.0, 2.0))]
+    assert [(item.number, item.factors) for item in books.slices] == [(0, (10.0, 12.0)), (1, (3.0, 2.0))]
     assert (books.dataset, books.weight_names, books.varied, books.labelled) == (
         "toy",
         ("nominal", "up"),
@@ -76,7 +76,7 @@ def test_a_missing_slice_is_named() -> None:
 def test_data_counts_as_it_is() -> None:
     plain = {"simulated": False, "varied": (), "weight_names": ("nominal",), "cross_section": 0.0}
     books = slice_factors(sample("data"), at(facts(0, (7.0,), **plain), facts(1, (3.0,), **plain)))
-    assert [one.factors for one in books.slices] == [(1.0,)]
+    assert [item.factors for item in books.slices] == [(1.0,)]
     assert not books.labelled
 
 
@@ -89,12 +89,12 @@ def test_no_order_of_files_changes_a_bit() -> None:
     """Ten and nine powers of ten: floats added one after another differ by order."""
     values = (1e16, 1.0, -1e16, 0.1, 3e-9, 7.7)
     members = [facts(k, (value, 1.0), n_files=len(values)) for k, value in enumerate(values)]
-    found, naive = set(), set()
+    result, naive = set(), set()
     for order in itertools.permutations(range(len(values))):
         books = slice_factors(sample(), {Path(f"{k}.root"): members[k] for k in order})
-        found.add(books.slices[0].factors)
+        result.add(books.slices[0].factors)
         naive.add(sum(values[k] for k in order))
-    assert len(found) == 1
+    assert len(result) == 1
     assert len(naive) > 1
 
 
@@ -141,22 +141,22 @@ def test_a_missing_file_is_named_after_its_siblings() -> None:
 
 
 def test_facts_and_books_survive_json(toys: Toys) -> None:
-    found = {path: inspect_file(path) for path in toys.files("nominal")}
-    for one in found.values():
-        assert FileInfo.of(json.loads(json.dumps(one.plain()))) == one
-    books = slice_factors(sample(), found)
+    result = {path: inspect_file(path) for path in toys.files("nominal")}
+    for item in result.values():
+        assert FileInfo.of(json.loads(json.dumps(item.plain()))) == item
+    books = slice_factors(sample(), result)
     assert Bookkeeping.of(json.loads(json.dumps(books.plain()))) == books
     assert len(books.slices) == 3
 
 
 def test_facts_of_a_file(toys: Toys) -> None:
     path = toys.files("nominal")[0]
-    found = inspect_file(path)
-    assert (found.dataset, found.slice, found.file_number, found.n_files) == ("nominal", 0, 0, 2)
-    assert found.simulated
-    assert found.varied == ("trk_eff", "trk_fake")
-    assert len(found.weight_names) == len(found.sum_weights) == 8
-    assert found.borders[0] == 0
-    assert found.borders[-1] == found.n_events
-    assert len(found.borders) > 2, "several baskets"
+    result = inspect_file(path)
+    assert (result.dataset, result.slice, result.file_number, result.n_files) == ("nominal", 0, 0, 2)
+    assert result.simulated
+    assert result.varied == ("trk_eff", "trk_fake")
+    assert len(result.weight_names) == len(result.sum_weights) == 8
+    assert result.borders[0] == 0
+    assert result.borders[-1] == result.n_events
+    assert len(result.borders) > 2, "several baskets"
     assert not inspect_file(toys.files("data")[0]).simulated

@@ -33,18 +33,18 @@ def pieces(source: EventSource) -> list[tuple[int, bool]]:
     assert pt is not None
     assert eta is not None
     (offsets, _), wanted = source.whole_column("jet_pt"), source.whole_column("jet_eta")
-    at, found, counts, numbers = 0, [], [], []
+    at, result, counts, numbers = 0, [], [], []
     while at < source.stop - source.start:
         pt.reach(at)
         eta.reach(at)
         numbers.append(eta.piece.numbers.copy())
         counts.append(np.diff(eta.piece.offsets))
         at = eta.piece.stop
-        found.append((at, eta.piece.offsets is pt.piece.offsets))
+        result.append((at, eta.piece.offsets is pt.piece.offsets))
     np.testing.assert_array_equal(np.concatenate(counts), offsets)
     np.testing.assert_array_equal(np.concatenate(counts), wanted[0])
     np.testing.assert_array_equal(np.concatenate(numbers), wanted[1])
-    return found
+    return result
 
 
 def test_where_lists_begin_is_unpacked_once_for_whole_baskets(path: Path) -> None:

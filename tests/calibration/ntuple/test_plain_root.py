@@ -82,8 +82,8 @@ def same_tree(plain: Any, slow: Any) -> int:
         assert (list(mine.entry_offsets), mine.num_baskets) == (list(theirs.entry_offsets), theirs.num_baskets)
         kinds = mine.interpretation, theirs.interpretation
         assert hasattr(kinds[0], "content") == hasattr(kinds[1], "content")
-        found = [getattr(getattr(kind, "content", kind), "from_dtype", None) for kind in kinds]
-        assert found[0] == found[1]
+        results = [getattr(getattr(kind, "content", kind), "from_dtype", None) for kind in kinds]
+        assert results[0] == results[1]
         n += mine._facts.stored is not None
     return n
 
@@ -179,8 +179,8 @@ def said(path: Path) -> Any:
     try:
         with open_root(path) as file:
             tree = file["events"]
-            found = {name: (tree[name].typename, list(tree[name].entry_offsets)) for name in tree.keys()}  # noqa: SIM118
-            return tree.num_entries, found, isinstance(tree, PlainTree)
+            result = {name: (tree[name].typename, list(tree[name].entry_offsets)) for name in tree.keys()}  # noqa: SIM118
+            return tree.num_entries, result, isinstance(tree, PlainTree)
     except (FileError, KeyError, AssertionError) as error:
         return type(error)
 

@@ -99,7 +99,7 @@ def gappy(factors: Factors) -> Factors:
 def joint_of(factors: Factors) -> JointUncertainties:
     """Two sources that move everything, and independent statistical errors; nothing of a bin that is not known."""
     random = np.random.default_rng(9)
-    nominal = np.concatenate([one.nominal for one in factors.by_name.values()])
+    nominal = np.concatenate([item.nominal for item in factors.by_name.values()])
     statistical = np.diag(random.uniform(0.01, 0.03, len(nominal)) ** 2)
     lost = ~np.isfinite(nominal)
     statistical[lost], statistical[:, lost] = np.nan, np.nan

@@ -41,12 +41,12 @@ def test_errors_of_extracted_shapes_are_those_of_toys(results: Results) -> None:
     samples = {**results.samples, "data": replace(results.samples["data"], templates=many)}
     factors = reweighting_factors(nominal.flavours("n_trk")[0])
     forward, central = results.factors.fractions["n_trk"].T[:, :, None]
-    found = []
+    result = []
     for _ in range(600):
         jets = shapes(apply_factors(rng.poisson(counts).sum(axis=2).astype(np.float64), factors))
-        found.append(((1 - central) * jets[:, 0] - (1 - forward) * jets[:, 1]) / (forward - central))
+        result.append(((1 - central) * jets[:, 0] - (1 - forward) * jets[:, 1]) / (forward - central))
     errors = shape_errors(replace(results, samples=samples), "data", "n_trk", "quark")
-    np.testing.assert_allclose(np.std(found, axis=0), errors, rtol=0.2)
+    np.testing.assert_allclose(np.std(result, axis=0), errors, rtol=0.2)
 
 
 def texts(figure: Figure) -> str:

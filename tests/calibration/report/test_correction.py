@@ -34,12 +34,12 @@ def test_every_bin_evaluates_to_its_factor(factors: Factors, tmp_path: Path) -> 
         correction = corrections[f"{tagger}_{quantity}"]
         by_id = corrections[f"{tagger}_{quantity}_by_id"]
         for systematic, expected in systematics_of(one):
-            found = correction.evaluate(systematic, flavour, f"{wp:g}", np.array(CENTRES))
-            np.testing.assert_allclose(found, expected, rtol=ROUNDING)
+            result = correction.evaluate(systematic, flavour, f"{wp:g}", np.array(CENTRES))
+            np.testing.assert_allclose(result, expected, rtol=ROUNDING)
             for number in (1, 2, 3, 4, 5) if flavour == "quark" else (21,):
                 ids = np.full(len(CENTRES), number, np.int8)
-                found = by_id.evaluate(systematic, ids, f"{wp:g}", np.array(CENTRES))
-                np.testing.assert_allclose(found, expected, rtol=ROUNDING)
+                result = by_id.evaluate(systematic, ids, f"{wp:g}", np.array(CENTRES))
+                np.testing.assert_allclose(result, expected, rtol=ROUNDING)
             compared += 1
         assert by_id.evaluate("nominal", 0, f"{wp:g}", CENTRES[0]) == 1.0
     assert compared == 8 * (1 + 2 * 7)
@@ -50,14 +50,14 @@ def test_the_file_fits_the_schema_and_says_what_it_holds(factors: Factors, tmp_p
 
     path = tmp_path / "corrections.json"
     write_correction(factors, path)
-    found = CorrectionSet.model_validate_json(path.read_text())
+    result = CorrectionSet.model_validate_json(path.read_text())
     names = [f"n_trk_{quantity}{ending}" for quantity in ("efficiency", "rejection") for ending in ("", "_by_id")]
-    assert [one.name for one in found.corrections] == names
-    for one in found.corrections:
-        assert [variable.name for variable in one.inputs] == ["systematic", "flavour", "working_point", "pt"]
-        assert "above 900 GeV that of the last bin" in (one.description or "")
+    assert [correction.name for correction in result.corrections] == names
+    for item in result.corrections:
+        assert [variable.name for variable in item.inputs] == ["systematic", "flavour", "working_point", "pt"]
+        assert "above 900 GeV that of the last bin" in (item.description or "")
     for systematic in ("nominal", "pdf_up", "tracking_down", "stat_up", "total_down"):
-        assert systematic in str(found.corrections[0].inputs[0].description)
+        assert systematic in str(result.corrections[0].inputs[0].description)
 
 
 def test_edges_belong_to_the_bin_above(factors: Factors, tmp_path: Path) -> None:
@@ -65,8 +65,8 @@ def test_edges_belong_to_the_bin_above(factors: Factors, tmp_path: Path) -> None
     write_correction(factors, path)
     nominal = factors.against_pt(tagger="n_trk", working_point=0.8, flavour="gluon", quantity="rejection").nominal
     correction = read_correction(path)["n_trk_rejection"]
-    found = [correction.evaluate("nominal", "gluon", "0.8", pt) for pt in (500.0, 599.99, 600.0)]
-    np.testing.assert_allclose(found, nominal[[0, 0, 1]], rtol=ROUNDING)
+    results = [correction.evaluate("nominal", "gluon", "0.8", pt) for pt in (500.0, 599.99, 600.0)]
+    np.testing.assert_allclose(results, nominal[[0, 0, 1]], rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("above", ["last", "error"])
@@ -77,8 +77,8 @@ def test_outside_the_bins(factors: Factors, tmp_path: Path, above: str) -> None:
     with pytest.raises(Exception, match=r"[Ii]ndex"):
         correction.evaluate("nominal", "quark", "0.5", 499.0)
     if above == "last":
-        found = [correction.evaluate("nominal", "quark", "0.5", pt) for pt in (900.0, 5000.0)]
-        np.testing.assert_allclose(found, factors.by_name[GAP].nominal[[1, 1]], rtol=ROUNDING)
+        results = [correction.evaluate("nominal", "quark", "0.5", pt) for pt in (900.0, 5000.0)]
+        np.testing.assert_allclose(results, factors.by_name[GAP].nominal[[1, 1]], rtol=ROUNDING)
     else:
         with pytest.raises(Exception, match=r"[Ii]ndex"):
             correction.evaluate("nominal", "quark", "0.5", 900.0)
@@ -107,8 +107,8 @@ def test_a_bin_that_is_not_known_fails_alone(gappy: Factors, tmp_path: Path) -> 
     write_correction(gappy, path)
     correction = read_correction(path)["n_trk_efficiency"]
     known = gappy.by_name[GAP]
-    found = correction.evaluate("nominal", "quark", "0.5", CENTRES[0])
-    assert found == pytest.approx(known.nominal[0], rel=ROUNDING)
+    result = correction.evaluate("nominal", "quark", "0.5", CENTRES[0])
+    assert result == pytest.approx(known.nominal[0], rel=ROUNDING)
     for systematic, pt in (
         ("nominal", CENTRES[1]),
         ("nominal", 2000.0),

@@ -34,8 +34,8 @@ def test_scale_factors_come_back(results: Results, path: Path) -> None:
             squares = folder["scale_factor"].member("fSumw2")[1:-1]  # `errors` of uproot would give 0 for nan
             np.testing.assert_array_equal(squares, one.total**2)
             for name, expected in {**one.sources, "x": one.total}.items():
-                found = folder["total" if name == "x" else f"source_{name}"].values()
-                np.testing.assert_array_equal(found, expected)
+                result = folder["total" if name == "x" else f"source_{name}"].values()
+                np.testing.assert_array_equal(result, expected)
             np.testing.assert_array_equal(folder["statistical"].values(), one.statistical)
             np.testing.assert_array_equal(folder["valid"].values(), one.valid)
             bits = [int(value) for value in folder["flags"].values()]

@@ -36,7 +36,7 @@ def test_factors_are_a_line_and_a_table(results: Results) -> None:
 
 def test_a_factor_without_an_error_is_said_to_have_none(results: Results) -> None:
     factors = results.factors
-    nothing = {key: replace(one, total=np.full_like(one.total, np.nan)) for key, one in factors.by_name.items()}
+    nothing = {key: replace(item, total=np.full_like(item.total, np.nan)) for key, item in factors.by_name.items()}
     assert "no valid error" in replace(factors, by_name=nothing)._repr_html_()
 
 

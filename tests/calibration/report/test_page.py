@@ -27,13 +27,13 @@ class Page(HTMLParser):
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
+        result = dict(attrs)
         self.tags.add(tag)
-        self.links += [str(found[name]) for name in ("href", "src") if name in found]
-        if "id" in found:
-            self.anchors.add(str(found["id"]))
+        self.links += [str(result[name]) for name in ("href", "src") if name in result]
+        if "id" in result:
+            self.anchors.add(str(result["id"]))
         if tag == "img":
-            self.images.append(found)
+            self.images.append(result)
         if tag in ("td", "th"):
             self.cells.append("")
         if tag not in VOID:
@@ -69,8 +69,8 @@ def test_nothing_is_fetched_and_every_link_leads_somewhere(page: Page) -> None:
 
 
 def test_every_scale_factor_is_in_the_table(results: Results, page: Page) -> None:
-    for one in results.factors.by_name.values():
-        for value in one.nominal[one.nominal == one.nominal]:
+    for item in results.factors.by_name.values():
+        for value in item.nominal[item.nominal == item.nominal]:
             assert f"{value:.4f}" in page.cells
     assert "not known" in page.cells
     assert "nan" not in page.cells

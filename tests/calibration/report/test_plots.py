@@ -115,8 +115,8 @@ def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Pa
 def test_colours_are_distinct_and_stay_with_their_source(results: Results) -> None:
     factors = results.factors
     seen: dict[str, str] = {}
-    for one in factors.by_name.values():
-        names = list(bands_of(factors, one))
+    for item in factors.by_name.values():
+        names = list(bands_of(factors, item))
         colours = colours_of(factors, names)
         assert len(set(colours.values())) == len(names)
         for name, colour in colours.items():

@@ -56,10 +56,10 @@ def test_sources(results: Results) -> None:
 def test_yields_add_up(results: Results) -> None:
     table = yield_table(results)
     assert len(table.rows) == 2 * 2 * (4 + 1)
-    for sample, found in results.samples.items():
+    for sample, result in results.samples.items():
         rows = [row for row in table.rows if row[0] == sample]
-        assert sum(int(row[4]) for row in rows) == found.templates.entries.sum()
-        np.testing.assert_allclose(sum(float(row[5]) for row in rows), found.templates.values[0].sum())
+        assert sum(int(row[4]) for row in rows) == result.templates.entries.sum()
+        np.testing.assert_allclose(sum(float(row[5]) for row in rows), result.templates.values[0].sum())
     first = results.samples["nominal"].templates
     assert table.rows[0][:4] == ("nominal", "500 to 600", "forward", "light")
     assert float(table.rows[0][6]) == pytest.approx(np.sqrt(first.squares[0, 0, 0, 0].sum()), rel=5e-3)

@@ -59,20 +59,20 @@ def test_results_are_those_of_the_campaign(ran: tuple[Plan, Store, Configuration
 
 def test_a_report_is_written_once(ran: tuple[Plan, Store, Configuration], tmp_path: Path) -> None:
     plan, store, _ = ran
-    told: list[int] = []
+    output: list[int] = []
 
     def spread(what: str, tasks: Sequence[Task[Any]]) -> None:
-        told.append(len(tasks))
+        output.append(len(tasks))
         pickle.dumps(tasks)
         in_turn(what, tasks)
 
     paths = write_report(plan, store, tmp_path, spread=spread)
     assert paths[0] == tmp_path / PAGE
-    assert len(told) == 1
+    assert len(output) == 1
     files = {path for path in tmp_path.rglob("*") if path.is_file()} - {tmp_path / "made.json"}
     assert files == set(paths)
     assert set(write_report(plan, store, tmp_path, spread=spread)) == set(paths)
-    assert len(told) == 1
+    assert len(output) == 1
     assert "n_trk_efficiency" in list(read_correction(tmp_path / CORRECTIONS))
 
 

@@ -107,9 +107,9 @@ def test_second_call_makes_what_is_missing(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in paths}
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:1000])
-    told: list[Path] = []
-    assert simulate_dijets("nominal2", tmp_path, 12, seed=5, files=2, progress=told.append) == paths
-    assert sorted(told) == sorted(paths)
+    output: list[Path] = []
+    assert simulate_dijets("nominal2", tmp_path, 12, seed=5, files=2, progress=output.append) == paths
+    assert sorted(output) == sorted(paths)
     changed = [path for path in paths if path.stat().st_mtime_ns != before[path]]
     assert changed == paths[:2]
     assert not list(tmp_path.glob("*.part"))

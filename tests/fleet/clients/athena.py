@@ -14,10 +14,10 @@ __all__ = ["ask_as_athena", "athena_lists", "request_of_athena", "wide"]
 
 def request_of_athena(model: str, features: ndarray) -> service_pb2.ModelInferRequest:
     """What it sends: raw bytes of one tensor, the latest version, no output named."""
-    asked = service_pb2.ModelInferRequest(model_name=model, model_version="")
-    asked.inputs.add(name="FEATURES", datatype="FP32", shape=list(features.shape))
-    asked.raw_input_contents.append(np.ascontiguousarray(features, "<f4").tobytes())
-    return asked
+    request = service_pb2.ModelInferRequest(model_name=model, model_version="")
+    request.inputs.add(name="FEATURES", datatype="FP32", shape=list(features.shape))
+    request.raw_input_contents.append(np.ascontiguousarray(features, "<f4").tobytes())
+    return request
 
 
 def ask_as_athena(url: str, model: str, features: ndarray, roots: Path | None = None) -> service_pb2.ModelInferResponse:

@@ -73,14 +73,14 @@ def test_nothing_else_is_let_in_there(site: RunningFleet) -> None:
 
 def test_the_door_speaks_tls_if_it_is_told_to(engine: Engine, papers: Path) -> None:
     gateway = f'[gateway.tls]\ncertificate = "{papers}/gateway.pem"\n[gateway.athena]\nport = 0\ntls = true\n'
-    asked = np.array([[1, 2]], np.float32)
+    request = np.array([[1, 2]], np.float32)
     with running_fleet(1, gateway) as fleet:
         url = door(fleet).replace("127.0.0.1", "localhost")
         with pytest.raises(grpc.RpcError) as refused:  # of another tensor than FEATURES: it has been asked
-            ask_as_athena(url, "one", asked, papers / "ca.pem")
+            ask_as_athena(url, "one", request, papers / "ca.pem")
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError) as refused:
-            ask_as_athena(url, "one", asked)
+            ask_as_athena(url, "one", request)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

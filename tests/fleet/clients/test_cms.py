@@ -41,11 +41,11 @@ def config_of(site: RunningFleet, model: str) -> Any:
 
 def infer(stub: Any, model: str, features: ndarray, version: str = "", compression: str = "none") -> Any:
     """One event as it is sent: raw bytes, one output named."""
-    asked = service_pb2.ModelInferRequest(model_name=model, model_version=version)
-    asked.inputs.add(name="FEATURES", datatype="FP32", shape=list(features.shape))
-    asked.outputs.add(name="LABELS")
-    asked.raw_input_contents.append(np.ascontiguousarray(features, "<f4").tobytes())
-    return stub.ModelInfer(asked, compression=COMPRESSIONS[compression], timeout=60)
+    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    request.inputs.add(name="FEATURES", datatype="FP32", shape=list(features.shape))
+    request.outputs.add(name="LABELS")
+    request.raw_input_contents.append(np.ascontiguousarray(features, "<f4").tobytes())
+    return stub.ModelInfer(request, compression=COMPRESSIONS[compression], timeout=60)
 
 
 def test_a_service_starts(stub: Any) -> None:

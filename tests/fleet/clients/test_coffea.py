@@ -38,5 +38,5 @@ def test_it_gets_the_labels_that_are_found_here(site: RunningFleet, papers: Any,
         # The whole event in one request, never a part of it.
         position = hits.position[None] if ragged else hits.position
         wrapper = finder(site, model, 1 if ragged else len(hits), client)
-        found = wrapper(awkward.from_numpy(position))["LABELS"]
-        assert np.asarray(found).reshape(-1).tolist() == labels.tolist()
+        result = wrapper(awkward.from_numpy(position))["LABELS"]
+        assert np.asarray(result).reshape(-1).tolist() == labels.tolist()

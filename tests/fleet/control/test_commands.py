@@ -24,8 +24,8 @@ from tests.triton.doublers import BROKEN, DOUBLER
 def tritons(fleet: RunningFleet) -> list[int]:
     """Process ids of the servers themselves."""
     members = [row["pid"] for row in fleet.orders.status()["servers"]]
-    found = [child for member in members if member for child in processes.children(member)]
-    return [pid for pid in found if processes.arguments(pid)[:1] and "tritonserver" in processes.arguments(pid)[0]]
+    results = [child for member in members if member for child in processes.children(member)]
+    return [pid for pid in results if processes.arguments(pid)[:1] and "tritonserver" in processes.arguments(pid)[0]]
 
 
 def whole(fleet: RunningFleet) -> bool:
@@ -164,8 +164,8 @@ def test_the_commands_start_and_end_a_fleet_and_leave_nothing(engine: Engine, tm
         assert "ready" in beampipe("up")
         assert "nothing" in beampipe("up")
     finally:
-        said = beampipe("down")
-    assert "ended" in said
+        output = beampipe("down")
+    assert "ended" in output
     assert "did not run" in beampipe("down")
     time.sleep(0.2)
     left = [arguments for _, arguments in processes.command_lines() if str(folder) in " ".join(arguments)]

@@ -71,9 +71,9 @@ def test_a_killed_or_stopped_process_has_a_successor_and_no_request_is_lost(engi
                     if number == signal.SIGSTOP:
                         command = [sys.executable, "-m", "beampipe", "fleet", "status", str(specification)]
                         command += ["--folder", str(run.path)]
-                        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-                        assert said.returncode != 0
-                        assert "the process of the fleet hangs or is busy" in said.stderr
+                        output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                        assert output.returncode != 0
+                        assert "the process of the fleet hangs or is busy" in output.stderr
                     until(lambda pid=pid: successor_of(pid))  # type: ignore[misc]
                     assert not processes.is_alive(pid)
                 status = send_command(run.socket, {"do": "status"})

@@ -46,14 +46,14 @@ def default_clients(fleet: RunningFleet, lost: list[str]) -> Iterator[list[float
     def ask_on(number: int) -> None:
         with fleet.client("grpc" if number % 2 else "http") as client:
             while not ended.is_set():
-                asked = time.monotonic()
+                request = time.monotonic()
                 try:
                     doubled = client.infer({"X": np.array([0.002, number], np.float32)})["Y"]
                 except BeampipeError as error:
                     lost.append(str(error))
                 else:
                     assert doubled[1] == 2 * number
-                    answered[number] = asked
+                    answered[number] = request
 
     threads = [threading.Thread(target=ask_on, args=(number,)) for number in range(len(answered))]
     for thread in threads:

@@ -19,17 +19,17 @@ def test_a_question_while_it_starts_does_not_lose_the_process(tmp_path: Path, mo
     settings = FleetServerSettings("cpu-0", "cpu", tmp_path, tmp_path, tmp_path / "none", tmp_path / "log")
     server = LocalServer(settings, tmp_path / "member.json")
     start_time = processes.start_time
-    asked: list[bool] = []
+    request: list[bool] = []
 
     def asked_meanwhile(pid: int) -> int | None:
-        if not asked and pid != os.getpid():
-            asked.append(True)
-            asked.append(server.pid is not None)
+        if not request and pid != os.getpid():
+            request.append(True)
+            request.append(server.pid is not None)
         return start_time(pid)
 
     monkeypatch.setattr(processes, "start_time", asked_meanwhile)
     server.start()
-    assert asked == [True, False]
+    assert request == [True, False]
     assert server.pid is not None
     server.signal(signal.SIGKILL)
     until(lambda: server.pid is None)

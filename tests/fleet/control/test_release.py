@@ -133,7 +133,7 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
 
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
-    reconciler, share, asked = fleet.reconciler, 0.2, 250
+    reconciler, share, request = fleet.reconciler, 0.2, 250
     steps = GatewaySteps(reconciler)
     fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
     reconciler.canary = CanaryShare("cpu-1", share)
@@ -141,7 +141,7 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
     try:
         for scheme in ("grpc", "http"):
             with fleet.client(scheme) as client:
-                for _ in range(asked):
+                for _ in range(request):
                     client.infer({"X": np.zeros(1, np.float32)})
         got = {name: slot.answered for name, slot in reconciler.gateway.slots().items()}
         assert got["cpu-1"] == reconciler.gateway.replies()["cpu-1"].given
@@ -155,7 +155,7 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
         reconciler.canary = None
         steps.configure_gateway(reconciler.fleet)
         fleet.orders.apply(str(fleet.write()))
-    of_all = 2 * asked
+    of_all = 2 * request
     assert sum(got.values()) >= of_all
     assert abs(got["cpu-1"] - share * of_all) < 5 * (of_all * share * (1 - share)) ** 0.5
 

@@ -49,8 +49,8 @@ def fetch_chart() -> Path | None:
     folder = _cache()
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         for file in files.getmembers():
-            _, found, name = file.name.partition("/helm/supersonic/")
-            content = files.extractfile(file) if found and file.isfile() else None
+            _, result, name = file.name.partition("/helm/supersonic/")
+            content = files.extractfile(file) if result and file.isfile() else None
             if content is not None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content.read())
@@ -73,8 +73,8 @@ def chart_keys(chart: Path) -> dict[str, str]:
     for path in sorted((chart / "templates").rglob("*")):
         if path.suffix in (".yaml", ".tpl"):
             text = path.read_text(encoding="utf-8")
-            for found in re.findall(r"(?<!\w)\$?\.Values\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", text):
-                _add(keys, found)
+            for result in re.findall(r"(?<!\w)\$?\.Values\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", text):
+                _add(keys, result)
             for table, block in re.findall(r"range \.Values\.([\w.]+) }}(.*?){{-? end", text, re.S):
                 for name in re.findall(r"{{ \.(\w+) }}", block):
                     _add(keys, f"{table}[].{name}")

@@ -12,7 +12,7 @@ from tests.fleet.deploy.chart import VARIABLE, fetch_chart, find_chart
 @pytest.fixture(scope="session")
 def chart() -> Path:
     """SuperSONIC's chart, fetched once; without it what is rendered cannot be looked at."""
-    found = find_chart() or fetch_chart()
-    if found is None:
+    result = find_chart() or fetch_chart()
+    if result is None:
         pytest.skip(f"no chart of SuperSONIC, and GitHub is out of reach; set {VARIABLE} to a folder of it")
-    return found
+    return result

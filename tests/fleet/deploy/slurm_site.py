@@ -66,9 +66,9 @@ class Site(Behind):
     def servers(self) -> dict[str, dict[str, Any]]:
         """The servers that the gateway knows, by name."""
         with suppress(ServiceUnavailableError):
-            found = self.order(do="status")["servers"]
-            self.members |= {row["pid"] for row in found if row["pid"]}
-            return {row["server"]: row for row in found}
+            result = self.order(do="status")["servers"]
+            self.members |= {row["pid"] for row in result if row["pid"]}
+            return {row["server"]: row for row in result}
         return {}
 
     def whole(self, count: int = 2) -> bool:
@@ -83,14 +83,14 @@ class Site(Behind):
 
     def ask_slurm(self, server: str, field: str) -> str:
         """What `squeue` says of the job of a server: ``%N`` for its node, ``%A`` for its own id."""
-        asked = ["squeue", "--noheader", f"--jobs={self.job_of(server)}", f"--format={field}"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        request = ["squeue", "--noheader", f"--jobs={self.job_of(server)}", f"--format={field}"]
+        return subprocess.run(request, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def own_address() -> str | None:
     """An address of this machine that other machines would use; None if it has none."""
-    found = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
-    return next((address for address in found if ":" not in address), None)
+    result = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
+    return next((address for address in result if ":" not in address), None)
 
 
 @contextmanager

@@ -93,10 +93,10 @@ def metrics(url: str, path: str = "/metrics") -> str:
 def test_servers_behind_one_name_answer_whoever_has_a_token(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path / "models", "one")
     fleet = specimen(tmp_path, LEAST + '[gateway]\naccess_log = true\nbalancing = "least_hits"\n')
-    found, token = papers(tmp_path)
+    result, token = papers(tmp_path)
     with contained(engine, fleet, tmp_path / "tmp0") as server:
         place = Slot("cpu-", 10, Address("127.0.0.1", server.ports.http, server.ports.grpc), several=2)
-        with gateway(gateway_files(fleet, [place], found), tmp_path) as (port, status):
+        with gateway(gateway_files(fleet, [place], result), tmp_path) as (port, status):
             ask_by_grpc(port, tmp_path / "ca.pem", token)
             ask_by_http(port, tmp_path / "ca.pem", token)
             counted = samples_of(metrics(f"127.0.0.1:{status}", TIMES))

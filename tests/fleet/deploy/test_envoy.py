@@ -61,7 +61,7 @@ def front(engine: Engine, folder: Path, count: int = 2) -> Iterator[Front]:
 @contextmanager
 def running(fleet: Fleet, servers: tuple[Contained, ...], ports: tuple[int, ...], folder: Path) -> Iterator[None]:
     clients, status, admin = (("127.0.0.1", port) for port in ports)
-    slots = [Slot("cpu-0", 10, Address("127.0.0.1", one.ports.http, one.ports.grpc)) for one in servers]
+    slots = [Slot("cpu-0", 10, Address("127.0.0.1", server.ports.http, server.ports.grpc)) for server in servers]
     text = envoy_configuration(fleet, slots, fleet.models, clients, status, admin)
     path = folder / "envoy.yaml"
     path.write_text(text, encoding="utf-8")
@@ -88,10 +88,10 @@ def healthy(url: str) -> int:
         lines = stats(url).splitlines()
     except OSError:
         return 0
-    found = [
+    results = [
         line for line in lines if line.startswith('envoy_cluster_membership_healthy{envoy_cluster_name="servers"}')
     ]
-    return int(found[0].split()[-1]) if found else 0
+    return int(results[0].split()[-1]) if results else 0
 
 
 def wait_checked(url: str, count: int) -> None:
@@ -127,8 +127,8 @@ class Load:
 
     def go_on(self) -> None:
         """Wait for some more requests."""
-        asked = self.asked
-        wait_until(lambda: self.asked > asked + 100)
+        request = self.asked
+        wait_until(lambda: self.asked > request + 100)
 
     def _ask(self, number: int) -> None:
         with triton.InferenceServerClient(self._url) as client:
@@ -217,6 +217,6 @@ def test_a_real_envoy_takes_the_file(name: str, tmp_path: Path) -> None:
 def test_round_robin_is_passed_on(tmp_path: Path) -> None:
     fleet = specimen(tmp_path, LEAST)
     turns = replace(fleet, gateway=replace(fleet.gateway, balancing="round_robin"))
-    documents = [yaml.safe_load(envoy_configuration(one, (), ())) for one in (fleet, turns)]
+    documents = [yaml.safe_load(envoy_configuration(item, (), ())) for item in (fleet, turns)]
     policies = [document["static_resources"]["clusters"][0]["lb_policy"] for document in documents]
     assert policies == ["LEAST_REQUEST", "ROUND_ROBIN"]

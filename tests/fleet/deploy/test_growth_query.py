@@ -34,7 +34,7 @@ def factor_fits(folder: Path, servers: int, queue: float, busy: float, low: floa
         for server in range(servers)
     ]
     # A chain of one step in front of it, of which Triton counts the same again.
-    series += [{**one, "series": one["series"].replace("{", '{role="chain",')} for one in series]
+    series += [{**item, "series": item["series"].replace("{", '{role="chain",')} for item in series]
     rule = {"record": "fits", "expr": f"({query}) >= {low} <= {high}"}
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]}))
     test = {

@@ -30,32 +30,32 @@ def documents(text: str, below: str = "manifests/") -> tuple[dict[str, Any], ...
 
 
 def whole(kind: str, name: str) -> dict[str, Any]:
-    found = {(one["kind"], one["metadata"]["name"]): one for one in documents(WHOLE)}
-    return found[kind, name]
+    result = {(document["kind"], document["metadata"]["name"]): document for document in documents(WHOLE)}
+    return result[kind, name]
 
 
 def pod(document: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = document["spec"]["template"]["spec"]
-    return found
+    result: dict[str, Any] = document["spec"]["template"]["spec"]
+    return result
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_every_manifest_is_valid(name: str) -> None:
-    found = documents(SPECIMENS[name], "")
-    for document in found:
+    result = documents(SPECIMENS[name], "")
+    for document in result:
         if document["kind"] in SCHEMAS:
             jsonschema.validate(document, SCHEMAS[document["kind"]])
             continue
         for version in VERSIONS:
             kubernetes_validate.validate(document, version, strict=True)
-    kinds = {document["kind"] for document in found}
+    kinds = {document["kind"] for document in result}
     assert kinds >= {"Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor"}
     assert ("ScaledObject" in kinds) == ("[scaling]" in SPECIMENS[name])
 
 
 def test_the_own_schemas_refuse_what_is_misspelt() -> None:
     for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject"):
-        document = next(one for one in documents(WHOLE) if one["kind"] == kind)
+        document = next(document for document in documents(WHOLE) if document["kind"] == kind)
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**document, "spec": {**document["spec"], "endpoint": []}}, SCHEMAS[kind])
 
@@ -77,7 +77,7 @@ def test_no_container_has_rights() -> None:
 
 @pytest.mark.parametrize(("text", "level"), [(LEAST, "restricted"), (NFS, "baseline")])
 def test_the_namespace_lets_in_what_we_need_and_no_more(text: str, level: str) -> None:
-    namespace = next(one for one in documents(text) if one["kind"] == "Namespace")
+    namespace = next(document for document in documents(text) if document["kind"] == "Namespace")
     assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": level}
 
 
@@ -85,25 +85,25 @@ def test_what_is_mounted_is_there() -> None:
     for document in documents(WHOLE):
         if document["kind"] == "Deployment":
             volumes = {volume["name"] for volume in pod(document)["volumes"]}
-            mounted = {mount["name"] for one in pod(document)["containers"] for mount in one["volumeMounts"]}
+            mounted = {mount["name"] for item in pod(document)["containers"] for mount in item["volumeMounts"]}
             assert mounted == volumes
             assert document["spec"]["selector"]["matchLabels"] == document["spec"]["template"]["metadata"]["labels"]
 
 
 def test_services_budgets_and_monitors_choose_what_there_is() -> None:
     """Whatever chooses by labels chooses pods, or Services, that exist."""
-    found = documents(WHOLE)
-    pods = [one["spec"]["template"]["metadata"]["labels"] for one in found if one["kind"] == "Deployment"]
-    services = [one["metadata"]["labels"] for one in found if one["kind"] == "Service"]
+    results = documents(WHOLE)
+    pods = [result["spec"]["template"]["metadata"]["labels"] for result in results if result["kind"] == "Deployment"]
+    services = [result["metadata"]["labels"] for result in results if result["kind"] == "Service"]
     checked = 0
-    for one in found:
-        spec = one.get("spec", {})
+    for item in results:
+        spec = item.get("spec", {})
         chosen = spec.get("podSelector") or spec.get("selector")
-        if one["kind"] == "Deployment" or chosen is None:
+        if item["kind"] == "Deployment" or chosen is None:
             continue
         wanted = chosen.get("matchLabels", chosen)
-        among = services if one["kind"] == "ServiceMonitor" else pods
-        assert any(wanted.items() <= labels.items() for labels in among), one["kind"]
+        among = services if item["kind"] == "ServiceMonitor" else pods
+        assert any(wanted.items() <= labels.items() for labels in among), item["kind"]
         checked += 1
     assert checked >= 3 + 3 + 2 + 3
 
@@ -143,9 +143,11 @@ def test_who_scales_says_how_many() -> None:
 
 
 def test_the_gateway_has_certificate_and_tokens_whatever_a_laptop_needs() -> None:
-    found = {one["metadata"]["name"]: one for one in documents(LEAST) if one["kind"] == "Deployment"}
+    result = {
+        document["metadata"]["name"]: document for document in documents(LEAST) if document["kind"] == "Deployment"
+    }
     secrets = [
-        volume["secret"]["secretName"] for volume in pod(found["fleet-gateway"])["volumes"] if "secret" in volume
+        volume["secret"]["secretName"] for volume in pod(result["fleet-gateway"])["volumes"] if "secret" in volume
     ]
     assert secrets == ["beampipe-tls", "beampipe-tokens"]
 
@@ -162,14 +164,16 @@ def test_a_name_outside_makes_a_load_balancer() -> None:
     service = whole("Service", "trk-gateway")
     assert service["spec"]["type"] == "LoadBalancer"
     assert service["metadata"]["annotations"] == {"external-dns.alpha.kubernetes.io/hostname": "tracks.example.org"}
-    inside = [one for one in documents(LEAST) if one["metadata"]["name"] == "fleet-gateway"]
-    assert [one["spec"]["type"] for one in inside if one["kind"] == "Service"] == ["ClusterIP"]
+    inside = [document for document in documents(LEAST) if document["metadata"]["name"] == "fleet-gateway"]
+    assert [item["spec"]["type"] for item in inside if item["kind"] == "Service"] == ["ClusterIP"]
 
 
 def test_the_gateway_is_rolled_when_its_configuration_changes() -> None:
     texts = [LEAST, LEAST.replace("count = 2", "count = 3"), LEAST.replace("count = 2", "count = 2\nmost = 4")]
-    found = [{(one["kind"], one["metadata"]["name"]): one for one in documents(text)} for text in texts]
-    templates = [one["Deployment", "fleet-gateway"]["spec"]["template"] for one in found]
+    results = [
+        {(document["kind"], document["metadata"]["name"]): document for document in documents(text)} for text in texts
+    ]
+    templates = [result["Deployment", "fleet-gateway"]["spec"]["template"] for result in results]
     assert templates[0] != templates[1]
     assert templates[0] == templates[2]  # twice the count is what there is room for anyway
 

@@ -96,9 +96,9 @@ def test_a_job_ends_when_all_servers_of_the_next_one_are_ready_and_not_before(
     waiting.join()
     assert time.monotonic() > ready[0]
     assert (tmp_path / "submitted").read_text().split() == ["--parsable", "--array=1", str(tmp_path / "servers.sh")]
-    said = capsys.readouterr().out
-    assert "successor: sbatch: got 'full'" in said
-    assert "job 99 serves; this one ends" in said
+    output = capsys.readouterr().out
+    assert "successor: sbatch: got 'full'" in output
+    assert "job 99 serves; this one ends" in output
     assert set(read_records(tmp_path / "shared" / "registry")) == {"cpu-0-99", "cpu-2-99r1"}
 
 

@@ -67,8 +67,8 @@ def test_scripts_are_what_bash_reads_and_always_the_same(tmp_path: Path) -> None
 
 def test_a_script_asks_for_what_the_specification_says(tmp_path: Path) -> None:
     _, scripts = made(tmp_path)
-    asked = [line.removeprefix("#SBATCH ") for line in scripts["servers-gpu.sh"].splitlines() if "#SBATCH" in line]
-    assert asked[:9] == [
+    request = [line.removeprefix("#SBATCH ") for line in scripts["servers-gpu.sh"].splitlines() if "#SBATCH" in line]
+    assert request[:9] == [
         "--job-name=beampipe-trk-servers-gpu",
         "--array=0-1",  # six servers, four on each node
         "--nodes=1",
@@ -79,7 +79,9 @@ def test_a_script_asks_for_what_the_specification_says(tmp_path: Path) -> None:
         "--requeue",
         "--signal=B:USR1@900",
     ]
-    assert {"--partition=gpu", "--account=m1234", "--time=1-00:30:00", "--qos=regular", "--constraint=gpu"} < set(asked)
+    assert {"--partition=gpu", "--account=m1234", "--time=1-00:30:00", "--qos=regular", "--constraint=gpu"} < set(
+        request
+    )
     assert "\nmodule load python\nexec " in scripts["servers-gpu.sh"]
     assert "gpu" not in scripts["servers-cpu.sh"].replace("--partition=gpu", "").replace("--constraint=gpu", "")
     job = read_job(tmp_path / "shared folder" / "jobs" / "gpu.json")

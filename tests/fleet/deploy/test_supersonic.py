@@ -38,8 +38,8 @@ def whole(folder: Path, name: str) -> dict[str, Any]:
 
 
 def container(document: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = document["spec"]["template"]["spec"]["containers"][0]
-    return found
+    result: dict[str, Any] = document["spec"]["template"]["spec"]["containers"][0]
+    return result
 
 
 def test_the_list_of_keys_is_the_charts(chart: Path) -> None:

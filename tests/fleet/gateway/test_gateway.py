@@ -71,10 +71,10 @@ def message_for(rpc: str) -> bytes:
 
 
 def infer(shape: list[int], data: bytes) -> bytes:
-    asked = service_pb2.ModelInferRequest(model_name="one")
-    asked.inputs.add(name="X", datatype="FP32", shape=shape)
-    asked.raw_input_contents.append(data)
-    return bytes(asked.SerializeToString())
+    request = service_pb2.ModelInferRequest(model_name="one")
+    request.inputs.add(name="X", datatype="FP32", shape=shape)
+    request.raw_input_contents.append(data)
+    return bytes(request.SerializeToString())
 
 
 @pytest.mark.parametrize("rpc", ALLOWED)
@@ -110,9 +110,9 @@ def test_what_clients_need_is_answered(fleet: RunningFleet, rpc: str) -> None:
     ],
 )
 def test_every_other_call_is_refused(fleet: RunningFleet, path: str) -> None:
-    status, said = call(fleet.port, path)
+    status, output = call(fleet.port, path)
     assert status == "PERMISSION_DENIED"
-    assert said.startswith("fleet: got a call")
+    assert output.startswith("fleet: got a call")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_the_user_of_the_servers_reaches_each_of_them(fleet: RunningFleet, proto
 
 def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
     size = fleet.reconciler.fleet.gateway.body + 4
-    status, said = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
-    assert (status, "larger request" in said) == ("RESOURCE_EXHAUSTED", True)
+    status, output = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
+    assert (status, "larger request" in output) == ("RESOURCE_EXHAUSTED", True)
     gzipped = {"compression": grpc.Compression.Gzip}
     assert call(fleet.port, SERVICE + "ModelInfer", infer([10_000], bytes(40_000)), **gzipped)[0] == "UNIMPLEMENTED"
     path = "/v2/models/one/infer"
@@ -237,9 +237,9 @@ def test_a_rate_holds_for_one_token_only(guarded: RunningFleet) -> None:
     token = add_token(tokens, "eager")
     metadata = (("authorization", f"Bearer {token}"),)
     until(lambda: call(guarded.port, SERVICE + "ServerLive", metadata=metadata)[0] == "OK")
-    said = [call(guarded.port, SERVICE + "ServerLive", metadata=metadata)[0] for _ in range(40)]
-    assert said.count("OK") <= 30
-    assert said[-1] == "RESOURCE_EXHAUSTED"
+    output = [call(guarded.port, SERVICE + "ServerLive", metadata=metadata)[0] for _ in range(40)]
+    assert output.count("OK") <= 30
+    assert output[-1] == "RESOURCE_EXHAUSTED"
     other = (("authorization", f"Bearer {guarded.token}"),)
     until(lambda: call(guarded.port, SERVICE + "ServerLive", metadata=other)[0] == "OK")
 
@@ -273,8 +273,8 @@ def test_slow_senders_are_cut_off(guarded: RunningFleet) -> None:
 
 
 def test_it_takes_no_more_connections_than_the_system_lets_it_have(fleet: RunningFleet) -> None:
-    said = fleet.reconciler.gateway.api.ask("show info")
-    info = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    output = fleet.reconciler.gateway.api.ask("show info")
+    info = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
     assert int(info["Maxsock"]) <= int(info["Ulimit-n"])
     assert 0.4 * int(info["Maxsock"]) < int(info["Maxconn"]) < 0.5 * int(info["Maxsock"])  # the rest is for servers
 

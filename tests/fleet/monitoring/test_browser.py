@@ -85,8 +85,8 @@ class Made:
     """What each server says of itself."""
 
     def beat(self) -> None:
-        for said in self.records.values():
-            write_record(self.registry, said)
+        for output in self.records.values():
+            write_record(self.registry, output)
 
 
 @pytest.fixture(scope="module")

@@ -31,14 +31,14 @@ class Asked(HTTPServer):
     def __init__(self) -> None:
         self.paths: list[str] = []
         self.answer = b'{"data": {"result": []}}'
-        asked = self
+        request = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.paths.append(self.path)
+                request.paths.append(self.path)
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(asked.answer)
+                self.wfile.write(request.answer)
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -112,14 +112,14 @@ def test_its_own_names_are_taken(server: PageServer) -> None:
 
 def test_the_firing_alerts_are_read_from_prometheus(server: PageServer, prometheus: Asked) -> None:
     prometheus.answer = b'{"data": {"result": [{"metric": {"alertname": "ServerDown", "server": "cpu-1"}}]}}'
-    told = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
-    assert told["alerts"] == [{"alertname": "ServerDown", "server": "cpu-1"}]
-    assert told["said"] == ""
+    output = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
+    assert output["alerts"] == [{"alertname": "ServerDown", "server": "cpu-1"}]
+    assert output["said"] == ""
     assert [unquote_plus(path) for path in prometheus.paths] == [f"/api/v1/query?query={ALERTS}"]
     prometheus.answer = b"no JSON"
-    told = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
-    assert told["alerts"] == []
-    assert "does not answer" in told["said"]
+    output = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
+    assert output["alerts"] == []
+    assert "does not answer" in output["said"]
 
 
 CLOSED = (
@@ -246,9 +246,9 @@ def test_where_prometheus_is_missing_the_rest_is_there(
     fleet: Fleet, tmp_path: Path, url: str | None, said: str
 ) -> None:
     with PageServer(fleet, tmp_path, lambda: url, port=0) as server:
-        told = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
-        assert (told["url"], told["alerts"]) == (url, [])
-        assert said in told["said"]
+        output = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
+        assert (output["url"], output["alerts"]) == (url, [])
+        assert said in output["said"]
         assert ask(server, "/events/")[2] == b"[]"
 
 

@@ -49,12 +49,12 @@ def started(fleet: Fleet, tmp_path: Path) -> Iterator[Prometheus]:
 
 def asked(prometheus: Prometheus, query: str) -> list[dict[str, Any]]:
     with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?{urlencode({'query': query})}") as reply:
-        found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
-    return found
+        result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+    return result
 
 
 def values(prometheus: Prometheus, query: str, label: str = "server") -> dict[str, float]:
-    return {one["metric"].get(label, ""): float(one["value"][1]) for one in asked(prometheus, query)}
+    return {request["metric"].get(label, ""): float(request["value"][1]) for request in asked(prometheus, query)}
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -75,17 +75,17 @@ def queries() -> list[str]:
 def test_what_is_shown_is_recorded() -> None:
     recorded = set(RECORDED.findall(rules_text(2.0)))
     for query in queries()[:-1]:
-        asked = set(SERIES.findall(query))
-        assert asked, query
-        assert asked <= recorded, query
+        request = set(SERIES.findall(query))
+        assert request, query
+        assert request <= recorded, query
 
 
 @pytest.mark.prometheus
 def test_prometheus_reads_every_query_of_the_dashboard(tmp_path: Path) -> None:
     panels = grafana_dashboard()["panels"]
-    asked = [target["expr"] for panel in panels for target in panel["targets"]]
-    assert sorted(asked) == sorted(queries()[:-1])
-    rules = [{"record": f"asked:{number}", "expr": query} for number, query in enumerate([*asked, ALERTS])]
+    request = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert sorted(request) == sorted(queries()[:-1])
+    rules = [{"record": f"asked:{number}", "expr": query} for number, query in enumerate([*request, ALERTS])]
     path = tmp_path / "queries.json"  # JSON is YAML, too
     path.write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
     assert f"{len(rules)} rules found" in promtool("check", "rules", path)

@@ -70,6 +70,6 @@ def machine_repair(clients: int, servers: int, think: float, service: float) -> 
     weights = [1.0]
     for n in range(1, clients + 1):
         weights.append(weights[-1] * (clients - n + 1) / think * service / min(n, servers))
-    asked = sum(n * weight for n, weight in enumerate(weights)) / sum(weights)
-    throughput = (clients - asked) / think
-    return throughput, asked / throughput
+    request = sum(n * weight for n, weight in enumerate(weights)) / sum(weights)
+    throughput = (clients - request) / think
+    return throughput, request / throughput

@@ -58,7 +58,7 @@ def test_many_events_make_a_table() -> None:
 
 
 def test_a_load_test_tells_service_and_overhead(tmp_path: Path) -> None:
-    found = load_test(
+    result = load_test(
         point("mu0", "direct", 0.003),
         point("mu1", "direct", 0.009),
         point("mu0", "exatrkx http", 0.0034),
@@ -67,7 +67,7 @@ def test_a_load_test_tells_service_and_overhead(tmp_path: Path) -> None:
         point("mu0", "exatrkx http", 9.0, instances=2),
         point("mu0", "exatrkx http", 9.0, rate=5.0),
     )
-    measured = read_measured(stored(tmp_path, found))
+    measured = read_measured(stored(tmp_path, result))
     assert measured.sizes == (300.0, 1000.0)
     assert measured.seconds == (0.003, 0.009)
     assert measured.overhead == pytest.approx(4e-4)
@@ -103,9 +103,9 @@ def test_other_files_are_refused(tmp_path: Path, found: Any, message: str) -> No
 def test_sizes_of_an_option(tmp_path: Path) -> None:
     assert parse_sizes("lognormal:300,1") == LogNormalSizes(300.0, 1.0)
     assert parse_sizes("pareto:100,1.2,1e5") == ParetoSizes(100.0, 1.2, 1e5)
-    found = parse_sizes(str(stored(tmp_path, [1, 2.5])))
-    assert isinstance(found, MeasuredSizes)
-    assert found.values.tolist() == [1.0, 2.5]
+    result = parse_sizes(str(stored(tmp_path, [1, 2.5])))
+    assert isinstance(result, MeasuredSizes)
+    assert result.values.tolist() == [1.0, 2.5]
 
 
 @pytest.mark.parametrize("text", ["lognormal:300", "pareto:1,2,x", "lognormal:nan,1", "pareto:3,1,2"])

@@ -31,24 +31,24 @@ def test_no_fewer_servers_than_the_work_needs() -> None:
 
 
 def test_a_tighter_bound_needs_more() -> None:
-    found = [least_servers(LOAD, FleetShape(1), Bound(p95), effort=QUICK) for p95 in (0.05, 0.0135, 0.0101)]
-    assert found == sorted(found)
-    assert found[0] < found[-1]
+    results = [least_servers(LOAD, FleetShape(1), Bound(p95), effort=QUICK) for p95 in (0.05, 0.0135, 0.0101)]
+    assert results == sorted(results)
+    assert results[0] < results[-1]
 
 
 def test_refusals_decide_as_erlang_b_says() -> None:
     shape = FleetShape(1, in_flight=1, queue=0)
     expected = next(n for n in range(1, 20) if erlang_b(n, 2.0) <= 0.05)
-    found = least_servers(LOAD, shape, Bound(1.0, refused=0.05), effort=Effort(requests=5_000))
-    assert abs(found - expected) <= 1
-    assert erlang_b(found, 2.0) == pytest.approx(erlang_b(expected, 2.0), rel=1.5)
+    result = least_servers(LOAD, shape, Bound(1.0, refused=0.05), effort=Effort(requests=5_000))
+    assert abs(result - expected) <= 1
+    assert erlang_b(result, 2.0) == pytest.approx(erlang_b(expected, 2.0), rel=1.5)
 
 
 def test_what_is_told_is_what_is_tried() -> None:
     tried: list[int] = []
-    found = least_servers(LOAD, FleetShape(1), Bound(0.011), effort=QUICK, progress=tried.append)
-    assert found in tried
-    assert found - 1 in tried
+    result = least_servers(LOAD, FleetShape(1), Bound(0.011), effort=QUICK, progress=tried.append)
+    assert result in tried
+    assert result - 1 in tried
     assert len(tried) == len(set(tried))
 
 

@@ -19,11 +19,11 @@ def read(folder: Path, text: str) -> Choices:
 
 def test_all_combinations_once_and_the_server_changes_seldom(tmp_path: Path) -> None:
     choices = read(tmp_path, 'instances = [2, 1, 2]\nbatch = [0, 8]\nprotocol = ["http", "grpc"]\n')
-    found = choices.all()
-    assert len(found) == 8
-    assert found[:2] == [Configuration(1, 1, 0, "grpc"), Configuration(1, 1, 0, "http")]
-    servers = [(one.instances, one.threads, one.batch) for one in found]
-    assert sum(one != before for before, one in pairwise(servers)) == 3
+    results = choices.all()
+    assert len(results) == 8
+    assert results[:2] == [Configuration(1, 1, 0, "grpc"), Configuration(1, 1, 0, "http")]
+    servers = [(result.instances, result.threads, result.batch) for result in results]
+    assert sum(item != before for before, item in pairwise(servers)) == 3
 
 
 def test_choices_fit_the_machine() -> None:

@@ -45,20 +45,20 @@ class Surface:
         self.loaded = server
         self.lengths.append(seconds)
         noise = np.exp(self.random.normal(0.0, 0.05 / seconds**0.5, 2))
-        found = truth(configuration)
-        return Measurement(found.throughput * float(noise[0]), found.p95 * float(noise[1]))
+        result = truth(configuration)
+        return Measurement(result.throughput * float(noise[0]), result.p95 * float(noise[1]))
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_nearly_the_best_in_a_quarter_of_the_time(seed: int) -> None:
     every = CHOICES.all()
-    within = [truth(one).throughput for one in every if truth(one).p95 <= BOUND]
+    within = [truth(item).throughput for item in every if truth(item).p95 <= BOUND]
     assert 0 < len(within) < len(every), "the bound must matter"
-    assert max(within) < max(truth(one).throughput for one in every), "the fastest must be too late"
+    assert max(within) < max(truth(item).throughput for item in every), "the fastest must be too late"
     quick, thorough = Surface(seed), Surface(seed)
-    found = tune(quick, every, BOUND, seconds=10.0)
+    result = tune(quick, every, BOUND, seconds=10.0)
     reference = exhaustive(thorough, every, BOUND, seconds=10.0)
-    best = truth(found[0].configuration)
+    best = truth(result[0].configuration)
     assert best.p95 <= BOUND * 1.05
     assert best.throughput >= 0.95 * truth(reference[0].configuration).throughput
     assert best.throughput >= 0.95 * max(within)
@@ -75,9 +75,9 @@ def test_rounds_get_smaller_and_longer() -> None:
 
 def test_every_configuration_is_in_the_answer_once() -> None:
     every = CHOICES.all()
-    found = tune(Surface(1), every, BOUND)
-    assert sorted(trial.configuration for trial in found) == every
-    assert found[0].seconds == max(trial.seconds for trial in found)
+    result = tune(Surface(1), every, BOUND)
+    assert sorted(trial.configuration for trial in result) == every
+    assert result[0].seconds == max(trial.seconds for trial in result)
 
 
 def test_what_cannot_be_run_is_told_and_comes_last() -> None:
@@ -89,8 +89,8 @@ def test_what_cannot_be_run_is_told_and_comes_last() -> None:
         return truth(configuration)
 
     progress: list[Trial] = []
-    found = tune(measure, every, BOUND, progress=progress.append)
-    assert found[-1].fault == "no memory for 99"
+    result = tune(measure, every, BOUND, progress=progress.append)
+    assert result[-1].fault == "no memory for 99"
     assert sum(bool(trial.fault) for trial in progress) == 1
     with pytest.raises(ServiceError, match="no memory"):
         tune(measure, [every[-1]], BOUND)
@@ -98,9 +98,9 @@ def test_what_cannot_be_run_is_told_and_comes_last() -> None:
 
 def test_if_none_keeps_the_bound_the_quickest_is_best() -> None:
     every = Choices(batch=(0, 4, 16), protocol=("http",)).all()
-    found = tune(lambda one, _: truth(one), every, 1e-4)
-    assert found[0].configuration.batch == 0
-    assert found[0].rank(1e-4)[0] is False
+    result = tune(lambda item, _: truth(item), every, 1e-4)
+    assert result[0].configuration.batch == 0
+    assert result[0].rank(1e-4)[0] is False
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def settings(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Server
 
 @pytest.fixture(scope="module")
 def bench(settings: ServerSettings) -> Iterator[LiveBenchmark]:
-    with LiveBenchmark(settings, "sleeper", clients=4) as found:
-        yield found
+    with LiveBenchmark(settings, "sleeper", clients=4) as result:
+        yield result
 
 
 def test_the_server_runs_what_is_measured(bench: LiveBenchmark) -> None:
@@ -48,13 +48,13 @@ def test_the_search_measures_every_configuration_there(bench: LiveBenchmark) -> 
     """Which is best is a matter of times; that the best is found is tested on a surface that is known."""
     progress: list[Trial] = []
     every = Choices(instances=(1, 2), batch=(0, 4), protocol=("grpc",)).all()
-    found = tune(bench, every, 100.0, seconds=0.6, factor=4, progress=progress.append)
+    result = tune(bench, every, 100.0, seconds=0.6, factor=4, progress=progress.append)
     assert [trial.configuration for trial in progress[:4]] == every
     assert all(trial.measurement is not None and trial.measurement.throughput > 0 for trial in progress)
     assert (
         progress[4].configuration
-        == found[0].configuration
-        == max(progress[:4], key=lambda one: one.rank(100.0)).configuration
+        == result[0].configuration
+        == max(progress[:4], key=lambda item: item.rank(100.0)).configuration
     )
 
 

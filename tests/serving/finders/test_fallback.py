@@ -85,13 +85,13 @@ def test_the_first_that_answers_is_counted(how: str) -> None:
 
 
 def test_the_first_is_asked_again_after_a_while(how: str) -> None:
-    first, told = Stub(0, down), list[ServiceError]()
-    finder = FallbackTrackFinder(first, Stub(1), pause=0.0, on_failure=told.append)
+    first, output = Stub(0, down), list[ServiceError]()
+    finder = FallbackTrackFinder(first, Stub(1), pause=0.0, on_failure=output.append)
     assert ask(finder, how) == 1
     first.fails = None
     assert ask(finder, how) == 0
     assert finder.answered == (1, 1)
-    assert [str(error) for error in told] == ["down"]
+    assert [str(error) for error in output] == ["down"]
 
 
 def test_others_are_made_when_needed_and_once(how: str) -> None:
@@ -139,10 +139,10 @@ def test_cancelling_reaches_the_finder_that_is_asked() -> None:
 
 
 def test_only_the_last_finder_waits_for_its_servers() -> None:
-    asked = []
+    request = []
 
     def answer(arrays: dict[str, ndarray]) -> dict[str, ndarray]:
-        asked.append(len(arrays["FEATURES"]))
+        request.append(len(arrays["FEATURES"]))
         raise ServiceUnavailableError("down")
 
     features, labels = (
@@ -153,8 +153,8 @@ def test_only_the_last_finder_waits_for_its_servers() -> None:
         TritonTrackFinder("fake:1", transport=FakeTransport(answer, [features], [labels])), Stub(1)
     ) as finder:
         assert finder.find(hits(3)).track_id.tolist() == [1, 1, 1]
-    assert asked == [3, 3]
+    assert request == [3, 3]
     served = TritonTrackFinder("fake:1", transport=FakeTransport(answer, [features], [labels]), timeout=0.3)
     with FallbackTrackFinder(Stub(0, down), served) as finder, pytest.raises(ServiceError, match="down"):
         finder.find(hits(4))
-    assert asked.count(4) > 2
+    assert request.count(4) > 2

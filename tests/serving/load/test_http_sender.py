@@ -66,12 +66,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_v2_models_echo_infer(self, body: bytes) -> None:
         length = int(self.headers["Inference-Header-Content-Length"])
-        asked = json.loads(body[:length])
-        (tensor,) = asked["inputs"]
+        request = json.loads(body[:length])
+        (tensor,) = request["inputs"]
         assert tensor["name"] == "FEATURES"
         assert tensor["datatype"] == "FP32"
         assert int(np.prod(tensor["shape"])) * 4 == tensor["parameters"]["binary_data_size"] == len(body) - length
-        assert asked["outputs"] == [{"name": "LABELS", "parameters": {"binary_data": True}}]
+        assert request["outputs"] == [{"name": "LABELS", "parameters": {"binary_data": True}}]
         labels = labels_of(body[length:])
         head = json.dumps({"outputs": [{"name": "LABELS", "shape": [len(labels) // 8]}]}).encode()
         if labels:
@@ -148,8 +148,8 @@ def test_what_is_not_right_is_said(address: str, path: str, message: str) -> Non
             verify(sender, WORKLOAD)
         run = closed_loop(sender, WORKLOAD, 2, seconds=0.05, warm_up=0.0)
     assert message in run.faults
-    found = summarise(run)
-    assert found.faults >= found.failed > 0
+    result = summarise(run)
+    assert result.faults >= result.failed > 0
 
 
 def test_a_server_that_hangs_up_costs_that_request_only(address: str) -> None:

@@ -17,14 +17,14 @@ def test_closed_loop_measures_a_server_of_known_speed(concurrency: int, servers:
     """c requests at k servers of D seconds: c D / min(c, k) each, min(c, k) / D per second."""
     server = VirtualServer(WORKLOAD, lambda n: 0.25, servers)
     run = closed_loop(server, WORKLOAD, concurrency, seconds=20.0, warm_up=2.0, clock=server.clock)
-    found = summarise(run)
+    result = summarise(run)
     assert server.most == concurrency
     busy = min(concurrency, servers)
-    assert found.throughput == pytest.approx(busy / 0.25)
-    for value in (found.mean, found.p50, found.p95, found.p99, found.worst):
+    assert result.throughput == pytest.approx(busy / 0.25)
+    for value in (result.mean, result.p50, result.p95, result.p99, result.worst):
         assert value == pytest.approx(concurrency * 0.25 / busy)
-    assert found.requests >= 20.0 * busy / 0.25 - concurrency
-    assert (found.failed, found.faults, found.wrong) == (0, 0, 0)
+    assert result.requests >= 20.0 * busy / 0.25 - concurrency
+    assert (result.failed, result.faults, result.wrong) == (0, 0, 0)
 
 
 def test_few_long_requests_give_the_same_throughput_as_many_short_ones() -> None:
@@ -38,9 +38,9 @@ def test_few_long_requests_give_the_same_throughput_as_many_short_ones() -> None
 def test_warm_up_is_left_out_and_load_stays_until_the_last_answer() -> None:
     server = VirtualServer(WORKLOAD, lambda n: 5.0 if n < 4 else 0.1)
     run = closed_loop(server, WORKLOAD, 4, seconds=1.0, warm_up=1.0, clock=server.clock)
-    found = summarise(run)
+    result = summarise(run)
     # Slow ones at the start are gone; were the load to stop with the span, the last would be faster than 0.4 s.
-    assert found.worst == pytest.approx(0.4)
+    assert result.worst == pytest.approx(0.4)
     assert latencies(run)[-4:] == pytest.approx(0.4)
     assert run.n_all > len(run) + 4
     assert set(run.event) == {0, 1, 2}
@@ -52,15 +52,15 @@ def test_open_loop_below_saturation_agrees_with_the_queue_m_m_1() -> None:
     service = random.exponential(0.1, 30_000)
     server = VirtualServer(WORKLOAD, lambda n: float(service[n]))
     run = open_loop(server, WORKLOAD, 7.0, seconds=3_000.0, warm_up=100.0, in_flight=10_000, clock=server.clock)
-    found = summarise(run)
-    assert found.requests == pytest.approx(21_000, rel=0.03)
-    assert found.throughput == pytest.approx(7.0, rel=0.03)
+    result = summarise(run)
+    assert result.requests == pytest.approx(21_000, rel=0.03)
+    assert result.throughput == pytest.approx(7.0, rel=0.03)
     # Correlated over about 100 requests: the standard error of the mean is near 4 %.
-    assert found.mean == pytest.approx(1 / 3, rel=0.1)
-    assert found.p50 == pytest.approx(np.log(2) / 3, rel=0.1)
-    assert found.p95 == pytest.approx(np.log(20) / 3, rel=0.1)
-    assert found.p99 == pytest.approx(np.log(100) / 3, rel=0.15)
-    assert found.lateness < 1e-6
+    assert result.mean == pytest.approx(1 / 3, rel=0.1)
+    assert result.p50 == pytest.approx(np.log(2) / 3, rel=0.1)
+    assert result.p95 == pytest.approx(np.log(20) / 3, rel=0.1)
+    assert result.p99 == pytest.approx(np.log(100) / 3, rel=0.15)
+    assert result.lateness < 1e-6
 
 
 def test_open_loop_with_fixed_service_agrees_with_pollaczek_and_khinchine() -> None:
@@ -83,10 +83,10 @@ def test_a_stall_is_charged_for_all_that_arrived_meanwhile() -> None:
 
 def test_open_loop_beyond_saturation_gives_the_speed_of_the_server() -> None:
     server = VirtualServer(WORKLOAD, lambda n: 0.1)
-    found = summarise(open_loop(server, WORKLOAD, 20.0, seconds=50.0, warm_up=5.0, in_flight=8, clock=server.clock))
+    result = summarise(open_loop(server, WORKLOAD, 20.0, seconds=50.0, warm_up=5.0, in_flight=8, clock=server.clock))
     assert server.most == 8
-    assert found.throughput == pytest.approx(10.0, rel=0.1)
-    assert found.lateness > 20.0
+    assert result.throughput == pytest.approx(10.0, rel=0.1)
+    assert result.lateness > 20.0
 
 
 def test_arrivals_are_poisson() -> None:
@@ -113,15 +113,15 @@ def test_errors_and_wrong_labels_are_counted_and_kept_out_of_the_figures() -> No
 
     server = Faulty(workload, lambda n: 0.1 if n % 10 not in (3, 6) else 9.0, servers=10)
     run = closed_loop(server, workload, 1, seconds=500.0, warm_up=0.0, clock=server.clock)
-    found = summarise(run)
-    assert [found.p50, found.worst] == pytest.approx([0.1, 0.1])
+    result = summarise(run)
+    assert [result.p50, result.worst] == pytest.approx([0.1, 0.1])
     assert run.faults["HTTP 500"] == pytest.approx(run.n_all / 10, abs=2)
-    assert found.wrong == pytest.approx(run.n_all / 10, abs=2)
-    assert found.faults == found.wrong + run.faults["HTTP 500"]
-    assert found.failed == len(run) - len(latencies(run)) > 0
+    assert result.wrong == pytest.approx(run.n_all / 10, abs=2)
+    assert result.faults == result.wrong + run.faults["HTTP 500"]
+    assert result.failed == len(run) - len(latencies(run)) > 0
     assert "event 0: 3 of 3 labels differ from the direct ones" in run.faults
     n_good = int(run.good.sum())
-    assert found.throughput == pytest.approx(n_good / (run.finished - run.sent).sum())
+    assert result.throughput == pytest.approx(n_good / (run.finished - run.sent).sum())
 
 
 def test_a_silent_server_ends_the_wait() -> None:

@@ -242,14 +242,14 @@ def test_fit_refuses_what_does_not_belong(events: list[Event]) -> None:
 
 def test_truth_matching_by_acts(events: list[Event], found: list[ActsTracks]) -> None:
     event, particle = events[0], truth_of(events[0]).particle_id
-    asked = np.arange(MUONS) < 10
+    request = np.arange(MUONS) < 10
     muon = [np.flatnonzero(particle == i) for i in range(1, 6)]
     half = muon[2][: len(muon[2]) // 2]
     fake = np.concatenate([muon[3][:4], muon[4][:4]])
     # One good track, the same again, one with half of a particle's hits, one of two particles.
     lists = [muon[0], muon[0], half, fake]
-    double = acts_truth_matching([event], [lists], [asked], double=True)
-    single = acts_truth_matching([event], [lists], [asked], double=False)
+    double = acts_truth_matching([event], [lists], [request], double=True)
+    single = acts_truth_matching([event], [lists], [request], double=False)
     assert (double.tracks, double.fakes, double.duplicates, double.particles, double.found) == (4, 2, 1, 10, 1)
     assert (single.tracks, single.fakes, single.duplicates, single.particles, single.found) == (4, 1, 1, 10, 2)
     every = np.ones(MUONS, np.bool_)

@@ -44,9 +44,9 @@ def test_muons_of_a_layout_are_found_and_fitted() -> None:
     settings = replace(ACTS_EFFICIENT, field_z=layout.field_T, impact_max=2.5, measurements_min=5, **seeds)
     finder = ActsTrackFinder(settings, where=where)
     chosen = Selection(min_layers=6)
-    (found,) = evaluate({"acts": finder}, [event], sample="muons", selection=chosen, min_track_hits=5).finders
-    assert found.double.efficiency.total > 80
-    assert found.double.efficiency.value > 0.97
+    (result,) = evaluate({"acts": finder}, [event], sample="muons", selection=chosen, min_track_hits=5).finders
+    assert result.double.efficiency.total > 80
+    assert result.double.efficiency.value > 0.97
     tracks = finder.find(event.hits)
     assert tracks.fitted is not None
     # In the wrong field all momenta would be off by a third.
@@ -124,12 +124,12 @@ def test_muons_of_the_open_data_detector_are_found_by_the_named_settings_and_by_
     layout = read_layout(Path("odd"))
     event = shot(layout, 1, 100, (1.5, 20.0), 2.5)
     finders = named_finders(["acts", "acts-fast", "module_map"], detector=acts_detector(layout), model="odd")
-    for found in evaluate(
+    for finder in evaluate(
         finders, [event], sample="muons", selection=Selection(min_layers=7), min_track_hits=7
     ).finders:
-        assert found.double.efficiency.value > 0.97
-        assert found.double.completeness.value > 0.95
-        assert found.double.purity.value > 0.99
+        assert finder.double.efficiency.value > 0.97
+        assert finder.double.completeness.value > 0.95
+        assert finder.double.purity.value > 0.99
     with pytest.raises(InputError, match="is no module of the detector 'odd'"):
         finders["acts"].find(shot(read_layout(LONGBAR), 1, 3, (2.0, 20.0), 1.0).hits)
 

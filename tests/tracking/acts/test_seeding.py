@@ -33,7 +33,7 @@ def found(event: Event, settings: ActsSettings) -> tuple[set[int], int]:
     return {int(who[0]) for who in owners if len(who) == 1}, tracks.counts["seeds"]
 
 
-@pytest.mark.parametrize("settings", [ACTS_ORTHOGONAL, ACTS_GRAPH, ACTS_GRAPH_FAST], ids=lambda one: one.seeding)
+@pytest.mark.parametrize("settings", [ACTS_ORTHOGONAL, ACTS_GRAPH, ACTS_GRAPH_FAST], ids=lambda item: item.seeding)
 def test_each_seeding_finds_the_muons(event: Event, settings: ActsSettings) -> None:
     muons, seeds = found(event, settings)
     assert len(muons) >= MUONS - 1

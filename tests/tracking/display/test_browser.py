@@ -187,8 +187,8 @@ def test_a_notebook_shows_the_page_in_a_frame(browser: Browser, hidden: bool) ->
     """Also where the output is folded at first, and the frame gets its size later."""
     event, tracks, _ = toy_event(60, seed=3)
     page = browser.new_page(viewport={"width": 1000, "height": 600})
-    said: list[str] = []
-    page.on("pageerror", lambda error: said.append(str(error)))
+    output: list[str] = []
+    page.on("pageerror", lambda error: output.append(str(error)))
     display = "none" if hidden else "block"
     page.set_content(f'<div id="output" style="display:{display}">{event.display(tracks)._repr_html_()}</div>')
     frame = page.frame_locator("iframe")
@@ -204,5 +204,5 @@ def test_a_notebook_shows_the_page_in_a_frame(browser: Browser, hidden: bool) ->
         page.wait_for_timeout(100)
     assert coloured > 500
     assert "NaN" not in scale.inner_text()
-    assert said == []
+    assert output == []
     page.close()

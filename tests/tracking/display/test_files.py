@@ -30,9 +30,9 @@ NOTHING = Event(5, Hits(np.empty((0, 3), np.float32))), Tracks(np.empty(0, np.in
 
 def payload(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
-    found = re.search(r'<script id="event" type="application/json">(.*?)</script>', text)
-    assert found
-    parsed: dict[str, Any] = json.loads(found[1])
+    result = re.search(r'<script id="event" type="application/json">(.*?)</script>', text)
+    assert result
+    parsed: dict[str, Any] = json.loads(result[1])
     return parsed
 
 
@@ -151,14 +151,14 @@ def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
     np.testing.assert_allclose(points, event.hits.xyz, atol=0.006)
     assert {hit["type"] for hit in document["Hits"]["Hits"]} == {"Point"}
     good = np.flatnonzero(~is_fake)
-    found = document["Tracks"]["Found"]
-    assert len(found) == len(good) > 5
+    result = document["Tracks"]["Found"]
+    assert len(result) == len(good) > 5
     assert len(document["Tracks"]["Fake"]) == is_fake.sum()
     np.testing.assert_allclose(
-        [track["pT"] for track in found], 1000 * estimate_pt(event.hits, tracks.track_id)[good], atol=0.06
+        [track["pT"] for track in result], 1000 * estimate_pt(event.hits, tracks.track_id)[good], atol=0.06
     )
-    assert [len(track["pos"]) for track in found] == np.bincount(tracks.track_id[tracks.track_id >= 0])[good].tolist()
-    assert re.fullmatch("0x[0-9a-f]{6}", found[0]["color"])
+    assert [len(track["pos"]) for track in result] == np.bincount(tracks.track_id[tracks.track_id >= 0])[good].tolist()
+    assert re.fullmatch("0x[0-9a-f]{6}", result[0]["color"])
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -194,10 +194,10 @@ def test_the_layers_of_a_file_are_drawn(tmp_path: Path) -> None:
     assert sorted(drawn.lines()[drawn.is_barrel, 0, 1]) == pytest.approx(radii)
     assert int((~drawn.is_barrel).sum()) == n_discs > 0
     across, along, _ = event.plot(tracks, detector=path).axes
-    circles = next(one for one in across.collections if len(one.get_paths()) == len(radii))
+    circles = next(collection for collection in across.collections if len(collection.get_paths()) == len(radii))
     reach = sorted(float(np.asarray(shape.vertices).max()) for shape in circles.get_paths())
     assert reach == pytest.approx(radii)
-    assert any(len(one.get_paths()) == len(drawn.boxes) for one in along.collections)
+    assert any(len(collection.get_paths()) == len(drawn.boxes) for collection in along.collections)
     write_html(tmp_path / "page.html", event, tracks, detector=path)
     data = payload(tmp_path / "page.html")
     np.testing.assert_allclose(data["detector"], drawn.boxes, atol=0.06)

@@ -15,7 +15,7 @@ from beampipe.tracking.evaluation.diagnostics import TruthFinder
 
 def true_tracks(event: Event) -> Tracks:
     finder = TruthFinder()
-    return next(finder.find(one.hits) for one in finder.watching([event]))
+    return next(finder.find(item.hits) for item in finder.watching([event]))
 
 
 def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:

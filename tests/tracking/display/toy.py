@@ -83,8 +83,8 @@ def toy_event(
     )
     event = Event(seed, Hits(position), Truth(particle_id, particles))
     n_hits = np.bincount(particle_id, minlength=n_particles + 1)[1:]
-    found = (pt > FOUND_PT) & (n_hits >= 4) & (random.random(n_particles) < 0.95)
-    return event, *_tracks(particle_id, found, pt, position, random)
+    result = (pt > FOUND_PT) & (n_hits >= 4) & (random.random(n_particles) < 0.95)
+    return event, *_tracks(particle_id, result, pt, position, random)
 
 
 def _crossings(

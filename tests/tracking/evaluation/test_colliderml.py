@@ -74,8 +74,8 @@ def random_events() -> tuple[list[Event], list[Rows], list[Candidates]]:
 
 def test_as_the_definition_in_loops() -> None:
     for event, rows, tracks in zip(*random_events(), strict=True):
-        found = score([event], [tracks])
-        assert (found.trackml_eff, found.fake_rate, found.dup_rate) == pytest.approx(by_loops(event, rows))
+        result = score([event], [tracks])
+        assert (result.trackml_eff, result.fake_rate, result.dup_rate) == pytest.approx(by_loops(event, rows))
 
 
 def test_as_the_package_of_colliderml() -> None:
@@ -100,25 +100,25 @@ def test_as_the_package_of_colliderml() -> None:
     ]
     predicted = pyarrow.table(dict(zip(("event_id", "hit_id", "track_id"), zip(*submitted, strict=True), strict=True)))
     made = pyarrow.table(dict(zip(("event_id", "hit_id", "particle_id"), zip(*truth, strict=True), strict=True)))
-    found = score(events, candidates)
+    result = score(events, candidates)
     names = ("trackml_weighted_efficiency", "fake_rate", "duplicate_rate")
     expected = [getattr(metrics, name)(predicted, made) for name in names]
-    assert [found.trackml_eff, found.fake_rate, found.dup_rate] == pytest.approx(expected, abs=1e-6)
+    assert [result.trackml_eff, result.fake_rate, result.dup_rate] == pytest.approx(expected, abs=1e-6)
 
 
 def test_its_efficiency_is_the_purity_of_what_is_submitted() -> None:
     event = event_of([1] * 10 + [2] * 10 + [4] * 15)
     one = np.full(35, NO_TRACK, np.int64)
     one[:10] = 0
-    found = score([event], [Candidates.from_labels(one)])
-    assert found == ColliderMLScore(1.0, 10 / 35, 0.0, 0.0, 0.0)
+    result = score([event], [Candidates.from_labels(one)])
+    assert result == ColliderMLScore(1.0, 10 / 35, 0.0, 0.0, 0.0)
     # Only the last one has more than 1 GeV.
     every = np.repeat([0, 1, 2], [10, 10, 15])
     assert score([event], [Candidates.from_labels(every)]).physics_eff_pt1 == 1.0
     # Two halves are both good: no efficiency is lost, and the particle is a duplicate.
     halves = np.repeat([0, 1, 2, 3], [5, 5, 10, 15])
-    found = score([event], [Candidates.from_labels(halves)])
-    assert [found.trackml_eff, found.of_all_hits, found.dup_rate] == pytest.approx([1.0, 1.0, 1 / 3])
+    result = score([event], [Candidates.from_labels(halves)])
+    assert [result.trackml_eff, result.of_all_hits, result.dup_rate] == pytest.approx([1.0, 1.0, 1 / 3])
 
 
 def test_nothing_submitted() -> None:
@@ -131,8 +131,8 @@ def test_an_evaluation_has_it() -> None:
     event = event_of([1] * 8 + [5] * 8)
     labels = np.repeat([0, 1], 8)
     labels[7] = 1
-    (found,) = compare(Tracks(labels), event).finders
-    assert found.colliderml.trackml_eff == pytest.approx(15 / 16)
-    assert found.colliderml.dup_rate == 0.5
+    (result,) = compare(Tracks(labels), event).finders
+    assert result.colliderml.trackml_eff == pytest.approx(15 / 16)
+    assert result.colliderml.dup_rate == 0.5
     with pytest.raises(Exception, match="colliderml"):
         require_metric("trackml")

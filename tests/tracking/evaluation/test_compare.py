@@ -29,9 +29,9 @@ def test_perfect_tracks_have_found_everything() -> None:
 
 def test_lost_and_mixed_tracks_count() -> None:
     event = toy_event(200, seed=1)
-    found = labels_by_particle(event)
-    lost = np.where(found == 0, -1, found)
-    before = compare(event, Tracks(found)).finders[0].double
+    result = labels_by_particle(event)
+    lost = np.where(result == 0, -1, result)
+    before = compare(event, Tracks(result)).finders[0].double
     after = compare(event, Tracks(np.where(lost > 0, lost - 1, -1))).finders[0].double
     assert before.fakes.total - after.fakes.total == 1
     nothing = compare(event, Tracks(np.full(len(event.hits), -1))).finders[0].double

@@ -82,8 +82,8 @@ def test_lists_equal_brute_force(problem: tuple[list[int], list[tuple[int, int]]
     assert rows_of(matches, known.particle_id) == expected
     for double in (False, True):
         matched = [row[2] for row in expected if row[5 if double else 4]]
-        found = matches.found_double if double else matches.found_single
-        assert set(known.particle_id[found].tolist()) == set(matched)
+        result = matches.found_double if double else matches.found_single
+        assert set(known.particle_id[result].tolist()) == set(matched)
         assert matches.n_fakes(double) == len(expected) - len(matched)
         assert matches.n_duplicates(double) == len(matched) - len(set(matched))
 

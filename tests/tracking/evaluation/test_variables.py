@@ -67,7 +67,7 @@ def test_score_of_the_truth_is_one_and_of_half_tracks_is_theirs() -> None:
     chosen = select_particles(event, HEADLINE, known)
     row = known.row(truth.particles.particle_id[chosen])
     finder = TruthFinder()
-    label = next(finder.find(one.hits) for one in finder.watching([event])).track_id
+    label = next(finder.find(item.hits) for item in finder.watching([event])).track_id
     weights = hit_weights(event, known, row)
     total = weights.total
 
@@ -80,7 +80,7 @@ def test_score_of_the_truth_is_one_and_of_half_tracks_is_theirs() -> None:
     inner = np.where(event.hits.position[:, 0] < 40, -1, label)
     assert 0.7 * total < found(Candidates.from_labels(inner)) < 0.95 * total
     assert found(Candidates.from_labels(np.full(len(event.hits), -1, np.int64))) == 0.0
-    doubled = Candidates.from_lists([np.flatnonzero(label == one) for one in [*range(60), *range(60)]], len(label))
+    doubled = Candidates.from_lists([np.flatnonzero(label == item) for item in [*range(60), *range(60)]], len(label))
     assert found(doubled) == pytest.approx(total)
 
 

@@ -116,7 +116,7 @@ BARREL: Final = (32.9, 72.4, 116.3, 172.2, 260.9, 360.7, 500.6, 660.4, 820.4, 10
 def cosmics(hits: Table, n: int = 400) -> Table:
     """Straight lines that cross the barrel from one side to the other, far from the beam."""
     rng = np.random.default_rng(2)
-    found = []
+    results = []
     for _ in range(n):
         angle, distance, z0, slope = (*rng.uniform(-np.pi, np.pi, 1), *rng.uniform(-300, 300, 2), rng.normal(0, 0.3))
         for r in BARREL:
@@ -124,8 +124,8 @@ def cosmics(hits: Table, n: int = 400) -> Table:
                 along = side * np.sqrt(r * r - distance * distance)
                 x = distance * np.cos(angle) - along * np.sin(angle)
                 y = distance * np.sin(angle) + along * np.cos(angle)
-                found.append((r, np.arctan2(y, x), z0 + slope * along))
-    return np.array(found, np.float32)
+                results.append((r, np.arctan2(y, x), z0 + slope * along))
+    return np.array(results, np.float32)
 
 
 def helices(x: float, y: float, n: int = 300) -> Table:
@@ -137,8 +137,8 @@ def helices(x: float, y: float, n: int = 300) -> Table:
     across = x + radius * (np.sin(phi) - np.sin(first)) + 1j * (y - radius * (np.cos(phi) - np.cos(first)))
     z = rng.normal(0, 50, (n, 1)) + rng.uniform(-0.9, 0.9, (n, 1)) * way
     rows = [np.argmax(np.abs(across) > r, axis=1) for r in BARREL]
-    found = [np.stack([np.abs(across), np.angle(across), z], axis=-1)[np.arange(n), row] for row in rows]
-    return np.concatenate(found).astype(np.float32)
+    results = [np.stack([np.abs(across), np.angle(across), z], axis=-1)[np.arange(n), row] for row in rows]
+    return np.concatenate(results).astype(np.float32)
 
 
 def noise(hits: Table, n: int | None = None) -> Table:

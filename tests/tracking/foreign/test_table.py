@@ -57,17 +57,17 @@ def test_refused(row: Foreign) -> None:
 @named(WARNED)
 def test_warned(row: Foreign) -> None:
     finder, hits = load_pipeline(threads=1), Hits(row.make(usual()))
-    with pytest.warns(LayoutWarning) as said:
+    with pytest.warns(LayoutWarning) as output:
         finder.find(hits)
-    assert len(said) == 1
-    assert [words for words in row.says if words not in str(said[0].message)] == []
+    assert len(output) == 1
+    assert [words for words in row.says if words not in str(output[0].message)] == []
     finder.find(hits)  # warnings are errors here: it says so once
 
 
 @named(RIGHT)
 def test_right(row: Foreign) -> None:
-    found = load_pipeline(threads=1).find(Hits(row.make(usual()))).track_id
-    assert found_again(usual_tracks(), found[row.row(len(usual()))]) >= row.least
+    result = load_pipeline(threads=1).find(Hits(row.make(usual()))).track_id
+    assert found_again(usual_tracks(), result[row.row(len(usual()))]) >= row.least
 
 
 @named((*REFUSED, *WARNED))

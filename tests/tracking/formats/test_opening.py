@@ -216,7 +216,7 @@ def test_the_command_names_what_can_be_read_and_written() -> None:
     for table, text in ((EVENT_FORMATS, FORMAT_HELP), (TRACK_FORMATS, TRACK_FORMAT_HELP)):
         words = set(re.findall(r"[\w-]+", text))
         assert set(table) <= words
-        assert all(name == one.name for name, one in table.items())
+        assert all(name == item.name for name, item in table.items())
 
 
 def test_a_folder_of_several_formats_is_ambiguous(tmp_path: Path, trackml: Path) -> None:

@@ -25,7 +25,7 @@ from beampipe.tracking.formats.options import read_options, reads_events
 @pytest.mark.parametrize(
     "command",
     [track, tracking.evaluate, tracking.display, tracker.train, tracker.validate],
-    ids=lambda one: one.__name__,
+    ids=lambda item: item.__name__,
 )
 def test_every_command_that_reads_events_has_them(command: object) -> None:
     assert callable(command)
@@ -45,9 +45,9 @@ def test_they_are_put_together() -> None:
 
     rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None}
     command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)
-    told = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
-    assert seen == [("a", told)]
-    assert told.words() == [
+    output = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
+    assert seen == [("a", output)]
+    assert output.words() == [
         "--format edm4hep",
         "--scale acts",
         "--hits Pixels",
@@ -76,12 +76,12 @@ def as_table(events: list[Event], path: Path) -> None:
 def test_events_of_others_are_scored_and_drawn(tmp_path: Path) -> None:
     events = [event for event, _ in zip(shipped_events(0), range(12), strict=False)]
     as_table(events, tmp_path / "theirs.csv")
-    told = ("--format", "table", "--scale", "acts")
+    output = ("--format", "table", "--scale", "acts")
     for words in (
         ("evaluate", tmp_path / "theirs.csv", "-o", tmp_path / "scores.json"),
         ("display", tmp_path / "theirs.csv", "-o", tmp_path / "event.json", "--event", "3"),
     ):
-        command = [sys.executable, "-m", "beampipe", "tracking", *map(str, words), *told]
+        command = [sys.executable, "-m", "beampipe", "tracking", *map(str, words), *output]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())

@@ -84,7 +84,7 @@ def test_edges(isa: str, seed: int) -> None:
 
 def test_the_detectors_differ() -> None:
     windows, _, edges = zip(*map(case, SEEDS), strict=True)
-    assert sum(found.shape[1] > 30 for found in edges) >= len(SEEDS) // 2
+    assert sum(edge.shape[1] > 30 for edge in edges) >= len(SEEDS) // 2
     last = [growth.growth_stages(w, depth).max() for w, depth in zip(windows, DEPTHS, strict=True)]
     assert min(last) == growth.SEED_STAGE < max(last)
     assert any(w.layers[:, 0].min() == 0 for w in windows)

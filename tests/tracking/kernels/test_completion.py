@@ -54,13 +54,13 @@ def test_no_track_takes_hits_of_another_event(isa: str) -> None:
     track_id = number_by_first_hit(np.concatenate(parts))
     want = reference.complete(position, track_id, windows, 1.0, 0.0, OFFSETS)
     assert (want >= 0).sum() > (track_id >= 0).sum()
-    found = kernels.complete(position, track_id, windows, 1.0, 0.0, 2, OFFSETS)
-    np.testing.assert_array_equal(found, want)
+    result = kernels.complete(position, track_id, windows, 1.0, 0.0, 2, OFFSETS)
+    np.testing.assert_array_equal(result, want)
     alone = [
         kernels.complete(position[first:last], number_by_first_hit(track_id[first:last]), windows, 1.0, 0.0)
         for first, last in pairwise(OFFSETS)
     ]
-    together = [number_by_first_hit(found[first:last]) for first, last in pairwise(OFFSETS)]
+    together = [number_by_first_hit(result[first:last]) for first, last in pairwise(OFFSETS)]
     np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
 
 
@@ -92,8 +92,8 @@ def test_chance_is_rarer_among_few_hits() -> None:
     for n_more, min_score, stays in ((0, 7.3, True), (0, 7.5, False), (9_996, 3.9, True), (9_996, 4.1, False)):
         position = np.concatenate([track, far[:n_more]])
         labels = np.concatenate([track_id, np.full(n_more, NO_TRACK)])
-        found = kernels.complete(position, labels, windows, 1.0, min_score)
-        assert bool((found[:4] == 0).all()) == stays
+        result = kernels.complete(position, labels, windows, 1.0, min_score)
+        assert bool((result[:4] == 0).all()) == stays
 
 
 @pytest.mark.parametrize(("min_score", "stays"), [(-9.0, True), (4.0, False)])

@@ -19,12 +19,12 @@ def helix(kappa: float, cot: float, z0: float) -> np.ndarray:
 
 @pytest.mark.parametrize("kappa", [1e-5, 6e-4, -1.5e-3])
 def test_the_arc_gives_back_the_helix(kappa: float) -> None:
-    found = arc(helix(kappa, 1.7, 40.0), EDGES)
-    np.testing.assert_allclose(found.kappa, kappa, rtol=1e-3, atol=1e-7)
+    result = arc(helix(kappa, 1.7, 40.0), EDGES)
+    np.testing.assert_allclose(result.kappa, kappa, rtol=1e-3, atol=1e-7)
     # What the series of the arc leaves out is of order (kappa r)^4.
     assert 3 / 640 * (kappa * RADII[-1]) ** 4 < 1e-3
-    np.testing.assert_allclose(found.cot, 1.7, rtol=5e-3)
-    np.testing.assert_allclose(found.z0, 40.0, atol=0.5)
+    np.testing.assert_allclose(result.cot, 1.7, rtol=5e-3)
+    np.testing.assert_allclose(result.z0, 40.0, atol=0.5)
 
 
 def test_slope_is_cot_for_stiff_tracks_only() -> None:

@@ -41,10 +41,10 @@ def judged_here(*events: Hits) -> object:
 
 def judged_in_c(*events: Hits) -> object:
     try:
-        found = composed().find_many(events)
+        result = composed().find_many(events)
     except LayoutError as error:
         return str(error), error.hits, error.outside, error.hint
-    fits = [(tracks.counts["outside"], tracks.counts["unfilled_layers"]) for tracks in found]
+    fits = [(tracks.counts["outside"], tracks.counts["unfilled_layers"]) for tracks in result]
     assert fits == composed().check_hits(events)
     return fits
 

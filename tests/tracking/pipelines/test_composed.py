@@ -74,10 +74,10 @@ def assert_same(name: str, some: Sequence[Hits], threads: int = 1) -> None:
     one, other = composed(name, threads), line(name, 1)
     for hits in some:
         assert facts(outcome(lambda: one.find(hits))) == facts(outcome(lambda: other.find(hits)))  # noqa: B023
-    found, expected = outcome(lambda: one.find_many(some)), outcome(lambda: other.find_many(some))
-    if isinstance(found, list) and isinstance(expected, list):
-        found, expected = [facts(tracks) for tracks in found], [facts(tracks) for tracks in expected]
-    assert found == expected
+    result, expected = outcome(lambda: one.find_many(some)), outcome(lambda: other.find_many(some))
+    if isinstance(result, list) and isinstance(expected, list):
+        result, expected = [facts(tracks) for tracks in result], [facts(tracks) for tracks in expected]
+    assert result == expected
 
 
 @pytest.fixture(params=SPECS)
@@ -150,8 +150,8 @@ def test_phi_counted_from_anywhere(name: str, turns: int) -> None:
 def test_hits_that_lie_anyhow_in_memory() -> None:
     position = np.asfortranarray(events(0)[0].position)
     position.flags.writeable = False
-    found = composed("exatrkx").find(Hits(position))
-    np.testing.assert_array_equal(found.track_id, line("exatrkx").find(events(0)[0]).track_id)
+    result = composed("exatrkx").find(Hits(position))
+    np.testing.assert_array_equal(result.track_id, line("exatrkx").find(events(0)[0]).track_id)
 
 
 @pytest.mark.parametrize("sizes", [[4_000_000], [10, 4_000_000], [600_000] * 20])
@@ -161,11 +161,11 @@ def test_memory_is_refused_with_the_same_words(name: str, sizes: list[int]) -> N
     position, offsets = np.zeros((sum(sizes), 3), np.float32), np.array([0, *sizes]).cumsum()
     with pytest.raises(TooLargeError) as expected:
         build_pipeline(spec, 1).find_many(hits)
-    with pytest.raises(TooLargeError) as found:
+    with pytest.raises(TooLargeError) as result:
         _native.TrackFinder(spec.to_json(), str(DEFAULT_MODEL_FOLDER)).find(
             position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None
         )
-    assert str(found.value) == str(expected.value)
+    assert str(result.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("n_hits", [0, 1, 300, 123_457, 10**9])
@@ -207,8 +207,8 @@ def test_each_step_takes_its_time(name: str) -> None:
     seconds = composed(name).find(events(60)[0].take(np.arange(3000))).seconds
     steps = [
         step if number == 1 else f"{step}_{number}"
-        for number, one in enumerate(composed(name).passes, start=1)
-        for step, _ in one
+        for number, item in enumerate(composed(name).passes, start=1)
+        for step, _ in item
     ]
     assert list(seconds) == list(dict.fromkeys(steps))
     assert min(seconds.values()) > 0

@@ -25,13 +25,13 @@ def loaded(name: str, threads: int = 1) -> Pipeline:
 @cache
 def pieces() -> tuple[Hits, ...]:
     """Whole events without pile-up (some empty), slices in phi of others, one hit alone."""
-    found = [event.hits for event in shipped_events(0)]
+    results = [event.hits for event in shipped_events(0)]
     for mu, widths in ((60, (0.1, 0.4)), (200, (0.05, 0.1, 0.25))):
         (hits, *_) = (event.hits for event in shipped_events(mu))
         phi = hits.position[:, 1]
         for row, width in enumerate(widths):
-            found.append(hits.take(np.abs(phi - (row - 1)) < width))
-    return (*found, found[0].take(np.arange(1)))
+            results.append(hits.take(np.abs(phi - (row - 1)) < width))
+    return (*results, results[0].take(np.arange(1)))
 
 
 @cache
@@ -58,9 +58,9 @@ def test_the_mixes_hold_events_of_every_kind() -> None:
 @pytest.mark.parametrize("name", PIPELINES)
 def test_events_together_are_found_as_alone(name: str, seed: int, threads: int) -> None:
     rows = mix(seed)
-    found = loaded(name, threads).find_many([pieces()[row] for row in rows])
-    assert sum(tracks.n_tracks for tracks in found) > 20
-    for row, tracks in zip(rows, found, strict=True):
+    result = loaded(name, threads).find_many([pieces()[row] for row in rows])
+    assert sum(tracks.n_tracks for tracks in result) > 20
+    for row, tracks in zip(rows, result, strict=True):
         assert tracks.track_id.tobytes() == alone(name, row).track_id.tobytes()
         assert tracks.track_id.dtype == np.int64
         assert tracks.counts == alone(name, row).counts
@@ -82,16 +82,16 @@ def test_the_reference_kernels_find_the_same(name: str, monkeypatch: pytest.Monk
     assert sum(map(len, events)) > 1000
     monkeypatch.setattr(kernels, "native", lambda: None)
     finder = load_pipeline(name, threads=1)
-    found = finder.find_many(events)
-    assert sum(tracks.n_tracks for tracks in found) >= 3
-    for hits, tracks in zip(events, found, strict=True):
+    result = finder.find_many(events)
+    assert sum(tracks.n_tracks for tracks in result) >= 3
+    for hits, tracks in zip(events, result, strict=True):
         np.testing.assert_array_equal(tracks.track_id, finder.find(hits).track_id)
 
 
 def test_time_is_shared_by_hits() -> None:
     events = [hits for hits in pieces() if len(hits) > 100][:4]
-    found = loaded("module_map").find_many(events)
-    per_hit = [tracks.seconds["building"] / len(hits) for hits, tracks in zip(events, found, strict=True)]
+    result = loaded("module_map").find_many(events)
+    per_hit = [tracks.seconds["building"] / len(hits) for hits, tracks in zip(events, result, strict=True)]
     assert per_hit[0] > 0
     np.testing.assert_allclose(per_hit, per_hit[0])
 
@@ -99,10 +99,10 @@ def test_time_is_shared_by_hits() -> None:
 @pytest.mark.parametrize("sizes", [[], [0], [1], [0, 0], [1, 0, 1]])
 def test_almost_nothing(sizes: list[int]) -> None:
     hits = pieces()[0]
-    found = loaded("exatrkx").find_many([hits.take(np.arange(n)) for n in sizes])
-    assert [tracks.track_id.tolist() for tracks in found] == [[-1] * n for n in sizes]
+    result = loaded("exatrkx").find_many([hits.take(np.arange(n)) for n in sizes])
+    assert [tracks.track_id.tolist() for tracks in result] == [[-1] * n for n in sizes]
     n_layers = len(loaded("exatrkx").windows.layers)
-    for n, tracks in zip(sizes, found, strict=True):
+    for n, tracks in zip(sizes, result, strict=True):
         unfilled = {"outside": 0, "unfilled_layers": n_layers - n}
         assert tracks.counts == {"hits": n, "edges": 0, "triplets": 0, **unfilled}
 

@@ -36,8 +36,10 @@ def lines(*, check: bool = True) -> list[Pipeline]:
 def test_more_hits_than_the_limit_are_refused(line: Pipeline) -> None:
     few = event().take(np.arange(300))
     assert line.find(few).counts["hits"] == 300
-    said = f"^exatrkx_soft: got {len(event())} hits, expected at most 300: .*use module_map_soft, or go on with --force"
-    with pytest.raises(TooLargeError, match=said):
+    output = (
+        f"^exatrkx_soft: got {len(event())} hits, expected at most 300: .*use module_map_soft, or go on with --force"
+    )
+    with pytest.raises(TooLargeError, match=output):
         line.find(event())
     with pytest.raises(TooLargeError, match=f"got {len(event())} hits in event 1 of 3, expected at most 300: "):
         line.find_many([few, event(), few])
@@ -93,8 +95,8 @@ def test_a_dense_event_is_searched_from_fewer_layers() -> None:
     turned = [np.stack([r, np.mod(phi + turn, 2 * np.pi) - np.pi, z], axis=1) for turn in (0.0, 1.0, 2.0, 3.0)]
     dense = Hits(np.concatenate(turned).astype(np.float32))
     alone = load_pipeline("module_map", threads=1).find(Hits(turned[0].astype(np.float32)))
-    found = load_pipeline("module_map", threads=2).find(dense)
-    assert 3.8 * alone.n_tracks < found.n_tracks < 4.6 * alone.n_tracks
+    result = load_pipeline("module_map", threads=2).find(dense)
+    assert 3.8 * alone.n_tracks < result.n_tracks < 4.6 * alone.n_tracks
     # Of the hits of the tracks that are found in the single event, nearly all are on tracks here.
-    again = np.count_nonzero(found.track_id.reshape(4, -1)[0][alone.track_id >= 0] >= 0)
+    again = np.count_nonzero(result.track_id.reshape(4, -1)[0][alone.track_id >= 0] >= 0)
     assert again > 0.97 * np.count_nonzero(alone.track_id >= 0)

@@ -97,17 +97,17 @@ def test_hits_that_are_no_numbers_are_refused_with_the_same_words(row: int, bad:
         position[row + 1 :] = np.nan
         with pytest.raises(NotFiniteError) as expected:
             unchecked(Hits, position=position)
-        with pytest.raises(NotFiniteError) as found:
+        with pytest.raises(NotFiniteError) as result:
             _native.require_finite(position)
-        assert str(found.value) == str(expected.value)
+        assert str(result.value) == str(expected.value)
     _native.require_finite(np.nan_to_num(any_position(1)))
 
 
 def test_numbers_are_shown_as_python_shows_them() -> None:
     for x, y, _ in any_position(7, 3000).tolist():
-        with pytest.raises(NotFiniteError) as found:
+        with pytest.raises(NotFiniteError) as result:
             _native.require_finite(np.array([[x, y, np.nan]], np.float32))
-        assert f"got [{x!r}, {y!r}, nan] at row 0" in str(found.value)
+        assert f"got [{x!r}, {y!r}, nan] at row 0" in str(result.value)
 
 
 def test_packing() -> None:

@@ -66,8 +66,8 @@ def test_a_wrong_order_is_refused(exatrkx: Pipeline, kinds: tuple[type, ...], me
 def test_a_stage_says_what_it_needs_and_makes(exatrkx: Pipeline) -> None:
     # In a process of its own, where types are not checked as they are in tests.
     code = "from beampipe.tracking import load_pipeline; load_pipeline('exatrkx').with_stages((('mine', print),))"
-    told = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr
-    assert "ConfigError: pipeline exatrkx: got a stage builtin_function_or_method without `needs` and `makes`" in told
+    output = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr
+    assert "ConfigError: pipeline exatrkx: got a stage builtin_function_or_method without `needs` and `makes`" in output
 
     class Renamed:
         needs = ("position",)
@@ -106,9 +106,9 @@ def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
     from beampipe.tracking import shipped_events
 
     hits = shipped_events(0)[0].hits
-    before, found = pipeline.find(hits), own.find(hits)
-    assert 0 < found.counts["edges"] < before.counts["edges"]
-    assert list(found.seconds) == ["building", "mine", "filtering", "labelling"]
+    before, result = pipeline.find(hits), own.find(hits)
+    assert 0 < result.counts["edges"] < before.counts["edges"]
+    assert list(result.seconds) == ["building", "mine", "filtering", "labelling"]
     with pytest.raises(ConfigError, match="`steepness`, which no earlier stage makes; put one that makes it before it"):
         pipeline.with_stages((building, ("mine", DropSteep()), *rest))
     twice = (building, ("mine", Steepness()), ("mine", DropSteep()), ("mine", DropSteep()), *rest)

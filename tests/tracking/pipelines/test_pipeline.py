@@ -63,9 +63,9 @@ def lenient(name: str, threads: int = 1) -> Pipeline:
 @cache
 def labels(name: str, mu: int) -> ndarray:
     """Tracks of the first event, to compare others with."""
-    found = loaded(name).find(events(mu)[0].hits).track_id
-    found.flags.writeable = False
-    return found
+    result = loaded(name).find(events(mu)[0].hits).track_id
+    result.flags.writeable = False
+    return result
 
 
 def missing_weights(name: str) -> list[Path]:
@@ -94,11 +94,11 @@ def test_labels_are_dense_and_numbered_by_first_hit(name: str, mu: int) -> None:
     track_id = labels(name, mu)
     assert track_id.dtype == np.int64
     assert len(track_id) == len(events(mu)[0].hits)
-    found, first, size = np.unique(track_id[track_id >= 0], return_index=True, return_counts=True)
-    assert len(found) > 10
-    np.testing.assert_array_equal(found, np.arange(len(found)))
+    result, first, size = np.unique(track_id[track_id >= 0], return_index=True, return_counts=True)
+    assert len(result) > 10
+    np.testing.assert_array_equal(result, np.arange(len(result)))
     assert (np.diff(first) > 0).all()
-    assert size.min() >= min(one.segmentation.min_hits for one in PIPELINES[name].passes) >= 5
+    assert size.min() >= min(item.segmentation.min_hits for item in PIPELINES[name].passes) >= 5
     assert track_id.min() == NO_TRACK
 
 
@@ -106,9 +106,9 @@ def test_labels_are_dense_and_numbered_by_first_hit(name: str, mu: int) -> None:
 def test_order_of_hits_does_not_matter(name: str, mu: int) -> None:
     hits = events(mu)[0].hits
     order = np.random.default_rng(mu).permutation(len(hits))
-    found = loaded(name).find(hits.take(order)).track_id
+    result = loaded(name).find(hits.take(order)).track_id
     # Sums of floats depend on their order, and so do the scores of a network, in the last digit.
-    assert agreement(labels(name, mu)[order], found) >= (1.0 if name.startswith("module_map") else 0.999)
+    assert agreement(labels(name, mu)[order], result) >= (1.0 if name.startswith("module_map") else 0.999)
 
 
 @pytest.mark.parametrize("angle", [0.3, 2.0, np.pi])
@@ -116,9 +116,9 @@ def test_a_rotation_about_the_beam_changes_nothing(name: str, angle: float) -> N
     mu = mu_of(name)
     position = events(mu)[0].hits.position.astype(np.float64)
     position[:, 1] = (position[:, 1] + angle + np.pi) % (2 * np.pi) - np.pi
-    found = loaded(name).find(Hits(position.astype(np.float32))).track_id
+    result = loaded(name).find(Hits(position.astype(np.float32))).track_id
     # The embedding sees phi itself and knows the symmetry from training only.
-    assert agreement(labels(name, mu), found) >= (0.995 if name.startswith("module_map") else 0.97)
+    assert agreement(labels(name, mu), result) >= (0.995 if name.startswith("module_map") else 0.97)
 
 
 @pytest.mark.parametrize("turns", [0, 1, -10])
@@ -127,15 +127,15 @@ def test_phi_may_be_counted_from_anywhere(name: str, turns: int) -> None:
     position = events(mu)[0].hits.position.copy()
     phi = position[:, 1].astype(np.float64)
     position[:, 1] = np.where(phi < 0, phi + 2 * np.pi, phi) + turns * 2 * np.pi
-    found = loaded(name).find(Hits(position)).track_id
-    assert agreement(labels(name, mu), found) >= (1.0 if turns == 0 else 0.995)
+    result = loaded(name).find(Hits(position)).track_id
+    assert agreement(labels(name, mu), result) >= (1.0 if turns == 0 else 0.995)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_do_not_matter(name: str, threads: int) -> None:
     mu = mu_of(name)
-    found = loaded(name, threads).find(events(mu)[0].hits).track_id
-    np.testing.assert_array_equal(found, labels(name, mu))
+    result = loaded(name, threads).find(events(mu)[0].hits).track_id
+    np.testing.assert_array_equal(result, labels(name, mu))
 
 
 @pytest.fixture
@@ -176,15 +176,15 @@ def efficiency(name: str, mu: int, min_pt: float) -> Proportion:
 
 
 def test_efficiency_at_home(name: str) -> None:
-    found = efficiency(name, mu_of(name), 0.3 if name.endswith("_soft") else 1.0)
-    assert found.total > 400
-    assert found.value >= EFFICIENCY.get(name, 0.95)
+    result = efficiency(name, mu_of(name), 0.3 if name.endswith("_soft") else 1.0)
+    assert result.total > 400
+    assert result.value >= EFFICIENCY.get(name, 0.95)
 
 
 def test_efficiency_without_pile_up(name: str) -> None:
-    found = efficiency(name, 0, 1.0)
-    assert found.total > 100
-    assert found.value >= 0.94
+    result = efficiency(name, 0, 1.0)
+    assert result.total > 100
+    assert result.value >= 0.94
 
 
 def test_soft_pipelines_find_softer_particles(name: str) -> None:
@@ -217,9 +217,9 @@ def test_almost_no_hits_give_no_tracks(name: str, n_hits: int) -> None:
 def test_absurd_but_finite_hits_do_no_harm_to_the_others(name: str, value: float) -> None:
     hits = events(0)[0].hits
     position = np.concatenate([hits.position, np.full((40, 3), value, np.float32)])
-    found = lenient(name).find(Hits(position)).track_id
-    assert (found[len(hits) :] == NO_TRACK).all()
-    assert agreement(labels(name, 0), found[: len(hits)]) == 1
+    result = lenient(name).find(Hits(position)).track_id
+    assert (result[len(hits) :] == NO_TRACK).all()
+    assert agreement(labels(name, 0), result[: len(hits)]) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -150,9 +150,9 @@ def by_score(windows: Windows, score_cut: float) -> stages.WalkByScore:
 
 def test_walk_follows_chi2_without_scores(built: Arrays, windows: Windows) -> None:
     track_id = after(stages.WalkByChi2(windows, penalty=0.5, min_hits=3, threads=1), built)["track_id"]
-    found, first = np.unique(track_id[track_id >= 0], return_index=True)
-    assert len(found) > 20
-    np.testing.assert_array_equal(found, np.arange(len(found)))
+    result, first = np.unique(track_id[track_id >= 0], return_index=True)
+    assert len(result) > 20
+    np.testing.assert_array_equal(result, np.arange(len(result)))
     assert (np.diff(first) > 0).all()
 
 

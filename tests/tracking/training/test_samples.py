@@ -42,10 +42,10 @@ def test_labels_are_consecutive_layers_with_all_twins() -> None:
     (sample,) = clean_events([toy_event(40, 1)])
     broken = degraded(sample, np.random.default_rng(0), TrainingDegradation(0.05, 0.0, 0.1))
     assert 0 < (broken.particle < 0).sum() < 0.2 * len(broken)
-    found = label(broken, 0.5, eta_max=9.0).edge_index
+    result = label(broken, 0.5, eta_max=9.0).edge_index
     expected = slow_edges(broken, 0.5)
     assert len(expected) > 100
-    assert {(int(a), int(b)) for a, b in found.T} == expected
+    assert {(int(a), int(b)) for a, b in result.T} == expected
 
 
 def test_labels_are_the_true_edges_that_finders_are_scored_by() -> None:
@@ -56,8 +56,8 @@ def test_labels_are_the_true_edges_that_finders_are_scored_by() -> None:
     expected = true_edges(by_phi, Selection(min_pt=0.5, max_abs_eta=9.0, min_layers=1))
     assert expected.shape[1] > 300
     (sample,) = clean_events([event])
-    found = label(sample, 0.5, eta_max=99.0).edge_index
-    assert {(int(a), int(b)) for a, b in found.T} == {(int(a), int(b)) for a, b in expected.T}
+    result = label(sample, 0.5, eta_max=99.0).edge_index
+    assert {(int(a), int(b)) for a, b in result.T} == {(int(a), int(b)) for a, b in expected.T}
 
 
 def test_loss_noise_and_dead_modules_have_their_sizes() -> None:

@@ -108,9 +108,9 @@ def test_neighbourhood_counts_what_brute_force_counts() -> None:
 def test_true_tracks_score_one_and_scrambled_ones_nothing() -> None:
     (sample,) = clean_events([toy_event(80, 12)])
     event = label(sample, 0.5)
-    wanted, found, double, tracks, matched = score_tracks(event, event.particle)
+    wanted, result, double, tracks, matched = score_tracks(event, event.particle)
     assert wanted > 10
-    assert found == double == wanted
+    assert result == double == wanted
     assert tracks == matched > 0
     scrambled = np.random.default_rng(0).permutation(event.particle)
     assert score_tracks(event, scrambled)[1] == 0

@@ -31,8 +31,8 @@ SETTINGS, HEADERS, RST_STREAM, PING, WINDOW_UPDATE, CONTINUATION = 4, 1, 3, 6, 8
 @pytest.fixture(params=["proxied", "doubler_server"])
 def server(request: pytest.FixtureRequest) -> TritonServer:
     """One server with the reverse proxy before gRPC, one without."""
-    found: TritonServer = request.getfixturevalue(request.param)
-    return found
+    result: TritonServer = request.getfixturevalue(request.param)
+    return result
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def call(channel: Any, rpc: str, message: bytes = b"", **options: Any) -> str:
 
 
 def request(shape: list[int], data: bytes = b"", **names: str) -> bytes:
-    asked = service_pb2.ModelInferRequest(model_name=names.get("model", "one"), id=names.get("id", ""))
-    asked.inputs.add(name="X", datatype="FP32", shape=shape)
-    asked.raw_input_contents.append(data)
-    return bytes(asked.SerializeToString())
+    requests = service_pb2.ModelInferRequest(model_name=names.get("model", "one"), id=names.get("id", ""))
+    requests.inputs.add(name="X", datatype="FP32", shape=shape)
+    requests.raw_input_contents.append(data)
+    return bytes(requests.SerializeToString())
 
 
 @pytest.mark.parametrize(

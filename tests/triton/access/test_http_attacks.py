@@ -59,8 +59,8 @@ def test_slow_senders_of_large_bodies_hold_up_none_but_each_other(proxied: Trito
         for _ in range(40):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60))
             connection.sendall(large + bytes(300_000))
-        asked = len(watched.right)
-        wait_until(lambda: len(watched.right) > asked, limit=4.0)  # before any of them is cut off
+        request = len(watched.right)
+        wait_until(lambda: len(watched.right) > request, limit=4.0)  # before any of them is cut off
 
 
 def test_many_idle_connections_hold_nobody_up(proxied: TritonServer) -> None:

@@ -62,9 +62,9 @@ def test_one_that_hangs_is_replaced(proxied: TritonServer, grpc: bool) -> None:
 
 
 def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> None:
-    outer, said = free_ports(ServerSettings(tmp_path)), list[str]()
+    outer, output = free_ports(ServerSettings(tmp_path)), list[str]()
     closed = AccessControl(
-        AccessSettings(proxy=True, limits=Limits(connections=20)), "127.0.0.1", tmp_path, said.append
+        AccessSettings(proxy=True, limits=Limits(connections=20)), "127.0.0.1", tmp_path, output.append
     )
     with contextlib.ExitStack() as opened:
         closed.open(*outer, lambda taken: free_port(taken=taken))
@@ -74,12 +74,12 @@ def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> Non
             opened.enter_context(socket.create_connection(("127.0.0.1", outer.http))).sendall(b"GET")
         time.sleep(4.5)
         assert closed.proxy_pid == pid
-        assert said == []
+        assert output == []
 
 
 def test_it_is_watched_after_a_time_without_file_descriptors(tmp_path: Path) -> None:
-    outer, said = free_ports(ServerSettings(tmp_path)), list[str]()
-    closed = AccessControl(AccessSettings(proxy=True), "127.0.0.1", tmp_path, said.append)
+    outer, output = free_ports(ServerSettings(tmp_path)), list[str]()
+    closed = AccessControl(AccessSettings(proxy=True), "127.0.0.1", tmp_path, output.append)
     closed.open(*outer, lambda taken: free_port(taken=taken))
     try:
         first, limits = closed.proxy_pid, resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -90,7 +90,7 @@ def test_it_is_watched_after_a_time_without_file_descriptors(tmp_path: Path) -> 
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert closed.proxy_pid == first
-        assert said == []
+        assert output == []
         os.kill(first, signal.SIGSTOP)
         wait_until(lambda: closed.proxy_pid not in (None, first))
     finally:
@@ -98,17 +98,17 @@ def test_it_is_watched_after_a_time_without_file_descriptors(tmp_path: Path) -> 
 
 
 def test_the_ports_behind_it_are_none_of_those_before_it(proxied: TritonServer, tmp_path: Path) -> None:
-    asked = []
+    request = []
 
     def choose(taken: Collection[int]) -> int:
-        asked.append(set(taken))
+        request.append(set(taken))
         return free_port(taken=taken)
 
     outer = free_ports(ServerSettings(tmp_path))
     closed = AccessControl(AccessSettings(proxy=True, proxy_grpc=True), "127.0.0.1", tmp_path, print)
     try:
         closed.open(*outer, choose)
-        assert asked == [set(outer), {*outer, closed.connection.inner_http}]
+        assert request == [set(outer), {*outer, closed.connection.inner_http}]
     finally:
         closed.close()
 

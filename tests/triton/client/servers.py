@@ -108,8 +108,8 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
     def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:
         self.fake.mapped += 1
         if self.fake.restricted:  # in Triton's words, and with its code
-            said = "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
-            context.abort(grpc.StatusCode.UNAVAILABLE, said)
+            output = "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
+            context.abort(grpc.StatusCode.UNAVAILABLE, output)
         context.abort(grpc.StatusCode.INTERNAL, f"Unable to open shared memory region: '{request.key}'")
 
     def ModelInfer(self, request: Any, context: Any) -> Any:

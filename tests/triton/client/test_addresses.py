@@ -121,7 +121,7 @@ def test_several_addresses_of_one_family_are_several_servers(
     names: Names, addresses: list[str], found: list[str]
 ) -> None:
     names.addresses = addresses
-    assert [one.address for one in addresses_of(parse_endpoint(f"grpc://{NAME}:8001"))] == found
+    assert [item.address for item in addresses_of(parse_endpoint(f"grpc://{NAME}:8001"))] == found
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])

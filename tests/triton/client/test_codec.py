@@ -66,10 +66,10 @@ def test_both_protocols_give_the_same_answer() -> None:
         described.append({"name": name, "datatype": datatype, "shape": list(array.shape), "parameters": size})
     head = json.dumps({"outputs": described}).encode()
     by_http = request.from_http(HttpReply(200, head + y.tobytes() + n.tobytes(), len(head)), "http://a:1")
-    for found in (by_http, request.from_grpc(answer)):
+    for result in (by_http, request.from_grpc(answer)):
         for name, datatype, array in outputs:
-            assert (found[name].datatype, found[name].shape) == (datatype, array.shape)
-            assert bytes(found[name].data or b"") == array.tobytes()
+            assert (result[name].datatype, result[name].shape) == (datatype, array.shape)
+            assert bytes(result[name].data or b"") == array.tobytes()
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"[1]", b'{"outputs": 7}', b'{"outputs": [{"name": "Y"}]}'])

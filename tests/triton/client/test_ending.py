@@ -50,9 +50,9 @@ def started(url: str, way: str, model: str = "exatrkx", n: int = 5) -> subproces
 
 def assert_interrupted(program: subprocess.Popen[str]) -> None:
     program.send_signal(signal.SIGINT)
-    _, said = program.communicate(timeout=LIMIT)
-    assert "KeyboardInterrupt" in said
-    assert "Fatal" not in said
+    _, output = program.communicate(timeout=LIMIT)
+    assert "KeyboardInterrupt" in output
+    assert "Fatal" not in output
     assert program.returncode not in (0, -signal.SIGSEGV, -signal.SIGABRT)
 
 
@@ -80,9 +80,9 @@ def test_a_program_that_forgot_its_futures_ends_at_once(serve: Server) -> None:
     held = Held()
     with serve(Fake(held)) as url:
         program = started(url, "forget")
-        _, said = program.communicate(timeout=LIMIT)
+        _, output = program.communicate(timeout=LIMIT)
         held.release.set()
-    assert program.returncode == 0, said
+    assert program.returncode == 0, output
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

@@ -118,15 +118,15 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no o
 def test_both_protocols_say_the_same(
     situation: Situation, kind: type[BeampipeError], words: str, tmp_path: Path
 ) -> None:
-    told = []
+    output = []
     for scheme in SCHEMES:
         (folder := tmp_path / scheme).mkdir()
         with situation(scheme, folder) as client, pytest.raises(BeampipeError) as caught:
             ask(client)
         assert type(caught.value) is kind
         assert words in str(caught.value)
-        told.append(without_address(str(caught.value)))
-    assert told[0] == told[1]
+        output.append(without_address(str(caught.value)))
+    assert output[0] == output[1]
 
 
 def without_address(text: str) -> str:
@@ -141,13 +141,13 @@ def without_address(text: str) -> str:
 def test_a_triton_says_the_same_over_both(
     doubler_server: TritonServer, model: str, timeout: float, kind: type[ServiceError]
 ) -> None:
-    told = []
+    output = []
     for url in (f"grpc://{doubler_server.grpc_url}", f"http://{doubler_server.http_url}"):
         with ModelClient(url, model, timeout=timeout) as client, pytest.raises(kind) as caught:
             client.infer({"X": np.ones(1, np.float32)})  # sleeps for a second
         assert (caught.value.url, caught.value.model) == (url, model)
-        told.append(without_address(str(caught.value)))
-    assert told[0] == told[1]
+        output.append(without_address(str(caught.value)))
+    assert output[0] == output[1]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

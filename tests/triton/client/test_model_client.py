@@ -128,16 +128,16 @@ def test_an_answer_of_another_type_shape_or_name_is_an_error() -> None:
 
 def test_a_server_that_is_down_is_asked_again_and_one_that_refuses_is_not() -> None:
     down, refused = ServiceUnavailableError("down"), InputError("NaN")
-    for errors, retries, asked in (([down], 1, 2), ([down, down], 1, 2), ([down], 0, 1), ([refused], 3, 1)):
+    for errors, retries, request in (([down], 1, 2), ([down, down], 1, 2), ([down], 0, 1), ([refused], 3, 1)):
         transport = fake(Failing(*errors))
         with ModelClient("fake:1", "doubler", transport=transport, retries=retries) as client:
-            if len(errors) < asked:
+            if len(errors) < request:
                 assert client.infer(EVENT)["Y"].tolist() == DOUBLED
             else:
                 with pytest.raises(type(errors[-1])) as caught:
                     client.infer(EVENT)
                 assert getattr(caught.value, "model", "doubler") == "doubler"
-        assert transport.n_requests == asked
+        assert transport.n_requests == request
 
 
 def test_a_model_s_own_refusal_reaches_the_caller() -> None:
@@ -171,17 +171,19 @@ def test_a_time_that_is_over_before_another_request_is_sent_hides_no_reason(monk
 
 
 def test_who_wants_to_know_is_told_once_why_a_request_is_repeated() -> None:
-    told: list[str] = []
+    output: list[str] = []
     answer = Failing(*3 * [ServiceUnavailableError("down")])
-    client = ModelClient("fake:1", "doubler", transport=fake(answer), on_failure=lambda error: told.append(str(error)))
+    client = ModelClient(
+        "fake:1", "doubler", transport=fake(answer), on_failure=lambda error: output.append(str(error))
+    )
     with client:
         client.infer(EVENT)
-        assert told == ["down"]
+        assert output == ["down"]
         answer.errors = [ServiceUnavailableError("down again")]
         client.infer(EVENT)
-        assert told == ["down", "down again"]
+        assert output == ["down", "down again"]
         client.infer(EVENT)
-    assert len(told) == 2
+    assert len(output) == 2
 
 
 def test_a_future_is_cancelled_and_the_next_one_is_answered() -> None:

@@ -48,8 +48,8 @@ def number(message: str, field: str) -> int:
     descriptor: Any = service_pb2.DESCRIPTOR
     for row, name in enumerate(message.split(".")):
         descriptor = (descriptor.nested_types_by_name if row else descriptor.message_types_by_name)[name]
-    found: int = descriptor.fields_by_name[field].number
-    return found
+    result: int = descriptor.fields_by_name[field].number
+    return result
 
 
 def fields(message: Message) -> Iterator[tuple[str, str]]:

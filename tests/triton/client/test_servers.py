@@ -295,10 +295,12 @@ def test_a_token_in_a_file_goes_to_another_process(serve: Server, tmp_path: Path
 
 def test_a_token_over_an_open_line_is_warned_of_once() -> None:
     urls = ["grpc://node7:8001", "grpcs://node8:8001", "http://127.0.0.1:8000", "http://node9:8000"]
-    with pytest.warns(UserWarning, match=r"grpc://node7:8001, http://node9:8000: got a token .* not encrypted") as told:
+    with pytest.warns(
+        UserWarning, match=r"grpc://node7:8001, http://node9:8000: got a token .* not encrypted"
+    ) as output:
         ModelClient(urls, MODEL, token="t0ken").close()
-    assert len(told) == 1
-    assert "t0ken" not in str(told[0].message)
+    assert len(output) == 1
+    assert "t0ken" not in str(output[0].message)
     ModelClient(urls, MODEL).close()
     ModelClient(urls[1:3], MODEL, token="t0ken").close()  # warnings are errors here
 

@@ -79,9 +79,9 @@ def test_arrays_come_in_the_shape_of_the_model_and_in_memory_of_their_own(batche
     signature = signature_of({**CONFIG, "max_batch_size": 4 * batched}, "s")
     fit = np.arange(4.0).reshape(2, 2)
     shape = (1, 2, 2) if batched else (2, 2)
-    found = signature.arrays({"FIT": Output("FP64", shape, fit.tobytes())}, {"FIT": None})["FIT"]
-    np.testing.assert_array_equal(found, fit)
-    assert found.flags.writeable
+    result = signature.arrays({"FIT": Output("FP64", shape, fit.tobytes())}, {"FIT": None})["FIT"]
+    np.testing.assert_array_equal(result, fit)
+    assert result.flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_an_answer_that_cannot_be_right_is_no_answer(output: Output, message: st
 
 def test_what_did_not_come_is_missed_by_those_who_need_it() -> None:
     signature = signature_of(CONFIG, "s")
-    found = signature.arrays({}, {"LABELS": (2,)})
-    assert found == {}
+    result = signature.arrays({}, {"LABELS": (2,)})
+    assert result == {}
     with pytest.raises(ServiceError, match=r"gave \[\], expected LABELS"):
-        signature.required(found, "LABELS")
+        signature.required(result, "LABELS")
 
 
 @pytest.mark.parametrize(

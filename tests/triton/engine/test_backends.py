@@ -23,11 +23,11 @@ def test_an_install_of_triton_tells_its_python_by_its_stub(tmp_path: Path) -> No
     shutil.rmtree(tmp_path / "opt" / "python_backend_stubs")
     stub = tmp_path / "opt" / "backends" / "python" / STUB
     stub.write_bytes(b"\0libpython3.12.so.1.0\0")
-    found = find_engine(tmp_path / "opt")
-    assert found.versions() == ("3.12",)
-    assert found.stub("3.12") == stub
+    result = find_engine(tmp_path / "opt")
+    assert result.versions() == ("3.12",)
+    assert result.stub("3.12") == stub
     python = this_interpreter()
-    assert prepare_backends(found, Interpreter("3.12", python.bin, None), tmp_path) == tmp_path / "opt" / "backends"
+    assert prepare_backends(result, Interpreter("3.12", python.bin, None), tmp_path) == tmp_path / "opt" / "backends"
 
 
 def test_backends_hold_the_stub_of_this_python(engine: Engine, tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_a_read_only_engine_has_its_backends_elsewhere(tmp_path: Path, monkeypat
 
 def test_a_stub_that_wants_its_builders_libpython_gets_the_interpreters(tmp_path: Path) -> None:
     fake_wheel(tmp_path, ("3.13",))
-    found = find_engine(tmp_path)
-    found.stub("3.13").write_bytes(b"\0libpython3-419a3a08.13.so.1.0\0libpython3.13.so.1.0\0")
+    result = find_engine(tmp_path)
+    result.stub("3.13").write_bytes(b"\0libpython3-419a3a08.13.so.1.0\0libpython3.13.so.1.0\0")
     library = tmp_path / "libpython3.13.so.1.0"
-    folder = prepare_backends(found, Interpreter("3.13", Path("/usr/bin"), library), tmp_path)
+    folder = prepare_backends(result, Interpreter("3.13", Path("/usr/bin"), library), tmp_path)
     links = {path.name: path.readlink() for path in (folder / "python" / "lib").iterdir()}
     assert links == {"libpython3-419a3a08.13.so.1.0": library}

@@ -29,7 +29,7 @@ def test_the_default_folder_is_in_the_environment(monkeypatch: pytest.MonkeyPatc
 
 def test_versions_are_sorted_as_numbers(tmp_path: Path) -> None:
     fake_wheel(tmp_path)
-    found = find_engine(tmp_path)
-    assert found.versions() == ("3.9", "3.10", "3.11", "3.12")
+    result = find_engine(tmp_path)
+    assert result.versions() == ("3.9", "3.10", "3.11", "3.12")
     with pytest.raises(ConfigError, match=r"for Python 3\.9, 3\.10, 3\.11, 3\.12, expected one for Python 3\.99"):
-        found.stub("3.99")
+        result.stub("3.99")

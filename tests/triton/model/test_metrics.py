@@ -58,11 +58,11 @@ def test_amounts_are_added_up_and_handed_over_once(families: list[Family]) -> No
         counters.observe("stage_seconds", 0.5, "gnn")
         counters.observe("stage_seconds", 0.25, "embedding")
     counters.stop()
-    found = added(families)
-    assert sum(found["beampipe_hits_total"]["model,model_0"]) == 2000
-    assert sum(found["beampipe_stage_seconds_total"]["model,model_0,gnn"]) == 500
-    assert sum(found["beampipe_stage_seconds_total"]["model,model_0,embedding"]) == 250
-    assert len(found["beampipe_hits_total"]["model,model_0"]) < 10
+    result = added(families)
+    assert sum(result["beampipe_hits_total"]["model,model_0"]) == 2000
+    assert sum(result["beampipe_stage_seconds_total"]["model,model_0,gnn"]) == 500
+    assert sum(result["beampipe_stage_seconds_total"]["model,model_0,embedding"]) == 250
+    assert len(result["beampipe_hits_total"]["model,model_0"]) < 10
 
 
 def test_nothing_observed_is_nothing_handed_over(families: list[Family]) -> None:

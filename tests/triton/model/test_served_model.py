@@ -49,9 +49,9 @@ def test_a_class_of_a_package() -> None:
 
 def test_a_class_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
-    found = model_class("mine.py:Fine", tmp_path)
-    assert isinstance(found(Instance(threads=3)), Model)
-    assert found(Instance(threads=3)).cut.value == 3
+    result = model_class("mine.py:Fine", tmp_path)
+    assert isinstance(result(Instance(threads=3)), Model)
+    assert result(Instance(threads=3)).cut.value == 3
     assert model_class(f"{tmp_path}/mine.py:Fine")(Instance()).cut.value == 1
 
 

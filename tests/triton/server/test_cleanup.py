@@ -39,13 +39,13 @@ time.sleep(600)
 
 
 def watchdogs_of(prefix: str) -> list[int]:
-    found = []
+    results = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if f"beampipe.triton.server.watchdog\0{prefix}" in path.read_text():
-                found.append(int(path.parent.name))
-    assert found
-    return found
+                results.append(int(path.parent.name))
+    assert results
+    return results
 
 
 def ask_in_vain(url: str) -> None:

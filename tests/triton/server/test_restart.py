@@ -34,12 +34,12 @@ def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, double
         supervisor = int(part(summary, r"watched\s+by process (\d+)"))
         assert processes.children(keeper.pid) == (supervisor,)
         assert keeper.stdout is not None
-        said = ""
+        output = ""
         for _ in range(2):
             (supervisor,) = processes.children(keeper.pid)
             os.kill(supervisor, signal.SIGKILL)
             for line in keeper.stdout:
-                said += line
+                output += line
                 if line.startswith("to stop"):  # before its summary a signal would end the next one as it starts
                     break
             assert supervisor not in processes.children(keeper.pid)
@@ -47,9 +47,9 @@ def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, double
         wait_until(lambda: not processes.is_alive(supervisor))
         assert_nothing_left(prefix)
         keeper.send_signal(signal.SIGINT)
-        said += keeper.stdout.read()
-        assert f"supervisor died: process {supervisor}, signal 9; starting another" in said
-        assert said.splitlines()[-1] == "stopped"
+        output += keeper.stdout.read()
+        assert f"supervisor died: process {supervisor}, signal 9; starting another" in output
+        assert output.splitlines()[-1] == "stopped"
         assert keeper.wait(60) == 0
 
 
@@ -117,9 +117,9 @@ def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> 
 
 def test_what_cannot_start_is_not_tried_again(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path, "broken", BROKEN)
-    with serving(tmp_path, engine, restart=True) as (keeper, said):
+    with serving(tmp_path, engine, restart=True) as (keeper, output):
         assert keeper.wait(60) == 2
-        assert said.count("Triton: got exit code 1") == 1
+        assert output.count("Triton: got exit code 1") == 1
 
 
 def test_a_manager_is_the_keeper_where_there_is_one(
@@ -132,9 +132,9 @@ def test_a_manager_is_the_keeper_where_there_is_one(
         manager.settimeout(20.0)
 
         def told_until(fact: str) -> str:
-            while fact not in (told := manager.recv(4096).decode()):
+            while fact not in (output := manager.recv(4096).decode()):
                 pass
-            return told
+            return output
 
         with serving(doublers, engine, "one", restart=True) as (started, summary):
             assert int(part(summary, r"watched\s+by process (\d+)")) == started.pid

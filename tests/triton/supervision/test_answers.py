@@ -9,11 +9,11 @@ from tests.triton.waiting import wait_until
 
 
 def test_one_question_for_each_model_waits_for_its_answer() -> None:
-    asked: list[str] = []
+    request: list[str] = []
     free = threading.Event()
 
     def ask(model: str) -> bool:
-        asked.append(model)
+        request.append(model)
         if model == "slow":
             free.wait(20)
         return True
@@ -23,11 +23,11 @@ def test_one_question_for_each_model_waits_for_its_answer() -> None:
 
     def quick_was_asked_again_and_again() -> bool:
         answers.send(["quick", "slow"])
-        return asked.count("quick") > 2
+        return request.count("quick") > 2
 
     wait_until(quick_was_asked_again_and_again)
     wait_until(lambda: "quick" not in answers.waiting())
-    assert asked.count("slow") == 1
+    assert request.count("slow") == 1
     assert answers.waiting()["slow"] >= begin
     answers.forget("slow")
     assert answers.waiting() == {}, "asked anew, when that is due"
@@ -39,19 +39,19 @@ def test_one_question_for_each_model_waits_for_its_answer() -> None:
 
 
 def test_bad_answers_in_a_row_are_told_once() -> None:
-    told: list[str] = []
+    output: list[str] = []
 
     def ask(model: str) -> bool:
         raise ConfigError("another TRACK_ID")
 
-    answers = CanaryProbes(ask, told.append, period=0.0)
+    answers = CanaryProbes(ask, output.append, period=0.0)
 
     def again() -> bool:
         answers.send(["one"])
-        return bool(told)
+        return bool(output)
 
     wait_until(again)
     for _ in range(10):
         again()
         time.sleep(0.01)
-    assert told == ["another TRACK_ID"]
+    assert output == ["another TRACK_ID"]

@@ -107,12 +107,12 @@ def test_a_model_that_sleeps_for_ever(server: TritonServer, later: Callable[...,
 def test_requests_that_wait_for_a_model_that_hangs(
     server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
 ) -> None:
-    asked = [later(server, "one", FOR_EVER) for _ in range(8)]
+    requests = [later(server, "one", FOR_EVER) for _ in range(8)]
     wait_until(lambda: bool(told(server, "server back")))
     assert [incident.kind for incident in server.incidents] == [
         *("started", "hangs", "stub died", "restarting", "server back")
     ]
-    *waiting, worked_on = sorted(one.result(60)[0] for one in asked)
+    *waiting, worked_on = sorted(request.result(60)[0] for request in requests)
     assert waiting == [0] * 7, "the connection is gone at once, so that clients ask again"
     assert worked_on in (0, 500), "Triton may say that the model's process died, before it ends itself"
     answers_again(server, "one")
@@ -134,14 +134,14 @@ def test_a_long_queue_of_honest_work_is_left_alone(
 ) -> None:
     """Two instances, each answer takes one and a half seconds without any work: the canary waits longer than
     a model may be silent."""
-    asked = [later(server, "two", 1.5) for _ in range(14)]
+    requests = [later(server, "two", 1.5) for _ in range(14)]
     waited = 0.0
     assert server._supervisor is not None
-    while not all(one.done() for one in asked):
+    while not all(request.done() for request in requests):
         now = time.monotonic()
         waited = max(waited, now - server._supervisor._canaries.waiting().get("two", now))
         time.sleep(0.05)
-    assert [one.result() for one in asked] == [(200, [3.0])] * 14
+    assert [request.result() for request in requests] == [(200, [3.0])] * 14
     assert waited > 6.0, "so long the canary waited"
     assert [incident.kind for incident in server.incidents] == ["started"]
     assert server.answering
@@ -150,11 +150,11 @@ def test_a_long_queue_of_honest_work_is_left_alone(
 def test_requests_that_wait_for_a_stub_that_dies(
     server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
 ) -> None:
-    asked = [later(server, "one", 0.2) for _ in range(30)]
+    requests = [later(server, "one", 0.2) for _ in range(30)]
     wait_until(lambda: probe_of(server).loads()["one"].waiting > 20)
     (victim,) = [stub for stub in server.stubs() if stub.model == "one"]
     os.kill(victim.pid, signal.SIGKILL)
     wait_until(lambda: bool(told(server, "server back")))
     assert "requests wait for the dead process of one" in told(server, "restarting")[0]
-    assert [one.result(60)[0] for one in asked].count(500) <= 1
+    assert [request.result(60)[0] for request in requests].count(500) <= 1
     answers_again(server, "one")

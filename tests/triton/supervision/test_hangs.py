@@ -45,11 +45,13 @@ class Scene:
     def look(self) -> tuple[Hang, ...]:
         self.now += STEP
         stubs = (Stub(STUB, "one", "one_0_0", "region", SERVER),) if self.home.stubs else ()
-        asked = {} if self.asked is None else {"one": self.asked}
+        request = {} if self.asked is None else {"one": self.asked}
         loads = {"one": self.load} if self.responded else {}
         placements = {"one": self.home}
         return self.hangs.check(
-            Observation(self.now, SERVER, stubs, placements, self.responded, loads, asked, self.signalled, self.loading)
+            Observation(
+                self.now, SERVER, stubs, placements, self.responded, loads, request, self.signalled, self.loading
+            )
         )
 
     def pass_by(self, seconds: float, use: float = 0.0, by: int = STUB, answers: float = 0.0) -> tuple[Hang, ...]:
@@ -57,8 +59,8 @@ class Scene:
         for _ in range(round(seconds / STEP)):
             self.spent[by] += use * STEP
             self.load = Load(self.load.answered + answers * STEP, self.load.waiting)
-            if found := self.look():
-                return found
+            if result := self.look():
+                return result
         return ()
 
 
@@ -169,5 +171,5 @@ def test_what_was_ended_gets_its_time_again(scene: Scene) -> None:
 def test_slow_looks_at_a_silent_server_are_looks() -> None:
     """A look at a stopped server takes its time, longer than a small patience: its clocks must go on all the same."""
     hangs = HangDetector(patience=1.0)
-    found = [hangs.check(Observation(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
-    assert any(found)
+    results = [hangs.check(Observation(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
+    assert any(results)

@@ -28,11 +28,11 @@ def test_every_thread_is_told_of(sleeper: subprocess.Popen[str], tmp_path: Path)
         threads = os.listdir(f"/proc/{sleeper.pid}/task")
         write_stacks([sleeper.pid, 2**22 + 1], tmp_path / "log")
         sleeper.kill()
-    said = (tmp_path / "log").read_text()
-    assert f"stacks of process {sleeper.pid} (python" in said
-    assert all(f"thread {number} python" in said for number in threads)
-    assert "state S" in said
-    assert "nanosleep" in said or not os.access("/proc/self/stack", os.R_OK)
+    output = (tmp_path / "log").read_text()
+    assert f"stacks of process {sleeper.pid} (python" in output
+    assert all(f"thread {number} python" in output for number in threads)
+    assert "state S" in output
+    assert "nanosleep" in output or not os.access("/proc/self/stack", os.R_OK)
 
 
 def test_a_debugger_that_takes_long_is_cut_off(

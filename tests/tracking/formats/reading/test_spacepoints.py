@@ -70,9 +70,9 @@ def test_space_points_are_read_with_the_truth_of_their_measurements(folder: Path
 def test_measurements_come_before_space_points(folder: Path) -> None:
     write(folder / f"{STEM}-spacepoint.csv", newest({}))
     assert_equal(only(folder), only(ACTS))
-    (asked,) = open_events(folder, format="acts-spacepoints")
-    assert asked.source is not None
-    assert asked.source.format == "acts-spacepoints"
+    (request,) = open_events(folder, format="acts-spacepoints")
+    assert request.source is not None
+    assert request.source.format == "acts-spacepoints"
 
 
 def test_space_points_stand_in_for_measurements_without_positions(folder: Path) -> None:

@@ -29,8 +29,8 @@ def same_groups(a: ndarray, b: ndarray) -> bool:
 
 
 def ids_of(events: tuple[Event, ...] | list[Event]) -> ndarray:
-    found = [event.hits.geometry_id for event in events]
-    return np.concatenate([ids for ids in found if ids is not None])
+    results = [event.hits.geometry_id for event in events]
+    return np.concatenate([ids for ids in results if ids is not None])
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def generic() -> list[Event]:
 
 def test_positions_alone_give_the_layers_of_the_generic_detector(generic: list[Event]) -> None:
     assert len({*(ids_of(generic) >> LAYER).tolist()}) == 48
-    found = find_layers([with_ids(event, None) for event in generic])
-    assert (found.n_layers, found.source, found.has_modules) == (48, "positions", False)
-    assert same_groups(ids_of(found.events) >> LAYER, ids_of(generic) >> LAYER)
+    result = find_layers([with_ids(event, None) for event in generic])
+    assert (result.n_layers, result.source, result.has_modules) == (48, "positions", False)
+    assert same_groups(ids_of(result.events) >> LAYER, ids_of(generic) >> LAYER)
 
 
 RENUMBERED: dict[str, tuple[Callable[[ndarray], ndarray], str]] = {
@@ -58,19 +58,19 @@ def test_identifiers_of_any_packing_do(how: str, generic: list[Event]) -> None:
     change, source = RENUMBERED[how]
     ids = change(ids_of(generic)).astype(np.uint64)
     parts = np.split(ids, np.cumsum([len(event.hits) for event in generic])[:-1])
-    found = find_layers([with_ids(event, part) for event, part in zip(generic, parts, strict=True)])
-    assert found.source == source
-    assert same_groups(ids_of(found.events) >> LAYER, ids_of(generic) >> LAYER)
-    assert found.has_modules == (how != "layers counted through")
-    if found.has_modules:
-        assert same_groups(ids_of(found.events), ids)
+    result = find_layers([with_ids(event, part) for event, part in zip(generic, parts, strict=True)])
+    assert result.source == source
+    assert same_groups(ids_of(result.events) >> LAYER, ids_of(generic) >> LAYER)
+    assert result.has_modules == (how != "layers counted through")
+    if result.has_modules:
+        assert same_groups(ids_of(result.events), ids)
 
 
 def test_layers_of_a_toy_are_all_found() -> None:
     events = [toy_event(3000, seed) for seed in range(3)]
-    found = find_layers([with_ids(event, None) for event in events])
-    assert found.n_layers == len(BARREL) + 2 * len(DISKS)
-    assert same_groups(ids_of(found.events) >> LAYER, ids_of(events) >> LAYER)
+    result = find_layers([with_ids(event, None) for event in events])
+    assert result.n_layers == len(BARREL) + 2 * len(DISKS)
+    assert same_groups(ids_of(result.events) >> LAYER, ids_of(events) >> LAYER)
 
 
 def test_hits_on_no_layer_are_left_out() -> None:
@@ -79,10 +79,10 @@ def test_hits_on_no_layer_are_left_out() -> None:
     assert event.truth is not None
     truth = replace(event.truth, particle_id=np.r_[np.zeros(2, np.int64), event.truth.particle_id])
     both = Event(1, Hits(np.concatenate([stray, event.hits.position])), truth)
-    (found,) = find_layers([both]).events
-    np.testing.assert_array_equal(found.hits.position, event.hits.position)
-    assert found.truth is not None
-    np.testing.assert_array_equal(found.truth.particle_id, event.truth.particle_id)
+    (result,) = find_layers([both]).events
+    np.testing.assert_array_equal(result.hits.position, event.hits.position)
+    assert result.truth is not None
+    np.testing.assert_array_equal(result.truth.particle_id, event.truth.particle_id)
 
 
 def test_metres_are_refused() -> None:

@@ -44,11 +44,11 @@ def stranger(seed: int) -> Event:
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "toy"
-    told: list[str] = []
+    output: list[str] = []
     events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(18), range(100, 103)))
-    model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=told.append)
-    assert "layers, told by positions; no modules are known, so none are switched off in training" in told[0]
-    assert [line.split(":")[0] for line in told[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
+    model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=output.append)
+    assert "layers, told by positions; no modules are known, so none are switched off in training" in output[0]
+    assert [line.split(":")[0] for line in output[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
     return model
 
 
@@ -189,17 +189,19 @@ def call(*words: object) -> str:
 
 def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
     write_events(tmp_path / "toy.parquet", (stranger(seed) for seed in range(12)))
-    told = call(
+    output = call(
         "tracking", "train", tmp_path / "toy.parquet", "-o", tmp_path / "mine", "--quick", "--only", "module_map"
     )
-    assert "finds less than 90 % of" in told
+    assert "finds less than 90 % of" in output
     model = load_model(tmp_path / "mine")
     assert model.name == "mine"
     assert model.origin.command == "beampipe tracking train toy.parquet -o mine --quick --only module_map"
     assert set(model.origin.inputs) == {"toy.parquet"}
     write_events(tmp_path / "new.parquet", [stranger(50)])
-    told = call("track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--tracker-model", tmp_path / "mine")
-    found = re.search(r"(\d+) tracks", told)
-    assert found is not None
-    assert int(found[1]) > 50
+    output = call(
+        "track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--tracker-model", tmp_path / "mine"
+    )
+    result = re.search(r"(\d+) tracks", output)
+    assert result is not None
+    assert int(result[1]) > 50
     assert "  module_map: learned windows" in call("tracking", "models", tmp_path / "mine")

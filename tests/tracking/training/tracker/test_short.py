@@ -41,10 +41,10 @@ def barrel(seed: int) -> Event:
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "barrel"
-    told: list[str] = []
+    output: list[str] = []
     task = Task("barrel", effort=BUDGETS["quick"], only=("module_map",), force=True)
-    model = learn_model([barrel(seed) for seed in range(12)], folder, task, say=told.append)
-    assert "a particle counts from 5 layers on; 7 are usual" in told[0]
+    model = learn_model([barrel(seed) for seed in range(12)], folder, task, say=output.append)
+    assert "a particle counts from 5 layers on; 7 are usual" in output[0]
     return model
 
 
