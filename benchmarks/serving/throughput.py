@@ -311,11 +311,11 @@ def summary_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]], cores: int) 
         compare("native over direct", mu, DIRECT, least)
     compare("native over Python backend", 0, Way("plain", "python"), WANTED_OF_PYTHON)
     compare("native over ensemble", 0, ENSEMBLE, WANTED_OF_ENSEMBLE)
-    for cell, found in rates.items():
-        for ragged in (way for way in found if way.variant == "ragged"):
+    for cell, results in rates.items():
+        for ragged in (way for way in results if way.variant == "ragged"):
             one, two = Way("plain", ragged.backend), Way("plain", ragged.backend, 2)
-            words = f"ragged over one plain instance {ratio(found, ragged, one)[0]:.2f}"
-            words += f", over two {ratio(found, ragged, two)[0]:.2f}"
+            words = f"ragged over one plain instance {ratio(results, ragged, one)[0]:.2f}"
+            words += f", over two {ratio(results, ragged, two)[0]:.2f}"
             CONSOLE.print(f"{cell}, {ragged.backend}: {words}", markup=False)
     return lines
 
