@@ -329,7 +329,8 @@ def learn_model(
         say(f"{summary}; {sample.crossing}")
         if not task.force:
             require_enough(sample)
-        say(f"training: takes about {task.effort.duration} on two idle cores")
+        has_networks = any(part.kind == "networks" for part in task.parts)
+        say(f"training: takes about {task.effort.duration if has_networks else 'a minute'} on two idle cores")
         soft = sample
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
