@@ -20,6 +20,7 @@ EXTRA_OF: Final = {
     "sites": "tracking",
     "tracking": "tracking",
     "formats": "tracking",
+    "detectors": "tracking",
     "serving": "serving",
     "pipeline": "serving",
     "supervisor": "serving",
@@ -50,6 +51,7 @@ PARTS: Final = {
         "--tracker-model my_detector/": "train",
     },
     "formats": {"track events.root": "formats"},
+    "detectors": {"--detector odd": "simulation,train", "-o my_odd": "simulation,train"},
     "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {
         "calibration simulate": "simulation",
@@ -126,6 +128,8 @@ GIVEN: Final = {
 
 SMALLER: Final = {
     "--events 10 --mu 200": "--events 2 --mu 10",
+    "--mu 200 --events 36 --seed 4": "--mu 20 --events 12 --seed 4",
+    "--mu 200 --events 10": "--mu 10 --events 2",
     "--events 250": "--events 5",
     "-n 100000 --files 4": "-n 500 --files 1",
     "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 3 --event-weights 3",
@@ -141,6 +145,7 @@ NOT_HERE: Final = {
     "tritonserver --": "needs a Triton of the user, or an engine of containers",
     "pip install": "the environment has it",
     "-m venv": "the environment is there",
+    "event_*.json": "needs files of ColliderML",
     "model.toml": "needs a language model",
     "judge.toml": "needs a language model",
     "--executor": "needs a cluster",

@@ -52,6 +52,7 @@ WORDS: Final[dict[str, Word]] = {
     "--scale": Word(str, r"(Units|What one unit) of.*mm, exatrkx or acts"),
     "--force": Word(bool, r"(Go on|Process events|Replace).*(another detector|particles|beampipe did not write)"),
     "--mu": Word(float, r"(Mean number of pile-up|Pile-up)"),
+    "--eta": Word(float, r".*(eta\||Pseudorapidity)"),
     "--pt": Word(float, r".*(pT|momentum).*GeV"),
     # Servers and models.
     "--url": Word(str, r"Address of"),

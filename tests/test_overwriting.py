@@ -53,6 +53,8 @@ REFUSING: Final = {
     "calibration inject dijets_sample/toy.slice0.0000.root -o out": ("toy_fewer_tracks.slice0.0000.root",),
     "calibration train-tagger dijets.toml -o out/gbdt.txt": ("gbdt.txt",),
     "calibration inspect dijets_sample/toy.slice0.0000.root -o out/mine.toml": ("mine.toml",),
+    "chain demo -o out": ("report.html", "result.json"),
+    "chain run chain.toml -o out": ("report.html", "result.json"),
     "calibration combine one=joint.json other=joint.json -o out": (
         "joint.json",
         "pyhf_modifiers.json",
@@ -97,6 +99,8 @@ def test_a_file_of_somebody_else_is_found_before_any_work(
     monkeypatch.chdir(tmp_path)
     if "dijets" in command:
         start_calibration(Path("dijets.toml"))
+    if "chain.toml" in command:
+        assert run("chain init chain.toml") == 0
     theirs = tmp_path / "out" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text("years of work")

@@ -39,7 +39,7 @@ def test_every_line_of_code_is_run_by_the_dry_run_of_a_release() -> None:
     for code in (*blocks, *indented):
         assert code in run
     first = re.findall(r"^\| \[\w+\]\(docs/(\w+)\.md\).*\| `(beampipe [^`]+)` \|$", README, re.M)
-    assert len(first) == 5
+    assert len(first) == 6
     for page, command in first:
         assert command in TOLD["page_lines"](page), f"{page}.md has no line {command}"
 

@@ -144,15 +144,16 @@ def test_beyond_the_seeds_edges_continue_edges(seed: int) -> None:
     assert np.isin(leads_out, into).all()  # an edge out of the seed layers is continued
 
 
+@pytest.mark.parametrize("continued", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(("seed_depth", "least_curvature"), [(0, 0.0), (1, 0.4), (2, 0.0), (5, 0.1)])
 def test_the_kernel_grows_as_the_reference(
-    isa: str, seed: int, threads: int, seed_depth: int, least_curvature: float
+    isa: str, seed: int, threads: int, seed_depth: int, least_curvature: float, continued: bool
 ) -> None:
     position, windows = hits(seed), barrels(seed)
-    want = reference.module_map_edges(position, windows, None, seed_depth, least_curvature)
-    got = kernels.module_map_edges(position, windows, threads, None, seed_depth, least_curvature)
+    want = reference.module_map_edges(position, windows, None, seed_depth, least_curvature, continued)
+    got = kernels.module_map_edges(position, windows, threads, None, seed_depth, least_curvature, continued)
     assert len(as_set(got) ^ as_set(want)) <= MOST_DIFFERENT * len(want.T)
 
 

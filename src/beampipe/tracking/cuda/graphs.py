@@ -135,7 +135,7 @@ class DeviceWindows:
 
     `pair_of` is the number of each pair (inner, outer layer), -1 for none; its last row and column serve hits on no
     layer. `stages` is the growth stage of each layer, `least_curvature` the share of each pair's largest curvature
-    below which doublets are left out.
+    below which doublets are left out. `continued` says whether triplets out of the seed layers must be continued.
     """
 
     layers: Tensor
@@ -146,10 +146,15 @@ class DeviceWindows:
     pair_of: Tensor
     stages: Tensor
     least_curvature: float
+    continued: bool
 
 
 def windows_to_device(
-    windows: Windows, device: torch.device, seed_depth: int = SEED_DEPTH, least_curvature: float = 0.0
+    windows: Windows,
+    device: torch.device,
+    seed_depth: int = SEED_DEPTH,
+    least_curvature: float = 0.0,
+    continued: bool = True,
 ) -> DeviceWindows:
     """The tables on the device, integers as int64; tracks begin on layers with at most `seed_depth` before them."""
     n_layers = len(windows.layers)
@@ -164,6 +169,7 @@ def windows_to_device(
         torch.tensor(pair_of, device=device),
         torch.tensor(growth_stages(windows, seed_depth), device=device),
         least_curvature,
+        continued,
     )
 
 
@@ -289,10 +295,12 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
         grows = kept[e] | (current == SEED_STAGE)
         kept[e[grows]] = True
         kept[f[grows]] = True
+    if not windows.continued:
+        return edge_index[:, kept]
     counts = kept[into]
-    continued = torch.zeros_like(kept)
-    continued[into[counts]] = True
-    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | continued[out]
+    goes_on = torch.zeros_like(kept)
+    goes_on[into[counts]] = True
+    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | goes_on[out]
     kept = torch.zeros_like(kept)
     kept[into[counts]] = True
     kept[out[counts]] = True

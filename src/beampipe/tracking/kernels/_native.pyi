@@ -19,7 +19,13 @@ def use_isa(name: str) -> None: ...
 def assign_layers(position: ndarray, windows: Windows, threads: int) -> Int16[ndarray, " n"]: ...
 def fit_on_layers(position: ndarray, windows: Windows, threads: int) -> tuple[int, int]: ...
 def module_map_edges(
-    position: ndarray, offsets: ndarray, windows: Windows, seed_depth: int, least_curvature: float, threads: int
+    position: ndarray,
+    offsets: ndarray,
+    windows: Windows,
+    seed_depth: int,
+    least_curvature: float,
+    continued: bool,
+    threads: int,
 ) -> Int64[ndarray, "2 n_edges"]: ...
 def triplets(
     position: ndarray, edge_index: ndarray, windows: Windows, threads: int

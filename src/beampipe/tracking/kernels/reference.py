@@ -189,12 +189,13 @@ def module_map_edges(
     offsets: Offsets | None = None,
     seed_depth: int = SEED_DEPTH,
     least_curvature: float = 0.0,
+    continued: bool = True,
 ) -> EdgeIndex:
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
     Both doublets of a triplet inside its window become edges; where the middle hit lies on no seed layer, only if the
-    inner one is an edge already. Of the triplets that lead out of the seed layers only those count that another one
-    continues. See `beampipe.tracking.windows`.
+    inner one is an edge already. With `continued`, of the triplets that lead out of the seed layers only those count
+    that another one continues. See `beampipe.tracking.windows`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -219,10 +220,12 @@ def module_map_edges(
     for current in np.unique(stage):
         grows = (stage == current) & ((current == SEED_STAGE) | kept[into])
         kept[into[grows]] = kept[out[grows]] = True
+    if not continued:
+        return edge_index[:, kept]
     counts = kept[into]
-    continued = np.zeros(len(kept), bool)
-    continued[into[counts]] = True
-    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | continued[out]
+    goes_on = np.zeros(len(kept), bool)
+    goes_on[into[counts]] = True
+    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | goes_on[out]
     kept[:] = False
     kept[into[counts]] = kept[out[counts]] = True
     return edge_index[:, kept]

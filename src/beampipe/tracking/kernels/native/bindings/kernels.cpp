@@ -102,13 +102,13 @@ auto assign_layers(Position position, const WindowTables& windows, int threads) 
 }
 
 auto module_map_edges(Position position, Offsets offsets, const WindowTables& windows, int seed_depth,
-                      float least_curvature, int threads) {
+                      float least_curvature, bool continued, int threads) {
   const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
   Array<std::int64_t> edge_index;
   {
     nb::gil_scoped_release free;
-    edge_index =
-        kernels().module_map_edges(position.data(), blocks, windows.view(), {seed_depth, least_curvature}, threads);
+    edge_index = kernels().module_map_edges(position.data(), blocks, windows.view(),
+                                            {seed_depth, least_curvature, continued}, threads);
   }
   const std::size_t n_edges = edge_index.size() / 2;
   return numpy(std::move(edge_index), {2, n_edges});
@@ -330,7 +330,7 @@ NB_MODULE(_native, m) {
   m.def("fit_on_layers", &fit_on_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "seed_depth"_a,
-        "least_curvature"_a, "threads"_a);
+        "least_curvature"_a, "continued"_a, "threads"_a);
   m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);
   m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,

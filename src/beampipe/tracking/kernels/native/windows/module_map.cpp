@@ -5,8 +5,9 @@
 // hit are collected from a (row, phi) grid of their layers, tested against each other while in L1, and only survivors
 // are written. Memory does not grow with the number of doublets, some fifty times the number of edges that are kept.
 //
-// Around seed hits most triplets are chance. One that leads out of the seed layers is kept only if the next layers
-// continue it: it waits in a list (`Seeds`) until they were searched.
+// Around seed hits most triplets are chance. If tracks must have more hits than one outside of the seed layers
+// (`Growth::continued`), one that leads out of these layers is kept only if the next layers continue it: it waits in a
+// list (`Seeds`) until they were searched.
 #include <omp.h>
 
 #include "graphs/blocks.hpp"
@@ -141,6 +142,7 @@ void match(Side& in, const Side::Segment& a, Side& out, const Side::Segment& b, 
 /// The tables that a search of one event reads.
 struct Map {
   const Windows& windows;
+  bool continued;  // as in Growth
   std::vector<int> stage;
   Grid grid;
   std::vector<Partners<false>> before;  // of each layer
@@ -148,6 +150,7 @@ struct Map {
 
   Map(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads)
       : windows(w),
+        continued(growth.continued),
         stage(stages_of(w, growth.seed_depth)),
         grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
     std::vector<std::vector<int>> ends(w.n_layers), starts(w.n_layers);
@@ -223,7 +226,7 @@ private:
     agreements_.clear();
     for (const Side::Segment& b : out_.segments) {
       const int slot = b.pair - w.out_begin[w.pairs[2 * b.pair]];
-      const bool waits = seeded && map_.stage[w.pairs[2 * b.pair + 1]] != kSeeded;
+      const bool waits = seeded && map_.continued && map_.stage[w.pairs[2 * b.pair + 1]] != kSeeded;
       for (const Side::Segment& a : in_.segments) {
         const float* window = w.triplet_windows + 4 * (a.pair * kMaxOut + slot);
         if (!(window[0] > 0)) continue;
@@ -260,7 +263,7 @@ private:
         for (unsigned any = out_.any[first / kLanes]; any != 0; any &= any - 1) {
           const int d = first + __builtin_ctz(any);
           const Edge edge{hit[s], hit[out_.hit[d]]};
-          const bool waits = seeded && stage != kSeeded;
+          const bool waits = seeded && map_.continued && stage != kSeeded;
           const std::int32_t number = waits ? number_[d] = seeds.add(edge) : -1;
           if (!waits) found.push_back(edge);
           if (stage != kSeeded)
@@ -339,7 +342,8 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
   std::optional<Map> made(std::in_place, position, n, w, growth, threads);
   if (n >= kMany) {
     const int depth = affordable_depth(*made, growth.seed_depth);
-    if (depth < growth.seed_depth) made.emplace(position, n, w, Growth{depth, growth.least_curvature}, threads);
+    if (depth < growth.seed_depth)
+      made.emplace(position, n, w, Growth{depth, growth.least_curvature, growth.continued}, threads);
   }
   const Map& map = *made;
   std::vector<Middle> parts;

@@ -56,6 +56,7 @@ constexpr int kSeeded = 0;  // stage of the seed layers
 struct Growth {
   int seed_depth;         // most layers before a seed layer
   float least_curvature;  // share of each pair's kappa_max below which doublets are left out
+  bool continued;         // whether triplets that lead out of the seed layers must be continued by another one
 };
 
 /// The number of layers other than `own` that the straight line from the origin crosses on its way to (r, z).
