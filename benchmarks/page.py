@@ -26,6 +26,9 @@ PAGE: Final = FOLDER.parent / "docs" / "benchmarks.md"
 PROGRESS: Final = re.compile(r"[^\n]*(?:Merging|Processing|Preprocessing) [^\n]*%[^\n]*\n")
 """Progress bars of coffea."""
 
+WHERE: Final = re.compile(r" --(?:output|json|folder|cache)[ =]\S+")
+"""Options of a command that say where it wrote."""
+
 KEPT: Final = ("date", "command", "processor", "cores", "load_average", "load_average_at_end", "versions")
 
 
@@ -52,7 +55,8 @@ def record(folder: Path) -> None:
             print(f"left out: {path}: it has no date; run the benchmark again")
             continue
         entry = {
-            "conditions": {name: begun[name] for name in KEPT if name in begun},
+            "conditions": {name: begun[name] for name in KEPT if name in begun}
+            | {"command": WHERE.sub("", begun["command"])},
             "summary": [_line(line) for line in result.get("summary", ())],
             "printed": PROGRESS.sub("", result.get("printed", "")),
         }
