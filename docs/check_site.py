@@ -24,19 +24,19 @@ LOOK: Final = (Path(__file__).parent / "_parts" / "look.js").read_text(encoding=
 def faults(page: Any, site: Path, name: str, views: Iterable[tuple[int, str]] = VIEWS) -> Iterator[str]:
     """Problems of one page of the site, shown in a page of Playwright."""
     asked: list[str] = []
-    said: list[str] = []
+    output: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: output.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: output.append(str(error)))
     for width, scheme in views:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)
         page.goto((site / name).as_uri())
-        found = page.evaluate(LOOK, width > 1000)
-        yield from (f"{name} at {width} px, {scheme}: {fault}" for fault in found)
+        result = page.evaluate(LOOK, width > 1000)
+        yield from (f"{name} at {width} px, {scheme}: {fault}" for fault in result)
     outside = sorted({url for url in asked if not url.startswith(("file:", "data:", "blob:"))})
     yield from (f"{name}: asks for {url}" for url in outside)
-    yield from (f"{name}: {text}" for text in sorted(set(said)))
+    yield from (f"{name}: {text}" for text in sorted(set(output)))
 
 
 class _Links(HTMLParser):
@@ -49,9 +49,9 @@ class _Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Record links and anchors."""
-        found = dict(attrs)
-        self.places |= {found.get("id") or "", (tag == "a" and found.get("name")) or ""}
-        self.links += [found[key] or "" for key in ("href", "src") if found.get(key)]
+        result = dict(attrs)
+        self.places |= {result.get("id") or "", (tag == "a" and result.get("name")) or ""}
+        self.links += [result[key] or "" for key in ("href", "src") if result.get(key)]
 
 
 def dead_links(site: Path) -> list[str]:
@@ -78,7 +78,7 @@ def main(site: Path) -> int:
     """Look at every page; gives the exit code."""
     from playwright.sync_api import sync_playwright
 
-    found = dead_links(site)
+    result = dead_links(site)
     names = sorted(str(path.relative_to(site)) for path in site.rglob("*.html"))
     names = [name for name in names if not name.startswith(("_modules/", "_static/"))]
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -86,11 +86,11 @@ def main(site: Path) -> int:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for name in names:
             page = browser.new_page()
-            found += faults(page, site, name)
+            result += faults(page, site, name)
             page.close()
         browser.close()
-    print("\n".join([*found, f"{len(names)} pages in {len(VIEWS)} views: {len(found)} faults"]))
-    return int(bool(found))
+    print("\n".join([*result, f"{len(names)} pages in {len(VIEWS)} views: {len(result)} faults"]))
+    return int(bool(result))
 
 
 if __name__ == "__main__":

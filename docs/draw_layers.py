@@ -51,8 +51,8 @@ def first_line(name: str) -> str:
 
 def packages(name: str) -> str:
     """Names of the sub-packages of an area."""
-    found = sorted(path.parent.name for path in (SOURCE / name).glob("*/__init__.py") if path.parent.name != "data")
-    return ", ".join(found)
+    result = sorted(path.parent.name for path in (SOURCE / name).glob("*/__init__.py") if path.parent.name != "data")
+    return ", ".join(result)
 
 
 def box(name: str, width: float) -> list[tuple[str, str]]:

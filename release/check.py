@@ -56,9 +56,9 @@ def build(folder: Path, python: str) -> Path:
 def look_at(folder: Path, wheel: Path) -> None:
     """What an index, and whoever reads the metadata, would refuse."""
     run(["twine", "check", "--strict", *map(str, [*folder.glob("*.tar.gz"), wheel])])
-    said = run(["auditwheel", "show", str(wheel)])
-    if "manylinux" not in said:
-        raise Failed(f"auditwheel names no manylinux platform that the wheel could be repaired to:\n{said}")
+    output = run(["auditwheel", "show", str(wheel)])
+    if "manylinux" not in output:
+        raise Failed(f"auditwheel names no manylinux platform that the wheel could be repaired to:\n{output}")
     text = run(["python", "-m", "zipfile", "-l", str(wheel)])
     for part in ("_native.", "_kernels_baseline.so", "libtriton_beampipe.so", "tracking/data/mu0.parquet"):
         if part not in text:

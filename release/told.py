@@ -224,14 +224,14 @@ def page_lines(page: str) -> list[str]:
         page: name of the page, a file in `docs/` without its ending.
     """
     text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
-    found = []
+    results = []
     for kind, code, block in _BLOCK.findall(text):
         if kind == "python" and page in STANDING_ALONE:
-            found.append(_python_command(code))
+            results.append(_python_command(code))
         elif _PROGRAM.match(block.strip()):
             joined = re.sub(r" *\\\n *", " ", block)
-            found += [line.split("  #")[0].strip() for line in joined.splitlines()]
-    return [line for line in found if line]
+            results += [line.split("  #")[0].strip() for line in joined.splitlines()]
+    return [line for line in results if line]
 
 
 def _python_command(code: str) -> str:
@@ -257,8 +257,8 @@ def sessions() -> list[Session]:
 
     A demo needs no line before it: each is run once for an extra, however many pages have it.
     """
-    found = [Session("README.md", extra, tuple(lines)) for extra, lines in readme_lines().items()]
-    demos = {(session.extra, line) for session in found for line in session.lines if line.endswith(" demo")}
+    results = [Session("README.md", extra, tuple(lines)) for extra, lines in readme_lines().items()]
+    demos = {(session.extra, line) for session in results for line in session.lines if line.endswith(" demo")}
     for page, usual in EXTRA_OF.items():
         of: dict[str, list[str]] = {}
         for line in page_lines(page):
@@ -270,5 +270,5 @@ def sessions() -> list[Session]:
             if command.endswith(" demo"):
                 demos.add((extra, command))
             lines += [one for one in given if one not in lines] + [command]
-        found += [Session(f"docs/{page}.md", extra, tuple(lines)) for extra, lines in of.items()]
-    return found
+        results += [Session(f"docs/{page}.md", extra, tuple(lines)) for extra, lines in of.items()]
+    return results

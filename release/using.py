@@ -58,10 +58,10 @@ def run(
     done = subprocess.run(
         words, cwd=folder, env=surroundings(path, home), capture_output=True, text=True, check=False, timeout=limit
     )
-    said = done.stdout + done.stderr
-    if done.returncode != 0 or "Traceback" in said:
-        raise Failed(f"{' '.join(words)}: exit code {done.returncode}\n{said[-3000:]}")
-    return said
+    output = done.stdout + done.stderr
+    if done.returncode != 0 or "Traceback" in output:
+        raise Failed(f"{' '.join(words)}: exit code {done.returncode}\n{output[-3000:]}")
+    return output
 
 
 def surroundings(path: Path, home: Path | None = None) -> dict[str, str]:
@@ -134,12 +134,12 @@ def serve(line: str, folder: Path, variables: dict[str, str]) -> subprocess.Pope
         until = time.monotonic() + 180.0
         while True:
             log.seek(0)
-            said = log.read()
-            if _READY.search(said):
+            output = log.read()
+            if _READY.search(output):
                 return server
             if server.poll() is not None or time.monotonic() > until:
                 server.kill()
-                raise Failed(f"{line}: {said[-3000:]}")
+                raise Failed(f"{line}: {output[-3000:]}")
             time.sleep(0.5)
 
 

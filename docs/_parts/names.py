@@ -41,10 +41,10 @@ def text_of(face: str, name: str) -> list[str]:
     """The docstring of a name, in lines."""
     thing = getattr(import_module(face), name)
     if is_data(thing):
-        found = ModuleAnalyzer.for_module(home(face, name)).find_attr_docs().get(("", name))
-        if not found:
+        result = ModuleAnalyzer.for_module(home(face, name)).find_attr_docs().get(("", name))
+        if not result:
             raise LookupError(f"{face}.{name} has no docstring; write one below its assignment in {home(face, name)}")
-        return found
+        return result
     text = inspect.getdoc(thing)
     if not text:
         raise LookupError(f"{face}.{name} has no docstring")

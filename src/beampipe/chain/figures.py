@@ -45,8 +45,8 @@ def plot_efficiency(performance: Mapping[str, Performance]) -> Figure:
         figure, panels = new_figure(1, 2, size=(11.0, 4.8), sharey=True)
         for name, each in performance.items():
             for panel, axes, edges in ((panels[0, 0], (1, 2), PT_EDGES), (panels[0, 1], (0, 1), AXIS_EDGES)):
-                n, found = each.reconstructable.sum(axis=axes), each.found_reconstructable.sum(axis=axes)
-                share, low, high = _shares(found, n)
+                n, result = each.reconstructable.sum(axis=axes), each.found_reconstructable.sum(axis=axes)
+                share, low, high = _shares(result, n)
                 x = np.arange(len(edges) - 1)
                 panel.errorbar(x, share, [share - low, high - share], fmt="o", ms=5, capsize=3, label=name)
         for panel, edges, label in (
@@ -171,7 +171,7 @@ def track_table(performance: Mapping[str, Performance]) -> list[tuple[str, ...]]
     """For each sample: efficiency of tracks in jets, and shares of fakes and of tracks of other particles."""
     rows: list[tuple[str, ...]] = []
     for name, each in performance.items():
-        n, found = int(each.reconstructable.sum()), int(each.found_reconstructable.sum())
+        n, result = int(each.reconstructable.sum()), int(each.found_reconstructable.sum())
         every, found_every = int(each.particles.sum()), int(each.found.sum())
         kinds = each.kinds.sum(axis=(0, 1, 2))
         tracks = max(int(kinds.sum()), 1)
@@ -179,7 +179,7 @@ def track_table(performance: Mapping[str, Performance]) -> list[tuple[str, ...]]
             (
                 name,
                 f"{n}",
-                f"{found / max(n, 1):.4f}",
+                f"{result / max(n, 1):.4f}",
                 f"{found_every / max(every, 1):.4f}",
                 f"{kinds[FAKE] / tracks:.5f}",
                 f"{kinds[SECONDARY] / tracks:.4f}",

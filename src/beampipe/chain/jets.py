@@ -31,7 +31,7 @@ def make_jets(path: Path, record: Path, towers: Path, tracks: Path, settings: Je
     """
     collisions = read_collisions(record)
     track, particle = load_table(tracks, "tracks", TrackTable), load_table(tracks, "particles", ParticleTable)
-    found = tower_jets(
+    result = tower_jets(
         read_towers(towers),
         np.concatenate([track.event, particle.event]),
         np.concatenate([track.eta, particle.eta]),
@@ -41,16 +41,16 @@ def make_jets(path: Path, record: Path, towers: Path, tracks: Path, settings: Je
     )
     truth = particle_jets(collisions, settings.min_pt / 2, settings.max_abs_eta + _MATCHED)
     jets = JetTable(
-        found.event,
-        found.pt,
-        found.eta,
-        found.phi,
-        jet_labels(collisions, found.event, found.eta, found.phi),
-        _true_pt(found, truth),
+        result.event,
+        result.pt,
+        result.eta,
+        result.phi,
+        jet_labels(collisions, result.event, result.eta, result.phi),
+        _true_pt(result, truth),
     )
     n_tracks = len(track.event)
     events = replace(load_table(tracks, "events", EventTable), weight=collisions.weights[:, 0])
-    JetEvents(events, jets, track, particle, Owners(found.owner[:n_tracks], found.owner[n_tracks:])).save(path)
+    JetEvents(events, jets, track, particle, Owners(result.owner[:n_tracks], result.owner[n_tracks:])).save(path)
 
 
 def _true_pt(jets: TowerJets, truth: ParticleJets) -> Float64[ndarray, " n"]:

@@ -60,11 +60,11 @@ def find_tracks(
     tracks, particles, counts = [], [], []
     for number, clean in enumerate(read_events(hits)):
         event = degrade(clean, degradation, seed, run_seed=run_seed, modules=modules)
-        found = finder.find(event)
-        table, targets, unfitted = _tables(event, found, settings, number)
+        result = finder.find(event)
+        table, targets, unfitted = _tables(event, result, settings, number)
         tracks.append(table)
         particles.append(targets)
-        counts.append((len(found), unfitted))
+        counts.append((len(result), unfitted))
     n_found, n_unfitted = np.array(counts, np.int64).reshape(-1, 2).T
     save_tables(
         path,
@@ -133,14 +133,14 @@ def _tables(
     table = TrackTable(np.full(int(kept.sum()), number), pt[kept], eta[kept], phi[kept], kind[kept])
 
     particles = truth.particles.take(wanted)
-    found = np.append(matches.found_double, False)[row[wanted]]
+    result = np.append(matches.found_double, False)[row[wanted]]
     angle = np.arctan2(particles.momentum[:, 1], particles.momentum[:, 0])
     targets = ParticleTable(
         np.full(len(particles), number),
         particles.pt.astype(np.float64),
         particles.eta.astype(np.float64),
         angle.astype(np.float64),
-        found,
+        result,
         reconstructable[wanted],
     )
     return table, targets, int(np.count_nonzero(~fit.fitted))

@@ -49,7 +49,7 @@ def read_requests(path: Path, models: Iterable[str]) -> dict[str, list[dict[str,
         FileError: the file cannot be read, or holds something else or nothing.
         UnknownNameError: a request is for a model that is not served.
     """
-    found: dict[str, dict[int, dict[str, ndarray]]] = {}
+    result: dict[str, dict[int, dict[str, ndarray]]] = {}
     known = tuple(models)
     try:
         # Opened here, since numpy does not reliably close a file that is no zip archive.
@@ -65,10 +65,10 @@ def read_requests(path: Path, models: Iterable[str]) -> dict[str, list[dict[str,
         model, number, tensor = _parts(path, name)
         if model not in known:
             raise UnknownNameError(f"model in {path}", model, known)
-        found.setdefault(model, {}).setdefault(number, {})[tensor] = array
-    if not found:
+        result.setdefault(model, {}).setdefault(number, {})[tensor] = array
+    if not result:
         raise FileError(f"{path}: got no requests, expected arrays called MODEL/NUMBER/TENSOR", path=path)
-    return {model: [asked[number] for number in sorted(asked)] for model, asked in found.items()}
+    return {model: [asked[number] for number in sorted(asked)] for model, asked in result.items()}
 
 
 def _parts(path: Path, name: str) -> tuple[str, int, str]:
@@ -253,16 +253,16 @@ def measured_between(before: Counters | None, after: Counters) -> MeasuredActivi
 
 def combined(parts: Iterable[MeasuredActivity]) -> MeasuredActivity:
     """Activity of several servers together; each mean is weighted by its number of requests."""
-    found = [part for part in parts if part.answered]
-    stages = {name for part in found for name in part.stages}
+    results = [part for part in parts if part.answered]
+    stages = {name for part in results for name in part.stages}
     return MeasuredActivity(
-        sum(part.answered for part in found),
-        _mean([(part.latency, part.answered) for part in found]),
-        _mean([(part.compute, part.answered) for part in found]),
+        sum(part.answered for part in results),
+        _mean([(part.latency, part.answered) for part in results]),
+        _mean([(part.compute, part.answered) for part in results]),
         {
             name: mean
             for name in sorted(stages)
-            if (mean := _mean([(part.stages.get(name), part.answered) for part in found])) is not None
+            if (mean := _mean([(part.stages.get(name), part.answered) for part in results])) is not None
         },
     )
 
@@ -440,9 +440,9 @@ def decision_tables(decision: Decision) -> tuple[Table, Table]:
     times = make_table(title, ("model", ""), heads, importance=("",))
     times.add_row("all", "replies to clients", str(decision.old.given), str(decision.new.given))
     times.add_row("", "of these, failed", str(decision.old.failed), str(decision.new.failed))
-    for found in decision.times:
-        old, new = found.old, found.new
-        times.add_row(found.model, "answered", str(old.answered), str(new.answered))
+    for time in decision.times:
+        old, new = time.old, time.new
+        times.add_row(time.model, "answered", str(old.answered), str(new.answered))
         times.add_row("", "in the server [ms]", *_cells(old.latency, new.latency))
         times.add_row("", "in the model [ms]", *_cells(old.compute, new.compute))
         for stage in sorted({*old.stages, *new.stages}):

@@ -256,12 +256,12 @@ def read_jwks(path: Path) -> list[VerificationKey]:
         keys = [_verification_key(entry) for entry in entries if entry.get("use", "sig") == "sig" and "kid" in entry]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{path}: got {error!r}, expected a JWKS, the public keys of an issuer", path=path) from error
-    found = [key for key in keys if key is not None]
-    if not found:
+    results = [key for key in keys if key is not None]
+    if not results:
         raise FileError(
             f"{path}: got no key for signatures with a kid, expected one or more of type RSA or EC", path=path
         )
-    return found
+    return results
 
 
 def _verification_key(entry: Mapping[str, Any]) -> VerificationKey | None:
@@ -303,15 +303,15 @@ def read_tokens(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: got {error}, expected a file of tokens; do: beampipe fleet token add") from error
-    found = {}
+    result = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise FileError(f"{path}: got {line[:20]!r}... in line {number}, expected SHA256 NAME")
-        found[match[1]] = match[2]
-    return found
+        result[match[1]] = match[2]
+    return result
 
 
 def add_token(path: Path, name: str) -> str:

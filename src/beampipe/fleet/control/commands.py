@@ -31,16 +31,16 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
     servers = []
     for server in list(reconciler.servers.values()):
         record = reconciler.records.get(server.name)
-        said = record if server.describes(record) else None
+        current = record if server.describes(record) else None
         servers.append(
             {
                 "server": server.name,
                 "group": server.group,
                 "wish": server.desired_state,
-                "state": said.state if said is not None else "starting" if server.pid else "dead",
+                "state": current.state if current is not None else "starting" if server.pid else "dead",
                 "pid": server.pid,
-                "metrics": None if said is None else said.metrics,
-                "models": [] if said is None else list(said.models),
+                "metrics": None if current is None else current.metrics,
+                "models": [] if current is None else list(current.models),
                 "digest": server.digest,
                 "starts": server.starts,
                 "log": str(server.log),

@@ -222,10 +222,10 @@ class Trial:
 
     def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
         """Replies to clients since the gateway has the trial, of the old servers together and of the new one."""
-        found = self.reconciler.gateway.replies()
-        old = [replies for name, replies in found.items() if name != canary.server.name]
+        result = self.reconciler.gateway.replies()
+        old = [replies for name, replies in result.items() if name != canary.server.name]
         together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
-        return together, found.get(canary.server.name, Replies())
+        return together, result.get(canary.server.name, Replies())
 
     def _url(self, server: LocalServer) -> str:
         record = self.reconciler.records.get(server.name)
@@ -274,5 +274,5 @@ class _Watched:
 def _times(old: Mapping[str, MeasuredActivity], new: Mapping[str, MeasuredActivity]) -> tuple[ModelTimes, ...]:
     """Activity of old and new servers, for models that answered requests."""
     names = sorted({*old, *new})
-    found = (ModelTimes(name, old.get(name, MeasuredActivity()), new.get(name, MeasuredActivity())) for name in names)
-    return tuple(times for times in found if times.old.answered or times.new.answered)
+    result = (ModelTimes(name, old.get(name, MeasuredActivity()), new.get(name, MeasuredActivity())) for name in names)
+    return tuple(times for times in result if times.old.answered or times.new.answered)

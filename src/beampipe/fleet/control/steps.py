@@ -125,9 +125,9 @@ class Steps(GatewaySteps):
         Raises:
             UnknownNameError: there is none.
         """
-        found = super().server(server)
-        assert isinstance(found, LocalServer)
-        return found
+        result = super().server(server)
+        assert isinstance(result, LocalServer)
+        return result
 
     def free_number(self, group: ServerGroup) -> int | None:
         """The lowest unused server number of a group, None if all its slots are taken."""

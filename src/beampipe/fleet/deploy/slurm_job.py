@@ -117,12 +117,12 @@ def node_address(node: str, host: str | None) -> str:
     name = node if host is None else host.replace("{node}", node)
     do = "set slurm.host to the name or address of its network, with {node} for its name"
     try:
-        found = [str(row[4][0]) for row in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+        results = [str(row[4][0]) for row in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
     except OSError as error:
         raise ConfigError(f"{node}: got no address for {name!r} ({error}), expected one; {do}") from error
-    if host is None and is_loopback(found[0]):
-        raise ConfigError(f"{node}: got {found[0]}, at which only the node reaches itself, expected another; {do}")
-    return found[0]
+    if host is None and is_loopback(results[0]):
+        raise ConfigError(f"{node}: got {results[0]}, at which only the node reaches itself, expected another; {do}")
+    return results[0]
 
 
 def submit(script: Path, index: int, environ: Mapping[str, str] = os.environ) -> str:

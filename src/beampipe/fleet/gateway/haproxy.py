@@ -584,24 +584,24 @@ class CredentialReloader:
         """Replace the whole map in one transaction."""
         tokens = read_tokens(path)
         ask = self._gateway.api.ask
-        said = ask(f"prepare map {path}")
-        version = said.rpartition(":")[2].strip()
+        output = ask(f"prepare map {path}")
+        version = output.rpartition(":")[2].strip()
         if not version.isdigit():
-            raise ServiceError(f"{path}: got {said!r} from HAProxy, expected a new version of the map")
+            raise ServiceError(f"{path}: got {output!r} from HAProxy, expected a new version of the map")
         for digest, name in tokens.items():
             ask(f"add map @{version} {path} {digest} {name}")
-        if said := ask(f"commit map @{version} {path}"):
-            raise ServiceError(f"{path}: got {said!r} from HAProxy, expected no answer")
+        if output := ask(f"commit map @{version} {path}"):
+            raise ServiceError(f"{path}: got {output!r} from HAProxy, expected no answer")
 
     def _renew_certificate(self, path: Path) -> None:
         ask = self._gateway.api.ask
         text = "\n".join(line for line in path.read_text(encoding="ascii").splitlines() if line.strip())
         set_said = ask(f"set ssl cert {path} <<\n{text}\n")
-        said = ask(f"commit ssl cert {path}")
-        if _COMMITTED not in said:
+        output = ask(f"commit ssl cert {path}")
+        if _COMMITTED not in output:
             ask(f"abort ssl cert {path}")
             raise ServiceError(
-                f"{path}: got {' '.join((set_said or said).split())!r}, expected a certificate and its key"
+                f"{path}: got {' '.join((set_said or output).split())!r}, expected a certificate and its key"
             )
 
 

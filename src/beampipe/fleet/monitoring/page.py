@@ -113,15 +113,15 @@ class Display(NamedTuple):
 
 def list_displays(folder: Path | None) -> list[Display]:
     """The newest displays of a folder, the newest first; none if there is no folder."""
-    found: list[Display] = []
+    result: list[Display] = []
     if folder is None:
-        return found
+        return result
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # removed meanwhile
                 if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                    found.append(Display(entry.name, entry.stat(follow_symlinks=False).st_mtime))
-    return sorted(found, key=lambda display: (-display.time, display.name))[:_MOST]
+                    result.append(Display(entry.name, entry.stat(follow_symlinks=False).st_mtime))
+    return sorted(result, key=lambda display: (-display.time, display.name))[:_MOST]
 
 
 def read_display(folder: Path | None, name: str) -> bytes | None:
@@ -384,8 +384,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self._is_own():
-            said = b"got a request for another host or from another page, expected one of this page\n"
-            return self._send(Answer(said, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
+            message = b"got a request for another host or from another page, expected one of this page\n"
+            return self._send(Answer(message, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
         return self._send(self._answer(self.path.partition("?")[0]))
 
     def _is_own(self) -> bool:

@@ -251,8 +251,8 @@ _STOP_GRACE: Final = 10.0
 
 def find_prometheus() -> Path | None:
     """The system's program `prometheus`, None if it is not installed."""
-    found = shutil.which("prometheus", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin")
-    return None if found is None else Path(found)
+    result = shutil.which("prometheus", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin")
+    return None if result is None else Path(result)
 
 
 def prometheus_program(settings: MonitoringSettings) -> Path | None:

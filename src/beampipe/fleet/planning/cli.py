@@ -92,9 +92,9 @@ def plan_command(
     from beampipe.fleet.planning.servers import Bound, Effort, compare_policies, make_shape, plan_servers
     from beampipe.fleet.planning.simulator import ClosedLoop, Load
 
-    found = read_measured(measured)
-    drawn = found.event_sizes() if sizes is None else parse_sizes(sizes)
-    load = Load(ClosedLoop(clients, 1 / rate), drawn, found.service())
+    result = read_measured(measured)
+    drawn = result.event_sizes() if sizes is None else parse_sizes(sizes)
+    load = Load(ClosedLoop(clients, 1 / rate), drawn, result.service())
     shape = make_shape(
         file, group, servers or 1, instances, cores=cores, per_machine=per_machine, in_flight=in_flight, queue=queue
     )
@@ -172,13 +172,13 @@ def tune_command(
             importance=(*setting, "events/s", "p95 [ms]"),
         )
         for trial in trials:
-            one, found = trial.configuration, trial.measurement
+            one, result = trial.configuration, trial.measurement
             row = [str(one.instances), str(one.threads), str(one.batch), one.protocol]
-            if found is None:
+            if result is None:
                 table.add_row(*row, trial.fault, f"{trial.seconds:.2f}", "", "")
             else:
                 note = "" if trial.rank(p95)[0] else "too slow"
-                measured = (f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}")
+                measured = (f"{result.throughput:.4g}", f"{1e3 * result.p95:.4g}")
                 table.add_row(*row, note, f"{trial.seconds:.2f}", *measured)
         console().print(table)
         typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
@@ -194,8 +194,8 @@ def _policies(shape: FleetShape, figures: Mapping[Policy, FleetFigures], title: 
         caption=f"{shape.instances} instance(s) on {shape.cores} core(s) in each of {shape.machines} machine(s),"
         f" {shape.in_flight} in flight, queue {shape.queue}; errors: one standard deviation",
     )
-    for policy, found in figures.items():
-        row = [(found.throughput, 1.0), *((one, 1e3) for one in (found.p50, found.p95, found.p99))]
-        row += [(found.refused, 100.0), (found.busy, 100.0)]
+    for policy, result in figures.items():
+        row = [(result.throughput, 1.0), *((one, 1e3) for one in (result.p50, result.p95, result.p99))]
+        row += [(result.refused, 100.0), (result.busy, 100.0)]
         table.add_row(policy, *(f"{one.value * unit:.4g} ± {one.error * unit:.2g}" for one, unit in row))
     return table

@@ -116,16 +116,16 @@ def read_measured(path: Path) -> Measured:
         FileError: it cannot be read, or is no JSON.
         ConfigError: it has another content, or no point with one event at a time.
     """
-    found = _read_json(path)
-    if isinstance(found, dict) and {"points", "samples"} <= found.keys():
+    result = _read_json(path)
+    if isinstance(result, dict) and {"points", "samples"} <= result.keys():
         try:
-            return _of_load_test(found)
+            return _of_load_test(result)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, BeampipeError):
                 error.args = (f"{path}: {error}",)
                 raise
             raise ConfigError(f"{path}: got {error!r}, expected serving.json of `beampipe serving bench`") from error
-    return build(Measured, found, str(path))
+    return build(Measured, result, str(path))
 
 
 def write_measured(path: Path, measured: Measured) -> None:

@@ -57,12 +57,12 @@ def make_shape(
     if fleet is None and group is not None:
         raise ConfigError(f"group: got {group!r} without the specification of a fleet, expected both")
     if fleet is not None:
-        found = read_fleet(fleet)
-        gateway = found.gateway
-        chosen = next(iter(found.servers)) if group is None else group
-        if chosen not in found.servers:
-            raise UnknownNameError("group of servers", chosen, found.servers)
-        stated = found.servers[chosen].cores * per_machine
+        result = read_fleet(fleet)
+        gateway = result.gateway
+        chosen = next(iter(result.servers)) if group is None else group
+        if chosen not in result.servers:
+            raise UnknownNameError("group of servers", chosen, result.servers)
+        stated = result.servers[chosen].cores * per_machine
     shape = FleetShape(
         servers,
         instances=instances,
@@ -253,12 +253,12 @@ def compare_policies(
         progress: called with a description of each simulation before it starts.
     """
     how = effort or Effort()
-    found: dict[Policy, FleetFigures] = {}
+    result: dict[Policy, FleetFigures] = {}
     for policy in POLICIES:
         progress(f"{shape.servers} servers, {policy}")
         tried = replace(shape, policy=policy)
-        found[policy] = run_fleet(load, tried, requests=how.requests, replicas=how.replicas, seed=how.seed)
-    return found
+        result[policy] = run_fleet(load, tried, requests=how.requests, replicas=how.replicas, seed=how.seed)
+    return result
 
 
 def _check_possible(load: Load, bound: Bound) -> None:

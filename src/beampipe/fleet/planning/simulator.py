@@ -222,11 +222,11 @@ def fit_table(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"], kn
     bins = [part for part in np.array_split(order, min(knots, len(order))) if len(part)]
     # Bins with the same mean size are merged into one knot.
     middles = np.array([sizes[part].mean() for part in bins])
-    found = [
+    results = [
         np.concatenate([part for part, at in zip(bins, middles, strict=True) if at == middle])
         for middle in np.unique(middles)
     ]
-    table = ServiceTimes(np.unique(middles), np.array([seconds[part].mean() for part in found]))
+    table = ServiceTimes(np.unique(middles), np.array([seconds[part].mean() for part in results]))
     return _with_scatter(table, sizes, seconds)
 
 

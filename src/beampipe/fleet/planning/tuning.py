@@ -192,13 +192,13 @@ def tune(
     rounds = rounds_of(len(configurations), seconds, factor)
     _check(bound)
     left = list(configurations)
-    found: list[Trial] = []
+    result: list[Trial] = []
     for n_measured, length in rounds:
         trials = _measured(measure, sorted(left[:n_measured]), length, progress)
         trials.sort(key=lambda trial: trial.rank(bound), reverse=True)
         left = [trial.configuration for trial in trials]
-        found = trials + [trial for trial in found if trial.configuration not in left]
-    return found
+        result = trials + [trial for trial in result if trial.configuration not in left]
+    return result
 
 
 def exhaustive(
@@ -332,14 +332,14 @@ class LiveBenchmark:
 
         def ask(first: int) -> list[tuple[float, float]]:
             """Start and end of successive requests until the time is over."""
-            found: list[tuple[float, float]] = []
+            result: list[tuple[float, float]] = []
             while (start := time.perf_counter()) < end:
-                client.infer(self._requests[(first + len(found)) % len(self._requests)])
-                found.append((start, time.perf_counter()))
-            return found
+                client.infer(self._requests[(first + len(result)) % len(self._requests)])
+                result.append((start, time.perf_counter()))
+            return result
 
         with ThreadPoolExecutor(self._clients) as threads:
-            spans = [span for found in threads.map(ask, range(self._clients)) for span in found]
+            spans = [span for result in threads.map(ask, range(self._clients)) for span in result]
         latency = [stop - start for start, stop in spans if counted <= stop <= end]
         if not latency:
             return Measurement(0.0, float("inf"))
@@ -386,6 +386,6 @@ def configured(config: Mapping[str, Any], configuration: Configuration) -> dict[
 
 def _canary(folder: Path) -> dict[str, ndarray]:
     for version in sorted(folder.glob("[0-9]*")):
-        if (found := read_canary(version)) is not None:
-            return found[0]
+        if (result := read_canary(version)) is not None:
+            return result[0]
     raise FileError(f"{folder}: got a model without a canary, expected requests to be given", path=folder)
