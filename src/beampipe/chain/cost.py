@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,19 @@ def measured_cost(notes: dict[str, object], events: int, inputs: Sequence[Path])
         "peak": _peak_memory(),
         "events": events,
     }
+
+
+def measured_artifact(
+    store: Store, recipe: Recipe, suffix: str, make: Callable[[Path], None], events: int, inputs: Sequence[Path] = ()
+) -> Path:
+    """Make an artifact and keep its cost beside it; arguments as of `Store.write` and `measured_cost`."""
+    notes: dict[str, object] = {}
+
+    def measured(path: Path) -> None:
+        with measured_cost(notes, events, inputs):
+            make(path)
+
+    return store.write(recipe, suffix, measured, notes=notes).path
 
 
 def _peak_memory() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.chain.collisions import generate, measure_towers, sample_spec_of, simulate, write_cross_section
-from beampipe.chain.cost import measured_cost
+from beampipe.chain.cost import measured_artifact
 from beampipe.chain.jets import make_jets
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.tracks import find_tracks
@@ -153,14 +153,9 @@ def _made(store: Store, chunk: Chunk, stage: str) -> Path:
     if path is not None:
         return path
     inputs = [_made(store, chunk, name) for name in INPUTS[stage]]
-    notes: dict[str, object] = {}
     make = chunk.makers()[stage]
-
-    def measured(part: Path) -> None:
-        with measured_cost(notes, chunk.n_events, inputs):
-            make(part, *inputs)
-
-    return store.write(recipe, _SUFFIX.get(stage, ".npz"), measured, notes=notes).path
+    suffix = _SUFFIX.get(stage, ".npz")
+    return measured_artifact(store, recipe, suffix, lambda part: make(part, *inputs), chunk.n_events, inputs)
 
 
 @cache

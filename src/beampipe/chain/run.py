@@ -27,7 +27,7 @@ from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
-from beampipe.chain.cost import measured_cost
+from beampipe.chain.cost import measured_artifact
 from beampipe.chain.fit import TAGGER, JetCounts, Measurement, measure, read_measurements, write_measurements
 from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
 from beampipe.chain.plan import Plan, make_chunk, stage_code
@@ -211,13 +211,7 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
 
     path = store.load(result)
     if path is None:
-        notes: dict[str, object] = {}
-
-        def measured_make(part: Path) -> None:
-            with measured_cost(notes, settings.of_role("measured").events, []):
-                make(part)
-
-        path = store.write(result, ".json", measured_make, notes=notes).path
+        path = measured_artifact(store, result, ".json", make, settings.of_role("measured").events)
     content = path.read_bytes()
     write_whole(settings.output / RESULT, lambda part: part.write_bytes(content))
     return ChainResult(settings, Plan(settings), ntuples, factors, counts, result, read_measurements(path))
@@ -260,13 +254,8 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
         path = store.load(recipe)
         if path is not None:
             return path
-        inputs, notes = jets_of(sample), dict[str, object]()
-
-        def measured(part: Path) -> None:
-            with measured_cost(notes, plan.settings.samples[sample].events, inputs):
-                make(part, inputs)
-
-        return store.write(recipe, suffix, measured, notes=notes).path
+        inputs, events = jets_of(sample), plan.settings.samples[sample].events
+        return measured_artifact(store, recipe, suffix, lambda part: make(part, inputs), events, inputs)
 
     scale = made(plan.scale, ".npz", nominal, write_scale)
     performance = made(plan.performance(nominal), ".npz", nominal, write_performance)

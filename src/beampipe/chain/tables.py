@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile
@@ -145,6 +145,12 @@ def load_table(path: Path, name: str, kind: type[T], **given: Any) -> T:
         raise FileError(f"{path}: got no table {name!r} ({error})", path=path) from error
 
 
+def joined(kind: type[T], tables: Sequence[T]) -> T:
+    """Several tables of one dataclass one after the other."""
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in names})
+
+
 @dataclass(frozen=True, eq=False)
 class JetEvents:
     """Everything about the jets of some events.
@@ -184,23 +190,20 @@ class JetEvents:
         n_events = np.cumsum([0, *(len(part.events) for part in parts)])
         n_jets = np.cumsum([0, *(len(part.jets) for part in parts)])
 
-        def rows(name: str, kind: type[T], shifted: dict[str, ndarray]) -> T:
-            columns = {}
-            for each in fields(kind):  # type: ignore[arg-type]
-                values = [getattr(getattr(part, name), each.name) for part in parts]
-                if each.name in shifted:
-                    values = [
-                        np.where(value >= 0, value + start, value)
-                        for value, start in zip(values, shifted[each.name], strict=False)
-                    ]
-                columns[each.name] = np.concatenate(values)
-            return kind(**columns)
+        def owned(rows: ndarray, start: int) -> ndarray:
+            return np.where(rows >= 0, rows + start, rows)
 
-        by_event, by_jet = {"event": n_events}, {"track": n_jets, "particle": n_jets}
+        moved = list(zip(parts, n_events.tolist(), n_jets.tolist(), strict=False))  # the last numbers are the sums
         return cls(
-            rows("events", EventTable, {}),
-            rows("jets", JetTable, by_event),
-            rows("tracks", TrackTable, by_event),
-            rows("particles", ParticleTable, by_event),
-            rows("owners", Owners, by_jet),
+            joined(EventTable, [part.events for part in parts]),
+            joined(JetTable, [replace(part.jets, event=part.jets.event + first) for part, first, _ in moved]),
+            joined(TrackTable, [replace(part.tracks, event=part.tracks.event + first) for part, first, _ in moved]),
+            joined(
+                ParticleTable,
+                [replace(part.particles, event=part.particles.event + first) for part, first, _ in moved],
+            ),
+            joined(
+                Owners,
+                [Owners(owned(part.owners.track, jet), owned(part.owners.particle, jet)) for part, _, jet in moved],
+            ),
         )

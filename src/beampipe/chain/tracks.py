@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy import ndarray
 
 from beampipe.chain.settings import DetectorSettings, TrackSettings
 from beampipe.chain.tables import (
@@ -18,6 +17,7 @@ from beampipe.chain.tables import (
     EventTable,
     ParticleTable,
     TrackTable,
+    joined,
     save_tables,
 )
 from beampipe.events import Event, Tracks
@@ -68,8 +68,8 @@ def find_tracks(
     n_found, n_unfitted = np.array(counts, np.int64).reshape(-1, 2).T
     save_tables(
         path,
-        tracks=_joined(TrackTable, tracks),
-        particles=_joined(ParticleTable, particles),
+        tracks=joined(TrackTable, tracks),
+        particles=joined(ParticleTable, particles),
         events=EventTable(np.ones(len(counts)), n_found, n_unfitted),
     )
 
@@ -144,11 +144,3 @@ def _tables(
         reconstructable[wanted],
     )
     return table, targets, int(np.count_nonzero(~fit.fitted))
-
-
-def _joined(kind: Any, tables: list[Any]) -> Any:
-    """Several tables one after the other."""
-    columns: dict[str, ndarray] = {
-        name: np.concatenate([getattr(table, name) for table in tables]) for name in kind.__dataclass_fields__
-    }
-    return kind(**columns)
