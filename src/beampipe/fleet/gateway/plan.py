@@ -138,8 +138,8 @@ class GatewayPlan:
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
         slow_bodies: Lua program that ends requests whose large body arrives too slowly.
         access_log: socket of the process that reads the access log, or `STDOUT`; None for no log.
-        request_times: Lua program that counts requests by server and time, for a gateway whose log nobody counts; with
-            it, requests are logged only if the specification wants that.
+        request_times: Lua program that counts requests by server and time, for a gateway in a container, where no
+            program of ours reads its log; with it, requests are logged only if the specification wants that.
         host: address to listen on for clients, in a container; None for that of the specification.
         status_host: address for metrics.
         resolved: whether hosts are names whose address changes when a container restarts: they are resolved
