@@ -6,17 +6,24 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import json
-import os
-import sys
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe.terminal import Progress, bars, console, is_quiet, progress_lines, say
+from beampipe.terminal import bars, console, say
 from beampipe.terminal.commands import Commands, Json, Replace, print_json
+from beampipe.terminal.task_options import (
+    Account,
+    Executor,
+    Interface,
+    Memory,
+    Partition,
+    Walltime,
+    Workers,
+    number_of_workers,
+    task_progress,
+)
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
@@ -29,28 +36,6 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
 ]
 Results = Annotated[Path | None, typer.Option(help="Folder of the results.", show_default="the one in CONFIG")]
-Workers = Annotated[
-    int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
-]
-
-
-def _checked_executor(name: str) -> str:
-    """The name of an executor; unknown ones are refused before there is anything to do."""
-    from beampipe.workflow.pools import require_pool
-
-    require_pool(name)
-    return name
-
-
-Executor = Annotated[
-    str,
-    typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.", callback=_checked_executor),
-]
-Partition = Annotated[str, typer.Option(help="Slurm partition to submit to.")]
-Memory = Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")]
-Account = Annotated[str, typer.Option(help="Slurm account to charge.")]
-Interface = Annotated[str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")]
-Walltime = Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
 
@@ -82,8 +67,8 @@ def demo(
 
     _require_our_results(output, force=force)
     say("takes about 20 s on two idle cores", err=True)
-    with _progress() as progress:
-        plan = run_demo(output, _workers(workers), progress)
+    with task_progress() as progress:
+        plan = run_demo(output, number_of_workers(workers), progress)
     _summary(plan, as_json=as_json)
 
 
@@ -137,7 +122,7 @@ def simulate(
             events,
             seed=seed,
             files=files,
-            workers=_workers(workers),
+            workers=number_of_workers(workers),
             progress=lambda _: step(),
         )
     say(f"{output / sample}: {len(paths)} files")
@@ -226,7 +211,7 @@ def train_tagger(
     check_command_output(output, inputs=[config], parents=True, force=force, marks=marks)
     configuration = load_configuration(config, output=results)
     with bars() as progress:
-        result = train_from_configuration(configuration, output, seed, executor, _workers(workers), progress)
+        result = train_from_configuration(configuration, output, seed, executor, number_of_workers(workers), progress)
     if as_json:
         print_json(result)
         return
@@ -298,10 +283,10 @@ def _stage(name: str, until: str, text: str) -> None:
             memory=memory,
             walltime=walltime,
         )
-        settings = RunSettings(executor, _workers(workers), slurm)
+        settings = RunSettings(executor, number_of_workers(workers), slurm)
         if not configuration.output.exists():
             fork_workers(settings)
-        with _progress() as progress:
+        with task_progress() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
         _summary(plan, until, as_json=as_json)
 
@@ -405,14 +390,3 @@ def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> Non
         from beampipe.calibration.method.factors import Factors
 
         Factors.read(configuration.output / FACTORS).require_valid()
-
-
-def _progress() -> AbstractContextManager[Progress]:
-    """Progress bars on a terminal; lines of text elsewhere, so that a log shows the progress, too."""
-
-    return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
-
-
-def _workers(workers: int) -> int:
-    """Number of workers: the number of cores if `workers` is 0."""
-    return workers or len(os.sched_getaffinity(0))

@@ -6,17 +6,23 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe.terminal import Progress, bars, console, is_quiet, make_table, progress_lines, say
+from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Commands, Json, Replace, print_json
+from beampipe.terminal.task_options import (
+    Account,
+    Executor,
+    Memory,
+    Partition,
+    Walltime,
+    Workers,
+    number_of_workers,
+    task_progress,
+)
 
 if TYPE_CHECKING:
     from beampipe.chain.run import ChainResult
@@ -24,18 +30,6 @@ if TYPE_CHECKING:
     from beampipe.workflow import SlurmOptions
 
 app = Commands("From collisions to a measurement: simulate, find tracks, calibrate, fit, in one run.")
-
-Workers = Annotated[
-    int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
-]
-
-
-def _checked_executor(name: str) -> str:
-    """The name of an executor; unknown ones are refused before there is anything to do."""
-    from beampipe.workflow.pools import require_pool
-
-    require_pool(name)
-    return name
 
 
 @app.command("run")
@@ -45,16 +39,11 @@ def run_command(
         Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
     ] = None,
     workers: Workers = 0,
-    executor: Annotated[
-        str,
-        typer.Option(
-            help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.", callback=_checked_executor
-        ),
-    ] = "processes",
-    partition: Annotated[str, typer.Option(help="Slurm partition to submit to.")] = "",
-    account: Annotated[str, typer.Option(help="Slurm account to charge.")] = "",
-    memory: Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")] = "2GiB",
-    walltime: Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")] = "01:00:00",
+    executor: Executor = "processes",
+    partition: Partition = "",
+    account: Account = "",
+    memory: Memory = "2GiB",
+    walltime: Walltime = "01:00:00",
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
@@ -108,14 +97,14 @@ def _run(
     as_json: bool,
 ) -> None:
     from beampipe.chain.report import PAGE, write_report
-    from beampipe.chain.run import RESULT, Executor, run_chain
+    from beampipe.chain.run import RESULT, run_chain
+    from beampipe.chain.run import Executor as TaskExecutor
     from beampipe.files import check_command_output
 
     check_command_output(settings.output / PAGE, parents=True, force=force)
     check_command_output(settings.output / RESULT, parents=True, force=force, marks=['"gluon_fraction"'])
-    number = workers or len(os.sched_getaffinity(0))
-    with _progress() as progress:
-        result = run_chain(settings, Executor(executor, number, slurm), progress)
+    with task_progress() as progress:
+        result = run_chain(settings, TaskExecutor(executor, number_of_workers(workers), slurm), progress)
         page = write_report(result)
     _print(result, as_json=as_json)
     say(f"report: {page}")
@@ -142,8 +131,3 @@ def _print(result: ChainResult, *, as_json: bool) -> None:
     console().print(table)
     say(closure(result.measurements[-1].pull))
     say(f"{path}: sha256 {digest[:16]}")
-
-
-def _progress() -> AbstractContextManager[Progress]:
-    """Progress bars on a terminal; lines of text elsewhere, so that a log shows the progress, too."""
-    return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))

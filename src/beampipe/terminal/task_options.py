@@ -1,0 +1,45 @@
+"""Options of commands that run tasks in a pool of the workflow, and the display of their progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from beampipe.lazy import import_name
+from beampipe.terminal import Progress, bars, is_quiet, progress_lines
+
+Workers = Annotated[
+    int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
+]
+
+
+def _checked_executor(name: str) -> str:
+    """The name of an executor; unknown ones are refused before there is anything to do."""
+    import_name("beampipe.workflow.pools:require_pool")(name)
+    return name
+
+
+Executor = Annotated[
+    str,
+    typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.", callback=_checked_executor),
+]
+Partition = Annotated[str, typer.Option(help="Slurm partition to submit to.")]
+Memory = Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")]
+Account = Annotated[str, typer.Option(help="Slurm account to charge.")]
+Interface = Annotated[str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")]
+Walltime = Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")]
+
+
+def number_of_workers(workers: int) -> int:
+    """Number of workers: the number of cores if `workers` is 0."""
+    return workers or len(os.sched_getaffinity(0))
+
+
+def task_progress() -> AbstractContextManager[Progress]:
+    """Progress bars on a terminal; lines of text elsewhere, so that a log shows the progress, too."""
+    return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
