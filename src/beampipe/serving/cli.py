@@ -137,23 +137,14 @@ def bench_command(
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
     from beampipe.files import check_folder_outputs
-    from beampipe.serving.bench import (
-        REPORT_FILES,
-        REPORT_MARK,
-        BenchPlan,
-        default_ways,
-        load_samples,
-        print_bench,
-        run_bench,
-        write_report,
-    )
+    from beampipe.serving import bench
     from beampipe.serving.models import ServingSettings
 
-    check_folder_outputs(output, REPORT_FILES, force=force, marks=[REPORT_MARK])
+    check_folder_outputs(output, bench.REPORT_FILES, force=force, marks=[bench.REPORT_MARK])
 
-    plan = BenchPlan(
+    plan = bench.BenchPlan(
         pipeline,
-        tuple(way or default_ways(pipeline)),
+        tuple(way or bench.default_ways(pipeline)),
         ServingSettings(device=device, threads=threads, backend=backend, tracker_model=tracker_model),
         tuple(concurrency or (1, 2, 4, 8, 16)),
         tuple(instances or (1, 2, 4)),
@@ -163,13 +154,13 @@ def bench_command(
         perf_analyzer,
         triton,
     )
-    samples = load_samples(files or (), events, mu or (0, 60, 200))
-    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
+    samples = bench.load_samples(files or (), events, mu or (0, 60, 200))
+    result = bench.run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
     if as_json:
         print_json(result)
     else:
-        print_bench(result, console())
-    written = write_report(result, output)
+        bench.print_bench(result, console())
+    written = bench.write_report(result, output)
     say(", ".join(map(str, written)))
 
 
