@@ -21,6 +21,7 @@ from beampipe.tracking.catalogue import (
 )
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import InputPaths, TrackFormatName, TracksFile, reads_events
+from beampipe.triton.cli import several
 
 if TYPE_CHECKING:
     from beampipe.tracking.finder import TrackFinder
@@ -58,11 +59,7 @@ def track(
     parameters: Parameters = False,
     url: Annotated[
         list[str] | None,
-        typer.Option(
-            "--url",
-            metavar="URL",
-            help="Address of a Triton server, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
-        ),
+        several("Address of a Triton server, grpc://HOST:PORT or http://HOST:PORT", "--url", metavar="URL"),
     ] = None,
     model: Annotated[
         str | None,
