@@ -226,8 +226,7 @@ def demo_command(
     ] = None,
     concurrency: Annotated[int, typer.Option(help="Number of requests in flight, at most.", min=1)] = 4,
     events: Annotated[
-        int,
-        typer.Option("--events", "-n", help="Number of events that are measured each time, at least.", min=1),
+        int, typer.Option("--events", "-n", help="Number of events that are measured each time, at least.", min=1)
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: triton_cli.TritonFolder = None,

@@ -142,10 +142,7 @@ _REFUSALS: Final[_Failures] = {
         ServiceUnavailableError,
         "{text}; the model is starting, stopping or has lost its process",
     ),
-    "unknown model|failed to find model|is not found": (
-        UnknownModelError,
-        "{text}; expected one that is loaded there",
-    ),
+    "unknown model|failed to find model|is not found": (UnknownModelError, "{text}; expected one that is loaded there"),
 }
 
 # Messages of OpenSSL, BoringSSL, gRPC, Python and the C library about connections; gRPC nests them.
