@@ -139,24 +139,19 @@ def tune_command(
     ] = None,
     concurrency: Annotated[int, typer.Option(help="Number of requests in flight.", min=1)] = 8,
     seconds: Annotated[float, typer.Option(help="Length of the longest measurement, in seconds.", min=0.1)] = 10.0,
-    exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Measure every configuration for that long, in place of a search.")
-    ] = False,
     triton: TritonFolder = None,
     as_json: Json = False,
 ) -> None:
     """Find the configuration of a model that answers most events within a latency, on a Triton of its own."""
     from beampipe.fleet.planning import tuning
-    from beampipe.fleet.planning.tuning import LiveBenchmark, choices_here, read_choices, read_request
     from beampipe.triton import ServerSettings
 
-    every = (choices_here() if choices is None else read_choices(choices)).all()
-    arrays = [read_request(path) for path in recorded or ()]
-    search = tuning.exhaustive if exhaustive else tuning.tune
-    n = len(every) if exhaustive else sum(number for number, _ in tuning.rounds_of(len(every), seconds, tuning.FACTOR))
-    served = LiveBenchmark(ServerSettings(repository, triton=triton), model, arrays, concurrency)
-    with served as bench, bar("measurements", n) as step:
-        trials = search(bench, every, p95, seconds=seconds, progress=lambda _: step())
+    every = (tuning.choices_here() if choices is None else tuning.read_choices(choices)).all()
+    arrays = [tuning.read_request(path) for path in recorded or ()]
+    n_trials = sum(number for number, _ in tuning.rounds_of(len(every), seconds, tuning.FACTOR))
+    served = tuning.LiveBenchmark(ServerSettings(repository, triton=triton), model, arrays, concurrency)
+    with served as bench, bar("measurements", n_trials) as step:
+        trials = tuning.tune(bench, every, p95, seconds=seconds, progress=lambda _: step())
     best = trials[0]
     within = best.rank(p95)[0]
     if as_json:
