@@ -25,7 +25,8 @@ from beampipe import processes
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.control.daemon import start_fleet, stop_fleet
 from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.security import add_token, make_authority, make_server
+from beampipe.fleet.certificates import make_authority, make_server
+from beampipe.fleet.security import add_token
 from beampipe.triton.model.canary import write_canary
 from beampipe.triton.server.launch import free_port
 

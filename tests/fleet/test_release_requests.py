@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import FileError, UnknownNameError
-from beampipe.fleet.release_rule import canary_outputs, canary_requests, read_requests, same_answer
+from beampipe.fleet.release_rule import read_canaries, read_requests, same_answer
 from tests.fleet.specimens import write_requests
 from tests.triton.doublers import add_canary, write_model
 
@@ -57,8 +57,8 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_model(tmp_path, name)
     add_canary(tmp_path, "one")
-    assert {model: len(request) for model, request in canary_requests(tmp_path, ["one", "two"]).items()} == {"one": 1}
-    assert canary_outputs(tmp_path, ["one", "two"]) == {"one": ("Y",)}
+    canaries = read_canaries(tmp_path, ["one", "two"])
+    assert {model: outputs for model, (_, outputs) in canaries.items()} == {"one": ("Y",)}
 
 
 @pytest.mark.parametrize(

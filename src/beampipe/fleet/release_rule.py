@@ -79,30 +79,22 @@ def _parts(path: Path, name: str) -> tuple[str, int, str]:
     return model, int(number), tensor
 
 
-def canary_requests(repository: Path, models: Iterable[str]) -> dict[str, list[dict[str, ndarray]]]:
-    """The request of the canary of each model that has one.
+def read_canaries(repository: Path, models: Iterable[str]) -> dict[str, tuple[dict[str, ndarray], tuple[str, ...]]]:
+    """Request and names of the outputs of the canary of each model that has one, by name of the model.
+
+    Outputs that vary between calls are not stored. The canary is that of the newest version, which Triton serves.
 
     Args:
         repository: the models.
         models: their names.
     """
-    return {model: [stored[0]] for model in models if (stored := _canary(repository, model)) is not None}
-
-
-def canary_outputs(repository: Path, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The outputs stored in the canary of each model that has one; those that vary between calls are not stored.
-
-    Args:
-        repository: the models.
-        models: their names.
-    """
-    return {model: tuple(stored[1]) for model in models if (stored := _canary(repository, model)) is not None}
-
-
-def _canary(repository: Path, model: str) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:
-    """The canary of the newest version of a model, which is the one that Triton serves."""
-    versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
-    return read_canary(max(versions, key=lambda path: int(path.name))) if versions else None
+    canaries = {}
+    for model in models:
+        versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
+        newest = max(versions, key=lambda path: int(path.name), default=None)
+        if newest is not None and (stored := read_canary(newest)) is not None:
+            canaries[model] = stored[0], tuple(stored[1])
+    return canaries
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.cli import app
-from beampipe.fleet.control.steps import GatewaySteps
+from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.plan import CanaryShare
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import Load, RunningFleet, running_fleet
@@ -134,7 +134,7 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
     reconciler, share, request = fleet.reconciler, 0.2, 250
-    steps = GatewaySteps(reconciler)
+    steps = GatewayCommands(reconciler)
     fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
     reconciler.canary = CanaryShare("cpu-1", share)
     steps.configure_gateway(reconciler.fleet)

@@ -201,7 +201,7 @@ MODELS: Final = "/models"
 
 def dockerfile(fleet: Fleet) -> str:
     """The Dockerfile; its build context is a clone of beampipe."""
-    return render("deploy/templates/Dockerfile.j2", fleet=fleet, **_build_commands(fleet), **PORTS)
+    return render("deploy/templates/Dockerfile.j2", fleet=fleet, **PORTS)
 
 
 def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
@@ -217,30 +217,6 @@ def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
         group=group,
         models=MODELS,
         script=server_script(fleet, group, MODELS),
-        **_build_commands(fleet),
-    )
-
-
-def _build_commands(fleet: Fleet) -> dict[str, str]:
-    """Commands that install beampipe into the image's Python, with the packages for models of the Python backend."""
-    packages = "g++ python3-dev"
-    extras = "tracking,cuda" if any(group.device == "gpu" for group in fleet.servers.values()) else "tracking"
-    return {
-        "compiler": f"apt-get update && apt-get install -y --no-install-recommends {packages}"
-        " && rm -rf /var/lib/apt/lists/*",
-        "build": "python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source",
-        "install": "python3 -m pip install --no-cache-dir --break-system-packages"
-        f' "beampipe[{extras}] @ file://$wheel"',
-    }
-
-
-def wish_list(fleet: Fleet) -> str:
-    """The wish list by which CernVM-FS unpacks the image into ``/cvmfs/unpacked.cern.ch``."""
-    image = fleet.container.image
-    has_registry = "." in image.partition("/")[0]
-    return render(
-        "deploy/templates/cvmfs-wish-list.yaml.j2",
-        image=image if has_registry else f"registry.hub.docker.com/library/{image}",
     )
 
 
@@ -300,7 +276,7 @@ def compose_files(fleet: Fleet) -> Files:
         "prometheus.yml": prometheus,
         "rules.yml": rules_text(fleet.monitoring.interval),
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
-        "cvmfs-wish-list.yaml": wish_list(fleet),
+        "cvmfs-wish-list.yaml": render("deploy/templates/cvmfs-wish-list.yaml.j2", image=fleet.container.image),
     }
 
 

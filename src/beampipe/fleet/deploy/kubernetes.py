@@ -17,12 +17,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from beampipe.errors import ConfigError, nearest
+from beampipe.errors import ConfigError
 from beampipe.fleet.deploy.containers import (
     GATEWAY_FOLDER,
     GRPC,
@@ -298,56 +298,6 @@ def largest_step(group: ServerGroup) -> int:
     return math.ceil(group.slots / _SERVERS_PER_STEP)
 
 
-CHART_VERSION: Final = "0.3.1"
-"""The release of the chart for which values are written."""
-
-KEYS: Final = Path(__file__).with_name("templates") / f"supersonic-{CHART_VERSION}.json"
-"""File of the keys that the chart reads: path -> type of the value, extracted by `tests/fleet/deploy/chart.py`."""
-
-_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
-    "object": dict,
-    "open": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-}
-
-
-def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse values that the chart does not read, or of a wrong type. Helm itself accepts any key and ignores it.
-
-    Raises:
-        ConfigError: there is such a value; the message has its path, and the nearest key or the expected type.
-    """
-    _check_table(values, "")
-
-
-@cache
-def _keys() -> dict[str, str]:
-    keys: dict[str, str] = json.loads(KEYS.read_text(encoding="utf-8"))["keys"]
-    return keys
-
-
-def _check_table(values: Mapping[str, Any], path: str) -> None:
-    for name, value in values.items():
-        key = f"{path}.{name}" if path else name
-        kind = _keys().get(key)
-        if kind is None:
-            known = [one for one in _keys() if one.rpartition(".")[0] == path]
-            raise ConfigError(
-                f"SuperSONIC {CHART_VERSION}, {key}: got a key that its chart does not read{nearest(key, known)}"
-            )
-        if kind != "any" and (not isinstance(value, _TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
-            raise ConfigError(f"SuperSONIC {CHART_VERSION}, {key}: got {value!r}, expected {kind}")
-        if kind in ("object", "any") and isinstance(value, Mapping):
-            _check_table(value, key)
-        for item in value if isinstance(value, list) else ():
-            if isinstance(item, Mapping) and f"{key}[]" in _keys():
-                _check_table(item, f"{key}[]")
-
-
 ENVOY_STATUS: Final = 9901
 """Port at which the chart's Service expects Envoy's metrics."""
 
@@ -465,7 +415,6 @@ def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
         ENVOY_STATUS=ENVOY_STATUS,
         **PORTS,
     )
-    check_values(document)
     return document
 
 

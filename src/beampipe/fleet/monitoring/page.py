@@ -27,7 +27,6 @@ from urllib.parse import urlencode, urlsplit
 from beampipe.errors import FileError, MissingExtraError, ServiceError
 from beampipe.fleet.monitoring.dashboard import ALERTS
 from beampipe.fleet.registry import Record, State, read_records
-from beampipe.fleet.security import certificate_expiry
 from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
 
@@ -53,6 +52,8 @@ def certificate_end(gateway: GatewaySettings) -> float | None:
     if gateway.tls is None:
         return None
     try:
+        from beampipe.fleet.certificates import certificate_expiry
+
         return certificate_expiry(gateway.tls.certificate).timestamp()
     except (FileError, MissingExtraError):
         return None
