@@ -228,7 +228,13 @@ def generated(fleet: Fleet, specification: Path, folder: Path) -> dict[str, str]
     )
     texts["haproxy"] = haproxy_configuration(plan)
     texts["haproxy_canary"] = haproxy_configuration(replace(plan, canary=CanaryShare(addressed[-1].server, 0.0525)))
-    texts["prometheus"] = prometheus_settings(fleet, folder, status_port=1234, page_port=2345)
+    texts["prometheus"] = prometheus_settings(
+        fleet,
+        folder / "rules.yml",
+        str(folder / "servers.json"),
+        gateway="127.0.0.1:1234",
+        page="127.0.0.1:2345",
+    )
     texts["page"] = repr(render_page(fleet.name, fleet.monitoring.interval))
     return texts
 

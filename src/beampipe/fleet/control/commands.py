@@ -64,7 +64,7 @@ class GatewayCommands:
     def status(self) -> dict[str, Any]:
         """The status of the fleet as data: servers, gateway, and the last incidents."""
         reconciler = self.reconciler
-        gateway, monitoring = reconciler.fleet.gateway, reconciler.monitoring
+        gateway, prometheus = reconciler.fleet.gateway, reconciler.prometheus
         servers = []
         for server in list(reconciler.servers.values()):
             record = reconciler.records.get(server.name)
@@ -97,8 +97,8 @@ class GatewayCommands:
                 "balancing": gateway.balancing,
                 "status_port": reconciler.status_port,
             },
-            "page": monitoring.page_url,
-            "prometheus": {"pid": monitoring.prometheus_pid, "url": monitoring.prometheus_url},
+            "page": reconciler.page.url,
+            "prometheus": {"pid": prometheus.pid, "url": prometheus.url},
             "servers": servers,
             "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
             "incidents": [list(incident) for incident in reconciler.incidents[-_LATEST:]],
@@ -312,7 +312,7 @@ class LocalCommands(GatewayCommands):
                         self.replace(back, settings)
                 raise ServiceError(f"update: {error}; the old models are served again") from error
         reconciler.remove_unused_snapshots()
-        reconciler.monitoring.reconfigure(reconciler.fleet)
+        reconciler.prometheus.reconfigure(reconciler.fleet)
         return {"digest": models[0], "servers": len(due)}
 
     def apply(self, specification: str) -> dict[str, Any]:
@@ -341,7 +341,7 @@ class LocalCommands(GatewayCommands):
             if reconciler.current_settings(server) != server.settings:
                 self.replace(server)
                 done.append(server.name)
-        reconciler.monitoring.reconfigure(wanted)
+        reconciler.prometheus.reconfigure(wanted)
         return {"changed": done}
 
     def server(self, name: str) -> LocalServer:

@@ -39,7 +39,8 @@ from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, Re
 from beampipe.fleet.gateway.access_log import AccessLog
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, CredentialReloader, Gateway, GatewayState, SlotState
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
-from beampipe.fleet.monitoring.prometheus import Monitoring
+from beampipe.fleet.monitoring.page import PageServer
+from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
 from beampipe.fleet.server import FleetServerSettings, fleet_server_settings
@@ -76,7 +77,8 @@ class Reconciler(ABC):
         lock: guards the wanted state; held for every change of it, by threads of commands too.
         gateway: the gateway.
         status_port: port of the gateway's metrics, on loopback.
-        monitoring: Prometheus and the page.
+        page: the page of the fleet.
+        prometheus: Prometheus, beside it.
         canary: the server on trial, with its share of the requests; None if there is none.
     """
 
@@ -98,8 +100,16 @@ class Reconciler(ABC):
         self._credentials = CredentialReloader(self.gateway)
         self._access_log = AccessLog(folder.access_socket, folder.access_log)
         self._access_log.writes = fleet.gateway.access_log
-        self.monitoring = Monitoring(
-            fleet, folder, self.status_port, self.note, self._traffic, self._access_log.traffic.metrics
+        self.page = PageServer(
+            fleet,
+            folder.registry,
+            lambda: self.prometheus.url,
+            events=folder.events,
+            traffic=self._traffic,
+            metrics=self._access_log.traffic.metrics,
+        )
+        self.prometheus = Prometheus(
+            fleet, folder.prometheus, status_port=self.status_port, page_port=self.page.port, note=self.note
         )
 
     @property
@@ -141,12 +151,12 @@ class Reconciler(ABC):
         self.start_servers()
         self._access_log.start()
         self.gateway.start()
-        self.monitoring.start()
+        self.page.start()
         watchers = [
             threading.Thread(target=self._repeat_until_end, args=arguments, name=f"fleet-{name}", daemon=True)
             for name, *arguments in (
                 ("reconciler", self.reconcile, INTERVAL),
-                ("monitoring", lambda: self.monitoring.update(self.records), INTERVAL),
+                ("prometheus", lambda: self.prometheus.update(self.records), INTERVAL),
                 ("probe", self.gateway.probe, PROBE_PERIOD),
             )
         ]
@@ -161,7 +171,8 @@ class Reconciler(ABC):
             self.stop_servers()
             self.gateway.stop()
             self._access_log.stop()
-            self.monitoring.stop()
+            self.page.stop()
+            self.prometheus.stop()
             for path in (self.folder.gateway_socket, self.folder.process):
                 path.unlink(missing_ok=True)
 

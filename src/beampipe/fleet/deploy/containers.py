@@ -13,7 +13,7 @@ from beampipe.errors import ConfigError
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, REQUEST_TIMES, haproxy_configuration
 from beampipe.fleet.gateway.plan import STDOUT, TIMES, Address, GatewayPlan, Slot
 from beampipe.fleet.generated_files import Files, render, render_yaml, write_files
-from beampipe.fleet.monitoring.prometheus import render_settings, rules_text
+from beampipe.fleet.monitoring.prometheus import prometheus_settings, rules_text
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
@@ -261,10 +261,10 @@ def compose_files(fleet: Fleet) -> Files:
     targets = [
         {"target": f"{name}:{METRICS}", "labels": {"server": name, "group": group.name}} for name, group in servers
     ]
-    prometheus = render_settings(
+    prometheus = prometheus_settings(
         fleet,
         Path("/etc/prometheus/rules.yml"),
-        servers=targets,
+        targets,
         gateway=f"gateway:{STATUS}",
         page=f"gateway:{STATUS}",
         times=TIMES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import http.client
 import json
 import os
@@ -25,6 +24,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from urllib.parse import urlencode, urlsplit
 
 from beampipe.errors import FileError, MissingExtraError, ServiceError
+from beampipe.fleet.generated_files import render
 from beampipe.fleet.monitoring.dashboard import ALERTS
 from beampipe.fleet.registry import Record, State, read_records
 from beampipe.fleet.specification import Fleet, GatewaySettings
@@ -169,16 +169,8 @@ def render_page(name: str, interval: float) -> Page:
         interval: time between two refreshes [s].
     """
     folder = files("beampipe.fleet.monitoring") / "web"
-    script = (folder / "page.js").read_text(encoding="utf-8")
-    parts = {
-        "title": html.escape(name),
-        "interval": f"{interval:g}",
-        "css": (folder / "page.css").read_text(encoding="utf-8"),
-        "js": script,
-    }
-    text = (folder / "page.html").read_text(encoding="utf-8")
-    for key, part in parts.items():
-        text = text.replace("{{" + key + "}}", part)
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    text = render("monitoring/web/page.html", title=name, interval=f"{interval:g}", css=style, js=script)
     digest = b64encode(sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:;"
@@ -386,7 +378,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._is_own():
             message = b"got a request for another host or from another page, expected one of this page\n"
-            return self._send(Answer(message, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
+            return self._send(Answer(message, _TEXT, HTTPStatus.FORBIDDEN))
         return self._send(self._answer(self.path.partition("?")[0]))
 
     def _is_own(self) -> bool:
