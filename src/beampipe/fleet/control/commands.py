@@ -328,12 +328,12 @@ class LocalCommands(GatewayCommands):
             done.append("gateway")
         with reconciler.lock:
             reconciler.fleet = wanted
-            gone = [server for server in reconciler.servers.values() if server.settings.group not in wanted.servers]
+            gone = [server for server in reconciler.servers.values() if server.group not in wanted.servers]
         for server in gone:
             self.end(server)
             done.append(server.name)
         for group in wanted.servers.values():
-            if sum(server.settings.group == group.name for server in reconciler.servers.values()) != group.count:
+            if sum(server.group == group.name for server in reconciler.servers.values()) != group.count:
                 self.scale(group.name, group.count)
                 done.append(f"servers.{group.name}")
         reconciler.models = reconciler.take_snapshot()
@@ -408,7 +408,7 @@ class LocalCommands(GatewayCommands):
         ]
         if any(map(reconciler.in_service, others)) or not reconciler.in_service(server):
             return None
-        group = reconciler.fleet.servers[server.settings.group]
+        group = reconciler.fleet.servers[server.group]
         free = self.free_number(group)
         if free is None:
             raise group.no_slot(server.name)

@@ -308,12 +308,7 @@ class Reconciler(ABC):
         self._refused = ("", "")
         with self.lock:
             before = {slot.server: slot for slot in self.gateway.plan.slots}
-            slots = (
-                replace(slot, address=before[slot.server].address, drained=before[slot.server].drained)
-                if slot.server in before
-                else slot
-                for slot in plan.slots
-            )
+            slots = (replace(before.get(slot.server, slot), weight=slot.weight) for slot in plan.slots)
             self.fleet, self._models = fleet, models
             self._access_log.writes = fleet.gateway.access_log
             self.gateway.change(replace(plan, slots=tuple(slots)))
@@ -395,7 +390,8 @@ class LocalReconciler(Reconciler):
         """Add a server; the next cycle starts it, unless an earlier process has left it running."""
         name = group.server_name(number)
         gpu = {"CUDA_VISIBLE_DEVICES": str(number)} if group.device == "gpu" else {}
-        server = LocalServer(self._server_settings(group, number), self.folder.members / f"{name}.json", gpu)
+        settings = fleet_server_settings(self.fleet, group, self.folder, self.models, name)
+        server = LocalServer(settings, self.folder.members / f"{name}.json", gpu)
         record = read_records(self.folder.registry).get(name)
         if record is not None and server.adopt(record):
             self.note(f"{name}: goes on, process {record.pid}")
@@ -405,8 +401,8 @@ class LocalReconciler(Reconciler):
 
     def current_settings(self, server: LocalServer) -> FleetServerSettings:
         """Settings of a server by the current specification and models."""
-        group = self.fleet.servers[server.settings.group]
-        return self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
+        group = self.fleet.servers[server.group]
+        return fleet_server_settings(self.fleet, group, self.folder, self.models, server.name)
 
     def take_snapshot(self) -> tuple[str, Path]:
         """Copy the models as they are now; returns digest and folder of the copy."""
@@ -417,9 +413,6 @@ class LocalReconciler(Reconciler):
         remove_other_snapshots(
             self.folder.repositories, [self.models[0], *(server.settings.digest for server in self._servers.values())]
         )
-
-    def _server_settings(self, group: ServerGroup, number: int) -> FleetServerSettings:
-        return fleet_server_settings(self.fleet, group, self.folder, self.models, group.server_name(number))
 
     def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server."""

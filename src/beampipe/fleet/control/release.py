@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -70,7 +69,7 @@ class Trial:
         self._before: FleetServerSettings | None = None
         self._starts = 0
         name = next(iter(reconciler.servers.values())).settings.group
-        self._old = [server for server in reconciler.servers.values() if server.settings.group == name]
+        self._old = [server for server in reconciler.servers.values() if server.group == name]
         self.server = self._choose_server(name, models)
         reconciler.canary = CanaryShare(self.server.name, rule.share)
 
@@ -122,14 +121,14 @@ class Trial:
             with reconciler.lock:
                 server = reconciler.add(group, free)
                 server.desired_state = "drain"
-                server.settings = replace(server.settings, digest=models[0], repository=models[1])
+                server.settings = server.settings.with_models(models)
             return server
         if len(self._old) == 1:
             raise group.no_slot(name)
         server = self._old.pop()
         self._before = server.settings
         commands.empty(server)
-        self._starts = commands.renew(server, replace(server.settings, digest=models[0], repository=models[1]))
+        self._starts = commands.renew(server, server.settings.with_models(models))
         return server
 
     def _start(self) -> None:

@@ -101,7 +101,7 @@ class FleetScaler:
         demand = self._demand(settings.group)
         change = self._scaler.decide(time.monotonic(), demand)
         if change:
-            there = sum(server.settings.group == settings.group for server in self.reconciler.servers.values())
+            there = sum(server.group == settings.group for server in self.reconciler.servers.values())
             self.reconciler.note(
                 f"scaling: {there + change} servers of {settings.group}, for {demand.queue:.1f} ms in the queue,"
                 f" {demand.waiting} waiting, {100 * demand.busy:.0f} % busy"
@@ -112,9 +112,7 @@ class FleetScaler:
         """The load since the last call."""
         reconciler = self.reconciler
         servers = [
-            server
-            for server in reconciler.servers.values()
-            if server.settings.group == group and reconciler.in_service(server)
+            server for server in reconciler.servers.values() if server.group == group and reconciler.in_service(server)
         ]
         waited = answered = worked = 0.0
         for server in servers:

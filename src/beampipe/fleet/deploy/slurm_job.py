@@ -206,7 +206,7 @@ class _Step:
         if self.starts >= _TRIES:
             raise ServiceError(
                 f"{self.server.server}: got a server that ended {_TRIES} times before it was ready, expected it to"
-                f" serve; its log is {self.server.log}"
+                f" serve; its log is {self.server.triton.log}"
             )
         remove_record(self.server.registry, self.server.server)
         if self.starts:
@@ -290,16 +290,15 @@ class JobSupervisor:
         server_settings = replace(
             settings.server,
             server=name,
-            log=folder.logs / f"{name}.log",
-            host=address,
+            triton=replace(settings.server.triton, log=folder.logs / f"{name}.log", host=address),
             # Long enough that requests sent before the gateway has read of the end are finished.
-            farewell=FAREWELL + settings.server.exit_timeout,
+            farewell=FAREWELL + settings.server.triton.exit_timeout,
         )
         return _Step(settings, server_settings, folder.members / f"{name}.json")
 
     def _latest(self, end: float) -> float:
         """Latest time to stop servers [s since 1970], so that they have ended at the time limit."""
-        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.exit_timeout
+        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.triton.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
         """Submit the next job unless done; whether all its servers are ready."""
@@ -323,7 +322,7 @@ class JobSupervisor:
         records = read_records(self._folder.registry)
         for step in self._steps:
             step.end(records.get(step.server.server))
-        deadline = time.monotonic() + FAREWELL + 2 * self._settings.server.exit_timeout + _EXIT_GRACE
+        deadline = time.monotonic() + FAREWELL + 2 * self._settings.server.triton.exit_timeout + _EXIT_GRACE
         while any(step.runs for step in self._steps) and time.monotonic() < deadline:
             time.sleep(_INTERVAL / 5)
         for step in self._steps:
