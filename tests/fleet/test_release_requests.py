@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import FileError, UnknownNameError
-from beampipe.fleet.release_rule import read_canaries, read_requests, same_answer
+from beampipe.fleet.release_rule import difference, read_canaries, read_requests
 from tests.fleet.specimens import write_requests
 from tests.triton.doublers import add_canary, write_model
 
@@ -74,14 +74,14 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
 )
 def test_answers_are_the_same_byte_for_byte_or_not_at_all(new: dict[str, Any], why: str) -> None:
     old = {"Y": np.array([1, 2], np.float32), "T": np.array([5], np.float32)}
-    same, output = same_answer(old, new, ["Y"])
-    assert same == (why == "")
-    assert why in output
-    assert same_answer(old, old) == (True, "")
-    assert not same_answer(old, {**old, "T": np.array([7], np.float32)})[0]
+    text = difference(old, new, ["Y"])
+    assert why in text
+    assert bool(text) == bool(why)
+    assert difference(old, old) == ""
+    assert difference(old, {**old, "T": np.array([7], np.float32)})
 
 
 def test_the_sign_of_zero_and_nan_are_bytes_like_any_other() -> None:
     nan = {"Y": np.array([np.nan], np.float32)}
-    assert same_answer(nan, {"Y": np.array([np.nan], np.float32)}) == (True, "")
-    assert not same_answer({"Y": np.array([0.0], np.float32)}, {"Y": np.array([-0.0], np.float32)})[0]
+    assert difference(nan, {"Y": np.array([np.nan], np.float32)}) == ""
+    assert difference({"Y": np.array([0.0], np.float32)}, {"Y": np.array([-0.0], np.float32)})

@@ -143,13 +143,13 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
             with fleet.client(scheme) as client:
                 for _ in range(request):
                     client.infer({"X": np.zeros(1, np.float32)})
-        got = {name: slot.answered for name, slot in reconciler.gateway.slots().items()}
+        got = {name: slot.answered for name, slot in reconciler.gateway.observe().slots.items()}
         assert got["cpu-1"] == reconciler.gateway.replies()["cpu-1"].given
         fleet.orders.drain("cpu-1")
         with fleet.client() as client:
             for _ in range(50):
                 client.infer({"X": np.zeros(1, np.float32)})
-        assert reconciler.gateway.slots()["cpu-1"].answered == got["cpu-1"], "drained, and yet named by a rule"
+        assert reconciler.gateway.observe().slots["cpu-1"].answered == got["cpu-1"], "drained, and yet named by a rule"
     finally:
         fleet.orders.resume("cpu-1")
         reconciler.canary = None

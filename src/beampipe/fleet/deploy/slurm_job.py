@@ -262,7 +262,10 @@ class JobSupervisor:
         """
         processes.set_by_signals(self._ended, signal.SIGTERM, signal.SIGINT)
         processes.set_by_signals(self._warned, signal.SIGUSR1)
-        self._forget_earlier_lives()
+        # A failed node could not remove the records of this job from before Slurm requeued it.
+        for restart in range(self._job.restarts):
+            for number in self._numbers:
+                self._forget(server_name(self._settings.server.group, number, self._job.array, restart))
         try:
             while not self._ended.is_set() and not self._is_over():
                 self._ended.wait(_INTERVAL)
@@ -271,7 +274,8 @@ class JobSupervisor:
 
     def _is_over(self) -> bool:
         """Check time, servers and successor once; whether the job should end."""
-        if self._job.end is not None and time.time() > self._latest(self._job.end):
+        to_stop = _TIME_LEFT + FAREWELL + 2 * self._settings.server.triton.exit_timeout
+        if self._job.end is not None and time.time() > self._job.end - to_stop:
             log("the time is up; this job ends")
             return True
         try:
@@ -295,10 +299,6 @@ class JobSupervisor:
             farewell=FAREWELL + settings.server.triton.exit_timeout,
         )
         return _Step(settings, server_settings, folder.members / f"{name}.json")
-
-    def _latest(self, end: float) -> float:
-        """Latest time to stop servers [s since 1970], so that they have ended at the time limit."""
-        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.triton.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
         """Submit the next job unless done; whether all its servers are ready."""
@@ -328,12 +328,6 @@ class JobSupervisor:
         for step in self._steps:
             step.kill()
             self._forget(step.server.server)
-
-    def _forget_earlier_lives(self) -> None:
-        """Remove records of this job from before Slurm requeued it: a failed node could not remove them."""
-        for restart in range(self._job.restarts):
-            for number in self._numbers:
-                self._forget(server_name(self._settings.server.group, number, self._job.array, restart))
 
     def _forget(self, server: str) -> None:
         remove_record(self._folder.registry, server)

@@ -25,7 +25,6 @@ from urllib.parse import urlencode, urlsplit
 
 from beampipe.errors import FileError, MissingExtraError, ServiceError
 from beampipe.fleet.generated_files import render
-from beampipe.fleet.monitoring.dashboard import ALERTS
 from beampipe.fleet.registry import Record, State, read_records
 from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
@@ -178,6 +177,9 @@ def render_page(name: str, interval: float) -> Page:
     )
     return Page(text, policy)
 
+
+ALERTS: Final = 'ALERTS{alertstate="firing"}'
+"""Query for the firing alerts."""
 
 _PROMETHEUS_TIMEOUT: Final = 2.0
 """Time [s] that Prometheus gets to answer."""
