@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -200,9 +199,7 @@ def client_command(
 
 
 @app.command("dashboard")
-def dashboard_command(
-    name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet",
-) -> None:
+def dashboard_command(name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet") -> None:
     """Print a dashboard for Grafana, as JSON."""
     import json
 
@@ -299,14 +296,6 @@ def _print_update(done: Mapping[str, Any]) -> None:
     out.print(f"models {done['digest']}: {done['servers']} server(s) changed")
 
 
-class Platform(StrEnum):
-    """Where a fleet may run."""
-
-    LAPTOP = "laptop"
-    SLURM = "slurm"
-    KUBERNETES = "kubernetes"
-
-
 _OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")]
 
 
@@ -327,11 +316,7 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
 
 
 @app.command("status")
-def status_command(
-    file: FleetFile = FLEET_FILE,
-    folder: FleetFolder = None,
-    as_json: Json = False,
-) -> None:
+def status_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
     """Show servers, gateway, and the last incidents."""
     _print_status(_send(file, folder, do="status"), as_json=as_json)
 
@@ -396,12 +381,14 @@ def restart_command(
 
 @app.command("example")
 def example_command(
-    place: Annotated[Platform, typer.Argument(help="Where the fleet is to run.")] = Platform.LAPTOP,
+    place: Annotated[
+        Literal["laptop", "slurm", "kubernetes"], typer.Argument(help="Where the fleet is to run.")
+    ] = "laptop",
 ) -> None:
     """Print a specification with its keys explained, as a starting point."""
     from importlib.resources import files
 
-    typer.echo((files("beampipe.fleet") / "examples" / f"{place.value}.toml").read_text(encoding="utf-8"), nl=False)
+    typer.echo((files("beampipe.fleet") / "examples" / f"{place}.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @app.command("run", hidden=True)

@@ -41,10 +41,13 @@ class Scaler:
     Args:
         settings: limits and patience.
         most: largest number of servers.
+
+    Attributes:
+        settings: limits and patience.
     """
 
     def __init__(self, settings: ScalingSettings, most: int) -> None:
-        self._settings = settings
+        self.settings = settings
         self._most = most
         self._since: tuple[int, float] | None = None
         self._changed = float("-inf")
@@ -59,14 +62,14 @@ class Scaler:
         direction = self._direction(demand)
         if self._since is None or self._since[0] != direction:
             self._since = direction, now
-        patience = self._settings.patience
+        patience = self.settings.patience
         if direction and now - self._since[1] >= patience and now - self._changed >= patience:
             self._changed, self._since = now, None
             return direction
         return 0
 
     def _direction(self, demand: Demand) -> int:
-        settings = self._settings
+        settings = self.settings
         if demand.queue > settings.queue or demand.waiting > 0:
             return 1 if demand.servers < self._most else 0
         fewer = demand.servers - 1
@@ -86,7 +89,6 @@ class FleetScaler:
     def __init__(self, reconciler: LocalReconciler, scale: Callable[[str, int], None]) -> None:
         self.reconciler = reconciler
         self._scale = scale
-        self._settings: ScalingSettings | None = None
         self._scaler: Scaler | None = None
         self._watches: dict[str, ServerWatch] = {}
 
@@ -96,8 +98,8 @@ class FleetScaler:
         settings = fleet.scaling
         if settings is None:
             return
-        if settings != self._settings or self._scaler is None:
-            self._settings, self._scaler = settings, Scaler(settings, fleet.servers[settings.group].slots)
+        if self._scaler is None or self._scaler.settings != settings:
+            self._scaler = Scaler(settings, fleet.servers[settings.group].slots)
         demand = self._demand(settings.group)
         change = self._scaler.decide(time.monotonic(), demand)
         if change:
