@@ -221,7 +221,6 @@ def generated(fleet: Fleet, specification: Path, folder: Path) -> dict[str, str]
         8404,
         ("one", "two"),
         "SECRET",
-        tokens=fleet.gateway.tokens,
         hits=Path("/least_hits.lua") if fleet.gateway.balancing == "least_hits" else None,
         slow_bodies=Path("/slow_bodies.lua"),
         threads=4,

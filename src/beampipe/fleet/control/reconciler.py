@@ -332,7 +332,6 @@ class Reconciler(ABC):
             self.status_port,
             models,
             folder.secret.read_text(encoding="ascii").strip(),
-            tokens=fleet.gateway.tokens,
             jwt_folder=folder.path,
             canary=self.canary,
             hits=LEAST_HITS if fleet.gateway.balancing == "least_hits" else None,

@@ -122,10 +122,6 @@ def memory_limit(group: ServerGroup) -> str:
 
 _EVERYWHERE: Final = "0.0.0.0"
 
-_SOCKET: Final = Path("/tmp/haproxy.sock")
-
-_THREADS: Final = 2
-
 _UNUSED_SECRET: Final = "none"
 """Placeholder for the servers' secret: in containers the servers list their models without one."""
 
@@ -171,11 +167,10 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
     plan = GatewayPlan(
         replace(fleet, gateway=gateway),
         tuple(slots),
-        _SOCKET,
+        Path("/tmp/haproxy.sock"),
         STATUS,
         fleet_models(fleet),
         _UNUSED_SECRET,
-        credentials.tokens,
         jwt_folder=GATEWAY_FOLDER,
         hits=GATEWAY_FOLDER / LEAST_HITS.name if gateway.balancing == "least_hits" else None,
         slow_bodies=GATEWAY_FOLDER / SLOW_BODIES.name,
@@ -184,10 +179,9 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
         host=_EVERYWHERE,
         status_host=_EVERYWHERE,
         resolved=True,
-        threads=_THREADS,
+        threads=2,
     )
-    programs = [LEAST_HITS] if plan.hits is not None else []
-    programs += [SLOW_BODIES, REQUEST_TIMES]
+    programs = [*([LEAST_HITS] if plan.hits is not None else []), SLOW_BODIES, REQUEST_TIMES]
     return {
         "haproxy.cfg": haproxy_configuration(plan),
         **{program.name: program.read_text(encoding="utf-8") for program in programs},
@@ -197,11 +191,6 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
 
 MODELS: Final = "/models"
 """Folder in the container under which the models appear."""
-
-
-def dockerfile(fleet: Fleet) -> str:
-    """The Dockerfile; its build context is a clone of beampipe."""
-    return render("deploy/templates/Dockerfile.j2", fleet=fleet, **PORTS)
 
 
 def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
@@ -270,7 +259,7 @@ def compose_files(fleet: Fleet) -> Files:
         times=TIMES,
     )
     return {
-        "Dockerfile": dockerfile(fleet),
+        "Dockerfile": render("deploy/templates/Dockerfile.j2", fleet=fleet, **PORTS),
         "docker-compose.yaml": compose,
         **gateway,
         "prometheus.yml": prometheus,
