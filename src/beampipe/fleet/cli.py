@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from beampipe import terminal
-from beampipe.errors import ConfigError
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.planning.cli import plan_command, tune_command
 from beampipe.fleet.run_folder import run_folder_of, shared_folder
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.fleet.specification import read_fleet
-from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.terminal.commands import Commands, Json, print_json, with_options
 
 FLEET_FILE: Final = Path("fleet.toml")
 """Specification of a fleet where none is named."""
@@ -104,10 +104,7 @@ def gateway_command(
             show_default="that of beampipe fleet slurm",
         ),
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder for what the gateway keeps here.", show_default="one in the state folder"),
-    ] = None,
+    folder: FleetFolder = None,
 ) -> None:
     """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs."""
     from beampipe.fleet.control.daemon import run_gateway
@@ -296,7 +293,22 @@ def _print_update(done: Mapping[str, Any]) -> None:
     out.print(f"models {done['digest']}: {done['servers']} server(s) changed")
 
 
-_OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")]
+_STATUS, _COMMAND = 3.0, 600.0  # longest wait [s] for the status, and for the end of another command
+
+Send = Callable[..., dict[str, Any]]
+"""Sends a command to a running fleet, by its name ``do`` and its arguments; returns the answer."""
+
+
+def _sender(
+    file: Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")] = FLEET_FILE,
+    folder: FleetFolder = None,
+) -> Send:
+    return partial(_send, file, folder)
+
+
+def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
+    timeout = _STATUS if order["do"] == "status" else _COMMAND
+    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
 
 
 @app.command("up")
@@ -330,53 +342,44 @@ def watch_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> N
 
 
 @app.command("drain")
-def drain_command(
-    server: Annotated[str, typer.Argument(help="Name of a server.")],
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
-) -> None:
+@with_options(send=_sender)
+def drain_command(server: Annotated[str, typer.Argument(help="Name of a server.")], send: Send) -> None:
     """Drain a server: it finishes its requests and goes on running without further ones."""
-    _send(file, folder, do="drain", server=server)
+    send(do="drain", server=server)
     terminal.say(f"{server}: drained; undo by: beampipe fleet resume")
 
 
 @app.command("resume")
-def resume_command(
-    server: Annotated[str, typer.Argument(help="Name of a server.")],
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
-) -> None:
+@with_options(send=_sender)
+def resume_command(server: Annotated[str, typer.Argument(help="Name of a server.")], send: Send) -> None:
     """Give a drained server requests again."""
-    _send(file, folder, do="resume", server=server)
+    send(do="resume", server=server)
     terminal.say(f"{server}: takes requests")
 
 
 @app.command("scale")
+@with_options(send=_sender)
 def scale_command(
     count: Annotated[int, typer.Argument(help="Number of servers.", min=0)],
+    send: Send,
     group: Annotated[str | None, typer.Option(help="Group of servers.", show_default="the only one")] = None,
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
     as_json: Json = False,
 ) -> None:
     """Set the number of servers in a group, until the next `beampipe fleet up`."""
-    groups = list(read_fleet(file).servers)
-    if group is None and len(groups) > 1:
-        raise ConfigError(f"--group: got none, expected one of {', '.join(groups)}")
-    _send(file, folder, do="scale", group=group or groups[0], count=count)
-    _print_status(_send(file, folder, do="status"), as_json=as_json)
+    send(do="scale", group=group, count=count)
+    _print_status(send(do="status"), as_json=as_json)
 
 
 @app.command("restart")
+@with_options(send=_sender)
 def restart_command(
+    send: Send,
     servers: Annotated[list[str] | None, typer.Argument(help="Names of servers.", show_default="all")] = None,
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
     as_json: Json = False,
 ) -> None:
     """Restart servers one after the other; no request is lost."""
-    _send(file, folder, do="restart", servers=servers or [])
-    _print_status(_send(file, folder, do="status"), as_json=as_json)
+    send(do="restart", servers=servers or [])
+    _print_status(send(do="status"), as_json=as_json)
 
 
 @app.command("example")
@@ -405,14 +408,6 @@ def member_command(settings: Annotated[Path, typer.Argument(help="Settings of th
     from beampipe.fleet.server import read_server_settings, run_server
 
     run_server(read_server_settings(settings))
-
-
-_STATUS, _COMMAND = 3.0, 600.0  # longest wait [s] for the status, and for the end of another command
-
-
-def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
-    timeout = _STATUS if order["do"] == "status" else _COMMAND
-    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
 
 
 def _percentiles(row: Mapping[str, Any]) -> list[str]:

@@ -224,9 +224,18 @@ class LocalCommands(GatewayCommands):
         finally:
             self._change.release()
 
-    def scale(self, group: str, count: int) -> None:
-        """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others."""
+    def scale(self, group: str | None, count: int) -> None:
+        """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others.
+
+        Args:
+            group: name of the group; None for the only one.
+            count: number of servers.
+        """
         reconciler = self.reconciler
+        if group is None:
+            group, *others = reconciler.fleet.servers
+            if others:
+                raise ConfigError(f"--group: got none, expected one of {', '.join(reconciler.fleet.servers)}")
         if group not in reconciler.fleet.servers:
             raise UnknownNameError("group of servers", group, reconciler.fleet.servers)
         wanted = reconciler.fleet.servers[group]
