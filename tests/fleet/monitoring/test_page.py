@@ -18,8 +18,7 @@ import pytest
 
 from beampipe.errors import ServiceError
 from beampipe.fleet import Fleet
-from beampipe.fleet.monitoring.dashboard import ALERTS
-from beampipe.fleet.monitoring.page import PageServer, certificate_end, fleet_metrics
+from beampipe.fleet.monitoring.page import ALERTS, PageServer, certificate_end, fleet_metrics
 from beampipe.fleet.registry import SILENCE, write_record
 from beampipe.fleet.specification import TlsSettings
 from tests.fleet.monitoring.exporters import record
