@@ -396,19 +396,14 @@ def _judged(times: ModelTimes) -> Iterator[tuple[str, float, float]]:
 
 def decision_of(table: Mapping[str, Any]) -> Decision:
     """The decision in a table made by `dataclasses.asdict` and read back from JSON."""
-    return Decision(
-        table["promoted"],
-        tuple(table["reasons"]),
-        table["compared"],
-        tuple(AnswersOfModel(**{**one, "outputs": tuple(one["outputs"])}) for one in table["answers"]),
-        tuple(
-            ModelTimes(one["model"], MeasuredActivity(**one["old"]), MeasuredActivity(**one["new"]))
-            for one in table["times"]
-        ),
-        Replies(**table["old"]),
-        Replies(**table["new"]),
-        table["seconds"],
+    answers = (AnswersOfModel(**{**each, "outputs": tuple(each["outputs"])}) for each in table["answers"])
+    times = (
+        ModelTimes(each["model"], MeasuredActivity(**each["old"]), MeasuredActivity(**each["new"]))
+        for each in table["times"]
     )
+    replies = {name: Replies(**table[name]) for name in ("old", "new")}
+    parts = {"reasons": tuple(table["reasons"]), "answers": tuple(answers), "times": tuple(times)}
+    return Decision(**{**table, **parts, **replies})
 
 
 def decision_tables(decision: Decision) -> tuple[Table, Table]:

@@ -218,10 +218,7 @@ def server_monitors(fleet: Fleet, monitors: Sequence[tuple[ServerGroup, Mapping[
 def _alert_queries(fleet: Fleet) -> dict[str, str]:
     """Queries of the two alerts: missing servers, and waiting events."""
     names = "|".join(release_name(fleet, group) for group in running_groups(fleet))
-    steps, asked = (f'{{release=~"{names}", {role}}}' for role in ('role!="chain"', 'role=~"|first"'))
-    waiting = (
-        f"sum(rate(nv_inference_queue_duration_us{steps}[2m])) / sum(rate(nv_inference_request_success{asked}[2m]))"
-    )
+    waiting = _mean_wait(f'release=~"{names}"', "[2m]")
     limit = fleet.scaling.queue if fleet.scaling else 100.0
     deployments = f'{{namespace="{fleet.kubernetes.namespace}",deployment=~"{names}"}}'
     return {
@@ -229,6 +226,12 @@ def _alert_queries(fleet: Fleet) -> dict[str, str]:
         f" < kube_deployment_spec_replicas{deployments}",
         "waiting": f"{waiting} > {2000 * limit:g}",
     }
+
+
+def _mean_wait(releases: str, window: str) -> str:
+    """The query of the mean time in the queue [us]; an event counts once, by the label of `role_relabelings`."""
+    waited = f'sum(rate(nv_inference_queue_duration_us{{{releases}, role!="chain"}}{window}))'
+    return f'{waited} / sum(rate(nv_inference_request_success{{{releases}, role=~"|first"}}{window}))'
 
 
 METRIC_THRESHOLD: Final = 1
@@ -279,16 +282,12 @@ def growth_query(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> 
     ensemble counts once, by the label `role` of `role_relabelings`.
     """
     of_group, window = f'release="{release_name(fleet, group)}"', f"[{max(30, math.ceil(scaling.patience))}s]"
-    chosen, asked, steps = (f"{{{of_group}{role}}}" for role in ("", ', role=~"|first"', ', role!="chain"'))
-    servers = f"count(count by (instance) (nv_inference_request_success{chosen}))"
+    servers = f"count(count by (instance) (nv_inference_request_success{{{of_group}}}))"
     step = f"ceil({servers} / {_SERVERS_PER_STEP})"
     slots = group.cores if group.device == "cpu" else 1
-    waiting = (
-        f"sum(rate(nv_inference_queue_duration_us{steps}{window}))"
-        f" / sum(rate(nv_inference_request_success{asked}{window}))"
-    )
-    working = f"sum(rate(nv_inference_compute_infer_duration_us{steps}{window})) / ({servers} * {1_000_000 * slots})"
-    more = f"(({waiting}) > bool {1000 * scaling.queue:g})"
+    worked = f'sum(rate(nv_inference_compute_infer_duration_us{{{of_group}, role!="chain"}}{window}))'
+    working = f"{worked} / ({servers} * {1_000_000 * slots})"
+    more = f"(({_mean_wait(of_group, window)}) > bool {1000 * scaling.queue:g})"
     fewer = f"((1 - {more}) * (({working}) < bool {scaling.busy:g}))"
     return f"1 + ({more} * ({step} - {_ROUNDED}) - {fewer} * ({step} + {_ROUNDED})) / {servers}"
 

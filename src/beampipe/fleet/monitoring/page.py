@@ -99,29 +99,21 @@ _MOST: Final = 100
 """Number of displays that are listed, the newest."""
 
 
-class Display(NamedTuple):
-    """A display of an event.
+def list_displays(folder: Path | None) -> list[dict[str, Any]]:
+    """The newest displays of a folder, the newest first; none if there is no folder.
 
-    Attributes:
-        name: name of its file.
-        time: when it was written [s since 1970].
+    Returns:
+        ``name`` of each file, and ``time`` at which it was written [s since 1970].
     """
-
-    name: str
-    time: float
-
-
-def list_displays(folder: Path | None) -> list[Display]:
-    """The newest displays of a folder, the newest first; none if there is no folder."""
-    result: list[Display] = []
+    displays: list[dict[str, Any]] = []
     if folder is None:
-        return result
+        return displays
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # removed meanwhile
                 if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                    result.append(Display(entry.name, entry.stat(follow_symlinks=False).st_mtime))
-    return sorted(result, key=lambda display: (-display.time, display.name))[:_MOST]
+                    displays.append({"name": entry.name, "time": entry.stat(follow_symlinks=False).st_mtime})
+    return sorted(displays, key=lambda display: (-display["time"], display["name"]))[:_MOST]
 
 
 def read_display(folder: Path | None, name: str) -> bytes | None:
@@ -309,7 +301,7 @@ class PageServer:
             states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
             return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
         if path == "/events/":
-            return _as_json([display._asdict() for display in list_displays(self._events)])
+            return _as_json(list_displays(self._events))
         if path.startswith("/events/"):
             body = read_display(self._events, path.removeprefix("/events/"))
             if body is not None:
@@ -332,7 +324,7 @@ class PageServer:
             "gateway": traffic.get("gateway"),
             "servers": servers,
             "prometheus": _alerts(self._prometheus()),
-            "events": [display._asdict() for display in list_displays(self._events)],
+            "events": list_displays(self._events),
         }
 
     def start(self) -> None:
