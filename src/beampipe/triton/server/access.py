@@ -58,6 +58,8 @@ _ROOM: Final = 16 << 10
 """Part of a proxy buffer for headers of the request and those that the proxy adds [bytes]."""
 _PROXY_THREADS: Final = 4
 """Largest number of threads of the proxy; it copies bytes and waits."""
+_RETRIES: Final = 8
+"""Largest number of attempts to reach a server that has ended or closes the connection, after the first one."""
 _UP: Final = 5.0
 """Time limit [s] of the proxy's start."""
 _DRAIN: Final = 0.01
@@ -228,6 +230,9 @@ def proxy_configuration(
         "inner_metrics": metrics_port,
         "metrics_path": "/metrics" if metrics else "/-",  # a path that no client uses
         "pause": limits.arrival,
+        # A gateway repeats requests itself, at another server.
+        "retries": 3 if settings.closed else _RETRIES,
+        "retry_on": "conn-failure" if settings.closed else "conn-failure empty-response",
         "room": _ROOM,
         "secret_header": HEADER,
         "slow_bodies": SLOW_BODIES,
