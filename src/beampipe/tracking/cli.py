@@ -236,6 +236,16 @@ _ForceTraining = Annotated[
     bool, typer.Option("--force", help="Go on with fewer particles than a usable model is learned from.")
 ]
 
+_ModelDetector = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector",
+        help="TOML file of the detector of the events, or odd. It is kept with the model; if it has double-sided"
+        " strips, their measurements are compared with the tracks.",
+        show_default="none",
+    ),
+]
+
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
@@ -260,6 +270,7 @@ def train(
     min_layers: _FewestLayers = None,
     min_hits: MinHits = None,
     log: _Log = None,
+    detector: _ModelDetector = None,
     force: _ForceTraining = False,
     as_json: Json = False,
     *,
@@ -284,6 +295,7 @@ def train(
     inputs = [path for path in (*files, *(soft_events or ()), *(jets or ())) if path.is_file()]
     flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
     limits = {"min-layers": min_layers, "min-hits": min_hits}
+    other_files = {"soft-events": soft_events, "jets": jets, "detector": None if detector is None else [detector]}
     task = Task(
         name or output.resolve().name,
         for_what,
@@ -291,7 +303,7 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command_text(files, {"soft-events": soft_events, "jets": jets}, output, only, flags, limits, options),
+        command=_command_text(files, other_files, output, only, flags, limits, options),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
@@ -299,6 +311,7 @@ def train(
         min_layers=min_layers,
         min_hits=min_hits,
         force=force,
+        detector=detector,
     )
     soft_sample = _read_events(soft_events, options) if soft_events else None
     jet_sample = _read_events(jets, options) if jets else None
@@ -400,12 +413,14 @@ def validate(
         jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events
     modules: Modules | None = None
     acts: dict[str, TrackFinder] = {}
-    if detector is not None:
-        # ACTS needs the modules of the detector, which training numbers anew.
-        layout = read_layout(detector)
-        modules, where = detector_modules(layout), acts_detector(layout)
+    layout = model.detector_layout if detector is None else read_layout(detector)
+    if layout is not None:
+        # Events with the identifiers of the modules, which training numbers anew.
+        modules = detector_modules(layout)
         scored = list(islice(_read_events(files, options), events))
         jet_events = list(_read_events(jets or [], options))
+    if detector is not None and layout is not None:
+        where = acts_detector(layout)
         acts = {name: named_finder(name, where) for name in COMPARED_SETTINGS}
     validation = measure(
         model,
@@ -719,8 +734,7 @@ def evaluate(
     """Measure efficiency, fakes and time of track finders on simulated events.
 
     With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
-    become space points. If there are such, each pipeline is scored once more as NAME + strips: there, both measurements
-    of each space point are compared with the track.
+    become space points.
     """
     from beampipe.simulation.degradation import run_degraded
     from beampipe.simulation.detector import detector_modules, read_layout
@@ -732,7 +746,6 @@ def evaluate(
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import input_files, open_with
     from beampipe.tracking.models import load_model
-    from beampipe.tracking.strips import with_strips
     from beampipe.tracking.truth import Selection
 
     if output is not None and output != STANDARD_OUTPUT:
@@ -756,8 +769,6 @@ def evaluate(
         check=not force,
         detector=_acts_detector(layout, pipeline or ()),
     )
-    if modules.stereo is not None:
-        finders = {name: each for pair in finders.items() for name, each in with_strips(*pair, modules)}
     fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
