@@ -92,7 +92,8 @@ def found_by_double_majority(event: Event, track_id: np.ndarray) -> set[int]:
 
 def test_a_scorer_in_loops_finds_the_same_weak_bins(validated: TrackerModel, events: list[Event]) -> None:
     measured = validated.performance["module_map"]
-    totals, matched = defaultdict(Counter), defaultdict(Counter)
+    totals: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    matched: defaultdict[str, Counter[int]] = defaultdict(Counter)
     pipeline = load_pipeline("module_map", threads=1, model=validated, check=False)
     for seed, clean in enumerate(events):
         event = degraded_event(clean, DAMAGE, seed)
@@ -105,7 +106,7 @@ def test_a_scorer_in_loops_finds_the_same_weak_bins(validated: TrackerModel, eve
         for variable, selected in classes.items():
             edges = measured.curves[variable].edges
             for number, values in selected.items():
-                bin_ = sum(np.float32(values[variable]) >= np.float32(edge) for edge in edges[1:-1])
+                bin_ = sum(bool(np.float32(values[variable]) >= np.float32(edge)) for edge in edges[1:-1])
                 totals[variable][bin_] += 1
                 matched[variable][bin_] += number in found
     n_weak = 0
