@@ -20,8 +20,9 @@ from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameEr
 from beampipe.tracking import PIPELINES, load_model, load_pipeline, load_track_fitter, shipped_events, shipped_models
 from beampipe.tracking.catalogue import CARD, complete_model, complete_pipeline
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel, name_layers
-from beampipe.tracking.models.card import model_overview, new_folder, pipeline_rows, renew_digests, write_model
+from beampipe.tracking.models.card import model_overview, new_folder, pipeline_rows, write_model
 from beampipe.tracking.windows import load_windows
+from tests.tracking.digests import renew_digests
 
 MEASURED = Performance(
     sample="six events",

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from beampipe.errors import FileError
 from beampipe.files import write_whole
 from beampipe.tracking.catalogue import CARD, PIPELINES
-from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of, load_model
+from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
 """Headings of the columns of `pipeline_rows`."""
@@ -173,30 +173,6 @@ def write_model(model: TrackerModel) -> None:
     del table["path"]
     text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_whole(model.path / CARD, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def renew_digests(folder: Path) -> TrackerModel:
-    """Recompute the digests of a model's files after some were replaced or removed on purpose.
-
-    Args:
-        folder: folder of the model; its card is written again. Weights that are gone are no longer listed.
-
-    Returns:
-        The model with these digests.
-
-    Raises:
-        FileError: there is no readable model.
-        ConfigError: no weights are left.
-    """
-    model = load_model(folder)
-    floors = {
-        stem: weights.pt_floor
-        for stem, weights in model.weights.items()
-        if all((folder / name).is_file() for name in weights.files)
-    }
-    model = replace(model, weights=weights_of(folder, floors))
-    write_model(model)
-    return model
 
 
 def weights_of(folder: Path, pt_floors: Mapping[str, float]) -> dict[str, Weights]:
