@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
     from beampipe.tracking.acts.sequencer import ActsTracks, FittedTracks
     from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
+    from beampipe.tracking.acts.vertices import find_vertices
 
 __all__ = [
     "ACTS_BEAMPIPE",
@@ -44,6 +45,7 @@ __all__ = [
     "acts_settings",
     "acts_truth_matching",
     "beampipe_seeder",
+    "find_vertices",
     "fit_batch",
     "fit_tracks",
 ]
@@ -55,5 +57,6 @@ __getattr__, __dir__ = loader(
         "fitting": ["fit_batch", "fit_tracks"],
         "sequencer": ["ActsTracks", "FittedTracks"],
         "truth_matching": ["ActsMatching", "acts_truth_matching"],
+        "vertices": ["find_vertices"],
     },
 )
