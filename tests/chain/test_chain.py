@@ -24,8 +24,9 @@ from beampipe.chain.settings import (
     Sample,
     TrackSettings,
 )
-from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents, load_table
+from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents
 from beampipe.errors import FileError
+from beampipe.tables import load_table
 
 INLINE = Executor("inline")
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.method.factors import FLAGS, SHORT_NAMES, FactorInBin, Factors
-from beampipe.calibration.method.matrix import Efficiencies, read_arrays
+from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import read_only, workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.notebook import Shown
+from beampipe.tables import load_tables
 from beampipe.workflow import Provenance
 
 
@@ -111,7 +112,7 @@ def explanation(
         if name not in SHORT_NAMES:
             raise UnknownNameError("scale factor", name, SHORT_NAMES)
         factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, eta=eta, **SHORT_NAMES[name]._asdict())
-        n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
+        n_replicas = len(load_tables(store.require(plan.extract), Efficiencies)[tagger].data_replicas)
         return Explanation(name, factor, n_replicas, configuration.systematics, store.walk(plan.factors.key))
 
 
