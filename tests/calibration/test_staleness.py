@@ -266,7 +266,7 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
     "spaces": ("method/matrix.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
     "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
-    "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
+    "a simulation": ("../simulation/ntuples/toy.py", lambda t: t + "\nx = 1\n", {}),
     "the loop that selects": (
         "events/select.py",
         lambda t: edited(t, "second = lead + 1", "second = 1 + lead"),

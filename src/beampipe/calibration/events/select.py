@@ -29,7 +29,7 @@ from beampipe.calibration.events.dijets import (
     WeightUnits,
 )
 from beampipe.calibration.kernels import native
-from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Labels, Layout
+from beampipe.calibration.layout import BEAMPIPE, Labels, Layout
 from beampipe.calibration.ntuple.branches import branch_error
 from beampipe.calibration.ntuple.columns import (
     HIGHEST_PT,
@@ -46,6 +46,7 @@ from beampipe.calibration.ntuple.columns import (
     unmatched_complaint,
 )
 from beampipe.errors import BeampipeError, FileError
+from beampipe.simulation.ntuples.ntuple_format import NOMINAL_WEIGHT, VARIED_N_TRK
 
 
 def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:

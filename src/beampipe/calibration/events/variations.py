@@ -26,8 +26,8 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
-from beampipe.calibration.layout import VARIED_N_TRK
 from beampipe.errors import UnknownNameError
+from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
 """What is varied: nothing, the weights of events, the jets, the whole sample, the method, or only its extraction."""

@@ -17,17 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.layout import (
-    BEAMPIPE,
-    BOOKKEEPING_BRANCHES,
-    EVENT_BRANCHES,
-    FORMAT,
-    JET_BRANCHES,
-    NOMINAL_WEIGHT,
-    VARIED_N_TRK,
-    Layout,
-    likely_presets,
-)
+from beampipe.calibration.layout import BEAMPIPE, Layout, likely_presets
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
 from beampipe.calibration.ntuple.branches import file_errors, is_flat, open_root, read_flat
 from beampipe.calibration.ntuple.columns import (
@@ -40,6 +30,14 @@ from beampipe.calibration.ntuple.columns import (
 )
 from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
+from beampipe.simulation.ntuples.ntuple_format import (
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    FORMAT,
+    JET_BRANCHES,
+    NOMINAL_WEIGHT,
+    VARIED_N_TRK,
+)
 
 
 def weight_counts(source: EventSource) -> tuple[int, ...]:
