@@ -459,7 +459,7 @@ def _empty_facts(
 ) -> FileInfo:
     """Facts of a file of which a skim kept no event: its sums of weights count. Its tree may lack all branches."""
     simulated = float(books[0]["cross_section"]) > 0 if books else bool(origin and origin.simulated)
-    about = {"n_events": 0, "borders": (0, 0), "varied": (), "simulated": simulated}
+    about = {"simulated": simulated}
     if books:
         return _own_facts(books, about)
     if origin is None:
@@ -473,7 +473,7 @@ def _empty_facts(
 def _given_facts(origin: FileOrigin, names: tuple[str, ...], sums: SumsByBranch, about: Mapping[str, Any]) -> FileInfo:
     """Facts of a file without bookkeeping of its own."""
     given = {**vars(origin), "sum_weights": sums.sums, "weight_counts": sums.counts}
-    return FileInfo(**{**given, "weight_names": names, "settings": "{}", **about})
+    return FileInfo(**{**given, "weight_names": names, **about})
 
 
 def _median_weight(source: EventSource) -> float:
