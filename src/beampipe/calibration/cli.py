@@ -324,11 +324,11 @@ def explain(
 ) -> None:
     """Say where a scale factor came from, down to files and cuts."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.explanation import explanation
+    from beampipe.calibration.explanation import explain as explanation_of
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=results))
-    explained = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, eta=eta)
+    explained = explanation_of(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, eta=eta)
     if as_json:
         print_json(explained.plain())
     else:

@@ -61,33 +61,6 @@ class Explanation(Shown):
 
 
 def explain(
-    plan: Plan,
-    name: str = "SF_q",
-    *,
-    tagger: str = "n_trk",
-    working_point: float = 0.5,
-    pt: float,
-    eta: float = 0.0,
-    full: bool = False,
-) -> Iterator[str]:
-    """Lines of text on a scale factor and its provenance.
-
-    Args:
-        plan: plan of a calibration that was run.
-        name: short name of the scale factor, ``SF_q`` or ``SF_g``.
-        tagger: name of the tagger.
-        working_point: target quark efficiency, one of the configuration's.
-        pt: transverse momentum of the jet [GeV].
-        eta: pseudorapidity of the jet.
-        full: list every file and chunk, not only their number.
-
-    Raises:
-        BeampipeError: as by `explanation`.
-    """
-    yield from explanation(plan, name, tagger=tagger, working_point=working_point, pt=pt, eta=eta).lines(full=full)
-
-
-def explanation(
     plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, eta: float = 0.0
 ) -> Explanation:
     """A scale factor and its provenance.
