@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def save_tables(path: Path, /, **tables: Any) -> None:
     """Write dataclasses of arrays by name; the same arrays give the same bytes."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, table in tables.items():
         arrays |= {f"{name}:{each.name}": getattr(table, each.name) for each in fields(table)}
     with path.open("wb") as file:
