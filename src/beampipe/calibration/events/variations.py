@@ -96,7 +96,9 @@ def matching_or_error(what: str, names: Sequence[str], patterns: Sequence[str]) 
 
 def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
     """The names that match one of the patterns (``pdf_*``), in the order of the names."""
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+    wild = [pattern for pattern in patterns if any(sign in pattern for sign in "*?[")]
+    plain = set(patterns).difference(wild)
+    return tuple(name for name in names if name in plain or any(fnmatchcase(name, pattern) for pattern in wild))
 
 
 def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
