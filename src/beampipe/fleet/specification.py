@@ -189,6 +189,17 @@ class ServerGroup:
         """
         return f"{self.name}-{number}"
 
+    def no_slot(self, what: str) -> ConfigError:
+        """The error if its only server has to be drained and no slot is free for another.
+
+        Args:
+            what: server or group that was to be changed.
+        """
+        return ConfigError(
+            f"{what}: got the only server and no slot for another; set servers.{self.name}.most to {self.slots + 1}"
+            " and do: beampipe fleet up"
+        )
+
 
 @dataclass(frozen=True)
 class TlsSettings:

@@ -19,6 +19,7 @@ import tritonclient.grpc as triton
 from cryptography.hazmat.primitives.asymmetric import ec
 from tritonclient.utils import InferenceServerException
 
+from beampipe.fleet.certificates import make_authority, make_server
 from beampipe.fleet.deploy.containers import (
     CLIENTS,
     GATEWAY_FOLDER,
@@ -31,7 +32,7 @@ from beampipe.fleet.deploy.kubernetes import gateway_credentials, gateway_slots
 from beampipe.fleet.gateway.access_log import Traffic
 from beampipe.fleet.gateway.plan import INFER, TIMES, Address, Slot
 from beampipe.fleet.generated_files import Files, first_line
-from beampipe.fleet.security import add_token, make_authority, make_server
+from beampipe.fleet.security import add_token
 from beampipe.triton.engine import Engine
 from beampipe.triton.server import management
 from beampipe.triton.server.access import find_haproxy

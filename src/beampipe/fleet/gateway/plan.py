@@ -132,7 +132,6 @@ class GatewayPlan:
         status_port: port for metrics.
         models: names of the models that a server must have to get requests.
         secret: the servers' secret.
-        tokens: map of tokens; None if no token is required.
         jwt_folder: folder of the files of `jwt_keys`.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
@@ -154,7 +153,6 @@ class GatewayPlan:
     status_port: int
     models: tuple[str, ...]
     secret: str = field(repr=False)
-    tokens: Path | None = None
     jwt_folder: Path = Path()
     canary: CanaryShare | None = None
     hits: Path | None = None
