@@ -13,7 +13,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.chain.settings import DetectorSettings
-from beampipe.chain.tables import load_table, save_tables
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
 from beampipe.simulation.detector import Detector, read_layout
 from beampipe.simulation.primaries import MOST_COLLISIONS, EventGenerator
@@ -28,6 +27,7 @@ from beampipe.simulation.pythia import (
 from beampipe.simulation.pythia import collisions as soft_collisions
 from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SampleSpec, Slice, sample_spec
+from beampipe.tables import load_table, save_tables
 
 _HARD_EVENTS: Final = 50_000
 """Events of the hard process from which the cross section of a sample is estimated."""

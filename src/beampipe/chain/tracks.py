@@ -16,20 +16,11 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float64
 from beampipe.chain.collisions import hard_momenta
 from beampipe.chain.settings import DetectorSettings, TrackSettings
-from beampipe.chain.tables import (
-    DUPLICATE,
-    FAKE,
-    PRIMARY,
-    SECONDARY,
-    EventTable,
-    ParticleTable,
-    TrackTable,
-    joined,
-    save_tables,
-)
+from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTable, ParticleTable, TrackTable, joined
 from beampipe.events import Event, Particles, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Detector, detector_modules, read_layout
+from beampipe.tables import save_tables
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import TrackFinder
