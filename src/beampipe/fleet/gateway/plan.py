@@ -132,7 +132,7 @@ class GatewayPlan:
         status_port: port for metrics.
         models: names of the models that a server must have to get requests.
         secret: the servers' secret.
-        jwt_folder: folder of the files of `jwt_keys`.
+        jwt_folder: folder of the files of `jwt_keys`, and of keys that were fetched.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
         slow_bodies: Lua program that ends requests whose large body arrives too slowly.
@@ -173,7 +173,7 @@ class GatewayPlan:
             FileError: the file of the keys cannot be read.
         """
         jwt = self.fleet.gateway.jwt
-        return [] if jwt is None else read_jwks(jwt.keys)
+        return [] if jwt is None else read_jwks(jwt.file(self.jwt_folder))
 
     @property
     def canary_slot(self) -> Slot | None:
