@@ -26,19 +26,9 @@ READY: Final = f"{_SERVICE}ServerReady"
 
 RPCS: Final = (
     INFER,
-    *(
-        _SERVICE + name
-        for name in (
-            "ServerLive",
-            "ServerReady",
-            "ServerMetadata",
-            "ModelReady",
-            "ModelMetadata",
-            "ModelConfig",
-            "ModelStatistics",
-            "RepositoryIndex",  # first call of CMS's client
-        )
-    ),
+    *(_SERVICE + name for name in ("ServerLive", "ServerReady", "ServerMetadata")),
+    *(_SERVICE + name for name in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics")),
+    f"{_SERVICE}RepositoryIndex",  # first call of CMS's client
 )
 """Paths of the nine calls over gRPC. Loading, unloading, shared memory, tracing, logging, streams and reflection are
 not among them."""
