@@ -256,25 +256,21 @@ class _Loop:
         answers = self._sender.answers(timeout)
         for answer in answers:
             # Before the next request: the labels may be in a buffer that the next answer overwrites.
-            self._compare(answer)
+            event, fault = self._events.pop(answer.ticket), answer.error
+            if fault is None and answer.labels is not None:
+                fault = self._workload.difference(event, answer.labels)
+                self._wrong += fault is not None
+            if fault is not None:
+                self._faults[fault] += 1
+            if (request := self.kept.get(answer.ticket)) is not None:
+                request.finished = request.released = answer.finished
+                request.good = fault is None
         self.n_answered += len(answers)
         if answers or not self.in_flight:
             self._answered_at = self._clock()
         elif self._clock() - self._answered_at >= self._patience:
             raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self.in_flight} requests in flight")
         return answers
-
-    def _compare(self, answer: Arrival) -> None:
-        event = self._events.pop(answer.ticket)
-        fault = answer.error
-        if fault is None and answer.labels is not None:
-            fault = self._workload.difference(event, answer.labels)
-            self._wrong += fault is not None
-        if fault is not None:
-            self._faults[fault] += 1
-        if (request := self.kept.get(answer.ticket)) is not None:
-            request.finished = request.released = answer.finished
-            request.good = fault is None
 
     def run(self, *, concurrency: int | None, rate: float | None) -> LoadRun:
         """All that was recorded."""
@@ -370,6 +366,12 @@ def summarise(run: LoadRun) -> Summary:
     )
 
 
+def _require_positive(**settings: int | float) -> None:
+    for name, value in settings.items():
+        if value <= 0:
+            raise ConfigError(f"{name}: got {value}, expected more than 0")
+
+
 def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
     """Send each event once, one after the other, and compare its labels byte for byte.
 
@@ -420,9 +422,7 @@ def closed_loop(
         ConfigError: a setting is not positive.
         DeadlineError: no answer came for `patience` seconds.
     """
-    for name, value in (("concurrency", concurrency), ("seconds", seconds), ("patience", patience)):
-        if value <= 0:
-            raise ConfigError(f"{name}: got {value}, expected more than 0")
+    _require_positive(concurrency=concurrency, seconds=seconds, patience=patience)
     loop = _Loop(sender, workload, patience, clock)
 
     def keep_busy(done: Callable[[], bool]) -> None:
@@ -488,9 +488,7 @@ def open_loop(
         ConfigError: a setting is not positive.
         DeadlineError: no answer came for `patience` seconds.
     """
-    for name, value in (("rate", rate), ("seconds", seconds), ("in_flight", in_flight), ("patience", patience)):
-        if value <= 0:
-            raise ConfigError(f"{name}: got {value}, expected more than 0")
+    _require_positive(rate=rate, seconds=seconds, in_flight=in_flight, patience=patience)
     loop = _Loop(sender, workload, patience, clock)
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)

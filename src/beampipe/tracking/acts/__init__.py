@@ -8,8 +8,10 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.tracking.acts.finder import ActsTrackFinder as ActsTrackFinder
+    from beampipe.tracking.acts.finder import FinderSettings as FinderSettings
     from beampipe.tracking.acts.finder import SeederSettings as SeederSettings
     from beampipe.tracking.acts.finder import beampipe_seeder as beampipe_seeder
+    from beampipe.tracking.acts.finder import beampipe_track_finder as beampipe_track_finder
     from beampipe.tracking.acts.fitting import fit_batch as fit_batch
     from beampipe.tracking.acts.fitting import fit_tracks as fit_tracks
     from beampipe.tracking.acts.sequencer import ActsTracks as ActsTracks
