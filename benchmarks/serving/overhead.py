@@ -7,11 +7,11 @@ process, and then in every other way, in an order that is drawn anew each time. 
 pairs of (served - direct). The model and the direct pipeline have the same number of threads. Labels are compared
 before anything is timed.
 
-Each protocol has two clients. *Wire* is the least that a client can be: requests made ahead of time, sent over one
+Each protocol has several clients. *Wire* is the least that a client can be: requests made ahead of time, sent over one
 connection (`wires.py`); its time is that of Triton, the backend and the way there and back. *Ours* is
-`TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back. Over HTTP both go to
-the port behind the proxy, as clients of the server's own user do; where HAProxy is installed there is one more row
-for everybody else's way, through it.
+`TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back. *Stock* is NVIDIA's
+`tritonclient`, which makes each request anew from the array. Over HTTP the first two go to the port behind the proxy,
+as clients of the server's own user do; everybody else's way is through HAProxy, and has rows of its own.
 
 Two more numbers tell where the time over gRPC goes: a round trip that asks for nothing (`ServerLive`), by the same stub
 as *wire*, and what is added to one event with NVIDIA's client in C++ (`perf_analyzer`), against that event found
@@ -30,6 +30,8 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import grpc
 import numpy as np
+import tritonclient.grpc
+import tritonclient.http
 from rich.table import Table
 from served import (
     CONSOLE,
@@ -46,12 +48,14 @@ from served import (
     serving,
     verdict,
 )
+from stock_senders import stock_request
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from wires import WIRES
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
 from beampipe.serving.bench import perf_analyze
+from beampipe.serving.contract import LABELS
 from beampipe.triton.server.server import TritonServer
 
 Ask = Callable[[int], bytes]
@@ -61,7 +65,8 @@ SMALL: Final = (200, 400)
 """Hits of a small event."""
 WANTED_MS: Final = {
     "wire": {"grpc": 0.25, "http": 0.2, "http through proxy": 0.2, "shm": 0.3, "shm-http": 0.3},
-    "ours": dict.fromkeys(PROTOCOLS, 0.4),
+    "ours": {"grpc": 0.35, "http": 0.28, "shm": 0.4, "shm-http": 0.4},
+    "stock": {"grpc": 0.5, "http": 0.4, "http through proxy": 0.4},
 }
 """Most added time [ms] by client and protocol, for `WANTED_MODEL` with the native backend in one thread."""
 WANTED_MODEL: Final = "exatrkx"
@@ -103,6 +108,9 @@ def measured(model: str, threads: int, events: Sequence[Hits], options: argparse
                 ways[backend, "ours", protocol] = ours(stack, server, name, protocol, events)
             if is_proxied(server):
                 ways[backend, "wire", PROXY] = wire(stack, server, name, PROXY, events)
+            for protocol, library in {"grpc": tritonclient.grpc, http_of(server): tritonclient.http}.items():
+                address = server.grpc_url if protocol == "grpc" else server.http_url
+                ways[backend, "stock", protocol] = stock(stack, library, address, name, events)
         require_equal(ways, len(events))
         times = asked_in_turn(ways, len(events), options.repeats, options.seed)
         explained = of_grpc(server, f"{model}_{backends[0]}", events[0], ways[(DIRECT,)])
@@ -124,6 +132,22 @@ def ours(stack: ExitStack, server: TritonServer, model: str, protocol: str, even
     """Our client."""
     finder = stack.enter_context(finder_of(server, model, protocol))
     return lambda event: finder.find(events[event]).track_id.tobytes()
+
+
+def stock(stack: ExitStack, library: Any, address: str, model: str, events: Sequence[Hits]) -> Ask:
+    """`tritonclient.grpc` or `tritonclient.http`."""
+    client = stack.enter_context(library.InferenceServerClient(address))
+
+    def ask(event: int) -> bytes:
+        result = client.infer(**stock_request(library, model, events[event].position))
+        return bytes(result.as_numpy(LABELS.name).tobytes())
+
+    return ask
+
+
+def http_of(server: TritonServer) -> str:
+    """How a stock client's way over HTTP is called in the table."""
+    return PROXY if is_proxied(server) else "http"
 
 
 def of_grpc(server: TritonServer, model: str, event: Hits, direct: Ask) -> str:

@@ -18,11 +18,30 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
+from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.load import Arrival, Workload
 
-__all__ = ["STOCK_SENDERS", "AioSender", "CallbackSender", "GreenletSender", "ThreadSender"]
+__all__ = ["STOCK_SENDERS", "AioSender", "CallbackSender", "GreenletSender", "ThreadSender", "stock_request"]
+
+
+def stock_request(library: Any, model: str, position: Float32[ndarray, " n 3"]) -> dict[str, Any]:
+    """The arguments of a request, made anew from the hits of an event.
+
+    Args:
+        library: ``tritonclient.grpc`` or ``tritonclient.http``.
+        model: name of the model.
+        position: r [mm], phi [rad] and z [mm] of each hit.
+    """
+    features = library.InferInput(FEATURES.name, list(position.shape), FEATURES.triton_type)
+    features.set_data_from_numpy(position)
+    return {
+        "model_name": model,
+        "inputs": [features],
+        "outputs": [library.InferRequestedOutput(LABELS.name)],
+    }
 
 
 class _Stock:
@@ -40,15 +59,8 @@ class _Stock:
 
     def request(self, event: int) -> dict[str, Any]:
         """The arguments of a request."""
-        hits = self._workload.hits[event].position
-        features = self._library.InferInput(FEATURES.name, list(hits.shape), FEATURES.triton_type)
-        features.set_data_from_numpy(hits)
-        return {
-            "model_name": self._model,
-            "inputs": [features],
-            "outputs": [self._library.InferRequestedOutput(LABELS.name)],
-            "headers": dict(self._headers),  # the client adds to them
-        }
+        request = stock_request(self._library, self._model, self._workload.hits[event].position)
+        return request | {"headers": dict(self._headers)}  # the client adds to them
 
     def arrival(self, ticket: int, result: Any) -> Arrival:
         """The labels of an answer; an exception has none."""

@@ -17,7 +17,8 @@ With ``--clients``, one native instance is asked by different clients at mu = 0:
 request, and what the same client reaches against a model of the same tensors that costs nothing (`identity/`, built
 here by CMake). The *limit* of a client is the smallest of three rates, over the direct one: that against this model;
 one over the processor time of the client, since Python runs one thread at a time; and the number of cores over the sum
-of the processor times of client and server. The last two hardly depend on what else the machine does.
+of the processor times of client and server. The last two hardly depend on what else the machine does. A stock
+client over gRPC and `perf_analyzer` also ask the model with the Python backend, in the same rounds.
 """
 
 from __future__ import annotations
@@ -338,6 +339,8 @@ IDENTITY: Final = "identity"
 PERF_ANALYZER: Final = "perf_analyzer (gRPC)"
 OURS: Final = {"TritonTrackFinder, gRPC": "grpc", "TritonTrackFinder, HTTP": "http"}
 LEAST: Final = "least client, HTTP"
+BACKEND_CLIENTS: Final = ("tritonclient.grpc, async_infer", PERF_ANALYZER)
+"""Clients that also compare the native backend with the Python backend."""
 DIRECT_TO_TRITON: Final = ", without proxy"
 
 
@@ -348,7 +351,12 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
     events = [hits for hits in events_at(0, EVENTS[0], options.seed) if len(hits)]  # perf_analyzer sends no empty ones
     result = direct_workload(events, direct.find)
     rows = Workload(result.hits, tuple(np.arange(len(labels)) for labels in result.labels))
-    models = [*models_of([options.pipeline], backend="native"), identity_model()]
+    python = f"{options.pipeline}_python"
+    models = [
+        *models_of([options.pipeline], backend="native"),
+        *models_of([options.pipeline], backend="python", suffix="_python"),
+        identity_model(),
+    ]
     rates: list[tuple[float, float]] = []
     costs: dict[tuple[str, str], list[Cost]] = {}
     with serving(models) as server:
@@ -358,7 +366,9 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
             rate, count = one_by_one(direct, result, options.seconds)
             rates.append((rate, 1e3 * (process_time() - before) / count))
             for name in list(clients) if turn % 2 == 0 else reversed(list(clients)):
-                for model, workload in ((options.pipeline, result), (IDENTITY, rows)):
+                workloads = {options.pipeline: result, IDENTITY: rows}
+                workloads |= {python: result} if name in BACKEND_CLIENTS else {}
+                for model, workload in workloads.items():
                     cost = measured_cost(server, clients[name], model, workload, options.seconds)
                     costs.setdefault((name, model), []).append(cost)
             CONSOLE.print(f"round {turn + 1} of {options.rounds}: done", markup=False)
@@ -378,7 +388,21 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
             if value > line["limit"]:
                 words += "; the machine was busy, so that direct, with one thread, got less of it"
             summary.append(verdict(f"{line['client']} over direct", value >= min(least, 0.9 * line["limit"]), words))
-    return {"direct_per_second": direct_rate, "direct_ms": direct_ms, "clients": lines, "summary": summary}
+    backends = {}
+    for name in BACKEND_CLIENTS:
+        native, other = (np.array(costs[name, model])[:, 0] for model in (options.pipeline, python))
+        backends[name] = (native / other).tolist()
+        value = float(np.nanmedian(native / other))
+        words = f"{value:.2f} ({np.nanmin(native / other):.2f}-{np.nanmax(native / other):.2f}), "
+        words += f"{np.nanmedian(other):.0f} events/s of the Python backend, wanted at least {WANTED_OF_PYTHON}"
+        summary.append(verdict(f"native over Python backend, {name}", value >= WANTED_OF_PYTHON, words))
+    return {
+        "direct_per_second": direct_rate,
+        "direct_ms": direct_ms,
+        "clients": lines,
+        "native_over_python": backends,
+        "summary": summary,
+    }
 
 
 def identity_model() -> ModelSettings:

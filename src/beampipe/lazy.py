@@ -8,41 +8,49 @@ Why not scientific-python's `lazy_loader`: it would be a new dependency of the c
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 
-def loader(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The ``__getattr__`` and the ``__dir__`` of a package whose public names are defined in its modules.
+def loader(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The ``__getattr__``, the ``__dir__`` and the ``__all__`` of a package whose public names are defined in modules.
 
-    >>> __getattr__, __dir__ = loader(__name__, {"events": ["Hits", "Tracks"]})
+    They are the names that the package imports for type checkers, which need them ``as`` themselves to see that the
+    package offers them::
+
+        if TYPE_CHECKING:
+            from beampipe.events import Hits as Hits
+            from beampipe.events import Tracks as Tracks
+
+        __getattr__, __dir__, __all__ = loader(__name__)
 
     Args:
         package: full name of the package, its ``__name__``.
-        names: names that the package offers, by the module that defines them. The module is named relative to the
-            package, or in full (``beampipe...``) if it lies elsewhere.
 
     Returns:
-        ``__getattr__``, which imports the module of a name, and ``__dir__``, which lists the public names, for Tab
-        completion.
+        ``__getattr__``, which imports the module of a name; ``__dir__``, which lists the public names, for Tab
+        completion; and these names.
     """
-    modules = {name: module for module, defined in names.items() for name in defined}
+    tree = ast.parse(Path(str(sys.modules[package].__file__)).read_bytes())
+    blocks = [node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block if isinstance(node, ast.ImportFrom)]
+    modules = {alias.name: node.module for node in imports for alias in node.names if alias.asname == alias.name}
 
     def load(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = modules[name]
-        return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
+        return getattr(import_module(str(modules[name])), name)
 
     def list_names() -> list[str]:
-        space = vars(sys.modules[package])
-        special = (name for name in space if name.startswith("__"))
-        return sorted({*special, *space.get("__all__", ()), *modules})
+        special = (name for name in vars(sys.modules[package]) if name.startswith("__"))
+        return sorted({*special, *modules})
 
-    return load, list_names
+    return load, list_names, sorted(modules)
 
 
 def import_name(name: str) -> Any:

@@ -32,42 +32,19 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.analysisops.agents.agent import submission
-    from beampipe.analysisops.agents.serving import serve_agent, serving_agent
-    from beampipe.analysisops.contract import Quantity, Reference, TaskRequest
-    from beampipe.analysisops.grading.grade import grade
-    from beampipe.analysisops.report.page import write_report
-    from beampipe.analysisops.run import evaluate, rescore
-    from beampipe.analysisops.runs.plan import Seeds
-    from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
+    from beampipe.analysisops.agents.agent import submission as submission
+    from beampipe.analysisops.agents.serving import serve_agent as serve_agent
+    from beampipe.analysisops.agents.serving import serving_agent as serving_agent
+    from beampipe.analysisops.contract import Quantity as Quantity
+    from beampipe.analysisops.contract import Reference as Reference
+    from beampipe.analysisops.contract import TaskRequest as TaskRequest
+    from beampipe.analysisops.grading.grade import grade as grade
+    from beampipe.analysisops.report.page import write_report as write_report
+    from beampipe.analysisops.run import evaluate as evaluate
+    from beampipe.analysisops.run import rescore as rescore
+    from beampipe.analysisops.runs.plan import Seeds as Seeds
+    from beampipe.analysisops.tasks.load import Task as Task
+    from beampipe.analysisops.tasks.load import load_task as load_task
+    from beampipe.analysisops.tasks.load import shipped_tasks as shipped_tasks
 
-__all__ = [
-    "Quantity",
-    "Reference",
-    "Seeds",
-    "Task",
-    "TaskRequest",
-    "evaluate",
-    "grade",
-    "load_task",
-    "rescore",
-    "serve_agent",
-    "serving_agent",
-    "shipped_tasks",
-    "submission",
-    "write_report",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "agents.agent": ["submission"],
-        "agents.serving": ["serve_agent", "serving_agent"],
-        "contract": ["Quantity", "Reference", "TaskRequest"],
-        "grading.grade": ["grade"],
-        "report.page": ["write_report"],
-        "run": ["evaluate", "rescore"],
-        "runs.plan": ["Seeds"],
-        "tasks.load": ["Task", "load_task", "shipped_tasks"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -19,7 +19,6 @@ fill -> merge -> reweight -> extract -> factors -> report. The modules and packa
     run         runs all stages
     exports     files for other programs: correctionlib, pyhf, cabinetry, HEPData, ROOT
     report      figures, tables and the HTML page
-    simulation  simulated samples and toys
 """
 
 from __future__ import annotations
@@ -29,70 +28,27 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.calibration.config import (
-        Bootstrap,
-        Configuration,
-        DijetSelection,
-        Energy,
-        InputSample,
-        Regions,
-        ShiftSettings,
-        Systematic,
-        Tagger,
-        load_configuration,
-    )
-    from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
-    from beampipe.calibration.explanation import explain
-    from beampipe.calibration.method.factors import FactorInBin, Factors, ScaleFactor
-    from beampipe.calibration.recognition import Inspection, inspect_ntuple
-    from beampipe.calibration.run import is_calibrated, plan_calibration, run_calibration
-    from beampipe.calibration.tasks.runtime import RunSettings
+    from beampipe.calibration.config import Bootstrap as Bootstrap
+    from beampipe.calibration.config import Configuration as Configuration
+    from beampipe.calibration.config import DijetSelection as DijetSelection
+    from beampipe.calibration.config import Energy as Energy
+    from beampipe.calibration.config import InputSample as InputSample
+    from beampipe.calibration.config import Regions as Regions
+    from beampipe.calibration.config import ShiftSettings as ShiftSettings
+    from beampipe.calibration.config import Systematic as Systematic
+    from beampipe.calibration.config import Tagger as Tagger
+    from beampipe.calibration.config import load_configuration as load_configuration
+    from beampipe.calibration.demo import DEMO_CONFIGURATION as DEMO_CONFIGURATION
+    from beampipe.calibration.demo import run_demo as run_demo
+    from beampipe.calibration.explanation import explain as explain
+    from beampipe.calibration.method.factors import FactorInBin as FactorInBin
+    from beampipe.calibration.method.factors import Factors as Factors
+    from beampipe.calibration.method.factors import ScaleFactor as ScaleFactor
+    from beampipe.calibration.recognition import Inspection as Inspection
+    from beampipe.calibration.recognition import inspect_ntuple as inspect_ntuple
+    from beampipe.calibration.run import is_calibrated as is_calibrated
+    from beampipe.calibration.run import plan_calibration as plan_calibration
+    from beampipe.calibration.run import run_calibration as run_calibration
+    from beampipe.calibration.tasks.runtime import RunSettings as RunSettings
 
-__all__ = [
-    "DEMO_CONFIGURATION",
-    "Bootstrap",
-    "Configuration",
-    "DijetSelection",
-    "Energy",
-    "FactorInBin",
-    "Factors",
-    "InputSample",
-    "Inspection",
-    "Regions",
-    "RunSettings",
-    "ScaleFactor",
-    "ShiftSettings",
-    "Systematic",
-    "Tagger",
-    "explain",
-    "inspect_ntuple",
-    "is_calibrated",
-    "load_configuration",
-    "plan_calibration",
-    "run_calibration",
-    "run_demo",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "config": [
-            "Bootstrap",
-            "Configuration",
-            "DijetSelection",
-            "Energy",
-            "InputSample",
-            "Regions",
-            "ShiftSettings",
-            "Systematic",
-            "Tagger",
-            "load_configuration",
-        ],
-        "demo": ["DEMO_CONFIGURATION", "run_demo"],
-        "explanation": ["explain"],
-        "method.factors": ["FactorInBin", "Factors", "ScaleFactor"],
-        "recognition": ["Inspection", "inspect_ntuple"],
-        "run": ["is_calibrated", "plan_calibration", "run_calibration"],
-        "tasks.runtime": ["RunSettings"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

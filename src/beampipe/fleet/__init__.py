@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.fleet.specification import Fleet, read_fleet
+    from beampipe.fleet.specification import Fleet as Fleet
+    from beampipe.fleet.specification import read_fleet as read_fleet
 
-__all__ = ["Fleet", "read_fleet"]
-
-__getattr__, __dir__ = loader(__name__, {"specification": ("Fleet", "read_fleet")})
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -16,33 +16,16 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-    from beampipe.serving.models import ServingSettings, named_models
-    from beampipe.serving.server import TrackingServer, serve
-    from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
-    from beampipe.triton.model.repository import export_repository
+    from beampipe.serving.finders import DirectTrackFinder as DirectTrackFinder
+    from beampipe.serving.finders import FallbackTrackFinder as FallbackTrackFinder
+    from beampipe.serving.finders import TritonTrackFinder as TritonTrackFinder
+    from beampipe.serving.models import ServingSettings as ServingSettings
+    from beampipe.serving.models import named_models as named_models
+    from beampipe.serving.server import TrackingServer as TrackingServer
+    from beampipe.serving.server import serve as serve
+    from beampipe.serving.variants import DEFAULT_MODELS as DEFAULT_MODELS
+    from beampipe.serving.variants import MODELS as MODELS
+    from beampipe.serving.variants import ServedVariant as ServedVariant
+    from beampipe.triton.model.repository import export_repository as export_repository
 
-__all__ = [
-    "DEFAULT_MODELS",
-    "MODELS",
-    "DirectTrackFinder",
-    "FallbackTrackFinder",
-    "ServedVariant",
-    "ServingSettings",
-    "TrackingServer",
-    "TritonTrackFinder",
-    "export_repository",
-    "named_models",
-    "serve",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "beampipe.triton.model.repository": ["export_repository"],
-        "finders": ["DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"],
-        "models": ["ServingSettings", "named_models"],
-        "server": ["TrackingServer", "serve"],
-        "variants": ["DEFAULT_MODELS", "MODELS", "ServedVariant"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -7,33 +7,18 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.simulation.degradation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade
-    from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout
-    from beampipe.simulation.primaries import EventGenerator, Gun
-    from beampipe.simulation.run import simulate_events
+    from beampipe.simulation.degradation import DEFAULT as DEFAULT
+    from beampipe.simulation.degradation import NONE as NONE
+    from beampipe.simulation.degradation import STRESS as STRESS
+    from beampipe.simulation.degradation import Degradation as Degradation
+    from beampipe.simulation.degradation import dead_modules as dead_modules
+    from beampipe.simulation.degradation import degrade as degrade
+    from beampipe.simulation.detector import Detector as Detector
+    from beampipe.simulation.detector import DetectorLayout as DetectorLayout
+    from beampipe.simulation.detector import detector_modules as detector_modules
+    from beampipe.simulation.detector import read_layout as read_layout
+    from beampipe.simulation.primaries import EventGenerator as EventGenerator
+    from beampipe.simulation.primaries import Gun as Gun
+    from beampipe.simulation.run import simulate_events as simulate_events
 
-__all__ = [
-    "DEFAULT",
-    "NONE",
-    "STRESS",
-    "Degradation",
-    "Detector",
-    "DetectorLayout",
-    "EventGenerator",
-    "Gun",
-    "dead_modules",
-    "degrade",
-    "detector_modules",
-    "read_layout",
-    "simulate_events",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "degradation": ["DEFAULT", "NONE", "STRESS", "Degradation", "dead_modules", "degrade"],
-        "detector": ["Detector", "DetectorLayout", "detector_modules", "read_layout"],
-        "primaries": ["EventGenerator", "Gun"],
-        "run": ["simulate_events"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

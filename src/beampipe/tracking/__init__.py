@@ -20,101 +20,46 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.events import NO_TRACK, Event, Events, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
-    from beampipe.tracking.batch import track_files
-    from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk, shipped_models
-    from beampipe.tracking.data import shipped_events
-    from beampipe.tracking.display.figure import draw_event
-    from beampipe.tracking.display.page import write_html, write_phoenix
-    from beampipe.tracking.evaluation.report import print_evaluation
-    from beampipe.tracking.evaluation.results import Evaluation
-    from beampipe.tracking.evaluation.scoring import compare, evaluate
-    from beampipe.tracking.finder import InOneThread, TrackFinder
-    from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
-    from beampipe.tracking.formats.parquet import write_events
-    from beampipe.tracking.formats.registry import open_events, write_tracks
-    from beampipe.tracking.loading import build_pipeline, load_pipeline, load_track_fitter, pipeline_weights
-    from beampipe.tracking.models import TrackerModel, load_model
-    from beampipe.tracking.pipeline import Pipeline
-    from beampipe.tracking.stages import Stage
-    from beampipe.tracking.truth import Selection
+    from beampipe.events import NO_TRACK as NO_TRACK
+    from beampipe.events import Event as Event
+    from beampipe.events import Events as Events
+    from beampipe.events import FitStatus as FitStatus
+    from beampipe.events import Hits as Hits
+    from beampipe.events import Particles as Particles
+    from beampipe.events import TrackParameters as TrackParameters
+    from beampipe.events import Tracks as Tracks
+    from beampipe.events import Truth as Truth
+    from beampipe.tracking.batch import track_files as track_files
+    from beampipe.tracking.catalogue import DEFAULT_PIPELINE as DEFAULT_PIPELINE
+    from beampipe.tracking.catalogue import PIPELINES as PIPELINES
+    from beampipe.tracking.catalogue import Components as Components
+    from beampipe.tracking.catalogue import PipelineSpec as PipelineSpec
+    from beampipe.tracking.catalogue import Walk as Walk
+    from beampipe.tracking.catalogue import shipped_models as shipped_models
+    from beampipe.tracking.data import shipped_events as shipped_events
+    from beampipe.tracking.display.figure import draw_event as draw_event
+    from beampipe.tracking.display.page import write_html as write_html
+    from beampipe.tracking.display.page import write_phoenix as write_phoenix
+    from beampipe.tracking.evaluation.report import print_evaluation as print_evaluation
+    from beampipe.tracking.evaluation.results import Evaluation as Evaluation
+    from beampipe.tracking.evaluation.scoring import compare as compare
+    from beampipe.tracking.evaluation.scoring import evaluate as evaluate
+    from beampipe.tracking.finder import InOneThread as InOneThread
+    from beampipe.tracking.finder import TrackFinder as TrackFinder
+    from beampipe.tracking.finders import named_finders as named_finders
+    from beampipe.tracking.fitting.fitter import FittedFinder as FittedFinder
+    from beampipe.tracking.fitting.fitter import TrackFitter as TrackFitter
+    from beampipe.tracking.formats.parquet import write_events as write_events
+    from beampipe.tracking.formats.registry import open_events as open_events
+    from beampipe.tracking.formats.registry import write_tracks as write_tracks
+    from beampipe.tracking.loading import build_pipeline as build_pipeline
+    from beampipe.tracking.loading import load_pipeline as load_pipeline
+    from beampipe.tracking.loading import load_track_fitter as load_track_fitter
+    from beampipe.tracking.loading import pipeline_weights as pipeline_weights
+    from beampipe.tracking.models import TrackerModel as TrackerModel
+    from beampipe.tracking.models import load_model as load_model
+    from beampipe.tracking.pipeline import Pipeline as Pipeline
+    from beampipe.tracking.stages import Stage as Stage
+    from beampipe.tracking.truth import Selection as Selection
 
-__all__ = [
-    "DEFAULT_PIPELINE",
-    "NO_TRACK",
-    "PIPELINES",
-    "Components",
-    "Evaluation",
-    "Event",
-    "Events",
-    "FitStatus",
-    "FittedFinder",
-    "Hits",
-    "InOneThread",
-    "Particles",
-    "Pipeline",
-    "PipelineSpec",
-    "Selection",
-    "Stage",
-    "TrackFinder",
-    "TrackFitter",
-    "TrackParameters",
-    "TrackerModel",
-    "Tracks",
-    "Truth",
-    "Walk",
-    "build_pipeline",
-    "compare",
-    "draw_event",
-    "evaluate",
-    "load_model",
-    "load_pipeline",
-    "load_track_fitter",
-    "named_finders",
-    "open_events",
-    "pipeline_weights",
-    "print_evaluation",
-    "shipped_events",
-    "shipped_models",
-    "track_files",
-    "write_events",
-    "write_html",
-    "write_phoenix",
-    "write_tracks",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "batch": ["track_files"],
-        "beampipe.events": [
-            "Event",
-            "Events",
-            "FitStatus",
-            "Hits",
-            "NO_TRACK",
-            "Particles",
-            "TrackParameters",
-            "Tracks",
-            "Truth",
-        ],
-        "catalogue": ["Components", "DEFAULT_PIPELINE", "PIPELINES", "PipelineSpec", "Walk", "shipped_models"],
-        "data": ["shipped_events"],
-        "display.figure": ["draw_event"],
-        "display.page": ["write_html", "write_phoenix"],
-        "evaluation.report": ["print_evaluation"],
-        "evaluation.results": ["Evaluation"],
-        "evaluation.scoring": ["compare", "evaluate"],
-        "finder": ["InOneThread", "TrackFinder"],
-        "finders": ["named_finders"],
-        "fitting.fitter": ["FittedFinder", "TrackFitter"],
-        "formats.parquet": ["write_events"],
-        "formats.registry": ["open_events", "write_tracks"],
-        "loading": ["build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights"],
-        "models": ["TrackerModel", "load_model"],
-        "pipeline": ["Pipeline"],
-        "stages": ["Stage"],
-        "truth": ["Selection"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

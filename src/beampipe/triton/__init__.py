@@ -15,61 +15,20 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.triton.client.fake import FakeTransport
-    from beampipe.triton.client.model_client import ModelClient
-    from beampipe.triton.client.tracing import traced
-    from beampipe.triton.client.transports import Transport
-    from beampipe.triton.model.contract import (
-        EnsembleSettings,
-        Instance,
-        Model,
-        ModelAnswer,
-        ModelRequest,
-        ModelSettings,
-        TensorSpec,
-    )
-    from beampipe.triton.model.repository import export_repository
-    from beampipe.triton.server.launch import ServerSettings
-    from beampipe.triton.server.server import TritonServer
-    from beampipe.triton.server.telemetry import TelemetrySettings
+    from beampipe.triton.client.fake import FakeTransport as FakeTransport
+    from beampipe.triton.client.model_client import ModelClient as ModelClient
+    from beampipe.triton.client.tracing import traced as traced
+    from beampipe.triton.client.transports import Transport as Transport
+    from beampipe.triton.model.contract import EnsembleSettings as EnsembleSettings
+    from beampipe.triton.model.contract import Instance as Instance
+    from beampipe.triton.model.contract import Model as Model
+    from beampipe.triton.model.contract import ModelAnswer as ModelAnswer
+    from beampipe.triton.model.contract import ModelRequest as ModelRequest
+    from beampipe.triton.model.contract import ModelSettings as ModelSettings
+    from beampipe.triton.model.contract import TensorSpec as TensorSpec
+    from beampipe.triton.model.repository import export_repository as export_repository
+    from beampipe.triton.server.launch import ServerSettings as ServerSettings
+    from beampipe.triton.server.server import TritonServer as TritonServer
+    from beampipe.triton.server.telemetry import TelemetrySettings as TelemetrySettings
 
-__all__ = [
-    "EnsembleSettings",
-    "FakeTransport",
-    "Instance",
-    "Model",
-    "ModelAnswer",
-    "ModelClient",
-    "ModelRequest",
-    "ModelSettings",
-    "ServerSettings",
-    "TelemetrySettings",
-    "TensorSpec",
-    "Transport",
-    "TritonServer",
-    "export_repository",
-    "traced",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "client.fake": ["FakeTransport"],
-        "client.model_client": ["ModelClient"],
-        "client.tracing": ["traced"],
-        "client.transports": ["Transport"],
-        "model.contract": [
-            "EnsembleSettings",
-            "Instance",
-            "Model",
-            "ModelAnswer",
-            "ModelRequest",
-            "ModelSettings",
-            "TensorSpec",
-        ],
-        "model.repository": ["export_repository"],
-        "server.launch": ["ServerSettings"],
-        "server.server": ["TritonServer"],
-        "server.telemetry": ["TelemetrySettings"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -25,83 +25,30 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.workflow.digests import (
-        FileDigests,
-        FileStamp,
-        canonical,
-        code_digest,
-        content_digest,
-        digest_of,
-        file_digest,
-        remembering_code,
-    )
-    from beampipe.workflow.leases import leased
-    from beampipe.workflow.pools import (
-        POOLS,
-        Pool,
-        SlurmOptions,
-        fork_processes,
-        installed,
-        installed_version,
-        open_pool,
-        prepare_processes,
-    )
-    from beampipe.workflow.running import Task, run
-    from beampipe.workflow.store import Artifact, EventLog, Input, Provenance, Recipe, Store
+    from beampipe.workflow.digests import FileDigests as FileDigests
+    from beampipe.workflow.digests import FileStamp as FileStamp
+    from beampipe.workflow.digests import canonical as canonical
+    from beampipe.workflow.digests import code_digest as code_digest
+    from beampipe.workflow.digests import content_digest as content_digest
+    from beampipe.workflow.digests import digest_of as digest_of
+    from beampipe.workflow.digests import file_digest as file_digest
+    from beampipe.workflow.digests import remembering_code as remembering_code
+    from beampipe.workflow.leases import leased as leased
+    from beampipe.workflow.pools import POOLS as POOLS
+    from beampipe.workflow.pools import Pool as Pool
+    from beampipe.workflow.pools import SlurmOptions as SlurmOptions
+    from beampipe.workflow.pools import fork_processes as fork_processes
+    from beampipe.workflow.pools import installed as installed
+    from beampipe.workflow.pools import installed_version as installed_version
+    from beampipe.workflow.pools import open_pool as open_pool
+    from beampipe.workflow.pools import prepare_processes as prepare_processes
+    from beampipe.workflow.running import Task as Task
+    from beampipe.workflow.running import run as run
+    from beampipe.workflow.store import Artifact as Artifact
+    from beampipe.workflow.store import EventLog as EventLog
+    from beampipe.workflow.store import Input as Input
+    from beampipe.workflow.store import Provenance as Provenance
+    from beampipe.workflow.store import Recipe as Recipe
+    from beampipe.workflow.store import Store as Store
 
-__all__ = [
-    "POOLS",
-    "Artifact",
-    "EventLog",
-    "FileDigests",
-    "FileStamp",
-    "Input",
-    "Pool",
-    "Provenance",
-    "Recipe",
-    "SlurmOptions",
-    "Store",
-    "Task",
-    "canonical",
-    "code_digest",
-    "content_digest",
-    "digest_of",
-    "file_digest",
-    "fork_processes",
-    "installed",
-    "installed_version",
-    "leased",
-    "open_pool",
-    "prepare_processes",
-    "remembering_code",
-    "run",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "digests": [
-            "FileDigests",
-            "FileStamp",
-            "canonical",
-            "code_digest",
-            "content_digest",
-            "digest_of",
-            "file_digest",
-            "remembering_code",
-        ],
-        "leases": ["leased"],
-        "pools": [
-            "POOLS",
-            "Pool",
-            "SlurmOptions",
-            "fork_processes",
-            "installed",
-            "installed_version",
-            "open_pool",
-            "prepare_processes",
-        ],
-        "running": ["Task", "run"],
-        "store": ["Artifact", "EventLog", "Input", "Provenance", "Recipe", "Store"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -1,6 +1,6 @@
-"""What operators ask of their resources, as small schemas: Kubernetes itself knows nothing of them.
+"""Small schemas of the resources of KEDA and of the Prometheus operator: only the fields that we write.
 
-For KEDA 2.x and the Prometheus operator, only the fields that we write; not compared with the operators' own.
+`test_operators.py` compares with the definitions that the operators publish, where these can be downloaded.
 """
 
 from __future__ import annotations

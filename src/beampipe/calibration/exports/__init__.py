@@ -10,35 +10,15 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.calibration.exports.archives import write_hepdata
-    from beampipe.calibration.exports.corrections import (
-        read_correction,
-        write_components,
-        write_correction,
-        write_covariance,
-    )
-    from beampipe.calibration.exports.fits import cabinetry_systematics, pyhf_modifiers, write_modifiers
-    from beampipe.calibration.exports.write import write_exports, write_joint
+    from beampipe.calibration.exports.archives import write_hepdata as write_hepdata
+    from beampipe.calibration.exports.corrections import read_correction as read_correction
+    from beampipe.calibration.exports.corrections import write_components as write_components
+    from beampipe.calibration.exports.corrections import write_correction as write_correction
+    from beampipe.calibration.exports.corrections import write_covariance as write_covariance
+    from beampipe.calibration.exports.fits import cabinetry_systematics as cabinetry_systematics
+    from beampipe.calibration.exports.fits import pyhf_modifiers as pyhf_modifiers
+    from beampipe.calibration.exports.fits import write_modifiers as write_modifiers
+    from beampipe.calibration.exports.write import write_exports as write_exports
+    from beampipe.calibration.exports.write import write_joint as write_joint
 
-__all__ = [
-    "cabinetry_systematics",
-    "pyhf_modifiers",
-    "read_correction",
-    "write_components",
-    "write_correction",
-    "write_covariance",
-    "write_exports",
-    "write_hepdata",
-    "write_joint",
-    "write_modifiers",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "archives": ["write_hepdata"],
-        "corrections": ["read_correction", "write_components", "write_correction", "write_covariance"],
-        "fits": ["cabinetry_systematics", "pyhf_modifiers", "write_modifiers"],
-        "write": ["write_exports", "write_joint"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -5,55 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from beampipe.lazy import loader
-from beampipe.tracking.acts.settings import (
-    ACTS_BEAMPIPE,
-    ACTS_EFFICIENT,
-    ACTS_FAST,
-    ACTS_GRAPH,
-    ACTS_GRAPH_FAST,
-    ACTS_ORTHOGONAL,
-    ACTS_SETTINGS,
-    ACTS_SOFT,
-    ActsSettings,
-    acts_names,
-    acts_settings,
-)
 
 if TYPE_CHECKING:
-    from beampipe.tracking.acts.finder import ActsTrackFinder, SeederSettings, beampipe_seeder
-    from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
-    from beampipe.tracking.acts.sequencer import ActsTracks, FittedTracks
-    from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
+    from beampipe.tracking.acts.finder import ActsTrackFinder as ActsTrackFinder
+    from beampipe.tracking.acts.finder import FinderSettings as FinderSettings
+    from beampipe.tracking.acts.finder import SeederSettings as SeederSettings
+    from beampipe.tracking.acts.finder import beampipe_seeder as beampipe_seeder
+    from beampipe.tracking.acts.finder import beampipe_track_finder as beampipe_track_finder
+    from beampipe.tracking.acts.fitting import fit_batch as fit_batch
+    from beampipe.tracking.acts.fitting import fit_tracks as fit_tracks
+    from beampipe.tracking.acts.sequencer import ActsTracks as ActsTracks
+    from beampipe.tracking.acts.sequencer import FittedTracks as FittedTracks
+    from beampipe.tracking.acts.settings import ACTS_BEAMPIPE as ACTS_BEAMPIPE
+    from beampipe.tracking.acts.settings import ACTS_EFFICIENT as ACTS_EFFICIENT
+    from beampipe.tracking.acts.settings import ACTS_FAST as ACTS_FAST
+    from beampipe.tracking.acts.settings import ACTS_GRAPH as ACTS_GRAPH
+    from beampipe.tracking.acts.settings import ACTS_GRAPH_FAST as ACTS_GRAPH_FAST
+    from beampipe.tracking.acts.settings import ACTS_ORTHOGONAL as ACTS_ORTHOGONAL
+    from beampipe.tracking.acts.settings import ACTS_SETTINGS as ACTS_SETTINGS
+    from beampipe.tracking.acts.settings import ACTS_SOFT as ACTS_SOFT
+    from beampipe.tracking.acts.settings import ActsSettings as ActsSettings
+    from beampipe.tracking.acts.settings import acts_names as acts_names
+    from beampipe.tracking.acts.settings import acts_settings as acts_settings
+    from beampipe.tracking.acts.truth_matching import ActsMatching as ActsMatching
+    from beampipe.tracking.acts.truth_matching import acts_truth_matching as acts_truth_matching
+    from beampipe.tracking.acts.vertices import find_vertices as find_vertices
 
-__all__ = [
-    "ACTS_BEAMPIPE",
-    "ACTS_EFFICIENT",
-    "ACTS_FAST",
-    "ACTS_GRAPH",
-    "ACTS_GRAPH_FAST",
-    "ACTS_ORTHOGONAL",
-    "ACTS_SETTINGS",
-    "ACTS_SOFT",
-    "ActsMatching",
-    "ActsSettings",
-    "ActsTrackFinder",
-    "ActsTracks",
-    "FittedTracks",
-    "SeederSettings",
-    "acts_names",
-    "acts_settings",
-    "acts_truth_matching",
-    "beampipe_seeder",
-    "fit_batch",
-    "fit_tracks",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "finder": ["ActsTrackFinder", "SeederSettings", "beampipe_seeder"],
-        "fitting": ["fit_batch", "fit_tracks"],
-        "sequencer": ["ActsTracks", "FittedTracks"],
-        "truth_matching": ["ActsMatching", "acts_truth_matching"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

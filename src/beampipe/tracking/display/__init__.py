@@ -22,21 +22,12 @@ from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, ma
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from beampipe.tracking.display.figure import draw_event
-    from beampipe.tracking.display.page import write_html, write_phoenix
-    from beampipe.tracking.fitting.helix import estimate_pt
+    from beampipe.tracking.display.figure import draw_event as draw_event
+    from beampipe.tracking.display.page import write_html as write_html
+    from beampipe.tracking.display.page import write_phoenix as write_phoenix
+    from beampipe.tracking.fitting.helix import estimate_pt as estimate_pt
 
-
-__all__ = ["draw_event", "estimate_pt", "write_html", "write_phoenix"]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "beampipe.tracking.fitting.helix": ["estimate_pt"],
-        "figure": ["draw_event"],
-        "page": ["write_html", "write_phoenix"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)
 
 
 SIDE: Final = 96

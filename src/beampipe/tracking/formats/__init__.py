@@ -7,57 +7,20 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.events import SCALES, Scale, scale_named
-    from beampipe.tracking.formats.format import ReadOptions
-    from beampipe.tracking.formats.parquet import write_events
-    from beampipe.tracking.formats.registry import (
-        EVENT_FORMATS,
-        TRACK_FORMATS,
-        check_options,
-        event_format,
-        input_files,
-        open_events,
-        open_with,
-        track_format,
-        write_tracks,
-    )
-    from beampipe.tracking.formats.writing import TRACK_COLUMNS
+    from beampipe.events import SCALES as SCALES
+    from beampipe.events import Scale as Scale
+    from beampipe.events import scale_named as scale_named
+    from beampipe.tracking.formats.format import ReadOptions as ReadOptions
+    from beampipe.tracking.formats.parquet import write_events as write_events
+    from beampipe.tracking.formats.registry import EVENT_FORMATS as EVENT_FORMATS
+    from beampipe.tracking.formats.registry import TRACK_FORMATS as TRACK_FORMATS
+    from beampipe.tracking.formats.registry import check_options as check_options
+    from beampipe.tracking.formats.registry import event_format as event_format
+    from beampipe.tracking.formats.registry import input_files as input_files
+    from beampipe.tracking.formats.registry import open_events as open_events
+    from beampipe.tracking.formats.registry import open_with as open_with
+    from beampipe.tracking.formats.registry import track_format as track_format
+    from beampipe.tracking.formats.registry import write_tracks as write_tracks
+    from beampipe.tracking.formats.writing import TRACK_COLUMNS as TRACK_COLUMNS
 
-__all__ = [
-    "EVENT_FORMATS",
-    "SCALES",
-    "TRACK_COLUMNS",
-    "TRACK_FORMATS",
-    "ReadOptions",
-    "Scale",
-    "check_options",
-    "event_format",
-    "input_files",
-    "open_events",
-    "open_with",
-    "scale_named",
-    "track_format",
-    "write_events",
-    "write_tracks",
-]
-
-__getattr__, __dir__ = loader(
-    __name__,
-    {
-        "beampipe.events": ["SCALES", "Scale", "scale_named"],
-        "format": ["ReadOptions"],
-        "parquet": ["write_events"],
-        "registry": [
-            "EVENT_FORMATS",
-            "TRACK_FORMATS",
-            "check_options",
-            "event_format",
-            "input_files",
-            "open_events",
-            "open_with",
-            "track_format",
-            "write_tracks",
-        ],
-        "writing": ["TRACK_COLUMNS"],
-    },
-)
+__getattr__, __dir__, __all__ = loader(__name__)

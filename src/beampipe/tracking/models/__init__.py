@@ -32,6 +32,7 @@ from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot
 from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
+from beampipe.simulation.detector import DetectorLayout, read_layout
 from beampipe.tracking.catalogue import (
     CARD,
     DEFAULT_MODEL,
@@ -446,6 +447,8 @@ class TrackerModel(Shown):
         performance: name of a pipeline -> its measured performance; only pipelines that were measured.
         crossing: how many layers particles cross, and so how short a track may be.
         acts: name of settings of ACTS -> its performance on the same events, if it was measured.
+        detector: detector file: the name of a file in the folder, or one that `read_layout` knows, such as ``odd``;
+            empty if there is none. If it has double-sided strips, tracks are compared with their measurements.
 
     Raises:
         ConfigError: there are no weights, or the performance of an unknown pipeline.
@@ -460,6 +463,7 @@ class TrackerModel(Shown):
     performance: Mapping[str, Performance] = field(default_factory=dict)
     crossing: LayerRequirements = field(default_factory=LayerRequirements)
     acts: Mapping[str, Performance] = field(default_factory=dict)
+    detector: str = ""
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -471,6 +475,19 @@ class TrackerModel(Shown):
         """Name, what the model is for, its pipelines and its folder."""
         pipelines = ", ".join(self.pipelines)
         return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": shown_folder(self.path)}
+
+    @property
+    def detector_layout(self) -> DetectorLayout | None:
+        """The detector of the file, or None if there is none.
+
+        Raises:
+            FileError: the file cannot be read.
+            ConfigError: it makes no detector.
+        """
+        if not self.detector:
+            return None
+        own = self.path / self.detector
+        return read_layout(own if own.is_file() else Path(self.detector))
 
     @property
     def pipelines(self) -> tuple[str, ...]:
@@ -524,16 +541,18 @@ class TrackerModel(Shown):
                     )
 
     def files(self, spec: PipelineSpec) -> tuple[Path, ...]:
-        """The files that a pipeline needs: weights and their cards, and the card of the model.
+        """The files that a pipeline needs: weights and their cards, the card of the model, and its detector file.
 
         Raises:
             ConfigError: the model has no weights for it.
             FileError: a file is missing, or is another one.
         """
         self.require(spec)
+        own = self.path / self.detector
         return (
             *(self.path / name for stem in spec.weight_stems for name in self.weights[stem].files),
             self.path / CARD,
+            *([own] if own.is_file() else []),
         )
 
 

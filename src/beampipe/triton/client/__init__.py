@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.triton.client.fake import FakeTransport
-    from beampipe.triton.client.model_client import ModelClient
-    from beampipe.triton.client.transports import Transport
+    from beampipe.triton.client.fake import FakeTransport as FakeTransport
+    from beampipe.triton.client.model_client import ModelClient as ModelClient
+    from beampipe.triton.client.transports import Transport as Transport
 
-__all__ = ["FakeTransport", "ModelClient", "Transport"]
-
-__getattr__, __dir__ = loader(
-    __name__, {"fake": ["FakeTransport"], "model_client": ["ModelClient"], "transports": ["Transport"]}
-)
+__getattr__, __dir__, __all__ = loader(__name__)

@@ -43,7 +43,7 @@ class ServerSettings:
         grpc_port: port for gRPC; 0 for a free one.
         metrics_port: port of the Prometheus metrics; 0 for a free one.
         triton: folder of a Triton, by default the installed engine.
-        log: file to which the server's log is appended, by default one in a temporary folder.
+        log: file to which the server's log is appended, by default one in a temporary folder. It begins anew at 32 MiB.
         threads: number of threads of the math libraries in an instance (`OMP_NUM_THREADS`). Models may set their own.
         start_timeout: time [s] that loading the models may take.
         exit_timeout: time [s] that work in progress may take at the end.
