@@ -676,6 +676,38 @@ def models(
         typer.echo("\n".join(line for each in chosen for line in model_overview(each)))
 
 
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the networks and their card to.")],
+    pipeline: Annotated[
+        str,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help="Name of the pipeline whose networks are written: exatrkx, exatrkx_walk or a soft one.",
+            autocompletion=complete_pipeline,
+        ),
+    ] = "exatrkx",
+    tracker_model: ModelName = DEFAULT_MODEL,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", help="What to write: onnx or torchscript; may be given several times.", show_default="both"
+        ),
+    ] = None,
+    force: Replace = False,
+) -> None:
+    """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS."""
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.network_export import FORMS, export_networks, file_names, networks_of
+
+    model, forms = load_model(tracker_model), list(dict.fromkeys(form or FORMS))
+    stem, _ = networks_of(model, pipeline)
+    check_folder_outputs(output, file_names(stem, forms), force=force)
+    for path in export_networks(model, pipeline, output, forms):
+        say(str(path))
+
+
 _Scored = Annotated[
     list[str] | None,
     typer.Option(
