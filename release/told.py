@@ -44,7 +44,7 @@ EXTRA_OF: Final = {
 """Page with commands -> the extra that `docs/install.md` names for it."""
 
 PARTS: Final = {
-    "cpp_and_acts": {"acts_track_finder.py": "simulation"},
+    "cpp_and_acts": {"acts_track_finder.py": "simulation", "tracking export": "onnx"},
     "sites": {"serving engine install": "fleet", "serving export": "fleet", "beampipe fleet": "fleet"},
     "tracking": {
         "tracking simulate": "simulation",

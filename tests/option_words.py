@@ -49,6 +49,7 @@ WORDS: Final[dict[str, Word]] = {
     "--min-layers": Word(int, r"Fewest layers"),
     "--min-pt": Word(float, r"Lowest pT.*GeV"),
     "--device": Word(str, r"Device"),
+    "--as": Word(str, r"What to write: "),
     "--scale": Word(str, r"(Units|What one unit) of.*mm, exatrkx or acts"),
     "--force": Word(bool, r"(Go on|Process events|Replace).*(another detector|particles|beampipe did not write)"),
     "--mu": Word(float, r"(Mean number of pile-up|Pile-up)"),

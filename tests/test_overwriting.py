@@ -42,6 +42,8 @@ _STAGES: Final = ("run", "select", "predict", "fill", "reweight", "extract", "fa
 REFUSING: Final = {
     "tracking demo --mu 0 -p module_map -o out": ("event.png", "event.html", "evaluation.json"),
     "tracking validate EVENTS -o out": ("validation.json", "validation.html"),
+    "tracking export -o out": ("exatrkx.json", "exatrkx_gnn.onnx", "exatrkx_filter.pt"),
+    "tracking submit EVENTS -o out": ("predictions.parquet", "manifest.json"),
     "serving demo -o out": ("event.png", "event.html", "throughput.png", "evaluation.json"),
     "serving bench -o out": ("serving.json", "throughput_concurrency.png"),
     "fleet demo -o out": ("fleet.png", "fleet.toml"),

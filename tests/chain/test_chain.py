@@ -11,7 +11,6 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation.ntuple_files import read_bookkeeping, read_ntuple
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.plan import INPUTS, Plan
 from beampipe.chain.report import write_report
@@ -24,8 +23,10 @@ from beampipe.chain.settings import (
     Sample,
     TrackSettings,
 )
-from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents, load_table
+from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents
 from beampipe.errors import FileError
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
+from beampipe.tables import load_table
 
 INLINE = Executor("inline")
 

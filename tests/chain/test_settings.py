@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.simulation.ntuple_files import read_bookkeeping
 from beampipe.chain.run import sample_settings
 from beampipe.chain.settings import EXAMPLE, demo_settings, load_settings
 from beampipe.errors import BeampipeError
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping
 
 
 def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:

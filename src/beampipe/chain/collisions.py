@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 
 from beampipe.chain.settings import DetectorSettings
-from beampipe.chain.tables import load_table, save_tables
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
 from beampipe.simulation.detector import Detector, read_layout
 from beampipe.simulation.pythia import CollisionPool, Collisions, PythiaRun, cross_section, for_tracker
 from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SampleSpec, Slice, sample_spec
+from beampipe.tables import load_table, save_tables
 
 _HARD_EVENTS: Final = 50_000
 """Events of the hard process from which the cross section of a sample is estimated."""

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Final
 from beampipe import __version__
 from beampipe.calibration.report.figures import REPORT_STYLE
 from beampipe.calibration.report.write import STYLE
-from beampipe.calibration.simulation.ntuple_files import read_ntuple
 from beampipe.chain import figures
 from beampipe.chain.cost import stage_costs
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.run import ChainResult, store_of
-from beampipe.chain.tables import JetEvents, load_table
+from beampipe.chain.tables import JetEvents
 from beampipe.events import Event
 from beampipe.figures import drawing
 from beampipe.files import write_whole
 from beampipe.simulation.degradation import degrade
 from beampipe.simulation.detector import detector_modules, read_layout
+from beampipe.simulation.ntuples.ntuple_files import read_ntuple
+from beampipe.tables import load_table
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.formats.parquet import read_events
 

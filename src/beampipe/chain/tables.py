@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
-from zipfile import BadZipFile
+from typing import TypeVar
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int8, Int64
-from beampipe.errors import FileError
+from beampipe.tables import load_table, save_tables
 
 T = TypeVar("T")
 
@@ -114,35 +113,6 @@ class EventTable:
 
     def __len__(self) -> int:
         return len(self.weight)
-
-
-def save_tables(path: Path, **tables: Any) -> None:
-    """Write dataclasses of arrays, by name, to a .npz file."""
-    arrays = {
-        f"{name}:{each.name}": getattr(table, each.name) for name, table in tables.items() for each in fields(table)
-    }
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def load_table(path: Path, name: str, kind: type[T], **given: Any) -> T:
-    """Read one table that `save_tables` wrote.
-
-    Args:
-        path: the file.
-        name: name of the table.
-        kind: its dataclass.
-        given: values of fields that are not read.
-
-    Raises:
-        FileError: the file is damaged, or has no such table.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            read = [each.name for each in fields(kind) if each.name not in given]  # type: ignore[arg-type]
-            return kind(**{each: arrays[f"{name}:{each}"] for each in read}, **given)
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise FileError(f"{path}: got no table {name!r} ({error})", path=path) from error
 
 
 def joined(kind: type[T], tables: Sequence[T]) -> T:

@@ -9,20 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from beampipe.chain.settings import DetectorSettings, TrackSettings
-from beampipe.chain.tables import (
-    DUPLICATE,
-    FAKE,
-    PRIMARY,
-    SECONDARY,
-    EventTable,
-    ParticleTable,
-    TrackTable,
-    joined,
-    save_tables,
-)
+from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTable, ParticleTable, TrackTable, joined
 from beampipe.events import Event, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import detector_modules, read_layout
+from beampipe.tables import save_tables
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.finders import named_finder

@@ -5,6 +5,7 @@ Slow imports are inside the commands that need them, so that `beampipe --help` i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -675,6 +676,38 @@ def models(
         typer.echo("\n".join(line for each in chosen for line in model_overview(each)))
 
 
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the networks and their card to.")],
+    pipeline: Annotated[
+        str,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help="Name of the pipeline whose networks are written: exatrkx, exatrkx_walk or a soft one.",
+            autocompletion=complete_pipeline,
+        ),
+    ] = "exatrkx",
+    tracker_model: ModelName = DEFAULT_MODEL,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", help="What to write: onnx or torchscript; may be given several times.", show_default="both"
+        ),
+    ] = None,
+    force: Replace = False,
+) -> None:
+    """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS."""
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.network_export import FORMS, export_networks, file_names, networks_of
+
+    model, forms = load_model(tracker_model), list(dict.fromkeys(form or FORMS))
+    stem, _ = networks_of(model, pipeline)
+    check_folder_outputs(output, file_names(stem, forms), force=force)
+    for path in export_networks(model, pipeline, output, forms):
+        say(str(path))
+
+
 _Scored = Annotated[
     list[str] | None,
     typer.Option(
@@ -806,6 +839,53 @@ def _print_evaluation(
         print_evaluation(result, console(), by, metric)
     if output is not None and output != STANDARD_OUTPUT:
         write_evaluation(output, result)
+
+
+@app.command()
+def submit(
+    files: InputPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions and the manifest.")],
+    task: Annotated[
+        str, typer.Option(help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
+    ] = "tracking",
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="Name of the pipeline.", autocompletion=complete_pipeline)
+    ] = DEFAULT_PIPELINE,
+    tracker_model: ModelName = "odd",
+    threads: Threads = 1,
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Write an entry for a tracking task of ColliderML: predictions in Parquet, and a manifest. Nothing is sent.
+
+    Hits are put on the modules of the model's detector, and pairs of strips become space points.
+    """
+    from beampipe.files import MARK, write_whole
+    from beampipe.tracking.formats import input_files, open_events
+    from beampipe.tracking.loading import load_pipeline
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.submission import MANIFEST_FILE, PREDICTIONS_FILE, OnModules, n_parameters, write_entry
+
+    inputs = [read for path in files for read in input_files(path)]
+    check_folder_outputs(output, (PREDICTIONS_FILE, MANIFEST_FILE), inputs=inputs, force=force, marks=[MARK])
+    model = load_model(tracker_model)
+    finder: TrackFinder = load_pipeline(pipeline, threads=threads, model=model)
+    if (layout := model.detector_layout) is not None:
+        finder = OnModules(finder, layout)
+    make_folder(output)
+    n_params = n_parameters(model, pipeline)
+    with bar("events") as step:
+        read = chain.from_iterable(open_events(path) for path in files)
+        facts = write_entry(read, finder, output, task, n_params, step)
+    manifest = {"generator": MARK, **facts, "pipeline": pipeline, "tracker_model": model.name, "threads": threads}
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_whole(output / MANIFEST_FILE, lambda part: part.write_text(text, encoding="utf-8"))
+    if not facts["enough_events"]:
+        say(f"{task}: {facts['events']} events, but entries need at least half of {facts['events_of_task']}", err=True)
+    if as_json:
+        print_json(manifest)
+    else:
+        say(f"{output}: {facts['events']} events, {facts['rows']} rows; send {PREDICTIONS_FILE} to {facts['post']}")
 
 
 @app.command()
