@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
-from beampipe.calibration.simulation.dijets import detected
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.simulation.ntuples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
+from beampipe.simulation.ntuples.dijets import detected
 from beampipe.simulation.pythia import (
     PDF_SETS,
     SHOWER_WEIGHTS,

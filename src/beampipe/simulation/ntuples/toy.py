@@ -12,10 +12,10 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
-from beampipe.calibration.simulation.dijets import JET_PT, TRIGGER_PT
-from beampipe.calibration.simulation.ntuple_files import Events, file_name, new_bookkeeping, write_ntuple
 from beampipe.errors import InputError
 from beampipe.simulation.jet_detector import LESS_EFFICIENT, MORE_FAKES, NOT_CLEAN, fakes
+from beampipe.simulation.ntuples.dijets import JET_PT, TRIGGER_PT
+from beampipe.simulation.ntuples.ntuple_files import Events, file_name, new_bookkeeping, write_ntuple
 from beampipe.simulation.samples import Slice
 
 WHOLE: Final = Slice(470.0, 2400.0, 4.0, 1.0)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation import INJECTIONS, Injection, inject, read_bookkeeping, read_ntuple, simulate_toy
-from beampipe.calibration.simulation.injection import altered
-from beampipe.calibration.simulation.toy import toy_events
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.simulation.ntuples import INJECTIONS, Injection, inject, read_bookkeeping, read_ntuple, simulate_toy
+from beampipe.simulation.ntuples.injection import altered
+from beampipe.simulation.ntuples.toy import toy_events
 
 
 @pytest.mark.parametrize("name", sorted(INJECTIONS))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.simulation import simulate_dijets
+from beampipe.simulation.ntuples import simulate_dijets
 
 N_EVENTS = 60
 """Of the small sample, in all slices together."""
@@ -17,7 +17,7 @@ N_EVENTS = 60
 def _rough_cross_sections() -> Iterator[None]:
     """Enough for tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("beampipe.calibration.simulation.dijets.HARD_EVENTS", 2000)
+        patch.setattr("beampipe.simulation.ntuples.dijets.HARD_EVENTS", 2000)
         yield
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
-from beampipe.calibration.layout import (
+from beampipe.errors import FileError, ShapeError
+from beampipe.files import MARK, replacing
+from beampipe.simulation.ntuples.ntuple_format import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,
@@ -22,8 +24,6 @@ from beampipe.calibration.layout import (
     MC_BRANCHES,
     VARIED_N_TRK,
 )
-from beampipe.errors import FileError, ShapeError
-from beampipe.files import MARK, replacing
 
 EVENTS_PER_BASKET: Final = 50_000
 """Events per basket of a file. Readers take whole baskets, so they read multiples of this."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation import (
+from beampipe.errors import InputError
+from beampipe.simulation.ntuples import (
     TOY_SLICES,
     Events,
     ToyModel,
@@ -18,8 +19,7 @@ from beampipe.calibration.simulation import (
     simulate_toy,
     toy_events,
 )
-from beampipe.calibration.simulation.toy import MODEL, WHOLE, toy_weight_names
-from beampipe.errors import InputError
+from beampipe.simulation.ntuples.toy import MODEL, WHOLE, toy_weight_names
 
 N_EVENTS = 60_000
 

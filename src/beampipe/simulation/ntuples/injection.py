@@ -16,8 +16,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import UInt16
-from beampipe.calibration.simulation.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
+from beampipe.simulation.ntuples.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.simulation.random_numbers import keys, uniform
 
 GLUON_LABEL: Final = 21

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.calibration.layout import (
+from beampipe.errors import FileError, InputError, ShapeError
+from beampipe.simulation.ntuples import (
+    Events,
+    read_bookkeeping,
+    read_ntuple,
+    simulate_dijets,
+    simulate_toy,
+    write_ntuple,
+)
+from beampipe.simulation.ntuples.dijets import PAIR_PT, file_specs, is_made
+from beampipe.simulation.ntuples.ntuple_format import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,
@@ -19,18 +29,8 @@ from beampipe.calibration.layout import (
     MC_BRANCHES,
     VARIED_N_TRK,
 )
-from beampipe.calibration.simulation import (
-    Events,
-    read_bookkeeping,
-    read_ntuple,
-    simulate_dijets,
-    simulate_toy,
-    write_ntuple,
-)
-from beampipe.calibration.simulation.dijets import PAIR_PT, file_specs, is_made
-from beampipe.calibration.simulation.toy import WHOLE as TOY_WHOLE
-from beampipe.calibration.simulation.toy import toy_events
-from beampipe.errors import FileError, InputError, ShapeError
+from beampipe.simulation.ntuples.toy import WHOLE as TOY_WHOLE
+from beampipe.simulation.ntuples.toy import toy_events
 
 from .conftest import N_EVENTS
 
@@ -137,7 +137,7 @@ def test_events_slice_and_join() -> None:
 
 
 def test_round_trip_of_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.calibration.simulation.ntuple_files.EVENTS_PER_BASKET", 70)
+    monkeypatch.setattr("beampipe.simulation.ntuples.ntuple_files.EVENTS_PER_BASKET", 70)
     (path,) = simulate_toy(tmp_path, 300, n_weights=2, slices=(replace(TOY_WHOLE, share=1.0),))
     with uproot.open(path) as file:
         assert list(file[EVENTS].common_entry_offsets()) == [0, 70, 140, 210, 280, 300]

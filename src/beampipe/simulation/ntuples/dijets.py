@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.calibration.simulation.ntuple_files import (
+from beampipe.errors import FileError, InputError
+from beampipe.processes import worker_pool
+from beampipe.simulation.jet_detector import reconstruct
+from beampipe.simulation.jets import particle_jets
+from beampipe.simulation.ntuples.ntuple_files import (
     Events,
     file_name,
     new_bookkeeping,
     read_bookkeeping,
     write_ntuple,
 )
-from beampipe.errors import FileError, InputError
-from beampipe.processes import worker_pool
-from beampipe.simulation.jet_detector import reconstruct
-from beampipe.simulation.jets import particle_jets
 from beampipe.simulation.pythia import Collisions, PythiaRun, cross_section, seed_of, settings_of
 from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SLICES, sample_spec
