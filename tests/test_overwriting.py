@@ -26,6 +26,7 @@ WRITING: Final = {
     "track EVENTS -o FILE.csv": True,
     "track EVENTS --as lists -o FILE.parquet": True,
     "track EVENTS --as lists -o FILE.jsonl": True,
+    "track EVENTS --as edm4hep -o FILE.root": True,
     "tracking evaluate EVENTS -n 1 -o FILE.json": True,
     "tracking display EVENTS -o FILE.png": True,
     "tracking display EVENTS -o FILE.svg": True,

@@ -62,7 +62,7 @@ def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> 
     endings = track_format(form).endings
     if len(inputs) == 1 and (endings[0] == "" or not _is_folder(output)):
         return [output]
-    if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl"):
+    if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl", ".root"):
         raise ConfigError(f"output: got the file {output} for {len(inputs)} inputs, expected a folder")
     names = [_ENDING.sub("", path.name.removesuffix(".gz")) for path in inputs]
     name, count = Counter(names).most_common(1)[0]

@@ -21,8 +21,8 @@ FORMAT_HELP: Final = (
     " edm4hep or features."
 )
 TRACK_FORMAT_HELP: Final = (
-    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks) or"
-    " colliderml (predictions)."
+    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks),"
+    " colliderml (predictions) or edm4hep (tracks with states)."
 )
 
 ScaleName = Annotated[str, typer.Option(help=SCALE_HELP)]
