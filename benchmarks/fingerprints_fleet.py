@@ -29,9 +29,8 @@ from beampipe.fleet.deploy.kubernetes import kubernetes_notes, write_kubernetes
 from beampipe.fleet.deploy.slurm import slurm_files, slurm_notes
 from beampipe.fleet.gateway.haproxy import haproxy_configuration
 from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, slots_of
-from beampipe.fleet.monitoring.dashboard import grafana_dashboard
 from beampipe.fleet.monitoring.page import fleet_metrics, render_page
-from beampipe.fleet.monitoring.prometheus import prometheus_settings, rules_text
+from beampipe.fleet.monitoring.prometheus import grafana_dashboard, prometheus_settings, rules_text
 from beampipe.fleet.registry import Record
 from beampipe.fleet.sidecar import Sidecar, sidecar_configuration
 from beampipe.triton.client.endpoint import Security, parse_endpoint
@@ -221,14 +220,19 @@ def generated(fleet: Fleet, specification: Path, folder: Path) -> dict[str, str]
         8404,
         ("one", "two"),
         "SECRET",
-        tokens=fleet.gateway.tokens,
         hits=Path("/least_hits.lua") if fleet.gateway.balancing == "least_hits" else None,
         slow_bodies=Path("/slow_bodies.lua"),
         threads=4,
     )
     texts["haproxy"] = haproxy_configuration(plan)
     texts["haproxy_canary"] = haproxy_configuration(replace(plan, canary=CanaryShare(addressed[-1].server, 0.0525)))
-    texts["prometheus"] = prometheus_settings(fleet, folder, status_port=1234, page_port=2345)
+    texts["prometheus"] = prometheus_settings(
+        fleet,
+        folder / "rules.yml",
+        str(folder / "servers.json"),
+        gateway="127.0.0.1:1234",
+        page="127.0.0.1:2345",
+    )
     texts["page"] = repr(render_page(fleet.name, fleet.monitoring.interval))
     return texts
 

@@ -19,6 +19,7 @@ EXTRA_OF: Final = {
     "get_started": "tracking",
     "sites": "tracking",
     "tracking": "tracking",
+    "cpp_and_acts": "tracking",
     "formats": "tracking",
     "detectors": "tracking",
     "serving": "serving",
@@ -43,6 +44,7 @@ EXTRA_OF: Final = {
 """Page with commands -> the extra that `docs/install.md` names for it."""
 
 PARTS: Final = {
+    "cpp_and_acts": {"acts_track_finder.py": "simulation", "tracking export": "onnx"},
     "sites": {"serving engine install": "fleet", "serving export": "fleet", "beampipe fleet": "fleet"},
     "tracking": {
         "tracking simulate": "simulation",
@@ -50,7 +52,7 @@ PARTS: Final = {
         "tracking train": "train",
         "--tracker-model my_detector/": "train",
     },
-    "formats": {"track events.root": "formats"},
+    "formats": {"track events.root": "formats", "--as edm4hep": "formats"},
     "detectors": {"--detector odd": "simulation,train", "-o my_odd": "simulation,train"},
     "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {

@@ -34,6 +34,8 @@ WORDS: Final[dict[str, Word]] = {
     "--log": Word(Path, r"File to .*append"),
     # How much is done, by how many.
     "--events": Word(int, r"Number of events|Largest number of events", "-n"),
+    "--queue": Word(int, r"(Most requests that wait|Largest number of events under way)"),
+    "--rate": Word(float, r"(Events per second|Mean number of events .* per second)"),
     "--seed": Word(int, r"Seed of"),
     "--workers": Word(int, r"Number of (processes|assessments at once)", "-j"),
     "--threads": Word(int, r"Number of .*threads"),
@@ -49,6 +51,7 @@ WORDS: Final[dict[str, Word]] = {
     "--min-layers": Word(int, r"Fewest layers"),
     "--min-pt": Word(float, r"Lowest pT.*GeV"),
     "--device": Word(str, r"Device"),
+    "--as": Word(str, r"What to write: "),
     "--scale": Word(str, r"(Units|What one unit) of.*mm, exatrkx or acts"),
     "--force": Word(bool, r"(Go on|Process events|Replace).*(another detector|particles|beampipe did not write)"),
     "--mu": Word(float, r"(Mean number of pile-up|Pile-up)"),

@@ -112,3 +112,10 @@ def test_acts_custom_seeder() -> None:
     pytest.importorskip("acts")
     result = int(run("acts_custom_seeder.py").split(" of 40 muons found")[0])
     assert 38 <= result <= 40
+
+
+@pytest.mark.acts
+def test_acts_track_finder() -> None:
+    pytest.importorskip("acts")
+    result = int(run("acts_track_finder.py").split(" of 40 muons found and fitted")[0])
+    assert 38 <= result <= 40

@@ -33,6 +33,7 @@ BASE = {
     "plugins",
     "processes",
     "settings",
+    "tables",
     "terminal",
     "units",
 }

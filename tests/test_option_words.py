@@ -37,7 +37,7 @@ WITHOUT_JSON: Final = {  # what a command prints, in place of a result
         *("beampipe analysisops agent", "beampipe analysisops green", "beampipe triton run"),
     },
     "a note on what it wrote or did": {
-        *("beampipe tracking simulate", "beampipe tracking example"),
+        *("beampipe tracking simulate", "beampipe tracking example", "beampipe tracking export"),
         *("beampipe tracking display", "beampipe serving load", "beampipe serving unload"),
         *("beampipe triton load", "beampipe triton unload"),
         *("beampipe serving export", "beampipe serving engine install", "beampipe fleet down", "beampipe fleet drain"),

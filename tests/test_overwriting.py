@@ -26,12 +26,14 @@ WRITING: Final = {
     "track EVENTS -o FILE.csv": True,
     "track EVENTS --as lists -o FILE.parquet": True,
     "track EVENTS --as lists -o FILE.jsonl": True,
+    "track EVENTS --as edm4hep -o FILE.root": True,
     "tracking evaluate EVENTS -n 1 -o FILE.json": True,
     "tracking display EVENTS -o FILE.png": True,
     "tracking display EVENTS -o FILE.svg": True,
     "tracking display EVENTS -o FILE.pdf": True,
     "tracking display EVENTS -o FILE.html": True,
     "tracking display EVENTS -o FILE.json": True,
+    "chain stream --rate 100 --seconds 0.1 -p module_map -o FILE.png": True,
     "calibration init FILE.toml": False,
     "analysisops sample zmumu -o data --hidden FILE.json": True,
 }
@@ -42,6 +44,8 @@ _STAGES: Final = ("run", "select", "predict", "fill", "reweight", "extract", "fa
 REFUSING: Final = {
     "tracking demo --mu 0 -p module_map -o out": ("event.png", "event.html", "evaluation.json"),
     "tracking validate EVENTS -o out": ("validation.json", "validation.html"),
+    "tracking export -o out": ("exatrkx.json", "exatrkx_gnn.onnx", "exatrkx_filter.pt"),
+    "tracking submit EVENTS -o out": ("predictions.parquet", "manifest.json"),
     "serving demo -o out": ("event.png", "event.html", "throughput.png", "evaluation.json"),
     "serving bench -o out": ("serving.json", "throughput_concurrency.png"),
     "fleet demo -o out": ("fleet.png", "fleet.toml"),

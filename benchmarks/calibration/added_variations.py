@@ -1,8 +1,8 @@
-"""What does one more systematic cost? `python benchmarks/calibration/added_variations.py`
+"""What does one more systematic cost? `python benchmarks/calibration/added_variations.py [--variations 240 --anew 0]`
 
-Twenty variations are added to a calibration one at a time: weights, shifts of the jet energy, another track efficiency,
-more replicas. Each run is compared with a run from an empty store with the same variations, and all of them with one
-run that fills all variations at once. Bytes are the compressed baskets that are read from ROOT files after their
+Variations are added to a calibration one at a time: weights, shifts of the jet energy, other track efficiencies, more
+replicas. Each run is compared with a run from an empty store with the same variations, and all of them with one run
+that fills all variations at once. Bytes are the compressed baskets that are read from ROOT files after their
 inspection; CPU time is that of stages 1 to 3 with one worker. The sums must be the same, byte for byte.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +29,20 @@ from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 
 FOLDER: Final = KEPT / "added_variations"
-ADDED: Final = (
-    *(("weight", f"pdf_{number:03d}") for number in range(10)),
-    *(("shift", f"{kind}_{number}_up") for kind in ("jes", "jer") for number in range(1, 5)),
-    ("tracks", "trk_eff"),
-    ("replicas", "20 more"),
+ALL: Final = (
+    *(("weight", f"pdf_{number:03d}") for number in range(122)),
+    *(("weight", f"{shower}_{way}") for shower in ("fsr", "isr") for way in ("up", "down")),
+    *(("shift", f"jes_{number}_{way}") for number in range(1, 46) for way in ("up", "down")),
+    *(("shift", f"jer_{number}_{way}") for number in range(1, 9) for way in ("up", "down")),
+    *(("tracks", name) for name in ("trk_eff", "trk_fake")),
+    *(("replicas", "20 more") for _ in range(6)),
 )
-"""Kind and name of each variation, in the order in which they are added."""
+"""Kind and name of each of 240 variations, in the order in which they are added."""
+
+
+def chosen(number: int) -> list[tuple[str, str]]:
+    """So many of the variations, evenly over all of them."""
+    return [ALL[k * len(ALL) // number] for k in range(number)]
 
 
 @dataclass
@@ -76,14 +83,30 @@ def sums(configuration: Configuration, plan: Plan) -> dict[str, bytes]:
     return {recipe.key: store.require(recipe).read_bytes() for recipe in recipes}
 
 
+def show(rows: Sequence[tuple[str, str, int, float]], anew: Sequence[tuple[int, float]]) -> None:
+    """Print what the added variations cost, and the runs from nothing."""
+    by_kind = defaultdict(list)
+    for kind, _, *figures in rows:
+        by_kind[kind].append(figures)
+    for kind, figures in by_kind.items():
+        size, cpu = (sum(column) / len(figures) for column in zip(*figures, strict=True))
+        CONSOLE.print(f"one more of {kind} (mean of {len(figures)}): {size / 1e6:.2f} MB, {cpu:.2f} s")
+    for what, figures in (("added one at a time", [row[2:] for row in rows]), ("runs from nothing", anew)):
+        if figures:
+            size, cpu = (sum(column) for column in zip(*figures, strict=True))
+            CONSOLE.print(f"{what}: {len(figures)}, {size / 1e6:.1f} MB, {cpu:.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--variations", type=int, default=20, help=f"number of variations to add, up to {len(ALL)}")
+    parser.add_argument("--anew", type=int, default=1, help="compare every ANEW-th run with one from nothing; 0: none")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_added_variations.json"))
     options = parser.parse_args()
     begun = conditions("variations added one at a time")
     nominal, data = make_toys(
-        Toy("added", options.events, 6, n_weights=105),
+        Toy("added", options.events, 6, n_weights=127),
         Toy("added_data", options.events // 4, 2, kind="data", seed=2),
     )
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -101,11 +124,12 @@ def main() -> None:
     run_calibration(configuration, RunSettings("inline"), until="select")
     shutil.rmtree(configuration.output / "store" / "select")
     _, first_bytes, first_cpu = fill(configuration)
-    rows = []
-    for number, (kind, name) in enumerate(ADDED):
+    rows: list[tuple[str, str, int, float]] = []
+    anew: list[tuple[int, float]] = []
+    for number, (kind, name) in enumerate(chosen(options.variations), 1):
         sources = configuration.systematics
         if kind == "replicas":
-            configuration = replace(configuration, bootstrap=Bootstrap(120))
+            configuration = replace(configuration, bootstrap=Bootstrap(configuration.bootstrap.replicas + 20))
         elif kind == "weight":
             configuration = replace(
                 configuration, systematics=(*sources, Systematic(name, "envelope", weights=(name,)))
@@ -114,29 +138,20 @@ def main() -> None:
             source = Systematic(name, "quadrature", kinematics=(name,))
             configuration = replace(configuration, systematics=(*sources, source))
         plan, added_bytes, added_cpu = fill(configuration)
-        _, anew_bytes, anew_cpu = from_nothing(f"anew-{number}")
-        rows.append((kind, name, added_bytes, added_cpu, anew_bytes, anew_cpu))
+        rows.append((kind, name, added_bytes, added_cpu))
+        if options.anew and number % options.anew == 0:
+            anew.append(from_nothing(f"anew-{number}")[1:])
     complete, all_bytes, all_cpu = from_nothing("all")
     same = sums(configuration, plan) == sums(replace(configuration, output=FOLDER / "all"), complete)
-    by_kind = defaultdict(list)
-    for kind, _, *figures in rows:
-        by_kind[kind].append(figures)
     CONSOLE.print(f"nominal and 100 replicas: {first_bytes / 1e6:.1f} MB, {first_cpu:.2f} s")
-    for kind, figures in by_kind.items():
-        size, cpu, anew_size, anew_cpu = (sum(column) / len(figures) for column in zip(*figures, strict=True))
-        text = f"{size / 1e6:.2f} MB, {cpu:.2f} s; from nothing {anew_size / 1e6:.1f} MB, {anew_cpu:.2f} s"
-        CONSOLE.print(f"one more of {kind} (mean of {len(figures)}): {text}")
-    added, anew = ([sum(row[column] for row in rows) for column in pair] for pair in ((2, 3), (4, 5)))
-    CONSOLE.print(f"{len(rows)} added one at a time: {added[0] / 1e6:.1f} MB, {added[1]:.2f} s")
-    CONSOLE.print(f"each from nothing:      {anew[0] / 1e6:.1f} MB, {anew[1]:.2f} s")
-    CONSOLE.print(
-        f"all at once:            {all_bytes / 1e6:.1f} MB, {all_cpu:.2f} s; sums {'equal' if same else 'DIFFER'}"
-    )
-    names = ("kind", "name", "bytes", "cpu", "bytes_from_nothing", "cpu_from_nothing")
+    show(rows, anew)
+    CONSOLE.print(f"all at once: {all_bytes / 1e6:.1f} MB, {all_cpu:.2f} s; sums {'equal' if same else 'DIFFER'}")
     at_once = {"bytes": all_bytes, "cpu": all_cpu}
     first = {"bytes": first_bytes, "cpu": first_cpu}
-    each = [dict(zip(names, row, strict=True)) for row in rows]
-    report(options.output, begun, {"first": first, "added": each, "at_once": at_once, "same": same})
+    each = [dict(zip(("kind", "name", "bytes", "cpu"), row, strict=True)) for row in rows]
+    from_nothing_each = [dict(zip(("bytes", "cpu"), row, strict=True)) for row in anew]
+    body = {"first": first, "added": each, "from_nothing": from_nothing_each, "at_once": at_once, "same": same}
+    report(options.output, begun, body)
     assert same
 
 

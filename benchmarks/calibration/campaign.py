@@ -31,8 +31,8 @@ from measuring import CONSOLE, Cost, conditions, measured_program, report
 from noop import CONFIGURATION
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.layout import BOOKKEEPING, EVENTS
-from beampipe.calibration.simulation.ntuple_files import read_bookkeeping
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping
+from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
 from beampipe.terminal import make_table
 
 FOLDER: Final = KEPT / "campaign"

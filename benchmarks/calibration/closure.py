@@ -43,9 +43,9 @@ from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighti
 from beampipe.calibration.method.templates import Cases, Templates, cases_of
 from beampipe.calibration.method.uncertainties import statistical
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import INJECTIONS, ToyModel, inject, simulate_toy
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
+from beampipe.simulation.ntuples import INJECTIONS, ToyModel, inject, simulate_toy
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))

@@ -33,7 +33,7 @@ from beampipe.calibration.method.reweight import apply_factors, measure_reweight
 from beampipe.calibration.method.templates import Cases, Templates, cases_of, templates_of
 from beampipe.calibration.method.uncertainties import statistical
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
-from beampipe.calibration.simulation import Slice, ToyModel, simulate_toy
+from beampipe.simulation.ntuples import Slice, ToyModel, simulate_toy
 
 EDGES = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
 SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)

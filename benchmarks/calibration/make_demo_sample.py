@@ -17,7 +17,7 @@ import numpy as np
 from numpy import ndarray
 
 import beampipe.calibration
-from beampipe.calibration.simulation import Slice, ToyModel, read_bookkeeping, read_ntuple, simulate_toy, write_ntuple
+from beampipe.simulation.ntuples import Slice, ToyModel, read_bookkeeping, read_ntuple, simulate_toy, write_ntuple
 
 FOLDER = Path(beampipe.calibration.__file__).parent / "data"
 SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)

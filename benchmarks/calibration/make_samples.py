@@ -12,7 +12,7 @@ from pathlib import Path
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.calibration.simulation import inject, simulate_dijets
+from beampipe.simulation.ntuples import inject, simulate_dijets
 
 FOLDER = Path("runs/calibration")
 SEED = 20240901

@@ -9,7 +9,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Final, Literal
 
-from beampipe.calibration.simulation import simulate_toy
+from beampipe.simulation.ntuples import simulate_toy
 from beampipe.workflow import code_digest
 
 __all__ = ["KEPT", "Toy", "make_toys"]
@@ -57,7 +57,7 @@ def make_toys(*toys: Toy) -> list[list[Path]]:
 
 def _make(toy: Toy) -> list[Path]:
     settings = toy.folder / _SETTINGS
-    wanted = asdict(toy) | {"code": code_digest("beampipe.calibration.simulation.toy")}
+    wanted = asdict(toy) | {"code": code_digest("beampipe.simulation.ntuples.toy")}
     if not settings.is_file() or json.loads(settings.read_text()) != wanted:
         rmtree(toy.folder, ignore_errors=True)
         simulate_toy(

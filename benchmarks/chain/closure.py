@@ -34,7 +34,7 @@ from recording import CONSOLE, conditions, print_conditions, write_result
 
 from beampipe.calibration.config import Bootstrap, Regions
 from beampipe.calibration.method.joint import joint_uncertainties
-from beampipe.calibration.method.matrix import Efficiencies, read_arrays
+from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
@@ -44,7 +44,8 @@ from beampipe.chain.ntuples import EnergyScale
 from beampipe.chain.plan import Plan, make_chunk
 from beampipe.chain.run import RESULT, ChainResult, Executor, calibration_of, run_chain, store_of
 from beampipe.chain.settings import EXAMPLE, ChainSettings, load_settings
-from beampipe.chain.tables import JetEvents, load_table
+from beampipe.chain.tables import JetEvents
+from beampipe.tables import load_table, load_tables
 from beampipe.terminal import make_table
 from beampipe.workflow import Task, open_pool, run
 
@@ -170,7 +171,7 @@ def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, A
     shares: dict[str, Shares] = {"same kind": simulated_shares(same, cuts), "simulation": simulated}
     configuration = calibration_of(settings, result.ntuples)
     plan = run_calibration(configuration, RunSettings("processes", workers))
-    efficiencies = read_arrays(Efficiencies, workspace_of(configuration).store.require(plan.extract))
+    efficiencies = load_tables(workspace_of(configuration).store.require(plan.extract), Efficiencies)
     shares["calibrated"] = calibrated_shares(
         simulated, factors, joint_uncertainties(configuration, efficiencies, factors)
     )

@@ -67,8 +67,8 @@ from fleets import (
 
 from beampipe import processes
 from beampipe.errors import BeampipeError
+from beampipe.fleet.certificates import make_server
 from beampipe.fleet.control.daemon import daemon_pid
-from beampipe.fleet.security import make_server
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events

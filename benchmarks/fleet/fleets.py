@@ -22,10 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this
 from harness import CONSOLE, print_header, report, verdict
 
 from beampipe import processes
+from beampipe.fleet.certificates import make_authority, make_server
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.control.daemon import start_fleet, stop_fleet
 from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.security import add_token, make_authority, make_server
+from beampipe.fleet.security import add_token
 from beampipe.triton.model.canary import write_canary
 from beampipe.triton.server.launch import free_port
 

@@ -9,6 +9,8 @@ clients *elsewhere*, at a single server of their own on the same machine, and wi
 
 *Ratio*: p99 of the others with slow clients over that without. The same with slow clients elsewhere is what they cost
 because their work, that of their proxy included, runs on the same cores; the rest is what their service lets them take.
+Whole requests of clients that leave are worked on, and Triton before 2.59 can crash when a gRPC request is cancelled
+just before its answer: *crashes* counts the restarts of a single server.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ _WORK: Final = 0.005
 class Others:
     """Latencies [s] of the others, without slow clients, with them elsewhere and here, and their failed requests.
 
-    `busy` holds the cores that slow clients, and the proxy that they are at, use while they are here.
+    `busy` holds the cores that slow clients, and the proxy that they are at, use while they are here; `crashes` counts
+    the servers that died meanwhile.
     """
 
     without: list[float] = field(default_factory=list)
@@ -63,6 +66,7 @@ class Others:
     beside: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     busy: list[tuple[float, float]] = field(default_factory=list)
+    crashes: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,12 @@ class Service:
     Attributes:
         ports: port by protocol.
         proxies: gives the process ids of its HAProxy.
+        crashes: gives the number of its servers that have died, as far as it is counted.
     """
 
     ports: dict[str, int]
     proxies: Callable[[], list[int]]
+    crashes: Callable[[], int] = lambda: 0
 
 
 def main() -> None:
@@ -119,7 +125,7 @@ def main() -> None:
             f"{row['where']}, {row['slow']} slow over {row['protocol']}",
             not row["failed"] and row["ratio"] <= WANTED_RATIO,
             f"ratio {row['ratio']:.2f}, wanted at most {WANTED_RATIO}; elsewhere {row['ratio_elsewhere']:.2f};"
-            f" {row['failed']} failed {row['examples']}",
+            f" {row['failed']} failed {row['examples']}, {row['crashes']} crashes",
         )
         for row in rows
     ]
@@ -156,12 +162,15 @@ def a_server() -> Iterator[Service]:
                 pid = server.access.proxy_pid
                 return [] if pid is None else [pid, *processes.children(pid)]
 
-            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, proxies)
+            def crashes() -> int:
+                return sum(incident.kind == "server died" for incident in server.incidents)
+
+            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, proxies, crashes)
 
 
 def measured(service: Service, elsewhere: Service, protocol: str, number: int, options: argparse.Namespace) -> Others:
     """The others, in times without slow clients, with them elsewhere, and with them here, that alternate."""
-    others, ended = Others(), threading.Event()
+    others, ended, crashed = Others(), threading.Event(), service.crashes()
     latencies = [others.without]
     works = [
         partial(ask, name, service.ports[name], latencies, others.failures, ended)
@@ -183,6 +192,7 @@ def measured(service: Service, elsewhere: Service, protocol: str, number: int, o
                 if attacked is service:
                     slow, proxy = ((now - then) / options.seconds for now, then in zip(after, before, strict=True))
                     others.busy.append((slow, proxy))
+    others.crashes = service.crashes() - crashed
     return others
 
 
@@ -259,6 +269,7 @@ def figures_of(others: Others) -> dict[str, Any]:
         "ratio": beside / without,
         "slow_cores": slow,
         "proxy_cores": proxy,
+        "crashes": others.crashes,
     }
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # servers and ev
 
 from served import CONSOLE, events_at, models_of, options_of, print_header, report, verdict
 
-from beampipe.fleet.planning.tuning import Choices, Configuration, LiveBenchmark, Trial, exhaustive, tune
+from beampipe.fleet.planning.tuning import Choices, Configuration, LiveBenchmark, Trial, measure_all, tune
 from beampipe.serving.contract import FEATURES
 from beampipe.terminal import make_table
 from beampipe.triton import ServerSettings, export_repository
@@ -59,7 +59,7 @@ def main() -> None:
             start = perf_counter()
             result = tune(bench, every, bound, seconds=options.seconds)
             searched = perf_counter() - start
-            grid = exhaustive(bench, every, bound, seconds=options.seconds)
+            grid = measure_all(bench, every, bound, seconds=options.seconds)
             gridded = perf_counter() - start - searched
             ratio = in_turn(bench, result[0].configuration, grid[0].configuration, options)
     CONSOLE.print(table_of(grid, result))

@@ -18,6 +18,9 @@ __all__ = [
     "compare",
     "evaluate",
     "fleet",
+    "get_cmake_dir",
+    "get_include",
+    "get_library",
     "load_pipeline",
     "open_events",
     "serving",
@@ -31,6 +34,31 @@ __all__ = [
 _TRACKING = ("compare", "evaluate", "load_pipeline", "open_events", "shipped_events")
 
 name_missing_extras()
+
+
+def get_cmake_dir() -> str:
+    """Folder for CMake: ``-Dbeampipe_DIR=...`` lets ``find_package(beampipe)`` find the package."""
+    return f"{__path__[0]}/native"
+
+
+def get_include() -> str:
+    """Folder of the headers for C and C++ programs, ``beampipe/track_finder.h`` and ``.hpp``."""
+    return f"{__path__[0]}/tracking/include"
+
+
+def get_library() -> str:
+    """Path of the library for C and C++ programs.
+
+    Raises:
+        FileError: it was not built: the package was installed without a C++ compiler.
+    """
+    from beampipe.errors import FileError
+    from beampipe.files import built
+
+    library = built("beampipe.tracking.kernels", "libbeampipe.so")
+    if library is None:
+        raise FileError("libbeampipe.so: it was not built; install a wheel, or a C++ compiler and then beampipe again")
+    return str(library)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ _OF_PACKAGE = {
     "distributed": "dask",
     "fastjet": "simulation",
     "inspect_ai": "inspect",
+    "onnxscript": "onnx",
     "pandas": "notebook",
     "pythia8mc": "simulation",
     "simpy": "planning",

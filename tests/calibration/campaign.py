@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic, Tagger
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import ToyModel, ntuple_files, simulate_toy
 from beampipe.calibration.tasks.runtime import FACTORS, LOG, RunSettings
+from beampipe.simulation.ntuples import ToyModel, ntuple_files, simulate_toy
 from beampipe.workflow import EventLog
 
 INLINE = RunSettings("inline")

@@ -11,7 +11,7 @@ import pytest
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.events.scores import JET_FEATURES
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import toy_events
+from beampipe.simulation.ntuples import toy_events
 from tests.calibration.campaign import INLINE, Toys, configuration_of, write_toys
 
 N_EVENTS = 3000

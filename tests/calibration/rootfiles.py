@@ -1,4 +1,4 @@
-"""ROOT files with a fault: written like `beampipe.calibration.simulation.write_ntuple` does, but for what is asked."""
+"""ROOT files with a fault: written like `beampipe.simulation.ntuples.write_ntuple` does, but for what is asked."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from beampipe.calibration.layout import BOOKKEEPING, EVENTS
-from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple, toy_events, write_ntuple
+from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple, toy_events, write_ntuple
+from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
 
 
 def bookkeeping_of(events: Events, **changes: Any) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.ntuple.bookkeeping import ManifestRow, file_origins, slice_factors
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple, write_ntuple
-from beampipe.calibration.simulation.toy import toy_weight_names
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import BeampipeError, FileError, InputError
+from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.simulation.ntuples.toy import toy_weight_names
 from tests.calibration.campaign import INLINE, Toys, configuration_of, with_sample
 from tests.calibration.layout.disguises import nanoaod, tree
 from tests.calibration.layout.test_disguises import NANOAOD, close, numbers

@@ -135,12 +135,12 @@ def test_what_cannot_be_explained(
     plan = plan_calibration(base)
     name, tagger, working_point, pt = which
     with pytest.raises(error, match=message):
-        list(explain(plan, name, tagger=tagger, working_point=working_point, pt=pt))
+        explain(plan, name, tagger=tagger, working_point=working_point, pt=pt)
 
 
 def test_full_names_every_chunk(base: Configuration) -> None:
     plan = plan_calibration(base)
-    short, full = (list(explain(plan, "SF_q", pt=700.0, full=full)) for full in (False, True))
+    short, full = (list(explain(plan, "SF_q", pt=700.0).lines(full=full)) for full in (False, True))
     assert len(full) > len(short)
     assert all(any(f"fill {chunk.fill.key[:12]}" in line for line in full) for chunk in plan.chunks)
 

@@ -87,7 +87,7 @@ def closed(base: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_explain_reads_a_store_that_it_may_not_write(closed: Configuration) -> None:
     digests = workspace_of(closed).digests
     known = {path: path.read_bytes() for path in digests.rglob("*") if path.is_file()}
-    lines = list(explain(plan_calibration(closed), "SF_q", pt=700.0))
+    lines = list(explain(plan_calibration(closed), "SF_q", pt=700.0).lines())
     assert lines[0].startswith("SF_q(n_trk, 50%, 500-800 GeV) = ")
     assert {path: path.read_bytes() for path in digests.rglob("*") if path.is_file()} == known
 

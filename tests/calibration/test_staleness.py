@@ -259,14 +259,14 @@ def edited(text: str, old: str, new: str) -> str:
 CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]]]]] = {
     "a comment": (
         "events/fill.py",
-        lambda t: t.replace("    for event, row in", "    # why\n    for event, row in"),
+        lambda t: t.replace("\n    for event, row in", "\n    # why\n    for event, row in"),
         {},
     ),
     "a docstring": ("events/select.py", lambda t: t.replace('"""Stage 1, `select`', '"""Stage `select`'), {}),
     "spaces": ("method/matrix.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
     "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
-    "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
+    "a simulation": ("../simulation/ntuples/toy.py", lambda t: t + "\nx = 1\n", {}),
     "the loop that selects": (
         "events/select.py",
         lambda t: edited(t, "second = lead + 1", "second = 1 + lead"),
@@ -274,7 +274,7 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
     ),
     "the loop that fills": (
         "events/fill.py",
-        lambda t: edited(t, "np.add.at(entries, row, 1)", "np.add.at(entries, row, 2 - 1)"),
+        lambda t: edited(t, "_add(sums, row, values[event])", "_add(sums, row, 1 * values[event])"),
         of(("fill", "merge", *ENDS)),
     ),
     "random numbers": (

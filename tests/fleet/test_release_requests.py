@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import FileError, UnknownNameError
-from beampipe.fleet.release_rule import canary_outputs, canary_requests, read_requests, same_answer
+from beampipe.fleet.release_rule import difference, read_canaries, read_requests
 from tests.fleet.specimens import write_requests
 from tests.triton.doublers import add_canary, write_model
 
@@ -57,8 +57,8 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_model(tmp_path, name)
     add_canary(tmp_path, "one")
-    assert {model: len(request) for model, request in canary_requests(tmp_path, ["one", "two"]).items()} == {"one": 1}
-    assert canary_outputs(tmp_path, ["one", "two"]) == {"one": ("Y",)}
+    canaries = read_canaries(tmp_path, ["one", "two"])
+    assert {model: outputs for model, (_, outputs) in canaries.items()} == {"one": ("Y",)}
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
 )
 def test_answers_are_the_same_byte_for_byte_or_not_at_all(new: dict[str, Any], why: str) -> None:
     old = {"Y": np.array([1, 2], np.float32), "T": np.array([5], np.float32)}
-    same, output = same_answer(old, new, ["Y"])
-    assert same == (why == "")
-    assert why in output
-    assert same_answer(old, old) == (True, "")
-    assert not same_answer(old, {**old, "T": np.array([7], np.float32)})[0]
+    text = difference(old, new, ["Y"])
+    assert why in text
+    assert bool(text) == bool(why)
+    assert difference(old, old) == ""
+    assert difference(old, {**old, "T": np.array([7], np.float32)})
 
 
 def test_the_sign_of_zero_and_nan_are_bytes_like_any_other() -> None:
     nan = {"Y": np.array([np.nan], np.float32)}
-    assert same_answer(nan, {"Y": np.array([np.nan], np.float32)}) == (True, "")
-    assert not same_answer({"Y": np.array([0.0], np.float32)}, {"Y": np.array([-0.0], np.float32)})[0]
+    assert difference(nan, {"Y": np.array([np.nan], np.float32)}) == ""
+    assert difference({"Y": np.array([0.0], np.float32)}, {"Y": np.array([-0.0], np.float32)})

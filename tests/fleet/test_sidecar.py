@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, ServiceError
-from beampipe.fleet.security import make_authority, make_server
+from beampipe.fleet.certificates import make_authority, make_server
 from beampipe.fleet.sidecar import Sidecar, probe_gateway, sidecar_configuration
 from beampipe.triton import ModelClient
 from beampipe.triton.client.endpoint import Security, parse_endpoint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
-from beampipe.fleet.security import certificate_expiry, make_authority, make_client, make_server
+from beampipe.fleet.certificates import certificate_expiry, make_authority, make_client, make_server
 from beampipe.triton import ModelClient
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import RunningFleet, running_fleet, until

@@ -45,6 +45,7 @@ USES = {
     "analysisops": "analysisops demo -o out",
     "dask": "calibration run dijets.toml --executor dask",
     "train": "tracking train events.parquet -o out --quick",
+    "onnx": "tracking export -o out --as onnx",
     "cuda": "track events.parquet -o out.parquet --device cuda",
 }
 """Extra -> a command that needs one of its packages."""

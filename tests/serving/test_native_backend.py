@@ -286,19 +286,19 @@ def test_damaged_weights_are_refused(engine: Engine, tmp_path: Path, name: str) 
 
 
 def test_the_choice_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert uses_native(None, "cpu")
-    assert uses_native("native", "cpu")
-    assert not uses_native("python", "cpu")
-    assert not uses_native(None, "cuda:0")
+    assert uses_native(ServingSettings())
+    assert uses_native(ServingSettings(backend="native"))
+    assert not uses_native(ServingSettings(backend="python"))
+    assert not uses_native(ServingSettings(device="cuda:0"))
     with pytest.raises(ConfigError, match="got native on cuda:0, expected python"):
-        uses_native("native", "cuda:0")
+        uses_native(ServingSettings(backend="native", device="cuda:0"))
     with pytest.raises(BeampipeError, match=r"nativ.*did you mean 'native'"):
         ServingSettings(backend="nativ")
     monkeypatch.setattr("beampipe.serving.models.native_libraries", lambda: ())
     with pytest.warns(RuntimeWarning, match="native backend was not built; the Python backend serves instead"):
-        assert not uses_native(None, "cpu")
+        assert not uses_native(ServingSettings())
     with pytest.raises(ConfigError, match="got native, which was not built"):
-        uses_native("native", "cpu")
+        uses_native(ServingSettings(backend="native"))
 
 
 def test_ragged_models_gather_requests(server: TritonServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from beampipe.errors import UnknownNameError
-from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, model_table, pipeline_of, variants_of
+from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, pipeline_of, variants_of
 from beampipe.tracking.catalogue import PIPELINES
 
 
@@ -38,8 +38,3 @@ def test_every_pipeline_has_its_ways() -> None:
 def test_a_model_that_runs_no_pipeline() -> None:
     with pytest.raises(UnknownNameError, match="unknown pipeline of a model"):
         pipeline_of("acts")
-
-
-def test_the_table_names_every_model() -> None:
-    lines = model_table().splitlines()
-    assert [line.split("`")[1] for line in lines[2:]] == list(MODELS)

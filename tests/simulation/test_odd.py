@@ -71,10 +71,10 @@ def test_hits_of_known_position_are_put_on_their_sensors(modules: Modules) -> No
         np.arange(1, n + 1), np.full(n, 13, np.int32), np.ones(n, np.float32), zero, zero, np.ones(n, np.bool_)
     )
     event = Event(3, Hits(cylindrical(*xyz.T)), Truth(particle, particles, none, none))
-    placed = on_modules(event, modules)
-    assert len(placed.hits) == len(PUBLIC_HITS)
-    assert placed.hits.geometry_id is not None
-    assert volume_of(placed.hits.geometry_id).tolist() == [3, 4, 6, 6, 9, 9, 9, 9, 10, 10, 10, 10]
+    placed, rows = on_modules(event.hits, modules)
+    np.testing.assert_array_equal(rows, np.arange(len(PUBLIC_HITS)))
+    assert placed.geometry_id is not None
+    assert volume_of(placed.geometry_id).tolist() == [3, 4, 6, 6, 9, 9, 9, 9, 10, 10, 10, 10]
     points = measured_on(event, modules, 3.0)
     # Strips of one particle on both sensors make a point; the fourth particle has 0.5 GeV, too little in the barrel.
     assert points.truth is not None

@@ -1,17 +1,29 @@
 """Tracks compared with both measurements of the space points on double-sided modules."""
 
+import json
+import pickle
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 
-from beampipe.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.errors import ConfigError, InputError
+from beampipe.events import NO_TRACK, Event, Hits
 from beampipe.simulation.detector import Modules, detector_modules, read_layout
-from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.strips import STRIPS, StripChecked, checked_points, with_strips
+from beampipe.tracking import load_pipeline
+from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.loading import pipeline_weights
+from beampipe.tracking.models import load_model
+from beampipe.tracking.models.card import write_model
+from beampipe.tracking.strips import checked_points
+from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
 from tests.simulation.layouts import shot
 
-pytestmark = pytest.mark.acts
+# The muons leave the discs at the ends empty.
+pytestmark = [pytest.mark.acts, pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")]
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +34,6 @@ def modules() -> Modules:
 @pytest.fixture(scope="module")
 def muons() -> Event:
     return shot(read_layout(Path("odd")), 3, 400, (1.0, 10.0), 2.5)
-
-
-class Given(InOneThread):
-    """A finder of these labels."""
-
-    def __init__(self, track_id: np.ndarray) -> None:
-        self.track_id = track_id
-
-    def find(self, hits: Hits, /) -> Tracks:
-        return Tracks(self.track_id)
 
 
 def test_wrong_points_are_replaced_by_right_ones(modules: Modules, muons: Event) -> None:
@@ -64,12 +66,55 @@ def test_short_tracks_and_bare_hits_stay_as_they_are(modules: Modules, muons: Ev
     np.testing.assert_array_equal(checked_points(muons.hits, labels, modules), labels)
     bare = Hits(muons.hits.position)
     np.testing.assert_array_equal(checked_points(bare, labels, modules), labels)
-    tracks = StripChecked(Given(labels), modules).find(muons.hits)
+
+
+def test_pipelines_of_a_detector_with_strips_check_points(modules: Modules, muons: Event) -> None:
+    pipeline = load_pipeline("module_map", model="odd", threads=1)
+    tracks = pipeline.find(muons)
+    by_position = pipeline.find(replace(muons.hits, local=None, variance=None))
+    assert pipeline.steps[-1] == list(tracks.seconds)[-1] == "strips"
+    labels = number_by_first_hit(checked_points(muons.hits, by_position.track_id, modules))
+    assert (labels != by_position.track_id).any()
     np.testing.assert_array_equal(tracks.track_id, labels)
-    assert list(tracks.seconds) == ["strips"]
+    # The same by stages in Python, for several events at once, and in a copy; the step is reported as the others are.
+    steps: list[str] = []
+    several = pipeline.staged().find_many([muons, muons.hits], hook=lambda step, _: steps.append(step))
+    assert tuple(dict.fromkeys(steps)) == pipeline.steps
+    for other in (*several, pickle.loads(pickle.dumps(pipeline)).find(muons)):
+        np.testing.assert_array_equal(other.track_id, labels)
 
 
-def test_acts_measures_each_strip_itself(modules: Modules) -> None:
-    given = Given(np.empty(0, np.int64))
-    assert [name for name, _ in with_strips("acts-fast", given, modules)] == ["acts-fast"]
-    assert [name for name, _ in with_strips("module_map", given, modules)] == ["module_map", "module_map" + STRIPS]
+def test_hits_of_another_detector_are_refused(muons: Event) -> None:
+    assert muons.hits.geometry_id is not None
+    elsewhere = replace(muons.hits, geometry_id=muons.hits.geometry_id + np.uint64(1 << 56))
+    with pytest.raises(InputError, match="expected one of the 18824 modules of the detector 'odd'"):
+        load_pipeline("module_map", model="odd", threads=1).find(elsewhere)
+
+
+def test_the_detector_file_is_kept_with_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    copytree(load_model("odd").path, folder)
+    text = (files("beampipe.simulation") / "odd.toml").read_text()
+    (folder / "detector.toml").write_text(text)
+    write_model(replace(load_model(folder), detector="detector.toml"))
+    pipeline = load_pipeline("module_map", model=folder, threads=1)
+    assert pipeline.steps[-1] == "strips"
+    assert folder / "detector.toml" in pipeline_weights("module_map", folder)
+    (folder / "detector.toml").write_text(text.replace("stereo_mrad", "stereo"))
+    with pytest.raises(ConfigError, match="stereo"):
+        load_pipeline("module_map", model=folder, threads=1).find(Hits(np.zeros((0, 3), np.float32)))
+
+
+def test_training_keeps_the_detector_and_measures_with_its_strips(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text((files("beampipe.simulation") / "odd.toml").read_text())
+    events = [shot(read_layout(file), seed, 400, (1.0, 10.0), 3.0) for seed in range(6)]
+    task = Task("mine", effort=BUDGETS["quick"], only=("module_map",), field=3.0, force=True, detector=file)
+    model = learn_model(events, tmp_path / "model", task)
+    assert model.detector == "detector.toml"
+    assert load_model(tmp_path / "model").detector_layout == read_layout(file)
+    efficiency = model.performance["module_map"].efficiency
+    assert efficiency is not None
+    assert efficiency > 0.7
+    (finder,) = json.loads((model.path / "validation.json").read_text())["headline"]["finders"]
+    assert "strips" in finder["events"][0]["seconds"]

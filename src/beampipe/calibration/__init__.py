@@ -19,7 +19,6 @@ fill -> merge -> reweight -> extract -> factors -> report. The modules and packa
     run         runs all stages
     exports     files for other programs: correctionlib, pyhf, cabinetry, HEPData, ROOT
     report      figures, tables and the HTML page
-    simulation  simulated samples and toys
 """
 
 from __future__ import annotations

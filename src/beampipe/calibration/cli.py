@@ -101,9 +101,9 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Generate events by Pythia 8 with a toy detector, as ROOT files."""
-    from beampipe.calibration.simulation import SAMPLES, simulate_dijets
-    from beampipe.calibration.simulation.dijets import file_specs, is_made
     from beampipe.files import check_command_output
+    from beampipe.simulation.ntuples import SAMPLES, simulate_dijets
+    from beampipe.simulation.ntuples.dijets import file_specs, is_made
 
     if list_samples:
         if as_json:
@@ -143,9 +143,9 @@ def toy(
     force: Replace = False,
 ) -> None:
     """Draw events from shapes fitted to the simulation: any number, fast."""
-    from beampipe.calibration.simulation import TOY_SLICES, ToyModel, simulate_toy
-    from beampipe.calibration.simulation.toy import toy_paths
     from beampipe.files import check_command_output
+    from beampipe.simulation.ntuples import TOY_SLICES, ToyModel, simulate_toy
+    from beampipe.simulation.ntuples.toy import toy_paths
 
     dataset = "toy_data" if data else "toy"
     for paths in toy_paths(output, files, slices=1 if data else len(TOY_SLICES), dataset=dataset):
@@ -177,9 +177,9 @@ def inject(
     force: Replace = False,
 ) -> None:
     """Make pseudo-data with a known scale factor from simulated files."""
-    from beampipe.calibration.simulation import inject as alter
-    from beampipe.calibration.simulation.injection import injected_paths
     from beampipe.files import check_command_output
+    from beampipe.simulation.ntuples import inject as alter
+    from beampipe.simulation.ntuples.injection import injected_paths
 
     for path in injected_paths(files, output, injection):
         check_command_output(path, inputs=files, parents=True, force=force)
@@ -324,11 +324,11 @@ def explain(
 ) -> None:
     """Say where a scale factor came from, down to files and cuts."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.explanation import explanation
+    from beampipe.calibration.explanation import explain as explanation_of
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=results))
-    explained = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, eta=eta)
+    explained = explanation_of(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, eta=eta)
     if as_json:
         print_json(explained.plain())
     else:

@@ -9,11 +9,12 @@ from typing import Any
 
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.method.factors import FLAGS, SHORT_NAMES, FactorInBin, Factors
-from beampipe.calibration.method.matrix import Efficiencies, read_arrays
+from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import read_only, workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.notebook import Shown
+from beampipe.tables import load_tables
 from beampipe.workflow import Provenance
 
 
@@ -60,33 +61,6 @@ class Explanation(Shown):
 
 
 def explain(
-    plan: Plan,
-    name: str = "SF_q",
-    *,
-    tagger: str = "n_trk",
-    working_point: float = 0.5,
-    pt: float,
-    eta: float = 0.0,
-    full: bool = False,
-) -> Iterator[str]:
-    """Lines of text on a scale factor and its provenance.
-
-    Args:
-        plan: plan of a calibration that was run.
-        name: short name of the scale factor, ``SF_q`` or ``SF_g``.
-        tagger: name of the tagger.
-        working_point: target quark efficiency, one of the configuration's.
-        pt: transverse momentum of the jet [GeV].
-        eta: pseudorapidity of the jet.
-        full: list every file and chunk, not only their number.
-
-    Raises:
-        BeampipeError: as by `explanation`.
-    """
-    yield from explanation(plan, name, tagger=tagger, working_point=working_point, pt=pt, eta=eta).lines(full=full)
-
-
-def explanation(
     plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, eta: float = 0.0
 ) -> Explanation:
     """A scale factor and its provenance.
@@ -111,7 +85,7 @@ def explanation(
         if name not in SHORT_NAMES:
             raise UnknownNameError("scale factor", name, SHORT_NAMES)
         factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, eta=eta, **SHORT_NAMES[name]._asdict())
-        n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
+        n_replicas = len(load_tables(store.require(plan.extract), Efficiencies)[tagger].data_replicas)
         return Explanation(name, factor, n_replicas, configuration.systematics, store.walk(plan.factors.key))
 
 

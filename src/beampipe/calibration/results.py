@@ -14,7 +14,7 @@ from beampipe.calibration.config import Configuration
 from beampipe.calibration.method.dropped import CutNumbers, cut_numbers_of
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
-from beampipe.calibration.method.matrix import Efficiencies, cumulated, read_arrays, scale_factors, truth
+from beampipe.calibration.method.matrix import Efficiencies, cumulated, scale_factors, truth
 from beampipe.calibration.method.reweight import FORWARD
 from beampipe.calibration.method.templates import Templates, templates_of
 from beampipe.calibration.tasks.chunks import stored_parts
@@ -22,6 +22,7 @@ from beampipe.calibration.tasks.method import read_slices
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.calibration.tasks.variation_sets import VariationSets
 from beampipe.notebook import Shown
+from beampipe.tables import load_tables
 from beampipe.workflow import Recipe, Store
 
 
@@ -124,7 +125,7 @@ def collect_results(plan: Plan, store: Store) -> Results:
         FileError: the store lacks an artifact.
     """
     configuration = plan.configuration
-    efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
+    efficiencies = load_tables(store.require(plan.extract), Efficiencies)
     factors = Factors.read(store.require(plan.factors))
     samples = {
         name: _sample_result(store, part) for name, part in plan.samples.items() if name in configuration.samples

@@ -12,8 +12,9 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.chain.collisions import read_collisions, read_towers
 from beampipe.chain.settings import JetSettings
-from beampipe.chain.tables import EventTable, JetEvents, JetTable, Owners, ParticleTable, TrackTable, load_table
+from beampipe.chain.tables import EventTable, JetEvents, JetTable, Owners, ParticleTable, TrackTable
 from beampipe.simulation.jets import ParticleJets, TowerJets, distance, jet_labels, particle_jets, tower_jets
+from beampipe.tables import load_table
 
 _MATCHED: Final = 0.3
 """Largest distance between the axes of a jet of towers and of its jet of particles."""

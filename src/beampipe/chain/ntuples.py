@@ -17,18 +17,19 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
-from beampipe.calibration.simulation.ntuple_files import (
+from beampipe.chain.tables import FAKE, JetEvents
+from beampipe.errors import FileError
+from beampipe.simulation.jets import distance
+from beampipe.simulation.ntuples.ntuple_files import (
     Events,
     new_bookkeeping,
     read_bookkeeping,
     read_ntuple,
     write_ntuple,
 )
-from beampipe.chain.tables import FAKE, JetEvents, load_table, save_tables
-from beampipe.errors import FileError
-from beampipe.simulation.jets import distance
 from beampipe.simulation.random_numbers import keys, poisson, uniform
 from beampipe.simulation.substructure import C1_BETA, observables
+from beampipe.tables import load_table, save_tables
 
 ETA_EDGES: Final = (0.0, 0.8, 1.5, 2.5)
 """Edges of |eta| in which the energy scale is measured; jets beyond the last one are in the last bin."""

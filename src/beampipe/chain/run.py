@@ -22,7 +22,7 @@ from beampipe.calibration.config import (
 )
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import joint_uncertainties
-from beampipe.calibration.method.matrix import Efficiencies, read_arrays
+from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
@@ -33,6 +33,7 @@ from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_n
 from beampipe.chain.plan import Plan, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.files import check_output, write_whole
+from beampipe.tables import load_tables
 from beampipe.terminal import Progress
 from beampipe.workflow import EventLog, Input, Recipe, SlurmOptions, Store, Task, open_pool, remembering_code, run
 
@@ -205,7 +206,7 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
     )
 
     def make(path: Path) -> None:
-        efficiencies = read_arrays(Efficiencies, made.require(calibrated.extract))
+        efficiencies = load_tables(made.require(calibrated.extract), Efficiencies)
         joint = joint_uncertainties(configuration, efficiencies, factors)
         write_measurements(path, measure(counts, factors, joint))
 
@@ -237,6 +238,7 @@ def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
     return (
         *(sample.generator, *sample.pythia),
         f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
+        *([f"pile-up {collisions.pileup:g}, within {settings.tracks.max_dz:g} mm"] if collisions.pileup else []),
         f"hit loss {sample.hit_loss:g}, dead modules {sample.dead_modules:g}, noise {sample.noise:g}",
         f"tracks by {settings.tracks.finder}: {', '.join(f'{cut:g}' for cut in settings.tracks.cuts)}",
     )

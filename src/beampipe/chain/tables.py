@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
-from zipfile import BadZipFile
+from typing import TypeVar
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int8, Int64
-from beampipe.errors import FileError
+from beampipe.tables import load_table, save_tables
 
 T = TypeVar("T")
+
+VERTEX_MATCHED = 0.2
+"""Largest distance along z at which a vertex is that of the hard collision [mm]."""
 
 PRIMARY, SECONDARY, FAKE, DUPLICATE = range(4)
 """Kinds of a track: of a charged particle that counts, of another particle, of no particle, and further tracks of a
@@ -106,43 +108,24 @@ class EventTable:
         weight: (n_events,) float64, weight of each event.
         tracks: (n_events,) int64, number of tracks that were found.
         unfitted: (n_events,) int64, number of tracks without a fit, which are left out.
+        vertices: (n_events,) int64, number of vertices that were found; 0 without pile-up, where none is needed.
+        vertex_dz: (n_events,) float64, z of the vertex that was taken for the hard one less that of the hard collision
+            [mm]; nan for none.
     """
 
     weight: Float64[ndarray, " n_events"]
     tracks: Int64[ndarray, " n_events"]
     unfitted: Int64[ndarray, " n_events"]
+    vertices: Int64[ndarray, " n_events"]
+    vertex_dz: Float64[ndarray, " n_events"]
 
     def __len__(self) -> int:
         return len(self.weight)
 
-
-def save_tables(path: Path, **tables: Any) -> None:
-    """Write dataclasses of arrays, by name, to a .npz file."""
-    arrays = {
-        f"{name}:{each.name}": getattr(table, each.name) for name, table in tables.items() for each in fields(table)
-    }
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def load_table(path: Path, name: str, kind: type[T], **given: Any) -> T:
-    """Read one table that `save_tables` wrote.
-
-    Args:
-        path: the file.
-        name: name of the table.
-        kind: its dataclass.
-        given: values of fields that are not read.
-
-    Raises:
-        FileError: the file is damaged, or has no such table.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            read = [each.name for each in fields(kind) if each.name not in given]  # type: ignore[arg-type]
-            return kind(**{each: arrays[f"{name}:{each}"] for each in read}, **given)
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise FileError(f"{path}: got no table {name!r} ({error})", path=path) from error
+    @property
+    def vertex_efficiency(self) -> float:
+        """Share of events with pile-up in which the vertex that was taken is that of the hard collision."""
+        return float(np.mean(np.abs(self.vertex_dz) < VERTEX_MATCHED))
 
 
 def joined(kind: type[T], tables: Sequence[T]) -> T:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from beampipe import terminal
+from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.planning.cli import plan_command, tune_command
-from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.fleet.run_folder import run_folder_of, shared_folder
+from beampipe.fleet.security import add_token, revoke_token
+from beampipe.fleet.specification import read_fleet
+from beampipe.terminal.commands import Commands, Json, print_json, with_options
 
 FLEET_FILE: Final = Path("fleet.toml")
 """Specification of a fleet where none is named."""
 
 FleetFile = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
 """Specification of the fleet that a command is for."""
+
+_Specification = Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")]
+
+_Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the files; for Slurm all nodes must see it.")]
 
 FleetFolder = Annotated[
     Path | None,
@@ -26,38 +34,43 @@ FleetFolder = Annotated[
 """Run folder of the fleet that a command is for."""
 
 
-def compose_command(
-    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
-) -> None:
+app = Commands("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
+
+app.command("plan")(plan_command)
+
+app.command("tune")(tune_command)
+
+token_app = Commands("Tokens of clients; the file holds their hashes only.")
+
+app.add_typer(token_app, name="token")
+
+certificate_app = Commands("Certificates of an authority of your own.")
+
+app.add_typer(certificate_app, name="certificate")
+
+
+@app.command("compose")
+def compose_command(specification: _Specification, output: _Output) -> None:
     """Write a Dockerfile, Docker Compose, and an Apptainer definition for a fleet."""
     from beampipe.fleet.deploy.containers import compose_notes, write_compose
-    from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
     _echo_files(write_compose(fleet, output), compose_notes(fleet))
 
 
-def k8s_command(
-    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
-) -> None:
+@app.command("k8s")
+def k8s_command(specification: _Specification, output: _Output) -> None:
     """Write values for SuperSONIC's Helm chart, and plain manifests, for a fleet."""
     from beampipe.fleet.deploy.kubernetes import kubernetes_notes, write_kubernetes
-    from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
     _echo_files(write_kubernetes(fleet, output), kubernetes_notes(fleet))
 
 
-def slurm_command(
-    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scripts, which all nodes see.")],
-) -> None:
+@app.command("slurm")
+def slurm_command(specification: _Specification, output: _Output) -> None:
     """Write scripts for Slurm that start servers and a gateway, and make their shared folder ready."""
     from beampipe.fleet.deploy.slurm import slurm_notes, write_slurm
-    from beampipe.fleet.run_folder import shared_folder
-    from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
     _echo_files(write_slurm(fleet, specification, output), slurm_notes(fleet))
@@ -73,6 +86,7 @@ def _echo_files(paths: Iterable[Path], notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
+@app.command("job", hidden=True)
 def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the job, a JSON file.")]) -> None:
     """Run the servers of one Slurm job, inside of it."""
     from beampipe.fleet.deploy.slurm_job import JobSupervisor, current_job, read_job
@@ -80,8 +94,9 @@ def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the j
     JobSupervisor(read_job(settings), current_job()).run()
 
 
+@app.command("gateway")
 def gateway_command(
-    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")],
+    specification: _Specification,
     registry: Annotated[
         Path | None,
         typer.Option(
@@ -89,10 +104,7 @@ def gateway_command(
             show_default="that of beampipe fleet slurm",
         ),
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder for what the gateway keeps here.", show_default="one in the state folder"),
-    ] = None,
+    folder: FleetFolder = None,
 ) -> None:
     """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs."""
     from beampipe.fleet.control.daemon import run_gateway
@@ -100,6 +112,7 @@ def gateway_command(
     run_gateway(specification, registry, folder)
 
 
+@app.command("sidecar")
 def sidecar_command(
     url: Annotated[str, typer.Option(help="Address of the gateway of the fleet, grpcs://HOST:PORT.", metavar="URL")],
     token_file: Annotated[Path | None, typer.Option(help="File with the token that is shown to the gateway.")] = None,
@@ -126,10 +139,6 @@ def sidecar_command(
     run_sidecar(Sidecar(parse_endpoint(url, "grpc"), security, port, host, patience), lambda text: typer.echo(text))
 
 
-token_app = Commands("Tokens of clients; the file holds their hashes only.")
-
-certificate_app = Commands("Certificates of an authority of your own.")
-
 _Tokens = Annotated[Path, typer.Option("--tokens", help="File of tokens, gateway.tokens of the fleet.")]
 
 _Authority = Annotated[Path, typer.Option("--authority", help="Folder of the authority.")]
@@ -143,8 +152,6 @@ def add_command(
     tokens: _Tokens = Path("tokens"),
 ) -> None:
     """Make a token and print it; it is not stored. A running fleet accepts it at once."""
-    from beampipe.fleet.security import add_token
-
     typer.echo(add_token(tokens, name))
 
 
@@ -153,15 +160,13 @@ def revoke_command(
     name: Annotated[str, typer.Argument(help="Whose token it is.")], tokens: _Tokens = Path("tokens")
 ) -> None:
     """Revoke a token. A running fleet refuses it at once."""
-    from beampipe.fleet.security import revoke_token
-
     revoke_token(tokens, name)
 
 
 @certificate_app.command("authority")
 def authority_command(authority: _Authority = Path("certificates"), days: _Days = 3650) -> None:
     """Make an authority: ca.pem for clients, ca-key.pem to sign with."""
-    from beampipe.fleet.security import make_authority
+    from beampipe.fleet.certificates import make_authority
 
     typer.echo(make_authority(authority, days))
 
@@ -173,7 +178,7 @@ def server_command(
     days: _Days = 365,
 ) -> None:
     """Make a certificate for a gateway. A running fleet uses it at once."""
-    from beampipe.fleet.security import make_server
+    from beampipe.fleet.certificates import make_server
 
     typer.echo(make_server(authority, hosts, days))
 
@@ -185,22 +190,22 @@ def client_command(
     days: _Days = 365,
 ) -> None:
     """Make a certificate by which a client shows who it is."""
-    from beampipe.fleet.security import make_client
+    from beampipe.fleet.certificates import make_client
 
     typer.echo(make_client(authority, name, days))
 
 
-def dashboard_command(
-    name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet",
-) -> None:
+@app.command("dashboard")
+def dashboard_command(name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet") -> None:
     """Print a dashboard for Grafana, as JSON."""
     import json
 
-    from beampipe.fleet.monitoring.dashboard import grafana_dashboard
+    from beampipe.fleet.monitoring.prometheus import grafana_dashboard
 
     typer.echo(json.dumps(grafana_dashboard(name), indent=2))
 
 
+@app.command("rules")
 def rules_command(
     interval: Annotated[
         float, typer.Option(help="Time between two scrapes of a server by Prometheus, in seconds.", min=0.1)
@@ -226,6 +231,7 @@ def _share(text: str | float) -> float:
         raise typer.BadParameter(f"got {text!r}, expected a share such as 5% or 0.05") from None
 
 
+@app.command("update")
 def update_command(
     file: FleetFile = FLEET_FILE,
     folder: FleetFolder = None,
@@ -254,10 +260,7 @@ def update_command(
     as_json: Json = False,
 ) -> None:
     """Serve the current models of the repository: one server after the other; no request is lost."""
-    from beampipe.fleet.control.control_socket import send_command
     from beampipe.fleet.release_rule import ReleaseRule
-    from beampipe.fleet.run_folder import run_folder_of
-    from beampipe.fleet.specification import read_fleet
 
     order: dict[str, Any] = {"do": "update"}
     if share is not None:
@@ -290,44 +293,22 @@ def _print_update(done: Mapping[str, Any]) -> None:
     out.print(f"models {done['digest']}: {done['servers']} server(s) changed")
 
 
-app = Commands("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
+_STATUS, _COMMAND = 3.0, 600.0  # longest wait [s] for the status, and for the end of another command
 
-app.command("plan")(plan_command)
-
-app.command("tune")(tune_command)
-
-app.command("dashboard")(dashboard_command)
-
-app.command("rules")(rules_command)
-
-app.add_typer(token_app, name="token")
-
-app.add_typer(certificate_app, name="certificate")
-
-app.command("k8s")(k8s_command)
-
-app.command("compose")(compose_command)
-
-app.command("slurm")(slurm_command)
-
-app.command("gateway")(gateway_command)
-
-app.command("job", hidden=True)(job_command)
-
-app.command("sidecar")(sidecar_command)
-
-app.command("update")(update_command)
+Send = Callable[..., dict[str, Any]]
+"""Sends a command to a running fleet, by its name ``do`` and its arguments; returns the answer."""
 
 
-class Platform(StrEnum):
-    """Where a fleet may run."""
+def _sender(
+    file: Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")] = FLEET_FILE,
+    folder: FleetFolder = None,
+) -> Send:
+    return partial(_send, file, folder)
 
-    LAPTOP = "laptop"
-    SLURM = "slurm"
-    KUBERNETES = "kubernetes"
 
-
-_OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")]
+def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
+    timeout = _STATUS if order["do"] == "status" else _COMMAND
+    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
 
 
 @app.command("up")
@@ -347,11 +328,7 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
 
 
 @app.command("status")
-def status_command(
-    file: FleetFile = FLEET_FILE,
-    folder: FleetFolder = None,
-    as_json: Json = False,
-) -> None:
+def status_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
     """Show servers, gateway, and the last incidents."""
     _print_status(_send(file, folder, do="status"), as_json=as_json)
 
@@ -365,66 +342,56 @@ def watch_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> N
 
 
 @app.command("drain")
-def drain_command(
-    server: Annotated[str, typer.Argument(help="Name of a server.")],
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
-) -> None:
+@with_options(send=_sender)
+def drain_command(server: Annotated[str, typer.Argument(help="Name of a server.")], send: Send) -> None:
     """Drain a server: it finishes its requests and goes on running without further ones."""
-    _send(file, folder, do="drain", server=server)
+    send(do="drain", server=server)
     terminal.say(f"{server}: drained; undo by: beampipe fleet resume")
 
 
 @app.command("resume")
-def resume_command(
-    server: Annotated[str, typer.Argument(help="Name of a server.")],
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
-) -> None:
+@with_options(send=_sender)
+def resume_command(server: Annotated[str, typer.Argument(help="Name of a server.")], send: Send) -> None:
     """Give a drained server requests again."""
-    _send(file, folder, do="resume", server=server)
+    send(do="resume", server=server)
     terminal.say(f"{server}: takes requests")
 
 
 @app.command("scale")
+@with_options(send=_sender)
 def scale_command(
     count: Annotated[int, typer.Argument(help="Number of servers.", min=0)],
+    send: Send,
     group: Annotated[str | None, typer.Option(help="Group of servers.", show_default="the only one")] = None,
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
     as_json: Json = False,
 ) -> None:
     """Set the number of servers in a group, until the next `beampipe fleet up`."""
-    from beampipe.errors import ConfigError
-    from beampipe.fleet.specification import read_fleet
-
-    groups = list(read_fleet(file).servers)
-    if group is None and len(groups) > 1:
-        raise ConfigError(f"--group: got none, expected one of {', '.join(groups)}")
-    _send(file, folder, do="scale", group=group or groups[0], count=count)
-    _print_status(_send(file, folder, do="status"), as_json=as_json)
+    send(do="scale", group=group, count=count)
+    _print_status(send(do="status"), as_json=as_json)
 
 
 @app.command("restart")
+@with_options(send=_sender)
 def restart_command(
+    send: Send,
     servers: Annotated[list[str] | None, typer.Argument(help="Names of servers.", show_default="all")] = None,
-    file: _OfFile = FLEET_FILE,
-    folder: FleetFolder = None,
     as_json: Json = False,
 ) -> None:
     """Restart servers one after the other; no request is lost."""
-    _send(file, folder, do="restart", servers=servers or [])
-    _print_status(_send(file, folder, do="status"), as_json=as_json)
+    send(do="restart", servers=servers or [])
+    _print_status(send(do="status"), as_json=as_json)
 
 
 @app.command("example")
 def example_command(
-    place: Annotated[Platform, typer.Argument(help="Where the fleet is to run.")] = Platform.LAPTOP,
+    place: Annotated[
+        Literal["laptop", "slurm", "kubernetes"], typer.Argument(help="Where the fleet is to run.")
+    ] = "laptop",
 ) -> None:
     """Print a specification with its keys explained, as a starting point."""
     from importlib.resources import files
 
-    typer.echo((files("beampipe.fleet") / "examples" / f"{place.value}.toml").read_text(encoding="utf-8"), nl=False)
+    typer.echo((files("beampipe.fleet") / "examples" / f"{place}.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @app.command("run", hidden=True)
@@ -441,18 +408,6 @@ def member_command(settings: Annotated[Path, typer.Argument(help="Settings of th
     from beampipe.fleet.server import read_server_settings, run_server
 
     run_server(read_server_settings(settings))
-
-
-_STATUS, _COMMAND = 3.0, 600.0  # longest wait [s] for the status, and for the end of another command
-
-
-def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
-    from beampipe.fleet.control.control_socket import send_command
-    from beampipe.fleet.run_folder import run_folder_of
-    from beampipe.fleet.specification import read_fleet
-
-    timeout = _STATUS if order["do"] == "status" else _COMMAND
-    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
 
 
 def _percentiles(row: Mapping[str, Any]) -> list[str]:

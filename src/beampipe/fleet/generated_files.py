@@ -10,10 +10,10 @@ import json
 import shlex
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe
 from beampipe.errors import FileError
 from beampipe.files import replacing
 
@@ -30,11 +30,8 @@ def first_line(command: str) -> str:
     Args:
         command: the command, such as ``"beampipe fleet k8s"``.
     """
-    try:
-        release = version("beampipe")
-    except PackageNotFoundError:  # run from its sources
-        release = "(not installed)"
-    return f"{_MARK}{release}, `{command}`. Do not edit: change the fleet's specification, and make it again.\n"
+    origin = f"{_MARK}{beampipe.__version__}, `{command}`."
+    return f"{origin} Do not edit: change the fleet's specification, and make it again.\n"
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,16 +82,15 @@ def write_record(registry: Path, record: Record) -> None:
 
 def read_records(registry: Path) -> dict[str, Record]:
     """The records of all servers, by name, including those of dead servers."""
-    return {record.server: record for record in _records(registry)}
+    records = {}
+    for path in sorted(registry.glob("[a-z]*.json")):
+        # Skip a record that was removed meanwhile, or written by another version.
+        with suppress(OSError, ValueError, BeampipeError):
+            record = build(Record, json.loads(path.read_text(encoding="utf-8")), str(path))
+            records[record.server] = record
+    return records
 
 
 def remove_record(registry: Path, server: str) -> None:
     """Remove the record of a server, if there is one."""
     (registry / f"{server}.json").unlink(missing_ok=True)
-
-
-def _records(registry: Path) -> Iterator[Record]:
-    for path in sorted(registry.glob("[a-z]*.json")):
-        # Skip a record that was removed meanwhile, or written by another version.
-        with suppress(OSError, ValueError, BeampipeError):
-            yield build(Record, json.loads(path.read_text(encoding="utf-8")), str(path))

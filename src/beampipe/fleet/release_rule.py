@@ -79,30 +79,22 @@ def _parts(path: Path, name: str) -> tuple[str, int, str]:
     return model, int(number), tensor
 
 
-def canary_requests(repository: Path, models: Iterable[str]) -> dict[str, list[dict[str, ndarray]]]:
-    """The request of the canary of each model that has one.
+def read_canaries(repository: Path, models: Iterable[str]) -> dict[str, tuple[dict[str, ndarray], tuple[str, ...]]]:
+    """Request and names of the outputs of the canary of each model that has one, by name of the model.
+
+    Outputs that vary between calls are not stored. The canary is that of the newest version, which Triton serves.
 
     Args:
         repository: the models.
         models: their names.
     """
-    return {model: [stored[0]] for model in models if (stored := _canary(repository, model)) is not None}
-
-
-def canary_outputs(repository: Path, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The outputs stored in the canary of each model that has one; those that vary between calls are not stored.
-
-    Args:
-        repository: the models.
-        models: their names.
-    """
-    return {model: tuple(stored[1]) for model in models if (stored := _canary(repository, model)) is not None}
-
-
-def _canary(repository: Path, model: str) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:
-    """The canary of the newest version of a model, which is the one that Triton serves."""
-    versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
-    return read_canary(max(versions, key=lambda path: int(path.name))) if versions else None
+    canaries = {}
+    for model in models:
+        versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
+        newest = max(versions, key=lambda path: int(path.name), default=None)
+        if newest is not None and (stored := read_canary(newest)) is not None:
+            canaries[model] = stored[0], tuple(stored[1])
+    return canaries
 
 
 @dataclass(frozen=True)
@@ -149,10 +141,8 @@ def compare_answers(
     )
 
 
-def same_answer(
-    old: Mapping[str, ndarray], new: Mapping[str, ndarray], outputs: Sequence[str] = ()
-) -> tuple[bool, str]:
-    """Whether two answers are the same, byte for byte, and a description of the first difference.
+def difference(old: Mapping[str, ndarray], new: Mapping[str, ndarray], outputs: Sequence[str] = ()) -> str:
+    """Description of the first difference of two answers; empty if they are the same, byte for byte.
 
     Args:
         old: arrays of the old version, by name of the tensor.
@@ -162,46 +152,37 @@ def same_answer(
     for name in outputs or old:
         one, other = old.get(name), new.get(name)
         if one is None or other is None:
-            return False, f"{name}: {'new' if one is None else 'missing'}"
+            return f"{name}: {'new' if one is None else 'missing'}"
         if one.dtype != other.dtype or one.shape != other.shape:
-            return False, f"{name}: {one.dtype} {list(one.shape)} has become {other.dtype} {list(other.shape)}"
+            return f"{name}: {one.dtype} {list(one.shape)} has become {other.dtype} {list(other.shape)}"
         if one.tobytes() != other.tobytes():
-            return False, f"{name}: other values"
-    return True, ""
+            return f"{name}: other values"
+    return ""
 
 
 def _compare_model(
     old: str, new: str, model: str, asked: Sequence[Mapping[str, ndarray]], outputs: tuple[str, ...], timeout: float
 ) -> AnswersOfModel:
-    different, example = 0, ""
     with (
         ModelClient(old, model, protocol="http", timeout=timeout) as before,
         ModelClient(new, model, protocol="http", timeout=timeout) as after,
     ):
-        for number, request in enumerate(asked):
-            same, why = _compare(before, after, request, outputs)
-            different += not same
-            if not same and not example:
-                example = f"request {number}: {why}"
-    return AnswersOfModel(model, len(asked), different, outputs, example)
+        compared = enumerate(_compare(before, after, request, outputs) for request in asked)
+        differences = [f"request {number}: {text}" for number, text in compared if text]
+    return AnswersOfModel(model, len(asked), len(differences), outputs, differences[0] if differences else "")
 
 
-def _compare(
-    before: ModelClient, after: ModelClient, request: Mapping[str, ndarray], outputs: Sequence[str]
-) -> tuple[bool, str]:
-    one = _ask(before, request)
-    if isinstance(one, ServiceUnavailableError | DeadlineError):
-        raise one
-    other = _ask(after, request)
-    if isinstance(one, BeampipeError):
-        same = type(other) is type(one)
-        return same, "" if same else f"was refused ({one}), which has changed"
-    if isinstance(other, BeampipeError):
-        return False, str(other)
-    return same_answer(one, other, outputs)
+def _compare(before: ModelClient, after: ModelClient, request: Mapping[str, ndarray], outputs: Sequence[str]) -> str:
+    """How two answers to a request differ, or the error in place of one; empty if they do not."""
+    old, new = _answer(before, request), _answer(after, request)
+    if isinstance(old, ServiceUnavailableError | DeadlineError):
+        raise old
+    if isinstance(old, BeampipeError):
+        return "" if type(new) is type(old) else f"was refused ({old}), which has changed"
+    return str(new) if isinstance(new, BeampipeError) else difference(old, new, outputs)
 
 
-def _ask(client: ModelClient, request: Mapping[str, ndarray]) -> dict[str, ndarray] | BeampipeError:
+def _answer(client: ModelClient, request: Mapping[str, ndarray]) -> dict[str, ndarray] | BeampipeError:
     try:
         return client.infer(request)
     except BeampipeError as error:
@@ -415,19 +396,14 @@ def _judged(times: ModelTimes) -> Iterator[tuple[str, float, float]]:
 
 def decision_of(table: Mapping[str, Any]) -> Decision:
     """The decision in a table made by `dataclasses.asdict` and read back from JSON."""
-    return Decision(
-        table["promoted"],
-        tuple(table["reasons"]),
-        table["compared"],
-        tuple(AnswersOfModel(**{**one, "outputs": tuple(one["outputs"])}) for one in table["answers"]),
-        tuple(
-            ModelTimes(one["model"], MeasuredActivity(**one["old"]), MeasuredActivity(**one["new"]))
-            for one in table["times"]
-        ),
-        Replies(**table["old"]),
-        Replies(**table["new"]),
-        table["seconds"],
+    answers = (AnswersOfModel(**{**each, "outputs": tuple(each["outputs"])}) for each in table["answers"])
+    times = (
+        ModelTimes(each["model"], MeasuredActivity(**each["old"]), MeasuredActivity(**each["new"]))
+        for each in table["times"]
     )
+    replies = {name: Replies(**table[name]) for name in ("old", "new")}
+    parts = {"reasons": tuple(table["reasons"]), "answers": tuple(answers), "times": tuple(times)}
+    return Decision(**{**table, **parts, **replies})
 
 
 def decision_tables(decision: Decision) -> tuple[Table, Table]:

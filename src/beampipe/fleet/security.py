@@ -1,219 +1,21 @@
-"""Who may use a fleet: tokens, of which only hashes are stored, keys of issuers, certificates of a private authority.
-
-Certificates of a private authority are for fleets inside one site; a gateway with a public name should have a
-certificate of a public authority.
-"""
+"""Who may use a fleet: tokens, of which only hashes are stored, and public keys of the issuers of other tokens."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from urllib.request import urlopen
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.files import replacing
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.x509 import Certificate
-
-
-_SKEW: Final = timedelta(minutes=5)
-"""How long before the current time a certificate becomes valid, for clients whose clocks are behind."""
-
-
-def make_authority(folder: Path, days: int = 3650) -> Path:
-    """A new authority: `ca.pem` for clients, and the private key `ca-key.pem`, which must not be distributed.
-
-    Args:
-        folder: folder of both files.
-        days: validity [days].
-
-    Raises:
-        ConfigError: the folder has one already.
-        MissingExtraError: `cryptography` is not installed.
-    """
-    from cryptography import x509
-
-    path = folder / "ca.pem"
-    if path.exists():
-        raise ConfigError(f"{path}: got an authority that is there, expected none; use it, or another folder")
-    key = _new_key()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "beampipe fleet")])
-    builder = (
-        _builder(name, name, key, days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
-    )
-    certificate = _signed(builder, key)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_private(folder / "ca-key.pem", _key_text(key))
-    _write_private(path, _text(certificate))
-    return path
-
-
-def make_server(folder: Path, hosts: Sequence[str], days: int = 365, name: str = "gateway") -> Path:
-    """A certificate for a gateway, with its key in one file, for `gateway.tls.certificate`.
-
-    Args:
-        folder: folder of the authority.
-        hosts: host names and addresses that clients use for the gateway.
-        days: validity [days].
-        name: name of the file.
-
-    Raises:
-        FileError: there is no authority.
-        MissingExtraError: `cryptography` is not installed.
-    """
-    from cryptography import x509
-
-    if not hosts:
-        raise ConfigError("hosts: got none, expected the names and addresses by which clients know the gateway")
-    names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    return _make_leaf(folder, name, hosts[0], x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, days, names)
-
-
-def make_client(folder: Path, name: str, days: int = 365) -> Path:
-    """A certificate that identifies a client, with its key in one file.
-
-    Args:
-        folder: folder of the authority.
-        name: name of the client, the common name of the certificate.
-        days: validity [days].
-
-    Raises:
-        FileError: there is no authority.
-        MissingExtraError: `cryptography` is not installed.
-    """
-    from cryptography import x509
-
-    return _make_leaf(folder, name, name, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH, days)
-
-
-def certificate_expiry(path: Path) -> datetime:
-    """End of the validity of a certificate.
-
-    Raises:
-        FileError: the file holds no certificate.
-    """
-    return _read_certificate(path).not_valid_after_utc
-
-
-def _make_leaf(folder: Path, file: str, subject: str, use: Any, days: int, names: Any = None) -> Path:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    authority = _read_certificate(folder / "ca.pem")
-    authority_key: Any = load_pem_private_key(_read(folder / "ca-key.pem"), None)
-    key = _new_key()
-    builder = (
-        _builder(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]), authority.subject, key, days)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-    )
-    if names is not None:
-        builder = builder.add_extension(names, critical=False)
-    path = folder / f"{file}.pem"
-    _write_private(path, _text(_signed(builder, authority_key)) + _key_text(key))
-    return path
-
-
-def _new_key() -> EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def _builder(subject: Any, issuer: Any, key: EllipticCurvePrivateKey, days: int) -> Any:
-    from cryptography import x509
-
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _usage(*, signs: bool) -> Any:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _signed(builder: Any, key: EllipticCurvePrivateKey) -> Certificate:
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    certificate: Certificate = builder.sign(key, SHA256())
-    return certificate
-
-
-def _general_name(host: str) -> Any:
-    from cryptography import x509
-
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _text(certificate: Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def _key_text(key: EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _read_certificate(path: Path) -> Certificate:
-    from cryptography import x509
-
-    try:
-        return x509.load_pem_x509_certificate(_read(path))
-    except ValueError as error:
-        raise FileError(f"{path}: got no certificate ({error}), expected one in PEM") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: got {error.strerror}; make an authority by: beampipe fleet certificate") from error
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    with replacing(path) as part:
-        part.touch(mode=0o600)
-        part.write_bytes(data)
+from beampipe.errors import ConfigError, FileError, ServiceUnavailableError, UnknownNameError
+from beampipe.files import replacing, write_whole
 
 
 @dataclass(frozen=True)
@@ -236,6 +38,12 @@ class VerificationKey:
         return f"jwt-{hashlib.sha256(self.pem.encode()).hexdigest()[:16]}.pem"
 
 
+_TIMEOUT: Final = 10.0
+"""Time limit [s] of an issuer's answer."""
+
+_LARGEST: Final = 1 << 20
+"""Largest JWKS that is fetched [bytes]."""
+
 _KID: Final = re.compile(r"[A-Za-z0-9._~:/@+=-]{1,128}")
 
 _CURVES: Final = {"P-256": ("ES256", "SECP256R1"), "P-384": ("ES384", "SECP384R1"), "P-521": ("ES512", "SECP521R1")}
@@ -252,15 +60,40 @@ def read_jwks(path: Path) -> list[VerificationKey]:
         MissingExtraError: `cryptography` is not installed.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        text = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: got {error.strerror}, expected a JWKS, the public keys of an issuer") from error
+    return _parse_jwks(text, str(path))
+
+
+def fetch_jwks(url: str, file: Path) -> None:
+    """Fetch the keys of an issuer, and write them to a file if they are others than there.
+
+    Raises:
+        ServiceUnavailableError: the address does not answer, or redirects to another one; the file stays.
+        FileError: the answer is no JWKS, or has no key for signatures; the file stays.
+    """
+    try:
+        with urlopen(url, timeout=_TIMEOUT) as answer:
+            text, address = answer.read(_LARGEST), answer.url
+    except (OSError, HTTPException) as error:
+        raise ServiceUnavailableError(f"{url}: got {error}, expected the JWKS of an issuer") from error
+    if address != url:  # possibly one without TLS
+        raise ServiceUnavailableError(f"{url}: got a redirection to {address}, expected the JWKS of an issuer")
+    _parse_jwks(text, url)
+    if not file.exists() or file.read_bytes() != text:
+        write_whole(file, lambda part: part.write_bytes(text))
+
+
+def _parse_jwks(text: bytes, where: str) -> list[VerificationKey]:
+    try:
+        entries = json.loads(text)["keys"]
         keys = [_verification_key(entry) for entry in entries if entry.get("use", "sig") == "sig" and "kid" in entry]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(f"{path}: got {error!r}, expected a JWKS, the public keys of an issuer", path=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{where}: got {error!r}, expected a JWKS, the public keys of an issuer") from error
     results = [key for key in keys if key is not None]
     if not results:
-        raise FileError(
-            f"{path}: got no key for signatures with a kid, expected one or more of type RSA or EC", path=path
-        )
+        raise FileError(f"{where}: got no key for signatures with a kid, expected one or more of type RSA or EC")
     return results
 
 

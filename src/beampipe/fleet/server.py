@@ -23,7 +23,6 @@ from beampipe.triton.client.endpoint import is_loopback
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-from beampipe.triton.server.telemetry import TelemetrySettings
 from beampipe.triton.supervision.interfaces import Incident
 
 _Settings = TypeVar("_Settings")
@@ -37,35 +36,27 @@ class FleetServerSettings:
         server: name of the server.
         group: group that it belongs to.
         registry: folder of the records.
-        repository: folder of the models.
         secret_file: file with the secret of the fleet's servers.
-        log: file to which its log is appended.
-        models: names of the models to serve; all of the repository if there are none.
+        triton: settings of its Triton, without the secret. The gateway reaches it at their `host`.
         digest: digest of the repository.
-        host: address to listen on, at which the gateway reaches it.
-        threads: number of threads of the math libraries in each instance; None for the setting of the models.
-        start_timeout: time limit [s] of a start.
-        exit_timeout: time limit [s] of work in progress at the end.
-        patience: time [s] without an answer and without work after which it counts as hanging.
         farewell: time [s] for which it keeps serving after it has announced its end, until the gateway has read that.
-        telemetry: traces of requests; None for none.
     """
 
     server: str
     group: str
     registry: Path
-    repository: Path
     secret_file: Path
-    log: Path
-    models: tuple[str, ...] = ()
+    triton: ServerSettings
     digest: str = ""
-    host: str = "127.0.0.1"
-    threads: int | None = None
-    start_timeout: float = 120.0
-    exit_timeout: int = 5
-    patience: float = 3.0
     farewell: float = 0.0
-    telemetry: TelemetrySettings | None = None
+
+    def with_models(self, models: tuple[str, Path]) -> FleetServerSettings:
+        """The same for other models.
+
+        Args:
+            models: digest and folder of the copy of the models.
+        """
+        return replace(self, digest=models[0], triton=replace(self.triton, repository=models[1]))
 
 
 def fleet_server_settings(
@@ -80,21 +71,18 @@ def fleet_server_settings(
         models: digest and folder of the copy of the models that it serves.
         name: its name; empty if each job sets name, log and host.
     """
-    return FleetServerSettings(
-        name,
-        group.name,
-        folder.registry,
+    triton = ServerSettings(
         models[1],
-        folder.secret,
-        folder.logs / f"{name}.log",
-        models=fleet.models,
-        digest=models[0],
+        fleet.models,
+        log=folder.logs / f"{name}.log",
         threads=group.threads,
         start_timeout=fleet.start_timeout,
         exit_timeout=fleet.exit_timeout,
         patience=fleet.patience,
+        access=AccessSettings(open_http=True, closed=True),
         telemetry=fleet.telemetry,
     )
+    return FleetServerSettings(name, group.name, folder.registry, folder.secret, triton, models[0])
 
 
 def write_settings(path: Path, settings: Any) -> None:
@@ -148,20 +136,26 @@ def run_server(settings: FleetServerSettings) -> None:
     def tell(incident: Incident) -> None:
         last[0] = f"{incident.kind}: {incident.text}"
 
-    server = TritonServer(_server_settings(settings), tell)
+    try:
+        secret = settings.secret_file.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise FileError(f"{settings.secret_file}: got {error.strerror}, expected the secret of the fleet") from error
+    triton = settings.triton
+    server = TritonServer(replace(triton, access=replace(triton.access, secret=secret)), tell)
     starting = Record(
-        settings.server, settings.group, settings.host, 0, 0, 0, os.getpid(), "starting", repository=settings.digest
+        settings.server, settings.group, triton.host, 0, 0, 0, os.getpid(), "starting", repository=settings.digest
     )
 
     def write() -> None:
         record = starting
         if started.is_set():
-            here = is_loopback(settings.host)
             record = replace(
                 starting,
                 http=server.ports.http,
                 grpc=server.ports.grpc,
-                metrics=server.ports.metrics if here else server.ports.http,  # other machines use the reverse proxy
+                metrics=server.ports.metrics
+                if is_loopback(triton.host)
+                else server.ports.http,  # other machines use the reverse proxy
                 models=server.models,
                 state="ending" if ended.is_set() else "ready" if server.answering else "hangs",
                 text="ended by a signal" if ended.is_set() else last[0],
@@ -188,22 +182,3 @@ def run_server(settings: FleetServerSettings) -> None:
         stopped.set()
         beats.join()
         remove_record(settings.registry, settings.server)
-
-
-def _server_settings(settings: FleetServerSettings) -> ServerSettings:
-    try:
-        secret = settings.secret_file.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise FileError(f"{settings.secret_file}: got {error.strerror}, expected the secret of the fleet") from error
-    return ServerSettings(
-        settings.repository,
-        settings.models,
-        host=settings.host,
-        log=settings.log,
-        threads=settings.threads,
-        start_timeout=settings.start_timeout,
-        exit_timeout=settings.exit_timeout,
-        patience=settings.patience,
-        access=AccessSettings(secret=secret, open_http=True, closed=True),
-        telemetry=settings.telemetry,
-    )

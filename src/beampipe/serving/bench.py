@@ -295,8 +295,10 @@ class _Usage(NamedTuple):
     gpu: float | None = None
 
 
-def _read_usage(server: TritonServer, model: str) -> _Usage:
-    """What a server and its models have used so far, and how often a model was called."""
+def _read_usage(server: TritonServer | None, model: str) -> _Usage:
+    """What this process, or a server with its models, has used so far, and how often a model was called."""
+    if server is None or model == DIRECT:
+        return _Usage(perf_counter(), sum(os.times()[:2]))
     cpu = 0.0
     for pid in (server.pid, *(stub.pid for stub in server.stubs())):
         seconds = None if pid is None else processor_time(pid)
@@ -404,15 +406,9 @@ def draw_concurrency(result: BenchResult, path: Path) -> None:
         for sample, axis in panels.items():
             for number, way in enumerate(result.ways()):
                 points = [point for point in result.of(sample, way) if point.instances == 1]
-                if points:
-                    axis.plot(
-                        [point.concurrency for point in points],
-                        [point.summary.throughput for point in points],
-                        marker="osD^vPX*"[number % 8],
-                        color=f"C{number}",
-                        linestyle="--" if way == DIRECT else "-",
-                        label=way,
-                    )
+                curve = [(point.concurrency, point.summary.throughput) for point in points]
+                style = "osD^vPX*"[number % 8] + ("--" if way == DIRECT else "-")
+                axis.plot(*zip(*curve, strict=True), style, color=f"C{number}", label=way)
             axis.set(xscale="log", xlabel="requests in flight")
             axis.set_xticks(sorted({point.concurrency for point in result.points}))
             axis.xaxis.set_major_formatter("{x:.0f}")
@@ -520,19 +516,10 @@ def perf_analyze(
         with table.open(encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
 
-    def seconds(name: str) -> float:
-        return float(row[name]) * 1e-6
-
-    return RawPoint(
-        model,
-        int(row["Concurrency"]),
-        float(row["Inferences/Second"]),
-        seconds("p50 latency"),
-        seconds("p95 latency"),
-        seconds("p99 latency"),
-        seconds("Server Queue"),
-        sum(seconds(f"Server Compute {part}") for part in ("Input", "Infer", "Output")),
-    )
+    columns = ("p50 latency", "p95 latency", "p99 latency", "Server Queue")
+    compute = sum(float(row[f"Server Compute {part}"]) for part in ("Input", "Infer", "Output"))
+    times = [1e-6 * microseconds for microseconds in (*(float(row[name]) for name in columns), compute)]
+    return RawPoint(model, int(row["Concurrency"]), float(row["Inferences/Second"]), *times)
 
 
 _RAW_WINDOW: Final = 20
@@ -572,21 +559,14 @@ def run_bench(
     raw: list[tuple[str, RawPoint]] = []
     unstable: list[str] = []
 
-    def keep(measured: Iterator[BenchPoint]) -> None:
-        for point in measured:
-            points.append(point)
-            progress(point)
-
     for instances in dict.fromkeys((1, *plan.instances)):
         with _server(plan, instances) as server:
             for name, workload in workloads.items():
                 bench = _Bench(plan, server, name, workload, instances)
-                for concurrency in plan.concurrency if instances == 1 else (max(plan.concurrency),):
-                    keep(bench.closed_points(concurrency))
-                if instances > 1:
-                    continue
-                keep(bench.open_points(points))
-                for answer in bench.raw_points() if plan.perf_analyzer else ():
+                for point in bench.points():
+                    points.append(point)
+                    progress(point)
+                for answer in bench.raw_points() if plan.perf_analyzer and instances == 1 else ():
                     if isinstance(answer, RawPoint):
                         raw.append((name, answer))
                     else:
@@ -627,7 +607,20 @@ class _Bench:
     workload: load.Workload
     instances: int
 
-    def closed_points(self, concurrency: int) -> Iterator[BenchPoint]:
+    def points(self) -> Iterator[BenchPoint]:
+        """Closed loops, and with one instance open loops at fractions of the largest throughput of each way."""
+        best = dict.fromkeys(self.plan.ways, 0.0)
+        for concurrency in self.plan.concurrency if self.instances == 1 else (max(self.plan.concurrency),):
+            for point in self._closed_points(concurrency):
+                best[point.way] = max(best[point.way], point.summary.throughput)
+                yield point
+        for way in self.plan.ways if self.instances == 1 else ():
+            for fraction in self.plan.rates:
+                with closing(self._sender(way, _OPEN_IN_FLIGHT)) as sender:
+                    seconds = max(self.plan.seconds, _OPEN_EVENTS / best[way])
+                    yield self._point(sender, way, _OPEN_IN_FLIGHT, seconds, rate=fraction * best[way])
+
+    def _closed_points(self, concurrency: int) -> Iterator[BenchPoint]:
         """One point per way, the median of repetitions that alternate with those of the other ways."""
         measured: dict[str, list[BenchPoint]] = {way: [] for way in self.plan.ways}
         for repetition in range(self.plan.repetitions):
@@ -643,29 +636,15 @@ class _Bench:
         for points in measured.values():
             yield sorted(points, key=lambda point: point.summary.throughput)[len(points) // 2]
 
-    def open_points(self, points: Sequence[BenchPoint]) -> Iterator[BenchPoint]:
-        """Open loops at fractions of the throughput of each way in the closed one.
-
-        Args:
-            points: points measured so far.
-        """
-        for way in self.plan.ways:
-            closed = (p for p in points if (p.sample, p.way, p.instances, p.rate) == (self.sample, way, 1, None))
-            best = max(point.summary.throughput for point in closed)
-            for fraction in self.plan.rates:
-                with closing(self._sender(way, _OPEN_IN_FLIGHT)) as sender:
-                    seconds = max(self.plan.seconds, _OPEN_EVENTS / best)
-                    yield self._point(sender, way, _OPEN_IN_FLIGHT, seconds, rate=fraction * best)
-
     def _point(
         self, sender: load.Sender, way: str, concurrency: int, seconds: float, rate: float | None = None
     ) -> BenchPoint:
-        load_average, before = os.getloadavg()[0], self._usage(way)
+        load_average, before = os.getloadavg()[0], _read_usage(self.server, model_of(way))
         if rate is None:
             run = load.closed_loop(sender, self.workload, concurrency, seconds=seconds)
         else:
             run = load.open_loop(sender, self.workload, rate, seconds=seconds)
-        after = self._usage(way)
+        after = _read_usage(self.server, model_of(way))
         calls = after.calls - before.calls
         return BenchPoint(
             self.sample,
@@ -680,12 +659,6 @@ class _Bench:
             load_average=load_average,
             rate=rate,
         )
-
-    def _usage(self, way: str) -> _Usage:
-        if way == DIRECT:
-            return _Usage(perf_counter(), sum(os.times()[:2]))
-        assert self.server is not None
-        return _read_usage(self.server, model_of(way))
 
     def _sender(self, way: str, concurrency: int) -> load.Sender:
         """A sender to a model, or to as many pipelines in this process as there are instances."""

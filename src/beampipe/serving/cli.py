@@ -16,6 +16,7 @@ from beampipe.terminal.commands import Commands, Json, Replace, print_json, with
 from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.triton import cli as triton_cli
+from beampipe.triton.cli import several
 
 if TYPE_CHECKING:
     from beampipe.serving.models import ServingSettings
@@ -87,29 +88,17 @@ def bench_command(
     ),
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
     way: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
-        ),
+        list[str] | None, several("How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm")
     ] = None,
-    mu: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"
-        ),
-    ] = None,
+    mu: Annotated[list[int] | None, several("Pile-up of the shipped events: 0, 60 or 200", show_default="each")] = None,
     events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
     concurrency: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"
-        ),
+        list[int] | None, several("Number of requests in flight", min=1, show_default="1 2 4 8 16")
     ] = None,
     instances: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Number of instances of each model, measured at the largest number of requests in flight;"
-            " may be given several times.",
+        several(
+            "Number of instances of each model, measured at the largest number of requests in flight",
             min=1,
             show_default="1 2 4",
         ),
@@ -119,10 +108,7 @@ def bench_command(
         int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
     ] = 1,
     load: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Fraction of the largest throughput at which an open loop is measured; may be given several times."
-        ),
+        list[float] | None, several("Fraction of the largest throughput at which an open loop is measured")
     ] = None,
     perf_analyzer: Annotated[
         bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")
@@ -137,23 +123,14 @@ def bench_command(
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
     from beampipe.files import check_folder_outputs
-    from beampipe.serving.bench import (
-        REPORT_FILES,
-        REPORT_MARK,
-        BenchPlan,
-        default_ways,
-        load_samples,
-        print_bench,
-        run_bench,
-        write_report,
-    )
+    from beampipe.serving import bench
     from beampipe.serving.models import ServingSettings
 
-    check_folder_outputs(output, REPORT_FILES, force=force, marks=[REPORT_MARK])
+    check_folder_outputs(output, bench.REPORT_FILES, force=force, marks=[bench.REPORT_MARK])
 
-    plan = BenchPlan(
+    plan = bench.BenchPlan(
         pipeline,
-        tuple(way or default_ways(pipeline)),
+        tuple(way or bench.default_ways(pipeline)),
         ServingSettings(device=device, threads=threads, backend=backend, tracker_model=tracker_model),
         tuple(concurrency or (1, 2, 4, 8, 16)),
         tuple(instances or (1, 2, 4)),
@@ -163,13 +140,13 @@ def bench_command(
         perf_analyzer,
         triton,
     )
-    samples = load_samples(files or (), events, mu or (0, 60, 200))
-    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
+    samples = bench.load_samples(files or (), events, mu or (0, 60, 200))
+    result = bench.run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
     if as_json:
         print_json(result)
     else:
-        print_bench(result, console())
-    written = write_report(result, output)
+        bench.print_bench(result, console())
+    written = bench.write_report(result, output)
     say(", ".join(map(str, written)))
 
 
@@ -187,11 +164,7 @@ _PER_EVENT: Final = ("hits", "tracks")
 def top_command(
     url: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Address of a server's metrics, HOST:PORT; may be given several times.",
-            show_default="127.0.0.1:8002",
-        ),
+        several("Address of a server's metrics, HOST:PORT", metavar="URL", show_default="127.0.0.1:8002"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show one table, then end; --json does so, too.")] = False,
     interval: Annotated[float, typer.Option(help="Time between two readings, in seconds.", min=0.1)] = 1.0,
@@ -217,19 +190,11 @@ def export_command(
     ],
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Name of a model, or NAME=file.py:Class; may be given several times.",
-            show_default="the usual ones",
-        ),
+        several("Name of a model, or NAME=file.py:Class", "--model", "-m", show_default="the usual ones"),
     ] = None,
     *,
     serving: ServingSettings,
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option(help="File for the folder of weights of models of your own; may be given several times."),
-    ] = None,
+    weights: Annotated[list[Path] | None, several("File for the folder of weights of models of your own")] = None,
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
     ] = 0,
@@ -257,18 +222,11 @@ def export_command(
 def demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and figures.")] = Path("demo"),
     model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Name of a model to serve; may be given several times.",
-            show_default="one of each kind",
-        ),
+        list[str] | None, several("Name of a model to serve", "--model", "-m", show_default="one of each kind")
     ] = None,
     concurrency: Annotated[int, typer.Option(help="Number of requests in flight, at most.", min=1)] = 4,
     events: Annotated[
-        int,
-        typer.Option("--events", "-n", help="Number of events that are measured each time, at least.", min=1),
+        int, typer.Option("--events", "-n", help="Number of events that are measured each time, at least.", min=1)
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: triton_cli.TritonFolder = None,
@@ -343,12 +301,7 @@ def serve_command(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Name of a model to serve; may be given several times.",
-            show_default="the usual ones, or all of the repository",
-        ),
+        several("Name of a model to serve", "--model", "-m", show_default="the usual ones, or all of the repository"),
     ] = None,
     *,
     serving: ServingSettings,
@@ -377,8 +330,7 @@ def serve_command(
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
-    from beampipe.triton.server.launch import ServerSettings
-    from beampipe.triton.server.telemetry import TelemetrySettings
+    from beampipe.triton.server.launch import ServerSettings, TelemetrySettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")

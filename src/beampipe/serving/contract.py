@@ -17,7 +17,8 @@ an event to calls those TRACKS::
     TRACKS    INT64 [n_hits on tracks + n_tracks]   lists of rows, each closed by -1    out, on demand
 
 A model that batches (`exatrkx_ragged`) has one more axis of length 1 in front of each. A finder that needs more than
-positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
+positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE. They are optional for a pipeline whose detector has
+double-sided strips: with them, the measurements of space points are compared with the tracks.
 
 BEAM_SPOT is x, y [mm] at z = 0, and the slopes dxdz, dydz. A row of PARAMETERS is one track, in the order of their
 numbers in LABELS::
@@ -57,6 +58,7 @@ TRACKS: Final = TensorSpec("TRACKS", "INT64", np.int64, (-1,))
 GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
 VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
+MEASUREMENTS: Final = (GEOMETRY_ID, LOCAL, VARIANCE)
 
 # Parameters of a tracking model's config.pbtxt.
 FEATURE_SCALE: Final = "FEATURE_SCALE"

@@ -67,9 +67,7 @@ class DirectTrackFinder(InOneThread):
         return (tracks if self._fitter is None else self._fitter.add(hits, tracks)).found_in(event)
 
 
-_INPUTS: Final = {
-    spec.name: spec for spec in (contract.FEATURES, contract.GEOMETRY_ID, contract.LOCAL, contract.VARIANCE)
-}
+_INPUTS: Final = {spec.name: spec for spec in (contract.FEATURES, *contract.MEASUREMENTS)}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -22,10 +22,6 @@ from beampipe.errors import BeampipeError, ServiceError
 from beampipe.files import MARK, check_folder_outputs, make_folder
 from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Json, Replace, print_json
-
-if TYPE_CHECKING:
-    from beampipe.events import Hits, Tracks
-
 
 _CHROMIUM_FLAGS: Final = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 """Arguments for Chromium without a graphics card, and as root."""
@@ -67,7 +63,7 @@ class FleetDemoResult:
     Attributes:
         events: number of events that were answered.
         repeated: number of events that a client had to send again.
-        lost: errors of events that were sent twice without an answer.
+        lost: errors of events without an answer.
         wrong: number of events whose labels were not those of the pipeline run here.
         faults: each fault, and the time [s] until every server accepted requests again.
         picture: picture of the page; None if there is no browser to take it.
@@ -135,21 +131,16 @@ def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[Non
     ended, lock = threading.Event(), threading.Lock()
 
     def send(number: int) -> None:
-        def find(hits: Hits) -> Tracks:
-            try:
-                return finder.find(hits)
-            except ServiceError:
-                result.repeated += 1
-            time.sleep(1.0)
-            return finder.find(hits)
+        def repeat(error: ServiceError) -> None:
+            result.repeated += 1
 
-        scheme = "http" if number == 0 else "grpc"
-        with TritonTrackFinder(f"{scheme}://127.0.0.1:{port}", _MODEL, timeout=30.0) as finder:
+        url = f"{'http' if number == 0 else 'grpc'}://127.0.0.1:{port}"
+        with TritonTrackFinder(url, _MODEL, timeout=30.0, on_failure=repeat) as finder:
             for event in count(number):
                 if ended.is_set():
                     return
                 try:
-                    tracks = find(workload.hits[event % len(workload)])
+                    tracks = finder.find(workload.hits[event % len(workload)])
                 except BeampipeError as error:
                     result.lost.append(str(error))
                 else:
@@ -245,7 +236,7 @@ def fleet_demo_command(
         out = console()
         out.print(table)
         out.print(
-            f"{result.events} events, {result.repeated} sent twice, {len(result.lost)} lost,"
+            f"{result.events} events, {result.repeated} sent again, {len(result.lost)} lost,"
             f" {result.wrong} with other labels than the pipeline run here"
         )
         out.print(f"picture: {result.picture}" if result.picture else "no picture: no chromium, or no playwright")

@@ -166,6 +166,7 @@ class LoadRun:
         finished: (n,) time at which the whole answer was received.
         released: (n,) in a closed loop the time at which the next request replaced it; in an open loop as `finished`.
         good: (n,) bool: whether labels were received and equal the direct ones.
+        held: (n,) bool: in an open loop, whether as many requests as are allowed were in flight when it was due.
         begun: start of the recorded span.
         ended: end of it.
         faults: messages of requests that were not good, and how often each came.
@@ -182,6 +183,7 @@ class LoadRun:
     finished: Float64[ndarray, " n"]
     released: Float64[ndarray, " n"]
     good: ndarray
+    held: ndarray
     begun: float
     ended: float
     faults: dict[str, int]
@@ -203,6 +205,7 @@ class _Request:
     finished: float = np.nan
     released: float = np.nan
     good: bool = False
+    held: bool = False
 
 
 class _Loop:
@@ -236,15 +239,15 @@ class _Loop:
         """Whether a kept request has no answer."""
         return any(ticket in self.kept for ticket in self._events)
 
-    def launch(self, due: float | None = None) -> None:
-        """Send the next event, which was due at a time [s]; now, if none is given."""
+    def launch(self, due: float | None = None, *, held: bool = False) -> None:
+        """Send the next event, which was due at a time [s], or is due now; `held` if it had to wait for others."""
         ticket, event = self.n_sent, self.n_sent % len(self._workload)
         now = self._clock()
         due = now if due is None else due
         self.n_sent += 1
         self._events[ticket] = event
         if self.begun <= due < self.ended:
-            self.kept[ticket] = _Request(event, due, now)
+            self.kept[ticket] = _Request(event, due, now, held=held)
         self._sender.send(ticket, event)
 
     def collect(self, timeout: float) -> Sequence[Arrival]:
@@ -256,7 +259,15 @@ class _Loop:
         answers = self._sender.answers(timeout)
         for answer in answers:
             # Before the next request: the labels may be in a buffer that the next answer overwrites.
-            self._compare(answer)
+            event, fault = self._events.pop(answer.ticket), answer.error
+            if fault is None and answer.labels is not None:
+                fault = self._workload.difference(event, answer.labels)
+                self._wrong += fault is not None
+            if fault is not None:
+                self._faults[fault] += 1
+            if (request := self.kept.get(answer.ticket)) is not None:
+                request.finished = request.released = answer.finished
+                request.good = fault is None
         self.n_answered += len(answers)
         if answers or not self.in_flight:
             self._answered_at = self._clock()
@@ -264,21 +275,10 @@ class _Loop:
             raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self.in_flight} requests in flight")
         return answers
 
-    def _compare(self, answer: Arrival) -> None:
-        event = self._events.pop(answer.ticket)
-        fault = answer.error
-        if fault is None and answer.labels is not None:
-            fault = self._workload.difference(event, answer.labels)
-            self._wrong += fault is not None
-        if fault is not None:
-            self._faults[fault] += 1
-        if (request := self.kept.get(answer.ticket)) is not None:
-            request.finished = request.released = answer.finished
-            request.good = fault is None
-
     def run(self, *, concurrency: int | None, rate: float | None) -> LoadRun:
         """All that was recorded."""
-        types = {"event": np.int64, "due": float, "sent": float, "finished": float, "released": float, "good": np.bool_}
+        times = dict.fromkeys(("due", "sent", "finished", "released"), float)
+        types = {"event": np.int64, **times, "good": np.bool_, "held": np.bool_}
         requests = self.kept.values()
         kept: dict[str, Any] = {
             name: np.array([getattr(request, name) for request in requests], kind) for name, kind in types.items()
@@ -370,6 +370,12 @@ def summarise(run: LoadRun) -> Summary:
     )
 
 
+def _require_positive(**settings: int | float) -> None:
+    for name, value in settings.items():
+        if value <= 0:
+            raise ConfigError(f"{name}: got {value}, expected more than 0")
+
+
 def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
     """Send each event once, one after the other, and compare its labels byte for byte.
 
@@ -420,9 +426,7 @@ def closed_loop(
         ConfigError: a setting is not positive.
         DeadlineError: no answer came for `patience` seconds.
     """
-    for name, value in (("concurrency", concurrency), ("seconds", seconds), ("patience", patience)):
-        if value <= 0:
-            raise ConfigError(f"{name}: got {value}, expected more than 0")
+    _require_positive(concurrency=concurrency, seconds=seconds, patience=patience)
     loop = _Loop(sender, workload, patience, clock)
 
     def keep_busy(done: Callable[[], bool]) -> None:
@@ -488,19 +492,20 @@ def open_loop(
         ConfigError: a setting is not positive.
         DeadlineError: no answer came for `patience` seconds.
     """
-    for name, value in (("rate", rate), ("seconds", seconds), ("in_flight", in_flight), ("patience", patience)):
-        if value <= 0:
-            raise ConfigError(f"{name}: got {value}, expected more than 0")
+    _require_positive(rate=rate, seconds=seconds, in_flight=in_flight, patience=patience)
     loop = _Loop(sender, workload, patience, clock)
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
     loop.begun = start + warm_up
+    full_until = -np.inf  # when the last answer came that made room for a further request
     while loop.n_sent < len(due) or loop.in_flight:
         while loop.n_sent < len(due) and due[loop.n_sent] <= clock() and loop.in_flight < in_flight:
-            loop.launch(float(due[loop.n_sent]))
-        wait = patience
-        if loop.n_sent < len(due) and loop.in_flight < in_flight:
+            loop.launch(float(due[loop.n_sent]), held=bool(due[loop.n_sent] < full_until))
+        full, wait = loop.in_flight >= in_flight, patience
+        if loop.n_sent < len(due) and not full:
             wait = max(0.0, float(due[loop.n_sent]) - clock())
         loop.collect(wait)
+        if full:
+            full_until = clock()
     loop.ended = loop.begun + seconds
     return loop.run(concurrency=None, rate=rate)

@@ -22,7 +22,7 @@ from beampipe.tracking.fitting.reference import layer_of
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
 from beampipe.tracking.models import DEFAULT_MODEL, load_model
-from beampipe.tracking.pipeline import Pipeline
+from beampipe.tracking.pipeline import Pipeline, double_sided
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
 
 BACKEND: Final = "beampipe"
@@ -95,7 +95,7 @@ def named_models(settings: ServingSettings = DEFAULTS) -> tuple[ModelSettings | 
             models are to have one name.
         FileError: no tracker model in the folder, or its weights are not those that it was made with.
     """
-    use_native = uses_native(settings.backend, settings.device)
+    use_native = uses_native(settings)
     models = tuple(_named_model(name, settings, use_native) for name in settings.models or DEFAULT_MODELS)
     return models if settings.name is None else renamed(models, settings.name)
 
@@ -170,7 +170,10 @@ def tracking_model(
         kind = "AthenaModel"
     else:
         tables = fit_weights(settings.tracker_model)
-        weights, kind = (*weights, *tables), "FittingModel" if tables else "TrackingModel"
+        kinds = (
+            ("TrackingModel", "FittingModel") if loaded.double_sided is None else ("StripModel", "FittingStripModel")
+        )
+        weights, kind = (*weights, *tables), kinds[bool(tables)]
     return ModelSettings(
         name,
         f"beampipe.serving.tracking_model:{kind}",
@@ -234,7 +237,7 @@ def _pipeline(name: str, settings: ServingSettings) -> tuple[Pipeline, dict[str,
     """A pipeline, the parameters in the configuration of any model that runs it, and the request of the canary.
 
     The canary is a shipped event in the units of the model. If the expected beam line is off the axis, the event is
-    moved to it; hits that are then on no layer are dropped.
+    moved to it; hits on no layer of the detector are dropped.
     """
     pipeline = load_pipeline(name, model=settings.tracker_model, beam_spot=settings.beam_spot)
     scale = scale_named(settings.scale)
@@ -249,7 +252,7 @@ def _pipeline(name: str, settings: ServingSettings) -> tuple[Pipeline, dict[str,
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:
         position = pipeline.beam_spot.opposite.relative_to(position)
-        position = position[layer_of(position, pipeline.windows.layers) >= 0]
+    position = position[layer_of(position, pipeline.windows.layers) >= 0]
     return pipeline, parameters, {FEATURES.name: position if scale.name == "mm" else scale.from_mm(position)}
 
 
@@ -274,20 +277,27 @@ def native_libraries() -> tuple[Path, ...]:
     return (library, *sorted(folder.glob("_kernels_*.so")), *sorted(bundled))
 
 
-def uses_native(backend: str | None, device: str) -> bool:
-    """Whether the native backend serves a pipeline.
+def uses_native(settings: ServingSettings) -> bool:
+    """Whether the native backend serves pipelines. It does on the CPU, but not for detectors with double-sided strips.
 
     Args:
-        backend: as in `ServingSettings`. With None, warns and uses Python where the native backend was not built.
-        device: device of the model.
+        settings: how they are served. Without a backend, warns and uses Python where the native one was not built.
 
     Raises:
         ConfigError: the native backend was requested and is not available.
     """
+    backend, device = settings.backend, settings.device
     if backend == "python" or (backend is None and device != "cpu"):
         return False
     if device != "cpu":
         raise ConfigError(f"backend: got native on {device}, expected python there, or --device cpu")
+    if double_sided(load_model(settings.tracker_model)) is not None:
+        if backend == "native":
+            raise ConfigError(
+                f"backend: got native for {settings.tracker_model}, whose detector has double-sided strips, expected"
+                " python, which compares their measurements with the tracks"
+            )
+        return False
     if native_libraries():
         return True
     if backend == "native":

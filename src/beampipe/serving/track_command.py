@@ -21,6 +21,7 @@ from beampipe.tracking.catalogue import (
 )
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import InputPaths, TrackFormatName, TracksFile, reads_events
+from beampipe.triton.cli import several
 
 if TYPE_CHECKING:
     from beampipe.tracking.finder import TrackFinder
@@ -58,19 +59,12 @@ def track(
     parameters: Parameters = False,
     url: Annotated[
         list[str] | None,
-        typer.Option(
-            "--url",
-            metavar="URL",
-            help="Address of a Triton server, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
-        ),
+        several("Address of a Triton server, grpc://HOST:PORT or http://HOST:PORT", "--url", metavar="URL"),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model",
-            "-m",
-            help="Name of the model on the servers, with --url.",
-            show_default="name of the pipeline",
+            "--model", "-m", help="Name of the model on the servers, with --url.", show_default="name of the pipeline"
         ),
     ] = None,
     token_file: Annotated[
@@ -84,8 +78,7 @@ def track(
         ),
     ] = None,
     certificate: Annotated[
-        Path | None,
-        typer.Option(help="PEM file with the certificate and key for servers that require one."),
+        Path | None, typer.Option(help="PEM file with the certificate and key for servers that require one.")
     ] = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
@@ -115,6 +108,7 @@ def track(
     if displaced:
         pipeline = with_displaced(pipeline or DEFAULT_PIPELINE)
     served_model = model or pipeline or DEFAULT_PIPELINE
+    fits = parameters or form == "edm4hep"  # its states are the fitted parameters
 
     def warn(text: str) -> None:
         typer.secho(f"beampipe: {text}", err=True, fg="yellow")
@@ -129,7 +123,7 @@ def track(
             threads=threads,
             model=tracker_model or DEFAULT_MODEL,
             beam_spot=tracking.parsed_beam_spot(beam_spot),
-            parameters=parameters,
+            parameters=fits,
             check=not force,
         )
         if not url:
@@ -142,7 +136,7 @@ def track(
             token=token_file,
             tls=ca,
             certificate=certificate,
-            parameters=parameters,
+            parameters=fits,
             in_flight=_IN_FLIGHT,
         )
         if not fallback:
@@ -158,14 +152,7 @@ def track(
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
     with output_file(output, ".csv") as path:
         summary = tracking.track(
-            files,
-            path,
-            finder,
-            options,
-            form,
-            in_flight=_IN_FLIGHT if url else 1,
-            parameters=parameters,
-            force=force,
+            files, path, finder, options, form, in_flight=_IN_FLIGHT if url else 1, parameters=parameters, force=force
         )
     if as_json:
         print_json(summary)

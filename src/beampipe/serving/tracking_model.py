@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import ClassVar, Final
 
@@ -21,6 +21,7 @@ from beampipe.serving.contract import (
     LABELS,
     LAYOUT,
     LOCAL,
+    MEASUREMENTS,
     PARAMETERS,
     STAGES,
     TRACKS,
@@ -86,7 +87,8 @@ class TrackingModel:
             return InputError(f"FEATURES: got {width} columns, expected r, phi, z and perhaps more")
         position = features if width == _COLUMNS else np.ascontiguousarray(features[:, :_COLUMNS])
         try:
-            return Hits(position if self.scale.name == "mm" else self.scale.to_mm(position))
+            position = position if self.scale.name == "mm" else self.scale.to_mm(position)
+            return Hits(position, *(request.get(spec.name) for spec in MEASUREMENTS))
         except InputError as error:
             return error
 
@@ -137,6 +139,18 @@ class FittingModel(TrackingModel):
         return packed_parameters(fitted.parameters)
 
 
+class StripModel(TrackingModel):
+    """A pipeline whose detector has double-sided strips: it compares the measurements with the tracks."""
+
+    inputs: ClassVar = (FEATURES, *(replace(spec, optional=True) for spec in MEASUREMENTS))
+
+
+class FittingStripModel(FittingModel):
+    """The same for a tracker model that can fit tracks."""
+
+    inputs: ClassVar = StripModel.inputs
+
+
 class AthenaModel(TrackingModel):
     """A pipeline for Athena's client: FEATURES may have more columns than r, phi, z; tracks are lists of hits, too."""
 
@@ -169,7 +183,7 @@ class _LazyAnswer(Mapping[str, ndarray]):
 class ActsModel:
     """Triplet seeding and combinatorial Kalman filter of ACTS, on hits with their modules."""
 
-    inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, *MEASUREMENTS)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES)
     counters: ClassVar = _COUNTERS
 
@@ -188,7 +202,7 @@ class ActsModel:
             if (n := len(request[FEATURES.name])) > self.max_hits:
                 raise TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
             position = self.scale.to_mm(request[FEATURES.name])
-            hits = Hits(position, request[GEOMETRY_ID.name], request[LOCAL.name], request[VARIANCE.name])
+            hits = Hits(position, *(request[spec.name] for spec in MEASUREMENTS))
             answers.append(_answer(self.instance, self.finder.find(hits)))
         return answers
 

@@ -69,19 +69,3 @@ def pipeline_of(model: str) -> str:
     if model not in VARIANTS:
         raise UnknownNameError("pipeline of a model (give --pipeline)", model, VARIANTS)
     return VARIANTS[model].pipeline.name
-
-
-def model_table() -> str:
-    """The models as a table in Markdown, as the documentation shows it."""
-    ways = {
-        "plain": "one event in a request",
-        "ragged": "events of different size, gathered by Triton for one call",
-        "athena": "one event in a request, as Athena's client sends it",
-        "ensemble": "six models that Triton chains: to compare with",
-    }
-    rows = ["| model | runs | how |", "| --- | --- | --- |"]
-    rows += [
-        f"| `{variant.name}` | {variant.pipeline.for_what} | {ways[variant.way]} |" for variant in VARIANTS.values()
-    ]
-    rows.append(f"| `{ACTS_MODEL}` | triplet seeding and CKF of ACTS, on hits with their modules | {ways['plain']} |")
-    return "\n".join(rows)

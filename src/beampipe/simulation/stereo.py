@@ -46,11 +46,15 @@ def pair_strips(event: Event, modules: Modules, field: float) -> Event:
     Raises:
         InputError: the event has no truth.
     """
-    hits, truth = event.hits, event.truth
     if modules.stereo is None:
         return event
-    if truth is None:
-        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event")
+    return _of_pairs(event, *_paired(event.hits, modules, field))
+
+
+def _paired(hits: Hits, modules: Modules, field: float) -> tuple[Hits, Int64[ndarray, "n_hits 2"]]:
+    """The hits that are no strips, then all space points; and the two rows that each is made of, or the same twice."""
+    if modules.stereo is None:
+        return hits, np.repeat(np.arange(len(hits))[:, None], 2, axis=1)
     assert hits.geometry_id is not None
     assert hits.local is not None
     assert hits.variance is not None
@@ -66,21 +70,31 @@ def pair_strips(event: Event, modules: Modules, field: float) -> Event:
         np.column_stack([hits.local[first, 0], hits.local[second, 0]]),
         np.column_stack([hits.variance[first, 0], hits.variance[second, 0]]),
     )
-    point, particle = _common_particles(truth, first, second)
+    plain = np.flatnonzero(~is_strip)
+    rows = np.concatenate([np.column_stack([plain, plain]), np.column_stack([first, second])])
+    return Event(0, hits.take(plain)).with_noise(points).hits, rows
+
+
+def _of_pairs(event: Event, hits: Hits, rows: Int64[ndarray, "n_hits 2"]) -> Event:
+    """The event with these hits, each made of two of its own, and their truth: the particles that made both."""
+    truth, is_plain = event.truth, rows[:, 0] == rows[:, 1]
+    if truth is None:
+        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event")
+    point, particle = _common_particles(truth, *rows[~is_plain].T)
     leads = np.ones(len(point), np.bool_)
     leads[1:] = point[1:] != point[:-1]
-    leading = np.full(len(points), NOISE, np.int64)
+    leading = np.full(np.count_nonzero(~is_plain), NOISE, np.int64)
     leading[point[leads]] = particle[leads]
-    plain = event.take(~is_strip)
-    assert plain.truth is not None
+    plain = event.take(rows[is_plain, 0]).truth
+    assert plain is not None
     return Event(
         event.event_id,
-        Event(event.event_id, plain.hits).with_noise(points).hits,
+        hits,
         Truth(
-            np.concatenate([plain.truth.particle_id, leading]),
+            np.concatenate([plain.particle_id, leading]),
             truth.particles,
-            np.concatenate([plain.truth.shared_hit, point[~leads] + len(plain.hits)]),
-            np.concatenate([plain.truth.shared_particle, particle[~leads]]),
+            np.concatenate([plain.shared_hit, point[~leads] + len(plain.particle_id)]),
+            np.concatenate([plain.shared_particle, particle[~leads]]),
         ),
     )
 
@@ -95,19 +109,19 @@ _MOST: Final = 0.9
 """Smallest share of the hits on modules of an event of the detector; the others are left out."""
 
 
-def on_modules(event: Event, modules: Modules) -> Event:
-    """The event with each hit on the module whose plane it lies in: identifiers, local positions and variances.
+def on_modules(hits: Hits, modules: Modules) -> tuple[Hits, Int64[ndarray, " n_placed"]]:
+    """Each hit on the module whose plane it lies in: with identifier, local position and variance.
 
     Args:
-        event: event of which positions are known only.
+        hits: hits of which positions are known only.
         modules: modules of the detector.
 
     Returns:
-        The event without the hits that lie on no module.
+        The hits that lie on a module, and their rows.
     """
     from scipy.spatial import cKDTree
 
-    xyz = event.hits.xyz.astype(np.float64)
+    xyz = hits.xyz.astype(np.float64)
     near = cKDTree(modules.centre).query(xyz, k=min(_NEAREST, len(modules)))[1].reshape(len(xyz), -1)
     hit, row = np.repeat(np.arange(len(xyz)), near.shape[1]), near.ravel()
     local = modules.to_local(row, xyz[hit])
@@ -115,21 +129,45 @@ def on_modules(event: Event, modules: Modules) -> Event:
     best = distance.argmin(axis=1)
     on_one = np.flatnonzero(distance[np.arange(len(xyz)), best] < _ON_PLANE)
     chosen = on_one * near.shape[1] + best[on_one]
-    kept = event.take(on_one)
     module = row[chosen]
-    hits = Hits(
-        kept.hits.position,
+    placed = Hits(
+        hits.position[on_one],
         modules.geometry_id[module],
         local[chosen, :2].astype(np.float32),
         modules.variance[module].astype(np.float32),
     )
-    return Event(event.event_id, hits, kept.truth)
+    return placed, on_one
+
+
+def measured_hits(hits: Hits, modules: Modules, field: float) -> tuple[Hits, Int64[ndarray, "n_measured 2"]]:
+    """Hits of which positions are known only as this detector measures them: on its modules, strips as space points.
+
+    Args:
+        hits: positions of the hits; those with local positions are measured already.
+        modules: modules of the detector.
+        field: magnetic field along z [T].
+
+    Returns:
+        The hits, and the two rows of the given ones that each is made of; the same twice for one that is no space
+        point.
+
+    Raises:
+        InputError: more than a few hits lie on no module.
+    """
+    if hits.local is not None:
+        return hits, np.repeat(np.arange(len(hits))[:, None], 2, axis=1)
+    placed, kept = on_modules(hits, modules)
+    if len(placed) < _MOST * len(hits):
+        raise InputError(
+            f"hits: got {len(placed)} of {len(hits)} hits on modules of the detector {modules.detector!r}, expected"
+            f" {_MOST:.0%} or more; is it the detector of these events, in mm?"
+        )
+    paired, rows = _paired(placed, modules, field)
+    return paired, kept[rows]
 
 
 def measured_on(event: Event, modules: Modules, field: float) -> Event:
-    """The event as this detector measures it; an event with local positions is that already.
-
-    Hits of which only positions are known are put on the modules that they lie on, and strips are paired.
+    """The event as this detector measures it, by `measured_hits`; an event with local positions is that already.
 
     Args:
         event: event with truth.
@@ -141,13 +179,7 @@ def measured_on(event: Event, modules: Modules, field: float) -> Event:
     """
     if event.hits.local is not None:
         return event
-    placed = on_modules(event, modules)
-    if len(placed.hits) < _MOST * len(event.hits):
-        raise InputError(
-            f"event {event.event_id}: got {len(placed.hits)} of {len(event.hits)} hits on modules of the detector"
-            f" {modules.detector!r}, expected {_MOST:.0%} or more; is it the detector of these events, in mm?"
-        )
-    return pair_strips(placed, modules, field)
+    return _of_pairs(event, *measured_hits(event.hits, modules, field))
 
 
 def noise_hits(modules: Modules, row: Int64[ndarray, " n"], local: Float32[ndarray, "n 2"]) -> Hits:

@@ -5,6 +5,7 @@ Slow imports are inside the commands that need them, so that `beampipe --help` i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -236,6 +237,16 @@ _ForceTraining = Annotated[
     bool, typer.Option("--force", help="Go on with fewer particles than a usable model is learned from.")
 ]
 
+_ModelDetector = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector",
+        help="TOML file of the detector of the events, or odd. It is kept with the model; if it has double-sided"
+        " strips, their measurements are compared with the tracks.",
+        show_default="none",
+    ),
+]
+
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
@@ -260,6 +271,7 @@ def train(
     min_layers: _FewestLayers = None,
     min_hits: MinHits = None,
     log: _Log = None,
+    detector: _ModelDetector = None,
     force: _ForceTraining = False,
     as_json: Json = False,
     *,
@@ -284,6 +296,7 @@ def train(
     inputs = [path for path in (*files, *(soft_events or ()), *(jets or ())) if path.is_file()]
     flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
     limits = {"min-layers": min_layers, "min-hits": min_hits}
+    other_files = {"soft-events": soft_events, "jets": jets, "detector": None if detector is None else [detector]}
     task = Task(
         name or output.resolve().name,
         for_what,
@@ -291,7 +304,7 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command_text(files, {"soft-events": soft_events, "jets": jets}, output, only, flags, limits, options),
+        command=_command_text(files, other_files, output, only, flags, limits, options),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
@@ -299,6 +312,7 @@ def train(
         min_layers=min_layers,
         min_hits=min_hits,
         force=force,
+        detector=detector,
     )
     soft_sample = _read_events(soft_events, options) if soft_events else None
     jet_sample = _read_events(jets, options) if jets else None
@@ -400,12 +414,14 @@ def validate(
         jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events
     modules: Modules | None = None
     acts: dict[str, TrackFinder] = {}
-    if detector is not None:
-        # ACTS needs the modules of the detector, which training numbers anew.
-        layout = read_layout(detector)
-        modules, where = detector_modules(layout), acts_detector(layout)
+    layout = model.detector_layout if detector is None else read_layout(detector)
+    if layout is not None:
+        # Events with the identifiers of the modules, which training numbers anew.
+        modules = detector_modules(layout)
         scored = list(islice(_read_events(files, options), events))
         jet_events = list(_read_events(jets or [], options))
+    if detector is not None and layout is not None:
+        where = acts_detector(layout)
         acts = {name: named_finder(name, where) for name in COMPARED_SETTINGS}
     validation = measure(
         model,
@@ -660,6 +676,38 @@ def models(
         typer.echo("\n".join(line for each in chosen for line in model_overview(each)))
 
 
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the networks and their card to.")],
+    pipeline: Annotated[
+        str,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help="Name of the pipeline whose networks are written: exatrkx, exatrkx_walk or a soft one.",
+            autocompletion=complete_pipeline,
+        ),
+    ] = "exatrkx",
+    tracker_model: ModelName = DEFAULT_MODEL,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", help="What to write: onnx or torchscript; may be given several times.", show_default="both"
+        ),
+    ] = None,
+    force: Replace = False,
+) -> None:
+    """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS."""
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.network_export import FORMS, export_networks, file_names, networks_of
+
+    model, forms = load_model(tracker_model), list(dict.fromkeys(form or FORMS))
+    stem, _ = networks_of(model, pipeline)
+    check_folder_outputs(output, file_names(stem, forms), force=force)
+    for path in export_networks(model, pipeline, output, forms):
+        say(str(path))
+
+
 _Scored = Annotated[
     list[str] | None,
     typer.Option(
@@ -719,8 +767,7 @@ def evaluate(
     """Measure efficiency, fakes and time of track finders on simulated events.
 
     With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
-    become space points. If there are such, each pipeline is scored once more as NAME + strips: there, both measurements
-    of each space point are compared with the track.
+    become space points.
     """
     from beampipe.simulation.degradation import run_degraded
     from beampipe.simulation.detector import detector_modules, read_layout
@@ -732,7 +779,6 @@ def evaluate(
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import input_files, open_with
     from beampipe.tracking.models import load_model
-    from beampipe.tracking.strips import with_strips
     from beampipe.tracking.truth import Selection
 
     if output is not None and output != STANDARD_OUTPUT:
@@ -756,8 +802,6 @@ def evaluate(
         check=not force,
         detector=_acts_detector(layout, pipeline or ()),
     )
-    if modules.stereo is not None:
-        finders = {name: each for pair in finders.items() for name, each in with_strips(*pair, modules)}
     fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
@@ -795,6 +839,53 @@ def _print_evaluation(
         print_evaluation(result, console(), by, metric)
     if output is not None and output != STANDARD_OUTPUT:
         write_evaluation(output, result)
+
+
+@app.command()
+def submit(
+    files: InputPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions and the manifest.")],
+    task: Annotated[
+        str, typer.Option(help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
+    ] = "tracking",
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="Name of the pipeline.", autocompletion=complete_pipeline)
+    ] = DEFAULT_PIPELINE,
+    tracker_model: ModelName = "odd",
+    threads: Threads = 1,
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Write an entry for a tracking task of ColliderML: predictions in Parquet, and a manifest. Nothing is sent.
+
+    Hits are put on the modules of the model's detector, and pairs of strips become space points.
+    """
+    from beampipe.files import MARK, write_whole
+    from beampipe.tracking.formats import input_files, open_events
+    from beampipe.tracking.loading import load_pipeline
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.submission import MANIFEST_FILE, PREDICTIONS_FILE, OnModules, n_parameters, write_entry
+
+    inputs = [read for path in files for read in input_files(path)]
+    check_folder_outputs(output, (PREDICTIONS_FILE, MANIFEST_FILE), inputs=inputs, force=force, marks=[MARK])
+    model = load_model(tracker_model)
+    finder: TrackFinder = load_pipeline(pipeline, threads=threads, model=model)
+    if (layout := model.detector_layout) is not None:
+        finder = OnModules(finder, layout)
+    make_folder(output)
+    n_params = n_parameters(model, pipeline)
+    with bar("events") as step:
+        read = chain.from_iterable(open_events(path) for path in files)
+        facts = write_entry(read, finder, output, task, n_params, step)
+    manifest = {"generator": MARK, **facts, "pipeline": pipeline, "tracker_model": model.name, "threads": threads}
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_whole(output / MANIFEST_FILE, lambda part: part.write_text(text, encoding="utf-8"))
+    if not facts["enough_events"]:
+        say(f"{task}: {facts['events']} events, but entries need at least half of {facts['events_of_task']}", err=True)
+    if as_json:
+        print_json(manifest)
+    else:
+        say(f"{output}: {facts['events']} events, {facts['rows']} rows; send {PREDICTIONS_FILE} to {facts['post']}")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.errors import ConfigError, LayoutError, TooLargeError
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Hits, Offsets, Position, Tracks
+from beampipe.simulation.detector import Modules, modules_of_layout
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
 from beampipe.tracking.finder import InOneThread, hits_of
@@ -28,12 +29,11 @@ from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LA
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.models import TrackerModel, weight_file
 from beampipe.tracking.stages import OF_HITS, STAGE_KINDS, Line, Stage, stages_of
+from beampipe.tracking.strips import STRIPS, checked_points
 from beampipe.tracking.windows import Windows, load_windows
 
 if TYPE_CHECKING:
     from beampipe.tracking.kernels._native import TrackFinder as NativeFinder
-
-__all__ = ["Hook", "Pipeline", "wrap_phi"]
 
 Hook = Callable[[str, Mapping[str, Any] | None], None]
 """Called after each stage with the name of its step and the current arrays (None where C++ runs the stages)."""
@@ -57,6 +57,9 @@ class Pipeline(InOneThread):
     An event whose tracks clearly come from another beam line than the expected one is processed again relative to that
     line. Without compiled kernels the numpy reference runs: it refuses events that would take minutes and hits on no
     layer, but guesses no units and processes no event again.
+
+    If the detector of the model has double-sided strips, the last step compares the measurements of space points with
+    the tracks, for hits that have them (`beampipe.tracking.strips`).
 
     Attributes:
         spec: specification of the pipeline.
@@ -120,9 +123,15 @@ class Pipeline(InOneThread):
     def steps(self) -> tuple[str, ...]:
         """Names under which the steps of all passes are timed, in order; those of the second pass end in ``_2``."""
         if self.own_stages is None and self._native is not None:
-            return tuple(self._native.steps)
-        names = (_timed_as(name, number) for number, line in enumerate(self.passes) for name, _ in line)
-        return tuple(dict.fromkeys(names))
+            names = list(self._native.steps)
+        else:
+            names = [_timed_as(name, number) for number, line in enumerate(self.passes) for name, _ in line]
+        return tuple(dict.fromkeys(names if self.double_sided is None else [*names, STRIPS]))
+
+    @cached_property
+    def double_sided(self) -> Modules | None:
+        """The modules of the detector, if some are double-sided strips."""
+        return double_sided(self.model)
 
     @cached_property
     def windows(self) -> Windows:
@@ -180,6 +189,7 @@ class Pipeline(InOneThread):
             TooLargeError: the event would need too much memory, or minutes by the numpy reference, or has more hits
                 than the pipeline is made for.
             LayoutError: the hits are of another detector, or in other units.
+            InputError: hits with measurements are on no module of the detector.
         """
         return self._find([hits_of(event)], hook)[0].found_in(event)
 
@@ -251,6 +261,13 @@ class Pipeline(InOneThread):
             if self.own_stages is None:
                 check_reference_time(self.name, [len(hits) for hits in events], refuses=self.check)
             tracks_of_events = [self._find_by_reference(hits, hook) for hits in events]
+        if self.double_sided is not None:
+            tracks_of_events = [
+                _with_checked_points(hits, tracks, self.double_sided)
+                for hits, tracks in zip(events, tracks_of_events, strict=True)
+            ]
+            if hook is not None:
+                hook(STRIPS, None)
         if self._monitor is not None:
             for hits, tracks in zip(events, tracks_of_events, strict=True):
                 self._monitor.check(hits, tracks)
@@ -265,7 +282,7 @@ class Pipeline(InOneThread):
             position, offsets, astuple(self.beam_spot), self.threads, self.check, hook, run
         )
         if run is None:
-            seconds = dict(zip(self.steps, native_seconds, strict=True))
+            seconds = dict(zip(native.steps, native_seconds, strict=True))
         # Copies: the result of one event must not keep the labels of all in memory.
         labels = [track_id] if len(events) == 1 else [part.copy() for part in np.split(track_id, offsets[1:-1])]
         n_hits = max(len(position), 1)
@@ -322,6 +339,25 @@ class Pipeline(InOneThread):
         event = np.searchsorted(first, triplets[0], side="right") - 1
         n_triplets = np.bincount(event, minlength=len(offsets) - 1)
         return arrays["track_id"], np.diff(first).tolist(), n_triplets.tolist()
+
+
+def double_sided(model: TrackerModel) -> Modules | None:
+    """The modules of the detector of a tracker model; None where there is none, or it has no double-sided strips.
+
+    Raises:
+        FileError: the detector file cannot be read.
+        ConfigError: it makes no detector.
+    """
+    layout = model.detector_layout
+    modules = None if layout is None else modules_of_layout(layout)
+    return None if modules is None or modules.stereo is None else modules
+
+
+def _with_checked_points(hits: Hits, tracks: Tracks, modules: Modules) -> Tracks:
+    """The tracks after the comparison with the measurements of space points, with its time."""
+    start = perf_counter()
+    track_id = number_by_first_hit(checked_points(hits, tracks.track_id, modules))
+    return replace(tracks, track_id=track_id, seconds={**tracks.seconds, STRIPS: perf_counter() - start})
 
 
 def wrap_phi(position: Position) -> Position:

@@ -11,22 +11,18 @@ through its hits that are not on double-sided modules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from time import perf_counter, process_time
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy import ndarray
-from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float64, Int64
-from beampipe.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.events import NO_TRACK, Hits
 from beampipe.simulation.detector import Modules
-from beampipe.tracking.acts.settings import acts_settings
-from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 
-STRIPS: Final = " + strips"
-"""Suffix of the names of finders whose space points are compared with their tracks."""
+STRIPS: Final = "strips"
+"""Name of the step that compares space points with tracks."""
 
 _FEWEST: Final = 5
 """Fewest hits that are no space points of a track that is extrapolated."""
@@ -44,52 +40,21 @@ _AROUND: Final = 150.0
 """Distance around the crossing of a track with a layer in which space points are tried [mm]."""
 
 
-@dataclass(frozen=True, eq=False)
-class StripChecked(InOneThread):
-    """A finder whose tracks keep the space points that agree with them, and take others that do.
-
-    Tracks with fewer than five other hits stay as they are, as do events without measurements.
-
-    Attributes:
-        finder: finder of tracks that share no hits.
-        modules: modules of the detector.
-    """
-
-    finder: TrackFinder
-    modules: Modules
-
-    def find(self, event: Event | Hits, /) -> Tracks:
-        """The tracks; raises what the finder raises.
-
-        Raises:
-            InputError: a hit is on no module of the detector.
-        """
-        hits, begin = hits_of(event), process_time()
-        tracks = self.finder.find(hits)
-        start, cpu_start = perf_counter(), process_time()
-        track_id = checked_points(hits, tracks.track_id, self.modules)
-        cpu = {"find": cpu_start - begin, "strips": process_time() - cpu_start}
-        seconds = {**tracks.seconds, "strips": perf_counter() - start}
-        return replace(tracks, track_id=track_id, seconds=seconds, cpu_seconds=cpu, parameters=None).found_in(event)
-
-
-def with_strips(name: str, finder: TrackFinder, modules: Modules) -> list[tuple[str, TrackFinder]]:
-    """The finder, and once more with `StripChecked` under the name with `STRIPS`; ACTS alone, which does so itself."""
-    if acts_settings(name) is not None:
-        return [(name, finder)]
-    return [(name, finder), (name + STRIPS, StripChecked(finder, modules))]
-
-
 def checked_points(hits: Hits, track_id: Int64[ndarray, " n_hits"], modules: Modules) -> Int64[ndarray, " n_hits"]:
     """Labels with the space points that agree with the tracks.
 
+    Tracks with fewer than five other hits stay as they are, and so do all where hits have no measurements.
+
     Args:
         hits: hits of one event.
-        track_id: track of each hit, -1 for none.
+        track_id: track of each hit, -1 for none; tracks share no hits.
         modules: modules of the detector.
 
     Returns:
         Track of each hit.
+
+    Raises:
+        InputError: a hit is on no module of the detector.
     """
     if modules.stereo is None or hits.geometry_id is None or hits.local is None or hits.variance is None:
         return track_id
@@ -217,6 +182,8 @@ def _candidates(
     modules: Modules,
 ) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " k"]]:
     """Pairs of a track and a space point near its crossing with the layer of the point."""
+    from scipy.spatial import cKDTree
+
     layer = modules.geometry_id[row[points]] >> np.uint64(36)
     xyz = hits.xyz[points].astype(np.float64)
     of_track, of_point = [np.empty(0, np.int64)], [np.empty(0, np.int64)]

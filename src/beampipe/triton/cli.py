@@ -10,7 +10,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,12 @@ from beampipe.triton.connection_file import SECRET_VARIABLE, use_secret_file
 app = Commands("Any NVIDIA Triton: run it under supervision, load and unload models.")
 
 engine_commands = Commands("NVIDIA Triton, which serves the models.")
+
+
+def several(meaning: str, *names: str, **settings: Any) -> Any:
+    """An option that may be given several times; `settings` are those of `typer.Option`."""
+    return typer.Option(*names, help=f"{meaning}; may be given several times.", **settings)
+
 
 TritonFolder = Annotated[
     Path | None, typer.Option(help="Folder of another Triton than the installed engine, such as /opt/tritonserver.")
@@ -37,11 +43,7 @@ SecretFile = Annotated[
 
 Opened = Annotated[
     list[str] | None,
-    typer.Option(
-        "--open",
-        help="Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace;"
-        " may be given several times.",
-    ),
+    several("Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace", "--open"),
 ]
 Proxy = Annotated[
     bool | None,

@@ -179,13 +179,8 @@ class LearningProbe(HttpModelProbe):
         reloads: bool,
     ) -> None:
         super().__init__(settings, http_url, metrics_url)
-        self._canaries, self._trace, self._can_reload = canaries, trace, reloads
+        self._canaries, self._trace, self.reloads = canaries, trace, reloads
         self._lock = threading.Lock()
-
-    @property
-    def reloads(self) -> bool:
-        """Whether the server lets models be loaded one by one."""
-        return self._can_reload
 
     def probe_canary(self, model: str) -> bool:
         """Send a model its canary and wait for the answer; without one, learn it, and return False.

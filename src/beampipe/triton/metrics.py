@@ -173,17 +173,15 @@ def _gained(before: Mapping[str, float], after: Mapping[str, float], name: str) 
     return new - old if new >= old else new
 
 
-_COLUMNS: Final = (
-    "requests/s",
-    "events/s",
-    "batch",
-    "latency ms",
-    "queue ms",
-    "compute ms",
-    "failures/s",
-    "pending",
-    "memory MB",
-)
+_COLUMNS: Final = {
+    "requests/s": ("requests", 1),
+    "events/s": ("inferences", 1),
+    "batch": ("batch", 1),
+    "latency ms": ("latency", 2),
+    "queue ms": ("queue", 2),
+    "compute ms": ("compute", 2),
+}
+"""Field of `Rates` and number of digits, by head of the column."""
 
 
 class ServerWatch:
@@ -247,7 +245,8 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
         per_event: names of counters of the models' own, of which the mean amount in an event gets a column.
     """
     caption = "latency: in the server, queue + compute; memory: of the models' processes"
-    table = make_table("", ("server", "model"), (*_COLUMNS, *per_event), caption=caption, importance=("model",))
+    heads = (*_COLUMNS, "failures/s", "pending", "memory MB", *per_event)
+    table = make_table("", ("server", "model"), heads, caption=caption, importance=("model",))
     for watch in watches:
         if watch.error is not None:
             table.add_row(watch.url, "no answer", style="red")
@@ -257,12 +256,7 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
             table.add_row(
                 watch.url if number == 0 else "",
                 f"{model}\n  [dim]{stages}[/dim]" if stages else model,
-                _text(rates.requests),
-                _text(rates.inferences),
-                _text(rates.batch),
-                _text(rates.latency, 2),
-                _text(rates.queue, 2),
-                _text(rates.compute, 2),
+                *(_text(getattr(rates, field), digits) for field, digits in _COLUMNS.values()),
                 f"[red]{rates.failures:.1f}[/red]" if rates.failures else "0.0",
                 str(rates.pending),
                 _text(memory.get(model), 0),

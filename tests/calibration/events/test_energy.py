@@ -22,8 +22,8 @@ from beampipe.calibration.events.variations import (
     matching_or_error,
     noise_keys,
 )
-from beampipe.calibration.simulation import Events, read_ntuple
 from beampipe.errors import UnknownNameError
+from beampipe.simulation.ntuples import Events, read_ntuple
 from tests.calibration.campaign import Toys, configuration_of
 from tests.calibration.random_dijets import random_dijets
 

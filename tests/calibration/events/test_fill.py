@@ -23,9 +23,10 @@ from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores, predict
 from beampipe.calibration.events.select import SelectSettings, select, select_by_numpy
 from beampipe.calibration.events.variations import known_jet_variations
-from beampipe.calibration.layout import EVENTS, preset_layout
-from beampipe.calibration.simulation import Events, read_ntuple, toy_events
+from beampipe.calibration.layout import preset_layout
 from beampipe.errors import FileError, InputError
+from beampipe.simulation.ntuples import Events, read_ntuple, toy_events
+from beampipe.simulation.ntuples.ntuple_format import EVENTS
 from tests.calibration.rootfiles import write_odd
 
 pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)

@@ -178,10 +178,11 @@ def dense(sums: Counter[Any], shape: tuple[int, ...]) -> ndarray:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fill_weights(seed: int) -> None:
+def test_every_weight_is_added(seed: int) -> None:
     rows, bins, weight, n_rows = random_places(seed)
     sumw, sumw2 = np.ones((2, n_rows, 4), np.int64)
-    fill.fill_weights(fill.Cells(rows, bins), weight, WeightUnits(BITS), sumw, sumw2)
+    for added, values in zip((sumw, sumw2), fill.quantise(weight, WeightUnits(BITS)), strict=True):
+        fill.Cells(rows, bins).add(added, values)
     sums, squares = reference.fill_weights(rows, bins, weight, BITS)
     np.testing.assert_array_equal(sumw - 1, dense(sums, sumw.shape))
     np.testing.assert_array_equal(sumw2 - 1, dense(squares, sumw.shape))
@@ -189,11 +190,12 @@ def test_fill_weights(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fill_single(seed: int) -> None:
+def test_one_weight_and_entries_are_added(seed: int) -> None:
     rows, bins, weight, n_rows = random_places(seed)
     first, second = fill.quantise(weight[:, 0].copy(), WeightUnits(BITS))
     sumw, sumw2, entries = np.ones((3, n_rows), np.int64)
-    fill.fill_single(fill.Cells(rows, bins), first, second, sumw, sumw2, entries)
+    for added, values in ((sumw, first), (sumw2, second), (entries, np.ones_like(first))):
+        fill.Cells(rows, bins).add(added[:, None], values[:, None])
     want = reference.fill_single(rows, bins, first.tolist(), second.tolist())
     for got, sums in zip((sumw, sumw2, entries), want, strict=True):
         np.testing.assert_array_equal(got - 1, dense(sums, got.shape))
@@ -242,7 +244,8 @@ def test_large_weights_round_alike(size: float) -> None:
     rows, bins = np.zeros((50, 2), np.int64), np.tile(np.arange(50)[:, None, None], (1, 2, 1))
     rows[:, 1] = -1
     sums = np.zeros((2, 50, 7), np.int64)
-    fill.fill_weights(fill.Cells(rows, bins), weight, WeightUnits(BITS), *sums)
+    for added, values in zip(sums, fill.quantise(weight, WeightUnits(BITS)), strict=True):
+        fill.Cells(rows, bins).add(added, values)
     np.testing.assert_array_equal(sums, fill.quantise(weight, WeightUnits(BITS)))
     assert (np.abs(weight.astype(np.float64)) * SCALE > 2**51).any() == (size > 1e3)
 

@@ -15,8 +15,8 @@ from beampipe.calibration.events.scores import ScoreKey, Scores, write_scores
 from beampipe.calibration.events.select import SelectSettings, assign_regions, flavours, select, with_variations
 from beampipe.calibration.ntuple.columns import EventSource
 from beampipe.calibration.ntuple.inspection import inspect_file
-from beampipe.calibration.simulation import read_ntuple, write_ntuple
 from beampipe.errors import BeampipeError, ColumnError, FileError
+from beampipe.simulation.ntuples import read_ntuple, write_ntuple
 from tests.calibration.campaign import Toys
 from tests.calibration.random_dijets import random_dijets
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd

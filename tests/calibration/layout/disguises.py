@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple
+from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple
 from tests.calibration.campaign import Toys
 from tests.calibration.rootfiles import write_odd
 

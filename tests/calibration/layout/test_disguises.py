@@ -14,9 +14,9 @@ import pytest
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation.toy import toy_weight_names
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import BeampipeError
+from beampipe.simulation.ntuples.toy import toy_weight_names
 from tests.calibration.campaign import INLINE, Toys, configuration_of, factors_sha256, with_sample
 from tests.calibration.layout.disguises import Writer, disguise, merged, nanoaod, ntuple, physlite
 

@@ -23,8 +23,8 @@ from beampipe.calibration.layout import PRESETS, SumsOfWeights
 from beampipe.calibration.ntuple.bookkeeping import FileOrigin
 from beampipe.calibration.ntuple.inspection import inspect_file, needed_observables
 from beampipe.calibration.recognition import Inspection, guessed_branches, inspect_ntuple, inspect_ntuples
-from beampipe.calibration.simulation import Events
 from beampipe.errors import ColumnError, FileError, UnknownNameError
+from beampipe.simulation.ntuples import Events
 from tests.calibration.layout.conftest import Foreign
 from tests.calibration.layout.disguises import jagged, tree
 from tests.calibration.rootfiles import small_events

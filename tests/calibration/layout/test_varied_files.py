@@ -16,13 +16,14 @@ from beampipe.calibration.config import Configuration, DijetSelection, Energy, R
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import energy_factors, energy_names, event_keys
-from beampipe.calibration.layout import BOOKKEEPING, EVENTS, preset_layout
+from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple
 from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple
+from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
 from tests.calibration.campaign import (
     INLINE,
     SYSTEMATICS,

@@ -13,9 +13,10 @@ import pytest
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation
 from beampipe.calibration.method.factors import QUANTITIES, Factors
-from beampipe.calibration.method.matrix import Efficiencies, read_arrays, scale_factors, write_arrays
+from beampipe.calibration.method.matrix import Efficiencies, scale_factors
 from beampipe.calibration.method.uncertainties import factors_of, statistical
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.tables import load_tables, save_tables
 
 SAMPLES = {
     "nominal": InputSample("nominal", ()),
@@ -231,17 +232,17 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
     path, again = tmp_path / "a.npz", tmp_path / "b.npz"
-    write_arrays({"n_trk": measured(), "gbdt:2": measured(cuts=np.array([[1], [2]]))}, path)
-    result = read_arrays(Efficiencies, path)
+    save_tables(path, **{"n_trk": measured(), "gbdt:2": measured(cuts=np.array([[1], [2]]))})
+    result = load_tables(path, Efficiencies)
     assert list(result) == ["n_trk", "gbdt:2"]
     assert result["gbdt:2"].cuts.tolist() == [[1], [2]]
     assert result["n_trk"].names.tolist() == list(NAMES)
-    write_arrays(result, again)
+    save_tables(again, **result)
     assert again.read_bytes() == path.read_bytes()
     for content in (b"", b"nothing", path.read_bytes()[:500]):
         again.write_bytes(content)
-        with pytest.raises(FileError, match=r"b\.npz: got no arrays of Efficiencies"):
-            read_arrays(Efficiencies, again)
+        with pytest.raises(FileError, match=r"b\.npz: got no table 'Efficiencies'"):
+            load_tables(again, Efficiencies)
 
 
 def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:

@@ -13,9 +13,9 @@ from beampipe.calibration.config import Bootstrap, Configuration, InputSample, T
 from beampipe.calibration.method import matrix
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import ToyModel
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import FACTORS, workspace_of
+from beampipe.simulation.ntuples import ToyModel
 from tests.calibration.campaign import INLINE, write_sample
 
 N_EVENTS = 300_000

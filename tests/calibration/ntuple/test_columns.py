@@ -10,7 +10,7 @@ import pytest
 from beampipe.calibration.layout import BEAMPIPE
 from beampipe.calibration.ntuple.columns import EventSource, jet_stream, open_source, weight_stream
 from beampipe.calibration.ntuple.plain_root import PlainBranch
-from beampipe.calibration.simulation import toy_events, write_ntuple
+from beampipe.simulation.ntuples import toy_events, write_ntuple
 from tests.calibration.rootfiles import bookkeeping_of
 
 N = 100_000

@@ -17,8 +17,8 @@ from beampipe.calibration.ntuple import plain_root
 from beampipe.calibration.ntuple.branches import first_lists, open_root
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.ntuple.plain_root import PlainBranch, PlainTree, unpack_into
-from beampipe.calibration.simulation import simulate_toy
 from beampipe.errors import FileError
+from beampipe.simulation.ntuples import simulate_toy
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
 PACKED = {

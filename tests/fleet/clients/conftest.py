@@ -11,7 +11,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.events import Hits
-from beampipe.fleet.security import make_authority, make_client, make_server
+from beampipe.fleet.certificates import make_authority, make_client, make_server
 from beampipe.serving.models import ServingSettings, named_models
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.loading import load_pipeline

@@ -85,7 +85,7 @@ def test_a_request_to_a_server_that_has_just_died_is_answered_by_another(fleet: 
 def test_servers_are_drained_restarted_and_scaled_without_loss(fleet: RunningFleet) -> None:
     with Load(fleet) as load:
         fleet.orders.drain("cpu-0")
-        slot = fleet.reconciler.gateway.slots()["cpu-0"]
+        slot = fleet.reconciler.gateway.observe().slots["cpu-0"]
         assert (slot.status, slot.idle) == ("DRAIN", True)
         fleet.orders.resume("cpu-0")
         before = [row["pid"] for row in fleet.orders.status()["servers"]]

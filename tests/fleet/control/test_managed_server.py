@@ -11,12 +11,15 @@ import pytest
 from beampipe import processes
 from beampipe.fleet.control.managed_server import LocalServer
 from beampipe.fleet.server import FleetServerSettings
+from beampipe.triton.server.launch import ServerSettings
 from tests.fleet.conftest import until
 
 
 def test_a_question_while_it_starts_does_not_lose_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
-    settings = FleetServerSettings("cpu-0", "cpu", tmp_path, tmp_path, tmp_path / "none", tmp_path / "log")
+    settings = FleetServerSettings(
+        "cpu-0", "cpu", tmp_path, tmp_path / "none", ServerSettings(tmp_path, log=tmp_path / "log")
+    )
     server = LocalServer(settings, tmp_path / "member.json")
     start_time = processes.start_time
     request: list[bool] = []

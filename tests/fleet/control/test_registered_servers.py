@@ -103,10 +103,10 @@ class Scene:
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     with TemporaryDirectory(prefix="follow") as folder, monkeypatch.context() as patch:
         made = Scene(Path(folder), patch)
-        made.follower.monitoring.start()
+        made.follower.page.start()
         yield made
         patch.undo()
-        made.follower.monitoring.stop()
+        made.follower.page.stop()
 
 
 def test_a_record_that_never_changes_is_of_no_server(scene: Scene) -> None:

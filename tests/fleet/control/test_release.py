@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.cli import app
-from beampipe.fleet.control.steps import GatewaySteps
+from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.plan import CanaryShare
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import Load, RunningFleet, running_fleet
@@ -134,7 +134,7 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
     reconciler, share, request = fleet.reconciler, 0.2, 250
-    steps = GatewaySteps(reconciler)
+    steps = GatewayCommands(reconciler)
     fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
     reconciler.canary = CanaryShare("cpu-1", share)
     steps.configure_gateway(reconciler.fleet)
@@ -143,13 +143,13 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
             with fleet.client(scheme) as client:
                 for _ in range(request):
                     client.infer({"X": np.zeros(1, np.float32)})
-        got = {name: slot.answered for name, slot in reconciler.gateway.slots().items()}
+        got = {name: slot.answered for name, slot in reconciler.gateway.observe().slots.items()}
         assert got["cpu-1"] == reconciler.gateway.replies()["cpu-1"].given
         fleet.orders.drain("cpu-1")
         with fleet.client() as client:
             for _ in range(50):
                 client.infer({"X": np.zeros(1, np.float32)})
-        assert reconciler.gateway.slots()["cpu-1"].answered == got["cpu-1"], "drained, and yet named by a rule"
+        assert reconciler.gateway.observe().slots["cpu-1"].answered == got["cpu-1"], "drained, and yet named by a rule"
     finally:
         fleet.orders.resume("cpu-1")
         reconciler.canary = None

@@ -1,6 +1,6 @@
 """SuperSONIC's chart: where it is, and which keys of values it reads.
 
-python -m tests.fleet.deploy.chart FOLDER   # writes the list of keys that the package ships
+python -m tests.fleet.deploy.chart FOLDER   # writes the list of keys
 """
 
 from __future__ import annotations
@@ -13,10 +13,26 @@ import re
 import sys
 import tarfile
 import urllib.request
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from beampipe.fleet.deploy.kubernetes import CHART_VERSION, KEYS
+CHART_VERSION = "0.3.1"
+"""The release of the chart for which values are written."""
+
+KEYS = Path(__file__).with_name(f"supersonic-{CHART_VERSION}.json")
+"""File of the keys that the chart reads: path -> type of the value."""
+
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "object": dict,
+    "open": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
 
 VARIABLE = "BEAMPIPE_SUPERSONIC"
 """Name of the environment variable with a folder of the chart, ``helm/supersonic`` of a clone at its tag."""
@@ -100,6 +116,30 @@ def _described(schema: dict[str, Any], path: str) -> dict[str, str]:
     for name, below in schema.get("properties", {}).items():
         keys |= _described(below, f"{path}.{name}" if path else name)
     return keys
+
+
+@cache
+def listed_keys() -> dict[str, str]:
+    """The keys of the file."""
+    keys: dict[str, str] = json.loads(KEYS.read_text(encoding="utf-8"))["keys"]
+    return keys
+
+
+def ignored(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Keys of values that the chart does not read, or whose values have another type: Helm accepts and ignores them."""
+    for name, value in values.items():
+        key = f"{path}.{name}" if path else name
+        kind = listed_keys().get(key)
+        if kind is None:
+            yield key
+            continue
+        if kind != "any" and (not isinstance(value, TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
+            yield f"{key}, {kind}"
+        if kind in ("object", "any") and isinstance(value, Mapping):
+            yield from ignored(value, key)
+        for item in value if isinstance(value, list) else ():
+            if isinstance(item, Mapping) and f"{key}[]" in listed_keys():
+                yield from ignored(item, f"{key}[]")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from beampipe.fleet.deploy.slurm_job import CurrentJob, JobSettings, JobSupervis
 from beampipe.fleet.registry import Record, read_records, write_record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.server import FleetServerSettings
+from beampipe.triton.server.launch import ServerSettings
 from tests.fleet.conftest import until
 
 
@@ -40,9 +41,8 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch, end: float | None = 
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     RunFolder(folder / "shared", folder / "shared").make()
     shared = folder / "shared"
-    server = FleetServerSettings(
-        "", "cpu", shared / "registry", folder / "models", shared / "secret", shared / "logs", digest="digest"
-    )
+    triton = ServerSettings(folder / "models", log=shared / "logs")
+    server = FleetServerSettings("", "cpu", shared / "registry", shared / "secret", triton, digest="digest")
     settings = JobSettings(server, 3, 2, folder / "servers.sh", shared, (), host="127.0.0.1")
     return JobSupervisor(settings, CurrentJob("17", 1, 0, "n1", end))
 

@@ -85,7 +85,7 @@ def test_a_script_asks_for_what_the_specification_says(tmp_path: Path) -> None:
     assert "\nmodule load python\nexec " in scripts["servers-gpu.sh"]
     assert "gpu" not in scripts["servers-cpu.sh"].replace("--partition=gpu", "").replace("--constraint=gpu", "")
     job = read_job(tmp_path / "shared folder" / "jobs" / "gpu.json")
-    assert (job.count, job.servers, job.server.exit_timeout) == (6, 4, 20)
+    assert (job.count, job.servers, job.server.triton.exit_timeout) == (6, 4, 20)
     assert {"--exact", "--gpus-per-task=1", "--mem=16384M"} < set(job.step)
     assert "CUDA_VISIBLE_DEVICES" not in "".join(scripts.values())  # which GPU it is, is Slurm's choice
 

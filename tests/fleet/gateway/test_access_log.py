@@ -103,9 +103,9 @@ def test_without_a_file_requests_are_counted_and_timed(fleet: RunningFleet, caps
     assert not fleet.reconciler.folder.access_log.exists()
     _print_status(status)
     printed = capsys.readouterr().out
-    assert "call 2" in printed
+    assert f"call {gateway['refused']['call']}" in printed
     assert f"{gateway['requests']['answered']} answered" in printed
-    url = fleet.reconciler.monitoring.page_url.removeprefix("http://").rstrip("/")
+    url = fleet.reconciler.page.url.removeprefix("http://").rstrip("/")
     host, _, port = url.partition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(f"GET /metrics HTTP/1.1\r\nHost: {url}\r\nConnection: close\r\n\r\n".encode())

@@ -20,11 +20,11 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError
-from beampipe.fleet.control.steps import GatewaySteps
+from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
-from beampipe.triton.client.tracing import traced
+from beampipe.triton.client.transports import traced
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port
@@ -338,7 +338,7 @@ def test_athena_needs_no_token_and_may_infer_only(guarded: RunningFleet) -> None
 
 def test_configurations_one_right_after_the_other_are_all_loaded(fleet: RunningFleet) -> None:
     """On a busy machine all probes may fall into reloads, during which HAProxy refuses connections."""
-    gateway, steps = fleet.reconciler.gateway, GatewaySteps(fleet.reconciler)
+    gateway, steps = fleet.reconciler.gateway, GatewayCommands(fleet.reconciler)
     before = gateway.pid
     for queue in range(900, 920):
         wanted = replace(fleet.reconciler.fleet, gateway=replace(fleet.reconciler.fleet.gateway, queue=queue))
@@ -370,7 +370,7 @@ def test_a_configuration_that_cannot_be_loaded_leaves_the_gateway_as_it_is(fleet
         wanted = replace(before, gateway=replace(before.gateway, port=taken.getsockname()[1]))
         pid = gateway.pid
         with pytest.raises(ConfigError, match=r"does not load: .*Address already in use"):
-            GatewaySteps(fleet.reconciler).configure_gateway(wanted)
+            GatewayCommands(fleet.reconciler).configure_gateway(wanted)
     until(fleet.reconciler.gateway_is_configured)
     assert (fleet.reconciler.fleet, gateway.pid) == (before, pid)
     with fleet.client() as client:

@@ -64,7 +64,7 @@ def balanced(engine: Engine) -> Iterator[RunningFleet]:
 
 
 def slots(fleet: RunningFleet) -> Any:
-    return fleet.reconciler.gateway.slots()
+    return fleet.reconciler.gateway.observe().slots
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_slow_clients_stop_nobody(little: RunningFleet, protocol: str, kind: Kin
             assert_answered(little, SMALL)
         until(lambda: not slow.connections, 40.0)  # each was ended, though it goes on sending
         assert_answered(little, LARGE)
-    until(lambda: all(slot.idle for slot in little.reconciler.gateway.slots().values()), 40.0)
+    until(lambda: all(slot.idle for slot in little.reconciler.gateway.observe().slots.values()), 40.0)
 
 
 def test_a_mixture_of_slow_clients_stops_nobody(little: RunningFleet) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring.page import PageServer
-from beampipe.fleet.monitoring.prometheus import Prometheus, find_prometheus, write_targets
+from beampipe.fleet.monitoring.prometheus import Prometheus, write_targets
 from beampipe.fleet.registry import Record, remove_record, write_record
 from beampipe.fleet.specification import MonitoringSettings, ServerGroup
 from tests.fleet.monitoring.exporters import Exporter, gateway, record, start, triton
@@ -92,8 +92,6 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     folder = tmp_path_factory.mktemp("fleet")
-    program = find_prometheus()
-    assert program is not None
     fleet = Fleet(
         folder / "models",
         {"cpu": ServerGroup("cpu", count=2)},
@@ -105,13 +103,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         exporters = {"cpu-0": Exporter(triton(50.0, waiting=2)), "cpu-1": Exporter(triton(30.0, waiting=0))}
         ports = {name: stack.enter_context(exporter).port for name, exporter in exporters.items()}
         status = stack.enter_context(Exporter(gateway({"cpu-0": "UP", "cpu-1": "DRAIN"})))
-        prometheus = Prometheus(program, fleet, folder / "watch", status_port=status.port)
+        prometheus = Prometheus(fleet, folder / "watch", status_port=status.port)
         records = {name: record(name, port) for name, port in ports.items()}
         write_targets(folder / "watch", records)
         server = PageServer(
             fleet,
             folder / "registry",
-            lambda: prometheus.url if prometheus.pid else None,
+            lambda: prometheus.url,
             events=folder / "events",
             traffic=lambda: TRAFFIC,
         )

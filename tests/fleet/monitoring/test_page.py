@@ -18,8 +18,7 @@ import pytest
 
 from beampipe.errors import ServiceError
 from beampipe.fleet import Fleet
-from beampipe.fleet.monitoring.dashboard import ALERTS
-from beampipe.fleet.monitoring.page import PageServer, certificate_end, fleet_metrics
+from beampipe.fleet.monitoring.page import ALERTS, PageServer, certificate_end, fleet_metrics
 from beampipe.fleet.registry import SILENCE, write_record
 from beampipe.fleet.specification import TlsSettings
 from tests.fleet.monitoring.exporters import record
@@ -230,7 +229,7 @@ def test_metrics_tell_one_state_for_each_server() -> None:
 
 
 def test_the_end_of_the_gateways_certificate_is_told(fleet: Fleet, tmp_path: Path) -> None:
-    from beampipe.fleet.security import certificate_expiry, make_authority, make_server
+    from beampipe.fleet.certificates import certificate_expiry, make_authority, make_server
 
     make_authority(tmp_path / "ca")
     certificate = make_server(tmp_path / "ca", ["localhost"], days=5)

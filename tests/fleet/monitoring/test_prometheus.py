@@ -20,27 +20,22 @@ from beampipe import processes
 from beampipe.errors import ConfigError
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring import prometheus
-from beampipe.fleet.monitoring.dashboard import grafana_dashboard
 from beampipe.fleet.monitoring.prometheus import (
-    Monitoring,
     Prometheus,
-    find_prometheus,
+    grafana_dashboard,
     prometheus_processes,
     prometheus_program,
     write_targets,
 )
-from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import MonitoringSettings
 from beampipe.triton.server.haproxy import PublicPort
-from tests.fleet.monitoring.exporters import Exporter, gateway, record, start, traffic, triton
+from tests.fleet.monitoring.exporters import Exporter, gateway, is_ready, record, start, traffic, triton
 
 
 @pytest.fixture
 def started(fleet: Fleet, tmp_path: Path) -> Iterator[Prometheus]:
-    program = find_prometheus()
-    assert program is not None
     with Exporter(gateway({"cpu-0": "UP", "cpu-1": "DOWN"})) as status:
-        prometheus = Prometheus(program, fleet, tmp_path / "watch", status_port=status.port)
+        prometheus = Prometheus(fleet, tmp_path / "watch", status_port=status.port)
         start(prometheus)
         yield prometheus
         prometheus.stop()
@@ -89,15 +84,13 @@ def test_servers_come_and_go_without_a_reload(started: Prometheus, tmp_path: Pat
 
 @pytest.mark.prometheus
 def test_every_query_of_the_dashboard_has_an_answer(fleet: Fleet, tmp_path: Path) -> None:
-    program = find_prometheus()
-    assert program is not None
     queries = [target["expr"] for panel in grafana_dashboard()["panels"] for target in panel["targets"]]
     with (
         Exporter(triton(50.0, waiting=2)) as server,
         Exporter(gateway({"cpu-0": "UP"})) as status,
         Exporter(traffic(["cpu-0"])) as page,
     ):
-        made = Prometheus(program, fleet, tmp_path / "watch", status_port=status.port, page_port=page.port)
+        made = Prometheus(fleet, tmp_path / "watch", status_port=status.port, page_port=page.port)
         write_targets(tmp_path / "watch", {"cpu-0": record("cpu-0", server.port)})
         start(made)
         try:
@@ -117,7 +110,7 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: started.pid is None)
-    assert not started.is_ready()
+    assert not is_ready(started)
     start(started)
     assert started.pid != pid
     with urllib.request.urlopen(f"{started.url}/api/v1/query?query=gateway:waiting:sum&time={before}") as reply:
@@ -129,23 +122,22 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
 @pytest.mark.prometheus
 def test_one_that_hangs_is_replaced(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "_SILENCE", 1.0)
-    run, incidents = RunFolder(tmp_path), list[str]()
-    run.make()
-    monitoring = Monitoring(fleet, run, 1, incidents.append)
+    incidents = list[str]()
+    made = Prometheus(fleet, tmp_path / "watch", note=incidents.append)
 
     def answers() -> bool:
-        monitoring.update({})
-        url = monitoring.prometheus_url
+        made.update({})
+        url = made.url
         return url is not None and PublicPort("127.0.0.1", int(url.rpartition(":")[2]), False, False, "/").answers()
 
     try:
         wait_for(answers)
-        pid = monitoring.prometheus_pid
+        pid = made.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: answers() and monitoring.prometheus_pid != pid)
+        wait_for(lambda: answers() and made.pid != pid)
     finally:
-        monitoring.stop()
+        made.stop()
     assert f"prometheus: hangs; killing process {pid}" in incidents
 
 
@@ -165,11 +157,9 @@ def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet
 @pytest.mark.prometheus
 def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp_path: Path) -> None:
     folder, left = tmp_path / "watch", started.pid
-    program = find_prometheus()
-    assert program is not None
     assert [process.pid for process in prometheus_processes(folder)] == [left]
     assert prometheus_processes(tmp_path) == []
-    other = Prometheus(program, fleet, folder)
+    other = Prometheus(fleet, folder)
     start(other)
     assert started.pid is None
     assert [process.pid for process in prometheus_processes(folder)] == [other.pid]
@@ -185,12 +175,10 @@ def test_another_page_may_not_read_it(started: Prometheus) -> None:
 
 @pytest.mark.prometheus
 def test_a_port_that_is_taken_is_said(fleet: Fleet, tmp_path: Path) -> None:
-    program = find_prometheus()
-    assert program is not None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = MonitoringSettings(prometheus_port=taken.getsockname()[1])
         incidents = list[str]()
-        prometheus = Prometheus(program, replace(fleet, monitoring=settings), tmp_path / "watch", note=incidents.append)
+        prometheus = Prometheus(replace(fleet, monitoring=settings), tmp_path / "watch", note=incidents.append)
 
         def is_said() -> bool:
             prometheus.update({})
@@ -204,7 +192,6 @@ def test_a_port_that_is_taken_is_said(fleet: Fleet, tmp_path: Path) -> None:
 
 def test_where_it_is_not_installed_it_is_missed_only_if_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    assert find_prometheus() is None
     assert prometheus_program(MonitoringSettings()) is None
     with pytest.raises(ConfigError, match="apt-get install prometheus"):
         prometheus_program(MonitoringSettings(prometheus=True))

@@ -36,19 +36,19 @@ def test_prometheus_takes_the_settings(fleet: Fleet, tmp_path: Path, ports: dict
 
 
 def test_the_settings_are_those_of_the_specification(fleet: Fleet, tmp_path: Path) -> None:
-    text = prometheus_settings(fleet, tmp_path, status_port=2404)
+    text = prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json", gateway="127.0.0.1:2404")
     assert "scrape_interval: 200ms" in text
     assert "127.0.0.1:2404" in text
     assert "job_name: fleet" not in text
-    assert "job_name: gateway" not in prometheus_settings(fleet, tmp_path)
+    assert "job_name: gateway" not in prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json")
 
 
 def test_chains_of_models_and_their_steps_are_marked(fleet: Fleet, tmp_path: Path) -> None:
-    assert "role" not in prometheus_settings(fleet, tmp_path)
+    assert "role" not in prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json")
     write_model(fleet.repository, "module_map")
     write_model(fleet.repository, "module_map_athena", "module_map")
     write_model(fleet.repository, "exatrkx", "embed", "frnn", "wcc")
-    (triton,) = yaml.safe_load(prometheus_settings(fleet, tmp_path))["scrape_configs"]
+    (triton,) = yaml.safe_load(prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json"))["scrape_configs"]
     assert triton["metric_relabel_configs"] == role_relabelings(fleet.repository)
     assert [(rule["regex"], rule["replacement"]) for rule in role_relabelings(fleet.repository)] == [
         ("exatrkx|module_map_athena", "chain"),
@@ -61,7 +61,7 @@ def test_a_configuration_that_is_no_text_is_said(fleet: Fleet, tmp_path: Path) -
     write_model(fleet.repository, "one")
     (fleet.repository / "one" / "config.pbtxt").write_bytes(b"\xff\xfe")
     with pytest.raises(FileError, match="expected the configuration of a model"):
-        prometheus_settings(fleet, tmp_path)
+        prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json")
 
 
 def test_targets_are_the_servers_that_there_should_be(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from beampipe.fleet.planning.simulator import (
     Arrivals,
-    Bursts,
     ClosedLoop,
     Estimate,
     FleetFigures,
@@ -107,7 +106,7 @@ def test_a_full_fleet_refuses_as_erlang_b() -> None:
 
 
 def test_bursts_wait_for_each_other() -> None:
-    agree(run(Bursts(0.5, 4), server()).mean, closed_forms.batch_latency(0.5, 4, 1.0))
+    agree(run(Poisson(0.5, 4), server()).mean, closed_forms.batch_latency(0.5, 4, 1.0))
 
 
 @pytest.mark.parametrize(("clients", "servers"), [(6, 1), (12, 3)])

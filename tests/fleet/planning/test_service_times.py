@@ -9,7 +9,6 @@ import pytest
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.planning.simulator import (
-    Bursts,
     ClosedLoop,
     FleetShape,
     LogNormalSizes,
@@ -82,7 +81,7 @@ def test_distributions_have_their_means() -> None:
         (lambda: fit_affine(np.array([1.0]), np.array([0.0])), "above 0"),
         (lambda: fit_table(np.array([]), np.array([])), "0 measured times"),
         (lambda: Poisson(0.0), "load.rate"),
-        (lambda: Bursts(1.0, 0), "load.together"),
+        (lambda: Poisson(1.0, 0), "load.together"),
         (lambda: ClosedLoop(1, think=-1.0), "load.think"),
         (lambda: FleetShape(0), "fleet.servers"),
         (lambda: FleetShape(1, queue=-1), "fleet.queue"),

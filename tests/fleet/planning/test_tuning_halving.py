@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, ServiceError
-from beampipe.fleet.planning.tuning import Choices, Configuration, Measurement, Trial, exhaustive, rounds_of, tune
+from beampipe.fleet.planning.tuning import Choices, Configuration, Measurement, Trial, measure_all, rounds_of, tune
 
 CHOICES = Choices(instances=(1, 2, 3, 4, 6, 8), threads=(1, 2, 4), batch=(0, 4, 16), protocol=("grpc", "http"))
 BOUND = 0.05
@@ -57,7 +57,7 @@ def test_nearly_the_best_in_a_quarter_of_the_time(seed: int) -> None:
     assert max(within) < max(truth(item).throughput for item in every), "the fastest must be too late"
     quick, thorough = Surface(seed), Surface(seed)
     result = tune(quick, every, BOUND, seconds=10.0)
-    reference = exhaustive(thorough, every, BOUND, seconds=10.0)
+    reference = measure_all(thorough, every, BOUND, seconds=10.0)
     best = truth(result[0].configuration)
     assert best.p95 <= BOUND * 1.05
     assert best.throughput >= 0.95 * truth(reference[0].configuration).throughput

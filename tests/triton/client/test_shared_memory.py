@@ -40,8 +40,8 @@ class Mapper:
             case MapRegion():
                 if self.refuses:
                     raise ServiceError("Unable to open shared memory region")
-                self.seen.append((SHARED / message.key.lstrip("/")).stat().st_size == message.size)
-                self.regions.append(message.region)
+                self.seen.append((SHARED / message.key.lstrip("/")).stat().st_size == message.byte_size)
+                self.regions.append(message.name)
             case MappedRegions():
                 return list(self.regions)
             case UnmapRegion(region):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from beampipe.files import LOG_SIZE
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import (
     clean_up_after_dead_owners,
@@ -22,6 +23,7 @@ from beampipe.triton.server.cleanup import (
     processes_of,
     shared_memory_of,
 )
+from beampipe.triton.server.watchdog import Watchdog
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 from tests.triton.doublers import ask
 from tests.triton.waiting import assert_nothing_left, wait_until
@@ -104,3 +106,17 @@ def test_what_a_dead_owner_left_is_removed_at_the_next_start() -> None:
         kept.rmdir()
         for prefix in (mine, elsewhere):
             (SHARED_MEMORY / f"{prefix}region").unlink()
+
+
+def test_a_log_that_grows_without_end_begins_anew(tmp_path: Path) -> None:
+    log, earlier = tmp_path / "triton.log", tmp_path / "triton.log.1"
+    watchdog = Watchdog(new_prefix(), 0.0)
+    with log.open("ab", buffering=0) as server:
+        watchdog.keep(log)
+        try:
+            for size in (LOG_SIZE + 1, LOG_SIZE + 2):
+                server.truncate(size)
+                wait_until(lambda: log.stat().st_size == 0)
+                assert earlier.stat().st_size == size
+        finally:
+            watchdog.dismiss()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
-import beampipe.files
 from beampipe.errors import ServiceError
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.supervision.stubs import Stub
@@ -50,17 +47,6 @@ def test_nothing_ends_the_watching(tmp_path: Path) -> None:
         server.pid = None
         wait_until(lambda: server.restarted > 0)
     assert ("watching", "ZeroDivisionError: what nobody has foreseen; goes on") in server.notes
-
-
-def test_a_log_that_grows_without_end_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beampipe.files, "LOG_SIZE", 1000)
-    server = FakeServer(tmp_path / "log", lambda number: None)
-    server.pid = os.getpid()
-    with server.log.open("a", buffering=1) as log, Supervisor(server, FakeModels()):
-        for _ in range(3):
-            log.write("Too many open files\n" * 100)
-            wait_until(lambda: server.log.stat().st_size == 0)
-    assert (tmp_path / "log.1").stat().st_size == 2000
 
 
 def test_a_process_of_an_unknown_model_is_one_that_is_being_loaded(tmp_path: Path) -> None:

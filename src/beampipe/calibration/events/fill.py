@@ -129,51 +129,10 @@ class Cells(NamedTuple):
             for t in range(self.bins.shape[2]):
                 yield event, self.rows[event, jet] + self.bins[event, jet, t]
 
-
-def fill_weights(
-    cells: Cells,
-    weight: Float32[ndarray, "n w"],
-    units: WeightUnits,
-    sumw: Int64[ndarray, "r w"],
-    sumw2: Int64[ndarray, "r w"],
-) -> None:
-    """Add every weight of every jet: one pass for all variations of weights.
-
-    Args:
-        cells: where each jet is counted.
-        weight: weights of each event.
-        units: units that weights are rounded to.
-        sumw: added to.
-        sumw2: added to: squares of the weights.
-    """
-    for event, row in cells.by_block():
-        values, squares = quantise(weight[event], units)
-        _add(sumw, row, values)
-        _add(sumw2, row, squares)
-
-
-def fill_single(
-    cells: Cells,
-    weights: Int64[ndarray, " n"],
-    squares: Int64[ndarray, " n"],
-    sumw: Int64[ndarray, " r"],
-    sumw2: Int64[ndarray, " r"],
-    entries: Int64[ndarray, " r"],
-) -> None:
-    """Add one weight of every jet.
-
-    Args:
-        cells: where each jet is counted.
-        weights: weights of `quantise`.
-        squares: squares of weights of `quantise`.
-        sumw: added to: weights.
-        sumw2: added to: squares of weights.
-        entries: added to: numbers of jets.
-    """
-    for event, row in cells.by_block():
-        np.add.at(sumw, row, weights[event])
-        np.add.at(sumw2, row, squares[event])
-        np.add.at(entries, row, 1)
+    def add(self, sums: Int64[ndarray, "r w"], values: Int64[ndarray, "n w"]) -> None:
+        """Add the numbers of each event to the sums of the rows in which its jets are counted."""
+        for event, row in self.by_block():
+            _add(sums, row, values[event])
 
 
 def fill_replicas(
@@ -471,18 +430,18 @@ def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fi
     axes, units = settings.axes, settings.units
     _refuse_weights(dijets, settings)
     out = Filled.empty(axes, settings.columns, dijets.cut_flow)
-    weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), units)
+    weight, square = quantise(dijets.weight, units)
     cells = _cells(dijets, scores, settings, NOMINAL)
-    fill_weights(cells, dijets.weight, units, out.sumw, out.sumw2)
-    unused = np.zeros((2, axes.n_rows), np.int64)
-    fill_single(cells, weight, square, unused[0], unused[1], out.entries)
+    cells.add(out.sumw, weight)
+    cells.add(out.sumw2, square)
+    cells.add(out.entries[:, None], np.ones((len(dijets), 1), np.int64))
     if settings.bootstrap.replicas:
         keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
-        fill_replicas(cells, weight, keys, settings.replica_seed, POISSON, out.replicas)
-    entries = np.zeros(axes.n_rows, np.int64)
+        fill_replicas(cells, weight[:, 0], keys, settings.replica_seed, POISSON, out.replicas)
     for k, name in enumerate(settings.kinematics):
         cells = _cells(dijets, scores, settings, name)
-        fill_single(cells, weight, square, out.varied_sumw[k], out.varied_sumw2[k], entries)
+        cells.add(out.varied_sumw[k][:, None], weight[:, :1])
+        cells.add(out.varied_sumw2[k][:, None], square[:, :1])
     return out.bounded()
 
 

@@ -29,7 +29,7 @@ from beampipe.calibration.events.dijets import (
     WeightUnits,
 )
 from beampipe.calibration.kernels import native
-from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Labels, Layout
+from beampipe.calibration.layout import BEAMPIPE, Labels, Layout
 from beampipe.calibration.ntuple.branches import branch_error
 from beampipe.calibration.ntuple.columns import (
     HIGHEST_PT,
@@ -46,6 +46,7 @@ from beampipe.calibration.ntuple.columns import (
     unmatched_complaint,
 )
 from beampipe.errors import BeampipeError, FileError
+from beampipe.simulation.ntuples.ntuple_format import NOMINAL_WEIGHT, VARIED_N_TRK
 
 
 def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
@@ -504,18 +505,11 @@ def _branch(source: EventSource, column: str) -> str:
 
 def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
     """The two leading jets of each triggered event that has two."""
-    first, n_jets = [np.zeros(1, np.int64)], 0
-    events, places, values = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.float32)]
-    for basket in source.lists("jet_pt"):
-        offsets = basket.offsets - basket.offsets[0]
-        pt = source.converted("jet_pt", basket.numbers)
-        with_pair, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
-        events.append(with_pair + basket.start)
-        places.append(pairs + n_jets)
-        values.append(pt[pairs])
-        first.append(offsets[1:] + n_jets)
-        n_jets += basket.size
-    return _LeadingJets(source, *(np.concatenate(parts) for parts in (first, events, places, values)))
+    counts, numbers = source.whole_column("jet_pt")
+    first = np.concatenate([[0], np.cumsum(counts)])
+    pt = source.converted("jet_pt", numbers)
+    events, places = leading_pairs(trigger, first, pt)
+    return _LeadingJets(source, first, events, places, pt[places])
 
 
 def _read_weights(source: EventSource, columns: tuple[int, ...]) -> Float32[ndarray, "n w"]:
@@ -575,21 +569,12 @@ class _LeadingJets:
 
     def raw(self, column: str) -> Any:
         """(m, 2) array of another column of jets, not converted from the numbers in the file."""
-        out = np.empty((0, 2))
-        for basket in self.source.lists(column):
-            before, after = self.first[basket.start], self.first[basket.stop]
-            if basket.size != after - before:
-                problem = (
-                    f"got {basket.size} jets in {basket.stop - basket.start} entries from"
-                    f" {self.source.start + basket.start} on, expected {after - before} as in"
-                    f" {_branch(self.source, 'jet_pt')!r}"
-                )
-                raise branch_error(self.source.path, _branch(self.source, column), problem)
-            if basket.start == 0:
-                out = np.empty(self.places.shape, basket.content.dtype.newbyteorder("="))
-            rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
-            out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
-        return out
+        counts, numbers = self.source.whole_column(column)
+        if not np.array_equal(np.cumsum(counts), self.first[1:]):
+            problem = f"got {len(numbers)} jets in {len(counts)} entries from {self.source.start} on, expected"
+            problem += f" {self.first[-1]} as in {_branch(self.source, 'jet_pt')!r}"
+            raise branch_error(self.source.path, _branch(self.source, column), problem)
+        return numbers[self.places]
 
 
 def run_ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:

@@ -26,8 +26,8 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
-from beampipe.calibration.layout import VARIED_N_TRK
 from beampipe.errors import UnknownNameError
+from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
 """What is varied: nothing, the weights of events, the jets, the whole sample, the method, or only its extraction."""
@@ -96,7 +96,9 @@ def matching_or_error(what: str, names: Sequence[str], patterns: Sequence[str]) 
 
 def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
     """The names that match one of the patterns (``pdf_*``), in the order of the names."""
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+    wild = [pattern for pattern in patterns if any(sign in pattern for sign in "*?[")]
+    plain = set(patterns).difference(wild)
+    return tuple(name for name in names if name in plain or any(fnmatchcase(name, pattern) for pattern in wild))
 
 
 def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy import ndarray
@@ -37,7 +34,6 @@ from beampipe.calibration.method.reweight import (
     sum_over_bins,
 )
 from beampipe.calibration.method.templates import Cases
-from beampipe.errors import FileError
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,31 +328,3 @@ def scale_factors(
 def efficiencies_at(shapes: Extracted, cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
     """Fractions of quark and gluon jets below the cuts."""
     return np.stack([cumulated(shapes.quark, cuts), cumulated(shapes.gluon, cuts)], axis=-1)
-
-
-def write_arrays(by_tagger: dict[str, Any], path: Path) -> None:
-    """Write dataclasses of arrays, one per tagger, as a .npz."""
-    arrays = {
-        f"{tagger}:{item.name}": getattr(value, item.name)
-        for tagger, value in by_tagger.items()
-        for item in fields(value)
-    }
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
-    """Read what `write_arrays` wrote: a `kind` for each tagger.
-
-    Raises:
-        FileError: the file has another format.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            taggers = dict.fromkeys(name.rsplit(":", 1)[0] for name in arrays)
-            return {
-                tagger: kind(**{item.name: arrays[f"{tagger}:{item.name}"] for item in fields(kind)})
-                for tagger in taggers
-            }
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise FileError(f"{path}: got no arrays of {kind.__name__} ({error})", path=path) from error

@@ -12,11 +12,11 @@ import itertools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from beampipe.calibration.config import InputSample, alternatives
 from beampipe.errors import ConfigError, FileError
@@ -95,6 +95,54 @@ class FileOrigin:
     luminosity: float = 0.0
 
 
+@dataclass(frozen=True)
+class FileInfo(FileOrigin):
+    """Facts of a file: its origin and the structure of its trees, obtained without reading all events.
+
+    It is simulated if it has labels and weights. `sum_weights` are those of this file alone.
+
+    Attributes:
+        weight_names: names of the weights, nominal first.
+        n_events: number of entries of the tree of events.
+        borders: entries at which all branches start a new basket, from 0 to `n_events`.
+        varied: names of the variations of n_trk that have a branch.
+        settings: JSON of the generator's settings.
+        merged: numbers and sums of weights of the other files that were merged into this one.
+        borders_of: name of each variation of the layout -> `borders` of its tree of events.
+        weight_counts: number of `sum_weights` of the nominal branch, then of each branch of variations.
+        median_weight: median size of the nominal weights of the first events, without zeros; 0 for data or if there
+            are none.
+    """
+
+    weight_names: tuple[str, ...] = ()
+    n_events: int = 0
+    borders: tuple[int, ...] = (0, 0)
+    varied: tuple[str, ...] = ()
+    settings: str = "{}"
+    merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    weight_counts: tuple[int, ...] = ()
+    median_weight: float = 0.0
+
+    @property
+    def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
+        """Number and sums of weights of each file merged into this one; of the file itself if it is not merged."""
+        return ((self.file_number, self.sum_weights), *self.merged)
+
+    def plain(self) -> dict[str, Any]:
+        """The facts as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> FileInfo:
+        """The facts from the JSON types of `plain`."""
+
+        def as_tuple(value: Any) -> Any:
+            return tuple([as_tuple(each) if isinstance(each, list | tuple) else each for each in value])
+
+        return cls(**{key: as_tuple(each) if isinstance(each, list | tuple) else each for key, each in plain.items()})
+
+
 def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     """The rows of a manifest: a JSON list of objects, or a CSV file with a header and blank-separated lists.
 
@@ -123,20 +171,21 @@ def _csv_values(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, cell in row.items():
         text = (cell or "").strip()
-        if not text:
-            continue
-        try:
-            if key in ("cross_section", "filter_efficiency", "luminosity"):
-                out[key] = float(text)
-            elif key == "n_files":
-                out[key] = int(text)
-            elif key == "sum_weights":
-                out[key] = [float(each) for each in text.split()]
-            else:
-                out[key] = text.split() if key == "files" else text
-        except ValueError:
-            raise ConfigError(f"{where}: {key}: got {text!r}, expected a number") from None
+        if text:
+            try:
+                out[key] = _FROM_CELL.get(key, str)(text)
+            except ValueError:
+                raise ConfigError(f"{where}: {key}: got {text!r}, expected a number") from None
     return out
+
+
+_FROM_CELL: Final[Mapping[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("cross_section", "filter_efficiency", "luminosity"), float),
+    "n_files": int,
+    "files": str.split,
+    "sum_weights": lambda text: [float(each) for each in text.split()],
+}
+"""Columns of a CSV file that are no text -> what their cells hold."""
 
 
 def file_origins(sample: InputSample, manifest: Sequence[ManifestRow] = ()) -> dict[Path, FileOrigin]:
@@ -391,69 +440,3 @@ def _aligned_sums(file: _File, sums: tuple[float, ...], with_events: FileInfo) -
         out += sums[start : start + size] if count >= size else sums[:1] * size
         start += count
     return tuple(out)
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """Facts of a file: its bookkeeping and the structure of its trees, obtained without reading all events.
-
-    Attributes:
-        dataset: name of the dataset that the file belongs to.
-        slice: number of the slice that the file belongs to.
-        n_slices: number of slices of the dataset.
-        file_number: number of the file in its slice.
-        n_files: number of files of the slice.
-        cross_section: cross section of the slice [pb].
-        filter_efficiency: generator filter efficiency of the slice.
-        sum_weights: sums of weights over all generated events of the file, one per weight.
-        weight_names: names of the weights, nominal first.
-        n_events: number of entries of the tree of events.
-        borders: entries at which all branches start a new basket, from 0 to `n_events`.
-        varied: names of the variations of n_trk that have a branch.
-        simulated: whether the file has labels and weights.
-        settings: JSON of the generator's settings.
-        merged: numbers and sums of weights of the other files that were merged into this one.
-        luminosity: integrated luminosity of the file's data-taking period [1/pb]; 0 for that of its sample.
-        borders_of: name of each variation of the layout -> `borders` of its tree of events.
-        weight_counts: number of `sum_weights` of the nominal branch, then of each branch of variations.
-        median_weight: median size of the nominal weights of the first events, without zeros; 0 for data or if there
-            are none.
-    """
-
-    dataset: str
-    slice: int
-    n_slices: int
-    file_number: int
-    n_files: int
-    cross_section: float
-    filter_efficiency: float
-    sum_weights: tuple[float, ...]
-    weight_names: tuple[str, ...]
-    n_events: int
-    borders: tuple[int, ...]
-    varied: tuple[str, ...]
-    simulated: bool
-    settings: str
-    merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
-    luminosity: float = 0.0
-    borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    weight_counts: tuple[int, ...] = ()
-    median_weight: float = 0.0
-
-    @property
-    def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
-        """Number and sums of weights of each file merged into this one; of the file itself if it is not merged."""
-        return ((self.file_number, self.sum_weights), *self.merged)
-
-    def plain(self) -> dict[str, Any]:
-        """The facts as JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> FileInfo:
-        """The facts from the JSON types of `plain`."""
-
-        def as_tuple(value: Any) -> Any:
-            return tuple([as_tuple(each) if isinstance(each, list | tuple) else each for each in value])
-
-        return cls(**{key: as_tuple(each) if isinstance(each, list | tuple) else each for key, each in plain.items()})

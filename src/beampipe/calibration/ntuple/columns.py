@@ -13,14 +13,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.calibration.jet_changes import corrected_pt, load_function, smeared_pt
-from beampipe.calibration.layout import (
-    EVENT_BRANCHES,
-    JET_BRANCHES,
-    MC_BRANCHES,
-    VARIED_N_TRK,
-    Labels,
-    Layout,
-)
+from beampipe.calibration.layout import Labels, Layout
 from beampipe.calibration.ntuple.branches import (
     Basket,
     branch_error,
@@ -38,6 +31,7 @@ from beampipe.calibration.ntuple.branches import (
 from beampipe.calibration.ntuple.plain_root import Buffer
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
+from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.simulation.substructure import observables
 
 _PDG: Final = (1, 4, 5, 21)

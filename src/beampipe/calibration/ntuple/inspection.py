@@ -17,17 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.layout import (
-    BEAMPIPE,
-    BOOKKEEPING_BRANCHES,
-    EVENT_BRANCHES,
-    FORMAT,
-    JET_BRANCHES,
-    NOMINAL_WEIGHT,
-    VARIED_N_TRK,
-    Layout,
-    likely_presets,
-)
+from beampipe.calibration.layout import BEAMPIPE, Layout, likely_presets
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
 from beampipe.calibration.ntuple.branches import file_errors, is_flat, open_root, read_flat
 from beampipe.calibration.ntuple.columns import (
@@ -40,6 +30,14 @@ from beampipe.calibration.ntuple.columns import (
 )
 from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
+from beampipe.simulation.ntuples.ntuple_format import (
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    FORMAT,
+    JET_BRANCHES,
+    NOMINAL_WEIGHT,
+    VARIED_N_TRK,
+)
 
 
 def weight_counts(source: EventSource) -> tuple[int, ...]:
@@ -461,7 +459,7 @@ def _empty_facts(
 ) -> FileInfo:
     """Facts of a file of which a skim kept no event: its sums of weights count. Its tree may lack all branches."""
     simulated = float(books[0]["cross_section"]) > 0 if books else bool(origin and origin.simulated)
-    about = {"n_events": 0, "borders": (0, 0), "varied": (), "simulated": simulated}
+    about = {"simulated": simulated}
     if books:
         return _own_facts(books, about)
     if origin is None:
@@ -475,7 +473,7 @@ def _empty_facts(
 def _given_facts(origin: FileOrigin, names: tuple[str, ...], sums: SumsByBranch, about: Mapping[str, Any]) -> FileInfo:
     """Facts of a file without bookkeeping of its own."""
     given = {**vars(origin), "sum_weights": sums.sums, "weight_counts": sums.counts}
-    return FileInfo(**{**given, "weight_names": names, "settings": "{}", **about})
+    return FileInfo(**{**given, "weight_names": names, **about})
 
 
 def _median_weight(source: EventSource) -> float:

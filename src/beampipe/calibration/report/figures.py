@@ -1,21 +1,24 @@
-"""Figures of the report: style, scale factors, uncertainties and closure."""
+"""Figures of the report: scale factors, uncertainties and closure; data beside simulation by flavour, re-weighting
+factors, and how taggers separate.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float64
-from beampipe.calibration.config import Style
+from beampipe.arrays import Bool, Float64
+from beampipe.calibration.config import REGIONS, Style
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, NO_VALID_ERROR, FactorKey, Factors, ScaleFactor, in_words
 from beampipe.calibration.method.reweight import apply_factors, reweighting_factors
+from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.results import Results, percent
 from beampipe.figures import INK, PALETTE, drawing, new_figure
 
@@ -170,43 +173,27 @@ def plot_factor(
     with _one_panel(6.3) as (figure, axes):
         _show_flags(axes, edges, factor)
         bands = bands_of(factors, factor)
-        colours = colours_of(factors, list(bands))
-        handles = [_boxes(axes, edges, factor, {"": factor.total}, {"": TOTAL_COLOUR}, zorder=1.0)[""]]
-        drawn = _boxes(axes, edges, factor, bands, colours, zorder=2.0)
-        labels = ["total", *(_band_label(name) for name in bands)]
-        handles += [drawn[name] for name in bands]
-        axes.axhline(1, color=INK[0], linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
+        legend = _boxes(axes, edges, factor, {"total": factor.total}, {"total": TOTAL_COLOUR}, zorder=1.0)
+        boxes = _boxes(axes, edges, factor, bands, colours_of(factors, list(bands)), zorder=2.0)
+        legend |= {_band_label(name): box for name, box in boxes.items()}
+        axes.axhline(1, **_UNITY, zorder=3)
+        bars = partial(axes.errorbar, _centres(edges), factor.nominal)
         if factors.experimental:
-            handles.append(
-                _bars(axes, edges, factor.nominal, experimental_of(factors, factor), EXPERIMENTAL_COLOUR, 6.0, 0.0, 4.0)
-            )
-            labels.append("experimental")
+            error, colour = np.nan_to_num(experimental_of(factors, factor)), EXPERIMENTAL_COLOUR
+            legend["experimental"] = bars(error, fmt="none", ecolor=colour, elinewidth=6.0, capsize=0.0, zorder=4.0)
         if np.isfinite(factor.statistical).any():
-            handles.append(_bars(axes, edges, factor.nominal, factor.statistical, STATISTICAL_COLOUR, 1.4, 5.0, 5.0))
-            labels.append("statistical")
-        half = np.diff(edges) / 2
-        handles.append(
-            axes.errorbar(
-                _centres(edges),
-                factor.nominal,
-                xerr=half,
-                fmt="o",
-                color=INK[0],
-                markersize=6,
-                elinewidth=1.6,
-                zorder=6,
-            )
-        )
-        labels.append("scale factor")
+            thin: Any = {"ecolor": STATISTICAL_COLOUR, "elinewidth": 1.4, "capsize": 5.0, "capthick": 1.4}
+            legend["statistical"] = bars(np.nan_to_num(factor.statistical), fmt="none", **thin, zorder=5.0)
+        point: Any = {"fmt": "o", "color": INK[0], "markersize": 6, "elinewidth": 1.6}
+        legend["scale factor"] = bars(xerr=np.diff(edges) / 2, **point, zorder=6)
         if true is not None:
             style: Any = {"color": "white", "markeredgecolor": "#b3003c", "markersize": 7, "zorder": 7}
-            handles += axes.plot(_centres(edges), true, "D", **style)
-            labels.append("true, by label")
-        _frame(axes, edges, f"{_quantity(key.flavour, key.quantity)} scale factor")
-        _room(axes, factor, true, n_labels=len(labels))
+            legend["true, by label"] = axes.plot(_centres(edges), true, "D", **style)[0]
+        _frame(axes, edges, f"{key.flavour.capitalize()} {key.quantity} scale factor")
+        _room(axes, factor, true, n_labels=len(legend))
         which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point{factors.bins[0].eta}"
         heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
-        axes.legend(handles, labels, columnspacing=1.4, **_LEGEND)
+        axes.legend(legend.values(), legend.keys(), columnspacing=1.4, **_LEGEND)
     return figure
 
 
@@ -239,11 +226,8 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
         _frame(axes, edges, "Uncertainty of the scale factor")
         top = float(np.max(factor.total[np.isfinite(factor.total)], initial=0.0))
         axes.set_ylim(0, (top or 1.0) / _below_legend(len(axes.get_legend_handles_labels()[1])))
-        which = (
-            f"{tagger_label(key.tagger)} tagger",
-            f"{percent(key.working_point)} working point{factors.bins[0].eta}",
-        )
-        heading(axes, _title(key.flavour, key.quantity), *which)
+        point = f"{percent(key.working_point)} working point{factors.bins[0].eta}"
+        heading(axes, _title(key.flavour, key.quantity), f"{tagger_label(key.tagger)} tagger", point)
         axes.legend(columnspacing=1.4, **_LEGEND)
     return figure
 
@@ -262,29 +246,20 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     width = np.diff(edges)
     points = factors.working_points
     with _one_panel(6.0) as (figure, axes):
-        axes.axhline(1, color=INK[0], linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
+        axes.axhline(1, **_UNITY, zorder=1)
         for number, wp in enumerate(points):
             factor = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             half = width / (len(points) + 1) / 2  # half width of a working point
             _hatch(axes, where - half, where + half, factor)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
-            axes.errorbar(
-                where, factor.nominal, np.nan_to_num(factor.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
-            )
-            axes.errorbar(
-                where,
-                factor.nominal,
-                np.nan_to_num(factor.statistical),
-                fmt="osD^v*"[number % 6],
-                color=colour,
-                markersize=6,
-                capsize=3,
-                label=percent(wp),
-            )
+            total, statistical = np.nan_to_num(factor.total), np.nan_to_num(factor.statistical)
+            axes.errorbar(where, factor.nominal, total, fmt="none", ecolor=colour, elinewidth=5, alpha=0.35)
+            point: Any = {"fmt": "osD^v*"[number % 6], "color": colour, "markersize": 6, "capsize": 3}
+            axes.errorbar(where, factor.nominal, statistical, **point, label=percent(wp))
         for edge in edges[1:-1]:
             axes.axvline(edge, color="#c9ced6", linewidth=0.8, ymax=0.72, zorder=0)
-        _frame(axes, edges, f"{_quantity(flavour, quantity)} scale factor")
+        _frame(axes, edges, f"{flavour.capitalize()} {quantity} scale factor")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.4 * (high - low))
         which = f"{tagger_label(tagger)} tagger{factors.bins[0].eta}"
@@ -316,20 +291,17 @@ def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], factor: ScaleFactor) 
         text = in_words([*lost, *(flag for flag in flags if flag not in NO_VALID_ERROR)])
         if text:
             style: Any = {"rotation": 90, "fontsize": 8, "va": "bottom", "color": "#b3003c", "zorder": 8}
-            style["bbox"] = {
-                "facecolor": "white",
-                "edgecolor": "none",
-                "pad": 1,
-                "alpha": 0.8,
-            }  # hide lines behind the text
-            axes.annotate(
-                text, (edges[p], 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points", **style
-            )
+            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}  # hides lines
+            style |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            axes.annotate(text, (edges[p], 0), (3, 4), **style)
 
 
 _DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 
 _POINT_COLOURS: Final = PALETTE[:-1]
+
+_UNITY: Final[Mapping[str, Any]] = {"color": INK[0], "linewidth": 0.9, "linestyle": (0, (5, 4))}
+"""Style of the line at a scale factor of 1."""
 
 _LEGEND: Final[Mapping[str, Any]] = {
     "loc": "upper right",
@@ -358,57 +330,24 @@ def _boxes(
     axes: Axes,
     edges: Float64[ndarray, " e"],
     factor: ScaleFactor,
-    bands: dict[str, Any],
-    colours: Any,
+    bands: Mapping[str, Float64[ndarray, " p"]],
+    colours: Mapping[str, str],
     *,
     zorder: float,
 ) -> dict[str, Any]:
-    """Draw a box per bin and band around the scale factor, larger ones behind; returns one of each for the legend."""
+    """Draw a box per bin and band around the scale factor, larger ones behind; returns a patch of each for a legend."""
     from matplotlib.patches import Patch
 
-    drawn: dict[str, Any] = {}
+    patches: dict[str, Any] = {}
     ranks = np.argsort(np.argsort([-np.nan_to_num(values) for values in bands.values()], axis=0), axis=0)
-    for name, rank in zip(bands, ranks, strict=True):
-        half = bands[name]
+    for (name, half), rank in zip(bands.items(), ranks, strict=True):
+        style: Any = {"facecolor": colours[name], "edgecolor": INK[0], "linewidth": 0.4}
+        patches[name] = Patch(**style)
         for p in np.flatnonzero(np.isfinite(half) & np.isfinite(factor.nominal)):
-            (box,) = axes.bar(
-                edges[p],
-                2 * half[p],
-                edges[p + 1] - edges[p],
-                factor.nominal[p] - half[p],
-                align="edge",
-                facecolor=colours[name],
-                edgecolor=INK[0] if name else "#9aa1ab",
-                linewidth=0.4 if name else 0.8,
-                zorder=zorder + 0.9 * rank[p] / len(bands),
-            )
-            drawn.setdefault(name, box)
-        if name not in drawn:
-            drawn[name] = Patch(facecolor=colours[name], edgecolor=INK[0], linewidth=0.4)
-    return drawn
-
-
-def _bars(
-    axes: Axes,
-    edges: Float64[ndarray, " e"],
-    nominal: Float64[ndarray, " p"],
-    error: Float64[ndarray, " p"],
-    colour: str,
-    width: float,
-    cap: float,
-    zorder: float,
-) -> Any:
-    return axes.errorbar(
-        _centres(edges),
-        nominal,
-        np.nan_to_num(error),
-        fmt="none",
-        ecolor=colour,
-        elinewidth=width,
-        capsize=cap,
-        capthick=width if cap else None,
-        zorder=zorder,
-    )
+            low, width = factor.nominal[p] - half[p], edges[p + 1] - edges[p]
+            place = zorder + 0.9 * rank[p] / len(bands)
+            axes.bar(edges[p], 2 * half[p], width, low, align="edge", zorder=place, **style)
+    return patches
 
 
 def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
@@ -439,58 +378,22 @@ def _band_label(name: str) -> str:
     return name if name.startswith(OTHERS) else source_label(name)
 
 
-def _quantity(flavour: str, quantity: str) -> str:
-    return f"{flavour.capitalize()} {quantity}"
-
-
 def _title(flavour: str, quantity: str) -> str:
     return f"{flavour.capitalize()} jets: {quantity}"
 
 
-_TRUTH, _EXTRACTED, _DATA = "#b9c4d4", PALETTE[0], INK[0]
+_TRUTH, _EXTRACTED = "#b9c4d4", PALETTE[0]
 
 _FORWARD, _CENTRAL = PALETTE[3], PALETTE[0]
 
-_LINE: Final = "#9aa1ab"
-"""Colour of the lines at 0 and 1."""
+_LINE: Final[Mapping[str, Any]] = {"color": "#9aa1ab", "linewidth": 0.9}
+"""Style of other lines at 0 and 1."""
 
 ACROSS: Final = 3
 """Largest number of bins of jets side by side."""
 
 _ENOUGH: Final = 0.1
 """Fraction of the peak of the shape by label above which a ratio to it is drawn."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Shapes:
-    """Shapes of one flavour in a bin of pT: shares of jets in the bins of the tagger.
-
-    Attributes:
-        x: (n + 1,) edges of the bins of the tagger.
-        data: (n,) shape extracted from data.
-        simulation: (n,) shape extracted from simulation.
-        label: (n,) shape in simulation by label.
-        data_error: (n,) statistical error of `data`.
-        simulation_error: (n,) statistical error of `simulation`.
-    """
-
-    x: Float64[ndarray, " e"]
-    data: Float64[ndarray, " x"]
-    simulation: Float64[ndarray, " x"]
-    label: Float64[ndarray, " x"]
-    data_error: Float64[ndarray, " x"]
-    simulation_error: Float64[ndarray, " x"]
-
-    @property
-    def centre(self) -> Float64[ndarray, " x"]:
-        """Centres of the bins of the tagger."""
-        centre: Float64[ndarray, " x"] = (self.x[:-1] + self.x[1:]) / 2
-        return centre
-
-    @property
-    def peak(self) -> float:
-        """Largest share by label."""
-        return float(np.max(np.nan_to_num(self.label), initial=0.0))
 
 
 def shape_errors(results: Results, sample: str, tagger: str, flavour: str) -> Float64[ndarray, "p x"]:
@@ -530,49 +433,36 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
         tagger: name of the tagger.
         flavour: ``quark`` or ``gluon``.
     """
-    settings = next(each for each in results.configuration.taggers if each.name == tagger)
-    x = np.linspace(settings.low, settings.high, settings.bins + 1)
+    x = tagger_edges(results, tagger)
     data, simulation, label = results.efficiencies[tagger].shapes[:, :, FLAVOUR_NAMES.index(flavour)]
-    data_errors, simulation_errors = (
-        shape_errors(results, name, tagger, flavour)
-        for name in (results.configuration.data, results.configuration.nominal)
-    )
+    names = (results.configuration.data, results.configuration.nominal)
+    data_errors, simulation_errors = (shape_errors(results, name, tagger, flavour) for name in names)
+    used = _used(label, x, 2e-4)
     title = f"{flavour.capitalize()} jets, {tagger_label(tagger)}"
-    filled = np.flatnonzero((np.nan_to_num(label) > 2e-4).any(axis=0))
-    low, high = (x[filled[0]], x[filled[-1] + 1]) if len(filled) else (x[0], x[-1])
-    with bin_panels(results, title, tagger_label(tagger), lower="/ label") as panels:
+    with bin_panels(results, title, tagger_label(tagger), lower="/ label") as (figure, panels):
         for p, (upper, lower) in enumerate(panels):
-            assert lower is not None
-            shapes = _Shapes(x, data[p], simulation[p], label[p], data_errors[p], simulation_errors[p])
-            _draw_shapes(upper, shapes)
-            _draw_ratios(lower, shapes)
-            upper.set_xlim(low, high)
+            of_simulation, of_data = (simulation[p], simulation_errors[p]), (data[p], data_errors[p])
+            _draw_shapes(upper, lower, x, label[p], of_simulation, of_data)
+            upper.set_xlim(*used)
             if p % ACROSS == 0:
                 upper.set_ylabel("Jets per bin [%]", fontsize=12)
             else:
                 lower.tick_params(labelleft=False)
-    return panels.figure
-
-
-class Panels(list["tuple[Axes, Axes | None]"]):
-    """The panels of the bins of jets, an upper and perhaps a lower one for each, and their figure."""
-
-    figure: Figure
+    return figure
 
 
 @contextmanager
-def bin_panels(results: Results, title: str, x_label: str, *, lower: str = "") -> Iterator[Panels]:
+def bin_panels(
+    results: Results, title: str, x_label: str, *, lower: str = ""
+) -> Iterator[tuple[Figure, list[list[Axes]]]]:
     """A panel for each bin of jets, with a title and one legend; and below each a ratio, if it has a label."""
-    bins = results.factors.bins
-    n_pt = len(bins)
+    bins, n_pt, panels = results.factors.bins, len(results.factors.bins), []
     columns = min(ACROSS, n_pt)
     rows, each = -(-n_pt // columns), 2 if lower else 1
     heights = [3, 1.25] * rows if lower else [1] * rows
     with drawing(REPORT_STYLE):
         size = (4.3 * columns, 4.3 * rows if lower else 3.2 * rows + 1.0)
         figure, grid = new_figure(each * rows, columns, size=size, sharex=True, height_ratios=heights)
-        panels = Panels()
-        panels.figure = figure
         for p in range(rows * columns):
             column = [grid[each * (p // columns) + k, p % columns] for k in range(each)]
             if p >= n_pt:
@@ -588,8 +478,8 @@ def bin_panels(results: Results, title: str, x_label: str, *, lower: str = "") -
             for axes in column:
                 axes.tick_params(labelsize=11)
                 axes.minorticks_off()
-            panels.append((column[0], column[1] if lower else None))
-        yield panels
+            panels.append(column)
+        yield figure, panels
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=12, frameon=False)
         figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
@@ -623,7 +513,7 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
         heading(upper, "Quarks in simulation", which)
         difference = forward - central
         lower.stairs(difference, edges, baseline=None, color=INK[0], linewidth=2.4)
-        lower.axhline(0, color=_LINE, linewidth=0.9)
+        lower.axhline(0, **_LINE)
         finite = difference[np.isfinite(difference)]
         lower.set_ylim(1.3 * float(np.min(finite, initial=0.0)), 1.4 * float(np.max(finite, initial=0.01)))
         lower.yaxis.set_major_locator(MaxNLocator(4))
@@ -633,36 +523,256 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
     return figure
 
 
-def _draw_shapes(axes: Axes, shapes: _Shapes) -> None:
-    """Draw the three shapes; the axis range follows the peak by label, not statistical fluctuations."""
-    data, label = shapes.data, shapes.label
-    axes.stairs(100 * label, shapes.x, fill=True, color=_TRUTH, label="simulation, by label")
-    extracted = 100 * shapes.simulation
-    axes.stairs(extracted, shapes.x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
-    drawn = np.isfinite(data) & (np.nan_to_num(np.abs(data)) + np.nan_to_num(label) > 0)
-    error = 100 * shapes.simulation_error
-    band: Any = {"fill": True, "color": _EXTRACTED, "alpha": 0.2, "linewidth": 0}
-    axes.stairs(np.nan_to_num(extracted + error), shapes.x, baseline=np.nan_to_num(extracted - error), **band)
-    points: Any = {"fmt": "o", "color": _DATA, "markersize": 2.8, "elinewidth": 0.8, "label": "data, extracted"}
-    axes.errorbar(shapes.centre[drawn], 100 * data[drawn], np.nan_to_num(100 * shapes.data_error[drawn]), **points)
-    axes.axhline(0, color=_LINE, linewidth=0.7, zorder=0)
-    low, high = axes.get_ylim()
-    peak = 100 * shapes.peak
+def _draw_shapes(
+    upper: Axes,
+    lower: Axes,
+    x: Float64[ndarray, " e"],
+    label: Float64[ndarray, " x"],
+    simulation: tuple[Float64[ndarray, " x"], Float64[ndarray, " x"]],
+    data: tuple[Float64[ndarray, " x"], Float64[ndarray, " x"]],
+) -> None:
+    """Draw a shape by label and the extracted ones, given with their errors, and below the ratios of the latter to it.
+
+    The range of shapes follows the peak by label, not statistical fluctuations.
+    """
+    peak = float(np.max(np.nan_to_num(label), initial=0.0))
+    upper.stairs(100 * label, x, fill=True, color=_TRUTH, label="simulation, by label")
+    extracted = 100 * simulation[0]
+    upper.stairs(extracted, x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
+    _band(upper, x, extracted, 100 * simulation[1], _EXTRACTED)
+    drawn = np.nan_to_num(np.abs(data[0])) + np.nan_to_num(label) > 0
+    _points(upper, x, np.where(drawn, 100 * data[0], np.nan), 100 * data[1], label="data, extracted")
+    upper.axhline(0, **_LINE, zorder=0)
+    low, high = upper.get_ylim()
     if peak > 0:
-        axes.set_ylim(max(low, -0.4 * peak), 1.1 * min(high, 2 * peak))
+        upper.set_ylim(max(low, -40 * peak), 1.1 * min(high, 200 * peak))
+    of_simulation, simulation_error, of_data, data_error = _ratios(
+        label, np.nan_to_num(label) > _ENOUGH * peak, *simulation, *data
+    )
+    lower.axhline(1, **_LINE, zorder=0)
+    lower.hlines(of_simulation, x[:-1], x[1:], color=_EXTRACTED, linewidth=1.8)
+    _band(lower, x, of_simulation, simulation_error, _EXTRACTED)
+    _points(lower, x, of_data, data_error)
+    lower.set_ylim(0.4, 1.6)
 
 
-def _draw_ratios(axes: Axes, shapes: _Shapes) -> None:
-    """Draw the extracted shapes over the shape by label, where that is large enough."""
-    enough = np.nan_to_num(shapes.label) > _ENOUGH * shapes.peak
+def _band(
+    axes: Axes,
+    edges: Float64[ndarray, " e"],
+    values: Float64[ndarray, " n"],
+    errors: Float64[ndarray, " n"],
+    colour: str,
+) -> None:
+    """Draw the errors of the values of bins."""
+    low, high = np.nan_to_num(values - errors), np.nan_to_num(values + errors)
+    axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.2, linewidth=0)
+
+
+def _points(
+    axes: Axes,
+    edges: Float64[ndarray, " e"],
+    values: Float64[ndarray, " n"],
+    errors: Float64[ndarray, " n"],
+    label: str = "",
+) -> None:
+    """Draw the values of bins as points with errors; those that are nan are left out."""
+    style: Any = {"fmt": "o", "color": INK[0], "markersize": 3, "elinewidth": 0.9, "label": label or None}
+    axes.errorbar(_centres(edges), values, np.nan_to_num(errors), **style)
+
+
+def _ratios(
+    divisor: Float64[ndarray, " n"], enough: Bool[ndarray, " n"], *parts: Float64[ndarray, " n"]
+) -> list[Float64[ndarray, " n"]]:
+    """The parts over a divisor; nan where that is not enough."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_simulation, of_data, data_error, simulation_error = (
-            np.where(enough, values / shapes.label, np.nan)
-            for values in (shapes.simulation, shapes.data, shapes.data_error, shapes.simulation_error)
-        )
-    axes.axhline(1, color=_LINE, linewidth=0.9, zorder=0)
-    axes.hlines(of_simulation, shapes.x[:-1], shapes.x[1:], color=_EXTRACTED, linewidth=1.8)
-    low, high = of_simulation - simulation_error, of_simulation + simulation_error
-    axes.stairs(high, shapes.x, baseline=low, fill=True, color=_EXTRACTED, alpha=0.2, linewidth=0)
-    axes.errorbar(shapes.centre, of_data, data_error, fmt="o", color=_DATA, markersize=2.8, elinewidth=0.8)
-    axes.set_ylim(0.4, 1.6)
+        return [np.where(enough, part / divisor, np.nan) for part in parts]
+
+
+def tagger_edges(results: Results, tagger: str) -> Float64[ndarray, " e"]:
+    """Edges of the bins of a tagger."""
+    settings = next(each for each in results.configuration.taggers if each.name == tagger)
+    return np.linspace(settings.low, settings.high, settings.bins + 1)
+
+
+def _used(jets: Float64[ndarray, "p x"], x: Float64[ndarray, " e"], least: float = 5e-4) -> tuple[float, float]:
+    """The range of a tagger outside of which each bin has less than a share `least` of the jets in every bin of pT."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        filled = np.flatnonzero((np.nan_to_num(jets / jets.sum(axis=-1, keepdims=True)) > least).any(axis=0))
+    return (float(x[filled[0]]), float(x[filled[-1] + 1])) if len(filled) else (float(x[0]), float(x[-1]))
+
+
+FLAVOUR_COLOURS: Final = {"light": PALETTE[4], "charm": PALETTE[2], "bottom": PALETTE[5], "gluon": PALETTE[1]}
+"""Colour of the jets of each flavour in stacks."""
+
+
+class Stack(NamedTuple):
+    """Numbers of jets in bins, in data and in simulation.
+
+    Attributes:
+        flavours: (n_bins,) jets of simulation by flavour.
+        simulation_error: (n_bins,) statistical error of their sum.
+        data: (n_bins,) jets of data.
+        data_error: (n_bins,) its statistical error.
+    """
+
+    flavours: dict[str, Float64[ndarray, " n"]]
+    simulation_error: Float64[ndarray, " n"]
+    data: Float64[ndarray, " n"]
+    data_error: Float64[ndarray, " n"]
+
+    @property
+    def simulation(self) -> Float64[ndarray, " n"]:
+        """(n_bins,) jets of simulation."""
+        total: Float64[ndarray, " n"] = np.sum(list(self.flavours.values()), axis=0)
+        return total
+
+    @property
+    def ratio(self) -> float:
+        """Jets of data / of simulation; nan without the latter."""
+        simulation = float(self.simulation.sum())
+        return float(self.data.sum()) / simulation if simulation > 0 else float("nan")
+
+
+def stack_of(results: Results, tagger: str, region: int, pt_bin: int | None) -> Stack:
+    """Jets of a region in the bins of a tagger, or in those of pT.
+
+    Args:
+        results: results of the calibration.
+        tagger: name of the tagger.
+        region: number of the region.
+        pt_bin: number of the bin of pT whose jets are counted in the bins of the tagger; None for the bins of pT.
+    """
+    simulation, data = (
+        results.samples[name].templates for name in (results.configuration.nominal, results.configuration.data)
+    )
+
+    def of(templates: Templates, values: ndarray) -> Float64[ndarray, "f n"]:
+        """By flavour and bin."""
+        chosen = values[0][..., templates.axes.columns(tagger)][:, region]
+        by_flavour: ndarray = chosen.sum(axis=-1).T if pt_bin is None else chosen[pt_bin]
+        return by_flavour
+
+    return Stack(
+        dict(zip(simulation.axes.flavours, of(simulation, simulation.values), strict=True)),
+        np.sqrt(of(simulation, simulation.squares).sum(axis=0)),
+        of(data, data.values).sum(axis=0),
+        np.sqrt(of(data, data.squares).sum(axis=0)),
+    )
+
+
+def normalisation(results: Results) -> float:
+    """Number of jets in data / in simulation, scaled to the luminosity; nan without jets."""
+    tagger = results.configuration.tagger_names[0]
+    stacks = [stack_of(results, tagger, region, None) for region in range(len(REGIONS))]
+    simulation = sum(float(stack.simulation.sum()) for stack in stacks)
+    return sum(float(stack.data.sum()) for stack in stacks) / simulation if simulation > 0 else float("nan")
+
+
+def plot_spectra(results: Results) -> Figure:
+    """Jets against pT in both regions: data, and simulation by flavour, scaled to the luminosity; and their ratio."""
+    tagger, edges = results.configuration.tagger_names[0], np.array(results.factors.pt_edges)
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(2, 2, size=(11.0, 6.4), sharex=True, height_ratios=[2.6, 1])
+        for region, name in enumerate(REGIONS):
+            upper, lower = panels[0, region], panels[1, region]
+            stack = stack_of(results, tagger, region, None)
+            _draw_stack(upper, lower, edges, stack)
+            upper.set_yscale("log")
+            largest = max(float(stack.data.max(initial=0.0)), float(stack.simulation.max(initial=0.0)), 1.0)
+            upper.set_ylim(0.3, 300 * largest)
+            lower.set_xlim(edges[0], edges[-1])
+            lower.set_xlabel(PT_LABEL)
+            heading(upper, f"{name.capitalize()} jets{results.factors.bins[0].eta}", f"data / MC = {stack.ratio:.2f}")
+            upper.legend(loc="upper right", ncols=2, fontsize=11, frameon=False)
+        panels[0, 0].set_ylabel("Jets per bin")
+        panels[1, 0].set_ylabel("data / MC")
+    return figure
+
+
+def plot_stacks(results: Results, tagger: str, region: int) -> Figure:
+    """A tagger in each bin of pT: data, and simulation by flavour, scaled to the luminosity; and their ratio.
+
+    Args:
+        results: results of the calibration.
+        tagger: name of the tagger.
+        region: number of the region.
+    """
+    x = tagger_edges(results, tagger)
+    stacks = [stack_of(results, tagger, region, p) for p in range(len(results.factors.bins))]
+    title = f"{REGIONS[region].capitalize()} jets, {tagger_label(tagger)}: data and simulation"
+    with bin_panels(results, title, tagger_label(tagger), lower="data / MC") as (figure, panels):
+        used = _used(np.array([stack.data + stack.simulation for stack in stacks]), x)
+        for stack, (upper, lower) in zip(stacks, panels, strict=True):
+            _draw_stack(upper, lower, x, stack)
+            upper.set_xlim(*used)
+            upper.set_ylim(0, 1.35 * max(float(stack.data.max(initial=0.0)), float(stack.simulation.max(initial=1e-9))))
+    return figure
+
+
+def plot_reweighting(results: Results, tagger: str) -> Figure:
+    """The factors of central jets in each bin of pT, by quarks (nominal) and by gluons (a systematic).
+
+    Args:
+        results: results of the calibration.
+        tagger: name of the tagger.
+    """
+    x, nominal = tagger_edges(results, tagger), results.samples[results.configuration.nominal].templates
+    jets = nominal.flavours(tagger)[0]
+    used = _used(jets.min(axis=1).sum(axis=1), x)  # of the region with fewer jets
+    with bin_panels(results, f"Re-weighting of central jets, {tagger_label(tagger)}", tagger_label(tagger)) as (
+        figure,
+        panels,
+    ):
+        for p, (upper,) in enumerate(panels):
+            upper.axhline(1, **_LINE)
+            for name, colour, style in (("quark", PALETTE[0], "-"), ("gluon", PALETTE[1], (0, (4, 1.5)))):
+                factors = reweighting_factors(jets[p], name)  # type: ignore[arg-type]
+                enough = jets[p][:, 0 if name == "quark" else 1].min(axis=0) > 0
+                shown = np.where(enough, factors, np.nan)
+                label = f"r by {name}s"
+                upper.stairs(shown, x, baseline=None, color=colour, linestyle=style, linewidth=1.6, label=label)
+            upper.set_xlim(*used)
+            upper.set_ylim(0, 3)
+    return figure
+
+
+def plot_separation(results: Results) -> Figure:
+    """Rejection of gluons against efficiency of quarks by label, for every tagger in each bin of pT; dots: the cuts."""
+    nominal = results.samples[results.configuration.nominal].templates
+    with bin_panels(results, "Separation in simulation, by label", "quark efficiency") as (figure, panels):
+        for number, tagger in enumerate(results.factors.taggers):
+            jets = nominal.flavours(tagger)[0].sum(axis=1)
+            colour, label = PALETTE[number % len(PALETTE)], tagger_label(tagger)
+            for p, (upper,) in enumerate(panels):
+                passed = np.concatenate([np.zeros((2, 1)), np.cumsum(jets[p], axis=-1)], axis=-1)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    quark, gluon = passed / passed[:, -1:]
+                upper.plot(quark, 1 - gluon, color=colour, linewidth=1.8, label=label)
+                cuts = results.efficiencies[tagger].cuts[p]
+                at = [np.interp(cuts, np.arange(len(values)), values) for values in (quark, 1 - gluon)]
+                upper.plot(*at, "o", color=colour, markersize=4)
+        for p, (upper,) in enumerate(panels):
+            upper.plot([0, 1], [1, 0], **_LINE)
+            if p % ACROSS == 0:
+                upper.set_ylabel("gluon rejection", fontsize=12)
+            upper.set_xlim(0, 1)
+            upper.set_ylim(0, 1.05)
+    return figure
+
+
+def _draw_stack(upper: Axes, lower: Axes, edges: Float64[ndarray, " e"], stack: Stack) -> None:
+    """Draw simulation as a stack with its error, data as points, and their ratio below."""
+    base = np.zeros(len(edges) - 1)
+    for name, values in stack.flavours.items():
+        style: Any = {"facecolor": FLAVOUR_COLOURS.get(name, _LINE["color"]), "linewidth": 0}
+        upper.stairs(base + values, edges, baseline=base, fill=True, label=name, **style)
+        base = base + values
+    _band(upper, edges, base, stack.simulation_error, INK[0])
+    _points(upper, edges, np.where(stack.data > 0, stack.data, np.nan), stack.data_error, label="data")
+    enough = base > 0.02 * base.max(initial=0.0)
+    ratio, of_data, of_simulation = _ratios(base, enough, stack.data, stack.data_error, stack.simulation_error)
+    lower.axhline(1, **_LINE)
+    _band(lower, edges, np.ones(len(base)), of_simulation, INK[0])
+    _points(lower, edges, ratio, of_data)
+    reach = max(0.5, 1.15 * float(np.max(np.abs(ratio[np.isfinite(ratio)] - 1), initial=0.0)))
+    lower.set_ylim(1 - min(reach, 1.0), 1 + min(reach, 2.0))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from beampipe.calibration.config import REGIONS, Style
 from beampipe.calibration.exports.write import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
-from beampipe.calibration.report import control, figures, tables
+from beampipe.calibration.report import figures, tables
 from beampipe.calibration.report.tables import TextTable
 from beampipe.calibration.results import Results, collect_results, key_name, other_samples, percent, point_name
 from beampipe.calibration.tasks.plan import Plan
@@ -146,7 +146,7 @@ def _write_page(
         pictures=by_kind,
         png=lambda picture: base64.b64encode((plots / f"{picture.name}.png").read_bytes()).decode(),
         tables={table.name: table for table in texts},
-        normalisation=control.normalisation(results),
+        normalisation=figures.normalisation(results),
         dropped=list(tables.dropped_lines(results.factors)),
         weight_units={name: result.weight_units for name, result in results.samples.items()},
         provenance=TextTable("provenance", "Keys", ("artifact", "key"), tuple(results.provenance), labels=2),
@@ -220,17 +220,17 @@ def _figures_against_pt(results: Results) -> Figures:
         alt = f"Steps: fractions of quarks in forward and central jets against jet pT, their difference, {tagger}"
         yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(figures.plot_fractions, results, tagger)
     alt = "Jets against pT in both regions: points of data, stacks of simulation by flavour, and their ratio"
-    yield Picture("spectra", alt, "control", ""), partial(control.plot_spectra, results)
+    yield Picture("spectra", alt, "control", ""), partial(figures.plot_spectra, results)
     alt = "Curves: rejection of gluons against efficiency of quarks by label, all taggers, in bins of pT"
-    yield Picture("separation", alt, "control", ""), partial(control.plot_separation, results)
+    yield Picture("separation", alt, "control", ""), partial(figures.plot_separation, results)
     for tagger in results.factors.taggers:
         for region, name in enumerate(REGIONS):
             alt = f"{tagger} of {name} jets in bins of pT: data, stacks of simulation by flavour, and their ratio"
             picture = Picture(f"stacks_{tagger}_{name}", alt, "control", tagger)
-            yield picture, partial(control.plot_stacks, results, tagger, region)
+            yield picture, partial(figures.plot_stacks, results, tagger, region)
         alt = f"Steps: re-weighting factors of central jets against {tagger} in bins of pT, by quarks and by gluons"
         picture = Picture(f"reweighting_{tagger}", alt, "control", tagger)
-        yield picture, partial(control.plot_reweighting, results, tagger)
+        yield picture, partial(figures.plot_reweighting, results, tagger)
 
 
 def _tables(results: Results) -> Iterator[TextTable]:

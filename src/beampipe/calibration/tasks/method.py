@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from beampipe.calibration.events.histograms import Filled, read_filled
 from beampipe.calibration.method.dropped import Dropped, cut_numbers_of
 from beampipe.calibration.method.extractions import extraction_named
-from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies, read_arrays, write_arrays
+from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.method.templates import (
     Cases,
@@ -21,6 +20,7 @@ from beampipe.calibration.method.templates import (
 from beampipe.calibration.method.uncertainties import factors_of
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.files import write_whole
+from beampipe.tables import load_tables, save_tables
 from beampipe.workflow import Store
 
 
@@ -32,7 +32,7 @@ def reweight(store: Store, plan: Plan) -> None:
         nominal = read_templates(store, plan.samples[configuration.nominal])
         others = {name: read_templates(store, plan.samples[name]) for name in plan.cases}
         taggers = configuration.tagger_names
-        write_arrays({name: measure_reweighting(*simulation_of(name, nominal, others)) for name in taggers}, path)
+        save_tables(path, **{name: measure_reweighting(*simulation_of(name, nominal, others)) for name in taggers})
 
     store.get(plan.reweight, ".npz", make)
 
@@ -41,7 +41,7 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
     """Stage 5: the efficiencies of quark and gluon jets in all cases."""
 
     def make(path: Path) -> None:
-        frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
+        frozen = load_tables(store.require(plan.reweight), Reweighting)
         configuration, cases = plan.configuration, read_cases(store, plan)
         extraction, points = extraction_named(configuration.extraction), configuration.working_points
         others = {name: extraction_named(name) for name in configuration.other_extractions}
@@ -49,7 +49,7 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
             each.name: measure_efficiencies(cases[each.name], frozen[each.name], points, each.cut, extraction, others)
             for each in configuration.taggers
         }
-        write_arrays(measured, path)
+        save_tables(path, **measured)
 
     store.get(plan.extract, ".npz", make)
 
@@ -64,7 +64,7 @@ def publish_factors(store: Store, plan: Plan, public: Path) -> None:
     """
 
     def make(path: Path) -> None:
-        measured: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
+        measured = load_tables(store.require(plan.extract), Efficiencies)
         dropped: list[Dropped] = []
         for name in plan.configuration.used_samples:
             part = plan.samples[name]

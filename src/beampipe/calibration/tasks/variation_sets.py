@@ -57,6 +57,15 @@ class Cover(NamedTuple):
     missing: VariationSet
 
 
+@lru_cache(maxsize=4096)  # a run reads the list several times
+def _set_of(line: str) -> VariationSet | None:
+    """The set in a line of the list; None for an incomplete line of a killed writer."""
+    try:
+        return frozenset(VariationKey(*each) for each in json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
 class VariationSets:
     """The list of all sets of variations that the store may have. If it is lost, variations are filled again.
 
@@ -69,11 +78,7 @@ class VariationSets:
         self._sets: dict[VariationSet, None] = {}
         self._ranked: dict[VariationSet, list[VariationSet]] = {}
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else ()
-        for line in lines:
-            try:
-                self._sets[frozenset(VariationKey(*each) for each in json.loads(line))] = None
-            except (ValueError, TypeError):  # an incomplete line of a killed writer
-                continue
+        self._sets.update(dict.fromkeys(each for each in map(_set_of, lines) if each is not None))
 
     def add(self, variations: VariationSet) -> None:
         """Add a set to the list, before any artifact of it is written."""

@@ -1,4 +1,8 @@
-"""Commands for a running fleet. Each returns when its work is done; no request is lost."""
+"""Commands for a running fleet. Each returns when its work is done; no request is lost.
+
+They consist of a few steps: drain a server, wait until it serves, end or replace it, configure the gateway. A step
+changes the wanted state, and waits until the reconciler has made it the actual one.
+"""
 
 from __future__ import annotations
 
@@ -10,62 +14,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError
+from beampipe.fleet.control.managed_server import LocalServer, ManagedServer
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
-from beampipe.fleet.control.release import Canary, Trial
-from beampipe.fleet.control.steps import GatewaySteps, Steps
+from beampipe.fleet.control.release import Trial
+from beampipe.fleet.gateway.plan import slots_of
 from beampipe.fleet.release_rule import ReleaseRule
 from beampipe.fleet.server import FleetServerSettings
-from beampipe.fleet.specification import Fleet, read_fleet
+from beampipe.fleet.specification import Fleet, ServerGroup, read_fleet
 from beampipe.triton.server.launch import check_repository
 
 _LATEST: Final = 20
-
-
-def status_of(reconciler: Reconciler) -> dict[str, Any]:
-    """The status of a fleet as data: servers, gateway, and the last incidents.
-
-    Args:
-        reconciler: the reconciler of the fleet.
-    """
-    gateway = reconciler.fleet.gateway
-    servers = []
-    for server in list(reconciler.servers.values()):
-        record = reconciler.records.get(server.name)
-        current = record if server.describes(record) else None
-        servers.append(
-            {
-                "server": server.name,
-                "group": server.group,
-                "wish": server.desired_state,
-                "state": current.state if current is not None else "starting" if server.pid else "dead",
-                "pid": server.pid,
-                "metrics": None if current is None else current.metrics,
-                "models": [] if current is None else list(current.models),
-                "digest": server.digest,
-                "starts": server.starts,
-                "log": str(server.log),
-                **reconciler.slot_status(server),
-            }
-        )
-    return {
-        "name": reconciler.fleet.name,
-        "folder": str(reconciler.folder.path),
-        "time": time.time(),
-        "gateway": {
-            **reconciler.gateway_status(),
-            "host": gateway.host,
-            "port": gateway.port,
-            "tls": gateway.tls is not None,
-            "tokens": gateway.wants_token,
-            "balancing": gateway.balancing,
-            "status_port": reconciler.status_port,
-        },
-        "page": reconciler.monitoring.page_url,
-        "prometheus": {"pid": reconciler.monitoring.prometheus_pid, "url": reconciler.monitoring.prometheus_url},
-        "servers": servers,
-        "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
-        "incidents": [list(incident) for incident in reconciler.incidents[-_LATEST:]],
-    }
+"""Number of incidents in a status."""
+_PERIOD: Final = 0.05
+"""Time [s] between two evaluations of a condition that is waited for."""
+_DRAINED: Final = 600.0
+"""Longest time [s] for requests in progress to finish when a server is drained."""
+_CONFIGURED: Final = 30.0
+"""Longest time [s] until the gateway runs with another configuration; 0.2 s is typical."""
 
 
 class GatewayCommands:
@@ -73,17 +38,15 @@ class GatewayCommands:
 
     Args:
         reconciler: the reconciler of the fleet.
+
+    Attributes:
+        verbs: names of the commands.
     """
+
+    verbs: tuple[str, ...] = ("status", "drain", "resume", "down")
 
     def __init__(self, reconciler: Reconciler) -> None:
         self.reconciler = reconciler
-        self._steps = GatewaySteps(reconciler)
-        self._verbs: dict[str, Callable[..., Any]] = {
-            "status": self.status,
-            "drain": self.drain,
-            "resume": self.resume,
-            "down": self.down,
-        }
 
     def obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Execute a command: its name is under the key ``do``, its arguments under the other keys.
@@ -94,26 +57,146 @@ class GatewayCommands:
         """
         arguments = dict(order)
         verb = str(arguments.pop("do", ""))
-        if verb not in self._verbs:
-            raise UnknownNameError("command", verb, self._verbs)
-        done = self._verbs[verb](**arguments)
-        return dict(done or {})
+        if verb not in self.verbs:
+            raise UnknownNameError("command", verb, self.verbs)
+        return dict(getattr(self, verb)(**arguments) or {})
 
     def status(self) -> dict[str, Any]:
-        """The status of the fleet."""
-        return status_of(self.reconciler)
+        """The status of the fleet as data: servers, gateway, and the last incidents."""
+        reconciler = self.reconciler
+        gateway, prometheus = reconciler.fleet.gateway, reconciler.prometheus
+        servers = []
+        for server in list(reconciler.servers.values()):
+            record = reconciler.records.get(server.name)
+            current = record if server.describes(record) else None
+            servers.append(
+                {
+                    "server": server.name,
+                    "group": server.group,
+                    "wish": server.desired_state,
+                    "state": current.state if current is not None else "starting" if server.pid else "dead",
+                    "pid": server.pid,
+                    "metrics": None if current is None else current.metrics,
+                    "models": [] if current is None else list(current.models),
+                    "digest": server.digest,
+                    "starts": server.starts,
+                    "log": str(server.log),
+                    **reconciler.slot_status(server),
+                }
+            )
+        return {
+            "name": reconciler.fleet.name,
+            "folder": str(reconciler.folder.path),
+            "time": time.time(),
+            "gateway": {
+                **reconciler.gateway_status(),
+                "host": gateway.host,
+                "port": gateway.port,
+                "tls": gateway.tls is not None,
+                "tokens": gateway.wants_token,
+                "balancing": gateway.balancing,
+                "status_port": reconciler.status_port,
+            },
+            "page": reconciler.page.url,
+            "prometheus": {"pid": prometheus.pid, "url": prometheus.url},
+            "servers": servers,
+            "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
+            "incidents": [list(incident) for incident in reconciler.incidents[-_LATEST:]],
+        }
 
     def drain(self, server: str) -> None:
         """Drain a server: it finishes its requests, gets no further ones, and keeps running."""
-        self._steps.drain(self._steps.server(server))
+        self.empty(self.server(server))
 
     def resume(self, server: str) -> None:
         """Send requests to a drained server again."""
-        self._steps.serve([self._steps.server(server)])
+        self.serve([self.server(server)])
 
     def down(self) -> None:
         """Stop the fleet."""
         self.reconciler.ended.set()
+
+    def server(self, name: str) -> ManagedServer:
+        """The server of a name.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        servers = self.reconciler.servers
+        if name not in servers:
+            raise UnknownNameError("server", name, servers)
+        return servers[name]
+
+    def empty(self, server: ManagedServer) -> None:
+        """Drain a server, and wait until its requests are finished."""
+        with self.reconciler.lock:
+            server.desired_state = "drain"
+        self.wait(lambda: self.reconciler.is_drained(server), _DRAINED, f"{server.name}: requests to finish")
+
+    def serve(self, servers: Sequence[ManagedServer], after: int | None = None) -> None:
+        """Let servers take requests, and wait until they do.
+
+        Args:
+            servers: the servers.
+            after: number of starts before the present process was started; None if it may be any number.
+        """
+        limit = self.reconciler.fleet.start_timeout + 10.0
+        with self.reconciler.lock:
+            for server in servers:
+                server.desired_state = "serve"
+        for server in servers:
+            failed = (server.starts if after is None else after) + 1
+
+            def serves(server: ManagedServer = server, failed: int = failed) -> bool:
+                if server.starts > failed:
+                    raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
+                return self.reconciler.in_service(server)
+
+            self.wait(serves, limit, f"{server.name}: to take requests")
+
+    def configure_gateway(self, fleet: Fleet, models: tuple[str, ...] | None = None) -> None:
+        """Change the configuration of the gateway, and wait until it is in force.
+
+        Args:
+            fleet: the specification.
+            models: names of the models that a server must have to get requests; None for those as before.
+
+        Raises:
+            ConfigError: HAProxy does not load it; the old one is wanted again.
+            ServiceError: HAProxy does not answer; the old one is wanted again.
+        """
+        reconciler = self.reconciler
+        before = reconciler.fleet, reconciler.gateway.plan.models
+        reconciler.change_gateway(fleet, models)
+        try:
+            self.wait(reconciler.gateway_is_configured, _CONFIGURED, "gateway: another configuration")
+        except (ConfigError, ServiceError):
+            if not reconciler.ended.is_set():
+                reconciler.change_gateway(*before)
+            raise
+
+    def wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait until a condition holds.
+
+        Args:
+            holds: evaluates the condition.
+            seconds: time limit [s].
+            what: name of the condition in the error message.
+
+        Raises:
+            ServiceError: the time limit is over, or the fleet stops.
+        """
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{what}: got none within {seconds:g} s; see: beampipe fleet status")
+            if self.reconciler.ended.is_set():
+                raise ServiceError(f"{what}: got the end of the fleet, expected it to go on")
+            time.sleep(_PERIOD)
+
+
+_CHANGES: Final = ("scale", "restart", "update", "apply")
+"""Names of the commands that change the servers, of which one runs at a time."""
 
 
 class LocalCommands(GatewayCommands):
@@ -121,27 +204,18 @@ class LocalCommands(GatewayCommands):
 
     Args:
         reconciler: the reconciler of the fleet.
-
     """
 
     reconciler: LocalReconciler
-    _steps: Steps
+    verbs = (*GatewayCommands.verbs, *_CHANGES)
 
     def __init__(self, reconciler: LocalReconciler) -> None:
         super().__init__(reconciler)
-        self._steps = Steps(reconciler)
         self._change = threading.Lock()
-        self._changes: dict[str, Callable[..., Any]] = {
-            "scale": self.scale,
-            "restart": self.restart,
-            "update": self.update,
-            "apply": self.apply,
-        }
-        self._verbs |= self._changes
 
     def obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Execute a command; one that changes the servers is refused while another one does."""
-        if order.get("do") not in self._changes:
+        if order.get("do") not in _CHANGES:
             return super().obey(order)
         if not self._change.acquire(blocking=False):
             raise ConfigError("fleet: got a command while another one changes the servers; try again later")
@@ -150,9 +224,18 @@ class LocalCommands(GatewayCommands):
         finally:
             self._change.release()
 
-    def scale(self, group: str, count: int) -> None:
-        """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others."""
+    def scale(self, group: str | None, count: int) -> None:
+        """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others.
+
+        Args:
+            group: name of the group; None for the only one.
+            count: number of servers.
+        """
         reconciler = self.reconciler
+        if group is None:
+            group, *others = reconciler.fleet.servers
+            if others:
+                raise ConfigError(f"--group: got none, expected one of {', '.join(reconciler.fleet.servers)}")
         if group not in reconciler.fleet.servers:
             raise UnknownNameError("group of servers", group, reconciler.fleet.servers)
         wanted = reconciler.fleet.servers[group]
@@ -165,17 +248,14 @@ class LocalCommands(GatewayCommands):
             names = [wanted.server_name(number) for number in range(wanted.slots)]
             new = [reconciler.add(wanted, number) for number in range(count) if names[number] not in reconciler.servers]
             old = [reconciler.servers[name] for name in names[count:] if name in reconciler.servers]
-        self._steps.serve(new)
+        self.serve(new)
         for server in old:
-            self._steps.end(server)
+            self.end(server)
 
     def restart(self, servers: Sequence[str] = ()) -> None:
         """Restart servers one by one, all if none is named; for the only server, a temporary one serves meanwhile."""
-        names = list(servers or self.reconciler.servers)
-        for name in names:
-            self._steps.server(name)
-        for name in names:
-            self._steps.replace(self._steps.server(name))
+        for server in [self.server(name) for name in servers or self.reconciler.servers]:
+            self.replace(server)
 
     def update(self, **trial: Any) -> dict[str, Any]:
         """Serve the current models of the repository; return to the old ones if they do not start.
@@ -189,34 +269,37 @@ class LocalCommands(GatewayCommands):
         """
         reconciler = self.reconciler
         models = reconciler.take_snapshot()
+        before = {server.name: server.settings for server in reconciler.servers.values()}
         if trial and models[0] != reconciler.models[0]:
-            return self._release(models, **trial)
-        return self._update(models, self._settings())
+            return self._release(models, before, **trial)
+        return self._update(models, before)
 
     def _release(
-        self, models: tuple[str, Path], share: float, events: str | None = None, **rule: Any
+        self,
+        models: tuple[str, Path],
+        before: Mapping[str, FleetServerSettings],
+        events: str | None = None,
+        **rule: Any,
     ) -> dict[str, Any]:
         """Try models on a share of the requests, and serve them if the rule allows it."""
-        reconciler, before = self.reconciler, self._settings()
-        wanted = ReleaseRule(share, **rule)
-        trial = Trial(reconciler, models, wanted, None if events is None else Path(events))
-        canary = Canary(self._steps, models, share)
-        reconciler.note(f"release {models[0]}: {canary.server.name} gets {100 * share:g} % of the requests")
+        reconciler = self.reconciler
+        trial = Trial(self, models, ReleaseRule(**rule), None if events is None else Path(events))
+        reconciler.note(f"release {models[0]}: {trial.server.name} gets {100 * rule['share']:g} % of the requests")
         try:
-            decision = trial.decide(canary)
+            decision = trial.decide()
         except BeampipeError:
             if not reconciler.ended.is_set():
-                canary.take_back()
+                trial.take_back()
             raise
         reconciler.note(f"release {models[0]}: {decision.text}")
         if decision.promoted:
-            canary.end_trial()
+            trial.end()
             try:
                 done = self._update(models, before)
             finally:
-                canary.leave()
+                trial.leave()
         else:
-            canary.take_back()
+            trial.take_back()
             done = {"digest": reconciler.models[0], "servers": 0}
         reconciler.remove_unused_snapshots()
         return {**done, "decision": asdict(decision)}
@@ -229,21 +312,17 @@ class LocalCommands(GatewayCommands):
             due = [server for server in reconciler.servers.values() if server.settings.digest != models[0]]
         for server in due:
             try:
-                self._steps.replace(server)
+                self.replace(server)
             except ServiceError as error:
                 reconciler.note(f"update: {server.name} does not start with the new models; going back")
                 reconciler.models = old
                 for name, settings in before.items():
                     if (back := reconciler.servers.get(name)) is not None and back.settings != settings:
-                        self._steps.replace(back, settings)
+                        self.replace(back, settings)
                 raise ServiceError(f"update: {error}; the old models are served again") from error
         reconciler.remove_unused_snapshots()
-        reconciler.monitoring.reconfigure(reconciler.fleet)
+        reconciler.prometheus.reconfigure(reconciler.fleet)
         return {"digest": models[0], "servers": len(due)}
-
-    def _settings(self) -> dict[str, FleetServerSettings]:
-        with self.reconciler.lock:
-            return {server.name: server.settings for server in self.reconciler.servers.values()}
 
     def apply(self, specification: str) -> dict[str, Any]:
         """Apply a specification, changing only what differs."""
@@ -253,33 +332,100 @@ class LocalCommands(GatewayCommands):
         done: list[str] = []
         if wanted.name != before.name:
             raise ConfigError(f"name: got {wanted.name!r}, expected {before.name!r}; it is another fleet")
-        if wanted.gateway != before.gateway or _slots(wanted) != _slots(before) or wanted.models != before.models:
-            self._steps.configure_gateway(wanted, check_repository(reconciler.models[1], wanted.models))
+        if wanted.gateway != before.gateway or slots_of(wanted) != slots_of(before) or wanted.models != before.models:
+            self.configure_gateway(wanted, check_repository(reconciler.models[1], wanted.models))
             done.append("gateway")
         with reconciler.lock:
             reconciler.fleet = wanted
-            gone = [server for server in reconciler.servers.values() if server.settings.group not in wanted.servers]
+            gone = [server for server in reconciler.servers.values() if server.group not in wanted.servers]
         for server in gone:
-            self._steps.end(server)
+            self.end(server)
             done.append(server.name)
         for group in wanted.servers.values():
-            if sum(server.settings.group == group.name for server in reconciler.servers.values()) != group.count:
+            if sum(server.group == group.name for server in reconciler.servers.values()) != group.count:
                 self.scale(group.name, group.count)
                 done.append(f"servers.{group.name}")
-        done += self._renew_changed()
-        reconciler.monitoring.reconfigure(wanted)
-        return {"changed": done}
-
-    def _renew_changed(self) -> list[str]:
-        reconciler = self.reconciler
         reconciler.models = reconciler.take_snapshot()
-        done = []
         for server in list(reconciler.servers.values()):
             if reconciler.current_settings(server) != server.settings:
-                self._steps.replace(server)
+                self.replace(server)
                 done.append(server.name)
-        return done
+        reconciler.prometheus.reconfigure(wanted)
+        return {"changed": done}
 
+    def server(self, name: str) -> LocalServer:
+        """The server of a name.
 
-def _slots(fleet: Fleet) -> list[tuple[str, int, int]]:
-    return [(group.name, group.slots, group.weight) for group in fleet.servers.values()]
+        Raises:
+            UnknownNameError: there is none.
+        """
+        server = super().server(name)
+        assert isinstance(server, LocalServer)
+        return server
+
+    def free_number(self, group: ServerGroup) -> int | None:
+        """The lowest unused server number of a group, None if all its slots are taken."""
+        servers = self.reconciler.servers
+        return next((number for number in range(group.slots) if group.server_name(number) not in servers), None)
+
+    def end(self, server: LocalServer) -> None:
+        """Drain a server, stop it, and wait until it has ended."""
+        with self.reconciler.lock:
+            server.desired_state = "end"
+        limit = _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
+        self.wait(lambda: server.name not in self.reconciler.servers, limit, f"{server.name}: end")
+
+    def replace(self, server: LocalServer, settings: FleetServerSettings | None = None) -> None:
+        """Drain a server, stop it, and wait until its successor takes requests.
+
+        If no other server takes requests, a temporary one is started first, in a free slot of the group.
+
+        Args:
+            server: the server.
+            settings: settings of the successor; None for those of the current specification.
+        """
+        helper = self._helper(server)
+        try:
+            self.serve([server], after=self.renew(server, settings))
+        finally:
+            if helper is not None:
+                self.end(helper)
+
+    def renew(self, server: LocalServer, settings: FleetServerSettings | None) -> int:
+        """Have a server drained and its process replaced, and wait until the next one was started.
+
+        Args:
+            server: the server.
+            settings: settings of the successor; None for those of the current specification.
+
+        Returns:
+            Number of its starts before.
+        """
+        with self.reconciler.lock:
+            server.settings = settings or self.reconciler.current_settings(server)
+            server.outdated = True
+            starts = server.starts
+        limit = _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
+        self.wait(lambda: server.starts > starts, limit, f"{server.name}: another process")
+        return starts
+
+    def _helper(self, server: LocalServer) -> LocalServer | None:
+        """Start a temporary server if no other takes requests; None if one does."""
+        reconciler = self.reconciler
+        others = [
+            other for other in reconciler.servers.values() if other is not server and other.desired_state == "serve"
+        ]
+        if any(map(reconciler.in_service, others)) or not reconciler.in_service(server):
+            return None
+        group = reconciler.fleet.servers[server.group]
+        free = self.free_number(group)
+        if free is None:
+            raise group.no_slot(server.name)
+        with reconciler.lock:
+            helper = reconciler.add(group, free)
+        try:
+            self.serve([helper])
+        except ServiceError:
+            self.end(helper)
+            raise
+        return helper

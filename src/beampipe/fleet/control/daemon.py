@@ -14,14 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.errors import (
-    BeampipeError,
-    ConfigError,
-    DeadlineError,
-    FileError,
-    ServiceError,
-    ServiceUnavailableError,
-)
+from beampipe.errors import BeampipeError, ConfigError, DeadlineError, FileError, ServiceError, ServiceUnavailableError
 from beampipe.fleet.control.commands import GatewayCommands, LocalCommands
 from beampipe.fleet.control.control_socket import ControlSocket, send_command
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler, RegistryReconciler
@@ -71,8 +64,7 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
     """
     fleet = read_fleet(specification)
     run = run_folder_of(fleet.name, folder)
-    claim_run_folder(run, specification)
-    child = _restarted_child()
+    child = _claim(run, specification)
     reconciler = LocalReconciler(fleet, run)
     orders = LocalCommands(reconciler)
 
@@ -82,23 +74,15 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
     run_until_stopped(reconciler, orders, child, FleetScaler(reconciler, scale).check)
 
 
-def _restarted_child() -> RestartedChild | None:
-    """Continue in a child process that is restarted when it is killed or hangs; None where systemd does that.
+def _claim(run: RunFolder, specification: Path) -> RestartedChild | None:
+    """Make the run folder of a fleet, and continue in a child process that is restarted when it is killed or hangs.
 
-    If the waiting process itself is killed, the fleet goes on.
-    """
-    return None if is_managed_by_systemd() else restart_when_killed(log, ends_with_parent=False)
-
-
-def claim_run_folder(run: RunFolder, specification: Path) -> None:
-    """Make the run folder of a fleet that this process will run.
-
-    Raises:
-        ConfigError: another process runs it.
+    If the waiting process itself is killed, the fleet goes on. None where systemd restarts this process.
     """
     run.make()
     if daemon_pid(run) is not None:
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
+    return None if is_managed_by_systemd() else restart_when_killed(log, ends_with_parent=False)
 
 
 def run_until_stopped(
@@ -254,8 +238,7 @@ def run_gateway(specification: Path, shared: Path | None = None, folder: Path | 
         raise FileError(
             f"{run.secret}: got no file, expected the secret of the servers; do: beampipe fleet slurm {specification}"
         )
-    claim_run_folder(run, specification)
-    child = _restarted_child()
+    child = _claim(run, specification)
     follower = RegistryReconciler(fleet, run)
     scheme = "grpc" if fleet.gateway.tls is None else "grpcs"
     address = f"{scheme}://{fleet.gateway.host}:{fleet.gateway.port}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from beampipe import processes
 from beampipe.fleet.control.differences import DesiredState, ServerState
@@ -34,6 +34,10 @@ class LocalServer:
         desired_state: whether it should serve, be drained, or end.
         outdated: whether its process is to be replaced by one with the present settings.
         starts: number of starts.
+        name: its name, and that of its slot in the gateway.
+        slot: the same.
+        group: group that it belongs to.
+        log: file of its log.
     """
 
     settings: FleetServerSettings
@@ -44,34 +48,16 @@ class LocalServer:
     starts: int = 0
 
     def __post_init__(self) -> None:
-        self._process = ManagedProcess(self.settings.log)
+        self.name = self.slot = self.settings.server
+        self.group, self.log = self.settings.group, self.settings.triton.log
+        self._process = ManagedProcess(self.log)
         self._pause = RestartPause()
-        self._state = ServerState(self.name, self.name)
-
-    @property
-    def name(self) -> str:
-        """Name of the server."""
-        return self.settings.server
-
-    @property
-    def slot(self) -> str:
-        """Name of its slot in the gateway: the name of the server."""
-        return self.settings.server
-
-    @property
-    def group(self) -> str:
-        """Group that it belongs to."""
-        return self.settings.group
+        self._state = ServerState(self.name, self.slot)
 
     @property
     def digest(self) -> str:
         """Digest of the repository that it serves from its next start on."""
         return self.settings.digest
-
-    @property
-    def log(self) -> Path:
-        """File of its log."""
-        return self.settings.log
 
     @property
     def pid(self) -> int | None:
@@ -124,7 +110,7 @@ class LocalServer:
         self._process.start(command, {**os.environ, **self.environ})
         self.starts += 1
         self.outdated = False
-        self._state = ServerState(self.name, self.name, started=time.monotonic())
+        self._state = ServerState(self.name, self.slot, started=time.monotonic())
 
     def stop(self) -> None:
         """Send SIGTERM: the server finishes requests in progress, and ends."""
@@ -161,7 +147,12 @@ class RegisteredServer:
         changed: time of the last change of its record [s, monotonic]; None if none since it was first read.
         gone: whether its record was removed.
         rejected: whether an incident was noted already that there is no slot for it.
+        starts: always 1: a restarted server has a new name, or continues the same record.
+        name: its name.
+        group: group that it belongs to.
     """
+
+    starts: ClassVar[int] = 1
 
     record: Record
     log: Path
@@ -172,15 +163,8 @@ class RegisteredServer:
     gone: bool = False
     rejected: bool = False
 
-    @property
-    def name(self) -> str:
-        """Name of the server."""
-        return self.record.server
-
-    @property
-    def group(self) -> str:
-        """Group that it belongs to."""
-        return self.record.group
+    def __post_init__(self) -> None:
+        self.name, self.group = self.record.server, self.record.group
 
     @property
     def digest(self) -> str:
@@ -191,11 +175,6 @@ class RegisteredServer:
     def pid(self) -> int | None:
         """Process id of its supervisor on its own machine; None while it does not report."""
         return self.record.pid if self.is_reporting() else None
-
-    @property
-    def starts(self) -> int:
-        """Always 1: a restarted server has a new name, or continues the same record."""
-        return 1
 
     def observe(self, record: Record | None, now: float) -> ServerState:
         """Store its current record, and return its state.

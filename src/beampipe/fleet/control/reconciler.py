@@ -39,9 +39,11 @@ from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, Re
 from beampipe.fleet.gateway.access_log import AccessLog
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, CredentialReloader, Gateway, GatewayState, SlotState
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
-from beampipe.fleet.monitoring.prometheus import Monitoring
+from beampipe.fleet.monitoring.page import PageServer
+from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
+from beampipe.fleet.security import fetch_jwks
 from beampipe.fleet.server import FleetServerSettings, fleet_server_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.terminal import log
@@ -76,7 +78,8 @@ class Reconciler(ABC):
         lock: guards the wanted state; held for every change of it, by threads of commands too.
         gateway: the gateway.
         status_port: port of the gateway's metrics, on loopback.
-        monitoring: Prometheus and the page.
+        page: the page of the fleet.
+        prometheus: Prometheus, beside it.
         canary: the server on trial, with its share of the requests; None if there is none.
     """
 
@@ -93,13 +96,23 @@ class Reconciler(ABC):
         self._gateway_pause = RestartPause()
         self._reload_after = 0.0
         self._refused = ("", "")
+        self._keys_due = 0.0
+        self._fetch_keys(fleet)
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(fleet, models), folder.path)
         self._credentials = CredentialReloader(self.gateway)
         self._access_log = AccessLog(folder.access_socket, folder.access_log)
         self._access_log.writes = fleet.gateway.access_log
-        self.monitoring = Monitoring(
-            fleet, folder, self.status_port, self.note, self._traffic, self._access_log.traffic.metrics
+        self.page = PageServer(
+            fleet,
+            folder.registry,
+            lambda: self.prometheus.url,
+            events=folder.events,
+            traffic=self._traffic,
+            metrics=self._access_log.traffic.metrics,
+        )
+        self.prometheus = Prometheus(
+            fleet, folder.prometheus, status_port=self.status_port, page_port=self.page.port, note=self.note
         )
 
     @property
@@ -141,13 +154,14 @@ class Reconciler(ABC):
         self.start_servers()
         self._access_log.start()
         self.gateway.start()
-        self.monitoring.start()
+        self.page.start()
         watchers = [
             threading.Thread(target=self._repeat_until_end, args=arguments, name=f"fleet-{name}", daemon=True)
             for name, *arguments in (
                 ("reconciler", self.reconcile, INTERVAL),
-                ("monitoring", lambda: self.monitoring.update(self.records), INTERVAL),
+                ("prometheus", lambda: self.prometheus.update(self.records), INTERVAL),
                 ("probe", self.gateway.probe, PROBE_PERIOD),
+                ("keys", self._renew_keys, INTERVAL),
             )
         ]
         for watcher in watchers:
@@ -161,7 +175,8 @@ class Reconciler(ABC):
             self.stop_servers()
             self.gateway.stop()
             self._access_log.stop()
-            self.monitoring.stop()
+            self.page.stop()
+            self.prometheus.stop()
             for path in (self.folder.gateway_socket, self.folder.process):
                 path.unlink(missing_ok=True)
 
@@ -292,17 +307,13 @@ class Reconciler(ABC):
             ServiceError: HAProxy refuses the configuration; nothing is changed.
         """
         models = self._models if models is None else models
+        self._fetch_keys(fleet)
         plan = self._plan(fleet, models)
         self.gateway.check(plan)
         self._refused = ("", "")
         with self.lock:
             before = {slot.server: slot for slot in self.gateway.plan.slots}
-            slots = (
-                replace(slot, address=before[slot.server].address, drained=before[slot.server].drained)
-                if slot.server in before
-                else slot
-                for slot in plan.slots
-            )
+            slots = (replace(before.get(slot.server, slot), weight=slot.weight) for slot in plan.slots)
             self.fleet, self._models = fleet, models
             self._access_log.writes = fleet.gateway.access_log
             self.gateway.change(replace(plan, slots=tuple(slots)))
@@ -317,6 +328,24 @@ class Reconciler(ABC):
             raise ConfigError(self._refused[1])
         return self.actual.gateway.configuration == self.gateway.wanted_configuration
 
+    def _fetch_keys(self, fleet: Fleet) -> None:
+        """Fetch the public keys of the issuer of tokens, if they have an address; old ones stay if that fails."""
+        jwt = fleet.gateway.jwt
+        if jwt is None or jwt.url is None:
+            return
+        self._keys_due = time.monotonic() + jwt.refresh
+        file = jwt.file(self.folder.path)
+        try:
+            fetch_jwks(jwt.url, file)
+        except BeampipeError as error:
+            if not file.exists():
+                raise
+            self.note(f"gateway: {error}; it goes on with the keys that it had")
+
+    def _renew_keys(self) -> None:
+        if time.monotonic() >= self._keys_due:
+            self._fetch_keys(self.fleet)
+
     def _plan(self, fleet: Fleet, models: tuple[str, ...]) -> GatewayPlan:
         folder = self.folder
         return GatewayPlan(
@@ -326,7 +355,6 @@ class Reconciler(ABC):
             self.status_port,
             models,
             folder.secret.read_text(encoding="ascii").strip(),
-            tokens=fleet.gateway.tokens,
             jwt_folder=folder.path,
             canary=self.canary,
             hits=LEAST_HITS if fleet.gateway.balancing == "least_hits" else None,
@@ -384,7 +412,8 @@ class LocalReconciler(Reconciler):
         """Add a server; the next cycle starts it, unless an earlier process has left it running."""
         name = group.server_name(number)
         gpu = {"CUDA_VISIBLE_DEVICES": str(number)} if group.device == "gpu" else {}
-        server = LocalServer(self._server_settings(group, number), self.folder.members / f"{name}.json", gpu)
+        settings = fleet_server_settings(self.fleet, group, self.folder, self.models, name)
+        server = LocalServer(settings, self.folder.members / f"{name}.json", gpu)
         record = read_records(self.folder.registry).get(name)
         if record is not None and server.adopt(record):
             self.note(f"{name}: goes on, process {record.pid}")
@@ -394,8 +423,8 @@ class LocalReconciler(Reconciler):
 
     def current_settings(self, server: LocalServer) -> FleetServerSettings:
         """Settings of a server by the current specification and models."""
-        group = self.fleet.servers[server.settings.group]
-        return self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
+        group = self.fleet.servers[server.group]
+        return fleet_server_settings(self.fleet, group, self.folder, self.models, server.name)
 
     def take_snapshot(self) -> tuple[str, Path]:
         """Copy the models as they are now; returns digest and folder of the copy."""
@@ -406,9 +435,6 @@ class LocalReconciler(Reconciler):
         remove_other_snapshots(
             self.folder.repositories, [self.models[0], *(server.settings.digest for server in self._servers.values())]
         )
-
-    def _server_settings(self, group: ServerGroup, number: int) -> FleetServerSettings:
-        return fleet_server_settings(self.fleet, group, self.folder, self.models, group.server_name(number))
 
     def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server."""

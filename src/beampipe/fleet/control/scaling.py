@@ -41,10 +41,13 @@ class Scaler:
     Args:
         settings: limits and patience.
         most: largest number of servers.
+
+    Attributes:
+        settings: limits and patience.
     """
 
     def __init__(self, settings: ScalingSettings, most: int) -> None:
-        self._settings = settings
+        self.settings = settings
         self._most = most
         self._since: tuple[int, float] | None = None
         self._changed = float("-inf")
@@ -59,14 +62,14 @@ class Scaler:
         direction = self._direction(demand)
         if self._since is None or self._since[0] != direction:
             self._since = direction, now
-        patience = self._settings.patience
+        patience = self.settings.patience
         if direction and now - self._since[1] >= patience and now - self._changed >= patience:
             self._changed, self._since = now, None
             return direction
         return 0
 
     def _direction(self, demand: Demand) -> int:
-        settings = self._settings
+        settings = self.settings
         if demand.queue > settings.queue or demand.waiting > 0:
             return 1 if demand.servers < self._most else 0
         fewer = demand.servers - 1
@@ -86,7 +89,6 @@ class FleetScaler:
     def __init__(self, reconciler: LocalReconciler, scale: Callable[[str, int], None]) -> None:
         self.reconciler = reconciler
         self._scale = scale
-        self._settings: ScalingSettings | None = None
         self._scaler: Scaler | None = None
         self._watches: dict[str, ServerWatch] = {}
 
@@ -96,12 +98,12 @@ class FleetScaler:
         settings = fleet.scaling
         if settings is None:
             return
-        if settings != self._settings or self._scaler is None:
-            self._settings, self._scaler = settings, Scaler(settings, fleet.servers[settings.group].slots)
+        if self._scaler is None or self._scaler.settings != settings:
+            self._scaler = Scaler(settings, fleet.servers[settings.group].slots)
         demand = self._demand(settings.group)
         change = self._scaler.decide(time.monotonic(), demand)
         if change:
-            there = sum(server.settings.group == settings.group for server in self.reconciler.servers.values())
+            there = sum(server.group == settings.group for server in self.reconciler.servers.values())
             self.reconciler.note(
                 f"scaling: {there + change} servers of {settings.group}, for {demand.queue:.1f} ms in the queue,"
                 f" {demand.waiting} waiting, {100 * demand.busy:.0f} % busy"
@@ -112,9 +114,7 @@ class FleetScaler:
         """The load since the last call."""
         reconciler = self.reconciler
         servers = [
-            server
-            for server in reconciler.servers.values()
-            if server.settings.group == group and reconciler.in_service(server)
+            server for server in reconciler.servers.values() if server.group == group and reconciler.in_service(server)
         ]
         waited = answered = worked = 0.0
         for server in servers:

@@ -13,7 +13,7 @@ from beampipe.errors import ConfigError
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, REQUEST_TIMES, haproxy_configuration
 from beampipe.fleet.gateway.plan import STDOUT, TIMES, Address, GatewayPlan, Slot
 from beampipe.fleet.generated_files import Files, render, render_yaml, write_files
-from beampipe.fleet.monitoring.prometheus import render_settings, rules_text
+from beampipe.fleet.monitoring.prometheus import prometheus_settings, rules_text
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
@@ -122,10 +122,6 @@ def memory_limit(group: ServerGroup) -> str:
 
 _EVERYWHERE: Final = "0.0.0.0"
 
-_SOCKET: Final = Path("/tmp/haproxy.sock")
-
-_THREADS: Final = 2
-
 _UNUSED_SECRET: Final = "none"
 """Placeholder for the servers' secret: in containers the servers list their models without one."""
 
@@ -156,7 +152,14 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
         fleet: the specification.
         slots: the servers, by their names in the network of the containers.
         credentials: files of the gateway.
+
+    Raises:
+        ConfigError: the public keys of an issuer are in no file.
     """
+    if fleet.gateway.jwt is not None and fleet.gateway.jwt.keys is None:
+        raise ConfigError(
+            "gateway.jwt.keys: got none, expected the file of the keys: a gateway here does not fetch them"
+        )
     tls = TlsSettings(credentials.certificate, credentials.client_ca) if credentials.certificate else None
     # Who can reach the gateway depends on how its port is published. The notes list the settings that are left out.
     gateway = replace(
@@ -171,11 +174,10 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
     plan = GatewayPlan(
         replace(fleet, gateway=gateway),
         tuple(slots),
-        _SOCKET,
+        Path("/tmp/haproxy.sock"),
         STATUS,
         fleet_models(fleet),
         _UNUSED_SECRET,
-        credentials.tokens,
         jwt_folder=GATEWAY_FOLDER,
         hits=GATEWAY_FOLDER / LEAST_HITS.name if gateway.balancing == "least_hits" else None,
         slow_bodies=GATEWAY_FOLDER / SLOW_BODIES.name,
@@ -184,10 +186,9 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
         host=_EVERYWHERE,
         status_host=_EVERYWHERE,
         resolved=True,
-        threads=_THREADS,
+        threads=2,
     )
-    programs = [LEAST_HITS] if plan.hits is not None else []
-    programs += [SLOW_BODIES, REQUEST_TIMES]
+    programs = [*([LEAST_HITS] if plan.hits is not None else []), SLOW_BODIES, REQUEST_TIMES]
     return {
         "haproxy.cfg": haproxy_configuration(plan),
         **{program.name: program.read_text(encoding="utf-8") for program in programs},
@@ -197,11 +198,6 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
 
 MODELS: Final = "/models"
 """Folder in the container under which the models appear."""
-
-
-def dockerfile(fleet: Fleet) -> str:
-    """The Dockerfile; its build context is a clone of beampipe."""
-    return render("deploy/templates/Dockerfile.j2", fleet=fleet, **_build_commands(fleet), **PORTS)
 
 
 def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
@@ -217,30 +213,6 @@ def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
         group=group,
         models=MODELS,
         script=server_script(fleet, group, MODELS),
-        **_build_commands(fleet),
-    )
-
-
-def _build_commands(fleet: Fleet) -> dict[str, str]:
-    """Commands that install beampipe into the image's Python, with the packages for models of the Python backend."""
-    packages = "g++ python3-dev"
-    extras = "tracking,cuda" if any(group.device == "gpu" for group in fleet.servers.values()) else "tracking"
-    return {
-        "compiler": f"apt-get update && apt-get install -y --no-install-recommends {packages}"
-        " && rm -rf /var/lib/apt/lists/*",
-        "build": "python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source",
-        "install": "python3 -m pip install --no-cache-dir --break-system-packages"
-        f' "beampipe[{extras}] @ file://$wheel"',
-    }
-
-
-def wish_list(fleet: Fleet) -> str:
-    """The wish list by which CernVM-FS unpacks the image into ``/cvmfs/unpacked.cern.ch``."""
-    image = fleet.container.image
-    has_registry = "." in image.partition("/")[0]
-    return render(
-        "deploy/templates/cvmfs-wish-list.yaml.j2",
-        image=image if has_registry else f"registry.hub.docker.com/library/{image}",
     )
 
 
@@ -285,22 +257,22 @@ def compose_files(fleet: Fleet) -> Files:
     targets = [
         {"target": f"{name}:{METRICS}", "labels": {"server": name, "group": group.name}} for name, group in servers
     ]
-    prometheus = render_settings(
+    prometheus = prometheus_settings(
         fleet,
         Path("/etc/prometheus/rules.yml"),
-        servers=targets,
+        targets,
         gateway=f"gateway:{STATUS}",
         page=f"gateway:{STATUS}",
         times=TIMES,
     )
     return {
-        "Dockerfile": dockerfile(fleet),
+        "Dockerfile": render("deploy/templates/Dockerfile.j2", fleet=fleet, **PORTS),
         "docker-compose.yaml": compose,
         **gateway,
         "prometheus.yml": prometheus,
         "rules.yml": rules_text(fleet.monitoring.interval),
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
-        "cvmfs-wish-list.yaml": wish_list(fleet),
+        "cvmfs-wish-list.yaml": render("deploy/templates/cvmfs-wish-list.yaml.j2", image=fleet.container.image),
     }
 
 

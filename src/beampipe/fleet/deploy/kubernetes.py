@@ -17,12 +17,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from beampipe.errors import ConfigError, nearest
+from beampipe.errors import ConfigError
 from beampipe.fleet.deploy.containers import (
     GATEWAY_FOLDER,
     GRPC,
@@ -152,30 +152,38 @@ def manifest_files(fleet: Fleet) -> Files:
         ),
     }
     for group in groups:
-        files[f"servers-{group.name}.yaml"] = manifest(
-            "servers",
-            fleet,
-            group=group,
-            name=release_name(fleet, group),
-            scaled=fleet.scaling is not None and fleet.scaling.group == group.name,
-            script=server_script(fleet, group, fleet.kubernetes.mount),
-            readiness=readiness_command(fleet_models(fleet)),
-            memory=memory_limit(group),
-        )
-    if (scaled := scaled_group(fleet)) is not None and fleet.scaling is not None:
-        scheme, host, port = prometheus_address(str(fleet.kubernetes.prometheus))
-        files["scaling.yaml"] = manifest(
-            "scaling",
-            fleet,
-            group=scaled,
-            name=release_name(fleet, scaled),
-            patience=math.ceil(fleet.scaling.patience),
-            step=largest_step(scaled),
-            prometheus=f"{scheme}://{host}:{port}",
-            query=growth_query(fleet, scaled, fleet.scaling),
-            threshold=METRIC_THRESHOLD,
-        )
+        values, script = group_values(fleet, group), server_script(fleet, group, fleet.kubernetes.mount)
+        files[f"servers-{group.name}.yaml"] = manifest("servers", fleet, script=script, **values)
+        if values["scaled"]:
+            files["scaling.yaml"] = manifest("scaling", fleet, **values)
     return files
+
+
+def group_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
+    """What templates need of a group of servers and of its scaling.
+
+    Raises:
+        ConfigError: a group is scaled, but the address of Prometheus is missing, or has another form.
+    """
+    scaling, prometheus = fleet.scaling, fleet.kubernetes.prometheus
+    if scaling is not None and prometheus is None:
+        raise ConfigError(
+            "kubernetes.prometheus: got none with [scaling], expected the address of the cluster's Prometheus, such as"
+            ' "http://prometheus.monitoring:9090": Kubernetes scales by what it says'
+        )
+    scaled = scaling is not None and scaling.group == group.name
+    return {
+        "group": group,
+        "name": release_name(fleet, group),
+        "memory": memory_limit(group),
+        "readiness": readiness_command(fleet_models(fleet)),
+        "prometheus": None if prometheus is None else prometheus_address(prometheus),
+        "scaled": scaled,
+        "patience": None if scaling is None else math.ceil(scaling.patience),
+        "step": largest_step(group),
+        "query": growth_query(fleet, group, scaling) if scaling is not None and scaled else None,
+        "threshold": METRIC_THRESHOLD,
+    }
 
 
 def manifest(template: str, fleet: Fleet, **values: Any) -> str:
@@ -218,10 +226,7 @@ def server_monitors(fleet: Fleet, monitors: Sequence[tuple[ServerGroup, Mapping[
 def _alert_queries(fleet: Fleet) -> dict[str, str]:
     """Queries of the two alerts: missing servers, and waiting events."""
     names = "|".join(release_name(fleet, group) for group in running_groups(fleet))
-    steps, asked = (f'{{release=~"{names}", {role}}}' for role in ('role!="chain"', 'role=~"|first"'))
-    waiting = (
-        f"sum(rate(nv_inference_queue_duration_us{steps}[2m])) / sum(rate(nv_inference_request_success{asked}[2m]))"
-    )
+    waiting = _mean_wait(f'release=~"{names}"', "[2m]")
     limit = fleet.scaling.queue if fleet.scaling else 100.0
     deployments = f'{{namespace="{fleet.kubernetes.namespace}",deployment=~"{names}"}}'
     return {
@@ -229,6 +234,12 @@ def _alert_queries(fleet: Fleet) -> dict[str, str]:
         f" < kube_deployment_spec_replicas{deployments}",
         "waiting": f"{waiting} > {2000 * limit:g}",
     }
+
+
+def _mean_wait(releases: str, window: str) -> str:
+    """The query of the mean time in the queue [us]; an event counts once, by the label of `role_relabelings`."""
+    waited = f'sum(rate(nv_inference_queue_duration_us{{{releases}, role!="chain"}}{window}))'
+    return f'{waited} / sum(rate(nv_inference_request_success{{{releases}, role=~"|first"}}{window}))'
 
 
 METRIC_THRESHOLD: Final = 1
@@ -240,22 +251,6 @@ servers a step of one would have no effect."""
 
 _ROUNDED: Final = 0.1
 """Subtracted number of servers: Kubernetes rounds up anything slightly above a whole number."""
-
-
-def scaled_group(fleet: Fleet) -> ServerGroup | None:
-    """The group with scaling, None if there is none.
-
-    Raises:
-        ConfigError: there is one, but the address of Prometheus is missing.
-    """
-    if fleet.scaling is None:
-        return None
-    if fleet.kubernetes.prometheus is None:
-        raise ConfigError(
-            "kubernetes.prometheus: got none with [scaling], expected the address of the cluster's Prometheus, such as"
-            ' "http://prometheus.monitoring:9090": Kubernetes scales by what it says'
-        )
-    return fleet.servers[fleet.scaling.group]
 
 
 def prometheus_address(text: str) -> tuple[str, str, int]:
@@ -279,16 +274,12 @@ def growth_query(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> 
     ensemble counts once, by the label `role` of `role_relabelings`.
     """
     of_group, window = f'release="{release_name(fleet, group)}"', f"[{max(30, math.ceil(scaling.patience))}s]"
-    chosen, asked, steps = (f"{{{of_group}{role}}}" for role in ("", ', role=~"|first"', ', role!="chain"'))
-    servers = f"count(count by (instance) (nv_inference_request_success{chosen}))"
+    servers = f"count(count by (instance) (nv_inference_request_success{{{of_group}}}))"
     step = f"ceil({servers} / {_SERVERS_PER_STEP})"
     slots = group.cores if group.device == "cpu" else 1
-    waiting = (
-        f"sum(rate(nv_inference_queue_duration_us{steps}{window}))"
-        f" / sum(rate(nv_inference_request_success{asked}{window}))"
-    )
-    working = f"sum(rate(nv_inference_compute_infer_duration_us{steps}{window})) / ({servers} * {1_000_000 * slots})"
-    more = f"(({waiting}) > bool {1000 * scaling.queue:g})"
+    worked = f'sum(rate(nv_inference_compute_infer_duration_us{{{of_group}, role!="chain"}}{window}))'
+    working = f"{worked} / ({servers} * {1_000_000 * slots})"
+    more = f"(({_mean_wait(of_group, window)}) > bool {1000 * scaling.queue:g})"
     fewer = f"((1 - {more}) * (({working}) < bool {scaling.busy:g}))"
     return f"1 + ({more} * ({step} - {_ROUNDED}) - {fewer} * ({step} + {_ROUNDED})) / {servers}"
 
@@ -296,56 +287,6 @@ def growth_query(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> 
 def largest_step(group: ServerGroup) -> int:
     """Number of servers that are added or removed at once for the largest group: the largest step of `growth_query`."""
     return math.ceil(group.slots / _SERVERS_PER_STEP)
-
-
-CHART_VERSION: Final = "0.3.1"
-"""The release of the chart for which values are written."""
-
-KEYS: Final = Path(__file__).with_name("templates") / f"supersonic-{CHART_VERSION}.json"
-"""File of the keys that the chart reads: path -> type of the value, extracted by `tests/fleet/deploy/chart.py`."""
-
-_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
-    "object": dict,
-    "open": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-}
-
-
-def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse values that the chart does not read, or of a wrong type. Helm itself accepts any key and ignores it.
-
-    Raises:
-        ConfigError: there is such a value; the message has its path, and the nearest key or the expected type.
-    """
-    _check_table(values, "")
-
-
-@cache
-def _keys() -> dict[str, str]:
-    keys: dict[str, str] = json.loads(KEYS.read_text(encoding="utf-8"))["keys"]
-    return keys
-
-
-def _check_table(values: Mapping[str, Any], path: str) -> None:
-    for name, value in values.items():
-        key = f"{path}.{name}" if path else name
-        kind = _keys().get(key)
-        if kind is None:
-            known = [one for one in _keys() if one.rpartition(".")[0] == path]
-            raise ConfigError(
-                f"SuperSONIC {CHART_VERSION}, {key}: got a key that its chart does not read{nearest(key, known)}"
-            )
-        if kind != "any" and (not isinstance(value, _TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
-            raise ConfigError(f"SuperSONIC {CHART_VERSION}, {key}: got {value!r}, expected {kind}")
-        if kind in ("object", "any") and isinstance(value, Mapping):
-            _check_table(value, key)
-        for item in value if isinstance(value, list) else ():
-            if isinstance(item, Mapping) and f"{key}[]" in _keys():
-                _check_table(item, f"{key}[]")
 
 
 ENVOY_STATUS: Final = 9901
@@ -433,7 +374,7 @@ def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
     Raises:
         ConfigError: a setting is not possible with the chart.
     """
-    settings, scaling = fleet.kubernetes, fleet.scaling
+    settings = fleet.kubernetes
     if fleet.exit_timeout > GRACE - 15:
         raise ConfigError(
             f"exit_timeout: got {fleet.exit_timeout} s, expected at most {GRACE - 15} s: SuperSONIC ends a server after"
@@ -444,28 +385,17 @@ def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
             f"kubernetes.mount: got {settings.mount!r} with storage = {settings.storage!r}, expected the folder of"
             " the models below /cvmfs, where all of it appears"
         )
-    scaled = scaling is not None and scaled_group(fleet) == group
     (document,) = render_documents(
         "deploy/templates/supersonic-values.yaml.j2",
         fleet=fleet,
-        group=group,
-        name=release_name(fleet, group),
         first=group == running_groups(fleet)[0],
-        memory=memory_limit(group),
         script=server_script(fleet, group, settings.mount, drains=True),
-        readiness=readiness_command(fleet_models(fleet)),
         envoy=ENVOY,
         config_map=f"{fleet.name}-{CONFIG_MAP}",
-        scaled=scaled,
-        query=growth_query(fleet, group, scaling) if scaling is not None and scaled else None,
-        threshold=METRIC_THRESHOLD,
-        patience=math.ceil(scaling.patience) if scaling is not None else None,
-        step=largest_step(group),
-        prometheus=None if settings.prometheus is None else prometheus_address(settings.prometheus),
         ENVOY_STATUS=ENVOY_STATUS,
+        **group_values(fleet, group),
         **PORTS,
     )
-    check_values(document)
     return document
 
 

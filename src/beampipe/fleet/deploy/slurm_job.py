@@ -27,7 +27,7 @@ from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.server import FleetServerSettings, read_settings, write_settings
 from beampipe.processes import ManagedProcess
 from beampipe.terminal import log
-from beampipe.triton.backoff import RestartPause
+from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import is_loopback
 
 
@@ -189,7 +189,9 @@ class _Step:
         self._file = file
         self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
         self._process = ManagedProcess(own_group=False)
-        self._pause = RestartPause()
+        self._restarted = RestartedProgram(
+            server.server, self._process, self._launch, lambda: False, log, RestartPause()
+        )
         self.starts = 0
         write_settings(file, server)
 
@@ -201,16 +203,15 @@ class _Step:
         """Start the server if it does not run."""
         if record is not None and record.state == "ready":
             self.starts = 1
-        if self.runs or not self._pause.due(time.monotonic()):
-            return
+        self._restarted.update()
+
+    def _launch(self) -> None:
         if self.starts >= _TRIES:
             raise ServiceError(
                 f"{self.server.server}: got a server that ended {_TRIES} times before it was ready, expected it to"
-                f" serve; its log is {self.server.log}"
+                f" serve; its log is {self.server.triton.log}"
             )
         remove_record(self.server.registry, self.server.server)
-        if self.starts:
-            log(f"{self.server.server}: has ended; starting another")
         self._process.start(self._command)
         self.starts += 1
 
@@ -262,7 +263,10 @@ class JobSupervisor:
         """
         processes.set_by_signals(self._ended, signal.SIGTERM, signal.SIGINT)
         processes.set_by_signals(self._warned, signal.SIGUSR1)
-        self._forget_earlier_lives()
+        # A failed node could not remove the records of this job from before Slurm requeued it.
+        for restart in range(self._job.restarts):
+            for number in self._numbers:
+                self._forget(server_name(self._settings.server.group, number, self._job.array, restart))
         try:
             while not self._ended.is_set() and not self._is_over():
                 self._ended.wait(_INTERVAL)
@@ -271,7 +275,8 @@ class JobSupervisor:
 
     def _is_over(self) -> bool:
         """Check time, servers and successor once; whether the job should end."""
-        if self._job.end is not None and time.time() > self._latest(self._job.end):
+        to_stop = _TIME_LEFT + FAREWELL + 2 * self._settings.server.triton.exit_timeout
+        if self._job.end is not None and time.time() > self._job.end - to_stop:
             log("the time is up; this job ends")
             return True
         try:
@@ -290,16 +295,11 @@ class JobSupervisor:
         server_settings = replace(
             settings.server,
             server=name,
-            log=folder.logs / f"{name}.log",
-            host=address,
+            triton=replace(settings.server.triton, log=folder.logs / f"{name}.log", host=address),
             # Long enough that requests sent before the gateway has read of the end are finished.
-            farewell=FAREWELL + settings.server.exit_timeout,
+            farewell=FAREWELL + settings.server.triton.exit_timeout,
         )
         return _Step(settings, server_settings, folder.members / f"{name}.json")
-
-    def _latest(self, end: float) -> float:
-        """Latest time to stop servers [s since 1970], so that they have ended at the time limit."""
-        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
         """Submit the next job unless done; whether all its servers are ready."""
@@ -323,18 +323,12 @@ class JobSupervisor:
         records = read_records(self._folder.registry)
         for step in self._steps:
             step.end(records.get(step.server.server))
-        deadline = time.monotonic() + FAREWELL + 2 * self._settings.server.exit_timeout + _EXIT_GRACE
+        deadline = time.monotonic() + FAREWELL + 2 * self._settings.server.triton.exit_timeout + _EXIT_GRACE
         while any(step.runs for step in self._steps) and time.monotonic() < deadline:
             time.sleep(_INTERVAL / 5)
         for step in self._steps:
             step.kill()
             self._forget(step.server.server)
-
-    def _forget_earlier_lives(self) -> None:
-        """Remove records of this job from before Slurm requeued it: a failed node could not remove them."""
-        for restart in range(self._job.restarts):
-            for number in self._numbers:
-                self._forget(server_name(self._settings.server.group, number, self._job.array, restart))
 
     def _forget(self, server: str) -> None:
         remove_record(self._folder.registry, server)

@@ -135,10 +135,7 @@ class Traffic:
                 yield f'{name}_bucket{{server="{server}",le="{bound}"}} {count}'
             yield f'{name}_sum{{server="{server}"}} {total:g}'
             yield f'{name}_count{{server="{server}"}} {count}'
-        for label, about, numbers in (
-            ("outcome", "requests", outcomes),
-            ("reason", "refused", refused),
-        ):
+        for label, about, numbers in (("outcome", "requests", outcomes), ("reason", "refused", refused)):
             yield f"# HELP beampipe_gateway_{about}_total Number of {about} at the gateway, by {label}."
             yield f"# TYPE beampipe_gateway_{about}_total counter"
             for value, count in numbers.items():

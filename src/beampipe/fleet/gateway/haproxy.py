@@ -11,7 +11,7 @@ import hashlib
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -129,7 +129,6 @@ class SlotState:
         running: number of requests at the server.
         waiting: number of requests that wait for it.
         answered: number of requests that were sent to it.
-        failed: number of requests that it did not answer.
         address: the address to which it sends requests; None if there is none.
         mode: its administrative state; None if only a part of it was changed.
     """
@@ -138,7 +137,6 @@ class SlotState:
     running: int = 0
     waiting: int = 0
     answered: int = 0
-    failed: int = 0
     address: Address | None = None
     mode: SlotMode | None = None
 
@@ -392,10 +390,6 @@ class Gateway:
             connections=sum(int(row["scur"]) for row in table if row["pxname"] in _FRONTENDS),
         )
 
-    def slots(self) -> Mapping[str, SlotState]:
-        """The actual state of each slot; empty if HAProxy does not answer."""
-        return self.observe().slots
-
     def apply(self, slots: Iterable[Slot]) -> None:
         """Set addresses and administrative states of slots; those that are as wanted stay as they are.
 
@@ -464,7 +458,6 @@ class Gateway:
                 running=before.running + int(row["scur"] or 0),
                 waiting=before.waiting + int(row["qcur"] or 0),
                 answered=before.answered + int(row["stot"] or 0),
-                failed=before.failed + int(row["econ"] or 0) + int(row["eresp"] or 0),
             )
         switch = modes.get((TRIAL, OPEN))
         for name, slot in slots.items():
@@ -519,11 +512,6 @@ def gateway_processes(folder: Path) -> list[ManagedProcess]:
     return processes.with_argument(str(folder / _FILE))
 
 
-_Version = tuple[int, int, int]
-
-_COMMITTED: Final = "Success"
-
-
 class CredentialReloader:
     """Reloads tokens and certificates into the gateway when their files have changed; no connection is lost.
 
@@ -543,14 +531,14 @@ class CredentialReloader:
         Yields:
             The text of an incident for each changed file: that it was read, or why not.
         """
-        for path in self._files():
+        for path, renew in self._files().items():
             version = _version(path)
             if version is None or version == self._seen.get(path):
                 continue
             text = ""
             if path in self._seen:  # otherwise it is new in the specification, and the gateway is reloaded with it
                 try:
-                    self._renew(path)
+                    renew(path)
                     text = f"gateway: has read {path} again"
                 except ServiceUnavailableError:  # the gateway does not answer; the next call tries again
                     continue
@@ -560,25 +548,22 @@ class CredentialReloader:
             if text:
                 yield text
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> dict[Path, Callable[[Path], None]]:
+        """The files that the specification names, each with the function that reloads it."""
         settings = self._gateway.plan.fleet.gateway
+        files: dict[Path, Callable[[Path], None]] = {}
         if settings.tokens is not None:
-            yield settings.tokens
+            files[settings.tokens] = self._renew_tokens
         if settings.jwt is not None:
-            yield settings.jwt.keys
+            files[settings.jwt.file(self._gateway.plan.jwt_folder)] = self._renew_all
         if settings.tls is not None:
-            yield settings.tls.certificate
             if settings.tls.client_ca is not None:
-                yield settings.tls.client_ca
+                files[settings.tls.client_ca] = self._renew_all
+            files[settings.tls.certificate] = self._renew_certificate
+        return files
 
-    def _renew(self, path: Path) -> None:
-        settings = self._gateway.plan.fleet.gateway
-        if path == settings.tokens:
-            self._renew_tokens(path)
-        elif settings.tls is not None and path == settings.tls.certificate:
-            self._renew_certificate(path)
-        else:
-            self._gateway.renew()
+    def _renew_all(self, path: Path) -> None:
+        self._gateway.renew()
 
     def _renew_tokens(self, path: Path) -> None:
         """Replace the whole map in one transaction."""
@@ -598,14 +583,14 @@ class CredentialReloader:
         text = "\n".join(line for line in path.read_text(encoding="ascii").splitlines() if line.strip())
         set_said = ask(f"set ssl cert {path} <<\n{text}\n")
         output = ask(f"commit ssl cert {path}")
-        if _COMMITTED not in output:
+        if "Success" not in output:
             ask(f"abort ssl cert {path}")
             raise ServiceError(
                 f"{path}: got {' '.join((set_said or output).split())!r}, expected a certificate and its key"
             )
 
 
-def _version(path: Path) -> _Version | None:
+def _version(path: Path) -> tuple[int, int, int] | None:
     """Modification time, size and inode, which change when a file is rewritten; None if there is no file."""
     try:
         stat = path.stat()

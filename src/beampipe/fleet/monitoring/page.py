@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import http.client
 import json
 import os
@@ -25,9 +24,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from urllib.parse import urlencode, urlsplit
 
 from beampipe.errors import FileError, MissingExtraError, ServiceError
-from beampipe.fleet.monitoring.dashboard import ALERTS
+from beampipe.fleet.generated_files import render
 from beampipe.fleet.registry import Record, State, read_records
-from beampipe.fleet.security import certificate_expiry
 from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
 
@@ -53,6 +51,8 @@ def certificate_end(gateway: GatewaySettings) -> float | None:
     if gateway.tls is None:
         return None
     try:
+        from beampipe.fleet.certificates import certificate_expiry
+
         return certificate_expiry(gateway.tls.certificate).timestamp()
     except (FileError, MissingExtraError):
         return None
@@ -99,29 +99,21 @@ _MOST: Final = 100
 """Number of displays that are listed, the newest."""
 
 
-class Display(NamedTuple):
-    """A display of an event.
+def list_displays(folder: Path | None) -> list[dict[str, Any]]:
+    """The newest displays of a folder, the newest first; none if there is no folder.
 
-    Attributes:
-        name: name of its file.
-        time: when it was written [s since 1970].
+    Returns:
+        ``name`` of each file, and ``time`` at which it was written [s since 1970].
     """
-
-    name: str
-    time: float
-
-
-def list_displays(folder: Path | None) -> list[Display]:
-    """The newest displays of a folder, the newest first; none if there is no folder."""
-    result: list[Display] = []
+    displays: list[dict[str, Any]] = []
     if folder is None:
-        return result
+        return displays
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # removed meanwhile
                 if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                    result.append(Display(entry.name, entry.stat(follow_symlinks=False).st_mtime))
-    return sorted(result, key=lambda display: (-display.time, display.name))[:_MOST]
+                    displays.append({"name": entry.name, "time": entry.stat(follow_symlinks=False).st_mtime})
+    return sorted(displays, key=lambda display: (-display["time"], display["name"]))[:_MOST]
 
 
 def read_display(folder: Path | None, name: str) -> bytes | None:
@@ -168,16 +160,8 @@ def render_page(name: str, interval: float) -> Page:
         interval: time between two refreshes [s].
     """
     folder = files("beampipe.fleet.monitoring") / "web"
-    script = (folder / "page.js").read_text(encoding="utf-8")
-    parts = {
-        "title": html.escape(name),
-        "interval": f"{interval:g}",
-        "css": (folder / "page.css").read_text(encoding="utf-8"),
-        "js": script,
-    }
-    text = (folder / "page.html").read_text(encoding="utf-8")
-    for key, part in parts.items():
-        text = text.replace("{{" + key + "}}", part)
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    text = render("monitoring/web/page.html", title=name, interval=f"{interval:g}", css=style, js=script)
     digest = b64encode(sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:;"
@@ -185,6 +169,9 @@ def render_page(name: str, interval: float) -> Page:
     )
     return Page(text, policy)
 
+
+ALERTS: Final = 'ALERTS{alertstate="firing"}'
+"""Query for the firing alerts."""
 
 _PROMETHEUS_TIMEOUT: Final = 2.0
 """Time [s] that Prometheus gets to answer."""
@@ -314,7 +301,7 @@ class PageServer:
             states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
             return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
         if path == "/events/":
-            return _as_json([display._asdict() for display in list_displays(self._events)])
+            return _as_json(list_displays(self._events))
         if path.startswith("/events/"):
             body = read_display(self._events, path.removeprefix("/events/"))
             if body is not None:
@@ -337,7 +324,7 @@ class PageServer:
             "gateway": traffic.get("gateway"),
             "servers": servers,
             "prometheus": _alerts(self._prometheus()),
-            "events": [display._asdict() for display in list_displays(self._events)],
+            "events": list_displays(self._events),
         }
 
     def start(self) -> None:
@@ -385,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._is_own():
             message = b"got a request for another host or from another page, expected one of this page\n"
-            return self._send(Answer(message, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
+            return self._send(Answer(message, _TEXT, HTTPStatus.FORBIDDEN))
         return self._send(self._answer(self.path.partition("?")[0]))
 
     def _is_own(self) -> bool:

@@ -1,4 +1,4 @@
-"""Prometheus for a fleet: settings, rules, targets, and its process.
+"""Prometheus for a fleet: settings, rules, targets, its process, and the dashboard for Grafana.
 
 The scraped servers are in a file of their own that Prometheus reads again when it changes, so servers can come and go
 without a restart. The fleet does not depend on Prometheus: it neither waits for it nor fails with it.
@@ -6,7 +6,6 @@ without a restart. The fleet does not depend on Prometheus: it neither waits for
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
 import os
@@ -14,8 +13,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -23,14 +21,13 @@ from typing import Any, Final
 from beampipe import processes
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import write_whole
-from beampipe.fleet.generated_files import first_line, render_yaml
-from beampipe.fleet.monitoring.page import PageServer
+from beampipe.fleet.generated_files import first_line, render_documents, render_yaml
 from beampipe.fleet.registry import Record
-from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, MonitoringSettings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
+from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port
 
 _LOOKS: Final = 4
@@ -67,6 +64,27 @@ def rules_text(interval: float) -> str:
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
     return f"{head}groups:\n{groups.replace('[window]', f'[{window(interval)}s]')}"
+
+
+def grafana_dashboard(name: str = "fleet") -> dict[str, Any]:
+    """The dashboard for import into Grafana 9 or later.
+
+    Its Prometheus needs the recording rules that `beampipe fleet rules` prints (`rules.yml`).
+
+    Args:
+        name: name of the fleet.
+    """
+    (dashboard,) = render_documents("monitoring/grafana.yaml.j2", name=name, **dashboard_contents())
+    return dashboard
+
+
+def dashboard_contents() -> dict[str, list[dict[str, Any]]]:
+    """The tiles (current numbers, red above 0 if ``bad``) and the panels (plots over time) of `dashboard.yml`."""
+    import yaml
+
+    text = (files("beampipe.fleet.monitoring") / "dashboard.yml").read_text(encoding="utf-8")
+    contents: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
+    return contents
 
 
 _MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
@@ -127,42 +145,21 @@ _FORGOTTEN: Final = 600.0
 
 
 def prometheus_settings(
-    fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None
-) -> str:
-    """The settings of Prometheus for a fleet on this machine, as YAML.
-
-    Args:
-        fleet: the fleet that is watched.
-        folder: folder of the settings, with the servers' file of `write_targets`.
-        status_port: port on loopback for the gateway's metrics; None if there is no gateway.
-        page_port: port on loopback of `PageServer`, which exports the states of the servers; None for no page.
-    """
-    return render_settings(
-        fleet,
-        folder.resolve() / RULES,
-        servers_file=folder.resolve() / _TARGETS,
-        gateway=None if status_port is None else f"{LOOPBACK}:{status_port}",
-        page=None if page_port is None else f"{LOOPBACK}:{page_port}",
-    )
-
-
-def render_settings(
     fleet: Fleet,
     rules: Path,
+    servers: Sequence[Mapping[str, Any]] | str,
     *,
-    servers: Sequence[Mapping[str, Any]] | None = None,
-    servers_file: Path | None = None,
     gateway: str | None = None,
     page: str | None = None,
     times: str | None = None,
 ) -> str:
-    """Settings of Prometheus as YAML.
+    """The settings of Prometheus for a fleet, as YAML.
 
     Args:
         fleet: the fleet that is watched.
         rules: file of the rules.
-        servers: address (``target``) and ``labels`` of each server; None to take them from `servers_file`.
-        servers_file: file of the servers, which Prometheus reads again when it changes.
+        servers: address (``target``) and ``labels`` of each server; or the file of `write_targets`, which Prometheus
+            reads again when it changes.
         gateway: address of the gateway's metrics; None if there is no gateway.
         page: address of the metrics of requests, usually the page's; None if there are none.
         times: path of these metrics; None for the usual one.
@@ -174,7 +171,6 @@ def render_settings(
         rules=rules,
         roles=role_relabelings(fleet.repository),
         servers=servers,
-        servers_file=servers_file,
         gateway=gateway,
         page=page,
         times=times,
@@ -196,10 +192,10 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
     Raises:
         FileError: something cannot be written.
     """
-    text = first_line("beampipe fleet up") + prometheus_settings(
-        fleet, folder, status_port=status_port, page_port=page_port
-    )
-    rules = rules_text(fleet.monitoring.interval)
+    absolute = folder.resolve()
+    gateway, page = (None if port is None else f"{LOOPBACK}:{port}" for port in (status_port, page_port))
+    settings = prometheus_settings(fleet, absolute / RULES, str(absolute / _TARGETS), gateway=gateway, page=page)
+    text, rules = first_line("beampipe fleet up") + settings, rules_text(fleet.monitoring.interval)
     write_whole(folder / RULES, lambda part: part.write_text(rules, encoding="utf-8"))
     if not (folder / _TARGETS).exists():
         write_targets(folder, {})
@@ -209,7 +205,7 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
 def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
     """Write the file of the servers that Prometheus scrapes, if it changes.
 
-    A server that is ending is left out. A silent server is kept for ten minutes and counts as down.
+    A server that is starting or ending is left out. A silent server is kept for ten minutes and counts as down.
 
     Args:
         folder: folder of the settings.
@@ -228,7 +224,7 @@ def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
             "labels": {"server": record.server, "group": record.group},
         }
         for _, record in sorted(records.items())
-        if record.state != "ending" and now - record.beat < _FORGOTTEN
+        if record.metrics and record.state != "ending" and now - record.beat < _FORGOTTEN
     ]
     path, text = folder / _TARGETS, json.dumps(targets, indent=1) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -249,45 +245,41 @@ _STOP_GRACE: Final = 10.0
 """Time limit [s] for Prometheus to write its memory to disk at its end."""
 
 
-def find_prometheus() -> Path | None:
-    """The system's program `prometheus`, None if it is not installed."""
-    result = shutil.which("prometheus", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin")
-    return None if result is None else Path(result)
-
-
 def prometheus_program(settings: MonitoringSettings) -> Path | None:
-    """The program, None if Prometheus is disabled or not installed.
+    """The system's program `prometheus`, None if it is disabled or not installed.
 
     Raises:
         ConfigError: it is required by the settings but not installed.
     """
-    program = None if settings.prometheus is False else find_prometheus()
+    if settings.prometheus is False:
+        return None
+    program = shutil.which("prometheus", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin")
     if program is None and settings.prometheus:
         raise ConfigError(
             "monitoring.prometheus: got true, but no program prometheus is installed; on Debian and Ubuntu:"
             " apt-get install prometheus. Without it the fleet runs unwatched: monitoring.prometheus = false"
         )
-    return program
+    return None if program is None else Path(program)
 
 
 class Prometheus:
     """Prometheus for one fleet, on loopback. It may be started again after its end, and continues with its stored data.
 
+    The fleet does not wait for it: `update` starts it. Where it is disabled or not installed, nothing is done.
+
     Args:
-        program: path of Prometheus.
         fleet: the fleet that is watched.
         folder: folder for settings, rules, log and stored data; `write_targets` writes the servers' file there.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
         page_port: port on loopback of the page; None for no page.
         note: called with the text of each incident.
 
-    Attributes:
-        url: its address, ``http://127.0.0.1:PORT``; the same after a restart.
+    Raises:
+        ConfigError: it is required but not installed.
     """
 
     def __init__(
         self,
-        program: Path,
         fleet: Fleet,
         folder: Path,
         *,
@@ -295,13 +287,12 @@ class Prometheus:
         page_port: int | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._program = program
+        self._program = prometheus_program(fleet.monitoring)
         self._fleet = fleet
         self._folder = folder
-        self._status_port = status_port
-        self._page_port = page_port
+        self._ports = {"status_port": status_port, "page_port": page_port}
         self._port = fleet.monitoring.prometheus_port or free_port()
-        self.url = f"http://{LOOPBACK}:{self._port}"
+        self._public = PublicPort(LOOPBACK, self._port, grpc=False, tls=False, path="/-/ready")
         self._process = ManagedProcess(folder / "prometheus.log")
         self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
         self._restarted = RestartedProgram("prometheus", self._process, self.launch, self._hangs, note, RestartPause())
@@ -311,6 +302,11 @@ class Prometheus:
         """Its process id, None if it does not run."""
         return self._process.pid
 
+    @property
+    def url(self) -> str | None:
+        """Its address, ``http://127.0.0.1:PORT``, the same after a restart; None while it does not run."""
+        return None if self.pid is None else f"http://{LOOPBACK}:{self._port}"
+
     def launch(self) -> None:
         """Write its settings and start it unless it runs, without waiting until it answers.
 
@@ -319,9 +315,9 @@ class Prometheus:
         Raises:
             FileError: the settings cannot be written.
         """
-        if self.pid is not None:
+        if self.pid is not None or self._program is None:
             return
-        settings = write_settings(self._fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
+        settings = write_settings(self._fleet, self._folder, **self._ports)
         for leftover in prometheus_processes(self._folder):
             leftover.stop(_STOP_GRACE)
         self._process.start(
@@ -339,19 +335,9 @@ class Prometheus:
 
     def update(self, records: Mapping[str, Record]) -> None:
         """Update the scraped servers; start Prometheus again if it has ended, and kill it if it does not answer."""
-        write_targets(self._folder, records)
-        self._restarted.update()
-
-    def is_ready(self) -> bool:
-        """Whether it runs and answers queries."""
-        if self.pid is None:
-            return False
-        with closing(http.client.HTTPConnection(LOOPBACK, self._port, timeout=1.0)) as connection:
-            try:
-                connection.request("GET", "/-/ready")
-                return connection.getresponse().status == 200
-            except (OSError, http.client.HTTPException):
-                return False
+        if self._program is not None:
+            write_targets(self._folder, records)
+            self._restarted.update()
 
     def reconfigure(self, fleet: Fleet) -> None:
         """Apply a changed specification, and the current models of its repository, to the running Prometheus.
@@ -362,8 +348,9 @@ class Prometheus:
             FileError: the settings cannot be written.
         """
         self._fleet = fleet
-        write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
-        self._process.signal(signal.SIGHUP)
+        if self._program is not None:
+            write_settings(fleet, self._folder, **self._ports)
+            self._process.signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """Stop it; may be called twice."""
@@ -375,7 +362,7 @@ class Prometheus:
         if now < self._probe_at:
             return False
         self._probe_at = now + _PROBE_PERIOD
-        if self.is_ready():
+        if self._public.answers():
             self._hangs_at = now + _SILENCE
         return now >= self._hangs_at
 
@@ -391,78 +378,3 @@ def prometheus_processes(folder: Path) -> list[ManagedProcess]:
 
 def _storage(folder: Path) -> str:
     return f"--storage.tsdb.path={folder.absolute() / 'data'}"
-
-
-class Monitoring:
-    """Page and Prometheus of a running fleet.
-
-    Args:
-        fleet: the fleet.
-        folder: its run folder.
-        status_port: port of the gateway's metrics.
-        note: called with the text of each incident.
-        traffic: gives state and traffic of gateway and servers, for the page.
-        metrics: gives lines with metrics of the gateway's traffic.
-
-    Raises:
-        ConfigError: Prometheus is required but not installed.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        folder: RunFolder,
-        status_port: int,
-        note: Callable[[str], None],
-        traffic: Callable[[], Mapping[str, Any]] = dict,
-        metrics: Callable[[], Iterable[str]] = tuple,
-    ) -> None:
-        program = prometheus_program(fleet.monitoring)
-        self._page = PageServer(
-            fleet,
-            folder.registry,
-            lambda: self.prometheus_url,
-            events=folder.events,
-            traffic=traffic,
-            metrics=metrics,
-        )
-        self._prometheus = None
-        if program is not None:
-            self._prometheus = Prometheus(
-                program, fleet, folder.prometheus, status_port=status_port, page_port=self._page.port, note=note
-            )
-
-    @property
-    def page_url(self) -> str:
-        """Address of the page."""
-        return self._page.url
-
-    @property
-    def prometheus_url(self) -> str | None:
-        """Address of Prometheus, None while there is none."""
-        return None if self._prometheus is None or self._prometheus.pid is None else self._prometheus.url
-
-    @property
-    def prometheus_pid(self) -> int | None:
-        """Process id of Prometheus, None if it does not run."""
-        return None if self._prometheus is None else self._prometheus.pid
-
-    def start(self) -> None:
-        """Start the page. Prometheus is started by the first `update`: the fleet does not wait for it."""
-        self._page.start()
-
-    def update(self, records: Mapping[str, Record]) -> None:
-        """Update the scraped servers, start Prometheus if it does not run, and kill it if it does not answer."""
-        if self._prometheus is not None:
-            self._prometheus.update({name: record for name, record in records.items() if record.metrics})
-
-    def reconfigure(self, fleet: Fleet) -> None:
-        """Apply a changed specification, and the current models, to Prometheus."""
-        if self._prometheus is not None:
-            self._prometheus.reconfigure(fleet)
-
-    def stop(self) -> None:
-        """Stop both; may be called twice."""
-        self._page.stop()
-        if self._prometheus is not None:
-            self._prometheus.stop()

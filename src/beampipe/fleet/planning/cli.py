@@ -24,67 +24,56 @@ if TYPE_CHECKING:
 __all__ = ["plan_command", "tune_command"]
 
 
-_Measured = Annotated[
-    Path, typer.Argument(help="JSON with measured service times: serving.json of `beampipe serving bench`, say.")
-]
-_Clients = Annotated[int, typer.Option(help="Number of clients.", min=1)]
-_Rate = Annotated[float, typer.Option(help="Events per second of each client, were each answered at once.", min=1e-9)]
-_P95 = Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)]
-_Sizes = Annotated[
-    str | None,
-    typer.Option(
-        help="Sizes of the events: JSON file, lognormal:MEDIAN,SIGMA or pareto:LEAST,SHAPE,MOST.",
-        show_default="those measured",
-    ),
-]
-_Fleet = Annotated[
-    Path | None,
-    typer.Option(
-        "--file", "-f", help="Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing."
-    ),
-]
-_Group = Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")]
-_Servers = Annotated[
-    int | None,
-    typer.Option(help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"),
-]
-_Instances = Annotated[int, typer.Option(help="Instances of the model in each server.", min=1)]
-_Cores = Annotated[
-    int | None,
-    typer.Option(
-        help="Cores of a machine; of a GPU, instances at full speed.", min=1, show_default="one for each instance"
-    ),
-]
-_PerMachine = Annotated[int, typer.Option(help="Servers that share a machine.", min=1)]
-_InFlight = Annotated[
-    int | None,
-    typer.Option(help="Most requests that one server has at once.", min=1, show_default="8, or 2 an instance"),
-]
-_Queue = Annotated[int | None, typer.Option(help="Most requests that wait for a server.", min=0, show_default="64")]
-_Uncertainty = Annotated[float, typer.Option(help="Relative uncertainty of the service times.", min=0.0, max=0.9)]
-_Requests = Annotated[int, typer.Option(help="Requests that are recorded in each run.", min=1)]
-_Replicas = Annotated[int, typer.Option(help="Runs for each figure.", min=2)]
-_Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
-
-
 def plan_command(
-    measured: _Measured,
-    clients: _Clients,
-    rate: _Rate,
-    p95: _P95,
-    sizes: _Sizes = None,
-    file: _Fleet = None,
-    group: _Group = None,
-    servers: _Servers = None,
-    instances: _Instances = 1,
-    cores: _Cores = None,
-    per_machine: _PerMachine = 1,
-    in_flight: _InFlight = None,
-    queue: _Queue = None,
-    uncertainty: _Uncertainty = 0.1,
-    requests: _Requests = 10_000,
-    replicas: _Replicas = 4,
-    seed: _Seed = 0,
+    measured: Annotated[
+        Path, typer.Argument(help="JSON with measured service times: serving.json of `beampipe serving bench`, say.")
+    ],
+    clients: Annotated[int, typer.Option(help="Number of clients.", min=1)],
+    rate: Annotated[
+        float, typer.Option(help="Events per second of each client, were each answered at once.", min=1e-9)
+    ],
+    p95: Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)],
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Sizes of the events: JSON file, lognormal:MEDIAN,SIGMA or pareto:LEAST,SHAPE,MOST.",
+            show_default="those measured",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", help="Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing."
+        ),
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")] = None,
+    servers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"
+        ),
+    ] = None,
+    instances: Annotated[int, typer.Option(help="Instances of the model in each server.", min=1)] = 1,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            help="Cores of a machine; of a GPU, instances at full speed.", min=1, show_default="one for each instance"
+        ),
+    ] = None,
+    per_machine: Annotated[int, typer.Option(help="Servers that share a machine.", min=1)] = 1,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(help="Most requests that one server has at once.", min=1, show_default="8, or 2 an instance"),
+    ] = None,
+    queue: Annotated[
+        int | None, typer.Option(help="Most requests that wait for a server.", min=0, show_default="64")
+    ] = None,
+    uncertainty: Annotated[
+        float, typer.Option(help="Relative uncertainty of the service times.", min=0.0, max=0.9)
+    ] = 0.1,
+    requests: Annotated[int, typer.Option(help="Requests that are recorded in each run.", min=1)] = 10_000,
+    replicas: Annotated[int, typer.Option(help="Runs for each figure.", min=2)] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
     """Say how many servers a number of clients needs, and what each way of balancing makes of them."""
@@ -139,24 +128,19 @@ def tune_command(
     ] = None,
     concurrency: Annotated[int, typer.Option(help="Number of requests in flight.", min=1)] = 8,
     seconds: Annotated[float, typer.Option(help="Length of the longest measurement, in seconds.", min=0.1)] = 10.0,
-    exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Measure every configuration for that long, in place of a search.")
-    ] = False,
     triton: TritonFolder = None,
     as_json: Json = False,
 ) -> None:
     """Find the configuration of a model that answers most events within a latency, on a Triton of its own."""
     from beampipe.fleet.planning import tuning
-    from beampipe.fleet.planning.tuning import LiveBenchmark, choices_here, read_choices, read_request
     from beampipe.triton import ServerSettings
 
-    every = (choices_here() if choices is None else read_choices(choices)).all()
-    arrays = [read_request(path) for path in recorded or ()]
-    search = tuning.exhaustive if exhaustive else tuning.tune
-    n = len(every) if exhaustive else sum(number for number, _ in tuning.rounds_of(len(every), seconds, tuning.FACTOR))
-    served = LiveBenchmark(ServerSettings(repository, triton=triton), model, arrays, concurrency)
-    with served as bench, bar("measurements", n) as step:
-        trials = search(bench, every, p95, seconds=seconds, progress=lambda _: step())
+    every = (tuning.choices_here() if choices is None else tuning.read_choices(choices)).all()
+    arrays = [tuning.read_request(path) for path in recorded or ()]
+    n_trials = sum(number for number, _ in tuning.rounds_of(len(every), seconds, tuning.FACTOR))
+    served = tuning.LiveBenchmark(ServerSettings(repository, triton=triton), model, arrays, concurrency)
+    with served as bench, bar("measurements", n_trials) as step:
+        trials = tuning.tune(bench, every, p95, seconds=seconds, progress=lambda _: step())
     best = trials[0]
     within = best.rank(p95)[0]
     if as_json:

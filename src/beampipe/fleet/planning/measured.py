@@ -88,10 +88,7 @@ class Measured:
         sizes, seconds = np.array(self.sizes), np.array(self.seconds)
         fitted = fit_table(sizes, seconds) if len(sizes) >= _KNOTS_FROM else fit_affine(sizes, seconds)
         return replace(
-            fitted,
-            overhead=self.overhead,
-            overhead_ratios=np.array(self.overhead_ratios),
-            contention=self.contention,
+            fitted, overhead=self.overhead, overhead_ratios=np.array(self.overhead_ratios), contention=self.contention
         )
 
     def event_sizes(self) -> MeasuredSizes:

@@ -238,11 +238,7 @@ def least_servers(
 
 
 def compare_policies(
-    load: Load,
-    shape: FleetShape,
-    *,
-    effort: Effort | None = None,
-    progress: Callable[[str], None] = lambda text: None,
+    load: Load, shape: FleetShape, *, effort: Effort | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> dict[Policy, FleetFigures]:
     """Performance of a fleet with each balancing policy, for the same events at the same times.
 

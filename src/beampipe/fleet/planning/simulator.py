@@ -24,21 +24,23 @@ The simulator is tested against closed forms of queueing theory and against live
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
-from types import MappingProxyType
-from typing import ClassVar, Final, Literal, Protocol, get_args, no_type_check, runtime_checkable
+from typing import Any, Final, Literal, Protocol, get_args, no_type_check, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
-from simpy import Environment, Event
+from simpy import Environment, Event, Resource
 
 from beampipe.arrays import Float64
 from beampipe.errors import ConfigError
 
-_DRAWS = 100_000
+_DRAWS: Final = 100_000
 """Number of events drawn for a mean."""
+
+_BLOCK: Final = 1024
+"""Number of random events or gaps that are drawn at once."""
 
 
 @runtime_checkable
@@ -260,10 +262,7 @@ def _check(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> No
 Send = Callable[[], Event]
 """Sends a request; the returned event is triggered with True when it is answered, False when it is refused."""
 
-_Process = Generator[Event, bool, None]
-
-_GAPS_AT_ONCE = 1024
-"""Number of random gaps that are drawn at once."""
+_Process = Generator[Event, Any, Any]
 
 
 @runtime_checkable
@@ -280,28 +279,9 @@ class Arrivals(Protocol):
 
 @dataclass(frozen=True)
 class Poisson:
-    """Open loop: a Poisson process that does not depend on the fleet. A refused request is lost.
+    """Open loop: a Poisson process of requests, or of bursts, that does not depend on the fleet.
 
-    Attributes:
-        rate: mean number of requests per second.
-    """
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        _check_positive(rate=self.rate)
-
-    @property
-    def offered(self) -> float:
-        return self.rate
-
-    def start(self, environment: Environment, send: Send, random: np.random.Generator) -> None:
-        Bursts(self.rate, 1).start(environment, send, random)
-
-
-@dataclass(frozen=True)
-class Bursts:
-    """Open loop: bursts of requests; the bursts are a Poisson process.
+    A refused request is lost.
 
     Attributes:
         rate: mean number of requests per second.
@@ -309,7 +289,7 @@ class Bursts:
     """
 
     rate: float
-    together: int
+    together: int = 1
 
     def __post_init__(self) -> None:
         _check_positive(rate=self.rate, together=self.together)
@@ -370,7 +350,7 @@ class ClosedLoop:
 
 def _gaps(mean: float, random: np.random.Generator) -> Iterator[float]:
     while True:
-        yield from random.exponential(mean, _GAPS_AT_ONCE).tolist()
+        yield from random.exponential(mean, _BLOCK).tolist()
 
 
 def _check_positive(**values: int | float) -> None:
@@ -402,23 +382,19 @@ class Machine:
         self._environment = environment
         self._cores = cores
         self._contention = contention
-        self._jobs: list[tuple[float, int, Callable[[], None]]] = []
+        self._jobs: list[tuple[float, int, Event]] = []
         self._clock, self._at, self._rate = 0.0, environment.now, 1.0
         self._number = self._alarm = 0
         self.working = self.busy = 0.0
 
-    def start(self, work: float, done: Callable[[], None]) -> None:
-        """Start a job.
-
-        Args:
-            work: time that it would take alone [s].
-            done: called at its end.
-        """
+    def work(self, seconds: float) -> Event:
+        """Start a job that would take `seconds` alone; the returned event is triggered at its end."""
         self.advance()
         self._number += 1
-        job = (self._clock + work, self._number, done)
+        job = (self._clock + seconds, self._number, self._environment.event())
         heappush(self._jobs, job)
         self._set_alarm(new_first=self._jobs[0] is job)
+        return job[-1]
 
     def advance(self) -> None:
         """Advance clock and integrals to the current time."""
@@ -449,7 +425,7 @@ class Machine:
         self.advance()
         _, _, done = heappop(self._jobs)
         self._set_alarm(new_first=True)
-        done()
+        done.succeed()
 
 
 Policy = Literal["round_robin", "least_connections", "least_hits", "power_of_two"]
@@ -482,7 +458,7 @@ class Balancer:
         self.changed = np.arange(servers)
         self.last = servers - 1
         self.random = random
-        self._choose = self._CHOICES[policy]
+        self._choose: Callable[[ndarray], int] = getattr(self, f"_{policy}")
         self._in_flight = np.iinfo(np.int64).max if in_flight is None else in_flight
         self._changes = servers
 
@@ -491,7 +467,7 @@ class Balancer:
         free = np.flatnonzero(self.requests < self._in_flight)
         if not len(free):
             return None
-        server = self.last = self._choose(self, free)
+        server = self.last = self._choose(free)
         self._note(server, 1, size)
         return server
 
@@ -526,19 +502,6 @@ class Balancer:
     def _least(self, free: ndarray, loads: ndarray) -> int:
         equals = free[loads == loads.min()]
         return int(equals[self.changed[equals].argmin()])
-
-    _CHOICES: ClassVar[Mapping[Policy, Callable[[Balancer, ndarray], int]]] = MappingProxyType(
-        {
-            "round_robin": _round_robin,
-            "least_connections": _least_connections,
-            "least_hits": _least_hits,
-            "power_of_two": _power_of_two,
-        }
-    )
-
-
-_BLOCK: Final = 1024
-"""Number of events whose sizes and service times are drawn at once."""
 
 
 @dataclass(frozen=True)
@@ -642,18 +605,6 @@ def simulate(
     return run.result()
 
 
-@no_type_check
-@dataclass(eq=False, slots=True)
-class _Request:
-    size: float
-    work: float
-    elsewhere: float
-    sent: float
-    recorded: bool
-    answered: Event
-    server: int = -1
-
-
 @no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
 class _Run:
     """One run of one fleet."""
@@ -662,29 +613,24 @@ class _Run:
         self, load: Load, shape: FleetShape, seed: np.random.SeedSequence, warm_up: int, requests: int
     ) -> None:
         arrivals, sizes, choices = (np.random.default_rng(child) for child in seed.spawn(3))
-        self._environment = Environment(0.0)
+        self._environment = environment = Environment()
         self._shape = shape
         self._events = _events(load, sizes)
         self._balancer = Balancer(shape.policy, shape.servers, shape.in_flight, choices)
         contention = load.service.contention
-        self._machines = [Machine(self._environment, shape.cores, contention) for _ in range(shape.machines)]
-        self._servers = [
-            _Server(self._machines[number // shape.servers_per_machine], shape.instances, self._worked)
-            for number in range(shape.servers)
-        ]
-        self._waiting: deque[_Request] = deque()
+        self._machines = [Machine(environment, shape.cores, contention) for _ in range(shape.machines)]
+        self._instances = [Resource(environment, shape.instances) for _ in range(shape.servers)]
+        self._waiting: deque[tuple[float, Event]] = deque()
         self._begin, self._end = warm_up, warm_up + requests
         self._n_sent = self._n_open = self._refused = self._answers = 0
         self._latency: list[float] = []
-        self._begun = self._ended = 0.0
-        self._before = self._after = (0.0, 0.0)
-        self._done = self._environment.event()
-        load.arrivals.start(self._environment, self._send, arrivals)
+        self._marks: list[tuple[float, float, float]] = []  # at begin and end of the recorded part: time and integrals
+        self._done = environment.event()
+        load.arrivals.start(environment, self._send, arrivals)
 
     def result(self) -> SimulatedRun:
         self._environment.run(until=self._done)
-        seconds = self._ended - self._begun
-        working, busy = (after - before for after, before in zip(self._after, self._before, strict=True))
+        seconds, working, busy = (after - before for before, after in zip(*self._marks, strict=True))
         span = max(seconds, np.finfo(float).tiny)
         return SimulatedRun(
             latency=np.array(self._latency),
@@ -696,91 +642,50 @@ class _Run:
         )
 
     def _send(self) -> Event:
-        answered = self._environment.event()
         if self._n_sent >= self._end:  # after the recorded part: the event is never triggered
-            return answered
+            return self._environment.event()
         if self._n_sent == self._begin:
-            self._begun, self._before = self._environment.now, self._integrals()
+            self._mark()
         recorded = self._n_sent >= self._begin
         self._n_sent += 1
-        if self._n_sent == self._end:
-            self._ended, self._after = self._environment.now, self._integrals()
-        size, work, elsewhere = next(self._events)
-        request = _Request(size, work, elsewhere, self._environment.now, recorded, answered)
         self._n_open += 1
-        if not self._hand_on(request):
-            if self._shape.queue is None or len(self._waiting) < self._shape.queue:
-                self._waiting.append(request)
-            else:
-                self._refused += recorded
-                self._close(request, answered=False)
+        if self._n_sent == self._end:
+            self._mark()
+        return self._environment.process(self._request(*next(self._events), recorded=recorded))
+
+    def _request(self, size: float, work: float, overhead: float, *, recorded: bool) -> _Process:
+        """The path of one request; its value at the end is whether it was answered."""
+        environment, balancer, queue = self._environment, self._balancer, self._shape.queue
+        sent = environment.now
+        server = balancer.take(size)
+        answered = server is not None or queue is None or len(self._waiting) < queue
+        if answered:
+            if server is None:
+                turn = environment.event()
+                self._waiting.append((size, turn))
+                server = yield turn
+            with self._instances[server].request() as instance:
+                yield instance
+                yield self._machines[server // self._shape.servers_per_machine].work(work)
+            if overhead:
+                yield environment.timeout(overhead)
+            balancer.give_back(server, size)
+            if self._waiting and (free := balancer.take(self._waiting[0][0])) is not None:
+                self._waiting.popleft()[1].succeed(free)
+            self._answers += self._begin < self._n_sent < self._end
+        if recorded and answered:
+            self._latency.append(environment.now - sent)
+        self._refused += recorded and not answered
+        self._n_open -= 1
+        if self._n_sent >= self._end and not self._n_open:
+            self._done.succeed()
         return answered
 
-    def _hand_on(self, request: _Request) -> bool:
-        """Send a request to a server with a free slot; whether there was one."""
-        server = self._balancer.take(request.size)
-        if server is None:
-            return False
-        request.server = server
-        self._servers[server].take(request)
-        return True
-
-    def _worked(self, request: _Request) -> None:
-        """Called when an instance has finished a request; the answer arrives after the overhead."""
-        if request.elsewhere:
-            callbacks = self._environment.timeout(request.elsewhere).callbacks
-            assert callbacks is not None
-            callbacks.append(lambda _: self._answered(request))
-        else:
-            self._answered(request)
-
-    def _answered(self, request: _Request) -> None:
-        now = self._environment.now
-        self._balancer.give_back(request.server, request.size)
-        if self._waiting and self._hand_on(self._waiting[0]):
-            self._waiting.popleft()
-        if self._begin < self._n_sent < self._end:
-            self._answers += 1
-        if request.recorded:
-            self._latency.append(now - request.sent)
-        self._close(request, answered=True)
-
-    def _close(self, request: _Request, *, answered: bool) -> None:
-        self._n_open -= 1
-        request.answered.succeed(answered)
-        if self._n_sent >= self._end and not self._n_open and not self._done.triggered:
-            self._done.succeed()
-
-    def _integrals(self) -> tuple[float, float]:
+    def _mark(self) -> None:
         for machine in self._machines:
             machine.advance()
-        return sum(machine.working for machine in self._machines), sum(machine.busy for machine in self._machines)
-
-
-@no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
-class _Server:
-    """One server: requests wait for an instance in the order of their arrival."""
-
-    def __init__(self, machine: Machine, instances: int, worked: Callable[[_Request], None]) -> None:
-        self._machine, self._idle, self._worked = machine, instances, worked
-        self._waiting: deque[_Request] = deque()
-
-    def take(self, request: _Request) -> None:
-        if self._idle:
-            self._idle -= 1
-            self._work(request)
-        else:
-            self._waiting.append(request)
-
-    def _work(self, request: _Request) -> None:
-        self._machine.start(request.work, lambda: self._finished(request))
-
-    def _finished(self, request: _Request) -> None:
-        if self._waiting:
-            self._work(self._waiting.popleft())
-        else:
-            self._idle += 1
-        self._worked(request)
+        integrals = sum(machine.working for machine in self._machines), sum(machine.busy for machine in self._machines)
+        self._marks.append((self._environment.now, *integrals))
 
 
 def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, float, float]]:
@@ -865,24 +770,23 @@ def run_fleet(
 
 def figures_of(runs: Sequence[SimulatedRun]) -> FleetFigures:
     """Means and standard errors over runs that differ only in their seeds."""
-    p50, p95, p99 = zip(*(_percentiles(run) for run in runs), strict=True)
-    return FleetFigures(
-        throughput=_estimate([run.answers / run.seconds if run.seconds else np.nan for run in runs]),
-        mean=_estimate([float(run.latency.mean()) if len(run.latency) else np.nan for run in runs]),
-        p50=_estimate(p50),
-        p95=_estimate(p95),
-        p99=_estimate(p99),
-        refused=_estimate([run.refused / (run.refused + len(run.latency)) for run in runs]),
-        working=_estimate([run.working for run in runs]),
-        busy=_estimate([run.busy for run in runs]),
-    )
+    rows = list(map(_figures, runs))
+    return FleetFigures(**{name: _estimate([row[name] for row in rows]) for name in rows[0]})
 
 
-def _percentiles(run: SimulatedRun) -> tuple[float, float, float]:
-    if not len(run.latency):
-        return np.nan, np.nan, np.nan
-    p50, p95, p99 = np.percentile(run.latency, (50, 95, 99)).tolist()
-    return p50, p95, p99
+def _figures(run: SimulatedRun) -> dict[str, float]:
+    latency = run.latency if len(run.latency) else np.array([np.nan])
+    p50, p95, p99 = np.percentile(latency, (50, 95, 99)).tolist()
+    return {
+        "throughput": run.answers / run.seconds if run.seconds else np.nan,
+        "mean": float(latency.mean()),
+        "p50": p50,
+        "p95": p95,
+        "p99": p99,
+        "refused": run.refused / (run.refused + len(run.latency)),
+        "working": run.working,
+        "busy": run.busy,
+    }
 
 
 def _estimate(values: Sequence[float]) -> Estimate:

@@ -189,30 +189,41 @@ def tune(
         ConfigError: there are no configurations, or a setting is out of range.
         ServiceError: none of the configurations can be run.
     """
-    rounds = rounds_of(len(configurations), seconds, factor)
-    _check(bound)
     left = list(configurations)
     result: list[Trial] = []
-    for n_measured, length in rounds:
-        trials = _measured(measure, sorted(left[:n_measured]), length, progress)
-        trials.sort(key=lambda trial: trial.rank(bound), reverse=True)
+    for n_measured, length in rounds_of(len(configurations), seconds, factor):
+        trials = measure_all(measure, left[:n_measured], bound, seconds=length, progress=progress)
         left = [trial.configuration for trial in trials]
         result = trials + [trial for trial in result if trial.configuration not in left]
     return result
 
 
-def exhaustive(
+def measure_all(
     measure: Measure,
     configurations: Sequence[Configuration],
     bound: float,
     *,
-    seconds: float = 10.0,
+    seconds: float,
     progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """Measure every configuration for the same time; arguments and result as for `tune`."""
-    rounds_of(len(configurations), seconds, 2)
-    _check(bound)
-    trials = _measured(measure, sorted(configurations), seconds, progress)
+    """Measure every configuration for the same time; the best first. Arguments as for `tune`.
+
+    Raises:
+        ConfigError: the bound is out of range.
+        ServiceError: none of the configurations can be run.
+    """
+    if not bound > 0:
+        raise ConfigError(f"bound: got p95 <= {bound:g} s, expected more than 0")
+    trials = []
+    for configuration in sorted(configurations):
+        try:
+            trial = Trial(configuration, seconds, measure(configuration, seconds))
+        except BeampipeError as error:
+            trial = Trial(configuration, seconds, None, str(error))
+        trials.append(trial)
+        progress(trial)
+    if all(trial.measurement is None for trial in trials):
+        raise ServiceError(f"tune: got no configuration that can be run; the first said: {trials[0].fault}")
     return sorted(trials, key=lambda trial: trial.rank(bound), reverse=True)
 
 
@@ -238,28 +249,6 @@ def rounds_of(n: int, seconds: float, factor: int) -> list[tuple[int, float]]:
     while numbers[-1] > 1:
         numbers.append(ceil(numbers[-1] / factor))
     return [(number, seconds / factor ** (len(numbers) - 1 - at)) for at, number in enumerate(numbers)]
-
-
-def _measured(
-    measure: Measure, configurations: Sequence[Configuration], seconds: float, progress: Callable[[Trial], None]
-) -> list[Trial]:
-    """Measure these configurations; a `ServiceError` if none of them can be run."""
-    trials = []
-    for configuration in configurations:
-        try:
-            trial = Trial(configuration, seconds, measure(configuration, seconds))
-        except BeampipeError as error:
-            trial = Trial(configuration, seconds, None, str(error))
-        trials.append(trial)
-        progress(trial)
-    if all(trial.measurement is None for trial in trials):
-        raise ServiceError(f"tune: got no configuration that can be run; the first said: {trials[0].fault}")
-    return trials
-
-
-def _check(bound: float) -> None:
-    if not bound > 0:
-        raise ConfigError(f"bound: got p95 <= {bound:g} s, expected more than 0")
 
 
 _WARM_UP: Final = 0.2

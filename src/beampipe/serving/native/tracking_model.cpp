@@ -1,11 +1,8 @@
 #include "serving/native/tracking_model.hpp"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <sstream>
 #include <utility>
@@ -62,15 +59,6 @@ std::optional<TrackFitter> fitter_of(const Table& kernels, const std::string& we
   return TrackFitter(kernels, weights);
 }
 
-/// The kernels for this CPU, from the folder of this library.
-const Table& kernels_beside_us() {
-  Dl_info self;
-  dladdr(reinterpret_cast<const void*>(&kernels_beside_us), &self);
-  const std::string path = self.dli_fname;
-  const char* requested = std::getenv("BEAMPIPE_ISA");
-  return open_kernels(path.substr(0, path.rfind('/')), requested == nullptr ? "" : requested);
-}
-
 }  // namespace
 
 std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
@@ -79,9 +67,9 @@ std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
 }
 
 TrackingModel::TrackingModel(const ModelSettings& settings)
-    : finder_(kernels_beside_us(), settings.text("PIPELINE_SPEC", ""), settings.weights),
+    : finder_(kernels_of_this_library(), settings.text("PIPELINE_SPEC", ""), settings.weights),
       athena_(for_athena(settings)),
-      fitter_(fitter_of(kernels_beside_us(), settings.weights, athena_)),
+      fitter_(fitter_of(kernels_of_this_library(), settings.weights, athena_)),
       beam_spot_(BeamLine::parse(settings.text("BEAM_SPOT", "0,0"))),
       scale_name_(settings.text("FEATURE_SCALE", "mm")),
       scale_(scale_named(scale_name_)),

@@ -8,8 +8,10 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.tracking.acts.finder import ActsTrackFinder as ActsTrackFinder
+    from beampipe.tracking.acts.finder import FinderSettings as FinderSettings
     from beampipe.tracking.acts.finder import SeederSettings as SeederSettings
     from beampipe.tracking.acts.finder import beampipe_seeder as beampipe_seeder
+    from beampipe.tracking.acts.finder import beampipe_track_finder as beampipe_track_finder
     from beampipe.tracking.acts.fitting import fit_batch as fit_batch
     from beampipe.tracking.acts.fitting import fit_tracks as fit_tracks
     from beampipe.tracking.acts.sequencer import ActsTracks as ActsTracks
@@ -27,5 +29,6 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.settings import acts_settings as acts_settings
     from beampipe.tracking.acts.truth_matching import ActsMatching as ActsMatching
     from beampipe.tracking.acts.truth_matching import acts_truth_matching as acts_truth_matching
+    from beampipe.tracking.acts.vertices import find_vertices as find_vertices
 
 __getattr__, __dir__, __all__ = loader(__name__)

@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError
-from beampipe.events import NO_TRACK, Event, Hits, cylindrical
+from beampipe.events import NO_TRACK, Event, Hits, cylindrical, hit_lists, split_hit_lists
 from beampipe.settings import build
 from beampipe.tracking.acts.sequencer import (
     CLUSTERS,
@@ -175,14 +175,26 @@ def _layer_file_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @dataclass(frozen=True)
-class SeederSettings:
-    """The keys of ``customSeederConfig``.
+class FinderSettings:
+    """A pipeline that runs in a sequencer of ACTS: the keys of the `config` of `beampipe_track_finder`.
 
     Attributes:
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
         model: tracker model of the detector: the name of a shipped one, or a folder that
             ``beampipe tracking train`` wrote.
         threads: number of threads of the pipeline.
+    """
+
+    pipeline: str = DEFAULT_PIPELINE
+    model: str = DEFAULT_MODEL
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class SeederSettings(FinderSettings):
+    """The keys of ``customSeederConfig``: those of `FinderSettings`, and the seeds of a track.
+
+    Attributes:
         seeds_per_track: number of seeds of each track: the first spans the whole of it, each further one half of the
             one before. With ``seedDeduplication`` ACTS tries a further one only where it missed hits of it before.
 
@@ -190,14 +202,61 @@ class SeederSettings:
         ConfigError: `seeds_per_track` is not positive.
     """
 
-    pipeline: str = DEFAULT_PIPELINE
-    model: str = DEFAULT_MODEL
-    threads: int = 1
     seeds_per_track: int = 3
 
     def __post_init__(self) -> None:
         if self.seeds_per_track < 1:
             raise ConfigError(f"seeds_per_track: got {self.seeds_per_track}, expected 1 or more")
+
+
+def beampipe_track_finder(
+    s: Any, spacePoints: str, outputProtoTracks: str = "prototracks", config: Mapping[str, Any] | None = None
+) -> str:
+    """Track finding in a sequencer of ACTS by a pipeline of ours, in place of seeding and Kalman filter.
+
+    The tracks become proto tracks, which ``acts.examples.ProtoTracksToParameters`` and ``addKalmanTracks`` fit. See
+    ``examples/acts_track_finder.py``.
+
+    Args:
+        s: sequencer that the track finding is added to.
+        spacePoints: name of the space points of all layers, strips too.
+        outputProtoTracks: name that the tracks get, each with its measurements from the inside out.
+        config: the fields of `FinderSettings` by name.
+
+    Returns:
+        `outputProtoTracks`.
+
+    Raises:
+        ConfigError: a key of `config` is unknown, a value is of another type, or the model was not trained for the
+            pipeline.
+        UnknownNameError: no pipeline or shipped model of that name.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
+    """
+    acts, examples = pyacts()
+    settings = build(FinderSettings, dict(config or {}), "config")
+    _pipeline(settings)  # so that its errors are raised here
+    index_of = examples.IndexSourceLink.fromSourceLink
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        read = reader(algorithm, acts.SpacePointContainer, spacePoints)
+        write = writer(algorithm, examples.ProtoTrackContainer, outputProtoTracks)
+
+        def measurements(points: Any, rows: Int64[ndarray, " _"]) -> list[int]:
+            """The measurements of some space points, each once: those of one track may share a strip."""
+            links = (link for row in rows.tolist() for link in points[row].sourceLinks)
+            return list(dict.fromkeys(index_of(link).index() for link in links))
+
+        def run(number: int, context: Any) -> None:
+            points = read(context)
+            hits = Hits(cylindrical(*_positions(points).T))
+            rows_of_tracks = split_hit_lists(*hit_lists(hits, _pipeline(settings).find(hits), outwards=True))
+            tracks = [examples.ProtoTrack(measurements(points, rows)) for rows in rows_of_tracks]
+            write(context, examples.ProtoTrackContainer(tracks))
+
+        return run
+
+    s.addAlgorithm(python_algorithm("BeampipeTrackFinding", setup))
+    return outputProtoTracks
 
 
 def beampipe_seeder(
@@ -242,7 +301,7 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
         seeds: name of the ``SeedContainer`` that is written.
     """
     acts, _ = pyacts()
-    _seeding_pipeline(settings.pipeline, settings.model, settings.threads)  # so that its errors are raised here
+    _pipeline(settings)  # so that its errors are raised here
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
         read = reader(algorithm, acts.SpacePointContainer, space_points)
@@ -250,12 +309,10 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
 
         def run(number: int, context: Any) -> None:
             points = read(context)
-            xyz = np.stack([points.x, points.y, points.z], axis=1).astype(np.float64)
+            xyz = _positions(points)
             container = acts.SeedContainer()
             container.assignSpacePointContainer(points)
-            tracks = _seeding_pipeline(settings.pipeline, settings.model, settings.threads).find(
-                Hits(cylindrical(*xyz.T))
-            )
+            tracks = _pipeline(settings).find(Hits(cylindrical(*xyz.T)))
             for halvings in range(settings.seeds_per_track):
                 _fill_seeds(container, three_of_each(xyz, tracks.track_id, 0.5**halvings))
             write(context, container)
@@ -292,13 +349,22 @@ def three_of_each(
     return triplets
 
 
+def _positions(points: Any) -> Float64[ndarray, "n_hits 3"]:
+    """x, y, z [mm] of the space points of a container."""
+    return np.stack([points.x, points.y, points.z], axis=1).astype(np.float64)
+
+
+def _pipeline(settings: FinderSettings) -> TrackFinder:
+    """The pipeline, for algorithms to look up in each event: the sequencer never frees what they hold."""
+    return _loaded(settings.pipeline, settings.model, settings.threads)
+
+
 @cache
-def _seeding_pipeline(name: str, model: str, threads: int) -> TrackFinder:
-    """The pipeline of that name and model, once per process: the sequencer never frees objects that algorithms hold."""
+def _loaded(name: str, model: str, threads: int) -> TrackFinder:
     return load_pipeline(name, threads=threads, model=model)
 
 
-atexit.register(_seeding_pipeline.cache_clear)  # frees native pipelines before their library is unloaded
+atexit.register(_loaded.cache_clear)  # frees native pipelines before their library is unloaded
 
 
 def _fill_seeds(container: Any, triplets: Sequence[tuple[int, int, int]]) -> None:

@@ -322,6 +322,8 @@ def prepare(
     beam_spot: BeamSpot = ON_AXIS,
     field: float | None = None,
     min_layers: int | None = None,
+    *,
+    keep_identifiers: bool = False,
 ) -> TrainingSample:
     """Inspect events and divide them into training, choice of cuts and validation.
 
@@ -330,6 +332,7 @@ def prepare(
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
         field: magnetic field [T]; if not given, it is measured.
         min_layers: fewest layers of a reconstructable particle; if not given, derived from the events.
+        keep_identifiers: whether events of the report keep their identifiers, which are those of a detector file.
 
     Raises:
         ConfigError: there are too few events or particles, no layers can be derived, the field that the tracks show is
@@ -355,7 +358,7 @@ def prepare(
         inspected.crossing if min_layers is None else replace(inspected.crossing, min_layers=min_layers),
         taught=tuple(event for k, event in enumerate(numbered) if k % _TURN not in (_CHOOSES, _SCORED)),
         chooses=numbered[_CHOOSES::_TURN],
-        scored=numbered[_SCORED::_TURN],
+        scored=(tuple(read) if keep_identifiers else numbered)[_SCORED::_TURN],
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from shutil import copyfile
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ import numpy as np
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot, Event
+from beampipe.simulation.detector import modules_of_layout, read_layout
 from beampipe.terminal import bar, overall_bar
 from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers
@@ -249,6 +251,7 @@ class Task:
         min_layers: fewest layers of a reconstructable particle; derived from the events if None.
         min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
         force: learn from fewer particles than `FEWEST_PARTICLES`, too.
+        detector: detector file of the events, as `read_layout` takes it, which is kept with the model; None for none.
 
     Raises:
         UnknownNameError: `only` names no part.
@@ -269,6 +272,7 @@ class Task:
     min_layers: int | None = None
     min_hits: int | None = None
     force: bool = False
+    detector: Path | None = None
 
     def __post_init__(self) -> None:
         for stem in self.only:
@@ -317,8 +321,9 @@ def learn_model(
         InputError: an event has no truth.
         FileError: there is something in the folder already, or it cannot be written.
     """
+    layout = None if task.detector is None else read_layout(task.detector)
     with new_folder(folder) as building:
-        sample = prepare(events, task.beam_spot, task.field, task.min_layers)
+        sample = prepare(events, task.beam_spot, task.field, task.min_layers, keep_identifiers=layout is not None)
         layers = sample.layers
         summary = (
             f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T;"
@@ -335,7 +340,9 @@ def learn_model(
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
         hard_jets: Sequence[Event] = ()
-        if jets is not None:
+        if jets is not None and layout is not None:
+            hard_jets = list(islice(jets, task.effort.jets))
+        elif jets is not None:
             hard_jets = inspect_events(islice(jets, task.effort.jets), task.beam_spot).layers.events
         kinds = *(part.kind for part in task.parts), "validation"
         with overall_bar("training", [each for kind in kinds for each in _SECONDS[kind].items()]):
@@ -364,7 +371,13 @@ def _learn_parts(
     about = f"{len(scored)} events that were not learned from"
     with bar("validation"):
         validation = validate(
-            model, scored, about, jets=jets, min_hits=task.min_hits, has_modules=sample.layers.has_modules
+            model,
+            scored,
+            about,
+            jets=jets,
+            min_hits=task.min_hits,
+            has_modules=sample.layers.has_modules,
+            modules=None if (layout := model.detector_layout) is None else modules_of_layout(layout),
         )
     model = validation.written_to(model)
     write_model(model)
@@ -433,4 +446,10 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
     from_what = ", ".join(task.inputs) or "events"
     for_what = task.for_what or f"{sample.layers.n_layers} layers in {sample.field:.3g} T, learned from {from_what}"
     weights = weights_of(folder, floors)
-    return TrackerModel(folder, task.name, for_what, layout, weights, origin, crossing=sample.crossing)
+    detector = "" if task.detector is None else str(task.detector)
+    if task.detector is not None and task.detector.is_file():
+        detector = "detector.toml"
+        copyfile(task.detector, folder / detector)
+    return TrackerModel(
+        folder, task.name, for_what, layout, weights, origin, crossing=sample.crossing, detector=detector
+    )

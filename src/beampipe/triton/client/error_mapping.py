@@ -6,7 +6,8 @@ Messages about the data are passed on. Details of the server itself (paths, name
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
 from beampipe.errors import (
@@ -82,9 +83,8 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
     """
     message = _OUR_MEMORY.sub("of this client", _TRACEBACK.sub("", message))
     text = f"{url}: {message or code}"
-    for refusal in _REFUSALS:
-        if re.search(refusal.pattern, message, re.I):
-            return refusal.kind(refusal.message.format(url=url, text=text), url=url)
+    if (error := _meaning_of(_REFUSALS, message, url, text)) is not None:
+        return error
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
             return from_wire(message or text)
@@ -120,78 +120,65 @@ def connection_error(url: str, message: str) -> ServiceError:
         url: address of the server.
         message: message of the operating system, TLS or gRPC.
     """
-    for failure in _FAILURES:
-        if re.search(failure.pattern, message, re.I):
-            return failure.kind(f"{url}: {failure.message.format(host=urlsplit(url).hostname)}", url=url)
-    return ServiceUnavailableError(f"{url}: {message}, {_IS_IT}", url=url)
-
-
-class _Failure(NamedTuple):
-    """Messages that match a pattern, and the error that they mean."""
-
-    pattern: str
-    kind: type[ServiceError]
-    message: str
+    return _meaning_of(_FAILURES, message, url) or ServiceUnavailableError(f"{url}: {message}, {_IS_IT}", url=url)
 
 
 _IS_IT = "expected a Triton there; is a server running there?"
 
+_Failures = Mapping[str, tuple[type[ServiceError], str]]
+"""Error and message by pattern, from the specific to the general."""
+
 # Messages of Triton, since its codes differ between HTTP and gRPC and between versions.
-_REFUSALS: Final = (
-    _Failure(
-        "unable to find (system )?shared memory region",
+_REFUSALS: Final[_Failures] = {
+    "unable to find (system )?shared memory region": (
         RegionLostError,
         "{url}: the server does not know the shared memory of this client (any more)",
     ),
-    _Failure(
-        "is restricted, expecting header",
+    "is restricted, expecting header": (
         ServiceError,
         "{url}: restricted, expected the secret that the server wrote when it started",
     ),
-    _Failure(
-        "no available versions|is not ready|unloading|is not healthy|server is stopping",
+    "no available versions|is not ready|unloading|is not healthy|server is stopping": (
         ServiceUnavailableError,
         "{text}; the model is starting, stopping or has lost its process",
     ),
-    _Failure(
-        "unknown model|failed to find model|is not found",
-        UnknownModelError,
-        "{text}; expected one that is loaded there",
-    ),
-)
+    "unknown model|failed to find model|is not found": (UnknownModelError, "{text}; expected one that is loaded there"),
+}
 
-# Messages of OpenSSL, BoringSSL, gRPC, Python and the C library about connections, from the specific to the general,
-# since gRPC nests messages.
-_FAILURES: Final = (
-    _Failure(
-        "hostname mismatch|hostname verification|ip address mismatch|is not in peer certificate",
+# Messages of OpenSSL, BoringSSL, gRPC, Python and the C library about connections; gRPC nests them.
+_FAILURES: Final[_Failures] = {
+    "hostname mismatch|hostname verification|ip address mismatch|is not in peer certificate": (
         ServiceError,
-        "got the certificate of another host, expected one for {host}; check the URL",
+        "{url}: got the certificate of another host, expected one for {host}; check the URL",
     ),
-    _Failure(
-        "certificate[_ ]verify[_ ]failed",
+    "certificate[_ ]verify[_ ]failed": (
         ServiceError,
-        "got a certificate that is not trusted, expected one that tls=FILE or this system trusts",
+        "{url}: got a certificate that is not trusted, expected one that tls=FILE or this system trusts",
     ),
-    _Failure("connection refused", ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
-    _Failure(
-        "name or service not known|name resolution|dns resolution failed|no address associated|address lookup failed",
+    "connection refused": (ServiceUnavailableError, f"{{url}}: the connection was refused, {_IS_IT}"),
+    "name or service not known|name resolution|dns resolution failed|no address associated|address lookup failed": (
         ServiceUnavailableError,
-        "got no address for {host}, expected a host; check the URL",
+        "{url}: got no address for {host}, expected a host; check the URL",
     ),
-    _Failure(
-        "badstatusline|http1.x server|wrong[_ ]version[_ ]number",
+    "badstatusline|http1.x server|wrong[_ ]version[_ ]number": (
         ServiceError,
-        "another protocol is spoken there, expected the one of the URL; check its scheme and port",
+        "{url}: another protocol is spoken there, expected the one of the URL; check its scheme and port",
     ),
-    _Failure(
-        "timed out|timeout occurred|failed to connect before the deadline|handshake read failed",
+    "timed out|timeout occurred|failed to connect before the deadline|handshake read failed": (
         ServiceUnavailableError,
-        "got no connection, expected one within seconds; does the server hang?",
+        "{url}: got no connection, expected one within seconds; does the server hang?",
     ),
-    _Failure(
-        "broken pipe|closed|eof occurred|goaway|incompleteread|reset|rst_stream|end of tcp stream|stream removed",
+    "broken pipe|closed|eof occurred|goaway|incompleteread|reset|rst_stream|end of tcp stream|stream removed": (
         ServiceUnavailableError,
-        "the connection broke, expected an answer; has the server died, or is that the port of another protocol?",
+        "{url}: the connection broke, expected an answer; has the server died, or is that the port of another"
+        " protocol?",
     ),
-)
+}
+
+
+def _meaning_of(failures: _Failures, message: str, url: str, text: str = "") -> ServiceError | None:
+    """The error that a message means; None for any other message."""
+    for pattern, (kind, meaning) in failures.items():
+        if re.search(pattern, message, re.I):
+            return kind(meaning.format(url=url, host=urlsplit(url).hostname, text=text), url=url)
+    return None

@@ -113,7 +113,7 @@ _CLOSING: Final = 0.5
 
 
 class ClientResources:
-    """Connections, threads and requests in flight of one client in one process; made on demand, none after `close`.
+    """Connections, threads and requests in flight of one client in one process; connections are made on demand.
 
     Args:
         connect: makes the connections.
@@ -122,15 +122,17 @@ class ClientResources:
     Attributes:
         closed: event that is set by `close`; it also interrupts pauses.
         waiting: futures of the requests in flight.
+        threads: threads that wait for answers, started on demand. One per request: retries and cancellation are simple,
+            and a loop of callbacks was measured to be no faster.
     """
 
     def __init__(self, connect: Callable[[], Servers], in_flight: int) -> None:
         self.closed = threading.Event()
         self.waiting: set[Future[Any]] = set()
-        self._connect, self._in_flight = connect, in_flight
+        self.threads = DaemonThreadPool(in_flight)
+        self._connect = connect
         self._lock = threading.Lock()
         self._servers: Servers | None = None
-        self._threads: DaemonThreadPool | None = None
 
     def servers(self) -> Servers | None:
         """Connections to the servers, None after `close`."""
@@ -140,26 +142,14 @@ class ClientResources:
                     self._servers = self._servers or self._connect()
         return self._servers
 
-    def threads(self) -> DaemonThreadPool | None:
-        """Threads that wait for answers, None after `close`."""
-        if self._threads is None:
-            with self._lock:
-                # One thread per request: retries and cancellation are simple, and a loop of callbacks was measured to
-                # be no faster.
-                if not self.closed.is_set():
-                    self._threads = self._threads or DaemonThreadPool(self._in_flight)
-        return self._threads
-
     def close(self, limit: float = _CLOSING) -> None:
         """Cancel requests, free the shared memory and drop the connections, within twice `limit` seconds."""
         with self._lock:
             self.closed.set()
-            threads, self._threads = self._threads, None
             servers, self._servers = self._servers, None
         for pending in list(self.waiting):
             pending.cancel()
-        if threads is not None:
-            threads.close(limit)
+        self.threads.close(limit)
         if servers is not None:
             servers.close(limit)
 
@@ -309,14 +299,14 @@ class ModelClient(Shown):
         """`call`, later, as `submit` is `infer` later."""
         pending: PendingAnswer[_Answer] = PendingAnswer()
         here = self._here
-        if (threads := here.threads()) is None:
+        if here.closed.is_set():
             raise _after_close()
         here.waiting.add(pending)
         pending.add_done_callback(here.waiting.discard)
         # The caller's context, which has the span that the request belongs to.
         context = copy_context()
         work = partial(self.call, call, pending, retries=retries)
-        threads.submit(partial(context.run, pending.settle, work))
+        here.threads.submit(partial(context.run, pending.settle, work))
         if here.closed.is_set():  # perhaps since then, so that `close` missed this request
             pending.cancel()
         return pending

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
@@ -230,36 +230,28 @@ class LoadBalancer(Generic[_Server]):
             self._states[server].requests += 1
             return server
 
-    def in_flight(self, server: _Server) -> AbstractContextManager[None]:
-        """Context of a request in flight; leaves the server out for a while if the request finds it down."""
+    @contextmanager
+    def in_flight(self, server: _Server) -> Iterator[None]:
+        """A request in flight; leaves the server out for a while if the request finds it down."""
         state = self._states.get(server) or _State()  # it may have been replaced since it was picked
-        return _InFlight(state, self._lock, self._clock)
-
-
-class _InFlight:
-    """A request in flight; a generator as context would take twice the time."""
-
-    def __init__(self, state: _State, lock: threading.Lock, clock: Callable[[], float]) -> None:
-        self._state, self._lock, self._clock = state, lock, clock
-        self._begin = 0.0
-
-    def __enter__(self) -> None:
-        self._begin = self._clock()
+        begin = self._clock()
         with self._lock:
-            self._state.waiting += 1
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        state = self._state
-        with self._lock:
-            state.waiting -= 1
-            if kind is None:
+            state.waiting += 1
+        try:
+            yield
+            with self._lock:
                 state.failures, state.back_at = 0, float("-inf")
-            elif issubclass(kind, (ServiceUnavailableError, DeadlineError)):
+        except (ServiceUnavailableError, DeadlineError) as error:
+            with self._lock:
                 now, pause = self._clock(), _LEFT_OUT.pause(state.failures)
-                if issubclass(kind, DeadlineError):
-                    pause = max(pause, now - self._begin)  # left out for as long as the request waited
+                if isinstance(error, DeadlineError):
+                    pause = max(pause, now - begin)  # left out for as long as the request waited
                 state.back_at = now + pause
                 state.failures += 1
+            raise
+        finally:
+            with self._lock:
+                state.waiting -= 1
 
 
 _LOOKED_UP: Final = 30.0

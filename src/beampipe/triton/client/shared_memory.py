@@ -244,15 +244,19 @@ class SharedRegions:
 
 
 class _MemoryMessage:
-    """A message about shared memory, which may require the secret; this one has an empty answer."""
+    """A message about shared memory, which may require the secret; most have an empty answer."""
 
+    rpc: ClassVar[str]
     guarded: ClassVar[bool] = True
     numbers: ClassVar[int] = 0
 
-    def from_http(self, reply: HttpReply, url: str) -> None:
+    def from_http(self, reply: HttpReply, url: str) -> Any:
         """Nothing."""
 
-    def from_grpc(self, answer: Any) -> None:
+    def to_grpc(self, protobuf: Any) -> Any:
+        return getattr(protobuf, f"{self.rpc}Request")(**vars(self))
+
+    def from_grpc(self, answer: Any) -> Any:
         """Nothing."""
 
 
@@ -261,41 +265,33 @@ class MapRegion(_MemoryMessage):
     """Request that the server maps POSIX shared memory.
 
     Attributes:
-        region: name of the region on the server.
+        name: name of the region on the server.
         key: name of the shared memory object, with its leading slash.
-        size: of the memory [bytes].
+        byte_size: size of the memory [bytes].
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryRegister"
 
-    region: str
+    name: str
     key: str
-    size: int
+    byte_size: int
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
-        body = json.dumps({"key": self.key, "offset": 0, "byte_size": self.size}).encode()
-        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/register", [body])
-
-    def to_grpc(self, protobuf: Any) -> Any:
-        return protobuf.SystemSharedMemoryRegisterRequest(name=self.region, key=self.key, offset=0, byte_size=self.size)
+        body = json.dumps({"key": self.key, "offset": 0, "byte_size": self.byte_size}).encode()
+        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.name}/register", [body])
 
 
 @dataclass(frozen=True)
-class MappedRegions:
+class MappedRegions(_MemoryMessage):
     """Names of all regions that the server has mapped, of any client."""
 
     rpc: ClassVar[str] = "SystemSharedMemoryStatus"
-    guarded: ClassVar[bool] = True
-    numbers: ClassVar[int] = 0
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
         return HttpCall("GET", "/v2/systemsharedmemory/status")
 
     def from_http(self, reply: HttpReply, url: str) -> list[str]:
         return [region["name"] for region in parsed(reply.data, url)]
-
-    def to_grpc(self, protobuf: Any) -> Any:
-        return protobuf.SystemSharedMemoryStatusRequest()
 
     def from_grpc(self, answer: Any) -> list[str]:
         return list(answer.regions)
@@ -306,18 +302,15 @@ class UnmapRegion(_MemoryMessage):
     """Request that the server releases shared memory.
 
     Attributes:
-        region: name of the region on the server.
+        name: name of the region on the server.
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
 
-    region: str
+    name: str
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
-        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/unregister", [b""])
-
-    def to_grpc(self, protobuf: Any) -> Any:
-        return protobuf.SystemSharedMemoryUnregisterRequest(name=self.region)
+        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.name}/unregister", [b""])
 
 
 def _sweep(transport: Transport) -> None:

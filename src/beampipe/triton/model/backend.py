@@ -214,6 +214,8 @@ class TritonPythonModel:
         arrays = {}
         for spec in self.inputs:
             tensor = self.pb.get_input_tensor_by_name(request, spec.name)
+            if tensor is None and spec.optional:
+                continue
             if tensor is None:
                 raise InputError(f"{spec.name}: got no such input, expected {spec}")
             array = self.array(tensor)

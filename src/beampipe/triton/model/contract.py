@@ -47,6 +47,7 @@ class TensorSpec:
         dtype: numpy's name of the same element type.
         dims: shape of the tensor of one event; -1 stands for any length.
         exact: whether the same request gives the same bytes. It does not for measured times.
+        optional: whether a request may leave it out, for an input.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TensorSpec:
     dtype: type[np.generic]
     dims: tuple[int, ...]
     exact: bool = True
+    optional: bool = False
 
     def __str__(self) -> str:
         return f"{self.triton_type} {list(self.dims)}"
@@ -284,4 +286,5 @@ class EnsembleSettings:
 
 def tensor_configuration(spec: TensorSpec) -> dict[str, Any]:
     """One tensor of a configuration."""
-    return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.dims)}
+    tensor = {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.dims)}
+    return {**tensor, "optional": True} if spec.optional else tensor

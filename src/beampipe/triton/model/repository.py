@@ -171,7 +171,7 @@ def write_model(folder: Path, settings: ModelSettings, request: ModelRequest | N
         message = f"{settings.name}: got {error} from the model, expected its files among its weights"
         raise ConfigError(message) from error
     arrays = request or settings.example or cls.example()
-    inputs = {spec.name: arrays[spec.name] for spec in cls.inputs}
+    inputs = {spec.name: arrays[spec.name] for spec in cls.inputs if spec.name in arrays or not spec.optional}
     answer = _answer_to_example(settings.name, model, inputs)
     write_canary(version, inputs, {spec.name: answer[spec.name] for spec in cls.outputs if spec.exact})
     return {**arrays, **answer}

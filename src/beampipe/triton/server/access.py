@@ -196,50 +196,42 @@ def find_haproxy() -> Path | None:
     return packaged if os.access(packaged, os.X_OK) else None
 
 
-def proxy_configuration(
-    settings: AccessSettings,
-    connection: ConnectionInfo,
-    *,
-    http: str,
-    grpc: str | None,
-    metrics_port: int,
-    metrics: bool,
-) -> str:
+def proxy_configuration(settings: AccessSettings, connection: ConnectionInfo, metrics_port: int, *, grpc: bool) -> str:
     """The text of HAProxy's configuration.
 
     Args:
         settings: access settings of the server, with its limits on requests.
-        connection: the server's secret and its inner ports.
-        http: public address for HTTP, ``host:port``.
-        grpc: public address for gRPC; None if the proxy is in front of HTTP only.
-        metrics_port: port of the server's metrics on this machine.
-        metrics: whether the metrics are public, at ``/metrics`` of the address for HTTP.
+        connection: the server's secret and its ports.
+        metrics_port: port of the server's metrics on this machine; where other machines reach HTTP, they are public.
+        grpc: whether the proxy is in front of gRPC, too.
     """
-    limits = settings.limits
+    limits, http_host = settings.limits, settings.http_host(connection.host)
+    hop_connections = limits.in_flight + limits.queue
     buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
         **asdict(limits),
         **{name: round(1000 * getattr(limits, name)) for name in ("arrival", "waiting", "answer")},
         **asdict(connection),
-        "all_connections": 2 * limits.connections,
+        "all_connections": 2 * limits.connections + hop_connections,
         "buffer": buffer,
         "closed": "always_true" if settings.closed else "always_false",
-        "grpc": grpc,
+        "grpc": authority(connection.host, connection.grpc),
+        "hop_connections": hop_connections,
         "hot": 16 * buffer,
-        "http": http,
+        "http": authority(http_host, connection.http),
         "inner_metrics": metrics_port,
-        "metrics_path": "/metrics" if metrics else "/-",  # a path that no client uses
+        "metrics_path": "/-" if is_loopback(http_host) else "/metrics",  # the first is used by no client
         "pause": limits.arrival,
         # A gateway repeats requests itself, at another server.
         "retries": 3 if settings.closed else _RETRIES,
-        "retry_on": "conn-failure" if settings.closed else "conn-failure empty-response",
+        "retry_on": "conn-failure" if settings.closed else "conn-failure empty-response 502",
         "room": _ROOM,
         "secret_header": HEADER,
         "slow_bodies": SLOW_BODIES,
         "threads": min(_PROXY_THREADS, os.cpu_count() or 1),
         "whole": round(1000 * (limits.arrival + buffer / limits.slowest)),
     }
-    names = ["http.cfg"] if grpc is None else ["http.cfg", "grpc.cfg"]
+    names = ["http.cfg", "grpc.cfg"] if grpc else ["http.cfg"]
     folder = Path(__file__).parent
     return "".join(Template((folder / name).read_text(encoding="utf-8")).substitute(values) for name in names)
 
@@ -269,7 +261,7 @@ class ReverseProxy:
         file.unlink(missing_ok=True)
         file.touch(mode=0o600)
         file.write_text(configuration, encoding="utf-8")
-        self._command = (program, "-db", "-f", file)
+        self._command = (program, "-db", "-C", folder, "-f", file)  # its socket is in the folder
         self._address = authority(ports[0].host, ports[0].port)
         self._connections = connections
         self._probe = HangProbe(lambda: ports, self._is_full)
@@ -432,18 +424,10 @@ class AccessControl:
         self._connection = new_connection(self._host, http, grpc, inner_http, inner_grpc, settings.secret)
         write_connection(self._connection, settings.secret_file)
         if self._program is not None:
-            http_host = settings.http_host(self._host)
-            ports = [PublicPort(http_host, http, grpc=False, tls=False, path="/")]
+            ports = [PublicPort(settings.http_host(self._host), http, grpc=False, tls=False, path="/")]
             if self.proxies_grpc:
                 ports.append(PublicPort(self._host, grpc, grpc=True, tls=False, path="/"))
-            configuration = proxy_configuration(
-                settings,
-                self._connection,
-                http=authority(http_host, http),
-                grpc=authority(self._host, grpc) if self.proxies_grpc else None,
-                metrics_port=metrics,
-                metrics=not is_loopback(http_host),
-            )
+            configuration = proxy_configuration(settings, self._connection, metrics, grpc=self.proxies_grpc)
             connections = settings.limits.connections
             self._proxy = ReverseProxy(self._program, configuration, ports, connections, self._folder, self._note)
             self._proxy.start()

@@ -241,17 +241,17 @@ class HttpModelProbe:
         settings: settings of the server.
         http_url: address of the server for HTTP, ``host:port``.
         metrics_url: address of the server's metrics, ``host:port``.
+
+    Attributes:
+        reloads: whether the server lets models be loaded one by one.
     """
+
+    reloads: bool = True
 
     def __init__(self, settings: ServerSettings, http_url: str, metrics_url: str) -> None:
         self._settings = settings
         self._http_url = http_url
         self._metrics_url = metrics_url
-
-    @property
-    def reloads(self) -> bool:
-        """Whether the server lets models be loaded one by one."""
-        return True
 
     def states(self) -> dict[str, str]:
         """State of each model that is or was loaded, as Triton names it."""

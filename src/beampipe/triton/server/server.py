@@ -277,7 +277,7 @@ class TritonServer(Shown):
 
     def ensure_watchdog(self) -> None:
         """Make sure that the cleanup process runs, in case this process is killed."""
-        self._watchdog.keep()
+        self._watchdog.keep(self.log)
 
     def note(self, kind: IncidentKind, text: str) -> None:
         """Record an incident, write it into the log and call `on_incident`."""

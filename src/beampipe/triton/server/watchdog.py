@@ -2,8 +2,9 @@
 
 The parent only waits, so that there is little in it that could fail. The cleanup process waits until its standard input
 ends or its parent changes: either means that the owner has ended. It then ends the server with its prefix and removes
-shared memory and folders. A stored process group would not suffice (the server may have been restarted since), nor
-would the kernel's parent-death signal (it depends on the thread that started the child).
+shared memory and folders. Until then it keeps the server's log short, supervised or not. A stored process group would
+not suffice (the server may have been restarted since), nor would the kernel's parent-death signal (it depends on the
+thread that started the child).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from beampipe.files import shorten_log
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, remove
 
@@ -167,13 +170,17 @@ class Watchdog:
         """Process id of the watchdog, None before it is started and after it is dismissed."""
         return None if self._process is None else self._process.pid
 
-    def keep(self) -> None:
-        """Start the process, unless it runs."""
+    def keep(self, log: Path) -> None:
+        """Start the process, unless it runs.
+
+        Args:
+            log: log of the server, which begins anew when it has become large.
+        """
         if self._process is not None and self._process.poll() is None:
             return
         self.dismiss()
         self._process = subprocess.Popen(
-            self._command,
+            [*self._command, str(log.absolute())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -191,13 +198,14 @@ class Watchdog:
         self._process = None
 
 
-def watch_owner(prefix: str, grace: float, owner: int) -> None:
+def watch_owner(prefix: str, grace: float, owner: int, log: Path) -> None:
     """Main function of the process: wait until the owner has ended, then clean up.
 
     Args:
         prefix: prefix of the server.
         grace: time [s] for the server to end after SIGTERM.
         owner: process id of the owner.
+        log: log of the server.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -206,8 +214,9 @@ def watch_owner(prefix: str, grace: float, owner: int) -> None:
         readable, _, _ = select.select([0], [], [], _PERIOD)
         if readable and not os.read(0, 64):
             break
+        shorten_log(log)
     remove(prefix, grace, orphaned=True)
 
 
 if __name__ == "__main__":
-    watch_owner(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    watch_owner(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

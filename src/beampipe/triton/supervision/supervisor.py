@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from beampipe.errors import BeampipeError
-from beampipe.files import shorten_log
 from beampipe.processes import is_alive, processor_time
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.supervision.hangs import PATIENCE, FatalSignalLog, HangDetector, Observation
@@ -409,7 +408,6 @@ class Supervisor:
         if died or time.monotonic() - self._inventory.refreshed_at > _REFRESH:
             self._inventory.refresh()
             self._server.ensure_watchdog()
-            shorten_log(self._server.log)
             self._recovery.end_replaced()
             self._check_deaths(died)
             if not died:  # else the clocks still belong to the model as it was

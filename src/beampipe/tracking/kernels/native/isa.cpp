@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "native/errors.hpp"
@@ -39,6 +40,18 @@ const Table& open_kernels(const std::string& folder, const std::string& isa) {
   if (table == nullptr)
     throw FileError(path + ": got no kernels (" + dlerror() + "), expected the library built with the package");
   return *reinterpret_cast<const Table* (*)()>(table)();
+}
+
+std::string folder_of_this_library() {
+  Dl_info self;
+  dladdr(reinterpret_cast<const void*>(&folder_of_this_library), &self);
+  const std::string path = self.dli_fname;
+  return path.substr(0, path.rfind('/'));
+}
+
+const Table& kernels_of_this_library() {
+  const char* requested = std::getenv("BEAMPIPE_ISA");
+  return open_kernels(folder_of_this_library(), requested == nullptr ? "" : requested);
 }
 
 }  // namespace beampipe

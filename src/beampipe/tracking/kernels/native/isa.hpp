@@ -19,4 +19,10 @@ std::string chosen_isa(const std::string& wish);
 /// Throws std::invalid_argument if this CPU does not have that set, FileError if there is no such library.
 const Table& open_kernels(const std::string& folder, const std::string& isa);
 
+/// Folder of the library that this code is linked into.
+std::string folder_of_this_library();
+
+/// The kernels in that folder, of the instruction set in BEAMPIPE_ISA or else the best one that this CPU has.
+const Table& kernels_of_this_library();
+
 }  // namespace beampipe

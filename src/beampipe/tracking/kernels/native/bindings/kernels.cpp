@@ -13,7 +13,6 @@
 //   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
 // Wrong shapes raise ValueError here; beampipe's own errors come with advice, from the Python side or native/errors.hpp.
-#include <dlfcn.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -38,10 +37,7 @@ namespace {
 
 /// Open the library of `name`, or of the best instruction set that this CPU has, and use its kernels from now on.
 void use_isa(const std::string& name) {
-  Dl_info self;
-  dladdr(reinterpret_cast<const void*>(&use_isa), &self);
-  const std::string path = self.dli_fname;
-  table = beampipe::open_kernels(path.substr(0, path.rfind('/')), name);
+  table = beampipe::open_kernels(beampipe::folder_of_this_library(), name);
   isa_name = beampipe::chosen_isa(name);
 }
 

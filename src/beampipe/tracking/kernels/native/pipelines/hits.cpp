@@ -100,7 +100,11 @@ BeamLine BeamLine::parse(const std::string& text) {
   if (numbers.size() != 2 && numbers.size() != 4)
     throw ConfigError("beam spot: got '" + text + "', expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz");
   numbers.resize(4);
-  const BeamLine line{numbers[0], numbers[1], numbers[2], numbers[3]};
+  return checked(numbers[0], numbers[1], numbers[2], numbers[3]);
+}
+
+BeamLine BeamLine::checked(double x, double y, double dxdz, double dydz) {
+  const BeamLine line{x, y, dxdz, dydz};
   // Written so that NaN fails, too.
   if (!(std::hypot(line.x, line.y) < kInsidePipe))
     throw ConfigError("beam spot: got (" + brief(line.x) + ", " + brief(line.y) + ") mm, expected it within " +

@@ -37,6 +37,9 @@ struct BeamLine {
   /// From x,y or x,y,dxdz,dydz. Throws ConfigError if these are no such numbers, or the line leaves the beam pipe.
   static BeamLine parse(const std::string& text);
 
+  /// From numbers. Throws ConfigError if the line leaves the beam pipe.
+  static BeamLine checked(double x, double y, double dxdz, double dydz);
+
   bool on_axis() const { return x == 0 && y == 0 && dxdz == 0 && dydz == 0; }
 };
 

@@ -44,6 +44,7 @@ public:
   /// `spec` is the result of PipelineSpec.to_json() in Python; `weights` is the folder of the weight files.
   /// Throws ConfigError or FileError if the spec or the files make no pipeline.
   TrackFinder(const Table& kernels, const std::string& spec, const std::string& weights);
+  TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
   const std::string& name() const { return name_; }
   /// Names of the timed steps in order, each once: embedding, building, ...
@@ -69,8 +70,6 @@ public:
   std::vector<Fit> compare(const float* position, const Blocks& events, int threads, bool check) const;
 
 private:
-  TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
-
   Found find_from(const BeamLine& line, const float* seen, const Blocks& events, const FindOptions& options) const;
   void refind_at_beam_spot(const float* position, const float* seen, const Blocks& events, const FindOptions& options,
                            Found& found) const;

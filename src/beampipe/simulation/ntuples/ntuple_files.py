@@ -1,0 +1,216 @@
+"""The ntuples of the calibration: writing and reading whole files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
+from beampipe.errors import FileError, ShapeError
+from beampipe.files import MARK, replacing
+from beampipe.simulation.ntuples.ntuple_format import (
+    BOOKKEEPING,
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    EVENTS,
+    FORMAT,
+    JET_BRANCHES,
+    MC_BRANCHES,
+    VARIED_N_TRK,
+)
+
+EVENTS_PER_BASKET: Final = 50_000
+"""Events per basket of a file. Readers take whole baskets, so they read multiples of this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Events with any number of jets each, in the layout of the files. Columns that data lack are None.
+
+    Attributes:
+        run: (n_events,) uint32, number of the run.
+        event: (n_events,) uint64, number of the event.
+        trigger: (n_events,) bool, whether the trigger fired.
+        offset: (n_events + 1,) int64, first jet of each event.
+        jet_pt: (n_jets,) float32, transverse momentum [GeV], falling within an event.
+        jet_eta: (n_jets,) float32, pseudorapidity.
+        jet_phi: (n_jets,) float32, azimuth [rad].
+        jet_clean: (n_jets,) bool, whether the jet passes the cleaning.
+        jet_n_trk: (n_jets,) uint16, number of tracks.
+        jet_width: (n_jets,) float32, track width.
+        jet_c1: (n_jets,) float32, two-point energy correlation of the tracks.
+        jet_n_trk_eff: (n_jets,) uint16, number of tracks at a lower tracking efficiency; None for data.
+        jet_n_trk_fake: (n_jets,) uint16, number of tracks with more fakes; None for data.
+        jet_label: (n_jets,) int8, PDG number of the parton without sign, 0 for none; None for data.
+        weight: (n_events, n_weights) float32, the nominal weight first; None for data.
+    """
+
+    run: UInt32[ndarray, " n_events"]
+    event: UInt64[ndarray, " n_events"]
+    trigger: Bool[ndarray, " n_events"]
+    offset: Int64[ndarray, " n_events_1"]
+    jet_pt: Float32[ndarray, " n_jets"]
+    jet_eta: Float32[ndarray, " n_jets"]
+    jet_phi: Float32[ndarray, " n_jets"]
+    jet_clean: Bool[ndarray, " n_jets"]
+    jet_n_trk: UInt16[ndarray, " n_jets"]
+    jet_width: Float32[ndarray, " n_jets"]
+    jet_c1: Float32[ndarray, " n_jets"]
+    jet_n_trk_eff: UInt16[ndarray, " n_jets"] | None = None
+    jet_n_trk_fake: UInt16[ndarray, " n_jets"] | None = None
+    jet_label: Int8[ndarray, " n_jets"] | None = None
+    weight: Float32[ndarray, "n_events n_weights"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def __getitem__(self, part: slice) -> Events:
+        """The events of a contiguous slice."""
+        start, stop, step = part.indices(len(self))
+        if step != 1:
+            raise ShapeError(f"events can only be taken in a row: got a step of {step}")
+        stop = max(start, stop)
+        jets = slice(int(self.offset[start]), int(self.offset[stop]))
+        values: dict[str, Any] = {"offset": self.offset[start : stop + 1] - self.offset[start]}
+        values |= {name: column[jets if name.startswith("jet_") else part] for name, column in self.columns.items()}
+        return Events(**values)
+
+    @property
+    def columns(self) -> dict[str, ndarray]:
+        """The columns that these events have, by name of the branch, without `offset`."""
+        names = (field.name for field in fields(self) if field.name != "offset")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @classmethod
+    def join(cls, parts: list[Events]) -> Events:
+        """The events of some parts one after the other; all parts must have the same columns."""
+        start = np.cumsum([0, *(part.offset[-1] for part in parts)])
+        offset = np.concatenate([[0], *(part.offset[1:] + at for part, at in zip(parts, start, strict=False))])
+        rest = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        return cls(offset=offset.astype(np.int64), **rest)
+
+
+def file_name(dataset: str, slice_number: int, file_number: int) -> str:
+    """The name of one file of a dataset.
+
+    Args:
+        dataset: name of the dataset.
+        slice_number: number of the slice, from 0.
+        file_number: number of the file in its slice, from 0.
+    """
+    return f"{dataset}.slice{slice_number}.{file_number:04d}.root"
+
+
+def new_bookkeeping(*, weight_names: Sequence[str], settings: Mapping[str, Any], **numbers: Any) -> dict[str, Any]:
+    """The bookkeeping of a new file.
+
+    Args:
+        weight_names: names of the weights.
+        settings: generator settings of the events; stored as JSON.
+        numbers: the other values by their names in `BOOKKEEPING_BRANCHES`, which `write_ntuple` checks; they refer to
+            all generated events, also those that are not written.
+    """
+    texts = {"weight_names": ",".join(weight_names), "settings": json.dumps(settings)}
+    return {"format": FORMAT, "filter_efficiency": 1.0, **numbers, **texts}
+
+
+def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> None:
+    """Write one file; it appears under its name only when it is complete.
+
+    Args:
+        path: the file; its folder is created.
+        events: all events of the file.
+        bookkeeping: one value for each of `BOOKKEEPING_BRANCHES`, as by `new_bookkeeping`.
+
+    Raises:
+        ShapeError: `bookkeeping` has other names than the layout.
+    """
+    import awkward as ak
+    import uproot
+
+    if set(bookkeeping) != set(BOOKKEEPING_BRANCHES):
+        wrong = ", ".join(sorted(set(bookkeeping) ^ set(BOOKKEEPING_BRANCHES)))
+        raise ShapeError(f"{path.name}: the bookkeeping differs from the layout in {wrong}")
+    jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name.startswith("jet_")]
+    jets = [name for name in jets if name in events.columns]
+    with replacing(path, parents=True) as part, uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
+        for start in range(0, max(len(events), 1), EVENTS_PER_BASKET):
+            block = events[start : start + EVENTS_PER_BASKET]
+            columns = block.columns
+            # uproot writes one counter, njet, for all fields of a record, and names the branches jet_FIELD.
+            record = ak.zip({name[4:]: columns[name] for name in jets})
+            table: dict[str, Any] = {name: columns[name] for name in EVENT_BRANCHES}
+            table["jet"] = ak.unflatten(record, np.diff(block.offset))
+            if block.weight is not None:
+                n_weights = np.full(len(block), block.weight.shape[1], dtype=np.int64)
+                table["weight"] = ak.unflatten(block.weight.ravel(), n_weights)
+            if start == 0:
+                tree = file.mktree(EVENTS, {name: _kind(column) for name, column in table.items()}, title=MARK)
+            tree.extend(table)
+        entry = {name: _entry(kind, bookkeeping[name]) for name, kind in BOOKKEEPING_BRANCHES.items()}
+        kinds = {name: _kind(column) for name, column in entry.items()}
+        file.mktree(BOOKKEEPING, kinds, title=MARK).extend(entry)
+
+
+def read_bookkeeping(path: Path) -> dict[str, Any]:
+    """The bookkeeping of a file, by name of the branch; `sum_weights` is (n_weights,) float64.
+
+    Raises:
+        FileError: the file is incomplete or has another layout.
+    """
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            entries = file[BOOKKEEPING].arrays(list(BOOKKEEPING_BRANCHES))
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{path}: expected a ROOT file with the tree {BOOKKEEPING!r}, got {error}"
+        raise FileError(message, path=path, name=BOOKKEEPING) from error
+    row: dict[str, Any] = entries[0].to_list()
+    return row | {"sum_weights": np.array(row["sum_weights"], dtype=np.float64)}
+
+
+def read_ntuple(path: Path) -> Events:
+    """All events of a file.
+
+    Raises:
+        FileError: the file is incomplete or has another layout.
+    """
+    import awkward as ak
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            tree = file[EVENTS]
+            arrays = tree.arrays([field.name for field in fields(Events) if field.name in tree])
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}"
+        raise FileError(message, path=path, name=EVENTS) from error
+    columns: dict[str, Any] = {}
+    for name in arrays.fields:
+        column = ak.flatten(arrays[name]) if name.startswith("jet_") else arrays[name]
+        columns[name] = column.to_numpy()
+    n_jets = ak.num(arrays.jet_pt).to_numpy()
+    return Events(offset=np.concatenate([[0], np.cumsum(n_jets)]).astype(np.int64), **columns)
+
+
+def _kind(column: Any) -> Any:
+    """The type of a column, from which uproot makes its branch."""
+    return column.dtype if isinstance(column, ndarray) else column.type.content
+
+
+def _entry(kind: str, value: Any) -> Any:
+    """One value as a column of one entry."""
+    import awkward as ak
+
+    if kind == "string":
+        return ak.Array([value])
+    if np.ndim(value) == 1:
+        return ak.Array(np.asarray(value, dtype=kind)[None].tolist())
+    return np.array([value], dtype=kind)

@@ -1,0 +1,61 @@
+"""Double-sided strips at served models: labels and fits of the pipeline here, for hits with or without measurements."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ConfigError, InputError
+from beampipe.events import Event
+from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.serving.models import ServingSettings, named_models
+from beampipe.simulation.detector import read_layout
+from beampipe.triton.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
+from tests.simulation.layouts import shot
+
+# The muons leave the discs at the ends empty.
+pytestmark = [pytest.mark.acts, pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")]
+
+
+@pytest.fixture(scope="module")
+def muons() -> Event:
+    return shot(read_layout(Path("odd")), 3, 400, (1.0, 10.0), 2.5)
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    repository = tmp_path_factory.mktemp("strips") / "models"
+    settings = ServingSettings(("module_map", "module_map_ragged"), threads=1, tracker_model="odd")
+    names = export_repository(repository, named_models(settings))
+    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
+        yield running
+        running.kill()
+
+
+@pytest.mark.parametrize("model", ["module_map", "module_map_ragged"])
+def test_measurements_are_compared_with_tracks_as_here(server: TritonServer, muons: Event, model: str) -> None:
+    bare = replace(muons.hits, local=None, variance=None)
+    with DirectTrackFinder("module_map", model="odd", threads=1, parameters=True) as here:
+        expected, by_position = here.find(muons), here.find(bare)
+    assert (expected.track_id != by_position.track_id).any()
+    with TritonTrackFinder(server.grpc_url, model, parameters=True, stages=True) as finder:
+        for event, direct in ((muons, expected), (bare, by_position)):
+            tracks = finder.find(event)
+            assert tracks.track_id.tobytes() == direct.track_id.tobytes()
+            assert tracks.parameters is not None
+            assert direct.parameters is not None
+            np.testing.assert_array_equal(tracks.parameters.values, direct.parameters.values)
+            assert tracks.seconds["strips"] > 0
+        assert muons.hits.geometry_id is not None
+        with pytest.raises(InputError, match="expected one of the 18824 modules"):
+            finder.find(replace(muons.hits, geometry_id=muons.hits.geometry_id + np.uint64(1 << 56)))
+
+
+def test_the_native_backend_is_refused() -> None:
+    with pytest.raises(ConfigError, match="native for odd, whose detector has double-sided strips, expected python"):
+        named_models(ServingSettings(("module_map",), tracker_model="odd", backend="native"))
