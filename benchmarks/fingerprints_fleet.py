@@ -29,9 +29,8 @@ from beampipe.fleet.deploy.kubernetes import kubernetes_notes, write_kubernetes
 from beampipe.fleet.deploy.slurm import slurm_files, slurm_notes
 from beampipe.fleet.gateway.haproxy import haproxy_configuration
 from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, slots_of
-from beampipe.fleet.monitoring.dashboard import grafana_dashboard
 from beampipe.fleet.monitoring.page import fleet_metrics, render_page
-from beampipe.fleet.monitoring.prometheus import prometheus_settings, rules_text
+from beampipe.fleet.monitoring.prometheus import grafana_dashboard, prometheus_settings, rules_text
 from beampipe.fleet.registry import Record
 from beampipe.fleet.sidecar import Sidecar, sidecar_configuration
 from beampipe.triton.client.endpoint import Security, parse_endpoint

@@ -34,6 +34,8 @@ WORDS: Final[dict[str, Word]] = {
     "--log": Word(Path, r"File to .*append"),
     # How much is done, by how many.
     "--events": Word(int, r"Number of events|Largest number of events", "-n"),
+    "--queue": Word(int, r"(Most requests that wait|Largest number of events under way)"),
+    "--rate": Word(float, r"(Events per second|Mean number of events .* per second)"),
     "--seed": Word(int, r"Seed of"),
     "--workers": Word(int, r"Number of (processes|assessments at once)", "-j"),
     "--threads": Word(int, r"Number of .*threads"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from beampipe.chain.ntuples import EnergyScale, Performance
-from beampipe.chain.plan import INPUTS, Plan
+from beampipe.chain.plan import INPUTS, Plan, make_chunk
 from beampipe.chain.report import write_report
 from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, run_chain, store_of
 from beampipe.chain.settings import (
@@ -166,6 +166,28 @@ def test_ntuples_of_earlier_chains_are_added(made: ChainResult, tmp_path: Path) 
     samples["nominal"] = replace(samples["nominal"], further=(made.ntuples["data"],))
     with pytest.raises(FileError, match="got events of data"):
         make_ntuples(replace(other, samples=MappingProxyType(samples)), INLINE)
+
+
+def test_with_pileup_tracks_are_those_of_the_hard_vertex(made: ChainResult, tmp_path: Path) -> None:
+    settings = replace(
+        made.settings, output=tmp_path, chunk_events=4, collisions=replace(made.settings.collisions, pileup=6.0)
+    )
+    store, chunk = store_of(settings), Plan(settings).chunks["nominal"][0]
+    make_chunk(store, chunk)
+    data = JetEvents.load(store.require(chunk.recipes["jets"]))
+    assert (data.events.vertices > 1).any()
+    assert data.events.vertex_efficiency == 1
+    assert np.abs(data.events.vertex_dz).max() < 0.1
+    # Most of the tracks that were found are of other collisions; hardly any is left near the vertex.
+    assert data.events.tracks.sum() > 1.4 * len(data.tracks.pt)
+    assert np.mean(data.tracks.kind == PRIMARY) > 0.8
+    assert data.particles.found[data.particles.reconstructable].mean() > 0.95
+    in_jets, of_jets = data.owners.track >= 0, data.owners.particle >= 0
+    assert 0.9 < np.count_nonzero(in_jets) / np.count_nonzero(of_jets) < 1.15
+    # Towers, and so jets, are those of the chain without pile-up.
+    alone = jets_of(made, "nominal")
+    assert data.jets.pt.tolist() == alone.jets.pt[alone.jets.event < 4].tolist()
+    assert np.isnan(alone.events.vertex_dz).all()
 
 
 def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> None:

@@ -30,7 +30,7 @@ def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (('role = "measured"', 'role = "data"'), "got data, measured with the role 'data'"),
-        (("power = 5.0", "power = 5.0\npileup = 60.0"), "expected 0: tracks are not assigned to vertices yet"),
+        (("pileup = 0.0", "pileup = 600.0"), "got pileup 600, expected 0 to 300"),
         (('generator = "vincia"        #', 'generator = "vinca"        #'), "'vinca'.*vincia"),
         (("[jets]\nmin_pt", "[jets]\nmin_ptt"), "unknown key 'min_ptt'"),
         (("dead_modules = 0.01", "dead_modules = 1.0"), "dead_modules=1.0"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beampipe.errors import BeampipeError
 from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Commands, Json, Replace, print_json
 from beampipe.terminal.task_options import (
@@ -23,6 +24,7 @@ from beampipe.terminal.task_options import (
     number_of_workers,
     task_progress,
 )
+from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE
 
 if TYPE_CHECKING:
     from beampipe.chain.run import ChainResult
@@ -85,6 +87,89 @@ def init(
     start = f"# From collisions to a measurement: beampipe chain run {config.name}. Paths are relative to this file.\n"
     write_whole(config, lambda part: part.write_text(start + text, encoding="utf-8"))
     say(f"{config}: next: beampipe chain run {config}")
+
+
+@app.command("stream")
+def stream_command(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files of events that are sent in a cycle.", show_default="shipped events"),
+    ] = None,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Mean number of events that arrive per second; may be given several times.",
+            show_default="50, 80 and 95 percent of the largest throughput",
+        ),
+    ] = None,
+    deadline: Annotated[
+        str, typer.Option(help="Time from the arrival of an event to its tracks, such as 500ms or 2s.")
+    ] = "500ms",
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a server, or of several, separated by commas, with a NAME= in front if wanted;"
+            " each is measured apart; may be given several times.",
+            show_default="the pipeline in this process",
+        ),
+    ] = None,
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="Name of the pipeline here, and of the model on the servers.")
+    ] = DEFAULT_PIPELINE,
+    tracker_model: Annotated[str, typer.Option(help="Tracker model of the pipeline here.")] = DEFAULT_MODEL,
+    no_fallback: Annotated[
+        bool, typer.Option("--no-fallback", help="Leave all events to the servers, also those that they answer late.")
+    ] = False,
+    queue: Annotated[
+        int, typer.Option(help="Largest number of events under way; with as many the source is held back.", min=1)
+    ] = 64,
+    seconds: Annotated[float, typer.Option(help="Length of the stream, in seconds.", min=0.1)] = 10.0,
+    mu: Annotated[int, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200.")] = 0,
+    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the times of arrival.", min=0)] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Picture of the latency against the rate: png, pdf or svg.")
+    ] = None,
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Send events at random times to servers or to a pipeline here, and count what is in time, late and lost."""
+    from beampipe.chain import stream
+    from beampipe.files import check_command_output
+    from beampipe.serving.bench import load_samples
+
+    if output is not None:
+        check_command_output(output, parents=True, force=force)
+    settings = stream.StreamSettings(
+        pipeline,
+        stream.parse_duration(deadline, "--deadline"),
+        seconds,
+        queue,
+        fallback=not no_fallback,
+        tracker_model=tracker_model,
+        seed=seed,
+    )
+    ways = [stream.Way.parse(text) for text in url or ()] or [stream.Way(stream.DIRECT)]
+    hits = [event.hits for sample in load_samples(files or (), events, (mu,)).values() for event in sample]
+    points = []
+    with stream.open_stream(hits, settings) as source:
+        for way in ways:
+            rates = rate
+            if not rates:
+                largest = source.capacity(way)
+                say(f"{way.name}: at most {largest:.4g} events/s", err=True)
+                rates = [share * largest for share in stream.CAPACITY_SHARES]
+            points += [source.measure(way, value)[0] for value in rates]
+    if as_json:
+        print_json({"streams": points})
+    else:
+        console().print(stream.stream_table(points, pipeline))
+    if output is not None:
+        stream.draw_stream(points, pipeline, output)
+        say(output)
+    reasons = [f"{point.way}: {reason}" for point in points for reason in point.reasons]
+    if reasons:
+        raise BeampipeError(f"{sum(point.lost for point in points)} events lost: {reasons[0]}")
 
 
 def _run(

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.chain.settings import DetectorSettings
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
 from beampipe.simulation.detector import Detector, read_layout
-from beampipe.simulation.pythia import CollisionPool, Collisions, PythiaRun, cross_section, for_tracker
+from beampipe.simulation.primaries import MOST_COLLISIONS, EventGenerator
+from beampipe.simulation.pythia import (
+    CollisionPool,
+    Collisions,
+    PythiaRun,
+    cross_section,
+    for_tracker,
+    seed_of,
+)
+from beampipe.simulation.pythia import collisions as soft_collisions
 from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SampleSpec, Slice, sample_spec
 from beampipe.tables import load_table, save_tables
@@ -32,8 +44,11 @@ def write_cross_section(path: Path, spec: SampleSpec, part: Slice) -> None:
     path.write_text(json.dumps({"cross_section": cross_section(spec, part, _HARD_EVENTS)}) + "\n", encoding="utf-8")
 
 
-def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int) -> None:
+def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int, pileup: float = 0.0) -> None:
     """Generate collisions, and write their record: visible particles, partons and weights, and the tracker's particles.
+
+    Soft collisions for the pile-up are those of Pythia at 14 TeV; events have some in common once there are
+    `MOST_COLLISIONS` of them.
 
     Args:
         path: file to write.
@@ -41,9 +56,14 @@ def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int
         part: range of the hard process.
         seed: seed of Pythia.
         n_events: number of collisions.
+        pileup: mean number of further collisions in an event.
     """
     collisions, pool = PythiaRun(spec, part, seed).with_tracker_particles(n_events)
-    save_tables(path, collisions=collisions, pool=pool)
+    tables = {"collisions": collisions, "pool": pool}
+    if pileup > 0:
+        n_soft = min(math.ceil(pileup * n_events + 5 * math.sqrt(pileup)), MOST_COLLISIONS)
+        tables["soft"] = soft_collisions("soft", n_soft, seed_of(seed, n_soft))
+    save_tables(path, **tables)
 
 
 def read_collisions(path: Path) -> Collisions:
@@ -51,7 +71,13 @@ def read_collisions(path: Path) -> Collisions:
     return load_table(path, "collisions", Collisions, first=0)
 
 
-def simulate(path: Path, record: Path, detector: DetectorSettings, seed: int) -> None:
+def hard_momenta(path: Path) -> list[Float64[ndarray, "_ 3"]]:
+    """Momenta of the tracker's particles of each collision of a record, without pile-up [GeV]."""
+    pool = load_table(path, "pool", CollisionPool)
+    return [pool[number].momentum.astype(np.float64) for number in range(len(pool))]
+
+
+def simulate(path: Path, record: Path, detector: DetectorSettings, seed: int, pileup: float = 0.0) -> None:
     """Take the particles of a record through the tracker, and write the hits of each event without losses.
 
     Args:
@@ -59,21 +85,21 @@ def simulate(path: Path, record: Path, detector: DetectorSettings, seed: int) ->
         record: file of `generate`.
         detector: the tracker.
         seed: seed of the vertices, of Fatras and of the measurements.
+        pileup: mean number of further collisions in an event.
     """
     from beampipe.simulation.fatras import EventSimulator
     from beampipe.simulation.hadronic import interaction_table
-    from beampipe.simulation.primaries import EventGenerator
     from beampipe.tracking.formats.parquet import write_simulated
 
     layout = None if detector.layout is None else read_layout(detector.layout)
-    generator = EventGenerator(pileup=0.0, hard="jets", turn_hard=False)
+    generator = EventGenerator(pileup=pileup, hard="jets", turn_hard=False)
     tracker = replace(Detector() if layout is None else Detector.of(layout), hadronic=detector.hadronic)
     pool = load_table(record, "pool", CollisionPool)
     simulator = EventSimulator(
         generator if layout is None else generator.at(layout.vertex),
         tracker,
         seed,
-        None,
+        load_table(record, "soft", CollisionPool) if pileup > 0 else None,
         pool,
         interaction_table() if detector.hadronic else None,
     )

@@ -51,7 +51,7 @@ INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "generate": (),
     "simulate": ("generate",),
     "towers": ("generate",),
-    "tracks": ("simulate",),
+    "tracks": ("generate", "simulate"),
     "jets": ("generate", "towers", "tracks"),
 }
 """Stage of a chunk -> the stages whose artifacts it reads, in the order of its arguments."""
@@ -101,14 +101,15 @@ class Chunk:
         """The recipes by stage."""
         settings, sample = self.settings, self.sample
         spec = sample_spec_of(sample.generator, sample.pythia)
-        layout = settings.detector.layout
+        layout, pileup = settings.detector.layout, settings.collisions.pileup
         detector = [layout and (file_digest(layout) if layout.exists() else str(layout)), settings.detector.hadronic]
         parameters: dict[str, object] = {
-            "generate": [spec.settings, settings.collisions.slice, self.seed(1), self.n_events],
-            "simulate": [detector, self.seed(2)],
+            "generate": [spec.settings, settings.collisions.slice, self.seed(1), self.n_events, pileup],
+            "simulate": [detector, self.seed(2), pileup],
             "towers": [settings.calorimeter, self.seed(3)],
             "tracks": [
                 [detector, sample.degradation, settings.tracks.finder, settings.tracks.cuts],
+                [settings.tracks.max_dz] if pileup else [],
                 [list(_weights(settings.tracks.finder, settings.tracks.model)), self.seed(4), self.run_seed],
             ],
             "jets": settings.jets,
@@ -124,11 +125,22 @@ class Chunk:
         settings, sample = self.settings, self.sample
         spec = sample_spec_of(sample.generator, sample.pythia)
         return {
-            "generate": lambda path: generate(path, spec, settings.collisions.slice, self.seed(1), self.n_events),
-            "simulate": lambda path, record: simulate(path, record, settings.detector, self.seed(2)),
+            "generate": lambda path: generate(
+                path, spec, settings.collisions.slice, self.seed(1), self.n_events, settings.collisions.pileup
+            ),
+            "simulate": lambda path, record: simulate(
+                path, record, settings.detector, self.seed(2), settings.collisions.pileup
+            ),
             "towers": lambda path, record: measure_towers(path, record, settings.calorimeter, self.seed(3)),
-            "tracks": lambda path, hits: find_tracks(
-                path, hits, settings.detector, sample.degradation, settings.tracks, self.seed(4), self.run_seed
+            "tracks": lambda path, record, hits: find_tracks(
+                path,
+                hits,
+                record if settings.collisions.pileup else None,
+                settings.detector,
+                sample.degradation,
+                settings.tracks,
+                self.seed(4),
+                self.run_seed,
             ),
             "jets": lambda path, record, towers, tracks: make_jets(path, record, towers, tracks, settings.jets),
         }

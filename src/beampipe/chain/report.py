@@ -17,7 +17,7 @@ from beampipe.chain import figures
 from beampipe.chain.cost import stage_costs
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.run import ChainResult, store_of
-from beampipe.chain.tables import JetEvents
+from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.events import Event
 from beampipe.figures import drawing
 from beampipe.files import write_whole
@@ -172,7 +172,8 @@ def _sections(result: ChainResult) -> list[Section]:
             "generate",
             "1 Collisions",
             f"Pythia 8: dijets at 13 TeV with a hard process of {collisions.pt_min:g} to {collisions.pt_max:g} GeV,"
-            f" generated with the factor pT^{collisions.power:g}; weights undo it. No pile-up.",
+            f" generated with the factor pT^{collisions.power:g}; weights undo it. Mean number of"
+            f" further collisions in an event: {collisions.pileup:g}.",
             "Steps: events against the pT of the leading jet, as generated and with weights",
             _png(lambda: figures.plot_spectrum(data)),
             narrow=True,
@@ -190,7 +191,7 @@ def _sections(result: ChainResult) -> list[Section]:
             "3 Tracks",
             "Efficiency: charged particles of the generator in jets, with hits on 7 layers or more, that a track"
             f" matches by double majority. Cuts: pT > {tracks.min_pt:g} GeV, |eta| < {tracks.max_abs_eta:g},"
-            f" |d0| < {tracks.max_d0:g} mm from the beam line. Without pile-up no vertex is needed."
+            f" |d0| < {tracks.max_d0:g} mm from the beam line. {_about_vertices(result, data)}"
             f" {unfitted} of {int(data.events.tracks.sum())} tracks of {nominal} have no fit and are left out.",
             "Points: efficiency of tracks in jets against pT and against the distance to the axis, by sample",
             _png(lambda: figures.plot_efficiency(performance)),
@@ -240,6 +241,19 @@ def _sections(result: ChainResult) -> list[Section]:
             _png(lambda: figures.plot_fit(result.counts, result.factors, result.measurements)),
         ),
     ]
+
+
+def _about_vertices(result: ChainResult, data: JetEvents) -> str:
+    """How often the hard vertex was found, and what that means for the tracks."""
+    if result.settings.collisions.pileup == 0:
+        return "Without pile-up no vertex is needed."
+    events = data.events
+    return (
+        f"Vertices by the adaptive multi-vertex finder of ACTS: {events.vertices.mean():.1f} an event. That with the"
+        f" largest sum of squared pT is within {VERTEX_MATCHED:g} mm of the hard collision in"
+        f" {100 * events.vertex_efficiency:.1f} % of {len(events)} events. Only tracks count with |dz sin(theta)| <"
+        f" {result.settings.tracks.max_dz:g} mm from it."
+    )
 
 
 def _first_event(result: ChainResult) -> Event:

@@ -238,6 +238,7 @@ def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
     return (
         *(sample.generator, *sample.pythia),
         f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
+        *([f"pile-up {collisions.pileup:g}, within {settings.tracks.max_dz:g} mm"] if collisions.pileup else []),
         f"hit loss {sample.hit_loss:g}, dead modules {sample.dead_modules:g}, noise {sample.noise:g}",
         f"tracks by {settings.tracks.finder}: {', '.join(f'{cut:g}' for cut in settings.tracks.cuts)}",
     )

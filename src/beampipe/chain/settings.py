@@ -27,7 +27,7 @@ class CollisionSettings:
         pt_min: lowest transverse momentum of the hard process [GeV].
         pt_max: highest transverse momentum of the hard process [GeV].
         power: power of the extra factor; the spectrum is about flat for 5.
-        pileup: mean number of further collisions; only 0 is supported yet.
+        pileup: mean number of further collisions in an event, which leave hits in the tracker only.
     """
 
     pt_min: float = 250.0
@@ -40,11 +40,8 @@ class CollisionSettings:
             raise ConfigError(f"collisions: got {self.pt_min:g} to {self.pt_max:g} GeV, expected 10 GeV or more")
         if not 0 <= self.power <= 10:
             raise ConfigError(f"collisions: got power {self.power:g}, expected 0 to 10")
-        if self.pileup != 0:
-            raise ConfigError(
-                f"collisions: got pileup {self.pileup:g}, expected 0: tracks are not assigned to vertices yet, so those"
-                " of pile-up would count as tracks of jets"
-            )
+        if not 0 <= self.pileup <= 300:
+            raise ConfigError(f"collisions: got pileup {self.pileup:g}, expected 0 to 300")
 
     @property
     def slice(self) -> Slice:
@@ -117,6 +114,7 @@ class TrackSettings:
         min_pt: smallest transverse momentum of a track [GeV].
         max_abs_eta: largest absolute pseudorapidity of a track.
         max_d0: largest distance from the beam line [mm].
+        max_dz: with pile-up, largest distance from the hard vertex along z, times sin(theta) [mm].
     """
 
     finder: str = "module_map_soft"
@@ -125,12 +123,13 @@ class TrackSettings:
     min_pt: float = 0.5
     max_abs_eta: float = 2.5
     max_d0: float = 2.0
+    max_dz: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.min_pt >= 0.1 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0):
+        if not (self.min_pt >= 0.1 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0 and self.max_dz > 0):
             raise ConfigError(
-                f"tracks: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, max_d0 {self.max_d0:g},"
-                " expected min_pt >= 0.1, max_abs_eta up to 4, and max_d0 > 0"
+                f"tracks: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, max_d0 {self.max_d0:g}, max_dz"
+                f" {self.max_dz:g}, expected min_pt >= 0.1, max_abs_eta up to 4, and max_d0 and max_dz > 0"
             )
 
     @property

@@ -15,6 +15,9 @@ from beampipe.tables import load_table, save_tables
 
 T = TypeVar("T")
 
+VERTEX_MATCHED = 0.2
+"""Largest distance along z at which a vertex is that of the hard collision [mm]."""
+
 PRIMARY, SECONDARY, FAKE, DUPLICATE = range(4)
 """Kinds of a track: of a charged particle that counts, of another particle, of no particle, and further tracks of a
 particle that has one already."""
@@ -105,14 +108,24 @@ class EventTable:
         weight: (n_events,) float64, weight of each event.
         tracks: (n_events,) int64, number of tracks that were found.
         unfitted: (n_events,) int64, number of tracks without a fit, which are left out.
+        vertices: (n_events,) int64, number of vertices that were found; 0 without pile-up, where none is needed.
+        vertex_dz: (n_events,) float64, z of the vertex that was taken for the hard one less that of the hard collision
+            [mm]; nan for none.
     """
 
     weight: Float64[ndarray, " n_events"]
     tracks: Int64[ndarray, " n_events"]
     unfitted: Int64[ndarray, " n_events"]
+    vertices: Int64[ndarray, " n_events"]
+    vertex_dz: Float64[ndarray, " n_events"]
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    @property
+    def vertex_efficiency(self) -> float:
+        """Share of events with pile-up in which the vertex that was taken is that of the hard collision."""
+        return float(np.mean(np.abs(self.vertex_dz) < VERTEX_MATCHED))
 
 
 def joined(kind: type[T], tables: Sequence[T]) -> T:

@@ -1,4 +1,8 @@
-"""The stage `tracks`: hits are lost and added, tracks found and fitted, and matched to particles."""
+"""The stage `tracks`: hits are lost and added, tracks found and fitted, and matched to particles.
+
+With pile-up, vertices are found by the tracks. The one whose tracks have the largest sum of squared pT is taken for
+that of the hard collision, and only tracks near it count.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64
+from beampipe.chain.collisions import hard_momenta
 from beampipe.chain.settings import DetectorSettings, TrackSettings
 from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTable, ParticleTable, TrackTable, joined
-from beampipe.events import Event, Tracks
+from beampipe.events import Event, Particles, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
-from beampipe.simulation.detector import detector_modules, read_layout
+from beampipe.simulation.detector import Detector, detector_modules, read_layout
 from beampipe.tables import save_tables
+from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.finders import named_finder
@@ -22,6 +30,9 @@ from beampipe.tracking.formats.parquet import read_events
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.truth import Selection, contributions, select_particles, truth_of
 
+_SAME: Final = 1e-4
+"""Largest difference of the momenta of one particle before and after ACTS, over its largest component."""
+
 _MIN_LAYERS: Final = 7
 """Layers with hits that make a particle reconstructable."""
 
@@ -29,6 +40,7 @@ _MIN_LAYERS: Final = 7
 def find_tracks(
     path: Path,
     hits: Path,
+    record: Path | None,
     detector: DetectorSettings,
     degradation: Degradation,
     settings: TrackSettings,
@@ -40,29 +52,73 @@ def find_tracks(
     Args:
         path: file to write.
         hits: file of `beampipe.chain.collisions.simulate`.
+        record: file of `beampipe.chain.collisions.generate` if there is pile-up, else None.
         detector: the tracker.
         degradation: lost hits, dead modules and noise.
         settings: finder and cuts.
         seed: seed of losses and noise.
         run_seed: seed of the dead modules, which all events of a sample share.
     """
-    finder = _finder(settings)
-    modules = detector_modules(None if detector.layout is None else read_layout(detector.layout))
-    tracks, particles, counts = [], [], []
+    finder, layout = _finder(settings), None if detector.layout is None else read_layout(detector.layout)
+    modules, field = detector_modules(layout), Detector().field if layout is None else layout.field_T
+    momenta = None if record is None else hard_momenta(record)
+    tracks, particles, counts, dz = [], [], [], []
     for number, clean in enumerate(read_events(hits)):
         event = degrade(clean, degradation, seed, run_seed=run_seed, modules=modules)
         result = finder.find(event)
-        table, targets, unfitted = _tables(event, result, settings, number)
+        of_hard, vertex, n_vertices, distance = None, None, 0, np.nan
+        if momenta is not None:
+            of_hard = _of_collision(truth_of(event).particles, momenta[number])
+            vertex, n_vertices = _hard_vertex(result, settings, field)
+            distance = (np.nan if vertex is None else vertex) - _true_z(truth_of(event).particles, of_hard)
+        table, targets, unfitted = _tables(event, result, settings, number, of_hard, vertex)
         tracks.append(table)
         particles.append(targets)
-        counts.append((len(result), unfitted))
-    n_found, n_unfitted = np.array(counts, np.int64).reshape(-1, 2).T
+        counts.append((len(result), unfitted, n_vertices))
+        dz.append(distance)
+    n_found, n_unfitted, n_vertex = np.array(counts, np.int64).reshape(-1, 3).T
     save_tables(
         path,
         tracks=joined(TrackTable, tracks),
         particles=joined(ParticleTable, particles),
-        events=EventTable(np.ones(len(counts)), n_found, n_unfitted),
+        events=EventTable(np.ones(len(counts)), n_found, n_unfitted, n_vertex, np.array(dz, np.float64)),
     )
+
+
+def _of_collision(particles: Particles, momenta: Float64[ndarray, "n 3"]) -> Bool[ndarray, " n_particles"]:
+    """Particles of the generator that have one of these momenta, up to the rounding of ACTS."""
+    out = particles.primary.copy()
+    if len(momenta) == 0:
+        return np.zeros_like(out)
+    rows = np.flatnonzero(out)
+    order = np.argsort(momenta[:, 2])
+    for row, momentum in zip(rows.tolist(), particles.momentum[rows].astype(np.float64), strict=True):
+        margin = _SAME * np.abs(momentum).max()
+        first, last = np.searchsorted(momenta[order, 2], [momentum[2] - margin, momentum[2] + margin])
+        out[row] = (np.abs(momenta[order[first:last]] - momentum) <= margin).all(axis=1).any()
+    return out
+
+
+def _true_z(particles: Particles, chosen: Bool[ndarray, " n_particles"]) -> float:
+    """Where the collision was, of which these particles are: where most of them start [mm]; nan without particles."""
+    z, n = np.unique(particles.vertex[chosen, 2], return_counts=True)
+    return float(z[np.argmax(n)]) if len(z) else np.nan
+
+
+def _hard_vertex(tracks: Tracks, settings: TrackSettings, field: float) -> tuple[float | None, int]:
+    """The z of the vertex whose tracks have the largest sum of squared pT [mm], and the number of vertices."""
+    fit = tracks.parameters
+    assert fit is not None
+    usable = fit.fitted & (fit.pt > settings.min_pt) & (np.abs(fit.values[:, 0]) < settings.max_d0)
+    values, pt = fit.values[usable], fit.pt[usable]
+    vertices = find_vertices(values, fit.covariance[usable], field, tracks.beam_spot)
+    if len(vertices) == 0:
+        return None, 0
+    apart = np.abs(values[:, 1, None] - vertices[:, 2]) * np.sin(values[:, 3])[:, None]
+    nearest = np.argmin(apart, axis=1)
+    near = apart[np.arange(len(pt)), nearest] < settings.max_dz
+    sums = np.bincount(nearest[near], pt[near] ** 2, len(vertices))
+    return float(vertices[np.argmax(sums), 2]), len(vertices)
 
 
 @lru_cache(maxsize=2)  # once per worker, not per chunk
@@ -94,9 +150,17 @@ class _WithoutSharedHits:
 
 
 def _tables(
-    event: Event, tracks: Tracks, settings: TrackSettings, number: int
+    event: Event,
+    tracks: Tracks,
+    settings: TrackSettings,
+    number: int,
+    of_hard: Bool[ndarray, " n_particles"] | None,
+    vertex: float | None,
 ) -> tuple[TrackTable, ParticleTable, int]:
-    """Tracks and particles of one event that pass the cuts, and the number of tracks without a fit."""
+    """Tracks and particles of one event that pass the cuts, and the number of tracks without a fit.
+
+    With pile-up only particles of the hard collision count, and only tracks near the vertex; none without a vertex.
+    """
     truth, fit = truth_of(event), tracks.parameters
     assert fit is not None
     owners = contributions(truth)
@@ -104,6 +168,8 @@ def _tables(
     charged = Selection(settings.min_pt, settings.max_abs_eta, 1)
     wanted = select_particles(event, charged, owners)
     reconstructable = select_particles(event, Selection(settings.min_pt, settings.max_abs_eta, _MIN_LAYERS), owners)
+    if of_hard is not None:
+        wanted, reconstructable = wanted & of_hard, reconstructable & of_hard
     row = owners.row(truth.particles.particle_id)
     is_wanted = np.zeros(len(owners.particle_id) + 1, bool)  # the last for particles without hits
     is_wanted[row[wanted]] = True
@@ -116,11 +182,13 @@ def _tables(
     further = np.append(False, matches.particle[order][1:] == matches.particle[order][:-1])[: len(order)]
     kind[matches.track[order[further]]] = DUPLICATE
 
-    d0, _, phi, theta, _ = fit.values.T
+    d0, z0, phi, theta, _ = fit.values.T
     with np.errstate(invalid="ignore", divide="ignore"):
         eta, pt = -np.log(np.tan(theta / 2)), fit.pt
         kept = fit.fitted & (pt > settings.min_pt) & (np.abs(eta) < settings.max_abs_eta)
         kept &= np.abs(d0) < settings.max_d0
+        if of_hard is not None:
+            kept &= np.abs(z0 - (np.inf if vertex is None else vertex)) * np.sin(theta) < settings.max_dz
     table = TrackTable(np.full(int(kept.sum()), number), pt[kept], eta[kept], phi[kept], kind[kept])
 
     particles = truth.particles.take(wanted)

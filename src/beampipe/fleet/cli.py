@@ -200,7 +200,7 @@ def dashboard_command(name: Annotated[str, typer.Option(help="Name of the fleet.
     """Print a dashboard for Grafana, as JSON."""
     import json
 
-    from beampipe.fleet.monitoring.dashboard import grafana_dashboard
+    from beampipe.fleet.monitoring.prometheus import grafana_dashboard
 
     typer.echo(json.dumps(grafana_dashboard(name), indent=2))
 

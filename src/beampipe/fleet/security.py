@@ -9,11 +9,13 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.files import replacing
+from beampipe.errors import ConfigError, FileError, ServiceUnavailableError, UnknownNameError
+from beampipe.files import replacing, write_whole
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class VerificationKey:
         return f"jwt-{hashlib.sha256(self.pem.encode()).hexdigest()[:16]}.pem"
 
 
+_TIMEOUT: Final = 10.0
+"""Time limit [s] of an issuer's answer."""
+
+_LARGEST: Final = 1 << 20
+"""Largest JWKS that is fetched [bytes]."""
+
 _KID: Final = re.compile(r"[A-Za-z0-9._~:/@+=-]{1,128}")
 
 _CURVES: Final = {"P-256": ("ES256", "SECP256R1"), "P-384": ("ES384", "SECP384R1"), "P-521": ("ES512", "SECP521R1")}
@@ -52,15 +60,40 @@ def read_jwks(path: Path) -> list[VerificationKey]:
         MissingExtraError: `cryptography` is not installed.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        text = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: got {error.strerror}, expected a JWKS, the public keys of an issuer") from error
+    return _parse_jwks(text, str(path))
+
+
+def fetch_jwks(url: str, file: Path) -> None:
+    """Fetch the keys of an issuer, and write them to a file if they are others than there.
+
+    Raises:
+        ServiceUnavailableError: the address does not answer, or redirects to another one; the file stays.
+        FileError: the answer is no JWKS, or has no key for signatures; the file stays.
+    """
+    try:
+        with urlopen(url, timeout=_TIMEOUT) as answer:
+            text, address = answer.read(_LARGEST), answer.url
+    except (OSError, HTTPException) as error:
+        raise ServiceUnavailableError(f"{url}: got {error}, expected the JWKS of an issuer") from error
+    if address != url:  # possibly one without TLS
+        raise ServiceUnavailableError(f"{url}: got a redirection to {address}, expected the JWKS of an issuer")
+    _parse_jwks(text, url)
+    if not file.exists() or file.read_bytes() != text:
+        write_whole(file, lambda part: part.write_bytes(text))
+
+
+def _parse_jwks(text: bytes, where: str) -> list[VerificationKey]:
+    try:
+        entries = json.loads(text)["keys"]
         keys = [_verification_key(entry) for entry in entries if entry.get("use", "sig") == "sig" and "kid" in entry]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(f"{path}: got {error!r}, expected a JWKS, the public keys of an issuer", path=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{where}: got {error!r}, expected a JWKS, the public keys of an issuer") from error
     results = [key for key in keys if key is not None]
     if not results:
-        raise FileError(
-            f"{path}: got no key for signatures with a kid, expected one or more of type RSA or EC", path=path
-        )
+        raise FileError(f"{where}: got no key for signatures with a kid, expected one or more of type RSA or EC")
     return results
 
 

@@ -15,17 +15,19 @@ message is for. `beampipe fleet example` prints a commented file with every key,
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 from beampipe.triton.engine import CONTAINER
-from beampipe.triton.server.telemetry import TelemetrySettings
+from beampipe.triton.server.launch import TelemetrySettings
 
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
@@ -223,21 +225,36 @@ class JwtSettings:
     """JSON Web Tokens of an issuer, which are accepted beside those of the file of tokens, or in their place.
 
     Attributes:
-        keys: file with the issuer's public keys, a JWKS; reloaded when it has changed.
         issuer: the claim ``iss`` that tokens must have.
         audience: the claim ``aud`` that tokens must have, in a list among the first four.
+        keys: file with the issuer's public keys, a JWKS; reloaded when it has changed. None to fetch them.
+        url: address from which the keys are fetched, at the start and every `refresh` seconds; None for a file.
+        refresh: time between two fetches [s].
         claim: name of the claim that names the client.
     """
 
-    keys: Path
     issuer: str
     audience: str
+    keys: Path | None = None
+    url: str | None = None
+    refresh: float = 600.0
     claim: str = "sub"
 
     def __post_init__(self) -> None:
+        _check_positive("gateway.jwt", self, "refresh")
+        if (self.keys is None) == (self.url is None):
+            raise ConfigError("gateway.jwt: expected either keys, a file, or url, the address of the issuer's keys")
+        scheme, host = urlsplit(self.url or "").scheme, urlsplit(self.url or "").hostname
+        if self.url is not None and (not host or (scheme != "https" and not (scheme == "http" and is_loopback(host)))):
+            raise ConfigError(f"gateway.jwt.url: got {self.url!r}, expected https://..., or http:// on this machine")
         for name, value in (("issuer", self.issuer), ("audience", self.audience), ("claim", self.claim)):
             if not _TEXT.fullmatch(value):
                 raise ConfigError(f"gateway.jwt.{name}: got {value!r}, expected letters, digits and ._~:/@+- only")
+
+    def file(self, folder: Path) -> Path:
+        """The file of the keys: `keys`, or the one in a folder for those that are fetched from `url`."""
+        digest = hashlib.sha256(str(self.url).encode()).hexdigest()[:16]
+        return folder / f"jwks-{digest}.json" if self.keys is None else self.keys
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ class LoadRun:
         finished: (n,) time at which the whole answer was received.
         released: (n,) in a closed loop the time at which the next request replaced it; in an open loop as `finished`.
         good: (n,) bool: whether labels were received and equal the direct ones.
+        held: (n,) bool: in an open loop, whether as many requests as are allowed were in flight when it was due.
         begun: start of the recorded span.
         ended: end of it.
         faults: messages of requests that were not good, and how often each came.
@@ -182,6 +183,7 @@ class LoadRun:
     finished: Float64[ndarray, " n"]
     released: Float64[ndarray, " n"]
     good: ndarray
+    held: ndarray
     begun: float
     ended: float
     faults: dict[str, int]
@@ -203,6 +205,7 @@ class _Request:
     finished: float = np.nan
     released: float = np.nan
     good: bool = False
+    held: bool = False
 
 
 class _Loop:
@@ -236,15 +239,15 @@ class _Loop:
         """Whether a kept request has no answer."""
         return any(ticket in self.kept for ticket in self._events)
 
-    def launch(self, due: float | None = None) -> None:
-        """Send the next event, which was due at a time [s]; now, if none is given."""
+    def launch(self, due: float | None = None, *, held: bool = False) -> None:
+        """Send the next event, which was due at a time [s], or is due now; `held` if it had to wait for others."""
         ticket, event = self.n_sent, self.n_sent % len(self._workload)
         now = self._clock()
         due = now if due is None else due
         self.n_sent += 1
         self._events[ticket] = event
         if self.begun <= due < self.ended:
-            self.kept[ticket] = _Request(event, due, now)
+            self.kept[ticket] = _Request(event, due, now, held=held)
         self._sender.send(ticket, event)
 
     def collect(self, timeout: float) -> Sequence[Arrival]:
@@ -274,7 +277,8 @@ class _Loop:
 
     def run(self, *, concurrency: int | None, rate: float | None) -> LoadRun:
         """All that was recorded."""
-        types = {"event": np.int64, "due": float, "sent": float, "finished": float, "released": float, "good": np.bool_}
+        times = dict.fromkeys(("due", "sent", "finished", "released"), float)
+        types = {"event": np.int64, **times, "good": np.bool_, "held": np.bool_}
         requests = self.kept.values()
         kept: dict[str, Any] = {
             name: np.array([getattr(request, name) for request in requests], kind) for name, kind in types.items()
@@ -493,12 +497,15 @@ def open_loop(
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
     loop.begun = start + warm_up
+    full_until = -np.inf  # when the last answer came that made room for a further request
     while loop.n_sent < len(due) or loop.in_flight:
         while loop.n_sent < len(due) and due[loop.n_sent] <= clock() and loop.in_flight < in_flight:
-            loop.launch(float(due[loop.n_sent]))
-        wait = patience
-        if loop.n_sent < len(due) and loop.in_flight < in_flight:
+            loop.launch(float(due[loop.n_sent]), held=bool(due[loop.n_sent] < full_until))
+        full, wait = loop.in_flight >= in_flight, patience
+        if loop.n_sent < len(due) and not full:
             wait = max(0.0, float(due[loop.n_sent]) - clock())
         loop.collect(wait)
+        if full:
+            full_until = clock()
     loop.ended = loop.begun + seconds
     return loop.run(concurrency=None, rate=rate)

@@ -268,7 +268,7 @@ class EventSimulator:
         generator: EventGenerator,
         detector: Detector,
         seed: int,
-        soft: CollisionSource | None,
+        soft: CollisionSource | CollisionPool | None,
         hard: CollisionSource | CollisionPool | None,
         interactions: Interactions | None,
     ) -> None:

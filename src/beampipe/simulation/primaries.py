@@ -55,7 +55,7 @@ class PrimaryParticles:
 
 def primaries(
     generator: EventGenerator,
-    soft: CollisionSource | None,
+    soft: CollisionSource | CollisionPool | None,
     hard: CollisionPool | None,
     event: int,
     rng: np.random.Generator,

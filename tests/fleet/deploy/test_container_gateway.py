@@ -19,6 +19,7 @@ import tritonclient.grpc as triton
 from cryptography.hazmat.primitives.asymmetric import ec
 from tritonclient.utils import InferenceServerException
 
+from beampipe.errors import ConfigError
 from beampipe.fleet.certificates import make_authority, make_server
 from beampipe.fleet.deploy.containers import (
     CLIENTS,
@@ -193,3 +194,9 @@ def test_keys_of_an_issuer_lie_beside_the_configuration(tmp_path: Path) -> None:
         path = write_configuration(files, tmp_path)
         done = subprocess.run([str(PROGRAM), "-c", "-f", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_gateway_in_a_container_needs_a_file_of_keys(tmp_path: Path) -> None:
+    fetched = JWT.replace('keys = "jwks.json"', 'url = "https://issuer.example.org/jwks"')
+    with pytest.raises(ConfigError, match="does not fetch them"):
+        gateway_files(specimen(tmp_path, LEAST + fetched), [], Credentials())

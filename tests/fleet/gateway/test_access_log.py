@@ -103,7 +103,7 @@ def test_without_a_file_requests_are_counted_and_timed(fleet: RunningFleet, caps
     assert not fleet.reconciler.folder.access_log.exists()
     _print_status(status)
     printed = capsys.readouterr().out
-    assert "call 2" in printed
+    assert f"call {gateway['refused']['call']}" in printed
     assert f"{gateway['requests']['answered']} answered" in printed
     url = fleet.reconciler.page.url.removeprefix("http://").rstrip("/")
     host, _, port = url.partition(":")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from beampipe.errors import ConfigError, FileError, ServiceError
-from beampipe.fleet.security import read_jwks
+from beampipe.errors import ConfigError, FileError, ServiceError, ServiceUnavailableError
+from beampipe.fleet.security import fetch_jwks, read_jwks
 from beampipe.fleet.specification import JwtSettings
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import RunningFleet, one_doubler, running_fleet, until
@@ -141,12 +143,13 @@ def test_others_are_refused(guarded: RunningFleet, name: str) -> None:
 
 
 def test_changed_keys_are_read_again_and_broken_ones_are_not(guarded: RunningFleet) -> None:
-    keys = guarded.reconciler.fleet.gateway.jwt
-    assert keys is not None
-    write_jwks(keys.keys, new=OTHER)
+    jwt = guarded.reconciler.fleet.gateway.jwt
+    assert jwt is not None
+    assert jwt.keys is not None
+    write_jwks(jwt.keys, new=OTHER)
     until(lambda: is_answered(guarded, token(OTHER, "new")))
     until(lambda: not is_answered(guarded, token()))
-    keys.keys.write_text("{}")
+    jwt.keys.write_text("{}")
     until(lambda: any("expected a JWKS" in text for _, text in guarded.reconciler.incidents))
     assert is_answered(guarded, token(OTHER, "new"))
 
@@ -161,4 +164,81 @@ def test_what_is_no_jwks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no key for signatures"):
         read_jwks(path)
     with pytest.raises(ConfigError, match="issuer: got 'a\"b'"):
-        JwtSettings(path, 'a"b', AUDIENCE)
+        JwtSettings('a"b', AUDIENCE, path)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://issuer.example.org/jwks", "ftp://127.0.0.1/", "issuer.example.org/jwks", "https:"]
+)
+def test_keys_are_fetched_from_addresses_that_nobody_can_forge(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected https"):
+        JwtSettings(ISSUER, AUDIENCE, url=url)
+    for keys in ({}, {"keys": Path("jwks.json"), "url": "https://issuer.example.org/jwks"}):
+        with pytest.raises(ConfigError, match="either keys, a file, or url"):
+            JwtSettings(ISSUER, AUDIENCE, **keys)  # type: ignore[arg-type]
+
+
+class Issuer:
+    """An issuer that publishes its keys; ``/moved`` redirects to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "jwks"
+        keys = self.file
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                moved = self.path == "/moved"
+                body = b"" if moved else keys.read_bytes()
+                self.send_response(302 if moved else 200)
+                self.send_header("Location", "/jwks")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/jwks"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Iterator[Issuer]:
+    made = Issuer(tmp_path)
+    yield made
+    made.end()
+
+
+def test_fetched_keys_follow_the_issuer_and_stay_if_it_does_not_answer(engine: Engine, issuer: Issuer) -> None:
+    write_jwks(issuer.file, one=RSA)
+    settings = SETTINGS.replace('keys = "FOLDER/jwks.json"', f'url = "{issuer.url}"\nrefresh = 0.5')
+    with running_fleet(1, settings, token="bob") as fleet:
+        assert is_answered(fleet, token())
+        write_jwks(issuer.file, new=OTHER)
+        until(lambda: is_answered(fleet, token(OTHER, "new")))
+        until(lambda: not is_answered(fleet, token()))
+        issuer.file.write_text("{}")
+        until(lambda: any("expected a JWKS" in text for _, text in fleet.reconciler.incidents))
+        issuer.end()
+        until(lambda: any("refused" in text for _, text in fleet.reconciler.incidents))
+        assert is_answered(fleet, token(OTHER, "new"))
+
+
+def test_an_issuer_that_cannot_be_read_leaves_the_file_as_it_was(tmp_path: Path, issuer: Issuer) -> None:
+    write_jwks(issuer.file, one=RSA)
+    file = tmp_path / "fetched"
+    fetch_jwks(issuer.url, file)
+    inode = file.stat().st_ino
+    fetch_jwks(issuer.url, file)
+    assert file.stat().st_ino == inode, "the same keys are not written again"
+    with pytest.raises(ServiceUnavailableError, match="redirection"):
+        fetch_jwks(issuer.url.replace("/jwks", "/moved"), file)
+    issuer.file.write_text("[]")
+    with pytest.raises(FileError, match=f"{issuer.url}.*expected a JWKS"):
+        fetch_jwks(issuer.url, file)
+    issuer.end()
+    with pytest.raises(ServiceUnavailableError, match="expected the JWKS of an issuer"):
+        fetch_jwks(issuer.url, file)
+    assert [key.name for key in read_jwks(file)] == ["one"]

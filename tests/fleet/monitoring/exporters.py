@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
@@ -120,9 +121,18 @@ def start(prometheus: Prometheus) -> None:
     """Start a Prometheus and wait until it answers."""
     prometheus.launch()
     deadline = time.monotonic() + 120
-    while not prometheus.is_ready():
+    while not is_ready(prometheus):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def is_ready(prometheus: Prometheus) -> bool:
+    """Whether it runs and answers queries."""
+    try:
+        with urllib.request.urlopen(f"{prometheus.url}/-/ready", timeout=1.0) as reply:
+            return bool(reply.status == 200)
+    except (OSError, ValueError):  # no answer; it does not run and has no address
+        return False
 
 
 def record(server: str, metrics: int, **other: Any) -> Record:

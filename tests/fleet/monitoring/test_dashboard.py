@@ -8,8 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from beampipe.fleet.cli import dashboard_command, rules_command
-from beampipe.fleet.monitoring.dashboard import grafana_dashboard
-from beampipe.fleet.monitoring.prometheus import rules_text
+from beampipe.fleet.monitoring.prometheus import grafana_dashboard, rules_text
 
 app = typer.Typer()
 app.command("dashboard")(dashboard_command)

@@ -20,16 +20,16 @@ from beampipe import processes
 from beampipe.errors import ConfigError
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring import prometheus
-from beampipe.fleet.monitoring.dashboard import grafana_dashboard
 from beampipe.fleet.monitoring.prometheus import (
     Prometheus,
+    grafana_dashboard,
     prometheus_processes,
     prometheus_program,
     write_targets,
 )
 from beampipe.fleet.specification import MonitoringSettings
 from beampipe.triton.server.haproxy import PublicPort
-from tests.fleet.monitoring.exporters import Exporter, gateway, record, start, traffic, triton
+from tests.fleet.monitoring.exporters import Exporter, gateway, is_ready, record, start, traffic, triton
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: started.pid is None)
-    assert not started.is_ready()
+    assert not is_ready(started)
     start(started)
     assert started.pid != pid
     with urllib.request.urlopen(f"{started.url}/api/v1/query?query=gateway:waiting:sum&time={before}") as reply:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.fleet.monitoring.dashboard import dashboard_contents, grafana_dashboard
 from beampipe.fleet.monitoring.page import ALERTS
-from beampipe.fleet.monitoring.prometheus import rules_text, window
+from beampipe.fleet.monitoring.prometheus import dashboard_contents, grafana_dashboard, rules_text, window
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import GatewaySettings
 

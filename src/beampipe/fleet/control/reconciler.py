@@ -43,6 +43,7 @@ from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
+from beampipe.fleet.security import fetch_jwks
 from beampipe.fleet.server import FleetServerSettings, fleet_server_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.terminal import log
@@ -95,6 +96,8 @@ class Reconciler(ABC):
         self._gateway_pause = RestartPause()
         self._reload_after = 0.0
         self._refused = ("", "")
+        self._keys_due = 0.0
+        self._fetch_keys(fleet)
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(fleet, models), folder.path)
         self._credentials = CredentialReloader(self.gateway)
@@ -158,6 +161,7 @@ class Reconciler(ABC):
                 ("reconciler", self.reconcile, INTERVAL),
                 ("prometheus", lambda: self.prometheus.update(self.records), INTERVAL),
                 ("probe", self.gateway.probe, PROBE_PERIOD),
+                ("keys", self._renew_keys, INTERVAL),
             )
         ]
         for watcher in watchers:
@@ -303,6 +307,7 @@ class Reconciler(ABC):
             ServiceError: HAProxy refuses the configuration; nothing is changed.
         """
         models = self._models if models is None else models
+        self._fetch_keys(fleet)
         plan = self._plan(fleet, models)
         self.gateway.check(plan)
         self._refused = ("", "")
@@ -322,6 +327,24 @@ class Reconciler(ABC):
         if self._refused[0] == self.gateway.wanted_configuration:
             raise ConfigError(self._refused[1])
         return self.actual.gateway.configuration == self.gateway.wanted_configuration
+
+    def _fetch_keys(self, fleet: Fleet) -> None:
+        """Fetch the public keys of the issuer of tokens, if they have an address; old ones stay if that fails."""
+        jwt = fleet.gateway.jwt
+        if jwt is None or jwt.url is None:
+            return
+        self._keys_due = time.monotonic() + jwt.refresh
+        file = jwt.file(self.folder.path)
+        try:
+            fetch_jwks(jwt.url, file)
+        except BeampipeError as error:
+            if not file.exists():
+                raise
+            self.note(f"gateway: {error}; it goes on with the keys that it had")
+
+    def _renew_keys(self) -> None:
+        if time.monotonic() >= self._keys_due:
+            self._fetch_keys(self.fleet)
 
     def _plan(self, fleet: Fleet, models: tuple[str, ...]) -> GatewayPlan:
         folder = self.folder

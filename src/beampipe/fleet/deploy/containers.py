@@ -152,7 +152,14 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
         fleet: the specification.
         slots: the servers, by their names in the network of the containers.
         credentials: files of the gateway.
+
+    Raises:
+        ConfigError: the public keys of an issuer are in no file.
     """
+    if fleet.gateway.jwt is not None and fleet.gateway.jwt.keys is None:
+        raise ConfigError(
+            "gateway.jwt.keys: got none, expected the file of the keys: a gateway here does not fetch them"
+        )
     tls = TlsSettings(credentials.certificate, credentials.client_ca) if credentials.certificate else None
     # Who can reach the gateway depends on how its port is published. The notes list the settings that are left out.
     gateway = replace(

@@ -152,30 +152,38 @@ def manifest_files(fleet: Fleet) -> Files:
         ),
     }
     for group in groups:
-        files[f"servers-{group.name}.yaml"] = manifest(
-            "servers",
-            fleet,
-            group=group,
-            name=release_name(fleet, group),
-            scaled=fleet.scaling is not None and fleet.scaling.group == group.name,
-            script=server_script(fleet, group, fleet.kubernetes.mount),
-            readiness=readiness_command(fleet_models(fleet)),
-            memory=memory_limit(group),
-        )
-    if (scaled := scaled_group(fleet)) is not None and fleet.scaling is not None:
-        scheme, host, port = prometheus_address(str(fleet.kubernetes.prometheus))
-        files["scaling.yaml"] = manifest(
-            "scaling",
-            fleet,
-            group=scaled,
-            name=release_name(fleet, scaled),
-            patience=math.ceil(fleet.scaling.patience),
-            step=largest_step(scaled),
-            prometheus=f"{scheme}://{host}:{port}",
-            query=growth_query(fleet, scaled, fleet.scaling),
-            threshold=METRIC_THRESHOLD,
-        )
+        values, script = group_values(fleet, group), server_script(fleet, group, fleet.kubernetes.mount)
+        files[f"servers-{group.name}.yaml"] = manifest("servers", fleet, script=script, **values)
+        if values["scaled"]:
+            files["scaling.yaml"] = manifest("scaling", fleet, **values)
     return files
+
+
+def group_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
+    """What templates need of a group of servers and of its scaling.
+
+    Raises:
+        ConfigError: a group is scaled, but the address of Prometheus is missing, or has another form.
+    """
+    scaling, prometheus = fleet.scaling, fleet.kubernetes.prometheus
+    if scaling is not None and prometheus is None:
+        raise ConfigError(
+            "kubernetes.prometheus: got none with [scaling], expected the address of the cluster's Prometheus, such as"
+            ' "http://prometheus.monitoring:9090": Kubernetes scales by what it says'
+        )
+    scaled = scaling is not None and scaling.group == group.name
+    return {
+        "group": group,
+        "name": release_name(fleet, group),
+        "memory": memory_limit(group),
+        "readiness": readiness_command(fleet_models(fleet)),
+        "prometheus": None if prometheus is None else prometheus_address(prometheus),
+        "scaled": scaled,
+        "patience": None if scaling is None else math.ceil(scaling.patience),
+        "step": largest_step(group),
+        "query": growth_query(fleet, group, scaling) if scaling is not None and scaled else None,
+        "threshold": METRIC_THRESHOLD,
+    }
 
 
 def manifest(template: str, fleet: Fleet, **values: Any) -> str:
@@ -243,22 +251,6 @@ servers a step of one would have no effect."""
 
 _ROUNDED: Final = 0.1
 """Subtracted number of servers: Kubernetes rounds up anything slightly above a whole number."""
-
-
-def scaled_group(fleet: Fleet) -> ServerGroup | None:
-    """The group with scaling, None if there is none.
-
-    Raises:
-        ConfigError: there is one, but the address of Prometheus is missing.
-    """
-    if fleet.scaling is None:
-        return None
-    if fleet.kubernetes.prometheus is None:
-        raise ConfigError(
-            "kubernetes.prometheus: got none with [scaling], expected the address of the cluster's Prometheus, such as"
-            ' "http://prometheus.monitoring:9090": Kubernetes scales by what it says'
-        )
-    return fleet.servers[fleet.scaling.group]
 
 
 def prometheus_address(text: str) -> tuple[str, str, int]:
@@ -382,7 +374,7 @@ def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
     Raises:
         ConfigError: a setting is not possible with the chart.
     """
-    settings, scaling = fleet.kubernetes, fleet.scaling
+    settings = fleet.kubernetes
     if fleet.exit_timeout > GRACE - 15:
         raise ConfigError(
             f"exit_timeout: got {fleet.exit_timeout} s, expected at most {GRACE - 15} s: SuperSONIC ends a server after"
@@ -393,25 +385,15 @@ def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
             f"kubernetes.mount: got {settings.mount!r} with storage = {settings.storage!r}, expected the folder of"
             " the models below /cvmfs, where all of it appears"
         )
-    scaled = scaling is not None and scaled_group(fleet) == group
     (document,) = render_documents(
         "deploy/templates/supersonic-values.yaml.j2",
         fleet=fleet,
-        group=group,
-        name=release_name(fleet, group),
         first=group == running_groups(fleet)[0],
-        memory=memory_limit(group),
         script=server_script(fleet, group, settings.mount, drains=True),
-        readiness=readiness_command(fleet_models(fleet)),
         envoy=ENVOY,
         config_map=f"{fleet.name}-{CONFIG_MAP}",
-        scaled=scaled,
-        query=growth_query(fleet, group, scaling) if scaling is not None and scaled else None,
-        threshold=METRIC_THRESHOLD,
-        patience=math.ceil(scaling.patience) if scaling is not None else None,
-        step=largest_step(group),
-        prometheus=None if settings.prometheus is None else prometheus_address(settings.prometheus),
         ENVOY_STATUS=ENVOY_STATUS,
+        **group_values(fleet, group),
         **PORTS,
     )
     return document

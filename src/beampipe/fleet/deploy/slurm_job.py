@@ -27,7 +27,7 @@ from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.server import FleetServerSettings, read_settings, write_settings
 from beampipe.processes import ManagedProcess
 from beampipe.terminal import log
-from beampipe.triton.backoff import RestartPause
+from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import is_loopback
 
 
@@ -189,7 +189,9 @@ class _Step:
         self._file = file
         self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
         self._process = ManagedProcess(own_group=False)
-        self._pause = RestartPause()
+        self._restarted = RestartedProgram(
+            server.server, self._process, self._launch, lambda: False, log, RestartPause()
+        )
         self.starts = 0
         write_settings(file, server)
 
@@ -201,16 +203,15 @@ class _Step:
         """Start the server if it does not run."""
         if record is not None and record.state == "ready":
             self.starts = 1
-        if self.runs or not self._pause.due(time.monotonic()):
-            return
+        self._restarted.update()
+
+    def _launch(self) -> None:
         if self.starts >= _TRIES:
             raise ServiceError(
                 f"{self.server.server}: got a server that ended {_TRIES} times before it was ready, expected it to"
                 f" serve; its log is {self.server.triton.log}"
             )
         remove_record(self.server.registry, self.server.server)
-        if self.starts:
-            log(f"{self.server.server}: has ended; starting another")
         self._process.start(self._command)
         self.starts += 1
 

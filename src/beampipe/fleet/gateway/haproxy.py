@@ -555,7 +555,7 @@ class CredentialReloader:
         if settings.tokens is not None:
             files[settings.tokens] = self._renew_tokens
         if settings.jwt is not None:
-            files[settings.jwt.keys] = self._renew_all
+            files[settings.jwt.file(self._gateway.plan.jwt_folder)] = self._renew_all
         if settings.tls is not None:
             if settings.tls.client_ca is not None:
                 files[settings.tls.client_ca] = self._renew_all

@@ -26,19 +26,9 @@ READY: Final = f"{_SERVICE}ServerReady"
 
 RPCS: Final = (
     INFER,
-    *(
-        _SERVICE + name
-        for name in (
-            "ServerLive",
-            "ServerReady",
-            "ServerMetadata",
-            "ModelReady",
-            "ModelMetadata",
-            "ModelConfig",
-            "ModelStatistics",
-            "RepositoryIndex",  # first call of CMS's client
-        )
-    ),
+    *(_SERVICE + name for name in ("ServerLive", "ServerReady", "ServerMetadata")),
+    *(_SERVICE + name for name in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics")),
+    f"{_SERVICE}RepositoryIndex",  # first call of CMS's client
 )
 """Paths of the nine calls over gRPC. Loading, unloading, shared memory, tracing, logging, streams and reflection are
 not among them."""
@@ -132,7 +122,7 @@ class GatewayPlan:
         status_port: port for metrics.
         models: names of the models that a server must have to get requests.
         secret: the servers' secret.
-        jwt_folder: folder of the files of `jwt_keys`.
+        jwt_folder: folder of the files of `jwt_keys`, and of keys that were fetched.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
         slow_bodies: Lua program that ends requests whose large body arrives too slowly.
@@ -173,7 +163,7 @@ class GatewayPlan:
             FileError: the file of the keys cannot be read.
         """
         jwt = self.fleet.gateway.jwt
-        return [] if jwt is None else read_jwks(jwt.keys)
+        return [] if jwt is None else read_jwks(jwt.file(self.jwt_folder))
 
     @property
     def canary_slot(self) -> Slot | None:

@@ -1,4 +1,4 @@
-"""Prometheus for a fleet: settings, rules, targets, and its process.
+"""Prometheus for a fleet: settings, rules, targets, its process, and the dashboard for Grafana.
 
 The scraped servers are in a file of their own that Prometheus reads again when it changes, so servers can come and go
 without a restart. The fleet does not depend on Prometheus: it neither waits for it nor fails with it.
@@ -6,7 +6,6 @@ without a restart. The fleet does not depend on Prometheus: it neither waits for
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
 import os
@@ -15,7 +14,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +21,13 @@ from typing import Any, Final
 from beampipe import processes
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import write_whole
-from beampipe.fleet.generated_files import first_line, render_yaml
+from beampipe.fleet.generated_files import first_line, render_documents, render_yaml
 from beampipe.fleet.registry import Record
 from beampipe.fleet.specification import Fleet, MonitoringSettings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
+from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port
 
 _LOOKS: Final = 4
@@ -65,6 +64,27 @@ def rules_text(interval: float) -> str:
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
     return f"{head}groups:\n{groups.replace('[window]', f'[{window(interval)}s]')}"
+
+
+def grafana_dashboard(name: str = "fleet") -> dict[str, Any]:
+    """The dashboard for import into Grafana 9 or later.
+
+    Its Prometheus needs the recording rules that `beampipe fleet rules` prints (`rules.yml`).
+
+    Args:
+        name: name of the fleet.
+    """
+    (dashboard,) = render_documents("monitoring/grafana.yaml.j2", name=name, **dashboard_contents())
+    return dashboard
+
+
+def dashboard_contents() -> dict[str, list[dict[str, Any]]]:
+    """The tiles (current numbers, red above 0 if ``bad``) and the panels (plots over time) of `dashboard.yml`."""
+    import yaml
+
+    text = (files("beampipe.fleet.monitoring") / "dashboard.yml").read_text(encoding="utf-8")
+    contents: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
+    return contents
 
 
 _MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
@@ -272,6 +292,7 @@ class Prometheus:
         self._folder = folder
         self._ports = {"status_port": status_port, "page_port": page_port}
         self._port = fleet.monitoring.prometheus_port or free_port()
+        self._public = PublicPort(LOOPBACK, self._port, grpc=False, tls=False, path="/-/ready")
         self._process = ManagedProcess(folder / "prometheus.log")
         self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
         self._restarted = RestartedProgram("prometheus", self._process, self.launch, self._hangs, note, RestartPause())
@@ -318,17 +339,6 @@ class Prometheus:
             write_targets(self._folder, records)
             self._restarted.update()
 
-    def is_ready(self) -> bool:
-        """Whether it runs and answers queries."""
-        if self.pid is None:
-            return False
-        with closing(http.client.HTTPConnection(LOOPBACK, self._port, timeout=1.0)) as connection:
-            try:
-                connection.request("GET", "/-/ready")
-                return connection.getresponse().status == 200
-            except (OSError, http.client.HTTPException):
-                return False
-
     def reconfigure(self, fleet: Fleet) -> None:
         """Apply a changed specification, and the current models of its repository, to the running Prometheus.
 
@@ -352,7 +362,7 @@ class Prometheus:
         if now < self._probe_at:
             return False
         self._probe_at = now + _PROBE_PERIOD
-        if self.is_ready():
+        if self._public.answers():
             self._hangs_at = now + _SILENCE
         return now >= self._hangs_at
 

@@ -624,15 +624,13 @@ class _Run:
         self._begin, self._end = warm_up, warm_up + requests
         self._n_sent = self._n_open = self._refused = self._answers = 0
         self._latency: list[float] = []
-        self._begun = self._ended = 0.0
-        self._before = self._after = (0.0, 0.0)
+        self._marks: list[tuple[float, float, float]] = []  # at begin and end of the recorded part: time and integrals
         self._done = environment.event()
         load.arrivals.start(environment, self._send, arrivals)
 
     def result(self) -> SimulatedRun:
         self._environment.run(until=self._done)
-        seconds = self._ended - self._begun
-        working, busy = (after - before for after, before in zip(self._after, self._before, strict=True))
+        seconds, working, busy = (after - before for before, after in zip(*self._marks, strict=True))
         span = max(seconds, np.finfo(float).tiny)
         return SimulatedRun(
             latency=np.array(self._latency),
@@ -647,12 +645,12 @@ class _Run:
         if self._n_sent >= self._end:  # after the recorded part: the event is never triggered
             return self._environment.event()
         if self._n_sent == self._begin:
-            self._begun, self._before = self._environment.now, self._integrals()
+            self._mark()
         recorded = self._n_sent >= self._begin
         self._n_sent += 1
         self._n_open += 1
         if self._n_sent == self._end:
-            self._ended, self._after = self._environment.now, self._integrals()
+            self._mark()
         return self._environment.process(self._request(*next(self._events), recorded=recorded))
 
     def _request(self, size: float, work: float, overhead: float, *, recorded: bool) -> _Process:
@@ -683,10 +681,11 @@ class _Run:
             self._done.succeed()
         return answered
 
-    def _integrals(self) -> tuple[float, float]:
+    def _mark(self) -> None:
         for machine in self._machines:
             machine.advance()
-        return sum(machine.working for machine in self._machines), sum(machine.busy for machine in self._machines)
+        integrals = sum(machine.working for machine in self._machines), sum(machine.busy for machine in self._machines)
+        self._marks.append((self._environment.now, *integrals))
 
 
 def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, float, float]]:

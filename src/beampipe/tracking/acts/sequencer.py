@@ -117,7 +117,9 @@ def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
         )
 
 
-def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers: Sequence[Any] = ()) -> None:
+def run_sequence(
+    algorithms: Sequence[Any], n_events: int, threads: int, writers: Sequence[Any] = (), readers: Sequence[Any] = ()
+) -> None:
     """Run `algorithms` in order on events 0 .. n_events - 1, without output.
 
     Args:
@@ -125,6 +127,7 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers
         n_events: number of events to run on.
         threads: number of events in flight.
         writers: writers of ``acts.examples``, run after the algorithms.
+        readers: readers of ``acts.examples``, run before them.
 
     Raises:
         ConfigError: `threads` is not positive.
@@ -144,6 +147,8 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers
         outputDir="",
         outputTimingFile="",
     )
+    for reader in readers:
+        sequencer.addReader(reader)
     for algorithm in algorithms:
         sequencer.addAlgorithm(algorithm)
     for writer in writers:

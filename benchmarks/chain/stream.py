@@ -1,0 +1,163 @@
+"""Events at random times with a deadline: in time, late and lost. `python benchmarks/chain/stream.py`
+
+rates    a pipeline in this process, one server, and a fleet of two servers behind its gateway, at shares of the largest
+         throughput of each; a pipeline here takes what servers would answer late
+killed   70 % of the largest throughput of two servers, one of which gets SIGKILL in the middle: lost events, and how
+         long after it the last late event arrived
+
+Clients, servers and fallback share the cores of one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import beampipe.terminal.scripts  # noqa: F401
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recording import CONSOLE, conditions, print_conditions, write_result
+
+from beampipe.chain.stream import (
+    DIRECT,
+    Stream,
+    StreamPoint,
+    StreamSettings,
+    Way,
+    draw_stream,
+    late_until,
+    open_stream,
+    parse_duration,
+    stream_table,
+)
+from beampipe.fleet.control.control_socket import send_command
+from beampipe.fleet.control.daemon import start_fleet, stop_fleet
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.processes import arguments, children
+from beampipe.serving.models import ServingSettings
+from beampipe.serving.server import generated_repository, serve
+from beampipe.tracking.data import shipped_events
+from beampipe.triton.server.launch import free_port
+
+SPECIFICATION: Final = """
+name = "stream"
+repository = "{repository}"
+
+[servers.cpu]
+count = 2
+threads = 1
+
+[gateway]
+port = {port}
+"""
+
+
+@contextmanager
+def fleet(pipeline: str) -> Iterator[tuple[Way, RunFolder]]:
+    """Two servers behind a gateway."""
+    with (
+        TemporaryDirectory(prefix="fleet") as temporary,
+        generated_repository(ServingSettings((pipeline,), threads=1)) as (repository, _),
+    ):
+        specification = Path(temporary) / "fleet.toml"
+        specification.write_text(SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
+        run = RunFolder(Path(temporary) / "run")
+        try:
+            status = start_fleet(specification, run.path, lambda text: None)
+            yield Way("fleet of two", (f"grpc://127.0.0.1:{status['gateway']['port']}",)), run
+        finally:
+            stop_fleet(specification, run.path)
+
+
+def first_server(run: RunFolder) -> int:
+    """Process id of the Triton of the first server of a fleet."""
+    member = send_command(run.socket, {"do": "status"})["servers"][0]["pid"]
+    return next(pid for pid in children(member) if (arguments(pid) or [""])[0].endswith("tritonserver"))
+
+
+def rates(source: Stream, way: Way, shares: list[float]) -> list[StreamPoint]:
+    """Streams at shares of the largest throughput of a way."""
+    largest = source.capacity(way)
+    CONSOLE.print(f"{way.name}: at most {largest:.4g} events/s", markup=False)
+    points = [source.measure(way, share * largest)[0] for share in shares]
+    for share, point in zip(shares, points, strict=True):
+        CONSOLE.print(
+            f"{way.name}, {100 * share:g} %: {100 * point.share_in_time:.2f} % of {point.events} in time,"
+            f" {point.lost} lost",
+            markup=False,
+        )
+    return points
+
+
+def killed(source: Stream, way: Way, pid: int, share: float) -> dict[str, Any]:
+    """A stream in whose middle a process gets SIGKILL."""
+    rate, killed_at = share * source.capacity(way), []
+
+    def kill() -> None:
+        os.kill(pid, signal.SIGKILL)
+        killed_at.append(time.perf_counter())
+
+    timer = threading.Timer(source.settings.seconds / 3, kill)
+    timer.start()
+    point, run = source.measure(way, rate)
+    timer.join()
+    recovery = max(0.0, late_until(run, source.settings.deadline) - killed_at[0])
+    CONSOLE.print(
+        f"{way.name}, one killed at {rate:.4g} events/s: {point.lost} of {point.events} lost, {point.late} late,"
+        f" {point.fallback} by the fallback; the last late event arrived {recovery:.2f} s after",
+        markup=False,
+    )
+    return {**asdict(point), "recovery": recovery}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pipeline", default="module_map_soft")
+    parser.add_argument("--mu", type=int, default=0, help="pile-up of the events: 0, 60 or 200")
+    parser.add_argument("--deadline", default="500ms")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each stream")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.8, 0.95])
+    parser.add_argument("--killed-share", type=float, default=0.7)
+    parser.add_argument("--only", nargs="+", choices=["rates", "killed"], default=["rates", "killed"])
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/stream.json"))
+    options = parser.parse_args()
+    begun = conditions()
+    print_conditions("chain: streams with a deadline", begun)
+    settings = StreamSettings(options.pipeline, parse_duration(options.deadline, "--deadline"), options.seconds)
+    points: list[StreamPoint] = []
+    kills: list[dict[str, Any]] = []
+    with open_stream([event.hits for event in shipped_events(options.mu)], settings) as source:
+        if "rates" in options.only:
+            points += rates(source, Way(DIRECT), options.shares)
+        with serve(options.pipeline, threads=1) as first, serve(options.pipeline, threads=1) as second:
+            if "rates" in options.only:
+                points += rates(source, Way("one server", (first.url,)), options.shares)
+            if "killed" in options.only:
+                pid = first._running.pid
+                assert pid is not None
+                kills.append(killed(source, Way("two servers", (first.url, second.url)), pid, options.killed_share))
+        with fleet(options.pipeline) as (way, run):
+            if "rates" in options.only:
+                points += rates(source, way, options.shares)
+            if "killed" in options.only:
+                kills.append(killed(source, way, first_server(run), options.killed_share))
+    if points:
+        CONSOLE.print(stream_table(points, options.pipeline))
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        draw_stream(points, options.pipeline, options.output.with_suffix(".png"))
+    write_result(options.output, begun, {"streams": [asdict(point) for point in points], "killed": kills})
+
+
+if __name__ == "__main__":
+    main()
