@@ -314,20 +314,19 @@ def track_loss(settings: ChainSettings, loss: float, extractions: list[str], wor
                 "flavour": ("quark", "gluon")[flavour],
                 "pt": [low, high],
                 "working_point": settings.measurement.working_points[w],
-                "shift": float(shift[p, w, flavour]),
-                "error": float(error[p, w, flavour]),
-                "predicted": float(expected[p, w, flavour]),
-                "predicted_error": float(expected_error[p, w, flavour]),
             }
+            at = (p, w, flavour)
+            values = [shift[at], error[at], expected[at], expected_error[at]]
+            for key, value in zip(("shift", "error", "predicted", "predicted_error"), values, strict=True):
+                figure[key] = float(value) if np.isfinite(value) else None  # JSON has no nan
             figures.append(figure)
-            difference = figure["shift"] - figure["predicted"]
             table.add_row(
                 extraction,
                 figure["flavour"],
                 f"{low:g}-{high:g}",
-                f"{figure['shift']:+.4f} ± {figure['error']:.4f}",
-                f"{figure['predicted']:+.4f} ± {figure['predicted_error']:.4f}",
-                f"{difference / np.hypot(figure['error'], figure['predicted_error']):+.2f}",
+                f"{values[0]:+.4f} ± {values[1]:.4f}",
+                f"{values[2]:+.4f} ± {values[3]:.4f}",
+                f"{(values[0] - values[2]) / np.hypot(values[1], values[3]):+.2f}",
             )
     CONSOLE.print(table)
     return {"events": counts, "lost": float(lost), "shifts": figures}
