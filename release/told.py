@@ -52,7 +52,7 @@ PARTS: Final = {
         "tracking train": "train",
         "--tracker-model my_detector/": "train",
     },
-    "formats": {"track events.root": "formats"},
+    "formats": {"track events.root": "formats", "--as edm4hep": "formats"},
     "detectors": {"--detector odd": "simulation,train", "-o my_odd": "simulation,train"},
     "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {

@@ -26,6 +26,7 @@ WRITING: Final = {
     "track EVENTS -o FILE.csv": True,
     "track EVENTS --as lists -o FILE.parquet": True,
     "track EVENTS --as lists -o FILE.jsonl": True,
+    "track EVENTS --as edm4hep -o FILE.root": True,
     "tracking evaluate EVENTS -n 1 -o FILE.json": True,
     "tracking display EVENTS -o FILE.png": True,
     "tracking display EVENTS -o FILE.svg": True,
@@ -65,6 +66,7 @@ REFUSING: Final = {
     ),
     "analysisops demo -o out": ("report.html", "run/plan.json", "run/results.jsonl"),
     "analysisops run -t zmumu -a scripted -o out": ("plan.json", "results.jsonl"),
+    "analysisops export -t operations -o out": ("operations-dev-1/task.toml",),
     "analysisops sample zmumu -o out": ("data/manifest.json", "data/mine.root"),
     "analysisops report run -o out/page.html": ("page.html",),
 }

@@ -603,6 +603,7 @@ class TrackParameters(Shown):
         status: (n_tracks,) int8: a `FitStatus` for each track.
         outliers: (n_tracks, 3) int64 rows of the hits that the fit left out because they do not belong to the track;
             -1 for none.
+        field: magnetic field along z that q/p was computed with [T]; NaN where it is not known, as of servers.
     """
 
     values: Float64[ndarray, "n_tracks 5"]
@@ -611,6 +612,7 @@ class TrackParameters(Shown):
     n_hits: Int64[ndarray, " n_tracks"]
     status: Int8[ndarray, " n_tracks"]
     outliers: Int64[ndarray, "n_tracks 3"]
+    field: float = float("nan")
 
     def __post_init__(self) -> None:
         n = len(self.values)

@@ -27,7 +27,7 @@ from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 from beampipe.triton.engine import CONTAINER
-from beampipe.triton.server.telemetry import TelemetrySettings
+from beampipe.triton.server.launch import TelemetrySettings
 
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 

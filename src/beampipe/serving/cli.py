@@ -330,8 +330,7 @@ def serve_command(
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
-    from beampipe.triton.server.launch import ServerSettings
-    from beampipe.triton.server.telemetry import TelemetrySettings
+    from beampipe.triton.server.launch import ServerSettings, TelemetrySettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")

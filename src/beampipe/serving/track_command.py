@@ -108,6 +108,7 @@ def track(
     if displaced:
         pipeline = with_displaced(pipeline or DEFAULT_PIPELINE)
     served_model = model or pipeline or DEFAULT_PIPELINE
+    fits = parameters or form == "edm4hep"  # its states are the fitted parameters
 
     def warn(text: str) -> None:
         typer.secho(f"beampipe: {text}", err=True, fg="yellow")
@@ -122,7 +123,7 @@ def track(
             threads=threads,
             model=tracker_model or DEFAULT_MODEL,
             beam_spot=tracking.parsed_beam_spot(beam_spot),
-            parameters=parameters,
+            parameters=fits,
             check=not force,
         )
         if not url:
@@ -135,7 +136,7 @@ def track(
             token=token_file,
             tls=ca,
             certificate=certificate,
-            parameters=parameters,
+            parameters=fits,
             in_flight=_IN_FLIGHT,
         )
         if not fallback:

@@ -17,8 +17,6 @@ from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import input_files, open_events, track_format, write_tracks
 from beampipe.tracking.formats.writing import parameters_path, writing_parameters
 
-__all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
-
 _ENDING: Final = re.compile(r"\.(csv|parquet|json|root)$")
 """Endings of inputs that are removed in the names of outputs."""
 
@@ -64,7 +62,7 @@ def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> 
     endings = track_format(form).endings
     if len(inputs) == 1 and (endings[0] == "" or not _is_folder(output)):
         return [output]
-    if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl"):
+    if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl", ".root"):
         raise ConfigError(f"output: got the file {output} for {len(inputs)} inputs, expected a folder")
     names = [_ENDING.sub("", path.name.removesuffix(".gz")) for path in inputs]
     name, count = Counter(names).most_common(1)[0]

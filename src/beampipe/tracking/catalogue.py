@@ -95,7 +95,8 @@ class PipelineSpec(Shown):
     Attributes:
         name: name of the pipeline, in Python, on the command line and on the wire.
         for_what: purpose of the pipeline, for a line of help.
-        graph: how hits become edges: ``"neighbours"`` in a learned embedding, or layers with learned ``"windows"``.
+        graph: how hits become edges: ``"neighbours"`` in a learned embedding, layers with learned ``"windows"``, or
+            ``"both"``: doublets of the windows whose hits are neighbours in the embedding.
         scored: whether an interaction network scores the edges.
         segmentation: how edges become tracks, with its numbers.
         windows: stem of the weight file of the learned windows.
@@ -117,7 +118,7 @@ class PipelineSpec(Shown):
 
     name: str
     for_what: str
-    graph: Literal["neighbours", "windows"]
+    graph: Literal["neighbours", "windows", "both"]
     scored: bool
     segmentation: Components | Walk
     windows: str
@@ -148,7 +149,7 @@ class PipelineSpec(Shown):
             )
         if self.seed_depth < 0:
             raise ConfigError(f"pipeline {self.name}: got seed_depth {self.seed_depth}, expected a number of layers")
-        if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
+        if (self.networks is not None) != (self.scored or self.graph != "windows"):
             expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
             raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
         if isinstance(self.segmentation, Components) and not self.scored:
@@ -208,7 +209,10 @@ _EXATRKX: Final = PipelineSpec(
 _EXATRKX_WALK: Final = replace(
     _EXATRKX,
     name="exatrkx_walk",
-    for_what="as exatrkx, best paths in place of components, completed",
+    for_what="as exatrkx inside learned windows, best paths in place of components, completed",
+    graph="both",
+    # Deeper than for the windows alone: the networks reject most of what begins further out by chance.
+    seed_depth=5,
     segmentation=Walk(min_hits=5, penalty=1.0),
     completion=Completion(penalty=1.0, min_score=3.0),
 )
@@ -306,7 +310,9 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
             replace(
                 _EXATRKX_WALK,
                 name="exatrkx_walk_soft",
-                for_what=f"as exatrkx_walk, {_FOR_SOFT}",
+                for_what=f"as exatrkx_soft, best paths in place of components, {_FOR_SOFT}",
+                graph="neighbours",
+                seed_depth=3,
                 windows="module_map_soft",
                 networks="exatrkx_soft",
                 completion=_SOFT_COMPLETION,

@@ -32,26 +32,6 @@ from beampipe.tracking.kernels.weights import NetworksConfig, load_networks
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.windows import SEED_DEPTH, Windows, load_windows
 
-__all__ = [
-    "ARRAYS",
-    "OF_HITS",
-    "STAGE_KINDS",
-    "BuildFromWindows",
-    "CompleteTracks",
-    "ConnectComponents",
-    "EmbedHits",
-    "FilterEdges",
-    "FindNeighbours",
-    "FindTriplets",
-    "Line",
-    "PairEdges",
-    "ScoreEdges",
-    "Stage",
-    "WalkByChi2",
-    "WalkByScore",
-    "stages_of",
-]
-
 ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; input",
@@ -198,6 +178,30 @@ class BuildFromWindows:
             position, self.windows, self.threads, offsets, self.seed_depth, self.least_curvature, self.continued
         )
         return (edge_index,)
+
+
+@dataclass(frozen=True, eq=False)
+class KeepNeighbours:
+    """Drops edges whose hits are not close in the embedding.
+
+    Attributes:
+        radius: largest distance of an edge's source and target vector.
+    """
+
+    needs: ClassVar = ("embedding", "edge_index")
+    makes: ClassVar = ("edge_index", "distance2")
+
+    radius: float
+
+    def __call__(
+        self, embedding: Float32[ndarray, "n_hits d"], edge_index: EdgeIndex
+    ) -> tuple[Int64[ndarray, "2 n_kept"], Float32[ndarray, " n_kept"]]:
+        inner, outer = edge_index
+        distance2 = np.zeros(len(inner), np.float32)
+        for k in range(EMBEDDING_SIZE):  # in this order, so that the sums are those of the compiled pipeline
+            distance2 += np.square(embedding[outer, EMBEDDING_SIZE + k] - embedding[inner, k])
+        near = distance2 < np.float32(self.radius) * np.float32(self.radius)
+        return np.ascontiguousarray(edge_index[:, near]), distance2[near]
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,6 +391,7 @@ STAGE_KINDS: Final = (
     FindNeighbours,
     FilterEdges,
     BuildFromWindows,
+    KeepNeighbours,
     FindTriplets,
     PairEdges,
     ScoreEdges,
@@ -428,16 +433,20 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
             raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
         trained = _Trained(networks.config, networks.embedding, networks.filter, networks.gnn)
     how, line = spec.segmentation, list[tuple[str, Stage]]()
+    if trained is not None and spec.graph != "windows":
+        line.append(("embedding", EmbedHits(trained.embedding, threads)))
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
-        line.append(("embedding", EmbedHits(trained.embedding, threads)))
         neighbours = FindNeighbours(cuts.radius, cuts.max_neighbours, cuts.kappa_max, cuts.z0_max, threads)
         line.append(("building", neighbours))
-        line.append(("filtering", FilterEdges(trained.filter, cuts.filter_cut, threads)))
     else:
         least_curvature = spec.curvature_from / spec.curvature
         continued = how.min_hits > spec.seed_depth + 2  # a track has at least two hits outside of the seed layers
         line.append(("building", BuildFromWindows(windows, threads, spec.seed_depth, least_curvature, continued)))
+    if trained is not None and spec.graph == "both":
+        line.append(("building", KeepNeighbours(trained.cuts.radius)))
+    if trained is not None and spec.graph != "windows":
+        line.append(("filtering", FilterEdges(trained.filter, trained.cuts.filter_cut, threads)))
     if trained is not None and spec.scored:
         line.append(("filtering", PairEdges(windows, how.chain_hits, threads)))
         line.append(("gnn", ScoreEdges(trained.gnn, threads)))

@@ -17,8 +17,8 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.triton.client.fake import FakeTransport as FakeTransport
     from beampipe.triton.client.model_client import ModelClient as ModelClient
-    from beampipe.triton.client.tracing import traced as traced
     from beampipe.triton.client.transports import Transport as Transport
+    from beampipe.triton.client.transports import traced as traced
     from beampipe.triton.model.contract import EnsembleSettings as EnsembleSettings
     from beampipe.triton.model.contract import Instance as Instance
     from beampipe.triton.model.contract import Model as Model
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from beampipe.triton.model.contract import TensorSpec as TensorSpec
     from beampipe.triton.model.repository import export_repository as export_repository
     from beampipe.triton.server.launch import ServerSettings as ServerSettings
+    from beampipe.triton.server.launch import TelemetrySettings as TelemetrySettings
     from beampipe.triton.server.server import TritonServer as TritonServer
-    from beampipe.triton.server.telemetry import TelemetrySettings as TelemetrySettings
 
 __getattr__, __dir__, __all__ = loader(__name__)

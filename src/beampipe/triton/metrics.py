@@ -143,20 +143,17 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
         seconds: time between the readings [s].
     """
     earlier = before or Counters({}, {}, {})
-
-    def gained(name: str) -> float:
-        return _gained(earlier.values, after.values, name)
+    values = defaultdict(float, _growth(earlier.values, after.values))
+    observed, stages = _growth(earlier.observed, after.observed), _growth(earlier.stages, after.stages)
+    events = observed.pop("events", 0.0)
 
     def per(total: str, count: str, unit: float = 1.0) -> float | None:
-        return gained(total) / gained(count) * unit if gained(count) else None
+        return values[total] / values[count] * unit if values[count] else None
 
-    events = _gained(earlier.observed, after.observed, "events")
-    observed = {name: _gained(earlier.observed, after.observed, name) for name in after.observed if name != "events"}
-    stages = {name: _gained(earlier.stages, after.stages, name) for name in after.stages}
     return Rates(
-        requests=gained("answered") / seconds,
-        failures=gained("failed") / seconds,
-        inferences=gained("inferences") / seconds,
+        requests=values["answered"] / seconds,
+        failures=values["failed"] / seconds,
+        inferences=values["inferences"] / seconds,
         batch=per("inferences", "executions"),
         latency=per("request_us", "answered", 1e-3),
         queue=per("queue_us", "answered", 1e-3),
@@ -167,23 +164,21 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
     )
 
 
-def _gained(before: Mapping[str, float], after: Mapping[str, float], name: str) -> float:
-    """Growth of a counter; one that has shrunk was restarted from zero."""
-    old, new = before.get(name, 0.0), after.get(name, 0.0)
-    return new - old if new >= old else new
+def _growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Growth of counters; one that has shrunk was restarted from zero."""
+    earlier = defaultdict(float, before)
+    return {name: new - earlier[name] if new >= earlier[name] else new for name, new in after.items()}
 
 
-_COLUMNS: Final = (
-    "requests/s",
-    "events/s",
-    "batch",
-    "latency ms",
-    "queue ms",
-    "compute ms",
-    "failures/s",
-    "pending",
-    "memory MB",
-)
+_COLUMNS: Final = {
+    "requests/s": ("requests", 1),
+    "events/s": ("inferences", 1),
+    "batch": ("batch", 1),
+    "latency ms": ("latency", 2),
+    "queue ms": ("queue", 2),
+    "compute ms": ("compute", 2),
+}
+"""Field of `Rates` and number of digits, by head of the column."""
 
 
 class ServerWatch:
@@ -247,7 +242,8 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
         per_event: names of counters of the models' own, of which the mean amount in an event gets a column.
     """
     caption = "latency: in the server, queue + compute; memory: of the models' processes"
-    table = make_table("", ("server", "model"), (*_COLUMNS, *per_event), caption=caption, importance=("model",))
+    heads = (*_COLUMNS, "failures/s", "pending", "memory MB", *per_event)
+    table = make_table("", ("server", "model"), heads, caption=caption, importance=("model",))
     for watch in watches:
         if watch.error is not None:
             table.add_row(watch.url, "no answer", style="red")
@@ -257,12 +253,7 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
             table.add_row(
                 watch.url if number == 0 else "",
                 f"{model}\n  [dim]{stages}[/dim]" if stages else model,
-                _text(rates.requests),
-                _text(rates.inferences),
-                _text(rates.batch),
-                _text(rates.latency, 2),
-                _text(rates.queue, 2),
-                _text(rates.compute, 2),
+                *(_text(getattr(rates, field), digits) for field, digits in _COLUMNS.values()),
                 f"[red]{rates.failures:.1f}[/red]" if rates.failures else "0.0",
                 str(rates.pending),
                 _text(memory.get(model), 0),

@@ -18,7 +18,7 @@ from spython.main.parse.parsers import DockerParser, SingularityParser
 from beampipe.errors import FileError
 from beampipe.fleet.deploy.containers import compose_files, readiness_command, server_script, write_compose
 from beampipe.triton.engine import CONTAINER
-from beampipe.triton.server.telemetry import TelemetrySettings
+from beampipe.triton.server.launch import TelemetrySettings
 from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
 
 TEXT = {"type": "string", "minLength": 1}

@@ -24,7 +24,7 @@ from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
-from beampipe.triton.client.tracing import traced
+from beampipe.triton.client.transports import traced
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port

@@ -176,7 +176,10 @@ def test_numbers_are_read_as_python_reads_them(number: str) -> None:
         ('{"name": 1e999}', "expected a number that fits in 64 bits"),
         (SPEC.replace('"min_hits": 5', '"min_hits": 5.5'), "min_hits: got another number, expected a whole one"),
         (SPEC.replace('"min_hits": 5', '"min_hits": -1'), "pipeline exatrkx: got min_hits -1, expected"),
-        (SPEC.replace('"neighbours"', '"near"'), "pipeline exatrkx: got graph 'near', expected neighbours or windows"),
+        (
+            SPEC.replace('"neighbours"', '"near"'),
+            "pipeline exatrkx: got graph 'near', expected neighbours, windows or both",
+        ),
         (SPEC.replace('"components"', '"all"'), "got segmentation 'all', expected components or walk"),
         (SPEC.replace('"networks": "exatrkx"', '"networks": null'), "got no networks, expected the weight file"),
         (

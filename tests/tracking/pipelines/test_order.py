@@ -42,7 +42,7 @@ def of(pipeline: Pipeline, *kinds: type) -> tuple[tuple[str, Stage], ...]:
         (
             (stages.EmbedHits, stages.FilterEdges),
             "got stage FilterEdges after EmbedHits, it needs `edge_index`, which no earlier stage makes;"
-            " put FindNeighbours or FilterEdges or BuildFromWindows or PairEdges before it",
+            " put FindNeighbours or FilterEdges or BuildFromWindows or KeepNeighbours or PairEdges before it",
         ),
         (
             (stages.EmbedHits, stages.FindNeighbours, stages.PairEdges, stages.FilterEdges),

@@ -63,6 +63,7 @@ def test_a_pipeline_is_what_its_spec_says(name: str) -> None:
         assert isinstance(completed, stages.CompleteTracks)
         assert Completion(completed.penalty, completed.min_score) == spec.completion
     assert (stages.FindNeighbours in kinds) == (spec.graph == "neighbours") != (stages.BuildFromWindows in kinds)
+    assert (stages.KeepNeighbours in kinds) == (spec.graph == "both")
     assert (stages.ScoreEdges in kinds) == spec.scored == (spec.networks is not None)
     how, last = spec.segmentation, line[-1]
     if isinstance(how, Components):

@@ -236,6 +236,7 @@ def all_stages(windows: Windows) -> list[Stage]:
         stages.EmbedHits(toy.embedding(rng), 1),
         stages.BuildFromWindows(windows, 1),
         stages.FindNeighbours(0.5, 10, 1e-3, 200.0, 1),
+        stages.KeepNeighbours(1.0),
         stages.FilterEdges(toy.mlp(rng, 13, 64, 1), 0.1, 1),
         stages.FindTriplets(windows, 1),
         stages.PairEdges(windows, 3, 1),

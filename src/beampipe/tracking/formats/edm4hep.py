@@ -1,8 +1,10 @@
-"""Tracker hits of EDM4hep, read by uproot from the tree `events` of a ROOT file that podio wrote. In mm and GeV.
+"""EDM4hep by uproot: reads tracker hits from ROOT files that podio wrote, and writes tracks. In mm and GeV.
 
+Events are entries of the tree `events`.
 A collection NAME is the branches `NAME/NAME.member`; a relation of it is `_NAME_relation`, with `index` (row) and
 `collectionID`. Source: `edm4hep.yaml` of https://github.com/key4hep/EDM4hep, `doc/storage_details.md` of
-https://github.com/AIDASoft/podio.
+https://github.com/AIDASoft/podio. Tracks are written with these names, but without podio's own tables: uproot reads
+them, podio does not.
 
 `cellID` packs the numbers of a module; the detector's DD4hep description defines how: a list of fields, ``name:width``
 (right behind the field before) or ``name:offset:width``; a negative width marks a signed number:
@@ -20,11 +22,14 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Int64, UInt64
-from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
-from beampipe.events import NOISE, Event, Particles, Truth
+from beampipe.arrays import Float32, Int64, UInt64
+from beampipe.errors import ColumnError, ConfigError, FileError, InputError, UnknownNameError
+from beampipe.events import NOISE, Event, Particles, TrackParameters, Tracks, Truth, hit_lists
+from beampipe.files import MARK, replacing
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 from beampipe.tracking.formats.format import EventFormat, ReadOptions, open_root
 from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, module_code
+from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels
 
 _BITS: Final = 64
 
@@ -344,3 +349,150 @@ EDM4HEP: Final = EventFormat(
     read_from=read_edm4hep,
 )
 """Tracker hits of EDM4hep, in mm and GeV."""
+
+
+# Tracks
+
+
+_HITS_NAME: Final = "TrackerHits"
+
+_TRACKS_NAME: Final = "Tracks"
+
+_STATES_NAME: Final = f"_{_TRACKS_NAME}_trackStates"
+
+_LINKS_NAME: Final = f"_{_TRACKS_NAME}_trackerHits"
+
+_HITS_ID: Final = 1
+"""Number of the collection of hits, which relations name."""
+
+_AT_PERIGEE: Final = 1
+"""`TrackState::AtIP`."""
+
+_STATE_PARAMETERS: Final = ("D0", "phi", "omega", "Z0", "tanLambda", "time")
+
+_VECTORS_OF_TRACKS: Final = ("subdetectorHitNumbers", "subdetectorHoleNumbers", "tracks")
+"""Vector members and relations of a track that stay empty."""
+
+_HIT_TYPES: Final = {"cellID": np.uint64, "type": np.int32, "quality": np.int32} | dict.fromkeys(
+    ("time", "eDep", "eDepError"), np.float32
+)
+
+Collections = dict[str, dict[str, ndarray]]
+"""Collection -> member -> one value per object."""
+
+
+def track_states(parameters: TrackParameters) -> tuple[Float32[ndarray, "n 6"], Float32[ndarray, "n 21"]]:
+    """Parameters at the perigee and the lower triangle of their covariance, as `TrackState` has them.
+
+    d0 and phi are those of ACTS; omega = c B q / pT [1/mm] has the sign of the charge in a field along z,
+    tan(lambda) = cot(theta). The time, which was not measured, is 0 with variance 0.
+
+    Args:
+        parameters: fitted tracks.
+
+    Raises:
+        InputError: the field of the fit is not known.
+    """
+    if not np.isfinite(parameters.field):
+        raise InputError(
+            "edm4hep: got tracks whose magnetic field is not known, as of a server, expected tracks that were fitted"
+            " here; leave out --url"
+        )
+    d0, z0, phi, theta, q_over_p = parameters.values.T
+    unit, sine = GEV_PER_TESLA_MM * parameters.field, np.sin(theta)
+    values = np.stack([d0, phi, unit * q_over_p / sine, z0, 1 / np.tan(theta), np.zeros(len(d0))], axis=1)
+    # Derivatives of these by d0, z0, phi, theta and q/p.
+    jacobian = np.zeros((len(d0), len(_STATE_PARAMETERS), 5))
+    jacobian[:, 0, 0] = jacobian[:, 1, 2] = jacobian[:, 3, 1] = 1
+    jacobian[:, 2, 3] = -unit * q_over_p * np.cos(theta) / sine**2
+    jacobian[:, 2, 4] = unit / sine
+    jacobian[:, 4, 3] = -1 / sine**2
+    covariance = jacobian @ parameters.covariance @ jacobian.transpose(0, 2, 1)
+    rows, columns = np.tril_indices(len(_STATE_PARAMETERS))
+    return values.astype(np.float32), covariance[:, rows, columns].astype(np.float32)
+
+
+def track_collections(event: Event, tracks: Tracks) -> Collections:
+    """The hits of an event, its tracks, their states where they were fitted, and their relations to hits."""
+    check_labels(event, tracks)
+    rows, begin = hit_lists(event.hits, tracks, outwards=True)
+    n_tracks, parameters = len(begin) - 1, tracks.parameters
+    extra = {} if event.source is None else event.source.extra
+    n_hits = len(event.hits)
+    hits = {name: np.asarray(extra.get(name, np.zeros(n_hits)), kind) for name, kind in _HIT_TYPES.items()}
+    if "cellID" not in extra and event.hits.geometry_id is not None:
+        hits["cellID"] = event.hits.geometry_id
+    hits |= {
+        f"position.{axis}": values.astype(np.float64) for axis, values in zip("xyz", event.hits.xyz.T, strict=True)
+    }
+    chi2, ndf = np.zeros(n_tracks, np.float32), np.zeros(n_tracks, np.int32)
+    states: dict[str, ndarray] = {"location": np.empty(0, np.int32)}
+    states |= {name: np.empty(0, np.float32) for name in (*_STATE_PARAMETERS, *_reference_point(0))}
+    covariance, fitted = np.empty((0, 21), np.float32), np.zeros(n_tracks, np.bool_)
+    if parameters is not None:
+        fitted = parameters.fitted
+        values, covariance = track_states(parameters)
+        values, covariance = values[fitted], covariance[fitted]
+        chi2[fitted], ndf[fitted] = parameters.chi2[fitted], parameters.ndf[fitted]
+        states = {"location": np.full(len(values), _AT_PERIGEE, np.int32)}
+        states |= dict(zip(_STATE_PARAMETERS, values.T, strict=True)) | _reference_point(len(values))
+    end_of_states = np.cumsum(fitted, dtype=np.uint32)
+    members = {"type": np.zeros(n_tracks, np.int32), "chi2": chi2, "ndf": ndf, "Nholes": np.zeros(n_tracks, np.int32)}
+    members |= _ranges("trackStates", end_of_states - fitted, end_of_states)
+    members |= _ranges("trackerHits", begin[:-1], begin[1:])
+    for name in _VECTORS_OF_TRACKS:
+        members |= _ranges(name, np.zeros(n_tracks), np.zeros(n_tracks))
+    return {
+        "EventHeader": {
+            "eventNumber": np.array([event.event_id], np.uint64),
+            "runNumber": np.zeros(1, np.uint32),
+            "weight": np.ones(1),
+        },
+        _HITS_NAME: hits,
+        _TRACKS_NAME: members,
+        _STATES_NAME: states,
+        # uproot writes no arrays of fixed length in a vector: 21 numbers of each state follow each other.
+        f"{_STATES_NAME}.covMatrix": {"values": covariance.ravel()},
+        _LINKS_NAME: {"index": rows.astype(np.int32), "collectionID": np.full(len(rows), _HITS_ID, np.uint32)},
+    }
+
+
+def _ranges(name: str, begin: ndarray, end: ndarray) -> dict[str, ndarray]:
+    """Where the elements of a vector member begin and end, of each object."""
+    return {f"{name}_begin": begin.astype(np.uint32), f"{name}_end": end.astype(np.uint32)}
+
+
+def _reference_point(n: int) -> dict[str, Float32[ndarray, " n"]]:
+    """The origin, of each state."""
+    return {f"referencePoint.{axis}": np.zeros(n, np.float32) for axis in "xyz"}
+
+
+def _write_tracks(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:
+    """Write one entry per event."""
+    import awkward as ak
+    import uproot
+
+    written = 0
+    with replacing(path) as part, uproot.recreate(part, compression=uproot.ZSTD(3)) as file:
+        tree = None
+        for event, tracks in events:
+            collections = track_collections(event, tracks)
+            branches = {
+                f"{name}.{member}": values
+                for name, members in collections.items()
+                for member, values in members.items()
+            }
+            if tree is None:
+                types = {name: f"var * {values.dtype.name}" for name, values in branches.items()}
+                tree = file.mktree(_TREE, types, title=MARK, counter_name=lambda name: f"n_{name.replace('.', '_')}")
+            tree.extend({name: ak.unflatten(values, [len(values)]) for name, values in branches.items()})
+            written += 1
+        if tree is None:
+            file.mktree(_TREE, {"EventHeader.eventNumber": "var * uint64"}, title=MARK)
+    return written
+
+
+EDM4HEP_TRACKS: Final = TrackFormat(
+    EDM4HEP.name, (".root",), {"event_id": np.int64}, lambda event, tracks: {}, writer=_write_tracks
+)
+"""Tracks of EDM4hep with a state at the perigee, and the hits that they refer to; in mm and GeV."""

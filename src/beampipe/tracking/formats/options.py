@@ -15,31 +15,14 @@ from beampipe.terminal.commands import with_options
 if TYPE_CHECKING:
     from beampipe.tracking.formats.format import ReadOptions
 
-__all__ = [
-    "FORMAT_HELP",
-    "SCALE_HELP",
-    "TRACK_FORMAT_HELP",
-    "CellId",
-    "EventFormatName",
-    "HitNames",
-    "InputPaths",
-    "LinkNames",
-    "ParticlesName",
-    "ScaleName",
-    "TrackFormatName",
-    "TracksFile",
-    "read_options",
-    "reads_events",
-]
-
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
 FORMAT_HELP: Final = (
     "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"
     " edm4hep or features."
 )
 TRACK_FORMAT_HELP: Final = (
-    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks) or"
-    " colliderml (predictions)."
+    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks),"
+    " colliderml (predictions) or edm4hep (tracks with states)."
 )
 
 ScaleName = Annotated[str, typer.Option(help=SCALE_HELP)]

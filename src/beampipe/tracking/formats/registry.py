@@ -12,7 +12,7 @@ from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameErro
 from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
-from beampipe.tracking.formats.edm4hep import EDM4HEP, cell_fields
+from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fields
 from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
 from beampipe.tracking.formats.parquet import OWN
@@ -226,7 +226,7 @@ def _check_use(path: Path, reader: EventFormat, options: ReadOptions) -> None:
 
 
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {
-    form.name: form for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PREDICTIONS)
+    form.name: form for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PREDICTIONS, EDM4HEP_TRACKS)
 }
 """Name -> format in which tracks are written. To add one: define it in a module of this package, and list it here."""
 
@@ -253,6 +253,7 @@ def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Trac
     ``trackml``     ``.csv``                  one row per hit: event_id, hit_id, track_id (0: on no track)
     ``acts``        a folder, or ``.csv``     per event: trackId, measurementId, x, y, z [mm]
     ``colliderml``  ``.parquet``              one row per hit on a track: event_id, hit_id (row), track_id
+    ``edm4hep``     ``.root``                 per event: hits, tracks, states at the perigee of those that were fitted
     ==============  ========================  ========================================================================
 
     Args:

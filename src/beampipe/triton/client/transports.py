@@ -10,22 +10,24 @@ cancelled. That of HTTP is not thread-safe and runs each thread's requests in a 
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
-from beampipe.errors import CancelledError, DeadlineError, ServiceUnavailableError
+from beampipe.errors import CancelledError, ConfigError, DeadlineError, ServiceUnavailableError
 from beampipe.triton.client import error_mapping
 from beampipe.triton.client.codec import HEADER_LENGTH, SIZE_HEADER, HttpCall, HttpReply, InferRequest, Message
 from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, connection_of
-from beampipe.triton.client.tracing import TRACEPARENT, current_parent
 
 CONNECTING: Final = 5.0
 """Timeout of connecting [s]; a server that takes longer hangs, or is out of reach."""
@@ -103,6 +105,52 @@ class PendingAnswer(Future[_Result]):
                 self.set_result(work())
             except BaseException as error:
                 self.set_exception(error)
+
+
+TRACEPARENT: Final = "traceparent"
+"""Header of the W3C with the span that a request belongs to."""
+
+_FORM: Final = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+_GIVEN: Final[ContextVar[str | None]] = ContextVar("beampipe_traceparent", default=None)
+
+
+@contextmanager
+def traced(parent: str) -> Iterator[None]:
+    """Requests that are made inside the block belong to this span.
+
+    Without such a block they belong to the current span of OpenTelemetry, if the program has one.
+
+    Args:
+        parent: the span as in the header ``traceparent``, ``00-TRACE-SPAN-FLAGS`` in hexadecimal digits.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    if not _FORM.fullmatch(parent):
+        raise ConfigError(
+            f"traceparent: got {parent!r}, expected 00-TRACE-SPAN-FLAGS with 32, 16 and 2 hexadecimal digits in small"
+            " letters, neither TRACE nor SPAN zero"
+        )
+    token = _GIVEN.set(parent)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def current_parent() -> str | None:
+    """The span that a request made now belongs to, in the form of the header; None for none."""
+    parent = _GIVEN.get()
+    if parent is not None:
+        return parent
+    trace = sys.modules.get("opentelemetry.trace")  # a program without it has no span
+    if trace is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 _ONE_WRITE: Final = 1 << 16

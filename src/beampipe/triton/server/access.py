@@ -206,15 +206,17 @@ def proxy_configuration(settings: AccessSettings, connection: ConnectionInfo, me
         grpc: whether the proxy is in front of gRPC, too.
     """
     limits, http_host = settings.limits, settings.http_host(connection.host)
+    hop_connections = limits.in_flight + limits.queue
     buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
         **asdict(limits),
         **{name: round(1000 * getattr(limits, name)) for name in ("arrival", "waiting", "answer")},
         **asdict(connection),
-        "all_connections": 2 * limits.connections,
+        "all_connections": 2 * limits.connections + hop_connections,
         "buffer": buffer,
         "closed": "always_true" if settings.closed else "always_false",
         "grpc": authority(connection.host, connection.grpc),
+        "hop_connections": hop_connections,
         "hot": 16 * buffer,
         "http": authority(http_host, connection.http),
         "inner_metrics": metrics_port,
@@ -222,7 +224,7 @@ def proxy_configuration(settings: AccessSettings, connection: ConnectionInfo, me
         "pause": limits.arrival,
         # A gateway repeats requests itself, at another server.
         "retries": 3 if settings.closed else _RETRIES,
-        "retry_on": "conn-failure" if settings.closed else "conn-failure empty-response",
+        "retry_on": "conn-failure" if settings.closed else "conn-failure empty-response 502",
         "room": _ROOM,
         "secret_header": HEADER,
         "slow_bodies": SLOW_BODIES,
@@ -259,7 +261,7 @@ class ReverseProxy:
         file.unlink(missing_ok=True)
         file.touch(mode=0o600)
         file.write_text(configuration, encoding="utf-8")
-        self._command = (program, "-db", "-f", file)
+        self._command = (program, "-db", "-C", folder, "-f", file)  # its socket is in the folder
         self._address = authority(ports[0].host, ports[0].port)
         self._connections = connections
         self._probe = HangProbe(lambda: ports, self._is_full)

@@ -142,8 +142,9 @@ def test_an_input_that_lacks_what_is_needed_is_refused(
 
 @pytest.mark.parametrize("form", TRACK_FORMATS)
 def test_another_ending_is_refused(tmp_path: Path, form: str) -> None:
-    with pytest.raises(FileError, match=r"got the ending '\.root', expected (\.|a folder)"):
-        write_tracks(tmp_path / "tracks.root", [], form)
+    other = ".parquet" if form == "edm4hep" else ".root"
+    with pytest.raises(FileError, match=rf"got the ending '\{other}', expected (\.|a folder)"):
+        write_tracks(tmp_path / f"tracks{other}", [], form)
 
 
 def test_a_hit_id_twice_names_no_hit(tmp_path: Path) -> None:

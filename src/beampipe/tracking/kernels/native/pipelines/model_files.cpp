@@ -28,8 +28,9 @@ PipelineSpec spec_of(const Json& json) {
     throw ConfigError("pipeline " + spec.name + ": got " + got + ", expected " + expected);
   };
   const std::string& graph = json.at("graph").text();
-  if (graph != "neighbours" && graph != "windows") refuse("graph '" + graph + "'", "neighbours or windows");
-  spec.graph = graph == "neighbours" ? Graph::kNeighbours : Graph::kWindows;
+  if (graph != "neighbours" && graph != "windows" && graph != "both")
+    refuse("graph '" + graph + "'", "neighbours, windows or both");
+  spec.graph = graph == "neighbours" ? Graph::kNeighbours : graph == "windows" ? Graph::kWindows : Graph::kBoth;
   spec.scored = json.at("scored").boolean();
 
   const Json& how = json.at("segmentation");
@@ -51,7 +52,7 @@ PipelineSpec spec_of(const Json& json) {
   spec.windows = json.at("windows").text();
   const bool networks = !json.at("networks").is_null();
   if (networks) spec.networks = json.at("networks").text();
-  if (networks != (spec.scored || graph == "neighbours"))
+  if (networks != (spec.scored || graph != "windows"))
     refuse(networks ? "networks '" + spec.networks + "'" : "no networks",
            networks ? "none" : "the weight file that embeds hits or scores edges");
   if (kind == "components" && !spec.scored) refuse("components of edges without a score", "a walk, or scored edges");

@@ -28,7 +28,7 @@ struct LimitSpec {
 };
 
 struct PipelineSpec {
-  enum class Graph { kNeighbours, kWindows };
+  enum class Graph { kNeighbours, kWindows, kBoth };
   enum class Segmentation { kComponents, kWalk };
 
   std::string name;

@@ -27,7 +27,7 @@ Array<float> edge_weights(const Array<float>& logit, double score_cut) {
 
 std::vector<std::string> steps_of(const PipelineSpec& spec) {
   std::vector<std::string> steps;
-  if (spec.graph == Graphs::kNeighbours) steps.push_back("embedding");
+  if (spec.graph != Graphs::kWindows) steps.push_back("embedding");
   steps.insert(steps.end(), {"building", "filtering"});
   if (spec.scored) steps.push_back("gnn");
   steps.push_back("labelling");
@@ -172,7 +172,9 @@ PassTracks Line::run(const Hits& hits, Timer& timed) const {
 
 RadiusEdges Line::from_neighbours(const Hits& hits, Timer& timed) const {
   const Array<float> embedding = timed("embedding", [&] { return embed_hits(hits); });
-  return timed("building", [&] { return find_neighbours(hits, embedding); });
+  if (spec_.graph == Graphs::kNeighbours) return timed("building", [&] { return find_neighbours(hits, embedding); });
+  const Edges edges = from_windows(hits, timed);
+  return timed("building", [&] { return keep_neighbours(edges, embedding); });
 }
 
 Edges Line::from_windows(const Hits& hits, Timer& timed) const {
@@ -235,6 +237,21 @@ RadiusEdges Line::find_neighbours(const Hits& hits, const Array<float>& embeddin
       embedding.data(), embedding.data() + kEmbedding, kRow,           kRow,       hits.position, hits.events,
       cuts.radius,      cuts.max_neighbours,           cuts.kappa_max, cuts.z0_max};
   return kernels_.radius_edges(query, hits.threads);
+}
+
+RadiusEdges Line::keep_neighbours(const Edges& edges, const Array<float>& embedding) const {
+  Array<float> dist2(edges.size());
+  for (std::int64_t e = 0; e < edges.size(); ++e) {
+    const float* source = embedding.data() + 2 * kEmbedding * edges.inner()[e];
+    const float* target = embedding.data() + 2 * kEmbedding * edges.outer()[e] + kEmbedding;
+    dist2[e] = 0;
+    for (int k = 0; k < kEmbedding; ++k) dist2[e] += (target[k] - source[k]) * (target[k] - source[k]);
+  }
+  const float radius2 = networks_->cuts.radius * networks_->cuts.radius;
+  std::vector<char> near(edges.size());
+  for (std::size_t e = 0; e < near.size(); ++e) near[e] = dist2[e] < radius2;
+  Edges kept_edges = kept(edges, [&](std::int64_t e) { return near[e] != 0; });
+  return {std::move(kept_edges.index), rows_of(dist2, 1, near)};
 }
 
 Array<float> Line::filter_logits(const Hits& hits, const Edges& edges, const Array<float>& dist2) const {

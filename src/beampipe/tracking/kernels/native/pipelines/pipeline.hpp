@@ -140,6 +140,7 @@ private:
     Graph graph;
   };
 
+  /// From the embedding alone, or doublets of the windows that are neighbours in it.
   RadiusEdges from_neighbours(const Hits& hits, Timer& timed) const;
   Edges from_windows(const Hits& hits, Timer& timed) const;
   Labelled by_chi2(const Hits& hits, Timer& timed) const;
@@ -149,6 +150,7 @@ private:
 
   Array<float> embed_hits(const Hits& hits) const;
   RadiusEdges find_neighbours(const Hits& hits, const Array<float>& embedding) const;
+  RadiusEdges keep_neighbours(const Edges& edges, const Array<float>& embedding) const;
   Array<float> filter_logits(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
   Edges filter_edges(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
   Triplets find_triplets(const Hits& hits, const Edges& edges) const;
