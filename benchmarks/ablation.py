@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
+from diagnostics import TruthFinder
 from harness import (
     CONSOLE,
     FAST_ACTS,
@@ -44,7 +45,6 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 from beampipe.errors import FileError
 from beampipe.tracking import load_pipeline, stages
 from beampipe.tracking.acts import ACTS_FAST
-from beampipe.tracking.evaluation.diagnostics import TruthFinder
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import TrackFinder

@@ -17,6 +17,7 @@ from typing import Any
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
+from diagnostics import EdgeScore, edge_table, permuted_hits_check, score_stages, scrambled_truth
 from harness import (
     CONSOLE,
     Finders,
@@ -33,9 +34,7 @@ from samples import DEGRADATIONS, degraded, take
 
 from beampipe.events import Event
 from beampipe.tracking.acts import acts_truth_matching
-from beampipe.tracking.evaluation.diagnostics import EdgeScore, permuted_hits_check, score_stages, scrambled_truth
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
-from beampipe.tracking.evaluation.report import edge_table
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.pipeline import Pipeline
 from beampipe.tracking.truth import contributions, select_particles

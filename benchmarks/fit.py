@@ -22,6 +22,7 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
+from diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
 from harness import CONSOLE, existing, options_of, print_header, report, selection_of
 from numpy import ndarray
 from samples import DEGRADATIONS, degraded, take
@@ -31,7 +32,6 @@ from beampipe.terminal import make_table
 from beampipe.tracking import Event, Selection, compare, load_pipeline
 from beampipe.tracking.acts import fit_tracks
 from beampipe.tracking.acts.sequencer import FittedTracks
-from beampipe.tracking.evaluation.diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.evaluation.results import Proportion, Quality
 from beampipe.tracking.loading import load_track_fitter

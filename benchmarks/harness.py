@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from diagnostics import TruthFinder
 from recording import CONSOLE, conditions, package_version, print_conditions, write_result
 from rich.table import Table
 
@@ -20,7 +21,6 @@ from beampipe.errors import FileError, MissingExtraError
 from beampipe.events import Event, Hits, Tracks
 from beampipe.terminal import make_table
 from beampipe.tracking.acts import ActsSettings, acts_settings
-from beampipe.tracking.evaluation.diagnostics import TruthFinder
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import Selection

@@ -15,6 +15,7 @@ from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
+from diagnostics import scrambled_truth
 from harness import (
     CONSOLE,
     FAST_ACTS,
@@ -35,7 +36,6 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 from beampipe.figures import save_figure
 from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.acts.fitting import KALMAN_FIT
-from beampipe.tracking.evaluation.diagnostics import scrambled_truth
 from beampipe.tracking.evaluation.report import curve_table, plot_efficiency, plot_stages, stage_table
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.evaluation.scoring import VARIABLES, evaluate

@@ -21,6 +21,7 @@ from typing import Any
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
+from diagnostics import hits_apart
 from harness import CONSOLE, EVENTS, existing, options_of, print_header, report
 from plain_torch import PlainTorch
 from rich.table import Table
@@ -29,7 +30,6 @@ from samples import DEGRADATIONS, degraded, take
 from beampipe.errors import FileError
 from beampipe.tracking import kernels, stages
 from beampipe.tracking.catalogue import PIPELINES
-from beampipe.tracking.evaluation.diagnostics import hits_apart
 from beampipe.tracking.kernels.features import on_chains
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.kernels.weights import load_networks

@@ -44,6 +44,7 @@ WITHOUT_JSON: Final = {  # what a command prints, in place of a result
         *("beampipe fleet resume", "beampipe fleet token revoke", "beampipe calibration init"),
         "beampipe chain init",
         *("beampipe calibration toy", "beampipe calibration inject", "beampipe analysisops sample"),
+        "beampipe analysisops export",
     },
     "the text of a file": {
         *("beampipe serving unit", "beampipe fleet dashboard", "beampipe fleet rules", "beampipe fleet example"),

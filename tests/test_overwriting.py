@@ -66,6 +66,7 @@ REFUSING: Final = {
     ),
     "analysisops demo -o out": ("report.html", "run/plan.json", "run/results.jsonl"),
     "analysisops run -t zmumu -a scripted -o out": ("plan.json", "results.jsonl"),
+    "analysisops export -t operations -o out": ("operations-dev-1/task.toml",),
     "analysisops sample zmumu -o out": ("data/manifest.json", "data/mine.root"),
     "analysisops report run -o out/page.html": ("page.html",),
 }

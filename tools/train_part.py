@@ -11,10 +11,14 @@ import argparse
 from itertools import chain
 from pathlib import Path
 
+from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.training.recipe import recipe, train
-from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
+from beampipe.tracking.training.windows import WINDOW_RECIPES, learn_windows, write_windows
 from beampipe.tracking.windows import load_windows
+
+LOSSES = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
+"""Degradations that events get in turn, so that there are tracks with and without missing hits."""
 
 
 def main() -> None:
@@ -37,7 +41,9 @@ def main() -> None:
     command = f"python tools/train_part.py {options.name} {' '.join(names)}{given} -o {options.output.name}"
     about = {"command": command, "data": names}
     if options.name in WINDOW_RECIPES:
-        train_windows(options.name, events, options.output, about)
+        config = WINDOW_RECIPES[options.name]
+        degraded = [degrade(event, LOSSES[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
+        write_windows(options.output, learn_windows(degraded, config), config, {"events": len(degraded), **about})
     elif options.validation is None or options.windows is None:
         parser.error(f"{options.name}: expected --validation and --windows")
     else:

@@ -37,20 +37,17 @@ from measuring import CONSOLE, conditions, report
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are no package that is installed
 from tests.analysisops.tasks.ablated_analyses import ABLATIONS, AblatedAgent, Ablation, Severity
-from tests.analysisops.tasks.sound_analyses import CUTS, FITS, FITS_OF, FITTED
+from tests.analysisops.tasks.sound_analyses import FITS_OF, SOUND
 
-SOUND: Final = 0.01
+SMALLEST_P: Final = 0.01
 """Smallest p value of the fits of a sound analysis."""
-
-
-VARIATIONS: Final = {name: Ablation(Severity.NOTHING, changes) for name, changes in {**FITS, **CUTS}.items()}
-"""Sound variations by name."""
 
 
 def measured(folder: Path, name: str, seed: int, kind: str, variation: str) -> dict[str, Any]:
     """Score and pulls to the reference of one sound or ablated analysis."""
     prepared = InstanceStore(folder).get(shipped_task(name), seed)
-    agent = AblatedAgent(prepared, (VARIATIONS if kind == "sound" else ABLATIONS[name])[variation])
+    ablation = Ablation(Severity.NOTHING, SOUND[name][variation]) if kind == "sound" else ABLATIONS[name][variation]
+    agent = AblatedAgent(prepared, ablation)
     with tempfile.TemporaryDirectory() as ledger:
         record = assess(prepared, 3, seed, ask_here(agent), Path(ledger))
     grade = record.grade
@@ -86,13 +83,7 @@ def main() -> None:
     begun = conditions("sound and ablated analyses")
     seeds = range(options.first, options.first + options.instances)
     names = options.task or list(ABLATIONS)
-    work = [
-        (name, seed, "sound", variation)
-        for name in names
-        if name in FITTED
-        for seed in seeds
-        for variation in ({**FITS, **CUTS} if name == "zmumu" else FITS)
-    ]
+    work = [(name, seed, "sound", variation) for name in names for seed in seeds for variation in SOUND[name]]
     work += [(name, seed, "ablated", mistake) for name in names for seed in seeds for mistake in ABLATIONS[name]]
     with ProcessPoolExecutor(options.workers) as pool:
         results = list(pool.map(partial(measured, options.folder), *zip(*work, strict=True)))
@@ -121,7 +112,9 @@ def sound_table(results: list[dict[str, Any]]) -> Any:
     """Lowest scores and spreads of sound analyses."""
     table = make_table("Sound analyses", ["task"], ["analyses", "lowest", "by", "from 0.95 on", "spread [u]"])
     for name in dict.fromkeys(row["task"] for row in results):
-        rows = [row for row in results if row["task"] == name and (row["p_value"] is None or row["p_value"] >= SOUND)]
+        rows = [
+            row for row in results if row["task"] == name and (row["p_value"] is None or row["p_value"] >= SMALLEST_P)
+        ]
         lowest = min(rows, key=lambda row: row["score"])
         spread = {
             answer: pstdev(row["pulls"][answer] for row in rows if answer in row["pulls"]) for answer in lowest["pulls"]

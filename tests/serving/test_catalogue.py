@@ -25,10 +25,10 @@ from beampipe.serving.variants import DEFAULT_MODELS, MODELS
 from beampipe.tracking import load_model, load_pipeline
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.models.card import renew_digests
 from beampipe.tracking.pipeline import Hook
 from beampipe.triton.model.contract import EnsembleSettings, Instance, ModelRequest, ModelSettings
 from beampipe.triton.model.repository import export_repository
+from tests.tracking.digests import renew_digests
 
 CHAINS = ("_ensemble", "_athena")
 SINGLE = [name for name in MODELS if not name.endswith(CHAINS) and name != "acts"]

@@ -31,7 +31,7 @@ def geometry(layout: DetectorLayout) -> Any:
 
 @pytest.mark.acts
 def test_acts_has_the_same_modules(layout: DetectorLayout, geometry: Any) -> None:
-    from beampipe.simulation.acts_geometry import read_modules
+    from .places import read_modules
 
     table = detector_modules(layout)
     made = read_modules(geometry)

@@ -11,7 +11,7 @@ import pytest
 from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.events import NOISE, Event
 from beampipe.simulation import pythia
-from beampipe.simulation.acts_geometry import acts_examples, build_detector, read_modules
+from beampipe.simulation.acts_geometry import acts_examples, build_detector
 from beampipe.simulation.detector import Detector, volume_of
 from beampipe.simulation.detector import generic_modules as modules
 from beampipe.simulation.fatras import EventSimulator, _step
@@ -22,7 +22,7 @@ from beampipe.simulation.run import simulate_events
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.formats.parquet import write_simulated
 
-from .places import assert_on_modules
+from .places import assert_on_modules, read_modules
 
 pytestmark = pytest.mark.acts
 

@@ -152,6 +152,43 @@ def sample_command(
         write_whole(hidden, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+@app.command("export")
+def export_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder in which each instance gets a folder.")],
+    tasks: Tasks = None,
+    level: Annotated[int, typer.Option("--level", "-l", help="How much prompts tell.", min=1, max=3)] = 3,
+    instances: Instances = 1,
+    secret: Secret = None,
+    package: Annotated[
+        str,
+        typer.Option(
+            help="What pip installs in the container that grades: a requirement, or the path of a wheel.",
+            show_default="this version of beampipe",
+        ),
+    ] = "",
+    force: Replace = False,
+) -> None:
+    """Write tasks as folders for Harbor, with data, instruction, verifier and solution."""
+    from beampipe import __version__
+    from beampipe.analysisops.harbor import MARK, export_task
+    from beampipe.analysisops.run import task_folder
+    from beampipe.analysisops.runs.plan import Seeds
+    from beampipe.analysisops.tasks.load import load_task, shipped_tasks
+    from beampipe.files import check_folder_outputs
+
+    seeds = Seeds.first(instances, secret)
+    chosen = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
+    exported = [(task, seed) for task in chosen for seed in seeds.of(task.id)]
+    names = [f"{task.id}-{seed.label}/task.toml" for task, seed in exported]
+    check_folder_outputs(output, names, force=force, marks=[MARK])
+    requirement = package or f"beampipe[analysisops]=={__version__}"
+    with bars() as progress, progress("instances", len(exported)) as step:
+        for task, seed in exported:
+            export_task(task, seed, cast("Level", level), output, requirement)
+            step()
+    say(f"{output}: {len(exported)} tasks")
+
+
 @app.command("tools")
 def tools_command(
     data: Annotated[Path, typer.Argument(help="Folder of data with its manifest.json, such as `sample` makes it.")],

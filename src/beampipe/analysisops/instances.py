@@ -94,12 +94,7 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     hidden = make_data(task, seed, folder)
     data = folder / "data"
     facts = dict(DataFolder(data).public)
-    request = request_of(PreparedInstance(task, data, hidden, Reference(), facts), 1)
-    ledger = Ledger(folder / "oracle.jsonl", secrets.token_bytes(32))
-    session = Session(data, ledger, SessionLimits(_ORACLE_CALLS), literals_of(task, request))
-    answer = oracle_of(task, hidden).solve(request, LocalTools(session))
-    if answer["status"] != "ok":
-        raise ConfigError(f"{task.id}, instance {seed}: the oracle failed: {answer['comments']}")
+    session, answer = oracle_session(PreparedInstance(task, data, hidden, Reference(), facts), folder / "oracle.jsonl")
     quantities = {
         name: Quantity(number["value"], number["uncertainty"], task.spec.answers[name].unit)
         for name, number in answer["answers"].items()
@@ -120,6 +115,21 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     if missing:
         raise ConfigError(f"{task.id}: the oracle found no {', '.join(missing)}, expected all that the task asks for")
     return PreparedInstance(task, data, hidden, reference, facts)
+
+
+def oracle_session(prepared: PreparedInstance, ledger: Path) -> tuple[Session, dict[str, Any]]:
+    """The session of the reference analysis on an instance, and what it submits.
+
+    Raises:
+        ConfigError: the reference analysis fails.
+    """
+    task, request = prepared.task, request_of(prepared, 1)
+    limits = SessionLimits(_ORACLE_CALLS)
+    session = Session(prepared.data, Ledger(ledger, secrets.token_bytes(32)), limits, literals_of(task, request))
+    answer = oracle_of(task, prepared.hidden).solve(request, LocalTools(session))
+    if answer["status"] != "ok":
+        raise ConfigError(f"{task.id}, instance {prepared.hidden.seed}: the oracle failed: {answer['comments']}")
+    return session, answer
 
 
 def oracle_of(task: Task, hidden: HiddenTruth) -> ScriptedAgent:
@@ -246,6 +256,33 @@ def _is_typical(prepared: PreparedInstance) -> bool:
     )
 
 
+def write_instance(prepared: PreparedInstance, folder: Path) -> None:
+    """Write data, reference and hidden truth of an instance into a new folder, for `read_instance`."""
+    shutil.copytree(prepared.data, folder / "data")
+    _write_hidden(prepared, folder)
+
+
+def _write_hidden(prepared: PreparedInstance, folder: Path) -> None:
+    stored = {
+        "hidden": prepared.hidden.to_json(),
+        "reference": prepared.reference.to_json(),
+        "facts": dict(prepared.facts),
+    }
+    (folder / _HIDDEN).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
+
+
+def read_instance(task: Task, folder: Path) -> PreparedInstance:
+    """An instance that a store or `write_instance` wrote into a folder."""
+    stored = json.loads((folder / _HIDDEN).read_bytes())
+    return PreparedInstance(
+        task,
+        folder / "data",
+        HiddenTruth.from_json(stored["hidden"]),
+        Reference.from_json(stored["reference"]),
+        stored["facts"],
+    )
+
+
 class InstanceStore:
     """Instances by task and seed. Several processes may use one folder; an instance appears whole or not at all.
 
@@ -280,14 +317,7 @@ class InstanceStore:
         folder = self._folder / key
         if not (folder / _HIDDEN).exists():
             self._make(task, seed, folder)
-        stored = json.loads((folder / _HIDDEN).read_bytes())
-        return PreparedInstance(
-            task,
-            folder / "data",
-            HiddenTruth.from_json(stored["hidden"]),
-            Reference.from_json(stored["reference"]),
-            stored["facts"],
-        )
+        return read_instance(task, folder)
 
     def _make(self, task: Task, seed: int, folder: Path) -> None:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
@@ -299,12 +329,7 @@ class InstanceStore:
                 shutil.rmtree(part)
                 part.mkdir(mode=0o700)
                 made = prepare_instance(task, int(digest_of(["another instance", seed, attempt])[:12], 16), part)
-            stored = {
-                "hidden": made.hidden.to_json(),
-                "reference": made.reference.to_json(),
-                "facts": dict(made.facts),
-            }
-            (part / _HIDDEN).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
+            _write_hidden(made, part)
             try:
                 os.rename(part, folder)
             except OSError:

@@ -114,20 +114,25 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
 
 def instructions(spec: TaskSpec) -> str:
     """The part of a task's prompt that says what a program gets and leaves."""
-    form: dict[str, Any] = {"status": "ok"}
-    form["answers"] = {name: {"value": 0.0, "uncertainty": 0.0} for name in spec.answers}
-    form["words"] = dict.fromkeys(spec.words, "")
-    form["histograms"] = {name: {"edges": [], "values": []} for name in spec.histograms}
-    form["artifacts"] = {name: [] for name in spec.artifacts}
-    form |= {"method": {}, "comments": ""}
     return f"""## Your own code in place of tools
 
 There are no tools, calls or handles. Hand in a program; it is run on these data and on others of the same kind, without
 network, and the lower score counts. The environment variable {DATA} names the folder of the data: {MANIFEST} describes
 the files. Leave {ANSWER} in the working directory, plain numbers in place of calls and handles:
 
-{json.dumps({name: value for name, value in form.items() if value != {}})}
+{json.dumps(answer_form(spec))}
 """
+
+
+def answer_form(spec: TaskSpec) -> dict[str, Any]:
+    """The form of an answer with plain numbers, as a JSON object."""
+    form = {
+        "answers": {name: {"value": 0.0, "uncertainty": 0.0} for name in spec.answers},
+        "words": dict.fromkeys(spec.words, ""),
+        "histograms": {name: {"edges": [], "values": []} for name in spec.histograms},
+        "artifacts": {name: [] for name in spec.artifacts},
+    }
+    return {"status": "ok", **{name: value for name, value in form.items() if value}, "comments": ""}
 
 
 def copy_data(data: Path, folder: Path) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy import ndarray
 
 from beampipe.simulation.detector import (
     PIPE_VOLUME,
@@ -112,31 +111,6 @@ def _add_tube(world: Any, number: int, tube: Tube, half_length: float) -> None:
     bounds = acts.CylinderBounds(tube.radius_mm, half_length)
     surface = acts.Surface.createCylinder(acts.Transform3.Identity(), bounds)
     _add_layer(world, f"tube {number}", PIPE_VOLUME, number, [surface], cylinder=True)
-
-
-def read_modules(geometry: Any) -> dict[str, ndarray]:
-    """Positions, axes and sizes of the sensitive modules of a geometry, as fields of `Modules`.
-
-    The table of the GenericDetector in the package is made of this by `np.savez_compressed`.
-    """
-    import acts
-
-    rows = []
-    for identifier, surface in geometry.geoIdSurfaceMap().items():
-        if identifier.sensitive == 0 or identifier.value >> 56 == PIPE_VOLUME:
-            continue
-        transform, bounds = surface.localToGlobalTransform(_context()), surface.bounds.values()
-        if surface.bounds.type == acts.SurfaceBoundsType.Rectangle:
-            low = high = bounds[2]
-            half_y = bounds[3]
-        else:
-            low, high, half_y = bounds[:3]
-        axes = [[transform.rotation[i, k] for k in range(3)] for i in range(3)]
-        rows.append((identifier.value, [transform.translation[i] for i in range(3)], axes, low, high, half_y))
-    rows.sort(key=lambda row: row[0])
-    names = ("geometry_id", "centre", "axes", "half_x_low", "half_x_high", "half_y")
-    columns = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
-    return columns | {"geometry_id": columns["geometry_id"].astype(np.uint64)}
 
 
 def _context() -> Any:

@@ -17,8 +17,6 @@ from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import input_files, open_events, track_format, write_tracks
 from beampipe.tracking.formats.writing import parameters_path, writing_parameters
 
-__all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
-
 _ENDING: Final = re.compile(r"\.(csv|parquet|json|root)$")
 """Endings of inputs that are removed in the names of outputs."""
 

@@ -15,8 +15,6 @@ from numpy import ndarray
 from beampipe.events import Event, Events, Hits, Tracks
 from beampipe.notebook import Shown
 
-__all__ = ["InOneThread", "TrackFinder", "hits_of"]
-
 _Finder = TypeVar("_Finder", bound="InOneThread")
 
 

@@ -16,8 +16,6 @@ from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import PipelineOptions, load_pipeline
 
-__all__ = ["named_finder", "named_finders"]
-
 
 @listed_options(load_pipeline)
 def named_finder(name: str, detector: ActsDetector | None = None, **options: Unpack[PipelineOptions]) -> TrackFinder:

@@ -15,16 +15,6 @@ from beampipe.tracking.fitting.reference import load_fit_tables
 from beampipe.tracking.models import TrackerModel, load_model, weight_file
 from beampipe.tracking.pipeline import Pipeline
 
-__all__ = [
-    "DEFAULT_MODEL_FOLDER",
-    "PipelineOptions",
-    "build_pipeline",
-    "fit_weights",
-    "load_pipeline",
-    "load_track_fitter",
-    "pipeline_weights",
-]
-
 DEFAULT_MODEL_FOLDER: Final = shipped_models()[DEFAULT_MODEL]
 """Folder of the default tracker model."""
 

@@ -35,8 +35,6 @@ from beampipe.tracking.windows import Windows, load_windows
 if TYPE_CHECKING:
     from beampipe.tracking.kernels._native import TrackFinder as NativeFinder
 
-__all__ = ["Hook", "Pipeline", "wrap_phi"]
-
 Hook = Callable[[str, Mapping[str, Any] | None], None]
 """Called after each stage with the name of its step and the current arrays (None where C++ runs the stages)."""
 

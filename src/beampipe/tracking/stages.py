@@ -32,27 +32,6 @@ from beampipe.tracking.kernels.weights import NetworksConfig, load_networks
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.windows import SEED_DEPTH, Windows, load_windows
 
-__all__ = [
-    "ARRAYS",
-    "OF_HITS",
-    "STAGE_KINDS",
-    "BuildFromWindows",
-    "CompleteTracks",
-    "ConnectComponents",
-    "EmbedHits",
-    "FilterEdges",
-    "FindNeighbours",
-    "FindTriplets",
-    "KeepNeighbours",
-    "Line",
-    "PairEdges",
-    "ScoreEdges",
-    "Stage",
-    "WalkByChi2",
-    "WalkByScore",
-    "stages_of",
-]
-
 ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; input",

@@ -16,19 +16,6 @@ from beampipe.arrays import Bool, Int64
 from beampipe.errors import ConfigError, InputError, ShapeError
 from beampipe.events import NOISE, Event, Hits, Position, Truth, distance_squared
 
-__all__ = [
-    "DISPLACED",
-    "HEADLINE",
-    "Contributions",
-    "Selection",
-    "contributions",
-    "edge_labels",
-    "layer_code",
-    "select_particles",
-    "true_edges",
-    "truth_of",
-]
-
 _LAYER_BITS: Final = 20
 _NO_ROW: Final = -1
 

@@ -121,6 +121,13 @@ def test_values_of_an_uncertainty() -> None:
     assert at(3.01) == at(1 / 3.01) == 0.0
 
 
+def test_a_relative_uncertainty_grows_with_its_value() -> None:
+    doubled = answered(2 * MASS, 2 * ERROR)
+    assert Uncertainty("mass", relative=True)(doubled).fraction == 1.0
+    assert Uncertainty("mass")(doubled).fraction < 0.4
+    assert Uncertainty("mass", relative=True)(answered(5e-324, ERROR)).fraction == 0.0
+
+
 def test_a_reference_that_lacks_the_answer_is_the_hosts_fault() -> None:
     for check in (Pull("width"), Uncertainty("width"), HistogramL2("width"), Word("width", ("a", "b"))):
         with pytest.raises(ConfigError, match="got no instance"):
@@ -304,7 +311,8 @@ TRUTH = (1, 1, 1, 1, 2, 2, 2, 2, 3, 3, -1, -1)
     [
         ((0, 0, 0, 0, 1, 1, 1, 1, 2, 2, -1, -1), 1.0),
         ((9, 9, 9, -1, 4, 4, 4, 4, -1, -1, -1, -1), 1.0),  # three of four hits are more than half
-        ((0, 0, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1), 0.5),  # two of four are not
+        ((0, 0, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1), 0.0),  # two of four are not, and one of two tracks is a fake
+        ((-1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1), 0.5),
         ((0,) * 12, 0.0),
         (tuple(range(12)), 0.0),
         ((-1,) * 12, 0.0),
@@ -313,6 +321,22 @@ TRUTH = (1, 1, 1, 1, 2, 2, 2, 2, 3, 3, -1, -1)
 )
 def test_tracks(labels: tuple[int, ...], expected: float) -> None:
     assert tracked(labels) == expected
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(3, 1.0), (4, 0.0), (2, 0.0)])
+def test_the_number_of_tracks_is_that_of_the_labels(stated: int, expected: float) -> None:
+    labels = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, -1, -1)
+    evidence = Evidence(labels={"labels": labels}, particle_id=TRUTH, reconstructable=(1, 2))
+    claimed = {"artifacts": {"labels": "tracks_1"}, "answers": {"n_tracks": {"value": stated}}}
+    outcome = Tracks("labels", goal=1.0, number="n_tracks")(Case(read_submission(claimed), {}, evidence=evidence))
+    assert outcome.fraction == expected
+    assert bool(outcome.slip) == (expected == 0.0)
+
+
+def test_half_of_the_tracks_may_not_be_fakes() -> None:
+    fake = (5, 6, 7, 8)  # one hit each
+    assert tracked((0, 0, 0, -1, 1, 1, 1, -1, *fake)) == 0.0
+    assert tracked((0, 0, 0, -1, 1, 1, 1, -1, 2, 2, -1, 5)) == pytest.approx(0.691, abs=1e-3)  # one of four
 
 
 def test_tracks_must_be_named() -> None:

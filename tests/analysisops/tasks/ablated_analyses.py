@@ -7,7 +7,6 @@ one whose answers are all wrong, or that selects other events than those of the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -17,7 +16,15 @@ from beampipe.analysisops.agents.agent import Tools, stated_answer
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.instances import PreparedInstance, oracle_of
 from beampipe.analysisops.references import Referenced
-from tests.analysisops.tasks.sound_analyses import FITS_OF, Change, VariedAgent, background, binning
+from tests.analysisops.tasks.sound_analyses import (
+    FITS_OF,
+    Change,
+    VariedAgent,
+    arguments,
+    background,
+    binning,
+    expression,
+)
 
 
 class Severity(IntEnum):
@@ -93,26 +100,6 @@ class AblatedAgent:
                 )
             )
         return {**submission, "answers": answers, "words": words}
-
-
-def expression(pattern: str, replacement: str, tool: str = "") -> Change:
-    """Another expression: that of one tool, or those of all."""
-
-    def change(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        if "expression" not in arguments or tool not in ("", name):
-            return arguments
-        return {**arguments, "expression": re.sub(pattern, replacement, arguments["expression"])}
-
-    return change
-
-
-def arguments(tool: str, **values: Any) -> Change:
-    """Other arguments of a tool."""
-
-    def change(name: str, given: dict[str, Any]) -> dict[str, Any]:
-        return {**given, **values} if name == tool else given
-
-    return change
 
 
 def model(signal: str, background_model: str = "") -> Change:
@@ -315,14 +302,14 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Ablation]]] = {
         **_NOTHING,
         **_STATED,
         "another finder": Ablation(Severity.NOTHING, (arguments("find_tracks_tool", pipeline="exatrkx_walk"),)),
-        "soft particles too": _all(arguments("find_tracks_tool", pipeline="module_map_soft")),
+        "r and z swapped": _all(arguments("find_tracks_tool", r="hit_z", z="hit_r")),
         "z shifted by 20 mm": Ablation(Severity.EVERYTHING, hits={"hit_z": "hit_z + 20"}),
         "z shifted by 100 mm": Ablation(Severity.EVERYTHING, hits={"hit_z": "hit_z + 100"}),
         "z ten times too small": Ablation(Severity.EVERYTHING, hits={"hit_z": "hit_z / 10"}),
         "lengths ten times too small": Ablation(
             Severity.EVERYTHING, hits={"hit_r": "hit_r / 10", "hit_z": "hit_z / 10"}
         ),
-        "azimuth halved": Ablation(Severity.EVERYTHING, hits={"hit_phi": "hit_phi / 2"}),
+        "azimuth in degrees": Ablation(Severity.EVERYTHING, hits={"hit_phi": "hit_phi * 57.29578"}),
     },
     "operations": {
         **_NOTHING,

@@ -1,4 +1,4 @@
-"""Sound analyses other than the reference's: other backgrounds, windows and bins of fits, and other cuts.
+"""Sound analyses other than the reference's: other backgrounds, windows and bins of fits, cuts, regions and finders.
 
 A change maps the arguments of a tool to others, so that it applies to the analysis of any task.
 """
@@ -11,9 +11,6 @@ from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import Agent, Tools
 from beampipe.analysisops.contract import TaskRequest
-
-FITTED: Final = ("zmumu", "width", "hyy", "hmumu", "hbb", "hzz4l", "ttbar", "tagprobe")
-"""Tasks whose analysis has a fit that the question leaves open."""
 
 FITS_OF: Final = ("fit_peak_tool", "fit_background_tool")
 
@@ -50,6 +47,42 @@ def binning(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return arguments
     others = {key: value for key, value in arguments.items() if key not in ("bins", "unbinned")}
     return {**others, **({"bins": 120} if arguments.get("unbinned") else {"unbinned": True})}
+
+
+def expression(pattern: str, replacement: str, tool: str = "") -> Change:
+    """Another expression: that of one tool, or those of all."""
+
+    def change(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if "expression" not in arguments or tool not in ("", name):
+            return arguments
+        return {**arguments, "expression": re.sub(pattern, replacement, arguments["expression"])}
+
+    return change
+
+
+def arguments(tool: str, **values: Any) -> Change:
+    """Other arguments of a tool."""
+
+    def change(name: str, given: dict[str, Any]) -> dict[str, Any]:
+        return {**given, **values} if name == tool else given
+
+    return change
+
+
+def around_the_change(seconds: float) -> Change:
+    """Metrics in a range that is wider on both sides by some seconds, or narrower."""
+
+    def change(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if tool != "query_metrics_tool" or "start" not in arguments:
+            return arguments
+        return {**arguments, "start": arguments["start"] - seconds, "end": arguments["end"] + seconds}
+
+    return change
+
+
+def requested_spectrum(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Marks other cuts than those of the requested histogram, which is filled in a second pass without any change."""
+    return arguments
 
 
 def cuts(isolation: float = 0.1, threshold: float = 15.0, eta: float = 2.7) -> Change:
@@ -95,6 +128,107 @@ CUTS: Final[Mapping[str, tuple[Change, ...]]] = {
 """Sound cuts where a question names none."""
 
 
+SELECTED_PHOTONS: Final[Mapping[str, tuple[Change, ...]]] = {
+    "bins of 1 GeV": (arguments("fit_background_tool", bins=55),),
+    "bins of 0.25 GeV": (arguments("fit_background_tool", bins=220),),
+    "photons above 25 GeV": (expression("photon_pt > 15", "photon_pt > 25"),),
+    "photons in the calorimeter": (expression(r"photon_isTightID", "photon_isTightID and abs(photon_eta) < 2.37"),),
+    "peak without bins": (binning,),
+    "curved background of the peak": (arguments("fit_peak_tool", model="gauss_plus_exponential_curved"),),
+    "bins of 1 GeV, photons above 20 GeV": (
+        arguments("fit_background_tool", bins=55),
+        expression("photon_pt > 15", "photon_pt > 20"),
+    ),
+}
+"""Sound analyses of `search`, whose question fixes photons, window and background."""
+
+COUNTED_LEPTONS: Final[Mapping[str, tuple[Change, ...]]] = {
+    "pair closest to the Z boson": (arguments("calc_dilepton_mass_tool", pairing="closest", target=91.19),),
+    "signal without error of its sample": (arguments("limit_tool", signal_error=0),),
+    "background without error of its sample": (expression(r" \+ error\*\*2", "", "calculate_tool"),),
+    "no errors of samples": (
+        arguments("limit_tool", signal_error=0),
+        expression(r" \+ error\*\*2", "", "calculate_tool"),
+    ),
+    "leptons in the acceptance": (cuts(threshold=20.0, eta=2.5),),
+}
+"""Sound analyses of `counting`, whose question fixes the events; errors of the large samples are small."""
+
+_Z_WINDOW: Final = "mass > 81.19 and mass < 101.19"
+
+CROSS_SECTION: Final[Mapping[str, tuple[Change, ...]]] = {
+    "met > 20": (requested_spectrum, expression("met > 25", "met > 20")),
+    "met > 30": (requested_spectrum, expression("met > 25", "met > 30")),
+    "mass from 76 to 106": (requested_spectrum, expression(_Z_WINDOW, "mass > 76.19 and mass < 106.19")),
+    "mass from 83 to 99": (requested_spectrum, expression(_Z_WINDOW, "mass > 83.19 and mass < 99.19")),
+    "leading pt > 30": (requested_spectrum, expression(r"lep_pt\[0\] > 25", "lep_pt[0] > 30")),
+    "pt > 20": (requested_spectrum, cuts(threshold=20.0)),
+    "isolation 0.15": (requested_spectrum, cuts(isolation=0.15)),
+    "isolation 0.05": (requested_spectrum, cuts(isolation=0.05)),
+    "met > 30, mass from 76 to 106": (
+        requested_spectrum,
+        expression("met > 25", "met > 30"),
+        expression(_Z_WINDOW, "mass > 76.19 and mass < 106.19"),
+    ),
+}
+"""Sound cuts of `wz3l`: simulation corrects for each of them."""
+
+
+def regions(forward: float, central: float, eta: float = 2.1) -> tuple[Change, ...]:
+    """Jets beyond one pseudorapidity, up to a largest one, and within another."""
+    return (
+        expression(r"> 1\.0", f"> {forward} and abs(jet_eta) < {eta}"),
+        expression(r"<= 1\.0", f"<= {central}"),
+    )
+
+
+REGIONS: Final[Mapping[str, tuple[Change, ...]]] = {
+    "border at 0.9": regions(0.9, 0.9),
+    "border at 1.1": regions(1.1, 1.1),
+    "border at 1.2": regions(1.2, 1.2),
+    "gap from 0.9 to 1.1": regions(1.1, 0.9),
+    "gap from 0.8 to 1.2": regions(1.2, 0.8),
+    "up to 2": regions(1.0, 1.0, 2.0),
+    "gap from 1 to 1.2, up to 2": regions(1.2, 1.0, 2.0),
+}
+"""Sound regions of `jets`."""
+
+FINDERS: Final[Mapping[str, tuple[Change, ...]]] = {
+    "exatrkx": (arguments("find_tracks_tool", pipeline="exatrkx"),),
+    "exatrkx_walk": (arguments("find_tracks_tool", pipeline="exatrkx_walk"),),
+    "soft particles too": (arguments("find_tracks_tool", pipeline="module_map_soft"),),
+    "displaced tracks too": (arguments("find_tracks_tool", pipeline="module_map_displaced"),),
+}
+"""Sound ways to find the tracks of `tracks`."""
+
+ONSETS: Final[Mapping[str, tuple[Change, ...]]] = {
+    "metrics near the change": (around_the_change(-240.0),),
+    "metrics far from the change": (around_the_change(600.0),),
+    "last point and half of the interval": (
+        expression(r"\(first \+ last\) / 2", "last - (last - first) / 2", "calculate_tool"),
+    ),
+    "half of the interval for the uncertainty": (
+        expression(r"\(last - first\) / sqrt\(12\)", "(last - first) / 2", "calculate_tool"),
+    ),
+    "two thirds of it for the uncertainty": (
+        expression(r"\(last - first\) / sqrt\(12\)", "(last - first) / 3", "calculate_tool"),
+    ),
+}
+"""Sound ways to measure the onset of `operations`."""
+
+SOUND: Final[Mapping[str, Mapping[str, tuple[Change, ...]]]] = {
+    "zmumu": {**FITS, **CUTS},
+    **dict.fromkeys(("width", "hyy", "hmumu", "hbb", "hzz4l", "ttbar", "tagprobe"), FITS),
+    "search": SELECTED_PHOTONS,
+    "counting": COUNTED_LEPTONS,
+    "wz3l": CROSS_SECTION,
+    "jets": REGIONS,
+    "tracks": FINDERS,
+    "operations": ONSETS,
+}
+"""Sound analyses by task and name."""
+
+
 class VariedAgent:
     """An agent with changed arguments of tools."""
 
@@ -113,4 +247,7 @@ class VariedAgent:
                     arguments = change(name, arguments)
                 return tools.call(name, **arguments)
 
-        return self._agent.solve(request, Varied())
+        submission = self._agent.solve(request, Varied())
+        if requested_spectrum in changes and submission["status"] == "ok":
+            submission["histograms"] = self._agent.solve(request, tools)["histograms"]
+        return submission

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.diagnostics import EdgeScore, score_edges, score_stages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.errors import InputError, ShapeError
 from beampipe.events import Event, Hits
-from beampipe.tracking.evaluation.diagnostics import EdgeScore, score_edges, score_stages
 from beampipe.tracking.truth import HEADLINE, true_edges
 
 from .toy import toy_event

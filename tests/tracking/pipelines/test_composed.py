@@ -21,8 +21,8 @@ from beampipe.events import Hits, Tracks
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
 from beampipe.tracking.catalogue import PIPELINES, Components, PipelineSpec, Walk
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
-from beampipe.tracking.models.card import renew_digests
 from beampipe.tracking.pipeline import Pipeline
+from tests.tracking.digests import renew_digests
 
 from ..kernels.toy_map import helix_hits, toy_hits
 from .hard_events import KINDS, absurd, outcome

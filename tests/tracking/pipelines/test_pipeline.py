@@ -32,9 +32,9 @@ from beampipe.tracking.evaluation.results import Proportion
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, pipeline_weights
 from beampipe.tracking.models import weight_file
-from beampipe.tracking.models.card import renew_digests
 from beampipe.tracking.pipeline import Pipeline
 from beampipe.tracking.truth import HEADLINE
+from tests.tracking.digests import renew_digests
 
 from ..labels import agreement
 from ..unchecked import unchecked

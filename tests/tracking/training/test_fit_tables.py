@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmarks.diagnostics import core_width
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Event, TrackParameters, Tracks
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.diagnostics import core_width
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.helix import true_perigee
 from beampipe.tracking.loading import load_track_fitter

@@ -72,11 +72,13 @@ class Uncertainty:
         answer: name of the answer.
         full: factor up to which all points are earned, at least 1.
         zero: factor from which none are earned, more than `full`.
+        relative: whether both are divided by their value: for answers that sound analyses may differ in.
     """
 
     answer: str
     full: float = 1.15
     zero: float = 3.0
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.full < self.zero:
@@ -87,12 +89,15 @@ class Uncertainty:
         reference = case.expected_number(f"instance.quantities.{self.answer}.uncertainty")
         if not reference > 0.0:
             raise ConfigError(f"reference: got uncertainty {reference} of {self.answer}, expected more than 0")
-        _, quoted = case.submission.answer(self.answer)
+        value, quoted = case.submission.answer(self.answer)
         if quoted is None or not quoted > 0.0:
             reason = f"answers.{self.answer}.uncertainty is no number that is more than 0"
             return Outcome(0.0, reason, {"reference": reference}, f"{reason}; give the standard uncertainty")
-        distance = abs(math.log(quoted) - math.log(reference))
-        fraction = slope(distance, math.log(self.full), math.log(self.zero))
+        distance = math.log(quoted) - math.log(reference)
+        if self.relative and value:
+            distance -= math.log(abs(value))
+            distance += math.log(abs(case.expected_number(f"instance.quantities.{self.answer}.value")))
+        fraction = slope(abs(distance), math.log(self.full), math.log(self.zero))
         evidence = {"quoted": quoted, "reference": reference}
         return Outcome(fraction, f"quoted {quoted:.4g}, expected about {reference:.4g}", evidence)
 
@@ -246,20 +251,27 @@ class Word:
         return Outcome(float(word == right), f"{word}, {'right' if word == right else 'wrong'}", evidence)
 
 
+_FAKES = 0.1, 0.5
+"""Shares of fake tracks up to which nothing is lost, and from which on everything is."""
+
+
 @dataclass(frozen=True)
 class Tracks:
-    """``min(1, efficiency / goal)`` with the efficiency by double majority.
+    """``min(1, efficiency / goal)`` with the efficiency by double majority; fakes cost points.
 
     A track matches a particle if more than half of the track's hits come from it, and more than half of the particle's
-    hits are on the track. One track of all hits, or one per hit, matches nothing.
+    hits are on the track. One track of all hits, or one per hit, matches nothing. The points fall as a cosine with the
+    share of tracks that match nothing, from all at 0.1 to none at 0.5.
 
     Attributes:
         artifact: name of the answer under ``artifacts``; the host supplies its labels, one per hit.
         goal: efficiency that earns all points, unless the reference of the instance has a quantity ``efficiency``.
+        number: name of an answer with the number of tracks. Another number than that of the labels earns nothing.
     """
 
     artifact: str
     goal: float = 0.9
+    number: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.goal <= 1.0:
@@ -276,12 +288,17 @@ class Tracks:
             return Outcome(0.0, slip, slip=f"{slip}; answer with the handle of export_tool")
         if len(labels) != len(truth):
             return Outcome(0.0, f"{len(labels)} labels, expected one for each of {len(truth)} hits")
+        n_tracks = len({label for label in labels if label >= 0})
+        if self.number and case.submission.answer(self.number)[0] != n_tracks:
+            slip = f"answers.{self.number} is not the number of tracks in {self.artifact}, {n_tracks}"
+            return Outcome(0.0, slip, slip=f"{slip}; answer with both from one call")
         found_particles, fakes = double_majority(labels, truth)
         efficiency = len(found_particles & set(wanted)) / len(set(wanted))
         best = case.reference.get("instance", {}).get("quantities", {}).get("efficiency")
         goal = float(best["value"]) if best else self.goal
-        evidence = {"efficiency": efficiency, "goal": goal, "fakes": fakes}
-        return Outcome(min(1.0, efficiency / goal), f"efficiency {efficiency:.3f}, {fakes} fakes", evidence)
+        evidence = {"efficiency": efficiency, "goal": goal, "fakes": fakes, "tracks": n_tracks}
+        fraction = min(1.0, efficiency / goal) * slope(fakes / max(n_tracks, 1), *_FAKES)
+        return Outcome(fraction, f"efficiency {efficiency:.3f}, {fakes} of {n_tracks} tracks are fakes", evidence)
 
 
 def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[set[int], int]:

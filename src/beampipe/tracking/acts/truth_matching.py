@@ -27,8 +27,6 @@ from beampipe.tracking.acts.sequencer import (
     writer,
 )
 
-__all__ = ["ActsMatching", "acts_truth_matching"]
-
 PION_MASS: Final = 0.1396
 """Mass of every particle for ACTS [GeV]; species and mass play no part in matching."""
 

@@ -24,22 +24,6 @@ from beampipe.tracking.kernels.features import (
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 
-__all__ = [
-    "DeviceGnn",
-    "DeviceMlp",
-    "apply",
-    "edge_features",
-    "embed",
-    "filter_logits",
-    "gnn_logits",
-    "gnn_to_device",
-    "hit_features",
-    "mlp_to_device",
-    "node_features",
-    "segment_sum",
-    "sigmoid",
-]
-
 _CHUNK = 1 << 20  # edges whose hidden layer is held at a time: 256 MB with 64 units
 
 DeviceMlp = tuple[tuple[Tensor, Tensor], ...]

@@ -22,8 +22,6 @@ from beampipe.files import write_whole
 from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
-__all__ = ["draw_event", "plot_event"]
-
 PT_COLOURS: Final = (
     LinearSegmentedColormap.from_list("pt", ["#a9bfe3", "#3f78cf", "#1398ac", "#4caf62", "#d9a900", "#8f3d00"]),
     LinearSegmentedColormap.from_list("pt_dark", ["#3a5490", "#4287f0", "#22c1d6", "#4fd08a", "#efe65a", "#ff9420"]),

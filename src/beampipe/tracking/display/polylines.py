@@ -12,8 +12,6 @@ from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ShapeError
 from beampipe.events import NOISE, Event, Hits, Tracks, Truth, distance_squared
 
-__all__ = ["Polylines", "event_lines", "track_lines", "truth_lines"]
-
 MIN_TRUTH_HITS: Final = 3
 """Fewest hits of a particle that is drawn; fewer make no track."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple
 from itertools import cycle
 from math import isnan
@@ -17,8 +17,7 @@ from beampipe import terminal
 from beampipe.errors import UnknownNameError
 from beampipe.figures import PALETTE, drawing, new_figure
 from beampipe.terminal import make_table
-from beampipe.tracking.evaluation.diagnostics import EdgeScore
-from beampipe.tracking.evaluation.results import Evaluation, FinderResult, Proportion, errors_of
+from beampipe.tracking.evaluation.results import Evaluation, Proportion, errors_of
 from beampipe.tracking.evaluation.scoring import TOTAL, VARIABLES, require_variables
 from beampipe.units import ms
 
@@ -141,7 +140,7 @@ def quality_table(evaluation: Evaluation) -> Table:
             refused = f" ({len(finder.failed)} refused)" if finder.failed else ""
             first = majority == "double"
             name, sizes = (finder.name + refused, totals) if first else ("", ("",) * len(totals))
-            cells = (name, majority, *(_with_error(share) for share in shares), *sizes)
+            cells = (name, majority, *(text_with_error(share) for share in shares), *sizes)
             table.add_row(*cells, only_with=None if first else "majority")
     return table
 
@@ -156,7 +155,7 @@ def hit_table(evaluation: Evaluation) -> Table:
     )
     for finder in evaluation.finders:
         quality = finder.double
-        table.add_row(finder.name, *map(_with_error, (quality.wrong_hit, quality.purity, quality.completeness)))
+        table.add_row(finder.name, *map(text_with_error, (quality.wrong_hit, quality.purity, quality.completeness)))
     return table
 
 
@@ -186,16 +185,6 @@ def stage_table(evaluation: Evaluation) -> Table:
         cells = {name: f"{time.median / ms:.2f} ({time.p95 / ms:.2f})" for name, time in times.items()}
         cells[_OTHER] = f"{sum(rest) / ms:.2f}" if rest else _NONE
         table.add_row(finder.name, *(cells.get(stage, _NONE) for stage in columns))
-    return table
-
-
-def times_table(finder: FinderResult) -> Table:
-    """All stages of one finder, in the order of its pipeline."""
-    table = make_table(f"{finder.name}: time per event \\[ms]", ("stage",), ("median", "p95", "mean", "share"))
-    total = next((time.mean for time in finder.stages if time.stage == TOTAL), float("nan"))
-    for time in finder.stages:
-        numbers = (f"{value / ms:.3f}" for value in (time.median, time.p95, time.mean))
-        table.add_row(time.stage, *numbers, f"{time.mean / total:.1%}" if total > 0 else _NONE)
     return table
 
 
@@ -236,18 +225,7 @@ def curve_table(evaluation: Evaluation, variable: str, majority: str = "double")
     columns = [curve.proportions(majority) for curve in curves]
     for i, total in enumerate(curves[0].total):
         low, high = curves[0].edges[i : i + 2]
-        table.add_row(f"{low:.3g} .. {high:.3g}", f"{total}", *(_with_error(column[i]) for column in columns))
-    return table
-
-
-def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
-    """Edges after each stage: how many, how many of the true ones, how pure."""
-    columns = ("edges", "efficiency", "purity", "purity*")
-    caption = "purity*: other edges along one particle left out"
-    table = make_table("graph after each stage", ("stage",), columns, caption=caption)
-    for stage, score in scores.items():
-        proportions = (score.efficiency, score.purity, score.purity_without_same)
-        table.add_row(stage, f"{score.n_edges}", *(_with_error(proportion) for proportion in proportions))
+        table.add_row(f"{low:.3g} .. {high:.3g}", f"{total}", *(text_with_error(column[i]) for column in columns))
     return table
 
 
@@ -294,7 +272,7 @@ def print_evaluation(
             out.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)
 
 
-def _with_error(proportion: Proportion) -> str:
+def text_with_error(proportion: Proportion) -> str:
     """``.9876 ± .0012``: half the width of the interval, for tables; JSON has both ends."""
     if isnan(proportion.value):
         return _NONE

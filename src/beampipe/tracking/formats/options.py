@@ -15,24 +15,6 @@ from beampipe.terminal.commands import with_options
 if TYPE_CHECKING:
     from beampipe.tracking.formats.format import ReadOptions
 
-__all__ = [
-    "FITTED_FORMS",
-    "FORMAT_HELP",
-    "SCALE_HELP",
-    "TRACK_FORMAT_HELP",
-    "CellId",
-    "EventFormatName",
-    "HitNames",
-    "InputPaths",
-    "LinkNames",
-    "ParticlesName",
-    "ScaleName",
-    "TrackFormatName",
-    "TracksFile",
-    "read_options",
-    "reads_events",
-]
-
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
 FORMAT_HELP: Final = (
     "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"

@@ -14,28 +14,6 @@ from beampipe.arrays import Bool, Float32
 from beampipe.events import Position
 from beampipe.tracking.kernels.geometry import MIN_DR, EdgeIndex, EdgeValues, PairTable, doublet
 
-__all__ = [
-    "AXIAL_UNIT",
-    "DPHI_SCALE",
-    "EDGE_FEATURES",
-    "EMBEDDING_SIZE",
-    "ETA_SCALE",
-    "FEATURE_MAX",
-    "FILTER_INPUTS",
-    "HIT_FEATURES",
-    "KAPPA_SCALE",
-    "LENGTH_SCALE",
-    "LINK",
-    "NODE_FEATURES",
-    "PAIR_FEATURES",
-    "RADIAL_UNIT",
-    "edge_features",
-    "filter_features",
-    "hit_features",
-    "node_features",
-    "on_chains",
-]
-
 HIT_FEATURES: Final = ("r", "cos_phi", "sin_phi", "z", "eta")
 """Features of a hit for the embedding."""
 

@@ -14,8 +14,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 
-__all__ = ["blocks", "contiguous", "native", "useful_threads"]
-
 _WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it saves
 
 

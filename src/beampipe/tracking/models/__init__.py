@@ -246,13 +246,16 @@ class BinnedEfficiency:
 
     @property
     def weak(self) -> tuple[bool, ...]:
-        """Which bins are below 90 %; of those with few particles, only the ones that are by two standard errors."""
-        weak = []
-        for matched, total in zip(self.matched, self.total, strict=True):
-            value, error = _moderate(float(matched), total)
-            is_clear = total >= _FEWEST_TO_TELL or value + 2 * error < _GOOD_EFFICIENCY
-            weak.append(is_clear and matched < _GOOD_EFFICIENCY * total)
-        return tuple(weak)
+        """Which bins are below 90 %, of those with enough particles to tell."""
+        return tuple(
+            total >= _FEWEST_TO_TELL and matched < _GOOD_EFFICIENCY * total
+            for matched, total in zip(self.matched, self.total, strict=True)
+        )
+
+    @property
+    def few(self) -> tuple[bool, ...]:
+        """Which bins have too few particles to tell."""
+        return tuple(total < _FEWEST_TO_TELL for total in self.total)
 
     def ranges(self, chosen: Iterable[bool]) -> Iterator[range]:
         """The chosen bins, those side by side as one range."""
@@ -262,22 +265,20 @@ class BinnedEfficiency:
                 yield range(numbers[0], numbers[-1] + 1)
 
     def describe(self, bins: range) -> str:
-        """Efficiency of bins side by side in words: lowest and highest, or value and error of a single bin."""
-        total = sum(self.total[bin_] for bin_ in bins)
+        """Efficiency of bins side by side in words: lowest and highest, or value and error of a single bin.
+
+        The error is that of Agresti and Coull (1998): two more successes and two more failures keep it from being 0.
+        """
         values = [value for bin_ in bins if (value := self.values[bin_]) is not None]
-        if len(values) > 1:
-            return f"{100 * min(values):.0f} to {100 * max(values):.0f} % (of {total})"
-        _, error = _moderate(values[0] * total, total)
-        return f"{100 * values[0]:.0f} +- {100 * error:.0f} % (of {total})"
+        if len(values) != 1:
+            return f"{100 * min(values):.0f} to {100 * max(values):.0f} %" if values else "nothing measured"
+        total = self.total_in(bins)
+        moderate = (values[0] * total + 2) / (total + 4)
+        return f"{100 * values[0]:.0f} +- {100 * sqrt(moderate * (1 - moderate) / (total + 4)):.0f} %"
 
-
-def _moderate(passed: float, total: int) -> tuple[float, float]:
-    """An efficiency, drawn towards a half, and its error.
-
-    Agresti and Coull (1998): adding two successes and two failures keeps the error from being 0.
-    """
-    value = (passed + 2) / (total + 4)
-    return value, sqrt(value * (1 - value) / (total + 4))
+    def total_in(self, bins: range) -> int:
+        """Number of particles in bins side by side."""
+        return sum(self.total[bins.start : bins.stop])
 
 
 @dataclass(frozen=True)
@@ -296,6 +297,8 @@ class Performance:
         residual: median distance of hits from the lines of their neighbours [mm]; null where it was not measured.
         origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
         origin_spread: standard deviation of that z [mm]; null where it was not measured.
+        layers: share of the hits of each layer that are on a track; empty where it was not measured.
+        chi2: median and mean chi2 per degree of freedom of the fitted tracks; empty where none were fitted.
         milliseconds: median processor time of an event on one thread [ms], of the machine that validated; other work on
             it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
@@ -323,37 +326,55 @@ class Performance:
     residual: float | None = None
     origin_z: float | None = None
     origin_spread: float | None = None
+    layers: tuple[float, ...] = ()
+    chi2: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if unknown := set(self.curves) - set(_VARIABLES):
             raise ConfigError(f"curves: got {', '.join(sorted(unknown))}, expected {', '.join(_VARIABLES)}")
 
-    def weaknesses(self) -> Iterator[str]:
+    def weaknesses(self, others: Mapping[str, Performance] = MappingProxyType({})) -> Iterator[str]:
         """Every bin with an efficiency below 90 %, in a few words with its numbers; neighbouring bins together.
 
-        Of bins with few particles, only those that are clearly below it are among them; others are in `untested`.
+        Bins with too few particles to tell are in `untested` instead.
+
+        Args:
+            others: finders on the same events by name, such as ACTS, whose efficiencies are put beside.
         """
-        if self.efficiency is not None and self.efficiency < _GOOD_EFFICIENCY:
-            yield f"all primaries: {100 * self.efficiency:.0f} %"
         for variable, curve in self._ordered_curves():
             for bins in curve.ranges(curve.weak):
-                yield f"{_interval(variable, curve, bins)}: {curve.describe(bins)}"
-        if self.displaced is not None and self.displaced < _GOOD_EFFICIENCY:
-            yield f"from 2 to 100 mm off the beam line: {100 * self.displaced:.0f} %"
-        if self.dense is not None and self.dense < _GOOD_EFFICIENCY:
-            yield f"within 10 mrad of another track: {100 * self.dense:.0f} %"
+                measured = ((other, each.curves.get(variable)) for other, each in others.items())
+                texts = [f"{other} {its.describe(bins)}" for other, its in measured if its and its.edges == curve.edges]
+                own = f"{_interval(variable, curve, bins)}: {curve.describe(bins)} (of {curve.total_in(bins)})"
+                yield ", ".join([own, *texts])
+        for name, what in _SINGLE_NUMBERS.items():
+            value: float | None = getattr(self, name)
+            if value is not None and value < _GOOD_EFFICIENCY:
+                beside = ((other, getattr(each, name)) for other, each in others.items())
+                texts = [f"{other} {100 * share:.0f} %" for other, share in beside if share is not None]
+                yield ", ".join([f"{what}: {100 * value:.0f} %", *texts])
 
     def untested(self) -> Iterator[str]:
         """Every bin with too few particles to tell its efficiency, in a few words; neighbouring bins together."""
         for variable, curve in self._ordered_curves():
-            few = (total < _FEWEST_TO_TELL for total in curve.total)
-            for bins in curve.ranges(is_few and not weak for is_few, weak in zip(few, curve.weak, strict=True)):
-                yield _interval(variable, curve, bins)
+            for bins in curve.ranges(curve.few):
+                found, total = sum(curve.matched[bins.start : bins.stop]), curve.total_in(bins)
+                yield _interval(variable, curve, bins) + (f" ({found} of {total})" if total else "")
         if "jets" not in self.curves:
             yield "cores of hard jets"
 
     def _ordered_curves(self) -> Iterator[tuple[str, BinnedEfficiency]]:
         return ((variable, self.curves[variable]) for variable in _VARIABLES if variable in self.curves)
+
+
+_SINGLE_NUMBERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "efficiency": "all primaries",
+        "displaced": "from 2 to 100 mm off the beam line",
+        "dense": "within 10 mrad of another track",
+    }
+)
+"""Efficiencies of `Performance` that are one number, in words."""
 
 
 def _interval(variable: str, curve: BinnedEfficiency, bins: range) -> str:

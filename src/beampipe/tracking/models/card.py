@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from beampipe.errors import FileError
 from beampipe.files import write_whole
 from beampipe.tracking.catalogue import CARD, PIPELINES
-from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of, load_model
+from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
 """Headings of the columns of `pipeline_rows`."""
@@ -39,7 +40,7 @@ def pipeline_rows(model: TrackerModel) -> list[tuple[str, ...]]:
     """
     rows = []
     for name in model.pipelines:
-        *cells, cannot = _cells(model.performance.get(name))
+        *cells, cannot = _cells(model.performance.get(name), model.acts)
         rows.append((name, *cells, "; ".join((cannot, *_refused_events(name)))))
     return rows + [(name, *_cells(measured)) for name, measured in model.acts.items()]
 
@@ -55,25 +56,33 @@ def model_overview(model: TrackerModel) -> list[str]:
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
         lines += [f"    cannot take {what}" for what in _refused_events(name)]
-        lines += _measured_lines(model.performance.get(name))
+        lines += _measured_lines(model, model.performance.get(name), model.acts)
     for name, measured in model.acts.items():
-        lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(measured)]
+        lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(model, measured)]
     samples = dict.fromkeys((measured.sample, measured.counted) for measured in model.performance.values())
     for sample, counted in samples:
         lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
     return lines
 
 
-def _measured_lines(measured: Performance | None) -> list[str]:
-    """Numbers and weaknesses of one finder."""
+def _measured_lines(
+    model: TrackerModel, measured: Performance | None, acts: Mapping[str, Performance] = MappingProxyType({})
+) -> list[str]:
+    """Numbers and weaknesses of one finder, with those of ACTS beside."""
     if measured is None:
         return ["    not measured"]
-    cells = dict(zip(HEADINGS[1:], _cells(measured), strict=True))
+    cells = dict(zip(HEADINGS[1:], _cells(measured, acts), strict=True))
     cannot = cells.pop("cannot")
     lines = ["    " + ", ".join(f"{what} {value}" for what, value in cells.items() if value != _NOT_MEASURED)]
     lines.append(f"    finds less than 90 % of: {cannot}")
     if untested := "; ".join(measured.untested()):
         lines.append(f"    too few particles to tell: {untested}")
+    if measured.chi2:
+        lines.append("    chi2 per degree of freedom of its fits: median {:.2f}, mean {:.2f}".format(*measured.chi2))
+    if measured.layers:
+        ordered = sorted((share, layer.name) for share, layer in zip(measured.layers, model.layout.layers, strict=True))
+        ends = (f"{share:.0%} ({name})" for share, name in (ordered[0], ordered[-1]))
+        lines.append(f"    hits on tracks by layer: {' to '.join(ends)}")
     return lines
 
 
@@ -86,7 +95,7 @@ def model_facts(model: TrackerModel) -> dict[str, Any]:
             "for": PIPELINES[name].for_what,
             "most_hits": None if limit is None else limit.hits,
             "performance": measured,
-            "weaknesses": None if measured is None else list(measured.weaknesses()),
+            "weaknesses": None if measured is None else list(measured.weaknesses(model.acts)),
             "untested": None if measured is None else list(measured.untested()),
         }
     return {
@@ -142,7 +151,7 @@ def _refused_events(name: str) -> list[str]:
     return [] if limit is None else [f"events of more than {limit.hits:,} hits (use {limit.instead})"]
 
 
-def _cells(performance: Performance | None) -> tuple[str, ...]:
+def _cells(performance: Performance | None, acts: Mapping[str, Performance] = MappingProxyType({})) -> tuple[str, ...]:
     if performance is None:
         return (_NOT_MEASURED,) * (len(HEADINGS) - 1)
     shares = (performance.efficiency, performance.displaced, performance.dense, performance.fakes)
@@ -150,7 +159,7 @@ def _cells(performance: Performance | None) -> tuple[str, ...]:
         *(_NOT_MEASURED if share is None else f"{100 * share:.2f} %" for share in shares),
         f"{100 * performance.hits_on_tracks:.0f} %",
         f"{performance.milliseconds:.1f}",
-        "; ".join(performance.weaknesses()) or "nothing seen",
+        "; ".join(performance.weaknesses(acts)) or "nothing seen",
     )
 
 
@@ -164,30 +173,6 @@ def write_model(model: TrackerModel) -> None:
     del table["path"]
     text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_whole(model.path / CARD, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def renew_digests(folder: Path) -> TrackerModel:
-    """Recompute the digests of a model's files after some were replaced or removed on purpose.
-
-    Args:
-        folder: folder of the model; its card is written again. Weights that are gone are no longer listed.
-
-    Returns:
-        The model with these digests.
-
-    Raises:
-        FileError: there is no readable model.
-        ConfigError: no weights are left.
-    """
-    model = load_model(folder)
-    floors = {
-        stem: weights.pt_floor
-        for stem, weights in model.weights.items()
-        if all((folder / name).is_file() for name in weights.files)
-    }
-    model = replace(model, weights=weights_of(folder, floors))
-    write_model(model)
-    return model
 
 
 def weights_of(folder: Path, pt_floors: Mapping[str, float]) -> dict[str, Weights]:

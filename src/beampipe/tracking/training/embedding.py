@@ -21,8 +21,6 @@ from beampipe.tracking.kernels.features import hit_features
 from beampipe.tracking.training.networks import Embedding, Log, Optimiser
 from beampipe.tracking.training.samples import CleanEvent, KinematicWindows, Labelled, TrainingDegradation, visit, wedge
 
-__all__ = ["EmbeddingConfig", "neighbourhood", "train_embedding"]
-
 
 @dataclass(frozen=True)
 class EmbeddingConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from beampipe.events import Event, Hits, Tracks
+from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import MARK, write_whole
 from beampipe.simulation.degradation import Degradation, degrade
@@ -23,9 +23,11 @@ from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages
 from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.fitting.fitter import TrackFitter
+from beampipe.tracking.fitting.reference import layer_of
 from beampipe.tracking.input_checks import ExpectedTracks, measure
-from beampipe.tracking.loading import load_pipeline
-from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
+from beampipe.tracking.loading import FIT_STEM, load_pipeline, load_track_fitter
+from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerGeometry, TrackerModel
 from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
 from beampipe.tracking.training.detector import SPLIT
 from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
@@ -53,12 +55,16 @@ class Validation:
         headline: reconstructable particles above 1 GeV.
         soft: the same tracks, scored for particles above 0.3 GeV.
         tracks: what is usual of the tracks, by pipeline.
+        layers: share of the hits of each layer that are on tracks, by pipeline.
+        chi2: median and mean chi2 per degree of freedom of the fitted tracks, by pipeline; none if none were fitted.
         jets: the same pipelines on events with hard jets, if there were some.
     """
 
     headline: Evaluation
     soft: Evaluation
     tracks: Mapping[str, ExpectedTracks]
+    layers: Mapping[str, tuple[float, ...]]
+    chi2: Mapping[str, tuple[float, ...]]
     jets: Evaluation | None = None
 
     def written_to(self, model: TrackerModel) -> TrackerModel:
@@ -99,6 +105,8 @@ class Validation:
                 residual=_rounded(tracks.residual, 5),
                 origin_z=_rounded(tracks.origin_z, 1),
                 origin_spread=_rounded(tracks.origin_spread, 1),
+                layers=self.layers[hard.name],
+                chi2=self.chi2.get(hard.name, ()),
             )
         return performances
 
@@ -155,11 +163,37 @@ def validate(
     fewest = hard.min_layers if min_hits is None else min_hits
     headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
     soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
-    tracks = {name: measure(finder.found.values()) for name, finder in finders.items()}
+    found = {name: list(finder.found.values()) for name, finder in finders.items()}
+    tracks = {name: measure(pairs) for name, pairs in found.items()}
+    layers = {name: _shares_by_layer(pairs, model.layout) for name, pairs in found.items()}
+    chi2: dict[str, tuple[float, ...]] = {}
+    if FIT_STEM in model.weights:
+        fitter = load_track_fitter(model, threads=1)
+        chi2 = {name: _chi2(pairs, fitter) for name, pairs in found.items()}
     in_jets = None
     if degraded_jets:
         in_jets = evaluate(finders, degraded_jets, sample="hard jets", selection=hard, min_track_hits=fewest)
-    return Validation(headline, soft, tracks, in_jets)
+    return Validation(headline, soft, tracks, layers, chi2, in_jets)
+
+
+def _shares_by_layer(pairs: Iterable[tuple[Hits, Tracks]], layout: TrackerGeometry) -> tuple[float, ...]:
+    """Share of the hits of each layer that are on tracks."""
+    counts = np.zeros((2, len(layout.layers)), np.int64)
+    for hits, tracks in pairs:
+        layer = layer_of(layout.beam_spot.relative_to(hits.position), layout.boxes)
+        for row, chosen in enumerate((layer >= 0, (layer >= 0) & (tracks.track_id != NO_TRACK))):
+            counts[row] += np.bincount(layer[chosen], minlength=counts.shape[1])
+    return tuple(np.round(counts[1] / np.maximum(counts[0], 1), 4).tolist())
+
+
+def _chi2(pairs: Iterable[tuple[Hits, Tracks]], fitter: TrackFitter) -> tuple[float, ...]:
+    """Median and mean chi2 per degree of freedom of all tracks that can be fitted; empty if there is none."""
+    reduced = [np.empty(0)]
+    for hits, tracks in pairs:
+        fits = fitter(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
+        reduced.append((fits.chi2 / np.maximum(fits.ndf, 1))[fits.fitted])
+    every = np.concatenate(reduced)
+    return (round(float(np.median(every)), 3), round(float(every.mean()), 3)) if len(every) else ()
 
 
 class _RememberingFinder(InOneThread):

@@ -17,15 +17,12 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError
 from beampipe.events import Event, Position
-from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
-
-__all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows", "write_windows"]
 
 
 @dataclass(frozen=True)
@@ -95,9 +92,6 @@ _IMAGE: Final = 20.0
 _KAPPA_MARGIN: Final = 1.02
 """Factor by which the window of a doublet's curvature is wider than the measured quantile."""
 
-_TAUGHT: Final = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
-"""Degradations that training events get in turn, so that there are tracks with and without missing hits."""
-
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
@@ -148,25 +142,6 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
         dip = _variance(sample.turn2[mine], np.ones(len(mine)), sample.kappa2[mine])
         windows[pair_of[a, b], pair_of[b, c] - out_begin[b]] = config.chi2_cut * np.array([*curve, *dip])
     return Windows(boxes, pairs, pair_windows, out_begin, windows)
-
-
-def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> None:
-    """Learn the windows of that name from clean events and write them, with a card beside them.
-
-    Args:
-        name: name of the windows, one of `WINDOW_RECIPES`.
-        events: clean simulated events; every third one stays so, the others lose hits and modules.
-        out: safetensors file to write; the card lies beside it.
-        about: further facts for the card (command, data).
-
-    Raises:
-        UnknownNameError: there is no such recipe.
-    """
-    if name not in WINDOW_RECIPES:
-        raise UnknownNameError("windows", name, WINDOW_RECIPES)
-    degraded = [degrade(event, _TAUGHT[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
-    config = WINDOW_RECIPES[name]
-    write_windows(out, learn_windows(degraded, config), config, {"events": len(degraded), **about})
 
 
 def write_windows(out: Path, windows: Windows, config: WindowConfig, training: Mapping[str, object]) -> dict[str, int]:

@@ -57,7 +57,7 @@ def make(random: RandomParameters) -> Instance:
     others = continuum_pairs(
         random, "others", random.count("others", share * number), scale=scale, low=mass - 110, high=700.0
     )
-    fakes = shoulder_pairs(random, "fakes", random.count("fakes", 1.5 * number), mass=mass - 2 * width, width=width)
+    fakes = shoulder_pairs(random, "fakes", random.count("fakes", 2 * number), mass=mass - 2 * width, width=width)
     wrong = shoulder_pairs(
         random, "wrong charge", random.count("wrong charge", 0.08 * number), mass=mass + 2 * width, width=width
     )

@@ -45,11 +45,11 @@ def make(random: RandomParameters) -> Instance:
     scale = random.uniform("background_scale", 25.0, 45.0)
     generator = random.generator("detector")
     muons = resonance_pairs(random, "muons", random.count("resonances", number), mass=mass)
-    electrons = resonance_pairs(random, "electrons", random.count("electrons", 0.1 * number), mass=mass - 3)
+    electrons = resonance_pairs(random, "electrons", random.count("electrons", 0.13 * number), mass=mass - 3)
     prompt = continuum_pairs(
         random, "prompt", random.count("prompt", share * number), scale=scale, low=40.0, high=250.0
     )
-    fakes = shoulder_pairs(random, "fakes", random.count("fakes", 1.5 * number), mass=mass - 5, width=3.0)
+    fakes = shoulder_pairs(random, "fakes", random.count("fakes", 2 * number), mass=mass - 5, width=3.0)
     wrong = shoulder_pairs(
         random, "wrong charge", random.count("wrong charge", 0.08 * number), mass=mass + 5, width=3.0
     )

@@ -16,11 +16,14 @@ from typing import Final
 
 import numpy as np
 from numpy import ndarray
+from rich.table import Table
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import InputError
 from beampipe.events import NO_TRACK, Event, Hits, TrackParameters, Tracks
+from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.matching import Candidates, match
+from beampipe.tracking.evaluation.report import text_with_error
 from beampipe.tracking.evaluation.results import Proportion
 from beampipe.tracking.evaluation.scoring import tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
@@ -136,6 +139,17 @@ def _same_particle(edge_index: Int64[ndarray, "2 n_edges"], owners: Contribution
     for edge in np.flatnonzero((merged[inner] | merged[outer]) & ~same).tolist():
         same[edge] = bool(particles_of(int(inner[edge])) & particles_of(int(outer[edge])))
     return same
+
+
+def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
+    """Edges after each stage: how many, how many of the true ones, how pure."""
+    columns = ("edges", "efficiency", "purity", "purity*")
+    caption = "purity*: other edges along one particle left out"
+    table = make_table("graph after each stage", ("stage",), columns, caption=caption)
+    for stage, score in scores.items():
+        proportions = (score.efficiency, score.purity, score.purity_without_same)
+        table.add_row(stage, f"{score.n_edges}", *(text_with_error(proportion) for proportion in proportions))
+    return table
 
 
 PARAMETER_NAMES: Final = ("d0 [mm]", "z0 [mm]", "phi [rad]", "theta [rad]", "q/p [e/GeV]")
