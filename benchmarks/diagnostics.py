@@ -19,22 +19,21 @@ from numpy import ndarray
 from rich.table import Table
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
-from beampipe.errors import InputError
-from beampipe.events import NO_TRACK, Event, Hits, TrackParameters, Tracks
+from beampipe.errors import InputError, ShapeError
+from beampipe.events import NO_TRACK, Event, Hits, Particles, TrackParameters, Tracks
 from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.evaluation.report import text_with_error
 from beampipe.tracking.evaluation.results import Proportion
 from beampipe.tracking.evaluation.scoring import tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
-from beampipe.tracking.fitting.helix import true_perigee
+from beampipe.tracking.fitting.helix import perigee_of
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.truth import (
     HEADLINE,
     Contributions,
     Selection,
     contributions,
-    edge_labels,
     select_particles,
     true_edges,
     truth_of,
@@ -75,6 +74,31 @@ class EdgeScore:
     def purity_without_same(self) -> Proportion:
         """The same without other edges along one particle in the denominator, as they are no mistakes."""
         return Proportion(self.n_found, self.n_edges - self.n_same)
+
+
+def edge_labels(
+    edge_index: Int64[ndarray, "2 n_edges"], true_edge_index: Int64[ndarray, "2 n_true"], n_hits: int
+) -> Bool[ndarray, " n_edges"]:
+    """Which edges are among the true ones, whichever way round they are given."""
+    if edge_index.shape[1] and (edge_index.min() < 0 or edge_index.max() >= n_hits):
+        raise ShapeError(
+            f"edge_index: got hits {edge_index.min()} to {edge_index.max()}, expected 0 to {n_hits - 1};"
+            " edges and hits are of different events"
+        )
+    true = np.sort(_pair_key(true_edge_index, n_hits))
+    if len(true) == 0:
+        return np.zeros(edge_index.shape[1], np.bool_)
+    key = _pair_key(edge_index, n_hits)
+    nearest = np.minimum(np.searchsorted(true, key), len(true) - 1)
+    label: Bool[ndarray, " n_edges"] = true[nearest] == key
+    return label
+
+
+def _pair_key(edge_index: Int64[ndarray, "2 n"], n_hits: int) -> Int64[ndarray, " n"]:
+    """One number per unordered pair of hits."""
+    low, high = np.minimum(*edge_index), np.maximum(*edge_index)
+    key: Int64[ndarray, " n"] = low * np.int64(n_hits) + high
+    return key
 
 
 def score_edges(
@@ -211,6 +235,17 @@ def core_width(values: Float64[ndarray, "n k"]) -> Float64[ndarray, " k"]:
         return np.full(values.shape[1], np.nan)
     low, high = np.quantile(values, [0.16, 0.84], axis=0)
     return np.asarray((high - low) / 2)
+
+
+def true_perigee(particles: Particles, field: float) -> Float64[ndarray, "n 5"]:
+    """`perigee_of` simulated particles.
+
+    Args:
+        particles: particles of one event.
+        field: magnetic field along z [T].
+    """
+    vertex, momentum = particles.vertex.astype(np.float64), particles.momentum.astype(np.float64)
+    return perigee_of(vertex, momentum, particles.charge.astype(np.float64), field)
 
 
 def score_fits(

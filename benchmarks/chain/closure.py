@@ -5,6 +5,10 @@ tracks   number of tracks against charged particles of the same jets, by jet pT:
 fit      gluon fractions in pseudo-experiments, the bootstrap replicas of the sample `measured`: pulls with shares of
          independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
          scale factors, whose error all replicas share
+loss     pseudo-data whose tracks are lost at random: shifts of the scale factors against the same pseudo-data without,
+         and those that nominal simulation predicts if its tracks are lost by the efficiency that was measured in
+         pseudo-data, in bins of pT, eta and distance to the jet's axis. The replicas of the bootstrap have the same
+         events with and without, so their spread is the error of a shift
 hash     one result from 1 and 2 workers, after SIGKILL in the middle, and with tracks found by a local Triton
 """
 
@@ -16,12 +20,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -35,19 +39,28 @@ from recording import CONSOLE, conditions, print_conditions, write_result
 from beampipe.calibration.config import Bootstrap, Regions
 from beampipe.calibration.method.joint import joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies
-from beampipe.calibration.method.templates import Templates
+from beampipe.calibration.method.templates import SumsOf, Templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
+from beampipe.calibration.tasks.plan import Plan as CalibrationPlan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.fit import TAGGER, JetCounts, Shares, calibrated_shares, class_cuts, fit_fraction, simulated_shares
-from beampipe.chain.ntuples import EnergyScale
+from beampipe.chain.ntuples import (
+    EnergyScale,
+    NtupleSpec,
+    Performance,
+    write_chain_ntuple,
+    write_performance,
+    write_scale,
+)
 from beampipe.chain.plan import Plan, make_chunk
 from beampipe.chain.run import RESULT, ChainResult, Executor, calibration_of, run_chain, store_of
 from beampipe.chain.settings import EXAMPLE, ChainSettings, load_settings
-from beampipe.chain.tables import JetEvents
+from beampipe.chain.tables import PRIMARY, JetEvents, Owners, TrackTable
+from beampipe.simulation.random_numbers import keys, uniform
 from beampipe.tables import load_table, load_tables
 from beampipe.terminal import make_table
-from beampipe.workflow import Task, open_pool, run
+from beampipe.workflow import Store, Task, open_pool, run
 
 SMALL = """
 chunk_events = 10
@@ -198,6 +211,127 @@ def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, A
     return figures
 
 
+def with_loss(data: JetEvents, chance: ndarray, seed: int) -> JetEvents:
+    """Events without some of their tracks, each of which is lost with a chance of its own."""
+    kept = uniform(keys(np.full(len(chance), seed), 1, np.arange(len(chance))), 0) >= chance
+    tracks = TrackTable(*(getattr(data.tracks, each.name)[kept] for each in fields(TrackTable)))
+    return replace(data, tracks=tracks, owners=Owners(data.owners.track[kept], data.owners.particle))
+
+
+def ntuples_of(folder: Path, settings: ChainSettings, events: dict[str, JetEvents]) -> dict[str, Path]:
+    """The ntuples of some events, with the energy scale and the performance of nominal simulation."""
+    jets = {name: folder / f"{name}.npz" for name in events}
+    for name, data in events.items():
+        data.save(jets[name])
+    scale, performance = folder / "scale.npz", folder / "performance.npz"
+    write_scale(scale, [jets["nominal"]])
+    write_performance(performance, [jets["nominal"]])
+    ntuples = {name: folder / f"{name}.root" for name in events}
+    for number, (name, path) in enumerate(ntuples.items()):
+        # Replicas follow from dataset and run: the same events have the same ones.
+        dataset, run_number = ("nominal", 1) if name in ("nominal", "predicted") else ("data", 2)
+        spec = NtupleSpec(dataset, run_number, number, settings.seed, 1.0, ())
+        write_chain_ntuple(path, [jets[name]], scale, performance, spec)
+    return ntuples
+
+
+SUMS: Final[tuple[SumsOf, SumsOf]] = ("values", "replicas")
+
+
+def quark_like(templates: Templates, of: SumsOf, cuts: ndarray) -> ndarray:
+    """Share of the quark and of the gluon jets below the cuts: (replicas or variations, pT, working point, flavour)."""
+    jets = templates.flavours(TAGGER, of).sum(axis=-3)
+    below = np.cumsum(jets, axis=-1)
+    at_cuts = np.stack([below[:, p][..., cuts[p].astype(int) - 1] for p in range(len(cuts))], axis=1)
+    return np.swapaxes(at_cuts / jets.sum(axis=-1)[..., None], -1, -2)
+
+
+def track_loss(settings: ChainSettings, loss: float, extractions: list[str], workers: int) -> dict[str, Any]:
+    """The figures of `loss`."""
+    plan, store = Plan(settings), store_of(settings)
+    names = {role: settings.of_role(role).name for role in ("nominal", "data")}
+    events = {
+        role: JetEvents.join([JetEvents.load(store.require(recipe)) for recipe in plan.jets(name)])
+        for role, name in names.items()
+    }
+    nominal = events["nominal"]
+    events["lossy"] = with_loss(events["data"], np.full(len(events["data"].tracks.pt), loss), 1)
+    before, after = (Performance.measured(events[name]).kinds[..., PRIMARY] for name in ("data", "lossy"))
+    measured = replace(Performance.measured(nominal), reconstructable=before, found_reconstructable=after)
+    chance = measured.inefficiency(nominal.tracks, nominal.owners.track, nominal)
+    events["predicted"] = with_loss(nominal, chance, 2)
+    lost = 1 - after.sum() / before.sum()
+    counts = {name: len(data.events) for name, data in events.items()}
+    CONSOLE.print(f"{counts} collisions; tracks lost in jets: {100 * lost:.2f} %", markup=False)
+    table = make_table(
+        f"shifts of scale factors by {100 * loss:g} % lost tracks",
+        ("extraction", "jets", "jet pT [GeV]"),
+        ("measured", "predicted", "difference / error"),
+    )
+    figures: list[dict[str, Any]] = []
+    with TemporaryDirectory() as name:
+        ntuples = ntuples_of(Path(name), settings, events)
+
+        def calibrated(simulation: str, data: str, extraction: str, until: str) -> tuple[Store, CalibrationPlan]:
+            files = {names["nominal"]: ntuples[simulation], names["data"]: ntuples[data]}
+            output = Path(name) / f"{simulation}-{data}-{extraction}"
+            configuration = replace(calibration_of(settings, files), output=output, extraction=extraction)
+            filled = run_calibration(configuration, RunSettings("processes", workers), until=until)
+            return workspace_of(configuration).store, filled
+
+        templates = []
+        for simulation in ("nominal", "predicted"):
+            made, filled = calibrated(simulation, "data", extractions[0], "fill")
+            templates.append(read_templates(made, filled.samples[names["nominal"]]))
+        simulated, predicted = templates
+        efficiencies: dict[tuple[str, str], Efficiencies] = {}
+        labelled: dict[str, Templates] = {}
+        for role in ("data", "lossy"):
+            for extraction in extractions:
+                made, filled = calibrated("nominal", role, extraction, "extract")
+                efficiencies[role, extraction] = load_tables(made.require(filled.extract), Efficiencies)[TAGGER]
+            labelled[role] = read_templates(made, filled.samples[names["data"]])
+        cuts = efficiencies["data", extractions[0]].cuts
+
+        def moved(before: Templates, after: Templates) -> tuple[ndarray, ndarray]:
+            """Relative change of the share of quark-like jets by label, and its error."""
+            change, spread = (quark_like(after, of, cuts) / quark_like(before, of, cuts) - 1 for of in SUMS)
+            return change[0], spread.std(axis=0)
+
+        expected, expected_error = moved(simulated, predicted)
+        changes = {"by label": moved(labelled["data"], labelled["lossy"])}
+        for extraction in extractions:
+            without, lossy = efficiencies["data", extraction], efficiencies["lossy", extraction]
+            changes[extraction] = (
+                (lossy.data[0] - without.data[0]) / without.simulation[0],
+                ((lossy.data_replicas - without.data_replicas) / without.simulation[0]).std(axis=0),
+            )
+    for extraction, (shift, error) in changes.items():
+        for p, w, flavour in np.ndindex(shift.shape):
+            low, high = settings.measurement.pt_edges[p : p + 2]
+            figure = {
+                "extraction": extraction,
+                "flavour": ("quark", "gluon")[flavour],
+                "pt": [low, high],
+                "working_point": settings.measurement.working_points[w],
+            }
+            at = (p, w, flavour)
+            values = [shift[at], error[at], expected[at], expected_error[at]]
+            for key, value in zip(("shift", "error", "predicted", "predicted_error"), values, strict=True):
+                figure[key] = float(value) if np.isfinite(value) else None  # JSON has no nan
+            figures.append(figure)
+            table.add_row(
+                extraction,
+                figure["flavour"],
+                f"{low:g}-{high:g}",
+                f"{values[0]:+.4f} ± {values[1]:.4f}",
+                f"{values[2]:+.4f} ± {values[3]:.4f}",
+                f"{(values[0] - values[2]) / np.hypot(values[1], values[3]):+.2f}",
+            )
+    CONSOLE.print(table)
+    return {"events": counts, "lost": float(lost), "shifts": figures}
+
+
 def digest(folder: Path) -> str:
     return sha256((folder / RESULT).read_bytes()).hexdigest()
 
@@ -239,7 +373,10 @@ def hashes(served: bool) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", type=Path, default=EXAMPLE, help="TOML file of a chain")
-    parser.add_argument("--only", nargs="+", choices=["tracks", "fit", "hash"], default=["tracks", "fit", "hash"])
+    parts = ["tracks", "fit", "loss", "hash"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
+    parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
     parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared")
     parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
@@ -251,7 +388,7 @@ def main() -> None:
     begun = conditions(("pyacts", "pythia8mc", "fastjet", "pyhf"))
     print_conditions("chain: closure", begun)
     body: dict[str, Any] = {}
-    if {"tracks", "fit"} & set(options.only):
+    if {"tracks", "fit", "loss"} & set(options.only):
         folder = options.folder or (Path("runs/chain") if options.config == EXAMPLE else None)
         settings = load_settings(options.config, folder)
         result = run_chain(settings, Executor("processes", options.workers))
@@ -262,6 +399,8 @@ def main() -> None:
                 f"{each.shares}: {each.fraction:.3f} ± {each.error:.3f}, by label {each.true:.3f}, {each.pull:+.2f}",
                 markup=False,
             )
+        if "loss" in options.only:
+            body["loss"] = track_loss(settings, options.loss, options.extraction, options.workers)
         if "tracks" in options.only:
             body["tracks"] = compare_tracks(settings, options.finders, options.chunks, options.workers)
         if "fit" in options.only:

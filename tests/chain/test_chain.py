@@ -193,6 +193,7 @@ def test_with_pileup_tracks_are_those_of_the_hard_vertex(made: ChainResult, tmp_
 def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> None:
     page = write_report(made).read_text()
     assert page.count("data:image/png;base64,") == 7
+    assert "Projected to 1,000,000,000 events" in page
     for name in ("generate", "simulate", "tracks", "jets", "ntuple", "calibration", "fit", "cost"):
         assert f'id="{name}"' in page
     about = store_of(made.settings).about(made.plan.chunks["nominal"][0].recipes["simulate"].key)

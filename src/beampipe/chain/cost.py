@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.errors import ConfigError
+from beampipe.settings import build, read_toml
 from beampipe.workflow import Recipe, Store
 
 _STATUS: Final = Path("/proc/self/status")
@@ -108,3 +110,96 @@ def stage_costs(store: Store, recipes: Sequence[Recipe]) -> tuple[StageCost, ...
         )
         for stage, notes in by_stage.items()
     )
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of one kind.
+
+    Attributes:
+        count: number of nodes.
+        cores: number of cores of a node.
+        memory_gb: memory of a node [10^9 bytes].
+        speed: speed of a core, over that of a core of the machine that ran the chain.
+    """
+
+    count: int
+    cores: int
+    memory_gb: float
+    speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.count > 0 and self.cores > 0 and self.memory_gb > 0 and self.speed > 0):
+            raise ConfigError(f"nodes: got {self}, expected numbers above 0")
+
+
+@dataclass(frozen=True)
+class Facility:
+    """Where a chain could run.
+
+    Attributes:
+        nodes: its nodes, by name of their kind.
+    """
+
+    nodes: Mapping[str, Nodes]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise ConfigError("facility: got no nodes, expected a table [nodes.NAME] with count, cores and memory_gb")
+
+    def core_seconds(self, peak: int) -> float:
+        """Processor time that all cores give in a second, in those of this machine, if each task needs `peak` bytes."""
+        total = 0.0
+        for nodes in self.nodes.values():
+            total += nodes.count * min(nodes.cores, int(nodes.memory_gb * 1e9 // max(peak, 1))) * nodes.speed
+        return total
+
+
+def read_facility(path: Path) -> Facility:
+    """Read the nodes of a facility.
+
+    Raises:
+        FileError: the file cannot be read, or is no TOML.
+        ConfigError: a key is unknown or missing, or a value is impossible.
+    """
+    return build(Facility, read_toml(path, "the TOML file of a facility"), str(path), path.parent)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Cost of many events in one stage.
+
+    Attributes:
+        stage: name of the stage.
+        core_hours: processor time on this machine [h].
+        written: bytes written.
+        hours: time on all nodes of a facility [h]; infinite if its memory is too small, None without a facility.
+    """
+
+    stage: str
+    core_hours: float
+    written: float
+    hours: float | None
+
+
+def projections(
+    costs: Sequence[StageCost], stages: Sequence[str], events: float, facility: Facility | None = None
+) -> tuple[Projection, ...]:
+    """Costs of that many events, in proportion to those that were measured, and their sum at the end.
+
+    Args:
+        costs: measured costs.
+        stages: names of the stages whose cost grows with the number of events.
+        events: number of events.
+        facility: where they would be made.
+    """
+    rows = []
+    for cost in costs:
+        if cost.stage in stages and cost.events:
+            core_hours, needed = events / cost.events * cost.cpu / 3600, None
+            if facility is not None:
+                speed = facility.core_seconds(cost.peak)
+                needed = core_hours / speed if speed else float("inf")
+            rows.append(Projection(cost.stage, core_hours, events / cost.events * cost.written, needed))
+    hours = None if facility is None else sum(row.hours or 0.0 for row in rows)
+    return (*rows, Projection("all", sum(row.core_hours for row in rows), sum(row.written for row in rows), hours))

@@ -14,13 +14,15 @@ from beampipe import __version__
 from beampipe.calibration.report.figures import REPORT_STYLE
 from beampipe.calibration.report.write import STYLE
 from beampipe.chain import figures
-from beampipe.chain.cost import stage_costs
+from beampipe.chain.cost import Facility, projections, read_facility, stage_costs
 from beampipe.chain.ntuples import EnergyScale, Performance
+from beampipe.chain.plan import INPUTS
 from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.events import Event
 from beampipe.figures import drawing
 from beampipe.files import write_whole
+from beampipe.processes import processor_name
 from beampipe.simulation.degradation import degrade
 from beampipe.simulation.detector import detector_modules, read_layout
 from beampipe.simulation.ntuples.ntuple_files import read_ntuple
@@ -35,6 +37,9 @@ PAGE: Final = "report.html"
 """Name of the page in the folder of a chain."""
 
 _TEMPLATE: Final = Path(__file__).parent / "page.html.j2"
+
+_PROJECTED: Final = 1e9
+"""Number of events to which costs are projected."""
 
 _MB: Final = 1e6
 
@@ -82,6 +87,8 @@ def write_report(result: ChainResult) -> Path:
         f"{each.name} ({each.role}): {each.events} {each.generator}" for each in settings.samples.values()
     )
     last = result.measurements[-1]
+    costs = stage_costs(store, [*plan.recipes(), result.result])
+    facility = None if settings.facility is None else read_facility(settings.facility)
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         style=Markup(STYLE),  # shipped file, trusted
         summary=f"Collisions by sample: {samples}. Tracks by {settings.tracks.finder}.",
@@ -123,12 +130,43 @@ def write_report(result: ChainResult) -> Path:
                 f"{each.written / _MB:.1f}",
                 f"{each.peak / _MB:.0f}",
             )
-            for each in stage_costs(store, [*plan.recipes(), result.result])
+            for each in costs
+        ],
+        projected_text=_about_projection(facility),
+        projected_head=(
+            "stage",
+            "core-hours",
+            "written [TB]",
+            *([] if facility is None else ["hours at the facility"]),
+        ),
+        projected=[
+            (
+                each.stage,
+                f"{each.core_hours:,.0f}",
+                f"{each.written / 1e12:,.1f}",
+                *([] if each.hours is None else [f"{each.hours:,.1f}"]),
+            )
+            for each in projections(costs, tuple(INPUTS), _PROJECTED, facility)
         ],
         keys=[("result", result.result.key), *((f"ntuple {name}", plan.ntuple(name).key) for name in result.ntuples)],
         version=__version__,
     )
     return write_whole(settings.output / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _about_projection(facility: Facility | None) -> str:
+    """What the projection assumes."""
+    text = (
+        f"Projected to {_PROJECTED:,.0f} events, in proportion to the processor time and the bytes of the stages above"
+        f" that handle events. A core is one of {processor_name()}. Reading, writing and failures cost no time."
+    )
+    if facility is None:
+        return text
+    nodes = "; ".join(
+        f"{each.count} {name} nodes with {each.cores} cores of speed {each.speed:g} and {each.memory_gb:g} GB"
+        for name, each in facility.nodes.items()
+    )
+    return f"{text} The facility: {nodes}. As many tasks run on a node as it has cores, and memory for."
 
 
 def closure(pull: float) -> str:

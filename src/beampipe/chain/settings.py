@@ -165,8 +165,8 @@ class MeasurementSettings:
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies of the cuts on the number of tracks, which divide jets into classes.
-        extraction: how the calibration measures efficiencies: ``matrix``, or ``template``, which needs fewer jets, but
-            relies on shapes of simulation; or another one by name.
+        extraction: how the calibration measures efficiencies: ``matrix``, ``topics``, or ``template``, which needs
+            fewer jets, but relies on shapes of simulation; or another one by name.
         min_eta_gap: smallest difference of the \\|eta\\| of the two jets from which scale factors are measured.
         replicas: replicas of the bootstrap, for statistical uncertainties.
     """
@@ -201,6 +201,7 @@ class ChainSettings:
         tracks: track finding.
         jets: jets of towers.
         measurement: scale factors and fit.
+        facility: TOML file of nodes, for which the report projects the cost.
     """
 
     output: Path
@@ -213,6 +214,7 @@ class ChainSettings:
     tracks: TrackSettings = field(default_factory=TrackSettings)
     jets: JetSettings = field(default_factory=JetSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+    facility: Path | None = None
 
     def __post_init__(self) -> None:
         for role in ROLES:

@@ -213,6 +213,7 @@ _EXATRKX_WALK: Final = replace(
     graph="both",
     # Deeper than for the windows alone: the networks reject most of what begins further out by chance.
     seed_depth=5,
+    bytes_per_hit2=0.003,
     segmentation=Walk(min_hits=5, penalty=1.0),
     completion=Completion(penalty=1.0, min_score=3.0),
 )
@@ -308,11 +309,10 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 after=_MODULE_MAP,
             ),
             replace(
-                _EXATRKX_WALK,
+                _EXATRKX,
                 name="exatrkx_walk_soft",
                 for_what=f"as exatrkx_soft, best paths in place of components, {_FOR_SOFT}",
-                graph="neighbours",
-                seed_depth=3,
+                segmentation=_EXATRKX_WALK.segmentation,
                 windows="module_map_soft",
                 networks="exatrkx_soft",
                 completion=_SOFT_COMPLETION,

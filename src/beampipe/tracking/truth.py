@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Int64
-from beampipe.errors import ConfigError, InputError, ShapeError
+from beampipe.errors import ConfigError, InputError
 from beampipe.events import NOISE, Event, Hits, Position, Truth, distance_squared
 
 _LAYER_BITS: Final = 20
@@ -263,31 +263,6 @@ def consecutive_edges(
     inner, outer = np.where(wrong, outer, inner), np.where(wrong, inner, outer)
     key = np.unique(inner * np.int64(len(position)) + outer)
     return np.stack(np.divmod(key, np.int64(max(len(position), 1))))
-
-
-def edge_labels(
-    edge_index: Int64[ndarray, "2 n_edges"], true_edge_index: Int64[ndarray, "2 n_true"], n_hits: int
-) -> Bool[ndarray, " n_edges"]:
-    """Which edges are among the true ones, whichever way round they are given."""
-    if edge_index.shape[1] and (edge_index.min() < 0 or edge_index.max() >= n_hits):
-        raise ShapeError(
-            f"edge_index: got hits {edge_index.min()} to {edge_index.max()}, expected 0 to {n_hits - 1};"
-            " edges and hits are of different events"
-        )
-    true = np.sort(_pair_key(true_edge_index, n_hits))
-    if len(true) == 0:
-        return np.zeros(edge_index.shape[1], np.bool_)
-    key = _pair_key(edge_index, n_hits)
-    nearest = np.minimum(np.searchsorted(true, key), len(true) - 1)
-    label: Bool[ndarray, " n_edges"] = true[nearest] == key
-    return label
-
-
-def _pair_key(edge_index: Int64[ndarray, "2 n"], n_hits: int) -> Int64[ndarray, " n"]:
-    """One number per unordered pair of hits."""
-    low, high = np.minimum(*edge_index), np.maximum(*edge_index)
-    key: Int64[ndarray, " n"] = low * np.int64(n_hits) + high
-    return key
 
 
 def truth_of(event: Event) -> Truth:

@@ -143,20 +143,17 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
         seconds: time between the readings [s].
     """
     earlier = before or Counters({}, {}, {})
-
-    def gained(name: str) -> float:
-        return _gained(earlier.values, after.values, name)
+    values = defaultdict(float, _growth(earlier.values, after.values))
+    observed, stages = _growth(earlier.observed, after.observed), _growth(earlier.stages, after.stages)
+    events = observed.pop("events", 0.0)
 
     def per(total: str, count: str, unit: float = 1.0) -> float | None:
-        return gained(total) / gained(count) * unit if gained(count) else None
+        return values[total] / values[count] * unit if values[count] else None
 
-    events = _gained(earlier.observed, after.observed, "events")
-    observed = {name: _gained(earlier.observed, after.observed, name) for name in after.observed if name != "events"}
-    stages = {name: _gained(earlier.stages, after.stages, name) for name in after.stages}
     return Rates(
-        requests=gained("answered") / seconds,
-        failures=gained("failed") / seconds,
-        inferences=gained("inferences") / seconds,
+        requests=values["answered"] / seconds,
+        failures=values["failed"] / seconds,
+        inferences=values["inferences"] / seconds,
         batch=per("inferences", "executions"),
         latency=per("request_us", "answered", 1e-3),
         queue=per("queue_us", "answered", 1e-3),
@@ -167,10 +164,10 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
     )
 
 
-def _gained(before: Mapping[str, float], after: Mapping[str, float], name: str) -> float:
-    """Growth of a counter; one that has shrunk was restarted from zero."""
-    old, new = before.get(name, 0.0), after.get(name, 0.0)
-    return new - old if new >= old else new
+def _growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Growth of counters; one that has shrunk was restarted from zero."""
+    earlier = defaultdict(float, before)
+    return {name: new - earlier[name] if new >= earlier[name] else new for name, new in after.items()}
 
 
 _COLUMNS: Final = {

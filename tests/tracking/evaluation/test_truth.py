@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.diagnostics import edge_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from beampipe.tracking.truth import (
     HEADLINE,
     Selection,
     contributions,
-    edge_labels,
     layer_code,
     select_particles,
     true_edges,

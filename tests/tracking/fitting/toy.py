@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from benchmarks.diagnostics import true_perigee
 from numpy import ndarray
 
 from beampipe.events import Event, Hits, Particles, Tracks, Truth
-from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, through, true_perigee
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, through
 from beampipe.tracking.fitting.reference import PION_MASS, FitTables
 
 BARREL = tuple((r - 4, r + 4, -600, 600) for r in (32, 72, 116, 172, 260, 360, 500, 660, 820, 1020))

@@ -80,6 +80,20 @@ def test_layers(isa: str, case: Case) -> None:
     assert set(got) == set(range(-1, len(case.windows.layers)))  # every layer, and none, was seen
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_layers_of_hits_in_order(isa: str, overlapping: bool) -> None:
+    windows = toy_windows(0)
+    if overlapping:
+        windows.layers[-1] = windows.layers[0] + np.array([0, 0, 1, -1], np.float32)
+    position = toy_hits(20_000, 0)
+    position = position[np.argsort(reference.assign_layers(position, windows), kind="stable")]
+    position[::501] = [[np.nan, 0, 0]]
+    position[::401] = [[1e6, 0, np.nan]]
+    layer = kernels.assign_layers(position, windows, threads=2)
+    np.testing.assert_array_equal(layer, reference.assign_layers(position, windows))
+    assert (layer[1:] == layer[:-1]).mean() > 0.9
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_edges(isa: str, case: Case, threads: int) -> None:
     got = kernels.module_map_edges(case.position, case.windows, threads)

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import core_width
+from benchmarks.diagnostics import core_width, true_perigee
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Event, TrackParameters, Tracks
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.helix import true_perigee
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, learn_fit_tables
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of

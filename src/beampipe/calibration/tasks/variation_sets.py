@@ -57,7 +57,7 @@ class Cover(NamedTuple):
     missing: VariationSet
 
 
-@lru_cache(maxsize=4096)  # a run reads the list several times
+@lru_cache(maxsize=1024)  # a run reads the list several times
 def _set_of(line: str) -> VariationSet | None:
     """The set in a line of the list; None for an incomplete line of a killed writer."""
     try:

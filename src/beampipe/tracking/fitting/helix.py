@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, ShapeError
-from beampipe.events import Hits, Particles, Position, Tracks, hit_lists
+from beampipe.events import Hits, Position, Tracks, hit_lists
 
 GEV_PER_TESLA_MM: Final = 0.299792458e-3
 """pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
@@ -124,17 +124,6 @@ def perigee_of(
     phi = np.arctan2(momentum[:, 1], momentum[:, 0])
     omega = -GEV_PER_TESLA_MM * field * charge / pt
     return to_acts(through(vertex, phi, omega, momentum[:, 2] / pt), field)
-
-
-def true_perigee(particles: Particles, field: float) -> Float64[ndarray, "n 5"]:
-    """`perigee_of` simulated particles.
-
-    Args:
-        particles: particles of one event.
-        field: magnetic field along z [T].
-    """
-    vertex, momentum = particles.vertex.astype(np.float64), particles.momentum.astype(np.float64)
-    return perigee_of(vertex, momentum, particles.charge.astype(np.float64), field)
 
 
 def to_acts(helix: Float64[ndarray, "n 5"], field: float) -> Float64[ndarray, "n 5"]:

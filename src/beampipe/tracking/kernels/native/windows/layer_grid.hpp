@@ -29,14 +29,13 @@ struct LayerGrid {
   float extent() const { return std::max(barrel ? z_max - z_min : r_max - r_min, kMinExtent); }
 };
 
-// Hits of known layer, sorted by (stage and number of the layer, row, phi): an order that does not depend on the
-// input's.
+// Hits of known layer, sorted by (stage and number of the layer, row, cell of phi).
 struct Grid {
   std::vector<LayerGrid> layers;
   std::vector<std::int32_t> begin;        // first hit of each cell, one more at the end
   std::vector<std::int32_t> stage_begin;  // first hit of each stage, one more at the end
   std::vector<float> r, phi, z;           // padded by kWidth
-  std::vector<float> cosine, sine;        // of phi; padded, too
+  std::vector<float> cosine, sine;        // of phi, once add_directions has run; padded, too
   std::vector<std::int32_t> hit;          // input row
   std::vector<std::int16_t> layer;
 
@@ -158,17 +157,7 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
   grid.hit.resize(total);
   for (std::int64_t i = 0; i < n; ++i)
     if (layer_of[i] >= 0) grid.hit[next[key[i]]++] = static_cast<std::int32_t>(i);
-  const auto before = [position](std::int32_t a, std::int32_t b) {
-    const float *p = position + 3 * a, *q = position + 3 * b;
-    if (p[1] != q[1]) return p[1] < q[1];
-    if (p[2] != q[2]) return p[2] < q[2];
-    if (p[0] != q[0]) return p[0] < q[0];
-    return a < b;
-  };
-  for (std::size_t c = 0; c + 1 < grid.begin.size(); ++c)
-    if (grid.begin[c + 1] - grid.begin[c] > 1)
-      std::sort(grid.hit.begin() + grid.begin[c], grid.hit.begin() + grid.begin[c + 1], before);
-  for (auto* column : {&grid.r, &grid.phi, &grid.z, &grid.cosine, &grid.sine}) column->assign(total + kWidth, 0.0f);
+  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->assign(total + kWidth, 0.0f);
   grid.layer.resize(total);
   for (std::int32_t s = 0; s < total; ++s) {
     const float* p = position + 3 * grid.hit[s];
@@ -177,12 +166,6 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
     grid.z[s] = p[2];
     grid.layer[s] = layer_of[grid.hit[s]];
   }
-  for (std::int32_t s = 0; s < total; s += kLanes) {
-    Vec sine, cosine;
-    sine_cosine(0.5f * wrap(load(grid.phi.data() + s)), sine, cosine);
-    store(grid.sine.data() + s, 2.0f * sine * cosine);
-    store(grid.cosine.data() + s, 1.0f - 2.0f * sine * sine);
-  }
   for (const int l : order) {
     const std::size_t n_stages = stage[l] + 1;
     const LayerGrid& g = grid.layers[l];
@@ -190,6 +173,17 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
   }
   grid.stage_begin.push_back(total);
   return grid;
+}
+
+inline void add_directions(Grid& grid) {
+  const std::int32_t total = grid.size();
+  for (auto* column : {&grid.cosine, &grid.sine}) column->assign(total + kWidth, 0.0f);
+  for (std::int32_t s = 0; s < total; s += kLanes) {
+    Vec sine, cosine;
+    sine_cosine(0.5f * wrap(load(grid.phi.data() + s)), sine, cosine);
+    store(grid.sine.data() + s, 2.0f * sine * cosine);
+    store(grid.cosine.data() + s, 1.0f - 2.0f * sine * sine);
+  }
 }
 
 }  // namespace beampipe

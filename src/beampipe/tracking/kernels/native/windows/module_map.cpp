@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -26,7 +27,7 @@ namespace {
 
 constexpr int kChunk = 256;             // middle hits per task
 constexpr std::int64_t kMany = 20'000;  // hits: from here on, the number of tests around seeds is estimated first
-constexpr std::int32_t kSampled = 128;  // one in so many seed hits is searched around for that
+constexpr int kSampledBits = 7;         // one in 2^7 seed hits is searched around for that
 
 /// Sums over all blocks.
 struct Totals {
@@ -153,6 +154,7 @@ struct Map {
         continued(growth.continued),
         stage(stages_of(w, growth.seed_depth)),
         grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
+    add_directions(grid);
     std::vector<std::vector<int>> ends(w.n_layers), starts(w.n_layers);
     for (int p = 0; p < w.n_pairs; ++p) ends[w.pairs[2 * p + 1]].push_back(p), starts[w.pairs[2 * p]].push_back(p);
     for (int l = 0; l < w.n_layers; ++l) {
@@ -309,17 +311,25 @@ Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int
   return edge_index;
 }
 
+/// By the digits of phi, so that the sample does not depend on the order of the hits.
+bool is_sampled(float phi) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &phi, sizeof bits);
+  return bits * 2654435761u >> (32 - kSampledBits) == 0;
+}
+
 /// The number of tests around the seed hits of each layer, from a sample of them.
 std::vector<std::int64_t> estimated_tests(const Map& map) {
   std::vector<std::int64_t> tests(map.windows.n_layers, 0);
   Side in, out;
   std::vector<Block> blocks;
-  for (std::int32_t s = map.grid.stage_begin[kSeeded]; s < map.grid.stage_begin[kSeeded + 1]; s += kSampled) {
+  for (std::int32_t s = map.grid.stage_begin[kSeeded]; s < map.grid.stage_begin[kSeeded + 1]; ++s) {
+    if (!is_sampled(map.grid.phi[s])) continue;
     const int layer = map.grid.layer[s];
     if (!map.has_partners(layer)) continue;
     map.before[layer].collect(map.origin(s), in, blocks);
     map.after[layer].collect(map.origin(s), out, blocks);
-    tests[layer] += kSampled * in.n * out.n;
+    tests[layer] += (in.n * out.n) << kSampledBits;
   }
   return tests;
 }

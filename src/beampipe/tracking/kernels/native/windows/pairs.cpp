@@ -77,6 +77,27 @@ Doublets measure(const float* position, const Array<std::int16_t>& layer, const 
   return d;
 }
 
+/// Whether no hit can lie in the boxes of two layers.
+bool layers_apart(const Windows& w) {
+  for (int a = 0; a < w.n_layers; ++a)
+    for (int b = 0; b < a; ++b) {
+      const float *p = w.layers + 4 * a, *q = w.layers + 4 * b;
+      if (!(p[1] < q[0] || q[1] < p[0] || p[3] < q[2] || q[3] < p[2])) return false;
+    }
+  return w.n_layers > 0;
+}
+
+/// Whether all hits lie in the box.
+template <int kHits>
+bool all_inside(const float* box, const float* r, const float* z) {
+  for (int i = 0; i < kHits; i += kLanes) {
+    const IntVec in_r = (load(r + i) >= box[0]) & (load(r + i) <= box[1]);
+    const IntVec in_z = (load(z + i) >= box[2]) & (load(z + i) <= box[3]);
+    if (nonzero_mask((in_r & in_z) == 0) != 0) return false;
+  }
+  return true;
+}
+
 struct Triplet {
   std::int32_t in_edge, out_edge;
   float chi2;
@@ -245,26 +266,37 @@ Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_
 }
 
 Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const Windows& w, int threads) {
-  constexpr int kWidth = 16;  // hits that are tested together
+  constexpr int kWidth = 16;             // hits that are tested together
+  constexpr std::int64_t kWorth = 4096;  // hits: from here on it pays to look whether layers overlap
   Array<std::int16_t> layer(n);
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t block = 0; block < n; block += kWidth) {
-    float r[kWidth], z[kWidth];
-    std::int32_t found[kWidth];
-    const int lanes = static_cast<int>(std::min<std::int64_t>(kWidth, n - block));
-    for (int i = 0; i < kWidth; ++i) {
-      r[i] = i < lanes ? position[3 * (block + i)] : -1.0f;
-      z[i] = i < lanes ? position[3 * (block + i) + 2] : 0.0f;
-      found[i] = -1;
-    }
-    for (int l = 0; l < w.n_layers; ++l) {
-      const float* box = w.layers + 4 * l;
-      const float r_min = box[0], r_max = box[1], z_min = box[2], z_max = box[3];
+  const bool apart = n >= kWorth && layers_apart(w);
+#pragma omp parallel num_threads(threads)
+  {
+    int last = 0;  // layer of the hit before: most events list the hits of each module together
+#pragma omp for schedule(static)
+    for (std::int64_t block = 0; block < n; block += kWidth) {
+      float r[kWidth], z[kWidth];
+      std::int32_t found[kWidth];
+      const int lanes = static_cast<int>(std::min<std::int64_t>(kWidth, n - block));
+      for (int i = 0; i < kWidth; ++i) {
+        r[i] = i < lanes ? position[3 * (block + i)] : -1.0f;
+        z[i] = i < lanes ? position[3 * (block + i) + 2] : 0.0f;
+        found[i] = -1;
+      }
+      if (apart && all_inside<kWidth>(w.layers + 4 * last, r, z)) {
+        std::fill_n(layer.data() + block, lanes, static_cast<std::int16_t>(last));
+        continue;
+      }
+      for (int l = 0; l < w.n_layers; ++l) {
+        const float* box = w.layers + 4 * l;
+        const float r_min = box[0], r_max = box[1], z_min = box[2], z_max = box[3];
 #pragma omp simd
-      for (int i = 0; i < kWidth; ++i)
-        found[i] = (r[i] >= r_min) & (r[i] <= r_max) & (z[i] >= z_min) & (z[i] <= z_max) ? l : found[i];
+        for (int i = 0; i < kWidth; ++i)
+          found[i] = (r[i] >= r_min) & (r[i] <= r_max) & (z[i] >= z_min) & (z[i] <= z_max) ? l : found[i];
+      }
+      for (int i = 0; i < lanes; ++i) layer[block + i] = static_cast<std::int16_t>(found[i]);
+      last = std::max(found[lanes - 1], 0);
     }
-    for (int i = 0; i < lanes; ++i) layer[block + i] = static_cast<std::int16_t>(found[i]);
   }
   return layer;
 }
