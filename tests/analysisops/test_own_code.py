@@ -36,11 +36,15 @@ PROGRAM = Path(__file__).with_name("zmumu_program.py")
 
 def answer_of(reference: Reference, labels: Any = None) -> dict[str, Any]:
     """What a perfect program leaves."""
+    answers = {
+        name: {"value": number.value, "uncertainty": number.uncertainty}
+        for name, number in reference.quantities.items()
+    }
+    if labels:
+        n_tracks = len(set(labels) - {-1})
+        answers["n_tracks"] = {"value": n_tracks, "uncertainty": n_tracks / 10}
     return {
-        "answers": {
-            name: {"value": number.value, "uncertainty": number.uncertainty}
-            for name, number in reference.quantities.items()
-        },
+        "answers": answers,
         "words": dict(reference.words),
         "histograms": {
             name: {"edges": list(histogram.edges), "values": list(histogram.values)}

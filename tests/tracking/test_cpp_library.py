@@ -162,7 +162,7 @@ def test_an_event_without_hits_has_no_tracks(library: ctypes.CDLL) -> None:
     [
         ("module_mapp", "generic", None, "unknown pipeline: got 'module_mapp', expected one of exatrkx, "),
         ("exatrkx", "nowhere", None, "nowhere: got no model.json there, expected a folder that"),
-        ("exatrkx_soft", "odd", None, "got no weights for pipeline exatrkx_soft, expected one of module_map, "),
+        ("exatrkx_soft", "odd", None, "got no weights for pipeline exatrkx_soft, expected one of "),
         ("module_map", "generic", Options(threads=-1), "threads: got -1, expected 1 or more"),
         ("{}", "generic", None, "name"),
     ],

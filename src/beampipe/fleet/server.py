@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from beampipe import processes
 from beampipe.errors import FileError
-from beampipe.files import replacing
+from beampipe.files import write_whole
 from beampipe.fleet.registry import BEAT, Record, remove_record, write_record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, ServerGroup
@@ -90,13 +90,13 @@ def write_settings(path: Path, settings: Any) -> None:
 
     Args:
         path: the file.
-        settings: a dataclass.
+        settings: a dataclass, or a table.
 
     Raises:
         FileError: it cannot be written.
     """
-    with replacing(path, parents=True) as part:
-        part.write_text(json.dumps(asdict(settings), default=str, indent=1) + "\n", encoding="utf-8")
+    table = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
+    write_whole(path, lambda part: part.write_text(json.dumps(table, default=str, indent=1) + "\n", encoding="utf-8"))
 
 
 def read_settings(kind: type[_Settings], path: Path, what: str) -> _Settings:

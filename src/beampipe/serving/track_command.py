@@ -20,7 +20,7 @@ from beampipe.tracking.catalogue import (
     with_displaced,
 )
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
-from beampipe.tracking.formats.options import InputPaths, TrackFormatName, TracksFile, reads_events
+from beampipe.tracking.formats.options import FITTED_FORMS, InputPaths, TrackFormatName, TracksFile, reads_events
 from beampipe.triton.cli import several
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def track(
     if displaced:
         pipeline = with_displaced(pipeline or DEFAULT_PIPELINE)
     served_model = model or pipeline or DEFAULT_PIPELINE
-    fits = parameters or form == "edm4hep"  # its states are the fitted parameters
+    fits = parameters or form in FITTED_FORMS
 
     def warn(text: str) -> None:
         typer.secho(f"beampipe: {text}", err=True, fg="yellow")

@@ -71,6 +71,7 @@ def test_one_token_has_a_bound_of_requests_in_progress(shared: tuple[RunningFlee
     fleet, other = shared
     headers = {"authorization": f"Bearer {fleet.token}"}
     with SlowClients(fleet.port, protocol, "small", 5, headers):
+        until(lambda: in_progress(fleet, "greedy") == 5, 20.0)
         with (
             fleet.client(protocol, retries=0, timeout=60.0, token=fleet.token) as client,
             pytest.raises(ServiceUnavailableError, match="too many requests of this client at once"),

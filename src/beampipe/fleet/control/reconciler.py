@@ -10,7 +10,6 @@ which run twice a second.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -25,7 +24,6 @@ from typing import Any, Final
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.files import replacing
 from beampipe.fleet.control.differences import (
     EXIT_GRACE,
     Action,
@@ -44,7 +42,7 @@ from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
 from beampipe.fleet.security import fetch_jwks
-from beampipe.fleet.server import FleetServerSettings, fleet_server_settings
+from beampipe.fleet.server import FleetServerSettings, fleet_server_settings, write_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
@@ -150,7 +148,8 @@ class Reconciler(ABC):
         Raises:
             BeampipeError: the gateway does not start.
         """
-        self._write_process_file()
+        own = os.getpid()
+        write_settings(self.folder.process, {"pid": own, "started": processes.start_time(own)})
         self.start_servers()
         self._access_log.start()
         self.gateway.start()
@@ -249,13 +248,13 @@ class Reconciler(ABC):
 
     def slot_status(self, server: ManagedServer) -> dict[str, Any]:
         """State and traffic of a server in the gateway, as data."""
-        slot = self.slot_state(server)
+        slot = self.slot_state(server) or SlotState("-", mode="maint")
         return {
-            "gateway": "-" if slot is None else slot.status,
-            "address": None if slot is None or slot.mode == "maint" else list(slot.address or ()),
-            "running": 0 if slot is None else slot.running,
-            "waiting": 0 if slot is None else slot.waiting,
-            "answered": 0 if slot is None else slot.answered,
+            "gateway": slot.status,
+            "address": None if slot.mode == "maint" else list(slot.address or ()),
+            "running": slot.running,
+            "waiting": slot.waiting,
+            "answered": slot.answered,
             **self._access_log.traffic.recent(server.slot or ""),
         }
 
@@ -290,11 +289,6 @@ class Reconciler(ABC):
     def _traffic(self) -> dict[str, Any]:
         servers = {server.name: self.slot_status(server) for server in list(self.servers.values())}
         return {"gateway": self.gateway_status(), "servers": servers}
-
-    def _write_process_file(self) -> None:
-        with replacing(self.folder.process) as part:
-            text = json.dumps({"pid": os.getpid(), "started": processes.start_time(os.getpid())})
-            part.write_text(text, encoding="utf-8")
 
     def change_gateway(self, fleet: Fleet, models: tuple[str, ...] | None = None) -> None:
         """Set the wanted configuration of the gateway; slots keep their servers.
@@ -488,8 +482,7 @@ class RegistryReconciler(Reconciler):
         """Publish the address of the gateway in the shared folder, for clients on other machines."""
         gateway = self.fleet.gateway
         address = {"machine": socket.gethostname(), "host": gateway.host, "port": gateway.port}
-        with replacing(self.folder.address) as part:
-            part.write_text(json.dumps({**address, "tls": gateway.tls is not None}) + "\n", encoding="utf-8")
+        write_settings(self.folder.address, {**address, "tls": gateway.tls is not None})
 
     def stop_servers(self) -> None:
         """Withdraw the published address; the servers keep running for the next gateway."""

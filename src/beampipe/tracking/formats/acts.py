@@ -1,4 +1,4 @@
-"""Events and tracks as ACTS writes them, in CSV: measurements, space points, proto tracks. In mm and GeV.
+"""Events and tracks as ACTS writes them, in CSV: measurements, space points, proto tracks, parameters. In mm and GeV.
 
 `eventNNN-measurements.csv` and, for the truth, `-measurement-simhit-map`, `-hits`, `-particles_simulated` (or
 `-particles`). Source: `CsvMeasurementWriter`, `CsvSimHitWriter` and `CsvParticleWriter` of ACTS 48
@@ -9,7 +9,8 @@ Three generations: `measurement_id_1, measurement_id_2, geometry_id_1, geometry_
 on files that ACTS 48.1 wrote); the same with one measurement only; `measurement_id, sp_x, sp_y, sp_z, ...`.
 
 `eventNNN-prototracks.csv`, one file per event: `trackId`, `measurementId`, `x`, `y`, `z` [mm]. Source:
-`CsvProtoTrackWriter`.
+`CsvProtoTrackWriter`. `eventNNN-track_parameters.csv`, one file per event: parameters at the perigee and their
+covariance, which `CsvTrackParameterReader` reads.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import ColumnError, FileError
+from beampipe.errors import ColumnError, FileError, InputError
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
 from beampipe.tracking.formats.format import (
@@ -234,9 +235,13 @@ SPACEPOINTS: Final = EventFormat(
 """Space points as ACTS writes them, in mm and GeV."""
 
 
-def _write_proto_tracks(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:
+_KINDS: Final = {"acts": "prototracks", "acts-parameters": "track_parameters"}
+"""Name of a form -> end of the names of its files."""
+
+
+def _write_events(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:
     """Write a folder with one file per event; or, where the path ends in .csv, one file of the only event."""
-    written = 0
+    kind, written = _KINDS[form.name], 0
     for event, tracks in events:
         if path.suffix == ".csv" and written:
             raise FileError(
@@ -247,7 +252,7 @@ def _write_proto_tracks(form: TrackFormat, path: Path, events: EventsWithTracks)
         file = path
         if path.suffix != ".csv":
             make_folder(path)
-            file = path / f"event{event.event_id:09d}-prototracks.csv"
+            file = path / f"event{event.event_id:09d}-{kind}.csv"
         write_table(form, file, [(event, tracks)])
         written += 1
     return written
@@ -284,6 +289,39 @@ PROTOTRACKS: Final = TrackFormat(
     {"trackId": np.int64, "measurementId": np.int64, "x": np.float64, "y": np.float64, "z": np.float64},
     _proto_track_columns,
     _measurements,
-    _write_proto_tracks,
+    _write_events,
 )
 """Proto tracks of ACTS; the input must be of ACTS, too, as hits are identified by its measurements."""
+
+
+_BOUND_NAMES: Final = ("d0", "z0", "phi", "theta", "qop")
+
+_PARAMETER_TYPES: Final[dict[str, type]] = {
+    "trackId": np.int64,
+    **dict.fromkeys(_BOUND_NAMES, np.float64),
+    **{f"var_{name}": np.float64 for name in _BOUND_NAMES},
+    **{f"cov_{row}{column}": np.float64 for row in _BOUND_NAMES for column in _BOUND_NAMES if row != column},
+}
+
+
+def _parameter_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
+    """The tracks that were fitted."""
+    check_labels(event, tracks)
+    if tracks.parameters is None:
+        raise InputError(
+            f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
+        )
+    number = np.flatnonzero(tracks.parameters.fitted)
+    covariance = tracks.parameters.covariance[number]
+    columns = {"trackId": number}
+    for row, name in enumerate(_BOUND_NAMES):
+        columns[name] = tracks.parameters.values[number, row]
+        for column, other in enumerate(_BOUND_NAMES):
+            columns[f"var_{name}" if row == column else f"cov_{name}{other}"] = covariance[:, row, column]
+    return {name: columns[name] for name in _PARAMETER_TYPES}
+
+
+PARAMETERS_OF_ACTS: Final = TrackFormat(
+    "acts-parameters", ("", ".csv"), _PARAMETER_TYPES, _parameter_columns, writer=_write_events
+)
+"""Fitted parameters at the perigee as ACTS reads them, one file per event."""

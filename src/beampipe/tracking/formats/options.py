@@ -20,9 +20,12 @@ FORMAT_HELP: Final = (
     "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"
     " edm4hep or features."
 )
+FITTED_FORMS: Final = ("acts-parameters", "edm4hep")
+"""Names of the forms of tracks that hold fitted parameters."""
+
 TRACK_FORMAT_HELP: Final = (
     "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks),"
-    " colliderml (predictions) or edm4hep (tracks with states)."
+    " acts-parameters (fits), colliderml (predictions) or edm4hep (tracks with states)."
 )
 
 ScaleName = Annotated[str, typer.Option(help=SCALE_HELP)]

@@ -10,7 +10,7 @@ from typing import Final
 
 from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError, expect_type
 from beampipe.events import Event, Events, Tracks, scale_named
-from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
+from beampipe.tracking.formats.acts import ACTS, PARAMETERS_OF_ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fields
 from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, probe_file
@@ -226,7 +226,8 @@ def _check_use(path: Path, reader: EventFormat, options: ReadOptions) -> None:
 
 
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {
-    form.name: form for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PREDICTIONS, EDM4HEP_TRACKS)
+    form.name: form
+    for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PARAMETERS_OF_ACTS, PREDICTIONS, EDM4HEP_TRACKS)
 }
 """Name -> format in which tracks are written. To add one: define it in a module of this package, and list it here."""
 
@@ -245,19 +246,20 @@ def track_format(name: str) -> TrackFormat:
 def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
     """Write tracks; a file appears only when it is complete.
 
-    ==============  ========================  ========================================================================
-    format          ending                    columns
-    ==============  ========================  ========================================================================
-    ``labels``      ``.parquet``, ``.csv``    one row per hit: `TRACK_COLUMNS`, the input's `hit_id` and other columns
-    ``lists``       ``.parquet``, ``.jsonl``  one row per track: event_id, track_id, hits (rows), hit_id (the input's)
-    ``trackml``     ``.csv``                  one row per hit: event_id, hit_id, track_id (0: on no track)
-    ``acts``        a folder, or ``.csv``     per event: trackId, measurementId, x, y, z [mm]
-    ``colliderml``  ``.parquet``              one row per hit on a track: event_id, hit_id (row), track_id
-    ``edm4hep``     ``.root``                 per event: hits, tracks, states at the perigee of those that were fitted
-    ==============  ========================  ========================================================================
+    ===================  ========================  ===================================================================
+    format               ending                    columns
+    ===================  ========================  ===================================================================
+    ``labels``           ``.parquet``, ``.csv``    one row per hit: `TRACK_COLUMNS`, then the input's columns
+    ``lists``            ``.parquet``, ``.jsonl``  one row per track: event_id, track_id, hits (rows), hit_id
+    ``trackml``          ``.csv``                  one row per hit: event_id, hit_id, track_id (0: on no track)
+    ``acts``             a folder, or ``.csv``     per event: trackId, measurementId, x, y, z [mm]
+    ``acts-parameters``  a folder, or ``.csv``     per event: fitted parameters and their covariance
+    ``colliderml``       ``.parquet``              one row per hit on a track: event_id, hit_id (row), track_id
+    ``edm4hep``          ``.root``                 per event: hits, tracks, states of fitted tracks
+    ===================  ========================  ===================================================================
 
     Args:
-        path: file to write; for ``acts`` a folder.
+        path: file to write; for ``acts`` and ``acts-parameters`` a folder.
         events_and_tracks: events and their tracks, taken one at a time.
         form: name of the format, a key of `TRACK_FORMATS`.
 
