@@ -120,7 +120,7 @@ USAGES: Final = {
     "tracking validate nothing.parquet": "nothing.parquet",
     "tracking validate events.parquet --tracker-model nowhere": "nowhere",
     "tracking submit events.parquet -o out": "tracker_hits of ColliderML",
-    "tracking submit events.parquet -o out --task jets": "jets",
+    "tracking submit events.parquet -o out --for-task jets": "jets",
     "tracking demo --mu 20": "20",
     "tracking demo -p nonsense": "nonsense",
     "tracking demo -o text.txt": "text.txt",

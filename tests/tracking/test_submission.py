@@ -105,10 +105,10 @@ def test_an_entry_for_tracking(tracker_hits: Path, tmp_path: Path) -> None:
 
 
 def test_an_entry_with_parameters_and_one_with_times(tracker_hits: Path, tmp_path: Path) -> None:
-    manifest, table = submitted(tracker_hits, tmp_path / "small", "--task", "tracking_small")
+    manifest, table = submitted(tracker_hits, tmp_path / "small", "--for-task", "tracking_small")
     number = n_parameters(load_model("odd"), "module_map")
     assert set(table.column("n_params").to_pylist()) == {manifest["n_params"]} == {number}
-    timed, times = submitted(tracker_hits, tmp_path / "latency", "--task", "tracking_latency")
+    timed, times = submitted(tracker_hits, tmp_path / "latency", "--for-task", "tracking_latency")
     assert times.to_pydict()["n_events"] == [2]
     assert timed["wallclock_s"] == pytest.approx(times.column("wallclock_s")[0].as_py(), abs=1e-3)
     tasks = pytest.importorskip("colliderml.tasks", exc_type=ImportError)
@@ -121,7 +121,7 @@ def test_what_is_no_entry_is_refused(tracker_hits: Path, tmp_path: Path) -> None
     def refusal(*words: str) -> str:
         return str(CliRunner().invoke(app, ["tracking", "submit", *words, "-o", str(tmp_path / "out")]).exception)
 
-    assert "unknown task" in refusal(str(tracker_hits), "--task", "jets")
+    assert "unknown task" in refusal(str(tracker_hits), "--for-task", "jets")
     again = str(tracker_hits)
     assert "event 99000 twice" in refusal(again, again)
     table = pq.read_table(tracker_hits)

@@ -103,7 +103,7 @@ class PipelineSpec(Shown):
         networks: stem of the weight file of embedding, filter and interaction network; None for no networks.
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
-        curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        curvature: factor on each window of curvature, up to 2; below 1, tracks of higher momentum only.
         curvature_from: share of each window of curvature from which on it is used, where edges come from windows; above
             0, tracks of higher momentum are left to the passes before.
         seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
@@ -112,8 +112,8 @@ class PipelineSpec(Shown):
         after: pipeline that runs before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is no
-            share, or `seed_depth` no number of layers.
+        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is out
+            of range, or `seed_depth` no number of layers.
     """
 
     name: str
@@ -138,9 +138,9 @@ class PipelineSpec(Shown):
         return {"name": self.name, "for": self.for_what, "how": how, "after": self.after.name if self.after else "none"}
 
     def __post_init__(self) -> None:
-        if not 0 < self.curvature <= 1:
+        if not 0 < self.curvature <= 2:
             raise ConfigError(
-                f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1"
+                f"pipeline {self.name}: got curvature {self.curvature}, expected a factor above 0, up to 2"
             )
         if not 0 <= self.curvature_from < self.curvature:
             raise ConfigError(
@@ -211,7 +211,8 @@ _EXATRKX_WALK: Final = replace(
     name="exatrkx_walk",
     for_what="as exatrkx inside learned windows, best paths in place of components, completed",
     graph="both",
-    # Deeper than for the windows alone: the networks reject most of what begins further out by chance.
+    # Wider and deeper than for the windows alone: the networks reject most of what agrees by chance.
+    curvature=1.25,
     seed_depth=5,
     bytes_per_hit2=0.003,
     segmentation=Walk(min_hits=5, penalty=1.0),

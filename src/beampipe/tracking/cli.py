@@ -241,8 +241,7 @@ _ModelDetector = Annotated[
     Path | None,
     typer.Option(
         "--detector",
-        help="TOML file of the detector of the events, or odd. It is kept with the model; if it has double-sided"
-        " strips, their measurements are compared with the tracks.",
+        help=_DETECTOR_HELP,
         show_default="none",
     ),
 ]
@@ -281,6 +280,9 @@ def train(
 
     Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are recognised by identifiers
     of any kind, or by r and z of the hits. Of six events in a row one is for cuts, one for scores, four to learn from.
+
+    The file of --detector is kept with the model. If it has double-sided strips, their measurements are compared with
+    the tracks.
 
     The last line says whether the model is usable; if it is not, the exit code is 1.
     """
@@ -846,7 +848,7 @@ def submit(
     files: InputPaths,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions and the manifest.")],
     task: Annotated[
-        str, typer.Option(help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
+        str, typer.Option("--for-task", help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
     ] = "tracking",
     pipeline: Annotated[
         str, typer.Option("--pipeline", "-p", help="Name of the pipeline.", autocompletion=complete_pipeline)

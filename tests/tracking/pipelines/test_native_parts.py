@@ -188,8 +188,8 @@ def test_numbers_are_read_as_python_reads_them(number: str) -> None:
         ),
         (SPEC.replace('"seed_depth": 3', '"seed_depth": -1'), "pipeline exatrkx: got seed_depth -1, expected"),
         (
-            SPEC.replace('"curvature": 1.0', '"curvature": 1.5'),
-            "got another curvature, expected a share above 0, up to 1",
+            SPEC.replace('"curvature": 1.0', '"curvature": 2.5'),
+            "got another curvature, expected a factor above 0, up to 2",
         ),
         (SPEC.replace('"after": null', '"after": {}'), "got no key 'name', expected it"),
         (SPEC.replace('"scored": true', '"scored": false'), "got components of edges without a score"),

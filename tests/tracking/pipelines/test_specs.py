@@ -94,7 +94,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["exatrkx"], networks=None)
     with pytest.raises(ConfigError, match="pipeline module_map: got networks 'exatrkx', expected None"):
         replace(PIPELINES["module_map"], networks="exatrkx")
-    with pytest.raises(ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up"):
+    with pytest.raises(ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a factor above 0, up"):
         replace(PIPELINES["module_map"], curvature=0.0)
     with pytest.raises(ConfigError, match=r"got curvature_from 0\.4, expected a share from 0 to below 0\.4"):
         replace(PIPELINES["module_map"], curvature=0.4, curvature_from=0.4)

@@ -59,7 +59,7 @@ PipelineSpec spec_of(const Json& json) {
   spec.bytes_per_hit = json.at("bytes_per_hit").number();
   spec.bytes_per_hit2 = json.at("bytes_per_hit2").number();
   spec.curvature = json.at("curvature").number();
-  if (!(spec.curvature > 0 && spec.curvature <= 1)) refuse("another curvature", "a share above 0, up to 1");
+  if (!(spec.curvature > 0 && spec.curvature <= 2)) refuse("another curvature", "a factor above 0, up to 2");
   spec.curvature_from = json.at("curvature_from").number();
   if (!(spec.curvature_from >= 0 && spec.curvature_from < spec.curvature))
     refuse("another curvature_from", "a share from 0 to below curvature");
