@@ -18,8 +18,7 @@ Part = Literal["all", "histograms", "uncertainties", "words"]
 _CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty", "words": "word"}
 """Attacked part -> type of the checks that must not fall for it."""
 
-_TOLERANCE: Final = 1e-3
-"""A number that is twice the right one may earn the tail of a pull where its uncertainty is large."""
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Attack:
 
     def held(self, share: float) -> bool:
         """Whether a share is within the limit."""
-        return share <= self.limit + _TOLERANCE
+        return share <= self.limit + _ROUNDING
 
 
 ATTACKS: Final[list[Attack]] = []
