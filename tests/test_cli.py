@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from beampipe import __version__
+from beampipe.events import BeamSpot
 from beampipe.terminal.exit import run as exit_with
-from beampipe.tracking.data import shipped_path
+from beampipe.tracking import write_events
+from beampipe.tracking.data import shipped_events, shipped_path
+from beampipe.tracking.training.detector import about_beam_spot
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -183,6 +186,17 @@ def test_a_script_reads_json_and_standard_output(tmp_path: Path) -> None:
     scores = run("tracking", "evaluate", shipped_path(0), "-n", "1", "-o", "-")
     assert json.loads(scores.stdout)["finders"][0]["name"] == "module_map", scores.stderr
     assert {load["task"] for load in json.loads(run("analysisops", "tasks", "--json").stdout)} >= {"zmumu"}
+
+
+def test_efficiency_counts_particles_of_the_beam_line(tmp_path: Path) -> None:
+    events = [about_beam_spot(event, BeamSpot(-4.0, 0.0)) for event in shipped_events(0)[:20]]
+    write_events(tmp_path / "moved.parquet", events)
+    on_axis = run("tracking", "evaluate", shipped_path(0), "-n", "20", "-o", "-")
+    moved = run("tracking", "evaluate", tmp_path / "moved.parquet", "--beam-spot", "4,0", "-o", "-")
+    for scores in (on_axis, moved):
+        assert scores.returncode == 0, scores.stderr
+    counts = [json.loads(scores.stdout)["finders"][0]["double"]["efficiency"] for scores in (on_axis, moved)]
+    assert counts[0] == counts[1]
 
 
 def test_more_than_one_text_has_no_standard_output(tmp_path: Path) -> None:

@@ -781,7 +781,7 @@ def evaluate(
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import input_files, open_with
     from beampipe.tracking.models import load_model
-    from beampipe.tracking.truth import Selection
+    from beampipe.tracking.truth import Selection, vertices_about_beam_spot
 
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in input_files(path, options.particles)]
@@ -795,6 +795,9 @@ def evaluate(
     require_variables(by or ())
     require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
+    model = load_model(tracker_model)
+    about = model.layout.beam_spot if expected is None else expected
+    chosen = (vertices_about_beam_spot(event, about) for event in chosen)
     finders = named_finders(
         pipeline or [DEFAULT_PIPELINE],
         device=device,
@@ -804,7 +807,7 @@ def evaluate(
         check=not force,
         detector=_acts_detector(layout, pipeline or ()),
     )
-    fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
+    fewest = model.crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(

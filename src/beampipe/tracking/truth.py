@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Int64
 from beampipe.errors import ConfigError, InputError
-from beampipe.events import NOISE, Event, Hits, Position, Truth, distance_squared
+from beampipe.events import NOISE, ON_AXIS, BeamSpot, Event, Hits, Position, Truth, distance_squared
 
 _LAYER_BITS: Final = 20
 _NO_ROW: Final = -1
@@ -263,6 +263,16 @@ def consecutive_edges(
     inner, outer = np.where(wrong, outer, inner), np.where(wrong, inner, outer)
     key = np.unique(inner * np.int64(len(position)) + outer)
     return np.stack(np.divmod(key, np.int64(max(len(position), 1))))
+
+
+def vertices_about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
+    """The event with vertices relative to the beam line, and hits as they are."""
+    if event.truth is None or beam_spot == ON_AXIS:
+        return event
+    x, y, z = event.truth.particles.vertex.astype(np.float64).T
+    seen = (x - beam_spot.x - beam_spot.dxdz * z, y - beam_spot.y - beam_spot.dydz * z, z)
+    particles = replace(event.truth.particles, vertex=np.stack(seen, axis=1).astype(np.float32))
+    return replace(event, truth=replace(event.truth, particles=particles))
 
 
 def truth_of(event: Event) -> Truth:

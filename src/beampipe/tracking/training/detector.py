@@ -33,6 +33,7 @@ from beampipe.tracking.truth import (
     select_particles,
     true_edges,
     truth_of,
+    vertices_about_beam_spot,
 )
 
 _VERTEX_TOLERANCE: Final = 0.2
@@ -396,12 +397,8 @@ def about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
     """The event relative to the beam line: hits and vertices shifted so that the line is the z axis."""
     if beam_spot == ON_AXIS:
         return event
-    truth = event.truth
-    if truth is not None:
-        x, y, z = truth.particles.vertex.astype(np.float64).T
-        seen = (x - beam_spot.x - beam_spot.dxdz * z, y - beam_spot.y - beam_spot.dydz * z, z)
-        truth = replace(truth, particles=replace(truth.particles, vertex=np.stack(seen, axis=1).astype(np.float32)))
-    return Event(event.event_id, replace(event.hits, position=beam_spot.relative_to(event.hits.position)), truth)
+    event = vertices_about_beam_spot(event, beam_spot)
+    return replace(event, hits=replace(event.hits, position=beam_spot.relative_to(event.hits.position)))
 
 
 def measured_field(events: Sequence[Event]) -> float:

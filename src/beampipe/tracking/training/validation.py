@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from beampipe.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.events import NO_TRACK, ON_AXIS, Event, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import MARK, write_whole
 from beampipe.simulation.degradation import Degradation, degrade
@@ -127,7 +127,8 @@ def validate(
 
     Args:
         model: the model.
-        events: clean events that it was not learned from; they are degraded as `DAMAGE` says.
+        events: clean events that it was not learned from, relative to its beam line (`inspect_events`), or with
+            `modules` as they were read; they are degraded as `DAMAGE` says.
         sample: description of these events.
         jets: other such events with hard jets, for the efficiency by distance in these; none is scored if not given.
         min_layers: fewest layers of a reconstructable particle; that of the model if not given.
@@ -139,6 +140,8 @@ def validate(
     Raises:
         InputError: there is no event.
     """
+    if modules is None:
+        model = replace(model, layout=replace(model.layout, beam_spot=ON_AXIS))
     damage = DAMAGE if has_modules else replace(DAMAGE, dead_modules=0.0)
 
     def degrade_all(clean: Sequence[Event]) -> list[Event]:

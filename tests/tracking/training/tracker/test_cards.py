@@ -9,7 +9,7 @@ from math import hypot
 import numpy as np
 import pytest
 
-from beampipe.events import Event
+from beampipe.events import BeamSpot, Event
 from beampipe.tracking import load_model, load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.models import TrackerModel
@@ -136,3 +136,10 @@ def test_the_card_has_layers_chi2_and_acts_beside(validated: TrackerModel) -> No
         own, acts = weakness.split(", acts ")
         assert own.startswith(("pT", "eta", "vertex", "origin", "distance", "from", "within", "all"))
         assert acts.removesuffix(" %") in own
+
+
+def test_a_beam_line_off_the_axis_changes_no_number(events: list[Event], validated: TrackerModel) -> None:
+    moved = replace(validated, layout=replace(validated.layout, beam_spot=BeamSpot(3.0, -1.0)), performance={})
+    measured = validate(moved, events, "shipped").written_to(moved)  # events relative to that line
+    (before,), (after,) = validated.performance.values(), measured.performance.values()
+    assert replace(after, milliseconds=before.milliseconds) == before
