@@ -61,7 +61,7 @@ def test_flags_are_printed_for_each_tagger_once(base: Configuration) -> None:
     factors = Factors.read(base.output / "factors.json")
     lines = list(flag_lines(factors))
     few = next(line for line in lines if "[few_events]: n_trk: " in line)
-    assert few.startswith("look before use: fewer than 100 jets")
+    assert few.startswith("check before use: fewer than 100 jets")
     assert "SF_q 1200-2000 GeV, SF" in few
     assert len({line.split(": SF")[0] for line in lines}) == len(lines)
     clean = replace(one := next(iter(factors.by_name.values())), flags=((),) * len(one.flags))

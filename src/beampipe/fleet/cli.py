@@ -384,14 +384,14 @@ def restart_command(
 
 @app.command("example")
 def example_command(
-    place: Annotated[
+    platform: Annotated[
         Literal["laptop", "slurm", "kubernetes"], typer.Argument(help="Where the fleet is to run.")
     ] = "laptop",
 ) -> None:
     """Print a specification with its keys explained, as a starting point."""
     from importlib.resources import files
 
-    typer.echo((files("beampipe.fleet") / "examples" / f"{place}.toml").read_text(encoding="utf-8"), nl=False)
+    typer.echo((files("beampipe.fleet") / "examples" / f"{platform}.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @app.command("run", hidden=True)

@@ -388,7 +388,7 @@ def raw_table(result: BenchResult) -> Table:
         ("sample", "model"),
         ("in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"),
         importance=("model",),
-        caption="it looks at no label; queue and model: means in the server",
+        caption="labels are not compared; queue and model: means in the server",
     )
     for sample, point in result.raw:
         times = (point.p50, point.p95, point.p99, point.queue, point.compute)

@@ -22,7 +22,7 @@ MODEL = "module_map_athena"
 
 
 def door(site: RunningFleet) -> str:
-    """Address of the door for Athena."""
+    """Address of the port for Athena."""
     athena = site.reconciler.fleet.gateway.athena
     assert athena is not None
     return f"127.0.0.1:{athena.port}"

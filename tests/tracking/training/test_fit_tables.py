@@ -65,7 +65,7 @@ def test_events_that_teach_nothing_are_refused() -> None:
     with pytest.raises(ConfigError, match="got straight tracks"):
         learn_fit_tables([shoot(toy_tables(field=1e-3), 200).event], layers)
     few = replace(FIT_RECIPE, min_particles=1)
-    with pytest.raises(ConfigError, match="errors can be told"):
+    with pytest.raises(ConfigError, match="estimate its errors"):
         learn_fit_tables([shoot(toy_tables(), 3).event], layers, field=2.0, config=few)
 
 

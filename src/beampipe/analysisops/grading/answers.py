@@ -343,7 +343,7 @@ class MethodFields:
         prompt = " ".join(case.prompt.split())
         lacking = [name for name in self.fields if not self._is_told(method.get(name), prompt)]
         fraction = 1.0 - len(lacking) / len(self.fields)
-        return Outcome(fraction, f"not told: {', '.join(lacking) or 'nothing'}", {"lacking": lacking})
+        return Outcome(fraction, f"not stated: {', '.join(lacking) or 'nothing'}", {"lacking": lacking})
 
     def _is_told(self, text: object, prompt: str) -> bool:
         return isinstance(text, str) and len(set(text.split())) >= self.words and " ".join(text.split()) not in prompt

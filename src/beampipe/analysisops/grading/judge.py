@@ -181,11 +181,11 @@ def _fields_and_terms(submission: Mapping[str, Any], reference: Mapping[str, Any
         min(1.0, len(set(texts.get(name, "").split())) / _WORDS_OF_A_FULL_FIELD) for name in required or sorted(texts)
     ]
     if not filled:
-        return 0.0, "No method is told."
+        return 0.0, "No method is described."
     whole = " ".join(texts.values())
     named = [any(term.lower() in whole for term in group) for group in terms]
     share = sum(filled) / len(filled)
-    explanation = f"{sum(part == 1.0 for part in filled)} of {len(filled)} fields are told in full"
+    explanation = f"{sum(part == 1.0 for part in filled)} of {len(filled)} fields are complete"
     if named:
         share = 0.5 * share + 0.5 * sum(named) / len(named)
         explanation += f", {sum(named)} of {len(named)} terms are named"

@@ -102,7 +102,7 @@ def extrapolation_table(results: Results) -> TextTable:
 def flag_table() -> TextTable:
     """The meaning of each flag of a scale factor."""
     rows = tuple(
-        (in_words([name]), text, "no" if name in NO_VALID_ERROR else "yes, look before use")
+        (in_words([name]), text, "no" if name in NO_VALID_ERROR else "yes, check before use")
         for name, text in FLAGS.items()
     )
     return TextTable("flags", "Flags", ("flag", "rule", "has a valid error"), rows, labels=3)
@@ -199,12 +199,11 @@ def dropped_table(factors: Factors) -> TextTable:
     """The shares of events inside the cuts on pT and eta that were dropped: a row per sample and cut."""
     rows = []
     for each in factors.dropped:
-        state = "ok" if each.share < WARN_DROPPED else "look" if each.share <= factors.max_dropped else "too many"
+        state = "ok" if each.share < WARN_DROPPED else "check" if each.share <= factors.max_dropped else "too many"
         shares = (number(100 * each.events, 3), number(100 * each.weight, 3))
         rows.append((each.sample, each.cut, REASONS[each.cut], state, *shares))
-    title = (
-        f"Dropped inside the cuts on pT and eta: look from {WARN_DROPPED:.0%} on, error above {factors.max_dropped:.0%}"
-    )
+    limits = f"check from {WARN_DROPPED:.0%} on, error above {factors.max_dropped:.0%}"
+    title = f"Dropped inside the cuts on pT and eta: {limits}"
     heads = ("sample", "cut", "what it drops", "state", "% of events", "% of the sum of weights")
     return TextTable("dropped", title, heads, tuple(rows), labels=4)
 
@@ -317,7 +316,7 @@ def flag_lines(factors: Factors) -> Iterator[str]:
             bins_of_flag.setdefault(f"{name} {row.bin}", set()).add(f"{row.working_point:.0%}")
     order = list(FLAGS)
     for (flag, tagger), bins_of_flag in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-        lost = "no total uncertainty" if flag in NO_VALID_ERROR else "look before use"
+        lost = "no total uncertainty" if flag in NO_VALID_ERROR else "check before use"
         every = len(factors.working_points)
         where = ", ".join(
             bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})"

@@ -141,7 +141,7 @@ def start_fleet(
         progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
         return dict(send_command(run.socket, {"do": "status"}))
     run.make()
-    daemon = ManagedProcess(run.logs / "keeper.log")
+    daemon = ManagedProcess(run.logs / "fleet.log")
     daemon.start([sys.executable, "-m", "beampipe", "fleet", "run", str(specification), "--folder", str(run.path)])
     reported: set[str] = set()
     deadline = time.monotonic() + fleet.start_timeout + 10.0
@@ -197,7 +197,7 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
         deadline = time.monotonic() + _STOP_TIMEOUT + fleet.exit_timeout
         while any(map(processes.is_alive, waiting)):
             if time.monotonic() > deadline:
-                raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'keeper.log'}")
+                raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'fleet.log'}")
             time.sleep(_POLL)
         _stop_leftovers(run)  # of a process that had to be killed
         return f"{fleet.name}: ended"

@@ -309,6 +309,6 @@ def compose_notes(fleet: Fleet) -> Iterator[str]:
     if fleet.scaling is not None:
         yield "scaling: Docker Compose does not scale; the number of servers stays that of count"
     if fleet.gateway.athena is not None:
-        yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
+        yield "gateway.athena: there is no port without TLS; jobs need a sidecar of their own that adds TLS and token"
     if not Path(fleet.repository).is_dir():
         yield f"repository: got {fleet.repository}, which is no folder here; the servers will see it empty"

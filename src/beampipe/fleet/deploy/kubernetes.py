@@ -435,7 +435,7 @@ def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
     if gateway.balancing == "least_hits":
         yield "gateway.balancing: SuperSONIC's Envoy knows no sizes; it takes the server with the fewest requests"
     if gateway.athena is not None:
-        yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
+        yield "gateway.athena: there is no port without TLS; jobs need a sidecar of their own that adds TLS and token"
     if gateway.tokens is not None or gateway.tls is not None:
         yield "gateway.tokens, gateway.tls: SuperSONIC's Envoy asks for neither; its ingress must, or take manifests/"
     if gateway.tls is None:

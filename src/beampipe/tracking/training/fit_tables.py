@@ -288,7 +288,7 @@ def _filled(
     """
     seen = value > _SEEN * error
     if not seen.any():
-        raise ConfigError("fit tables: got no layer whose errors can be told; give more events")
+        raise ConfigError("fit tables: got no layer with enough hits to estimate its errors; give more events")
     radius = tables.layers[:, :2].mean(axis=1)
     filled = value.copy()
     for layer in np.flatnonzero(~seen):

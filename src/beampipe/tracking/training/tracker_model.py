@@ -327,7 +327,7 @@ def learn_model(
         layers = sample.layers
         summary = (
             f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T;"
-            f" {layers.n_layers} layers, told by {layers.source}"
+            f" {layers.n_layers} layers, from {layers.source}"
         )
         if not layers.has_modules:
             summary += "; no modules are known, so none are switched off in training"
