@@ -31,6 +31,7 @@ __all__ = [
     "workflow",
 ]
 
+_FOLDER = __file__.rpartition("/")[0]  # of the sources; in an editable install, __path__ begins with compiled files
 _TRACKING = ("compare", "evaluate", "load_pipeline", "open_events", "shipped_events")
 
 name_missing_extras()
@@ -38,12 +39,12 @@ name_missing_extras()
 
 def get_cmake_dir() -> str:
     """Folder for CMake: ``-Dbeampipe_DIR=...`` lets ``find_package(beampipe)`` find the package."""
-    return f"{__path__[0]}/native"
+    return f"{_FOLDER}/native"
 
 
 def get_include() -> str:
     """Folder of the headers for C and C++ programs, ``beampipe/track_finder.h`` and ``.hpp``."""
-    return f"{__path__[0]}/tracking/include"
+    return f"{_FOLDER}/tracking/include"
 
 
 def get_library() -> str:

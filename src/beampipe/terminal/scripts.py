@@ -26,7 +26,7 @@ _BRINGS: Final = {
     "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot"),
     "analysisops": ("httpx", "iminuit", "mcp", "uvicorn"),
     "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
-    "test": ("grimp", "playwright"),
+    "test": ("envoy", "grimp", "playwright"),
 }
 """Extra -> packages that scripts import directly, in addition to those in `beampipe.extras`."""
 

@@ -1,7 +1,7 @@
 /* Track finding for C programs: positions of hits in, one label per hit out. For C++ see track_finder.hpp.
  *
  * The library finds the tracks that beampipe.tracking.load_pipeline finds in Python, and needs no Python. See
- * docs/cpp_library.md.
+ * docs/cpp_and_acts.md.
  */
 #ifndef BEAMPIPE_TRACK_FINDER_H
 #define BEAMPIPE_TRACK_FINDER_H

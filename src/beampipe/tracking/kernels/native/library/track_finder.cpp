@@ -59,9 +59,11 @@ PipelineSpec with_min_hits_up_to(PipelineSpec spec, int hits) {
 class Model {
 public:
   explicit Model(const std::string& name_or_folder) : folder_(name_or_folder) {
-    const std::string shipped = folder_of_this_library() + "/../models/" + name_or_folder;
     const bool is_name = name_or_folder.find('/') == std::string::npos;
-    if (is_name && std::ifstream(shipped + "/model.json").good()) folder_ = shipped;
+    for (const std::string& models : {folder_of_this_library() + "/../models", std::string(BEAMPIPE_MODELS)}) {
+      const std::string shipped = models + "/" + name_or_folder;
+      if (is_name && !models.empty() && std::ifstream(shipped + "/model.json").good()) folder_ = shipped;
+    }
     std::ifstream file(folder_ + "/model.json", std::ios::binary);
     if (!file)
       throw FileError(folder_ +
