@@ -1,26 +1,57 @@
-"""A seat of the fleet: which process it means, whoever asks and when."""
+"""A server of the fleet: which process it manages, whichever thread reads its state and when."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from beampipe import processes
 from beampipe.fleet.control.managed_server import LocalServer
+from beampipe.fleet.registry import Record
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.triton.server.launch import ServerSettings
 from tests.fleet.conftest import until
 
 
-def test_a_question_while_it_starts_does_not_lose_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
-    settings = FleetServerSettings(
-        "cpu-0", "cpu", tmp_path, tmp_path / "none", ServerSettings(tmp_path, log=tmp_path / "log")
+@pytest.fixture
+def server(tmp_path: Path) -> LocalServer:
+    triton = ServerSettings(tmp_path, log=tmp_path / "log")
+    return LocalServer(
+        FleetServerSettings("cpu-0", "cpu", tmp_path, tmp_path / "none", triton), tmp_path / "member.json"
     )
-    server = LocalServer(settings, tmp_path / "member.json")
+
+
+def test_a_stopped_process_of_an_earlier_fleet_is_managed(server: LocalServer, tmp_path: Path) -> None:
+    record = Record(
+        "cpu-0", "cpu", "127.0.0.1", 1, 2, 3, 0, "ready", beat=time.time() - 60
+    )  # it has not reported since
+    for arguments, ours in (
+        (["fleet", "member", str(tmp_path / "member.json")], True),
+        (["beampipe", "other.json"], False),
+    ):
+        process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", *arguments])
+        try:
+            process.send_signal(signal.SIGSTOP)
+            until(partial(processes.is_stopped, process.pid))
+            assert server.adopt(replace(record, pid=process.pid)) == ours
+            assert (server.pid == process.pid) == ours
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_question_while_it_starts_does_not_lose_the_process(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
     start_time = processes.start_time
     request: list[bool] = []
 

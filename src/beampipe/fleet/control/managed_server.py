@@ -93,11 +93,12 @@ class LocalServer:
     def adopt(self, record: Record) -> bool:
         """Manage a running process that an earlier process of the fleet has started.
 
+        A process that does not report is managed, too: it would be left over if another one took its place.
+
         Returns:
             Whether that process is alive, and ours.
         """
-        ours = any("beampipe" in argument for argument in processes.arguments(record.pid))
-        if not ours or not record.lives() or not self._process.adopt(record.pid):
+        if str(self.file) not in processes.arguments(record.pid) or not self._process.adopt(record.pid):
             return False
         self.starts, self._state = 1, replace(self._state, started=time.monotonic())
         return True
