@@ -24,7 +24,7 @@ from beampipe.triton.server.launch import ServerSettings, free_port, free_ports
 from beampipe.triton.server.server import TritonServer
 from tests.triton.access.attacks import post, raw_answer, status_of
 from tests.triton.access.bystander import request_without_secret
-from tests.triton.waiting import assert_nothing_left, wait_until
+from tests.triton.waiting import assert_nothing_left, kinds, wait_until
 
 
 def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: Path, proxied: TritonServer) -> None:
@@ -40,7 +40,7 @@ def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: P
         port = PublicPort("127.0.0.1", server.ports.http, False, False, "/")
         wait_until(lambda: server.access.proxy_pid not in (None, first) and port.answers())
         assert request_without_secret(server.ports.http, 0.0, 1.5)
-        assert [incident.kind for incident in server.incidents] == ["started", "proxy"]
+        assert kinds(server) == ["started", "proxy"]
         server.kill()
     assert_nothing_left(server.prefix)
 

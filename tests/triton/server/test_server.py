@@ -20,7 +20,7 @@ from beampipe.triton.server.cleanup import (
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model
-from tests.triton.waiting import assert_nothing_left, wait_until
+from tests.triton.waiting import assert_nothing_left, kinds, wait_until
 
 
 def test_it_answers_where_it_says(doubler_server: TritonServer) -> None:
@@ -55,7 +55,7 @@ def test_models_are_loaded_and_unloaded_while_it_runs(engine: Engine, doublers: 
         assert ask(server.http_url, "one", 0.0) == (200, [0.0])
         with pytest.raises(UnknownNameError, match="got 'twi', expected one of one, two; did you mean 'two'"):
             server.load("twi")
-        assert [incident.kind for incident in server.incidents] == ["started"]
+        assert kinds(server) == ["started"]
         server.kill()
     assert_nothing_left(server.prefix)
 

@@ -16,7 +16,7 @@ from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.management import HttpModelProbe
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import DYING, add_canary, ask, write_model
-from tests.triton.waiting import assert_nothing_left, wait_until
+from tests.triton.waiting import assert_nothing_left, kinds, wait_until
 
 FOR_EVER = 3600.0
 
@@ -109,9 +109,7 @@ def test_requests_that_wait_for_a_model_that_hangs(
 ) -> None:
     requests = [later(server, "one", FOR_EVER) for _ in range(8)]
     wait_until(lambda: bool(told(server, "server back")))
-    assert [incident.kind for incident in server.incidents] == [
-        *("started", "hangs", "stub died", "restarting", "server back")
-    ]
+    assert kinds(server) == [*("started", "hangs", "stub died", "restarting", "server back")]
     *waiting, worked_on = sorted(request.result(60)[0] for request in requests)
     assert waiting == [0] * 7, "the connection is gone at once, so that clients ask again"
     assert worked_on in (0, 500), "Triton may say that the model's process died, before it ends itself"
@@ -143,7 +141,7 @@ def test_a_long_queue_of_honest_work_is_left_alone(
         time.sleep(0.05)
     assert [request.result() for request in requests] == [(200, [3.0])] * 14
     assert waited > 6.0, "so long the canary waited"
-    assert [incident.kind for incident in server.incidents] == ["started"]
+    assert kinds(server) == ["started"]
     assert server.answering
 
 

@@ -613,7 +613,7 @@ class _Run:
         self, load: Load, shape: FleetShape, seed: np.random.SeedSequence, warm_up: int, requests: int
     ) -> None:
         arrivals, sizes, choices = (np.random.default_rng(child) for child in seed.spawn(3))
-        self._environment = environment = Environment()
+        self._environment = environment = Environment(initial_time=0.0)
         self._shape = shape
         self._events = _events(load, sizes)
         self._balancer = Balancer(shape.policy, shape.servers, shape.in_flight, choices)
