@@ -16,17 +16,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fleet"))
 
+from fleets import running, write_tracking
 from recording import CONSOLE, conditions, print_conditions, write_result
 
 from beampipe.chain.stream import (
@@ -41,49 +40,8 @@ from beampipe.chain.stream import (
     parse_duration,
     stream_table,
 )
-from beampipe.fleet.control.control_socket import send_command
-from beampipe.fleet.control.daemon import start_fleet, stop_fleet
-from beampipe.fleet.run_folder import RunFolder
-from beampipe.processes import arguments, children
-from beampipe.serving.models import ServingSettings
-from beampipe.serving.server import generated_repository, serve
+from beampipe.serving.server import serve
 from beampipe.tracking.data import shipped_events
-from beampipe.triton.server.launch import free_port
-
-SPECIFICATION: Final = """
-name = "stream"
-repository = "{repository}"
-
-[servers.cpu]
-count = 2
-threads = 1
-
-[gateway]
-port = {port}
-"""
-
-
-@contextmanager
-def fleet(pipeline: str) -> Iterator[tuple[Way, RunFolder]]:
-    """Two servers behind a gateway."""
-    with (
-        TemporaryDirectory(prefix="fleet") as temporary,
-        generated_repository(ServingSettings((pipeline,), threads=1)) as (repository, _),
-    ):
-        specification = Path(temporary) / "fleet.toml"
-        specification.write_text(SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
-        run = RunFolder(Path(temporary) / "run")
-        try:
-            status = start_fleet(specification, run.path, lambda text: None)
-            yield Way("fleet of two", (f"grpc://127.0.0.1:{status['gateway']['port']}",)), run
-        finally:
-            stop_fleet(specification, run.path)
-
-
-def first_server(run: RunFolder) -> int:
-    """Process id of the Triton of the first server of a fleet."""
-    member = send_command(run.socket, {"do": "status"})["servers"][0]["pid"]
-    return next(pid for pid in children(member) if (arguments(pid) or [""])[0].endswith("tritonserver"))
 
 
 def rates(source: Stream, way: Way, shares: list[float]) -> list[StreamPoint]:
@@ -147,11 +105,12 @@ def main() -> None:
                 pid = first._running.pid
                 assert pid is not None
                 kills.append(killed(source, Way("two servers", (first.url, second.url)), pid, options.killed_share))
-        with fleet(options.pipeline) as (way, run):
+        with running(lambda folder: write_tracking(folder, options.pipeline)) as fleet:
+            way = Way("fleet of two", (fleet.url("grpc"),))
             if "rates" in options.only:
                 points += rates(source, way, options.shares)
             if "killed" in options.only:
-                kills.append(killed(source, way, first_server(run), options.killed_share))
+                kills.append(killed(source, way, fleet.tritons()[0], options.killed_share))
     if points:
         CONSOLE.print(stream_table(points, options.pipeline))
         options.output.parent.mkdir(parents=True, exist_ok=True)
