@@ -497,7 +497,7 @@ def open_loop(
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
     loop.begun = start + warm_up
-    full_until = -np.inf  # when the last answer came that made room for a further request
+    full_until = -np.inf  # time of the last answer that came while `in_flight` requests were under way
     while loop.n_sent < len(due) or loop.in_flight:
         while loop.n_sent < len(due) and due[loop.n_sent] <= clock() and loop.in_flight < in_flight:
             loop.launch(float(due[loop.n_sent]), held=bool(due[loop.n_sent] < full_until))
