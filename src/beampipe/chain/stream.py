@@ -233,7 +233,7 @@ class Stream:
         return reserve
 
     def capacity(self, way: Way) -> float:
-        """Largest number of events per second, with as many under way as the queue holds, and without a fallback."""
+        """Largest number of events per second, with up to 16 under way, as the queue allows, and without a fallback."""
         with ExitStack() as stack:
             finder = stack.enter_context(self._served(way, timeout=60.0)) if way.urls else self.direct
             sender = FutureSender(finder.submit, self.workload)
