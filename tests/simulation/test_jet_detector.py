@@ -17,7 +17,7 @@ from beampipe.simulation.jet_detector import (
 from beampipe.simulation.jets import ParticleJets
 from beampipe.simulation.random_numbers import keys
 
-N_TRACKS = 20
+N_TRACKS, N_NEUTRALS = 20, 6
 
 
 def same_jets(n: int, pt: float, eta: float) -> ParticleJets:
@@ -35,6 +35,11 @@ def same_jets(n: int, pt: float, eta: float) -> ParticleJets:
         track_eta=eta + 0.2 * np.cos(angle),
         track_phi=0.2 * np.sin(angle),
         track_number=np.tile(np.arange(N_TRACKS), n),
+        neutral_offset=np.arange(n + 1) * N_NEUTRALS,
+        neutral_pt=np.full(n * N_NEUTRALS, 20.0),
+        neutral_eta=eta + np.tile([0.0, 0.01, 0.1, 0.11, 0.2, 0.25], n) + 0.001,
+        neutral_phi=np.full(n * N_NEUTRALS, 0.001),
+        photon=np.tile([True, True, False, False, True, True], n),
     )
 
 

@@ -1,4 +1,4 @@
-"""Stage 2, `predict`: scores of boosted taggers for every variation of the jets, from a local model or from Triton."""
+"""Stage 2, `predict`: scores of models for every variation of the jets, from a local model or from Triton."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -13,15 +14,18 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32
+from beampipe.arrays import Float32, Int64
 from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.events.constituents import CONSTITUENT_FEATURES, ConstituentNetwork, constituent_features
 from beampipe.calibration.events.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
 from beampipe.errors import ConfigError, FileError, InputError
+from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
+from beampipe.simulation.substructure import JetConstituents
 from beampipe.triton.model.contract import TensorSpec
 
 JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
-"""Columns of a boosted tagger's input, float32, pT in GeV."""
+"""Features of a jet, float32, pT in GeV: the input of a boosted tagger."""
 
 JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
 """Input of a served tagger: one row of `JET_FEATURES` per jet."""
@@ -29,8 +33,65 @@ JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
 SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
 """Output of a served tagger: probability that each jet is a gluon's."""
 
+CONSTITUENTS: Final = TensorSpec("CONSTITUENTS", "FP32", np.float32, (-1, len(CONSTITUENT_FEATURES)))
+"""Input of a served tagger of constituents: one row of `CONSTITUENT_FEATURES` per constituent, jet by jet."""
+
+COUNTS: Final = TensorSpec("COUNTS", "INT64", np.int64, (-1,))
+"""Input of a served tagger of constituents: number of constituents of each jet."""
+
 ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
 """Function from features of jets to the probability that each is a gluon's."""
+
+ScoreRows = Callable[[Int64[ndarray, " m"], Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
+"""Function from the rows of jets and their features to the probability that each is a gluon's."""
+
+ReadConstituents = Callable[[str], JetConstituents]
+"""Function from the name of a variation of jets to the constituents of the jets of all events, two for each."""
+
+
+@dataclass(frozen=True)
+class ConstituentModel:
+    """A tagger of constituents, local or served.
+
+    Attributes:
+        of: makes the scoring function for the jets of a table from their constituents.
+    """
+
+    of: Callable[[JetConstituents], ScoreRows]
+
+    @classmethod
+    def local(cls, path: Path) -> ConstituentModel:
+        """The model of a file; it looks at the constituents once for all variations of pT.
+
+        Raises:
+            FileError: the file is missing or damaged.
+        """
+        network = ConstituentNetwork(path)
+
+        def of(constituents: JetConstituents) -> ScoreRows:
+            described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
+            return lambda rows, features: network.scores(described[rows], features)
+
+        return cls(of)
+
+    @classmethod
+    def served(cls, url: str) -> ConstituentModel:
+        """The model of a server, which gets the constituents in every request."""
+        infer = _served(url)
+
+        def of(constituents: JetConstituents) -> ScoreRows:
+            def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+                parts: list[ndarray] = [np.empty(0, np.float32)]
+                for start in range(0, len(rows), _MOST_JETS // 10):
+                    part = slice(start, start + _MOST_JETS // 10)
+                    jets = constituents.take(rows[part])
+                    tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
+                    parts.append(infer({JETS.name: features[part], **tensors}))
+                return np.concatenate(parts)
+
+            return score
+
+        return cls(of)
 
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
@@ -50,13 +111,17 @@ def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]
     return np.stack([column.astype(np.float32) for column in columns], axis=1)
 
 
-def score_function(tagger: Tagger) -> ScoreJets:
-    """The scoring function of a boosted tagger: a local model, or a client of a server.
+def score_function(tagger: Tagger) -> ScoreJets | ConstituentModel:
+    """The model of a tagger: a local one, or a client of a server.
 
     Raises:
-        FileError: the model file is missing, or is not a LightGBM model of `JET_FEATURES`.
-        MissingExtraError: lightgbm or the client is not installed.
+        FileError: the model file is missing, or is not a model of the tagger's kind.
+        MissingExtraError: lightgbm, safetensors or the client is not installed.
     """
+    if tagger.of_constituents:
+        if tagger.served:
+            return ConstituentModel.served(tagger.model)
+        return ConstituentModel.local(model_path(tagger))
     if tagger.served:
         return served_scores(tagger.model)
     return local_scores(model_path(tagger))
@@ -130,7 +195,19 @@ _RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server i
 
 
 def served_scores(url: str) -> ScoreJets:
-    """A scoring function that calls a server; its connection is closed when the function is garbage collected.
+    """The scoring function of a served boosted tagger, see `_served`."""
+    infer = _served(url)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        starts = range(0, len(features), _MOST_JETS)
+        parts = [infer({JETS.name: features[start : start + _MOST_JETS]}) for start in starts]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    return score
+
+
+def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"]]:
+    """A function that sends tensors of jets to a server; its connection is closed when it is garbage collected.
 
     Args:
         url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
@@ -145,15 +222,12 @@ def served_scores(url: str) -> ScoreJets:
 
     client = ModelClient(address, model, retries=_RETRIES)
 
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        parts: list[ndarray] = [np.empty(0, np.float32)]
-        for start in range(0, len(features), _MOST_JETS):
-            jets = features[start : start + _MOST_JETS]
-            parts.append(client.infer({JETS.name: jets}, {SCORES.name: (len(jets),)})[SCORES.name])
-        return np.concatenate(parts)
+    def infer(tensors: Mapping[str, ndarray]) -> Float32[ndarray, " m"]:
+        scores: ndarray = client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
+        return scores
 
-    weakref.finalize(score, client.close)
-    return score
+    weakref.finalize(infer, client.close)
+    return infer
 
 
 class ScoreKey(NamedTuple):
@@ -179,7 +253,7 @@ class ScoreKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of the boosted taggers.
+    """Scores of the models.
 
     Attributes:
         by_name: (n, 2) float32, probability that each jet is a gluon's, by tagger and variation of jets.
@@ -190,18 +264,20 @@ class Scores:
 
 def predict(
     dijets: Dijets,
-    taggers: Sequence[tuple[Tagger, ScoreJets]],
+    taggers: Sequence[tuple[Tagger, ScoreJets | ConstituentModel]],
     variations: Sequence[str],
     energy: Energy,
+    constituents: ReadConstituents | None = None,
     stored: Mapping[ScoreKey, Float32[ndarray, "n 2"]] = MappingProxyType({}),
 ) -> Scores:
     """Score all jets, and again those that a variation changes. Scores from the files are not changed.
 
     Args:
         dijets: events with two leading jets.
-        taggers: each boosted tagger with the function that scores.
+        taggers: each tagger with its model.
         variations: names of the variations of jets, beside the nominal one.
         energy: number of nuisance parameters of the jet energy.
+        constituents: reads the constituents of jets; for taggers of constituents.
         stored: scores that were computed before.
 
     Raises:
@@ -213,6 +289,12 @@ def predict(
     }
     keys = [ScoreKey(tagger.name, name) for tagger, _ in taggers for name in names]
     out |= {key: stored[key] for key in keys if key in stored}
+
+    @cache
+    def rows_scored(model: ConstituentModel, variation: str) -> ScoreRows:
+        assert constituents is not None
+        return model.of(constituents(variation))
+
     for name in names:
         missing = [each for each in taggers if ScoreKey(each[0].name, name) not in out]
         if not missing:
@@ -220,10 +302,15 @@ def predict(
         varied = kinematics_of(name, dijets, energy)
         where = tuple(np.nonzero(np.ones(dijets.pt.shape, bool)) if name == NOMINAL else changed_jets(varied, nominal))
         features = features_of(dijets, varied, where)
-        for tagger, score in missing:
+        rows = where[0] * 2 + where[1]
+        for tagger, model in missing:
             unchanged = out.get(ScoreKey(tagger.name, NOMINAL))
             scores = np.empty(dijets.pt.shape, np.float32) if unchanged is None else unchanged.copy()
-            scores[where] = _finite(tagger, score(features))
+            if isinstance(model, ConstituentModel):
+                values = rows_scored(model, name if name in VARIED_N_TRK else NOMINAL)(rows, features)
+            else:
+                values = model(features)
+            scores[where] = _finite(tagger, values)
             out[ScoreKey(tagger.name, name)] = scores
     return Scores({key: out[key] for key in sorted(out)})
 

@@ -17,6 +17,7 @@ from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, wr
 from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
 from beampipe.calibration.events.histograms import Filled, FilledColumns, joined, merge, read_filled, write_filled
 from beampipe.calibration.events.scores import (
+    ConstituentModel,
     ScoreJets,
     ScoreKey,
     Scores,
@@ -29,7 +30,7 @@ from beampipe.calibration.events.select import SelectSettings, select, with_vari
 from beampipe.calibration.events.variations import NOMINAL
 from beampipe.calibration.jet_changes import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
-from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.ntuple.columns import constituents_of, open_source
 from beampipe.calibration.tasks.inspection import InspectedFile
 from beampipe.calibration.tasks.plan import (
     Chunk,
@@ -44,6 +45,7 @@ from beampipe.calibration.tasks.plan import (
 from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
 from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, Cover, VariationSets
 from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.simulation.substructure import JetConstituents
 from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
 
 
@@ -170,7 +172,7 @@ def _refuse_change(chunk: Chunk) -> None:
 
 
 def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[Scores, list[Recipe]]:
-    """Scores of the boosted taggers, from the store or from their models; and the recipes of what the store had."""
+    """Scores of the models, from the store or made anew; and the recipes of what the store had."""
     recipe, settings = chunk.predict, chunk.settings.fill
     if recipe is None:
         return Scores(), []
@@ -190,14 +192,26 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
         (tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files
     ]
     began = perf_counter()
-    scores = predict(dijets, with_functions, settings.kinematics, settings.energy, stored)
+
+    def constituents(variation: str) -> JetConstituents:
+        layout = chunk.settings.select.layout
+        if variation != NOMINAL and not layout.constituents.variation:
+            raise ConfigError(
+                f"{chunk.label}: got no layout.constituents.variation, expected the branch that says which constituents"
+                f" {variation} has; leave the variation out, or the taggers of constituents"
+            )
+        every = constituents_of(chunk.path, layout, chunk.start, chunk.stop, dijets.entry, dijets.jet)
+        _refuse_change(chunk)
+        return every.of_variation(variation)
+
+    scores = predict(dijets, with_functions, settings.kinematics, settings.energy, constituents, stored)
     if keep:
         store.write(recipe, ".parquet", partial(write_scores, scores), seconds=perf_counter() - began)
     return scores, [*made_from, recipe]
 
 
 @cache
-def _score_function(tagger: Tagger, model: str) -> ScoreJets:
+def _score_function(tagger: Tagger, model: str) -> ScoreJets | ConstituentModel:
     """The scoring function of a worker, cached by the digest of the model, as workers may outlive a model."""
     return score_function(tagger)
 
