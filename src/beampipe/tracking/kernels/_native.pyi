@@ -130,4 +130,5 @@ class TrackFinder:
         check: bool,
         hook: Callable[[str, None], None] | None = None,
         run: Callable[[int, ndarray, ndarray | None], tuple[ndarray, list[int], list[int]]] | None = None,
+        measured: Sequence[tuple[ndarray, ndarray, ndarray] | None] = (),
     ) -> tuple[Int64[ndarray, " n"], list[float], list[int], list[int], list[int], list[int], list[list[float]]]: ...
