@@ -403,8 +403,6 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
     chooses = sample.chooses[: task.effort.chooses * config.overlay]
     windows = load_windows(folder / f"{part.windows}.safetensors")
     metrics = train(config, sample.taught, chooses, windows, out, log=task.log, about=about)
-    if task.log is not None:
-        task.log.with_suffix(".embedding.safetensors").unlink(missing_ok=True)
     chosen: Any = metrics["tracks"]["chosen"]
     rates = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f}"
     summary = f"{rates} by components at {chosen['cut']:g}"
