@@ -222,12 +222,22 @@ class Pipeline(InOneThread):
     def check_hits(self, events: Sequence[Hits]) -> list[tuple[int, int]]:
         """Number of hits on no layer of the detector, and of layers that the hits do not fill, of each event.
 
+        Hits are measured from the axis or from the expected beam line, whichever puts more of them on layers: layers
+        are learned from hits as measured from the beam line, but stay where they are when the beam moves.
+
         Raises:
             LayoutError: the pipeline checks its hits, and those of an event are of another detector or in other units.
         """
         if self._native is not None:
-            return list(zip(*self._native.compare(*_side_by_side(events), self.threads, self.check), strict=True))
-        fits = [kernels.fit_on_layers(hits.position, self.windows) for hits in events]
+            line = astuple(self.beam_spot)
+            return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
+        fits = [
+            min(
+                kernels.fit_on_layers(line.relative_to(hits.position), self.windows)
+                for line in (ON_AXIS, self.beam_spot)
+            )
+            for hits in events
+        ]
         for hits, (outside, _) in zip(events, fits, strict=True):
             if self.check and len(hits) >= _MIN_JUDGED and 2 * outside > len(hits):
                 hint = "train on your detector (beampipe tracking train), or go on with --force"

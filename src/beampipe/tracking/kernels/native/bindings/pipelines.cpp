@@ -85,12 +85,14 @@ auto find(const beampipe::TrackFinder& finder, Position position, Offsets offset
 }
 
 /// Hits on no layer and layers that hits do not fill, of each event.
-auto compare(const beampipe::TrackFinder& finder, Position position, Offsets offsets, int threads, bool check) {
+auto compare(const beampipe::TrackFinder& finder, Position position, Offsets offsets,
+             const std::array<double, 4>& beam_line, int threads, bool check) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
   std::vector<beampipe::Fit> fits;
   {
     nb::gil_scoped_release free;
-    fits = finder.compare(position.data(), events, threads, check);
+    const auto [x, y, dxdz, dydz] = beam_line;
+    fits = finder.compare(position.data(), events, {x, y, dxdz, dydz}, threads, check);
   }
   std::vector<std::int64_t> outside, unfilled;
   for (const beampipe::Fit& fit : fits) outside.push_back(fit.outside), unfilled.push_back(fit.unfilled);
@@ -180,7 +182,7 @@ void bind_pipelines(nb::module_& m) {
       .def_prop_ro("name", &beampipe::TrackFinder::name)
       .def_prop_ro("steps", &beampipe::TrackFinder::steps)
       .def("memory", &beampipe::TrackFinder::memory, "n_hits"_a)
-      .def("compare", &compare, "position"_a, "offsets"_a, "threads"_a, "check"_a)
+      .def("compare", &compare, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a)
       .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a,
            "hook"_a.none() = nb::none(), "run"_a.none() = nb::none(), "measured"_a = std::vector<Measured>());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);

@@ -180,7 +180,7 @@ Found TrackFinder::find(const float* position, const std::int64_t* begin, std::i
   const Blocks events{begin, n_events};
   require_memory(events);
   if (options.check) require_limit(events);
-  const std::vector<Fit> fits = compare(position, events, options.threads, options.check);
+  const std::vector<Fit> fits = compare(position, events, expected, options.threads, options.check);
   Array<float> copy;
   const float* seen = seen_by(expected, position, begin[n_events], copy);
   Found found = find_from(expected, seen, events, options);
@@ -193,11 +193,20 @@ Found TrackFinder::find(const float* position, const std::int64_t* begin, std::i
   return found;
 }
 
-std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& events, int threads, bool check) const {
+std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& events, const BeamLine& expected,
+                                      int threads, bool check) const {
   const Line& line = passes_.last();
   const std::int64_t n = events.begin[events.n];
-  const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
-  std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
+  const auto fits_at = [&](const float* from) {
+    const Array<std::int16_t> layer = line.own_layers(from, n, useful_threads(threads, n));
+    return fits_of(line.own_windows(), from, layer.data(), events);
+  };
+  std::vector<Fit> fits = fits_at(position);
+  if (!expected.on_axis()) {
+    const std::vector<Fit> there = fits_at(seen_from(expected, position, n).data());
+    for (std::int64_t k = 0; k < events.n; ++k)
+      if (there[k].outside < fits[k].outside) fits[k] = there[k];
+  }
   if (check) require_layout(name(), line.own_windows(), position, events, fits);
   return fits;
 }

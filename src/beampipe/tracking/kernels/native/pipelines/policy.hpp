@@ -72,7 +72,10 @@ public:
              const FindOptions& options) const;
 
   /// How the hits of each event lie on the layers of the detector. Throws LayoutError where they do not, if `check`.
-  std::vector<Fit> compare(const float* position, const Blocks& events, int threads, bool check) const;
+  /// As measured from the axis or from the expected beam line, whichever puts more hits of an event on layers: layers are
+  /// learned from hits as measured from the beam line, but stay where they are when the beam moves.
+  std::vector<Fit> compare(const float* position, const Blocks& events, const BeamLine& expected, int threads,
+                           bool check) const;
 
 private:
   Found find_from(const BeamLine& line, const float* seen, const Blocks& events, const FindOptions& options) const;
