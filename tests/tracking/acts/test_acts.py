@@ -17,11 +17,11 @@ from beampipe.tracking.acts import (
     ActsSettings,
     ActsTrackFinder,
     ActsTracks,
-    acts_truth_matching,
     fit_batch,
     fit_tracks,
 )
 from beampipe.tracking.acts.finder import label_hits
+from tests.tracking.acts.truth_matching import acts_truth_matching
 
 acts = pytest.importorskip("acts")
 pytestmark = pytest.mark.acts
