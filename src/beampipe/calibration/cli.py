@@ -208,9 +208,9 @@ def train_tagger(
 ) -> None:
     """Train a tagger on the nominal sample: boosted trees, or a network of the constituents of jets."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.events.scores import JET_FEATURES
     from beampipe.calibration.training import train_from_configuration
     from beampipe.files import check_command_output
+    from beampipe.simulation.substructure import JET_FEATURES
 
     marks = [f"feature_names={' '.join(JET_FEATURES)}"]
     check_command_output(output, inputs=[config], parents=True, force=force, marks=marks)
@@ -220,12 +220,7 @@ def train_tagger(
     if as_json:
         print_json(result)
         return
-    typer.echo(
-        f"{output}: trained on {result.n_jets} jets; on {result.n_held_out} others"
-        f" AUC {result.auc:.4f}, n_trk alone {result.auc_n_trk:.4f}; rejection of gluons at half of the quarks: "
-        + ", ".join(f"{name} {estimate}" for name, estimate in result.rejection.items())
-        + (f"; constituents over boosted {result.gain}" if result.gain else "")
-    )
+    typer.echo(f"{output}: {result}")
 
 
 @app.command("inspect")

@@ -1,305 +1,75 @@
-"""Training of taggers that separate gluon jets from quark jets: boosted trees, or a network of constituents."""
+"""Training of taggers on the nominal sample of a calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
-from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Float64
 from beampipe.calibration.config import NETWORK_SUFFIX, Configuration, Energy, Tagger
-from beampipe.calibration.events.constituents import ConstituentNetwork, constituent_features
 from beampipe.calibration.events.dijets import FLAVOURS, Dijets, read_dijets
-from beampipe.calibration.events.scores import JET_FEATURES, features_of
+from beampipe.calibration.events.scores import features_of
 from beampipe.calibration.events.variations import NOMINAL, dataset_key, event_keys, kinematics_of
 from beampipe.calibration.ntuple.columns import constituents_of
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Chunk
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
-from beampipe.errors import InputError
-from beampipe.files import write_whole
+from beampipe.simulation.jet_taggers import LabelledJets, TrainedTagger, balanced, train_on_constituents, train_trees
 from beampipe.simulation.substructure import JetConstituents
 from beampipe.terminal import Progress
-
-if TYPE_CHECKING:
-    from beampipe.calibration.network_training import NetworkRecipe
-
-_PARAMETERS: Final = {
-    "objective": "binary",
-    "num_leaves": 15,
-    "learning_rate": 0.1,
-    "min_data_in_leaf": 200,
-    "feature_fraction": 1.0,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,  # more threads would change the order of sums, and thus the result
-    "verbosity": -1,
-}
-_TREES: Final = 60
-"""Number of trees of the tagger."""
-
-_ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
-"""Edges of the cells of |eta| in which quarks and gluons get the same weight."""
 
 _HELD_OUT: Final = 4
 """One in this many events is held out from training."""
 
 
-_REPLICAS: Final = 100
-"""Bootstrap replicas of the held-out events, for errors."""
-
-
-class Estimate(NamedTuple):
-    """A number with its statistical error."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} +- {self.error:.2f}"
-
-
-@dataclass(frozen=True)
-class TrainedTagger:
-    """Performance of a tagger on held-out events.
-
-    Attributes:
-        n_jets: number of jets used for training.
-        n_held_out: number of jets used for the evaluation.
-        auc: area under the ROC curve: 0.5 is a random guess, 1 is perfect.
-        auc_n_trk: area under the ROC curve of n_trk alone.
-        rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger: ``constituents`` (if it was
-            trained), ``boosted`` and ``n_trk``, trained on the same jets.
-        gain: rejection of the tagger of constituents over that of the boosted one; None if only the latter was trained.
-    """
-
-    n_jets: int
-    n_held_out: int
-    auc: float
-    auc_n_trk: float
-    rejection: Mapping[str, Estimate]
-    gain: Estimate | None = None
-
-
-def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: Path, seed: int = 1) -> TrainedTagger:
-    """Train on labelled jets and write LightGBM's text file; the same tables and seed give the same file.
-
-    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns the shape of
-    jets and not the flavour fractions: otherwise forward jets would look like quarks whatever their flavour, and the
-    re-weighting of central jets would imitate this. Which events are held out is a function of the event.
-
-    Args:
-        tables: selected events of simulation.
-        pt_edges: edges of the bins of jet pT [GeV].
-        output: model file to write.
-        seed: seed of LightGBM's random choices.
-
-    Raises:
-        InputError: there are too few quark or gluon jets.
-        MissingExtraError: lightgbm is not installed.
-    """
-    jets = _labelled(tables, pt_edges)
-    booster = _boosted(jets, seed)
-    write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
-    return _performance(jets, {"boosted": booster.predict(jets.features[jets.held_out], num_threads=1)})
-
-
-def train_constituent_tagger(
-    tables: Iterable[tuple[Dijets, JetConstituents]],
-    pt_edges: tuple[float, ...],
-    output: Path,
-    seed: int = 1,
-    recipe: NetworkRecipe | None = None,
-    progress: Callable[[float], object] = lambda loss: None,
-) -> TrainedTagger:
-    """Train a network on the constituents of labelled jets and write its weights (safetensors).
-
-    Weights and held-out events are those of `train_tagger`, which is trained on the same jets to be compared with. The
-    same jets and seed give the same file on the same machine.
-
-    Args:
-        tables: selected events of simulation, and the constituents of their jets.
-        pt_edges: edges of the bins of jet pT [GeV].
-        output: model file to write.
-        seed: seed of all random choices.
-        recipe: sizes and steps of the training.
-        progress: is called with the mean loss of each epoch.
-
-    Raises:
-        InputError: there are too few quark or gluon jets.
-        MissingExtraError: torch or lightgbm is not installed.
-    """
-    from beampipe.calibration.network_training import train_network
-
-    dijets, constituents = zip(*tables, strict=True)
-    jets = _labelled(dijets, pt_edges)
-    joined = JetConstituents.join(constituents)
-    chosen = np.flatnonzero(~jets.held_out & (jets.weight > 0))
-    train_network(
-        joined.take(chosen),
-        jets.features[chosen],
-        jets.gluon[chosen],
-        jets.weight[chosen],
-        output,
-        seed,
-        recipe,
-        progress,
-    )
-    held_out = joined.take(np.flatnonzero(jets.held_out))
-    network = ConstituentNetwork(output)
-    described = network.describe(constituent_features(held_out), np.diff(held_out.offset))
-    features = jets.features[jets.held_out]
-    scores = {
-        "constituents": network.scores(described, features),
-        "boosted": _boosted(jets, seed).predict(features, num_threads=1),
-    }
-    return _performance(jets, scores)
-
-
 def train_from_configuration(
     configuration: Configuration, output: Path, seed: int, executor: str, workers: int, progress: Progress
 ) -> TrainedTagger:
-    """Select the events of the nominal sample, and train on them.
+    """Select the events of the nominal sample, and train on them. Which events are held out is a function of the event.
 
     Args:
         configuration: configuration of the calibration; its models are ignored, as they may not exist yet.
-        output: model file to write: a tagger of constituents if it ends with ``.safetensors``, else a boosted one.
+        output: model file to write: a tagger of constituents if it ends with `NETWORK_SUFFIX`, else a boosted one.
         seed: seed of the random choices.
         executor: where tasks run, as in `RunSettings`.
         workers: number of tasks that run at once.
         progress: opens a progress bar for each batch of tasks.
+
+    Raises:
+        InputError: there are too few quark or gluon jets.
+        FileError: the files have no constituents of jets.
+        MissingExtraError: lightgbm or torch is not installed.
     """
     without = replace(configuration, taggers=(Tagger(),), systematics=())
     plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
     store, chunks = workspace_of(without).store, plan.samples[without.nominal].chunks
-    tables = (read_dijets(store.require(chunk.select)) for chunk in chunks)
+    tables = [read_dijets(store.require(chunk.select)) for chunk in chunks]
+    jets = balanced(LabelledJets(*map(np.concatenate, zip(*map(_jets, tables), strict=True))), without.pt_edges)
     if output.suffix != NETWORK_SUFFIX:
-        return train_tagger(tables, without.pt_edges, output, seed)
-    from beampipe.calibration.network_training import NetworkRecipe
+        return train_trees(jets, output, seed)
+    from beampipe.simulation.jet_network_training import NetworkRecipe
 
-    def constituents(chunk: Chunk, table: Dijets) -> JetConstituents:
-        layout = chunk.settings.select.layout
-        every = constituents_of(chunk.path, layout, chunk.start, chunk.stop, table.entry, table.jet)
-        return every.of_variation(NOMINAL)
-
-    recipe = NetworkRecipe()
-    both = ((table, constituents(chunk, table)) for chunk, table in zip(chunks, tables, strict=True))
+    recipe, constituents = NetworkRecipe(), JetConstituents.join(list(map(_constituents, chunks, tables)))
     with progress("epochs", recipe.epochs) as step:
-        return train_constituent_tagger(both, without.pt_edges, output, seed, recipe, lambda _: step())
+        return train_on_constituents(jets, constituents, output, seed, recipe, lambda _: step())
 
 
-def _labelled(tables: Iterable[Dijets], pt_edges: tuple[float, ...]) -> _LabelledJets:
-    """All jets of the tables with balanced weights; an error if there are too few."""
-    jets = _LabelledJets(*(np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True)))
-    for name, mask in (("quark", ~jets.gluon), ("gluon", jets.gluon)):
-        if (mask & ~jets.held_out).sum() < 1000 or (mask & jets.held_out).sum() < 100:
-            raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
-    return jets._replace(weight=_balanced(jets.features, jets.gluon, jets.weight, pt_edges))
+def _constituents(chunk: Chunk, table: Dijets) -> JetConstituents:
+    """The constituents of all jets of a table."""
+    layout = chunk.settings.select.layout
+    every = constituents_of(chunk.path, layout, chunk.start, chunk.stop, table.entry, table.jet)
+    return every.of_variation(NOMINAL)
 
 
-def _boosted(jets: _LabelledJets, seed: int) -> Any:
-    """LightGBM's trees, trained on the jets that are not held out."""
-    import lightgbm
-
-    taken = ~jets.held_out
-    data = lightgbm.Dataset(
-        jets.features[taken],
-        jets.gluon[taken],
-        weight=jets.weight[taken],
-        feature_name=list(JET_FEATURES),
-        free_raw_data=False,
-    )
-    return lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
-
-
-def _performance(jets: _LabelledJets, scores: Mapping[str, Any]) -> TrainedTagger:
-    """Performance on the held-out jets, given scores of these by name of the tagger, the trained one first."""
-    held_out = jets.held_out
-    gluon, weight = jets.gluon[held_out], jets.weight[held_out]
-    by_name = {name: np.asarray(values, np.float64) for name, values in scores.items()}
-    by_name["n_trk"] = jets.features[held_out, 0].astype(np.float64)
-    areas = [area_under_curve(score, gluon, weight) for score in by_name.values()]
-    random = np.random.default_rng(1)
-    factors = [1, *(np.repeat(random.poisson(1, len(gluon) // 2), 2) for _ in range(_REPLICAS))]  # pairs of jets
-    rejections = {
-        name: np.array([rejection(score, gluon, weight * factor) for factor in factors])
-        for name, score in by_name.items()
-    }
-    gain = rejections["constituents"] / rejections["boosted"] if "constituents" in rejections else None
-    return TrainedTagger(
-        n_jets=int((~held_out).sum()),
-        n_held_out=int(held_out.sum()),
-        auc=areas[0],
-        auc_n_trk=areas[-1],
-        rejection={name: Estimate(float(each[0]), float(each[1:].std())) for name, each in rejections.items()},
-        gain=None if gain is None else Estimate(float(gain[0]), float(gain[1:].std())),
-    )
-
-
-def rejection(
-    score: Float64[ndarray, " n"], gluon: Bool[ndarray, " n"], weight: Float64[ndarray, " n"], efficiency: float = 0.5
-) -> float:
-    """1 / efficiency of gluons below the cut on the score that a share of the quarks passes, interpolated."""
-    values, rank = np.unique(score, return_inverse=True)
-    quarks, gluons = (np.cumsum(np.bincount(rank, weight * of, len(values))) for of in (~gluon, gluon))
-    passing = np.interp(efficiency * quarks[-1], np.append(0, quarks), np.append(0, gluons))
-    return float(gluons[-1] / passing)
-
-
-def area_under_curve(
-    score: Float64[ndarray, " n"], positive: Bool[ndarray, " n"], weight: Float64[ndarray, " n"]
-) -> float:
-    """Probability that a positive has a higher score than a negative; ties count half."""
-    values, rank = np.unique(score, return_inverse=True)
-    above = np.bincount(rank, weight * positive, len(values))
-    below = np.bincount(rank, weight * ~positive, len(values))
-    before = np.cumsum(below) - below
-    return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
-
-
-class _LabelledJets(NamedTuple):
-    """Jets for training: features, whether each is a gluon jet, weights, and whether each is held out."""
-
-    features: Float32[ndarray, "m 5"]
-    gluon: Bool[ndarray, " m"]
-    weight: Float64[ndarray, " m"]
-    held_out: Bool[ndarray, " m"]
-
-
-def _jets(dijets: Dijets) -> _LabelledJets:
+def _jets(dijets: Dijets) -> LabelledJets:
     """All jets of a table; both jets of an event are held out together."""
     every = np.nonzero(np.ones(dijets.pt.shape, bool))
     keys = event_keys(np.uint64(dataset_key("held out")), dijets.run, dijets.event)
-    return _LabelledJets(
+    return LabelledJets(
         features=features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every),
         gluon=dijets.label.reshape(-1) == FLAVOURS.index("gluon"),
         weight=np.repeat(dijets.weight[:, 0], 2).astype(np.float64),
         held_out=np.repeat(keys % _HELD_OUT == 0, 2),
     )
-
-
-def _balanced(
-    features: Float32[ndarray, "n 5"],
-    gluon: Bool[ndarray, " n"],
-    weight: Float64[ndarray, " n"],
-    pt_edges: tuple[float, ...],
-) -> Float64[ndarray, " n"]:
-    """Weights of the same sum for quarks and gluons in each cell of pT and |eta|; 0 where one is missing."""
-    out = np.zeros(len(weight))
-    n_eta = len(_ETA_EDGES) - 1
-    row = np.digitize(features[:, JET_FEATURES.index("pt")], pt_edges) - 1
-    column = np.digitize(features[:, JET_FEATURES.index("abs_eta")], _ETA_EDGES) - 1
-    inside = (row >= 0) & (row < len(pt_edges) - 1) & (column >= 0) & (column < n_eta)
-    cell = np.where(inside, row * n_eta + column, -1)
-    for number in np.unique(cell[inside]):
-        masks = [(cell == number) & (gluon == flavour) for flavour in (False, True)]
-        sums = [float(weight[mask].sum()) for mask in masks]
-        if min(sums) > 0:
-            for mask, total in zip(masks, sums, strict=True):
-                # Scale by the number of jets, so that a sparse cell does not count as much as a full one.
-                out[mask] = weight[mask] / total * (np.count_nonzero(masks[0]) + np.count_nonzero(masks[1])) / 2
-    return out

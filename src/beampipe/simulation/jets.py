@@ -86,9 +86,9 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
     start = clusters.first_member[order] - np.cumsum(count) + count
     number = clusters.member[np.repeat(start, count) + np.arange(count.sum())]
     row = collisions.offset[event[jet]] + number
-    particle = _pt_eta_phi(collisions.momentum[row, :3])
+    pts, etas, phis = _pt_eta_phi(collisions.momentum[row, :3])
     neutral = ~collisions.charged[row]
-    track = ~neutral & (particle[0] > TRACK_PT)
+    track = ~neutral & (pts > TRACK_PT)
     jets = np.arange(len(event) + 1)
     return ParticleJets(
         event,
@@ -98,10 +98,14 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
         phi,
         jet_labels(collisions, event, eta, phi),
         np.searchsorted(jet[track], jets).astype(np.int64),
-        *(column[track] for column in particle),
+        pts[track],
+        etas[track],
+        phis[track],
         number[track],
         np.searchsorted(jet[neutral], jets).astype(np.int64),
-        *(column[neutral] for column in particle),
+        pts[neutral],
+        etas[neutral],
+        phis[neutral],
         collisions.pdg[row[neutral]] == PHOTON,
     )
 

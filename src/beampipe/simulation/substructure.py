@@ -15,6 +15,9 @@ C1_BETA: Final = 0.2
 """Exponent of the distance in C1."""
 
 
+JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
+"""Features of a jet, float32, pT in GeV: the input of boosted taggers."""
+
 TRACK_PT: Final = 0.5
 """Charged particles below this transverse momentum [GeV] leave no track."""
 

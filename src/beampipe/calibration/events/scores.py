@@ -16,16 +16,13 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.calibration.config import Energy, Tagger
-from beampipe.calibration.events.constituents import CONSTITUENT_FEATURES, ConstituentNetwork, constituent_features
 from beampipe.calibration.events.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
 from beampipe.errors import ConfigError, FileError, InputError
+from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
 from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
-from beampipe.simulation.substructure import JetConstituents
+from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
 from beampipe.triton.model.contract import TensorSpec
-
-JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
-"""Features of a jet, float32, pT in GeV: the input of a boosted tagger."""
 
 JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
 """Input of a served tagger: one row of `JET_FEATURES` per jet."""
@@ -43,55 +40,11 @@ ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
 """Function from features of jets to the probability that each is a gluon's."""
 
 ScoreRows = Callable[[Int64[ndarray, " m"], Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Function from the rows of jets and their features to the probability that each is a gluon's."""
+"""Function from the rows of jets in a table and their features to the probability that each is a gluon's."""
 
-ReadConstituents = Callable[[str], JetConstituents]
-"""Function from the name of a variation of jets to the constituents of the jets of all events, two for each."""
-
-
-@dataclass(frozen=True)
-class ConstituentModel:
-    """A tagger of constituents, local or served.
-
-    Attributes:
-        of: makes the scoring function for the jets of a table from their constituents.
-    """
-
-    of: Callable[[JetConstituents], ScoreRows]
-
-    @classmethod
-    def local(cls, path: Path) -> ConstituentModel:
-        """The model of a file; it looks at the constituents once for all variations of pT.
-
-        Raises:
-            FileError: the file is missing or damaged.
-        """
-        network = ConstituentNetwork(path)
-
-        def of(constituents: JetConstituents) -> ScoreRows:
-            described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
-            return lambda rows, features: network.scores(described[rows], features)
-
-        return cls(of)
-
-    @classmethod
-    def served(cls, url: str) -> ConstituentModel:
-        """The model of a server, which gets the constituents in every request."""
-        infer = _served(url)
-
-        def of(constituents: JetConstituents) -> ScoreRows:
-            def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-                parts: list[ndarray] = [np.empty(0, np.float32)]
-                for start in range(0, len(rows), _MOST_JETS // 10):
-                    part = slice(start, start + _MOST_JETS // 10)
-                    jets = constituents.take(rows[part])
-                    tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
-                    parts.append(infer({JETS.name: features[part], **tensors}))
-                return np.concatenate(parts)
-
-            return score
-
-        return cls(of)
+Model = Callable[[Callable[[], JetConstituents]], ScoreRows]
+"""The model of a tagger: makes the scoring function for a table of jets, given a function that reads their
+constituents, two jets for each event. Only taggers of constituents call it."""
 
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
@@ -111,17 +64,36 @@ def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]
     return np.stack([column.astype(np.float32) for column in columns], axis=1)
 
 
-def score_function(tagger: Tagger) -> ScoreJets | ConstituentModel:
+def model_of(tagger: Tagger) -> Model:
     """The model of a tagger: a local one, or a client of a server.
 
     Raises:
-        FileError: the model file is missing, or is not a model of the tagger's kind.
-        MissingExtraError: lightgbm, safetensors or the client is not installed.
+        FileError: the model file is missing, or holds no model of the tagger's kind.
+        MissingExtraError: a package of the model or the client is not installed.
     """
-    if tagger.of_constituents:
-        if tagger.served:
-            return ConstituentModel.served(tagger.model)
-        return ConstituentModel.local(model_path(tagger))
+    if not tagger.of_constituents:
+        score = score_function(tagger)
+        return lambda read: lambda rows, features: score(features)
+    if tagger.served:
+        return served_constituents(tagger.model)
+    network = JetNetwork(model_path(tagger))
+
+    def local(read: Callable[[], JetConstituents]) -> ScoreRows:
+        """Look at the constituents once for all variations of pT."""
+        constituents = read()
+        described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
+        return lambda rows, features: network.scores(described[rows], features[:, 3:])
+
+    return local
+
+
+def score_function(tagger: Tagger) -> ScoreJets:
+    """The scoring function of a boosted tagger: a local model, or a client of a server.
+
+    Raises:
+        FileError: the model file is missing, or is not a LightGBM model of `JET_FEATURES`.
+        MissingExtraError: lightgbm or the client is not installed.
+    """
     if tagger.served:
         return served_scores(tagger.model)
     return local_scores(model_path(tagger))
@@ -191,6 +163,8 @@ def _refuse_damaged(path: Path) -> None:
 
 _MOST_JETS: Final = 50_000  # in one request
 
+_MOST_WITH_CONSTITUENTS: Final = 5_000  # jets in one request with their constituents
+
 _RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server is restarted
 
 
@@ -204,6 +178,27 @@ def served_scores(url: str) -> ScoreJets:
         return np.concatenate([np.empty(0, np.float32), *parts])
 
     return score
+
+
+def served_constituents(url: str) -> Model:
+    """The model of a served tagger of constituents, which are sent in every request; see `_served`."""
+    infer = _served(url)
+
+    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
+        every = read()
+
+        def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+            parts: list[ndarray] = [np.empty(0, np.float32)]
+            for start in range(0, len(rows), _MOST_WITH_CONSTITUENTS):
+                part = slice(start, start + _MOST_WITH_CONSTITUENTS)
+                jets = every.take(rows[part])
+                tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
+                parts.append(infer({JETS.name: features[part], **tensors}))
+            return np.concatenate(parts)
+
+        return score
+
+    return of_table
 
 
 def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"]]:
@@ -264,11 +259,11 @@ class Scores:
 
 def predict(
     dijets: Dijets,
-    taggers: Sequence[tuple[Tagger, ScoreJets | ConstituentModel]],
+    taggers: Sequence[tuple[Tagger, Model]],
     variations: Sequence[str],
     energy: Energy,
-    constituents: ReadConstituents | None = None,
     stored: Mapping[ScoreKey, Float32[ndarray, "n 2"]] = MappingProxyType({}),
+    constituents: Callable[[str], JetConstituents] | None = None,
 ) -> Scores:
     """Score all jets, and again those that a variation changes. Scores from the files are not changed.
 
@@ -277,8 +272,8 @@ def predict(
         taggers: each tagger with its model.
         variations: names of the variations of jets, beside the nominal one.
         energy: number of nuisance parameters of the jet energy.
-        constituents: reads the constituents of jets; for taggers of constituents.
         stored: scores that were computed before.
+        constituents: reads the constituents of all jets in a variation of the tracking, or the nominal ones.
 
     Raises:
         InputError: a score is not a finite number.
@@ -291,9 +286,12 @@ def predict(
     out |= {key: stored[key] for key in keys if key in stored}
 
     @cache
-    def rows_scored(model: ConstituentModel, variation: str) -> ScoreRows:
-        assert constituents is not None
-        return model.of(constituents(variation))
+    def scored(model: Model, variation: str) -> ScoreRows:
+        def read() -> JetConstituents:
+            assert constituents is not None
+            return constituents(variation)
+
+        return model(read)
 
     for name in names:
         missing = [each for each in taggers if ScoreKey(each[0].name, name) not in out]
@@ -306,11 +304,8 @@ def predict(
         for tagger, model in missing:
             unchanged = out.get(ScoreKey(tagger.name, NOMINAL))
             scores = np.empty(dijets.pt.shape, np.float32) if unchanged is None else unchanged.copy()
-            if isinstance(model, ConstituentModel):
-                values = rows_scored(model, name if name in VARIED_N_TRK else NOMINAL)(rows, features)
-            else:
-                values = model(features)
-            scores[where] = _finite(tagger, values)
+            score = scored(model, name if name in VARIED_N_TRK else NOMINAL)
+            scores[where] = _finite(tagger, score(rows, features))
             out[ScoreKey(tagger.name, name)] = scores
     return Scores({key: out[key] for key in sorted(out)})
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.events.constituents import CONSTITUENT_FEATURES, ConstituentNetwork
 from beampipe.calibration.events.scores import CONSTITUENTS, COUNTS, JETS, SCORES, local_scores
 from beampipe.errors import FileError, ShapeError
+from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, JetNetwork
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 
@@ -50,7 +50,7 @@ class ConstituentTagger:
     outputs: ClassVar[tuple[TensorSpec, ...]] = (SCORES,)
 
     def __init__(self, instance: Instance) -> None:
-        self._network = ConstituentNetwork(_one_file(instance, "*.safetensors", "tagger of constituents"))
+        self._network = JetNetwork(_one_file(instance, "*.safetensors", "tagger of constituents"))
 
     def run(self, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         """Score the jets of each request."""
@@ -63,7 +63,7 @@ class ConstituentTagger:
                 f"got {len(jets)} jets, {len(counts)} numbers of constituents with the sum {counts.sum()}, and"
                 f" {len(constituents)} constituents, expected a number for each jet and their sum"
             )
-        return self._network.scores(self._network.describe(constituents, counts), jets)
+        return self._network.scores(self._network.describe(constituents, counts), jets[:, 3:])
 
     @classmethod
     def example(cls) -> ModelRequest:

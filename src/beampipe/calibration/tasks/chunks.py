@@ -17,13 +17,12 @@ from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, wr
 from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
 from beampipe.calibration.events.histograms import Filled, FilledColumns, joined, merge, read_filled, write_filled
 from beampipe.calibration.events.scores import (
-    ConstituentModel,
-    ScoreJets,
+    Model,
     ScoreKey,
     Scores,
+    model_of,
     predict,
     read_scores,
-    score_function,
     write_scores,
 )
 from beampipe.calibration.events.select import SelectSettings, select, with_variations
@@ -188,9 +187,7 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
     if wanted <= stored.keys():
         return Scores({key: stored[key] for key in wanted}), made_from
     models = {each.name: each.key for each in chunk.models}
-    with_functions = [
-        (tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files
-    ]
+    with_models = [(tagger, _model_of(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files]
     began = perf_counter()
 
     def constituents(variation: str) -> JetConstituents:
@@ -204,16 +201,16 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
         _refuse_change(chunk)
         return every.of_variation(variation)
 
-    scores = predict(dijets, with_functions, settings.kinematics, settings.energy, constituents, stored)
+    scores = predict(dijets, with_models, settings.kinematics, settings.energy, stored, constituents)
     if keep:
         store.write(recipe, ".parquet", partial(write_scores, scores), seconds=perf_counter() - began)
     return scores, [*made_from, recipe]
 
 
 @cache
-def _score_function(tagger: Tagger, model: str) -> ScoreJets | ConstituentModel:
-    """The scoring function of a worker, cached by the digest of the model, as workers may outlive a model."""
-    return score_function(tagger)
+def _model_of(tagger: Tagger, digest: str) -> Model:
+    """The model of a tagger in a worker, cached by its digest, as workers may outlive a model."""
+    return model_of(tagger)
 
 
 def digest_files(

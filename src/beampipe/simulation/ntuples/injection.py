@@ -174,6 +174,8 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
         return np.where(gluon, other, quark)
 
     shape = by_flavour(injection.quark_shape, injection.gluon_shape).astype(np.float32)
+    # Constituents would contradict the numbers of tracks.
+    without: dict[str, Any] = dict.fromkeys(("constituent_offset", *CONSTITUENT_BRANCHES))
     return replace(
         events,
         jet_n_trk=_altered_counts(events.jet_n_trk, by_flavour(injection.quark_tracks, injection.gluon_tracks), own),
@@ -182,8 +184,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
         jet_n_trk_eff=None,
         jet_n_trk_fake=None,
         weight=events.weight[:, :1].copy(),
-        constituent_offset=None,
-        **dict.fromkeys(CONSTITUENT_BRANCHES),  # they would contradict the numbers of tracks
+        **without,
     )
 
 

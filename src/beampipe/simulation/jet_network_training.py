@@ -1,4 +1,4 @@
-"""Training of the tagger of constituents with PyTorch. The trained network runs in numpy, see `events.constituents`."""
+"""Training of the network of constituents with PyTorch. The trained network runs in numpy, see `jet_network`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from beampipe.arrays import Bool, Float32, Float64
-from beampipe.calibration.events.constituents import (
+from beampipe.files import MARK, write_whole
+from beampipe.simulation.jet_network import (
     CONSTITUENT_FEATURES,
     POOLED,
     constituent_features,
     jet_features,
 )
-from beampipe.files import MARK, write_whole
 from beampipe.simulation.substructure import JetConstituents
 
 
@@ -36,10 +36,10 @@ class NetworkRecipe:
         decay: weight decay.
     """
 
-    width: int = 64
+    width: int = 48
     blocks: int = 2
     heads: int = 4
-    epochs: int = 15
+    epochs: int = 10
     batch: int = 256
     rate: float = 2e-3
     decay: float = 0.01
@@ -66,7 +66,7 @@ class _Block(nn.Module):
 
 
 class Network(nn.Module):
-    """The network of `ConstituentNetwork`, to be trained."""
+    """The network of `JetNetwork`, to be trained."""
 
     def __init__(self, recipe: NetworkRecipe) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Network(nn.Module):
 
 def train_network(
     constituents: JetConstituents,
-    jets: Float32[ndarray, "m 5"],
+    jets: Float32[ndarray, "m 2"],
     gluon: Bool[ndarray, " m"],
     weight: Float64[ndarray, " m"],
     output: Path,
@@ -101,7 +101,7 @@ def train_network(
 
     Args:
         constituents: constituents of the jets, relative to their axis.
-        jets: `JET_FEATURES` of the jets.
+        jets: pT [GeV] and |eta| of the jets.
         gluon: whether each jet is a gluon's.
         weight: weights of the jets.
         output: safetensors file to write.
@@ -127,7 +127,7 @@ def train_network(
             logits = network(values, present, of_jets)
             loss = (nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * weights).mean()
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()

@@ -1,9 +1,9 @@
-"""The tagger of constituents: a transformer over the tracks and neutral constituents of a jet, in numpy.
+"""A network that tells gluon jets from quark jets: a transformer over the constituents of a jet, in numpy.
 
 Each constituent is embedded by two layers. Blocks of self-attention follow (A. Vaswani et al., arXiv:1706.03762), with
 layer normalisation first. The sum over the constituents describes the jet. Two layers make a score of this sum and of
 the jet's pT and \\|eta\\|. Without blocks it is a particle flow network (P. Komiske, E. Metodiev, J. Thaler, JHEP 01
-(2019) 121). The weights are those of `beampipe.calibration.network_training`.
+(2019) 121). The weights are those of `beampipe.simulation.jet_network_training`.
 
 The score of a jet depends on no other jet, not even in its last bit: each product of matrices is one of the jet alone.
 """
@@ -52,16 +52,19 @@ def constituent_features(constituents: JetConstituents) -> Float32[ndarray, "n 6
     return (np.stack([column.astype(np.float32) for column in columns], axis=1) - _CENTRE) / _WIDTH
 
 
-def jet_features(jets: Float32[ndarray, "m 5"]) -> Float32[ndarray, "m 2"]:
-    """What a score depends on beside the constituents, of `JET_FEATURES`: log(pT) and \\|eta\\|, about -1 to 1."""
-    return np.stack([np.log(jets[:, 3] / np.float32(1000)), jets[:, 4] - 1], axis=1)
+def jet_features(jets: Float32[ndarray, "m 2"]) -> Float32[ndarray, "m 2"]:
+    """Log(pT) and \\|eta\\| of jets, given pT [GeV] and \\|eta\\|; about -1 to 1."""
+    return np.stack([np.log(jets[:, 0] / np.float32(1000)), jets[:, 1] - 1], axis=1)
 
 
-class ConstituentNetwork:
-    """A trained tagger of constituents.
+class JetNetwork:
+    """A trained network.
 
     Args:
         path: safetensors file of its weights.
+
+    Attributes:
+        weights: its weights by name.
 
     Raises:
         FileError: the file is missing, damaged, or holds other weights.
@@ -72,12 +75,12 @@ class ConstituentNetwork:
         from safetensors.numpy import load_file
 
         try:
-            self._weights: Mapping[str, Any] = load_file(path)
-            self._heads = int(self._weights["heads"][0])
-            self._blocks = int(self._weights["blocks"][0])
-            self._width = len(self._weights["embed.2.bias"])
+            self.weights: Mapping[str, Any] = load_file(path)
+            self._heads = int(self.weights["heads"][0])
+            self._blocks = int(self.weights["blocks"][0])
+            self._width = len(self.weights["embed.2.bias"])
             features = np.zeros((1, len(CONSTITUENT_FEATURES)), np.float32)
-            self.scores(self.describe(features, np.ones(1, np.int64)), np.ones((1, 5), np.float32))
+            self.scores(self.describe(features, np.ones(1, np.int64)), np.ones((1, 2), np.float32))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise FileError(
                 f"{path}: got no tagger of constituents ({error}), expected a file of: beampipe calibration"
@@ -103,12 +106,12 @@ class ConstituentNetwork:
                 out[jets] = self._described(features[rows], place < counts[jets, None])
         return out
 
-    def scores(self, described: Float32[ndarray, "m d"], jets: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+    def scores(self, described: Float32[ndarray, "m d"], jets: Float32[ndarray, "m 2"]) -> Float32[ndarray, " m"]:
         """Probability that each jet is a gluon's.
 
         Args:
             described: description of each jet.
-            jets: `JET_FEATURES` of each jet.
+            jets: pT [GeV] and \\|eta\\| of each jet.
         """
         values = np.concatenate([described, jet_features(jets)], axis=1)[:, None]
         logits = self._linear("head.2", np.maximum(self._linear("head.0", values), 0))[:, 0, 0]
@@ -135,12 +138,12 @@ class ConstituentNetwork:
 
     def _linear(self, name: str, x: ndarray) -> ndarray:
         """One layer, as one product of matrices for each jet."""
-        out: ndarray = x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        out: ndarray = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
         return out
 
     def _normalised(self, name: str, x: ndarray) -> ndarray:
         """Layer normalisation."""
         x = x - x.mean(axis=-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(1e-5))
-        out: ndarray = x * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        out: ndarray = x * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
         return out
