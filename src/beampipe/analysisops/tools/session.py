@@ -20,7 +20,7 @@ import numpy as np
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
-from beampipe.analysisops.tools.catalogue import tools
+from beampipe.analysisops.tools.catalogue import Tool, tools, tools_for
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
 from beampipe.errors import BeampipeError, UnknownNameError, nearest
@@ -76,9 +76,14 @@ class Session:
         """Where each call is written; the host adds the runs of programs."""
         return self._ledger
 
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The tools that are of use with the data, by name."""
+        return tools_for(file.name for file in self._folder.files())
+
     def names(self) -> tuple[str, ...]:
         """Names of the tools."""
-        return tuple(tools())
+        return tuple(self.tools)
 
     def content(self, handle: str) -> Content:
         """The content of a handle.
@@ -205,7 +210,8 @@ class LocalTools:
     def schemas(self) -> list[dict[str, Any]]:
         """For each tool its name, description and the JSON schema of its arguments."""
         return [
-            {"name": tool.name, "description": tool.description, "parameters": tool.schema} for tool in tools().values()
+            {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+            for tool in self._session.tools.values()
         ]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
