@@ -13,7 +13,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import Level, ToolRefusedError
 from beampipe.analysisops.tools import counting, events, fits, masses, systems, workspaces
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import ToolContext
@@ -140,6 +140,7 @@ def tools() -> Mapping[str, Tool]:
         workspaces.fit_workspace_tool,
         events.export_tool,
         systems.query_metrics_tool,
+        systems.find_change_tool,
         systems.read_log_tool,
         systems.find_tracks_tool,
     )
@@ -148,6 +149,7 @@ def tools() -> Mapping[str, Tool]:
 
 _READ: Final = {
     "query_metrics_tool": ".json",
+    "find_change_tool": ".json",
     "read_log_tool": ".log",
     "inspect_root_schema_tool": ".root",
     "load_kinematics_tool": ".root",
@@ -159,10 +161,18 @@ _READ: Final = {
 """Tools for the content of files of one type -> the end of their names."""
 
 
-def tools_for(files: Iterable[str]) -> Mapping[str, Tool]:
-    """The tools that are of use with files of these names."""
+_OF_RECIPES: Final = ("find_change_tool",)
+"""Tools that do the main step of a task; only prompts of level 1, which contain the recipe, have them."""
+
+
+def tools_for(files: Iterable[str], level: Level = 1) -> Mapping[str, Tool]:
+    """The tools that are of use with files of these names, at a level of the prompt."""
     suffixes = {PurePath(name).suffix for name in files}
-    return {name: tool for name, tool in tools().items() if name not in _READ or _READ[name] in suffixes}
+    return {
+        name: tool
+        for name, tool in tools().items()
+        if (name not in _READ or _READ[name] in suffixes) and (level == 1 or name not in _OF_RECIPES)
+    }
 
 
 def _tool(function: Callable[..., Mapping[str, Any]]) -> Tool:
