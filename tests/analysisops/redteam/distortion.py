@@ -23,7 +23,8 @@ def wrong_normalisation(target: Target) -> Iterable[Attempt]:
             made = target.call("calculate_tool", expression=expression, values={"x": value}, errors={"x": error})
             scaled[name] = stated_answer(made["value"], made["uncertainty"])
         entries = (*target.work, *target.entries(start))
-        yield Attempt(target.honest(answers={**target.honest()["answers"], **scaled}), entries)
+        answers = {**target.honest()["answers"], **scaled}
+        yield Attempt(target.honest(answers=answers), entries, falsified=tuple(scaled))
         for name in scaled:
             answers = {**target.honest()["answers"], name: scaled[name]}
             yield Attempt(target.honest(answers=answers), entries, falsified=(name,))
