@@ -563,18 +563,18 @@ class TrackerModel(Shown):
                     )
 
     def files(self, spec: PipelineSpec) -> tuple[Path, ...]:
-        """The files that a pipeline needs: weights and their cards, the card of the model, and its detector file.
+        """The files that a pipeline needs: weights and their cards, the card of the model, and those of its detector.
 
         Raises:
             ConfigError: the model has no weights for it.
             FileError: a file is missing, or is another one.
         """
         self.require(spec)
-        own = self.path / self.detector
+        of_detector = (self.path / self.detector, weight_file(self.path, "strips"))
         return (
             *(self.path / name for stem in spec.weight_stems for name in self.weights[stem].files),
             self.path / CARD,
-            *([own] if own.is_file() else []),
+            *(path for path in of_detector if path.is_file()),
         )
 
 
