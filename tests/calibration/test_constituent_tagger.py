@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_the_tracking_cannot_vary_without_its_branch(campaign: Configuration, tm
 
 def test_training(campaign: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr(NetworkRecipe, "__init__", lambda self: vars(self).update(_SHORT))
+    monkeypatch.setattr(NetworkRecipe, "__init__", partialmethod(NetworkRecipe.__init__, **_SHORT))
     path = write(tmp_path / "many.root", 3000, 5)
     sample = replace(campaign.samples["nominal"], files=(path,))
     samples = {**campaign.samples, "nominal": sample}
@@ -201,4 +202,4 @@ def test_training(campaign: Configuration, tmp_path: Path, monkeypatch: pytest.M
     assert network.scores(none, jets[:, 3:]).shape == (2,)
 
 
-_SHORT = {"width": 8, "blocks": 1, "heads": 2, "epochs": 6, "batch": 64, "rate": 5e-3, "decay": 0.01}
+_SHORT: dict[str, Any] = {"width": 8, "blocks": 1, "heads": 2, "epochs": 6, "batch": 64, "rate": 5e-3, "decay": 0.01}

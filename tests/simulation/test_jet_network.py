@@ -62,7 +62,8 @@ def test_training_learns_and_is_reproducible(tmp_path: Path) -> None:
     jets = JetConstituents(
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         1 + rng.exponential(10, n),
-        *(rng.normal(0, 0.1, n) for _ in range(2)),
+        rng.normal(0, 0.1, n),
+        rng.normal(0, 0.1, n),
         rng.random(n) < 0.6,
         np.zeros(n, np.uint8),
     )

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Tagger
 from beampipe.calibration.events.scores import SHIPPED_MODEL, local_scores, model_of, score_function, served_scores
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError, ShapeError
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import install_engine
 from beampipe.triton.model.contract import ModelSettings
@@ -66,7 +66,7 @@ def test_served_scores_of_constituents_are_the_local_ones(server: TritonServer, 
 
 def test_numbers_of_constituents_must_fit(server: TritonServer) -> None:
     features, counts = np.zeros((3, 6), np.float32), np.array([1, 1], np.int64)
-    with ModelClient(f"http://{server.http_url}", "network") as client, pytest.raises(ServiceError, match="got 2 jets"):
+    with ModelClient(f"http://{server.http_url}", "network") as client, pytest.raises(ShapeError, match="got 2 jets"):
         client.infer({"JETS": jets(2), "CONSTITUENTS": features, "COUNTS": counts})
 
 

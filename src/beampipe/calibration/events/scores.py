@@ -218,8 +218,7 @@ def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"
     client = ModelClient(address, model, retries=_RETRIES)
 
     def infer(tensors: Mapping[str, ndarray]) -> Float32[ndarray, " m"]:
-        scores: ndarray = client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
-        return scores
+        return client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
 
     weakref.finalize(infer, client.close)
     return infer

@@ -200,10 +200,10 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
         FileError: a branch cannot be read, or branches do not fit together.
     """
     every, lists, eta, phi = read_constituents(path, tree, layout, start, stop)
-    counted = (every.pt > layout.constituents.min_pt) & (every.variation != ONLY_IN_FAKES)
-    chosen = every.only(counted & every.charged if layout.constituents.charged else counted)
-    beta = layout.constituents.beta
-    n_trk, width, c1 = observables(chosen.offset, chosen.pt, chosen.eta, chosen.phi, eta, phi, beta)
+    settings = layout.constituents
+    some = every.only((every.pt > settings.min_pt) & (every.variation != ONLY_IN_FAKES))
+    some = some.only(some.charged) if settings.charged else some
+    n_trk, width, c1 = observables(some.offset, some.pt, some.eta, some.phi, eta, phi, settings.beta)
     derived = {"n_trk": n_trk, "width": width.astype(np.float32), "c1": c1.astype(np.float32)}
     return {name: Basket(0, lists, content) for name, content in derived.items()}
 
