@@ -92,6 +92,22 @@ class Tube:
 
 
 @dataclass(frozen=True)
+class Solenoid:
+    """The coil that makes the field: a thin cylinder of current around the modules, without iron.
+
+    Attributes:
+        radius_mm: radius of the coil [mm].
+        half_length_mm: |z| at which it ends [mm].
+    """
+
+    radius_mm: float
+    half_length_mm: float
+
+    def __post_init__(self) -> None:
+        _positive("solenoid", radius_mm=self.radius_mm, half_length_mm=self.half_length_mm)
+
+
+@dataclass(frozen=True)
 class Sensor:
     """A sensor of a module.
 
@@ -327,11 +343,11 @@ class Discs:
 
 @dataclass(frozen=True)
 class DetectorLayout:
-    """A detector: barrels and discs in a constant solenoid field.
+    """A detector: barrels and discs in the field of a solenoid.
 
     Attributes:
         name: name of the detector, for messages and files.
-        field_T: magnetic field along z [T].
+        field_T: magnetic field along z [T], in the centre.
         barrel: barrels by name.
         discs: groups of discs by name.
         beam_pipe: beam pipe, or None for none.
@@ -344,6 +360,7 @@ class DetectorLayout:
     barrel: tuple[Barrel, ...] = ()
     discs: tuple[Discs, ...] = ()
     beam_pipe: Tube | None = None
+        solenoid: coil of the field, or None for a constant field.
     tubes: tuple[Tube, ...] = ()
     vertex: Vertex = field(default_factory=Vertex)
 
@@ -353,6 +370,7 @@ class DetectorLayout:
         if not self.barrel and not self.discs:
             raise ConfigError("detector: got no tables [barrel.NAME] and [discs.NAME], expected at least one")
         if self.beam_pipe is not None and self.beam_pipe.radius_mm + _PIPE_CLEARANCE > self.inner_radius:
+    solenoid: Solenoid | None = None
             raise ConfigError(
                 f"beam_pipe: got radius_mm = {self.beam_pipe.radius_mm}, expected at least {_PIPE_CLEARANCE} mm less"
                 f" than the {self.inner_radius:.1f} mm at which the modules begin"
@@ -364,6 +382,12 @@ class DetectorLayout:
         return min([b.inner_radius for b in self.barrel] + [d.inner_radius for d in self.discs])
 
     @property
+        outer = max([b.outer_radius for b in self.barrel] + [d.outer_radius for d in self.discs])
+        if self.solenoid is not None and self.solenoid.radius_mm < outer + _COIL_CLEARANCE:
+            raise ConfigError(
+                f"solenoid: got radius_mm = {self.solenoid.radius_mm}, expected at least {_COIL_CLEARANCE} mm more than"
+                f" the {outer:.1f} mm at which the modules end"
+            )
     def boxes(self) -> Float32[ndarray, "n_layers 4"]:
         """(n_layers, 4) r_min, r_max, z_min, z_max [mm] of each barrel layer and each disc."""
         boxes = []
@@ -385,6 +409,7 @@ _SHIPPED: Final = "odd"
 
 def read_layout(path: Path) -> DetectorLayout:
     """A detector from its TOML file.
+_COIL_CLEARANCE: Final = 50.0  # [mm]; the field is not smooth near the winding
 
     Args:
         path: file to read; or ``odd``, the Open Data Detector; or the name of a plug-in of the group
@@ -864,10 +889,10 @@ def _layer(
 
 @dataclass(frozen=True)
 class Detector:
-    """The ACTS GenericDetector, or one of your own, in a constant solenoid field.
+    """The ACTS GenericDetector, or one of your own, in the field of a solenoid.
 
     Attributes:
-        field: magnetic field along z [T] that reconstruction assumes.
+        field: magnetic field along z [T] that reconstruction assumes; with a coil, that in the centre.
         field_scale: factor on the field in the simulation, to study a wrong field in reconstruction.
         hadronic: let charged hadrons interact with the nuclei of the detector.
         layout: layout of the detector, or None for the GenericDetector.

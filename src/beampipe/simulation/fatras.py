@@ -32,6 +32,7 @@ from beampipe.simulation.acts_geometry import acts_examples, build_detector
 from beampipe.simulation.detector import PITCH, Detector, Modules
 from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
+from beampipe.simulation.magnetic_field import build_field
 from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, CollisionSource, seed_of
 from beampipe.simulation.stereo import pair_strips
 
@@ -282,6 +283,7 @@ class EventSimulator:
     def run(self, first: int, n_events: int) -> list[tuple[Event, dict[str, int]]]:
         """Simulate events number `first` to `first + n_events - 1`; each with its counts."""
         import acts
+        self.field = build_field(detector.field * detector.field_scale, detector.layout)
 
         # Errors of Pythia or of the cache would be replaced by another one inside the sequencer.
         self._primaries = {event: self._drawn(event) for event in range(first, first + n_events)}
@@ -352,7 +354,6 @@ class EventSimulator:
         import acts
 
         unit = acts.UnitConstants
-        field_z = self.setup.field * self.setup.field_scale * unit.T
         return self.examples.FatrasSimulation(
             level=_quiet(),
             inputParticles=particles,
@@ -360,7 +361,7 @@ class EventSimulator:
             outputSimHits=hits,
             randomNumbers=random,
             trackingGeometry=self.geometry,
-            magneticField=acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z)),
+            magneticField=self.field,
             pMin=_P_MIN * unit.GeV,
         )
 
