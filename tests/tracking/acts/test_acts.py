@@ -21,6 +21,7 @@ from beampipe.tracking.acts import (
     fit_tracks,
 )
 from beampipe.tracking.acts.finder import label_hits
+from beampipe.tracking.acts.sequencer import python_algorithm, run_sequence
 from tests.tracking.acts.truth_matching import acts_truth_matching
 
 acts = pytest.importorskip("acts")
@@ -256,3 +257,17 @@ def test_truth_matching_by_acts(events: list[Event], found: list[ActsTracks]) ->
     all_of_it = acts_truth_matching(events, [lists_of(tracks) for tracks in found], [every] * len(events))
     assert all_of_it.found == all_of_it.particles == 3 * MUONS
     assert all_of_it.fakes == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_a_python_algorithm_raises_is_raised_by_the_sequence(threads: int) -> None:
+    def setup(algorithm: object) -> Callable[[int, object], None]:
+        def run(number: int, context: object) -> None:
+            if number == 3:
+                raise InputError("event 3 is bad")
+
+        return run
+
+    with pytest.raises(InputError, match="event 3 is bad"):
+        run_sequence([python_algorithm("Careful", setup)], 6, threads)
+    run_sequence([python_algorithm("Careful", setup)], 3, threads)

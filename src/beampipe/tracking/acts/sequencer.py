@@ -134,6 +134,7 @@ def run_sequence(
 
     Raises:
         ConfigError: `threads` is not positive.
+        Exception: what an algorithm of `python_algorithm` raised.
     """
     if threads < 1:
         raise ConfigError(f"ACTS: got threads = {threads}, expected 1 or more")
@@ -156,9 +157,14 @@ def run_sequence(
         sequencer.addAlgorithm(algorithm)
     for writer in writers:
         sequencer.addWriter(writer)
-    # One at a time: the sequencer is parallel inside, and sets the number of threads of the whole process.
-    with _run_lock:
-        sequencer.run()
+    try:
+        # One at a time: the sequencer is parallel inside, and sets the number of threads of the whole process.
+        with _run_lock:
+            sequencer.run()
+    except Exception as error:
+        # The sequencer replaces errors of Python algorithms by one of its own.
+        failures = (getattr(algorithm, "failure", None) for algorithm in algorithms)
+        raise next(filter(None, failures), error) from None
 
 
 HitLists = Sequence[Int64[ndarray, " _"]]
@@ -171,45 +177,32 @@ MEASUREMENTS = "measurements"
 SUBSET = "measurement_subset"
 
 
-class Failures(list[BaseException]):
-    """Exceptions raised in Python algorithms; the sequencer would replace them by an exception of its own."""
-
-    def reraise(self) -> None:
-        """Raise the first of them, if there is one."""
-        if self:
-            raise self[0]
-
-
-def python_algorithm(
-    name: str, setup: Callable[[Any], Callable[[int, Any], None]], failures: Failures | None = None
-) -> Any:
+def python_algorithm(name: str, setup: Callable[[Any], Callable[[int, Any], None]]) -> Any:
     """A sequencer algorithm from a Python function.
 
     Args:
         name: name of the algorithm in the sequencer's messages.
         setup: gets the algorithm, makes its data handles, and returns the function to run once per event with the event
             number and the context.
-        failures: list that exceptions are added to; without it they propagate into the sequencer.
 
     Returns:
-        An ``acts.examples.IAlgorithm``.
+        An ``acts.examples.IAlgorithm``, which keeps what the function raises as `failure`.
     """
     acts, examples = pyacts()
-    done, abort = examples.ProcessCode.SUCCESS, examples.ProcessCode.ABORT
+    done = examples.ProcessCode.SUCCESS
 
     class Algorithm(examples.IAlgorithm):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(name, acts.logging.ERROR)
             self.run = setup(self)
+            self.failure: Exception | None = None
 
         def execute(self, context: Any) -> Any:
             try:
                 self.run(context.eventNumber, context)
             except Exception as error:
-                if failures is None:
-                    raise
-                failures.append(error)
-                return abort
+                self.failure = error
+                raise
             return done
 
     return Algorithm()
@@ -311,15 +304,12 @@ class Measurements:
         return np.array(rows, np.int64)
 
 
-def feed(
-    hits: Sequence[Hits], where: ActsDetector, failures: Failures | None = None
-) -> tuple[list[Any], list[Measurements]]:
+def feed(hits: Sequence[Hits], where: ActsDetector) -> tuple[list[Any], list[Measurements]]:
     """Algorithms that put hits on the whiteboard as measurements.
 
     Args:
         hits: one `Hits` per event with geometry_id, local and variance.
         where: detector that the hits lie in.
-        failures: list that exceptions are added to.
 
     Returns:
         algorithms: two algorithms, to come first in the sequence. The second makes the measurement subset, which
@@ -345,10 +335,7 @@ def feed(
 
         return run
 
-    return [
-        python_algorithm("Feed", setup_measurements, failures),
-        python_algorithm("FeedSubset", setup_subset, failures),
-    ], measured
+    return [python_algorithm("Feed", setup_measurements), python_algorithm("FeedSubset", setup_subset)], measured
 
 
 def _container(acts: Any, examples: Any, measured: Measurements) -> Any:
@@ -375,16 +362,13 @@ def _array(value: ndarray | None) -> ndarray:
     return value
 
 
-def proto_tracks(
-    lists: Sequence[HitLists], measured: Sequence[Measurements], key: str, failures: Failures | None = None
-) -> Any:
+def proto_tracks(lists: Sequence[HitLists], measured: Sequence[Measurements], key: str) -> Any:
     """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``.
 
     Args:
         lists: rows of the hits of each track, inside out, per event.
         measured: measurements of each event, from `feed`.
         key: name of the hit lists on the whiteboard.
-        failures: list that exceptions are added to.
     """
     examples = pyacts()[1]
 
@@ -400,7 +384,7 @@ def proto_tracks(
 
         return run
 
-    return python_algorithm("FeedProtoTracks", setup, failures)
+    return python_algorithm("FeedProtoTracks", setup)
 
 
 def read_hit_lists(tracks: Any, measured: Measurements) -> tuple[Int64[ndarray, " _"], ...]:
