@@ -21,6 +21,7 @@ from beampipe.errors import ConfigError
 from beampipe.events import Event, Position
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.kernels.weights import write_card
+from beampipe.tracking.training.detector import boxes_of
 from beampipe.tracking.truth import consecutive_edges, layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
@@ -175,12 +176,8 @@ def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, 
             raise ConfigError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
         codes.append(code)
         positions.append(event.hits.position)
-    radius, _, along = np.concatenate(positions).T
-    names, number = np.unique(np.concatenate(codes), return_inverse=True)
-    boxes = np.empty((len(names), 4), np.float32)
-    for layer in range(len(names)):
-        inside = number == layer
-        boxes[layer] = (radius[inside].min(), radius[inside].max(), along[inside].min(), along[inside].max())
+    _, number = np.unique(np.concatenate(codes), return_inverse=True)
+    boxes = boxes_of(np.concatenate(positions)[:, [0, 2]], number).astype(np.float32)
     boxes += np.array([-padding, padding, -padding, padding], np.float32)
     for i, (r_min, r_max, z_min, z_max) in enumerate(boxes):
         clash = (boxes[:, 0] < r_max) & (boxes[:, 1] > r_min) & (boxes[:, 2] < z_max) & (boxes[:, 3] > z_min)
