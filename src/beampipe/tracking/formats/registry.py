@@ -214,15 +214,10 @@ def _ordered(name: str, paths: list[Path]) -> list[Path]:
 def _check_use(path: Path, reader: EventFormat, options: ReadOptions) -> None:
     """Refuse options that the format does not use."""
     for name in options.given():
-        if name == "scale" and name not in reader.takes:
-            raise ConfigError(
-                f"{path}: got scale {options.scale!r} for a file of {reader.name}, which states its units; leave it out"
-            )
         if name not in reader.takes:
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(
-                f"{path}: got {option} for a file of {reader.name}, which has no use for it; leave it out"
-            )
+            why = "states its units" if name == "scale" else "has no use for it"
+            option = f"scale {options.scale!r}" if name == "scale" else f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{path}: got {option} for a file of {reader.name}, which {why}; leave it out")
 
 
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {
