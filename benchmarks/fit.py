@@ -77,7 +77,7 @@ class Rejection:
         self.tracks += int(np.count_nonzero(counted))
         self.wrong_hit += int(np.count_nonzero(counted[matches.track] & (matches.n_shared < matches.n_hits)))
         self.suspect += int(np.count_nonzero(counted & (fits.status == FitStatus.SUSPECT)))
-        self.reduced_chi2.append((fits.chi2 / fits.ndf)[counted & fits.fitted])
+        self.reduced_chi2.append((fits.chi2 / fits.ndf)[counted & (fits.status == FitStatus.FITTED)])
         pull = score_fits(event, fitted, fits, FIELD, selection).pull
         self.compared += len(pull)
         self.far_off += int(np.count_nonzero((np.abs(pull) > 5).any(axis=1)))

@@ -67,7 +67,9 @@ class TrackFitter(Shown):
             contiguous(tables.layers),
             contiguous(tables.variance),
             contiguous(tables.scattering),
-            tables.beam_line,
+            tables.all_tubes,
+            float(tables.energy_loss[0]),
+            float(tables.field[0]),
             self.reject_outliers,
             useful_threads(self.threads, len(rows)),
         )
