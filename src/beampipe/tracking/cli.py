@@ -364,7 +364,7 @@ def validate(
 
     With --detector, ACTS is measured beside them.
     """
-    from beampipe.tracking.acts.sequencer import acts_detector
+    from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.finders import named_finder
     from beampipe.tracking.models.card import write_model
@@ -774,7 +774,7 @@ def _acts_detector(layout: DetectorLayout | None, pipelines: Sequence[str]) -> A
     """The detector for ACTS, None where none of the pipelines is ACTS or the detector is its Generic one."""
     if layout is None or not set(pipelines) & set(acts_names()):
         return None
-    from beampipe.tracking.acts.sequencer import acts_detector
+    from beampipe.tracking.acts.layouts import acts_detector
 
     return acts_detector(layout)
 

@@ -22,8 +22,6 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Hits, Tracks
-from beampipe.simulation.acts_geometry import build_detector
-from beampipe.simulation.detector import DetectorLayout, shells
 
 _run_lock = threading.Lock()
 
@@ -85,21 +83,6 @@ class ActsDetector:
 def detector(field_z: float) -> ActsDetector:
     """The Generic detector in a field of `field_z` tesla, built once per process (half a second)."""
     return ActsDetector(field_z)
-
-
-@cache
-def acts_detector(layout: DetectorLayout) -> ActsDetector:
-    """The detector of a TOML file in its field, built once per process; seeds are made of hits in its innermost shell.
-
-    Raises:
-        ConfigError: layers of the layout overlap.
-        MissingExtraError: pyacts is not installed.
-    """
-    built = build_detector(layout)
-    stereo, modules = built.modules.stereo, built.modules
-    strips = np.empty(0, np.uint64) if stereo is None else modules.geometry_id[np.isfinite(stereo)]
-    inner = tuple(sorted({layer.volume for layer in shells(layout)[0].layers}))
-    return ActsDetector(layout.field_T, built.geometry, f"the detector {layout.name!r}", strips[::2], inner)
 
 
 def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:

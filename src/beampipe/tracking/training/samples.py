@@ -225,7 +225,7 @@ def label(event: CleanEvent, pt_min: float, eta_max: float = 3.3) -> Labelled:
     eta = np.abs(np.arcsinh(event.position[:, 2] / np.maximum(event.position[:, 0], MIN_DR)))
     hit = np.flatnonzero((event.particle >= 0) & (event.pt > pt_min) & (eta < eta_max))
     edges = consecutive_edges(event.position, event.layer, hit, event.particle[hit])
-    return Labelled(*(getattr(event, column.name) for column in fields(CleanEvent)), edges)
+    return Labelled(**{column.name: getattr(event, column.name) for column in fields(CleanEvent)}, edge_index=edges)
 
 
 def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:

@@ -1,0 +1,26 @@
+"""Detectors from TOML files as detectors that ACTS finds tracks in."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from beampipe.simulation.acts_geometry import build_detector
+from beampipe.simulation.detector import DetectorLayout, shells
+from beampipe.tracking.acts.sequencer import ActsDetector
+
+
+@cache
+def acts_detector(layout: DetectorLayout) -> ActsDetector:
+    """The detector in its field, built once per process; seeds are made of hits in its innermost shell.
+
+    Raises:
+        ConfigError: layers of the layout overlap.
+        MissingExtraError: pyacts is not installed.
+    """
+    built = build_detector(layout)
+    stereo, modules = built.modules.stereo, built.modules
+    strips = np.empty(0, np.uint64) if stereo is None else modules.geometry_id[np.isfinite(stereo)]
+    inner = tuple(sorted({layer.volume for layer in shells(layout)[0].layers}))
+    return ActsDetector(layout.field_T, built.geometry, f"the detector {layout.name!r}", strips[::2], inner)
