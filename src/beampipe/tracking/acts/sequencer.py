@@ -457,12 +457,8 @@ class FittedTracks:
     Attributes:
         candidate: (n_tracks,) int64 number of the candidate that was fitted, ascending; candidates that could not
             be fitted are absent.
-        q_over_p: (n_tracks,) charge over momentum [e/GeV].
-        theta: (n_tracks,) polar angle [rad].
-        phi: (n_tracks,) azimuth of the momentum [rad].
-        d0: (n_tracks,) signed transverse distance to the beam line [mm].
-        z0: (n_tracks,) position along the beam line [mm].
-        covariance: (n_tracks, 6, 6) of d0, z0, phi, theta, q_over_p, time in these units, time in mm/c.
+        values: (n_tracks, 5) d0 [mm], z0 [mm], phi [rad], theta [rad], q/p [e/GeV], as in `TrackParameters`.
+        covariance: (n_tracks, 6, 6) of these and the time, in these units, time in mm/c.
         chi2: (n_tracks,) chi2 of the fit, over all hits.
         ndf: (n_tracks,) int64 degrees of freedom.
         n_measurements: (n_tracks,) int64 hits on the track.
@@ -471,11 +467,7 @@ class FittedTracks:
     """
 
     candidate: Int64[ndarray, " n_tracks"]
-    q_over_p: Float64[ndarray, " n_tracks"]
-    theta: Float64[ndarray, " n_tracks"]
-    phi: Float64[ndarray, " n_tracks"]
-    d0: Float64[ndarray, " n_tracks"]
-    z0: Float64[ndarray, " n_tracks"]
+    values: Float64[ndarray, "n_tracks 5"]
     covariance: Float64[ndarray, "n_tracks 6 6"]
     chi2: Float64[ndarray, " n_tracks"]
     ndf: Int64[ndarray, " n_tracks"]
@@ -489,7 +481,7 @@ class FittedTracks:
     @property
     def pt(self) -> Float64[ndarray, " n_tracks"]:
         """Transverse momentum sin(theta) / abs(q/p) [GeV]."""
-        return np.asarray(np.sin(self.theta) / np.abs(self.q_over_p))
+        return np.asarray(np.sin(self.values[:, 3]) / np.abs(self.values[:, 4]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -527,11 +519,7 @@ def read_fitted(
     parameters = np.array(tracks.parameters, dtype=np.float64).reshape(n, 6)[chosen]
     return FittedTracks(
         candidate=candidate,
-        q_over_p=parameters[:, 4].copy(),
-        theta=parameters[:, 3].copy(),
-        phi=parameters[:, 2].copy(),
-        d0=parameters[:, 0].copy(),
-        z0=parameters[:, 1].copy(),
+        values=parameters[:, :5],
         covariance=np.array(tracks.covariance, dtype=np.float64).reshape(n, 6, 6)[chosen],
         chi2=np.array(tracks.chi2, dtype=np.float64).reshape(n)[chosen],
         ndf=np.array(tracks.ndf, dtype=np.int64).reshape(n)[chosen],
