@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -133,6 +133,14 @@ def simulate(
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that simulate.", min=1)] = 1,
     detector: DetectorFile = None,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters",
+            help="Let particles share charge among channels, and clusters among particles; the file of --detector must"
+            " have sensor_mm, as odd has.",
+        ),
+    ] = False,
     multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
     species: _Species = "muon",
     pt: _Pt = _DEFAULT_GUN.pt,
@@ -159,11 +167,12 @@ def simulate(
         vertex_z_max=vertex_z_max,
         beam_spot=BeamSpot.parse(beam_spot),
     )
+    built = Detector() if layout is None else Detector.of(layout)
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
             generator if layout is None else generator.at(layout.vertex),
-            None if layout is None else Detector.of(layout),
+            replace(built, clusters=clusters),
             seed=seed,
             first_event=first_event,
             workers=workers,

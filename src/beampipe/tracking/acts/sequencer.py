@@ -22,6 +22,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Hits, Tracks
+from beampipe.simulation.magnetic_field import build_field
 
 _run_lock = threading.Lock()
 
@@ -39,18 +40,19 @@ def pyacts() -> tuple[ModuleType, ModuleType]:
 
 
 class ActsDetector:
-    """A detector that ACTS finds tracks in, with a constant field along z.
+    """A detector that ACTS finds tracks in.
 
     Args:
-        field_z: magnetic field along z [T].
+        field_z: magnetic field along z [T], in the centre.
         geometry: ``acts.TrackingGeometry`` of the detector, or None for the Generic detector of ACTS.
         name: which detector it is, for messages.
         double_sided: identifiers of the first sensors of double-sided modules; the second one has the next number.
         seed_volumes: volumes whose hits make seeds, or None for those of the settings.
+        field: ``acts.MagneticFieldProvider`` of its field, or None for a constant one.
 
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.
-        field: ``acts.MagneticFieldProvider`` of the constant field.
+        field: ``acts.MagneticFieldProvider`` of its field.
         modules: identifiers of the sensitive surfaces.
     """
 
@@ -61,6 +63,7 @@ class ActsDetector:
         name: str = "the Generic detector of ACTS",
         double_sided: UInt64[ndarray, " _"] | None = None,
         seed_volumes: tuple[int, ...] | None = None,
+        field: Any = None,
     ) -> None:
         acts, examples = pyacts()
         if geometry is None:
@@ -71,7 +74,7 @@ class ActsDetector:
         self.name = name
         self.double_sided = np.empty(0, np.uint64) if double_sided is None else double_sided
         self.seed_volumes = seed_volumes
-        self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
+        self.field: Any = build_field(field_z) if field is None else field
         self.field_z = field_z
         # The sensitive number fills bits 8 to 27 of an identifier; it is 0 on passive surfaces.
         self.modules = frozenset(
