@@ -738,7 +738,6 @@ def evaluate(
     from beampipe.tracking.evaluation.report import require_metric
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.evaluation.scoring import require_variables
-    from beampipe.tracking.truth import vertices_about_beam_spot
 
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in formats.input_files(path, options.particles)]
@@ -753,8 +752,6 @@ def evaluate(
     require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
     model = tracking.load_model(tracker_model)
-    about = model.layout.beam_spot if expected is None else expected
-    chosen = (vertices_about_beam_spot(event, about) for event in chosen)
     finders = tracking.named_finders(
         pipeline or [DEFAULT_PIPELINE],
         device=device,
@@ -773,6 +770,7 @@ def evaluate(
             sample=f"{names} (degradation: {degradation}, seed {seed})",
             selection=tracking.Selection(min_pt=min_pt, min_layers=fewest),
             min_track_hits=fewest if min_hits is None else min_hits,
+            beam_spot=model.layout.beam_spot if expected is None else expected,
             threads=threads,
             progress=step,
         )

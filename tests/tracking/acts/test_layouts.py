@@ -18,7 +18,8 @@ from beampipe.simulation.acts_geometry import build_detector
 from beampipe.simulation.detector import DetectorLayout, Layer, read_layout, shells
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.finder import adapted_settings, layer_files
-from beampipe.tracking.acts.sequencer import ActsDetector, Measurements, acts_detector
+from beampipe.tracking.acts.layouts import acts_detector
+from beampipe.tracking.acts.sequencer import ActsDetector, Measurements
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.formats.parquet import write_simulated
