@@ -373,9 +373,11 @@ def stored_type(branch: Any) -> np.dtype[Any] | None:
 
 
 def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
-    """Whether the lists have a counter branch, and the range begins and ends at basket borders."""
-    counted = isinstance(branch, PlainBranch) and branch.counter is not None and stored_type(branch) is not None
-    return counted and {start, stop}.issubset(branch.entry_offsets)
+    """Whether the range begins and ends at basket borders of plain numbers, or of lists with a counter branch."""
+    if not isinstance(branch, PlainBranch) or stored_type(branch) is None:
+        return False
+    listed = hasattr(branch.interpretation, "content")
+    return (branch.counter is not None or not listed) and {start, stop}.issubset(branch.entry_offsets)
 
 
 def whole_baskets(branch: PlainBranch, start: int, stop: int, memory: Buffer) -> Iterator[tuple[int, int, ndarray]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -574,30 +575,43 @@ class Stream:
         return data, content.dtype.byteorder == ">", self.first(event)
 
 
+@lru_cache(maxsize=8)
+def _whole_numbers(n: int) -> ndarray:
+    """The whole numbers from 0 to n."""
+    return np.arange(n + 1)
+
+
 def _by_event(start: int, values: ndarray) -> Basket:
     """A piece of a column with a number, or equally many, for each event."""
-    return Basket(start, np.arange(len(values) + 1), values)
+    return Basket(start, _whole_numbers(len(values)), values)
 
 
-def is_stored_as(source: EventSource, column: str, dtype: str) -> bool:
-    """Whether a column is one plain branch with a list of numbers of a type per event."""
+def is_stored_as(source: EventSource, column: str, dtype: str, *, listed: bool = True) -> bool:
+    """Whether a column is one plain branch with numbers of a type, in a list for each event or one for each."""
     branches = columns_of(source.layout, column)
     if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
         return False
-    return _is_plain(source, branches[0], dtype)
+    return _is_plain(source.tree[branches[0]], dtype, listed=listed)
 
 
-def _is_plain(source: EventSource, branch: str, dtype: str) -> bool:
-    stored = stored_type(source.tree[branch])
-    if stored is None or not hasattr(source.tree[branch].interpretation, "content"):
-        return False
-    return stored.newbyteorder("=") == np.dtype(dtype)
+def _is_plain(branch: Any, dtype: str, *, listed: bool = True) -> bool:
+    stored = stored_type(branch)
+    return (
+        stored is not None
+        and stored.newbyteorder("=") == np.dtype(dtype)
+        and hasattr(branch.interpretation, "content") == listed
+    )
 
 
 def event_stream(source: EventSource, column: str) -> Stream | None:
     """A column with one number per event; None if there is no branch of it."""
-    if not columns_of(source.layout, column):
+    branches = columns_of(source.layout, column)
+    if not branches:
         return None
+    if is_stored_as(source, column, EVENT_BRANCHES[column], listed=False):
+        branch = source.tree[branches[0]]
+        if has_whole_baskets(branch, source.start, source.stop):
+            return Stream(_numbers_of_events(branch, source, column))
     return Stream(iter((_by_event(0, source.flat(column)),)))
 
 
@@ -655,21 +669,22 @@ def weight_stream(source: EventSource) -> Stream:
     """
     settings = source.layout.weights
     as_stored = settings.nominal and not (settings.variations or settings.index or settings.factors)
-    if as_stored and _is_plain(source, settings.nominal, "float32"):
+    if as_stored and _is_plain(source.tree[settings.nominal], "float32"):
         branch = source.tree[settings.nominal]
         if has_whole_baskets(branch, source.start, source.stop):
-            return Stream(_counted_weights(branch, source))
+            return Stream(_numbers_of_events(branch, source, "weight"))
     return Stream(_by_event(start, table) for start, table in source.weights())
 
 
-def _counted_weights(branch: Any, source: EventSource) -> Iterator[Basket]:
-    """Weights with a counter branch; their number must be the same for all events."""
-    counts = branch.counter.array(source.start, source.stop, library="np")
-    n_weights = int(counts[0])
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer("weight")):
-        if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
+def _numbers_of_events(branch: Any, source: EventSource, column: str) -> Iterator[Basket]:
+    """Numbers of a branch, (n, k) in each piece; k must be the same for all events."""
+    counts = None if branch.counter is None else branch.counter.array(source.start, source.stop, library="np")
+    k = 1 if counts is None else int(counts[0])
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
+        even = counts is None or np.all(counts[start:stop] == k)
+        if not even or len(numbers) != (stop - start) * k:
             raise ValueError("events have different numbers of weights")
-        yield _by_event(start, numbers.reshape(stop - start, n_weights))
+        yield _by_event(start, numbers.reshape(stop - start, k))
 
 
 class Segment(NamedTuple):
