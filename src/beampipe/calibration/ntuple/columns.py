@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from beampipe.calibration.ntuple.branches import (
     stored_type,
     whole_baskets,
 )
-from beampipe.calibration.ntuple.plain_root import Buffer
+from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
@@ -142,7 +143,7 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
     constituents, n_events = layout.constituents, stop - start
 
     def read(branch: str) -> tuple[ndarray, ndarray]:
-        return _joined(read_lists(path, tree, branch, start, stop, _BUFFER))
+        return _joined(read_lists(path, tree, branch, start, stop, SCRATCH))
 
     counts, values = {}, {}
     for key, branch in constituents.branches.items():
@@ -182,9 +183,6 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
 
 DERIVED: Final = ("n_trk", "width", "c1")
 """Columns that can be derived from the constituents of jets."""
-
-_BUFFER: Final = Buffer()
-"""Memory for baskets that are copied afterwards."""
 
 SCORE: Final = "score:"
 """Prefix of the names of columns of scores; the name of the tagger follows."""
@@ -277,9 +275,12 @@ class EventSource:
         """
         branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
         if self.changes(column):
-            yield self._changed(column)
+            if not self._functions:
+                self._functions.update(change_jets(self, self.layout.unchanged))
+            yield self._functions[name]
         elif len(branches) > 1:
-            yield self._side_by_side(branches)
+            content = np.stack([self._numbers(branch) for branch in branches], axis=1).ravel()
+            yield Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
         elif branches and is_expression(branches[0]):
             yield self._calculated(branches[0])
         elif branches:
@@ -359,7 +360,7 @@ class EventSource:
         with suppress(Exception):  # a damaged basket: the read below reports the error
             if self.start == 0 and (lists := first_lists(self.tree[branch], self.stop)) is not None:
                 return lists
-        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, _BUFFER))
+        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, SCRATCH))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
         """Number of members of each list of a column, and all members, not converted.
@@ -370,12 +371,6 @@ class EventSource:
         branches = columns_of(self.layout, column)
         plain = len(branches) == 1 and not is_expression(branches[0]) and not self.changes(column)
         return self.whole(branches[0]) if plain else _joined(self.lists(column))
-
-    def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
-        """Lists whose members are in separate branches."""
-        columns = [self._numbers(branch) for branch in branches]
-        content = np.stack(columns, axis=1).ravel()
-        return Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
 
     def converted(self, column: str, values: ndarray) -> Any:
         """Numbers of a branch as numbers of its column: unit, rule of labels, type.
@@ -400,12 +395,6 @@ class EventSource:
         return (function is not None and name in function.changes) or (
             name == "pt" and bool(self.layout.files_of_changes)
         )
-
-    def _changed(self, column: str) -> Basket:
-        """A column of jets after the layout's correction, smearing and function, pT in GeV."""
-        if not self._functions:
-            self._functions.update(change_jets(self, self.layout.unchanged))
-        return self._functions[column.removeprefix("jet_")]
 
     def weights(self, *, generated: bool = False) -> Iterator[tuple[int, ndarray]]:
         """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
@@ -537,7 +526,7 @@ def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
     return {name: Basket(0, offsets, values) for name, values in changed.items()}
 
 
-_BUFFERS: Final[dict[str, Buffer]] = {}
+_BUFFERS: Final[defaultdict[str, Buffer]] = defaultdict(Buffer)
 """Memory of each column, kept for the next chunk."""
 
 
@@ -589,18 +578,14 @@ def _by_event(start: int, values: ndarray) -> Basket:
 def is_stored_as(source: EventSource, column: str, dtype: str, *, listed: bool = True) -> bool:
     """Whether a column is one plain branch with numbers of a type, in a list for each event or one for each."""
     branches = columns_of(source.layout, column)
-    if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
-        return False
-    return _is_plain(source.tree[branches[0]], dtype, listed=listed)
+    stored = len(branches) == 1 and not is_expression(branches[0]) and not source.changes(column)
+    return stored and _is_plain(source.tree[branches[0]], dtype, listed=listed)
 
 
 def _is_plain(branch: Any, dtype: str, *, listed: bool = True) -> bool:
     stored = stored_type(branch)
-    return (
-        stored is not None
-        and stored.newbyteorder("=") == np.dtype(dtype)
-        and hasattr(branch.interpretation, "content") == listed
-    )
+    same = stored is not None and stored.newbyteorder("=") == np.dtype(dtype)
+    return same and hasattr(branch.interpretation, "content") == listed
 
 
 def event_stream(source: EventSource, column: str) -> Stream | None:
@@ -608,10 +593,9 @@ def event_stream(source: EventSource, column: str) -> Stream | None:
     branches = columns_of(source.layout, column)
     if not branches:
         return None
-    if is_stored_as(source, column, EVENT_BRANCHES[column], listed=False):
-        branch = source.tree[branches[0]]
-        if has_whole_baskets(branch, source.start, source.stop):
-            return Stream(_numbers_of_events(branch, source, column))
+    branch = source.tree[branches[0]] if is_stored_as(source, column, EVENT_BRANCHES[column], listed=False) else None
+    if has_whole_baskets(branch, source.start, source.stop):
+        return Stream(_numbers_of_events(branch, source, column))
     return Stream(iter((_by_event(0, source.flat(column)),)))
 
 
@@ -630,7 +614,7 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
         branch = source.tree[name]
         if leader is not None and _goes_along(branch, leader.branch, source):
             return Stream(_following(source, branch, column, leader), branch)
-        return Stream(read_lists(source.path, source.tree, name, source.start, source.stop, _buffer(column)), branch)
+        return Stream(read_lists(source.path, source.tree, name, source.start, source.stop, _BUFFERS[column]), branch)
     if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
     return Stream(
@@ -651,15 +635,11 @@ def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
 
 def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Basket]:
     """Pieces of a branch with the offsets of `leader`, which has advanced to the same basket before."""
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _BUFFERS[column]):
         piece = leader.piece
         if (piece.start, piece.stop) != (start, stop) or len(numbers) != piece.offsets[-1]:
             raise ValueError("not as many numbers as in another column of jets")
         yield Basket(start, piece.offsets, numbers)
-
-
-def _buffer(column: str) -> Buffer:
-    return _BUFFERS.setdefault(column, Buffer())
 
 
 def weight_stream(source: EventSource) -> Stream:
@@ -669,10 +649,9 @@ def weight_stream(source: EventSource) -> Stream:
     """
     settings = source.layout.weights
     as_stored = settings.nominal and not (settings.variations or settings.index or settings.factors)
-    if as_stored and _is_plain(source.tree[settings.nominal], "float32"):
-        branch = source.tree[settings.nominal]
-        if has_whole_baskets(branch, source.start, source.stop):
-            return Stream(_numbers_of_events(branch, source, "weight"))
+    branch = source.tree[settings.nominal] if as_stored else None
+    if _is_plain(branch, "float32") and has_whole_baskets(branch, source.start, source.stop):
+        return Stream(_numbers_of_events(branch, source, "weight"))
     return Stream(_by_event(start, table) for start, table in source.weights())
 
 
@@ -680,7 +659,7 @@ def _numbers_of_events(branch: Any, source: EventSource, column: str) -> Iterato
     """Numbers of a branch, (n, k) in each piece; k must be the same for all events."""
     counts = None if branch.counter is None else branch.counter.array(source.start, source.stop, library="np")
     k = 1 if counts is None else int(counts[0])
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _BUFFERS[column]):
         even = counts is None or np.all(counts[start:stop] == k)
         if not even or len(numbers) != (stop - start) * k:
             raise ValueError("events have different numbers of weights")
