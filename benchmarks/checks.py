@@ -9,6 +9,7 @@ same tracks.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -33,11 +34,13 @@ from rich.table import Table
 from samples import DEGRADATIONS, degraded, take
 
 from beampipe.events import Event
-from beampipe.tracking.acts import acts_truth_matching
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.pipeline import Pipeline
 from beampipe.tracking.truth import contributions, select_particles
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the truth matching of ACTS stands with the tests
+from tests.tracking.acts.truth_matching import acts_truth_matching
 
 
 def main() -> None:

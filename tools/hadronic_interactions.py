@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import asdict
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ import numpy as np
 
 from beampipe.simulation.hadronic import HADRONS, MOMENTA, PER_POINT
 from beampipe.simulation.primaries import MASSES
-from beampipe.simulation.pythia import DECAYS, CollisionPool, Row, pythia8, start_pythia
+from beampipe.simulation.pythia import DECAYS, CollisionPool, pythia8, start_pythia
+
+Row = tuple[int | float, ...]
+"""One particle: pdg, charge, mass, px, py, pz, x, y, z, t."""
 
 
 def main() -> None:
@@ -45,8 +48,11 @@ def main() -> None:
             for _ in range(PER_POINT):
                 cascade.sigmaSetuphN(pdg, momentum, mass)
                 out.append(_decayed(cascade.nextColl(14, 28), decayer) if sigma[i, j] > 0 else [])
-    pool = CollisionPool.of(out)
-    np.savez_compressed(output, sigma=sigma, **{f.name: getattr(pool, f.name) for f in fields(pool)})
+    rows = np.array([row for rows in out for row in rows])
+    offset = np.cumsum([0, *map(len, out)]).astype(np.int64)
+    real = rows.astype(np.float32)
+    pool = CollisionPool(offset, rows[:, 0].astype(np.int32), real[:, 1], real[:, 2], real[:, 3:6], real[:, 6:10])
+    np.savez_compressed(output, sigma=sigma, **asdict(pool))
 
 
 def _decayed(event: Any, decayer: Any) -> list[Row]:

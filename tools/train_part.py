@@ -8,17 +8,51 @@
 from __future__ import annotations
 
 import argparse
+import json
 from itertools import chain
 from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors.torch import load_file
 
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.formats import open_events
-from beampipe.tracking.training.recipe import recipe, train
+from beampipe.tracking.training.edge_networks import Building, GnnConfig
+from beampipe.tracking.training.networks import Embedding, FilterNetwork
+from beampipe.tracking.training.recipe import FirstNetworks, TrainingRecipe, recipe, train
+from beampipe.tracking.training.samples import KinematicWindows
 from beampipe.tracking.training.windows import WINDOW_RECIPES, learn_windows, write_windows
 from beampipe.tracking.windows import load_windows
 
 LOSSES = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
 """Degradations that events get in turn, so that there are tracks with and without missing hits."""
+
+
+def _short(gnn: GnnConfig) -> TrainingRecipe:
+    """A variant of the ablation: all take about equal CPU time, on graphs of the same events."""
+    return TrainingRecipe(gnn=gnn, graph_events=40)
+
+
+ABLATIONS: Final = {
+    "ablation_full": _short(GnnConfig(steps=1500)),
+    "ablation_one_step": _short(GnnConfig(message_steps=1, steps=2500)),
+    "ablation_no_message_passing": _short(GnnConfig(message_steps=0, steps=3500)),
+    "ablation_no_pair_features": _short(GnnConfig(pair_features=False, steps=1500)),
+}
+"""The variants of the ablation, to be started from the shipped file."""
+
+
+def first_networks(weights: Path) -> FirstNetworks:
+    """Embedding and filter of a weight file, and their cuts, which are on its card."""
+    stored: dict[str, torch.Tensor] = load_file(weights)
+    config = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["config"]
+    embedding, edge_filter = Embedding(config["embedding_hidden"]), FilterNetwork(config["filter_hidden"])
+    for prefix, network in (("embedding.", embedding), ("filter.", edge_filter)):
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+    windows = KinematicWindows(config["kappa_max"], config["z0_max"])
+    building = Building(config["radius"], config["max_neighbours"], windows, config["filter_cut"])
+    return FirstNetworks(embedding, edge_filter, building)
 
 
 def main() -> None:
@@ -48,14 +82,13 @@ def main() -> None:
         parser.error(f"{options.name}: expected --validation and --windows")
     else:
         train(
-            recipe(options.name),
+            ABLATIONS.get(options.name) or recipe(options.name),
             events,
             open_events(options.validation),
             load_windows(options.windows),
             options.output,
             log=options.log,
-            echo=True,
-            start=options.start,
+            first=None if options.start is None else first_networks(options.start),
             about=about,
         )
     print(f"{options.output}: {options.name}")

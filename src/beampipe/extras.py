@@ -18,6 +18,7 @@ _OF_PACKAGE = {
     "fastjet": "simulation",
     "inspect_ai": "inspect",
     "onnxscript": "onnx",
+    "opentelemetry": "telemetry",
     "pandas": "notebook",
     "pythia8mc": "simulation",
     "simpy": "planning",

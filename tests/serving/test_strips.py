@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from beampipe.errors import ConfigError, InputError
+from beampipe.errors import InputError
 from beampipe.events import Event
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models
@@ -27,10 +29,13 @@ def muons() -> Event:
     return shot(read_layout(Path("odd")), 3, 400, (1.0, 10.0), 2.5)
 
 
-@pytest.fixture(scope="module")
-def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+@pytest.fixture(scope="module", params=["native", "python"])
+def server(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[TritonServer]:
     repository = tmp_path_factory.mktemp("strips") / "models"
-    settings = ServingSettings(("module_map", "module_map_ragged"), threads=1, tracker_model="odd")
+    models = ("module_map", "module_map_ragged")
+    settings = ServingSettings(models, threads=1, tracker_model="odd", backend=request.param)
     names = export_repository(repository, named_models(settings))
     with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
         yield running
@@ -56,6 +61,16 @@ def test_measurements_are_compared_with_tracks_as_here(server: TritonServer, muo
             finder.find(replace(muons.hits, geometry_id=muons.hits.geometry_id + np.uint64(1 << 56)))
 
 
-def test_the_native_backend_is_refused() -> None:
-    with pytest.raises(ConfigError, match="native for odd, whose detector has double-sided strips, expected python"):
-        named_models(ServingSettings(("module_map",), tracker_model="odd", backend="native"))
+def test_measurements_are_one_per_hit(server: TritonServer, muons: Event) -> None:
+    hits = muons.hits
+    assert hits.geometry_id is not None
+    arrays = {"FEATURES": hits.position, "GEOMETRY_ID": hits.geometry_id[1:]}
+    tensors = []
+    for name, array in arrays.items():
+        tensors.append(grpcclient.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
+        tensors[-1].set_data_from_numpy(array)
+    with (
+        grpcclient.InferenceServerClient(server.grpc_url) as client,
+        pytest.raises(InferenceServerException, match=f"{len(hits) - 1}.*expected.*{len(hits)}"),
+    ):
+        client.infer("module_map", tensors)

@@ -328,11 +328,15 @@ def test_soft_collisions() -> None:
 def test_early_events_share_no_collision(cache: Path) -> None:
     """The events of a sample take one collision after the other, whatever event comes first."""
     used: list[int] = []
+    pdg, real = np.array([211], np.int32), np.ones(1, np.float32)
+    one_pion = CollisionPool(
+        np.array([0, 1]), pdg, real, real, np.ones((1, 3), np.float32), np.zeros((1, 4), np.float32)
+    )
 
     class Numbers(CollisionSource):
         def __getitem__(self, index: int) -> CollisionPool:
             used.append(index)
-            return CollisionPool.of([[(211, 1, 0.14, 1, 0, 0, 0, 0, 0, 0)]])
+            return one_pion
 
     generator = EventGenerator(pileup=3.0, hard="none")
     by_event = []

@@ -17,8 +17,10 @@ import beampipe
 from beampipe.arrays import Int64
 from beampipe.errors import ConfigError, LayoutError
 from beampipe.events import BeamSpot, Hits
+from beampipe.simulation.detector import read_layout
 from beampipe.tracking import PIPELINES, load_model, load_pipeline, open_events, shipped_events
 from beampipe.tracking.kernels import native
+from tests.simulation.layouts import shot
 
 EXAMPLE = Path(__file__).parents[2] / "examples/cpp/tracks"
 needs_cmake = pytest.mark.skipif(
@@ -48,6 +50,8 @@ def library() -> ctypes.CDLL:
     library.beampipe_close.argtypes = [pointer]
     find = library.beampipe_find_cylindrical
     find.argtypes, find.restype = [pointer, ctypes.c_int64, pointer, pointer], ctypes.c_int64
+    measured = library.beampipe_find_measured
+    measured.argtypes, measured.restype = [pointer, ctypes.c_int64, *[pointer] * 5], ctypes.c_int64
     return library
 
 
@@ -61,13 +65,21 @@ def find(
         raise RuntimeError(library.beampipe_last_error().decode())
     try:
         labels = np.full(len(hits), -7, np.int64)
-        n_tracks = library.beampipe_find_cylindrical(finder, len(hits), hits.position.ctypes.data, labels.ctypes.data)
+        known = (hits.position, hits.geometry_id, hits.local, hits.variance)
+        arrays = [array.ctypes.data for array in known if array is not None]
+        call = library.beampipe_find_measured if len(arrays) == 4 else library.beampipe_find_cylindrical
+        n_tracks = call(finder, len(hits), *arrays, labels.ctypes.data)
         if n_tracks < 0:
             raise RuntimeError(library.beampipe_last_error().decode())
         assert n_tracks == labels.max(initial=-1) + 1
         return labels
     finally:
         library.beampipe_close(finder)
+
+
+@pytest.fixture(scope="module")
+def muons_in_odd() -> Hits:
+    return shot(read_layout(Path("odd")), 3, 400, (1.0, 10.0), 2.5).hits
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +128,22 @@ def test_each_pipeline_gives_the_labels_of_python(library: ctypes.CDLL, pipeline
     expected = load_pipeline(pipeline, threads=1).find(hits).track_id
     assert find(library, hits, pipeline).tobytes() == expected.tobytes()
     assert find(library, hits, pipeline, options=Options(threads=2)).tobytes() == expected.tobytes()
+
+
+@pytest.mark.acts
+@pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")
+@pytest.mark.parametrize("pipeline", load_model("odd").pipelines)
+def test_measurements_of_strips_are_compared_as_in_python(
+    library: ctypes.CDLL, pipeline: str, muons_in_odd: Hits
+) -> None:
+    hits = muons_in_odd
+    bare = Hits(hits.position)
+    by_position = find(library, bare, pipeline, "odd")
+    labels = find(library, hits, pipeline, "odd")
+    assert not np.array_equal(labels, by_position)
+    finder = load_pipeline(pipeline, threads=1, model="odd")
+    assert labels.tobytes() == finder.find(hits).track_id.tobytes()
+    assert by_position.tobytes() == finder.find(bare).track_id.tobytes()
 
 
 def test_options_are_those_of_python(library: ctypes.CDLL) -> None:
@@ -197,7 +225,7 @@ def test_the_library_shows_its_interface_only(library: ctypes.CDLL) -> None:
         pytest.skip("needs nm, of the GNU binutils")
     table = run(nm, "-D", "--defined-only", beampipe.get_library()).stdout.decode()
     names = {line.split()[-1] for line in table.splitlines()}
-    assert len(names) == 7
+    assert len(names) == 8
     assert all(f" {name}(" in header or f"*{name}(" in header or f"* {name}(" in header for name in names)
     assert library.beampipe_version().decode() in (beampipe.__version__, "0.0.0")
 

@@ -5,7 +5,7 @@ import pytest
 
 from beampipe.errors import InputError, UnknownNameError
 from beampipe.events import Event, Hits, Tracks, Truth
-from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_truth_matching
+from beampipe.tracking.acts import ActsTrackFinder, acts_names
 from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
 from beampipe.tracking.acts.settings import ACTS_SOFT
 from beampipe.tracking.cli import PIPELINE_HELP
@@ -15,6 +15,7 @@ from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import named_finder, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
+from tests.tracking.acts.truth_matching import acts_truth_matching
 
 SOFT = Selection(min_pt=0.3)
 

@@ -9,8 +9,9 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from beampipe.errors import ConfigError, InputError
+from beampipe.errors import ConfigError, FileError, InputError
 from beampipe.events import NO_TRACK, Event, Hits
 from beampipe.simulation.detector import Modules, detector_modules, read_layout
 from beampipe.tracking import load_pipeline
@@ -18,7 +19,7 @@ from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import pipeline_weights
 from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import write_model
-from beampipe.tracking.strips import checked_points
+from beampipe.tracking.strips import STRIPS, checked_points, save_strips
 from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
 from tests.simulation.layouts import shot
 
@@ -84,11 +85,28 @@ def test_pipelines_of_a_detector_with_strips_check_points(modules: Modules, muon
         np.testing.assert_array_equal(other.track_id, labels)
 
 
+def test_the_shipped_table_is_that_of_the_detector(modules: Modules, tmp_path: Path) -> None:
+    save_strips(modules, tmp_path / STRIPS)
+    shipped, made = load_file(load_model("odd").path / "strips.safetensors"), load_file(tmp_path / STRIPS)
+    np.testing.assert_array_equal(shipped["layers"], made["layers"])
+    np.testing.assert_allclose(shipped["sensors"], made["sensors"], rtol=0, atol=1e-4)
+
+
 def test_hits_of_another_detector_are_refused(muons: Event) -> None:
     assert muons.hits.geometry_id is not None
     elsewhere = replace(muons.hits, geometry_id=muons.hits.geometry_id + np.uint64(1 << 56))
-    with pytest.raises(InputError, match="expected one of the 18824 modules of the detector 'odd'"):
+    with pytest.raises(InputError, match="expected one of the 18824 modules of the detector"):
         load_pipeline("module_map", model="odd", threads=1).find(elsewhere)
+
+
+def test_events_with_and_without_measurements_are_found_together(muons: Event) -> None:
+    pipeline = load_pipeline("module_map", model="odd", threads=1)
+    bare = replace(muons.hits, variance=None)
+    checked, by_position = pipeline.find_many([muons.hits, bare])
+    np.testing.assert_array_equal(checked.track_id, pipeline.find(muons).track_id)
+    np.testing.assert_array_equal(by_position.track_id, pipeline.find(bare).track_id)
+    assert checked.n_tracks == by_position.n_tracks
+    assert (checked.track_id != by_position.track_id).any()
 
 
 def test_the_detector_file_is_kept_with_the_model(tmp_path: Path) -> None:
@@ -99,7 +117,15 @@ def test_the_detector_file_is_kept_with_the_model(tmp_path: Path) -> None:
     write_model(replace(load_model(folder), detector="detector.toml"))
     pipeline = load_pipeline("module_map", model=folder, threads=1)
     assert pipeline.steps[-1] == "strips"
-    assert folder / "detector.toml" in pipeline_weights("module_map", folder)
+    assert {folder / "detector.toml", folder / "strips.safetensors"} <= set(pipeline_weights("module_map", folder))
+    (folder / "strips.safetensors").rename(folder / "elsewhere")
+    with pytest.raises(FileError, match="expected the double-sided modules; train the model again"):
+        load_pipeline("module_map", model=folder, threads=1).find(Hits(np.zeros((0, 3), np.float32)))
+    save_file({"layers": np.array([[16, 2, 3, 1]], np.int32), "sensors": np.zeros((3, 9), np.float32)}, folder / STRIPS)
+    (folder / STRIPS).rename(folder / "strips.safetensors")
+    with pytest.raises(ConfigError, match="impossible layer 0"):
+        load_pipeline("module_map", model=folder, threads=1)
+    (folder / "elsewhere").rename(folder / "strips.safetensors")
     (folder / "detector.toml").write_text(text.replace("stereo_mrad", "stereo"))
     with pytest.raises(ConfigError, match="stereo"):
         load_pipeline("module_map", model=folder, threads=1).find(Hits(np.zeros((0, 3), np.float32)))
@@ -113,6 +139,7 @@ def test_training_keeps_the_detector_and_measures_with_its_strips(tmp_path: Path
     model = learn_model(events, tmp_path / "model", task)
     assert model.detector == "detector.toml"
     assert load_model(tmp_path / "model").detector_layout == read_layout(file)
+    assert (load_file(model.path / "strips.safetensors")["sensors"] != 0).any()
     efficiency = model.performance["module_map"].efficiency
     assert efficiency is not None
     assert efficiency > 0.7

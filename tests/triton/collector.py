@@ -1,7 +1,9 @@
-"""A collector of OpenTelemetry on loopback: takes spans by OTLP over HTTP as JSON, which is what Triton posts."""
+"""A collector of OpenTelemetry on loopback: takes spans by OTLP over HTTP, as JSON from Triton, or as protobuf."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import threading
 from collections.abc import Iterable, Iterator
@@ -46,12 +48,25 @@ class Collector:
         return {span.name: span for span in self.spans if span.trace == trace}
 
 
+def from_protobuf(body: bytes) -> dict[str, Any]:
+    """A message as in JSON of OTLP, where identifiers are hexadecimal."""
+    from google.protobuf.json_format import MessageToDict
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    message: dict[str, Any] = MessageToDict(ExportTraceServiceRequest.FromString(body))
+    for group in message.get("resourceSpans", ()):
+        for span in (span for scope in group["scopeSpans"] for span in scope["spans"]):
+            for key in ("traceId", "spanId", "parentSpanId"):
+                span[key] = base64.b64decode(span.get(key, "")).hex()
+    return message
+
+
 def texts(attributes: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {entry["key"]: str(entry["value"].get("stringValue")) for entry in attributes}
 
 
 def spans_in(message: dict[str, Any]) -> Iterator[Span]:
-    for group in message["resourceSpans"]:
+    for group in message.get("resourceSpans", ()):
         for scope in group["scopeSpans"]:
             for span in scope["spans"]:
                 events = sorted(span.get("events", ()), key=lambda event: int(event["timeUnixNano"]))
@@ -75,8 +90,11 @@ def collecting() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers["Content-Encoding"] == "gzip":
+                body = gzip.decompress(body)
             if self.path == "/v1/traces":
-                collector.spans += spans_in(json.loads(body))
+                is_binary = self.headers["Content-Type"] == "application/x-protobuf"
+                collector.spans += spans_in(from_protobuf(body) if is_binary else json.loads(body))
             self.send_response(200 if self.path == "/v1/traces" else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()

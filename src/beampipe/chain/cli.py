@@ -184,10 +184,13 @@ def _run(
     from beampipe.chain.report import PAGE, write_report
     from beampipe.chain.run import RESULT, run_chain
     from beampipe.chain.run import Executor as TaskExecutor
+    from beampipe.chain.telemetry import TRACE
     from beampipe.files import check_command_output
 
     check_command_output(settings.output / PAGE, parents=True, force=force)
     check_command_output(settings.output / RESULT, parents=True, force=force, marks=['"gluon_fraction"'])
+    if settings.telemetry is not None:
+        check_command_output(settings.output / TRACE, parents=True, force=force, marks=['"resourceSpans"'])
     with task_progress() as progress:
         result = run_chain(settings, TaskExecutor(executor, number_of_workers(workers), slurm), progress)
         page = write_report(result)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.chain.telemetry import note, span
 from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.workflow import Recipe, Store
@@ -44,14 +45,17 @@ def measured_cost(notes: dict[str, object], events: int, inputs: Sequence[Path])
 def measured_artifact(
     store: Store, recipe: Recipe, suffix: str, make: Callable[[Path], None], events: int, inputs: Sequence[Path] = ()
 ) -> Path:
-    """Make an artifact and keep its cost beside it; arguments as of `Store.write` and `measured_cost`."""
+    """Make an artifact in a span, and keep its cost beside it; arguments as of `Store.write` and `measured_cost`."""
     notes: dict[str, object] = {}
 
     def measured(path: Path) -> None:
         with measured_cost(notes, events, inputs):
             make(path)
 
-    return store.write(recipe, suffix, measured, notes=notes).path
+    with span(recipe.stage, artifact=recipe.label):
+        path = store.write(recipe, suffix, measured, notes=notes).path
+        note(**notes)
+    return path
 
 
 def _peak_memory() -> int:

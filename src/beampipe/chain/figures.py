@@ -13,6 +13,7 @@ from beampipe.calibration.report.figures import REPORT_STYLE
 from beampipe.chain.fit import JetCounts, Measurement, class_cuts, in_classes
 from beampipe.chain.ntuples import AXIS_EDGES, PT_EDGES, EnergyScale, Performance
 from beampipe.chain.tables import FAKE, SECONDARY, JetEvents
+from beampipe.chain.telemetry import RecordedSpan
 from beampipe.figures import PALETTE, drawing, new_figure
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from beampipe.calibration.method.factors import Factors
 
 _QUARK, _GLUON, _INK = PALETTE[0], PALETTE[3], "#1b1f24"
+
+_EVENTS_SHOWN = 12
+"""Events of a chunk in the picture of a trace."""
 
 
 def plot_spectrum(data: JetEvents) -> Figure:
@@ -164,6 +168,47 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
         right.minorticks_off()
         right.set(xlabel="fraction of gluons", ylim=(-0.7, len(measurements[0].bins) + 1.6))
         right.legend(loc="upper left", ncols=3, fontsize="x-small")
+    return figure
+
+
+def plot_trace(spans: Sequence[RecordedSpan]) -> Figure:
+    """A run as a waterfall: its chunks and stages, and in the chunk that took longest the stages and the first events.
+
+    Args:
+        spans: the spans of one trace.
+    """
+    below: dict[str, list[RecordedSpan]] = {}
+    for each in spans:
+        below.setdefault(each.parent, []).append(each)
+    (root,) = below[""]
+    chunks = [each for each in spans if each.name == "chunk"]
+    run = [("chunks" if number == 0 else "", below.get(each.identity, [])) for number, each in enumerate(chunks)]
+    rest = [each for each in below.get(root.identity, []) if each.name != "chunks"]
+    run += [(name, [each for each in rest if each.name == name]) for name in dict.fromkeys(each.name for each in rest)]
+    parts = [("the run", root, run)]
+    if chunks:
+        longest = max(chunks, key=lambda each: each.end - each.begin)
+        stages = below.get(longest.identity, [])
+        rows = [(each.name, [each]) for each in stages]
+        events = [each for stage in stages for each in below.get(stage.identity, [])][:_EVENTS_SHOWN]
+        rows += [(f"event {each.attributes['number']}", [each, *below.get(each.identity, [])]) for each in events]
+        parts.append((f"chunk {longest.attributes['number']} of {longest.attributes['sample']}", longest, rows))
+    names = dict.fromkeys(each.name for _, _, rows in parts for _, bars in rows for each in bars)
+    colour = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(1, len(parts), size=(6.5 * len(parts), 5.6))
+        for panel, (title, whole, rows) in zip(panels[0], parts, strict=True):
+            for y, (_, bars) in enumerate(rows):
+                for each in bars:
+                    panel.barh(y, each.end - each.begin, 0.8, each.begin - whole.begin, color=colour[each.name])
+            panel.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize="x-small")
+            panel.minorticks_off()
+            panel.set(xlabel="time [s]", title=title, ylim=(len(rows) - 0.4, -0.6))
+        for name in ("generate", "simulate", "towers", "tracks", "jets", "find"):
+            if name in colour:
+                panels[0, 0].bar(0, 0, color=colour[name], label=name)
+        if chunks:
+            panels[0, 0].legend(fontsize="x-small")
     return figure
 
 

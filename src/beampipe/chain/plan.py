@@ -13,6 +13,7 @@ from beampipe.chain.collisions import generate, measure_towers, sample_spec_of, 
 from beampipe.chain.cost import measured_artifact
 from beampipe.chain.jets import make_jets
 from beampipe.chain.settings import ChainSettings, Sample
+from beampipe.chain.telemetry import TraceTarget, recorded
 from beampipe.chain.tracks import find_tracks
 from beampipe.simulation.pythia import seed_of
 from beampipe.tracking.acts import acts_settings
@@ -44,7 +45,14 @@ _PACKAGES: Final = {
 }
 """Stage -> other packages that it computes with beside numpy; their versions enter the keys."""
 
-_NO_RESULT: Final = (*NO_RESULT, "beampipe.chain.settings", "beampipe.serving", "beampipe.triton", "beampipe.fleet")
+_NO_RESULT: Final = (
+    *NO_RESULT,
+    "beampipe.chain.settings",
+    "beampipe.chain.telemetry",
+    "beampipe.serving",
+    "beampipe.triton",
+    "beampipe.fleet",
+)
 """Modules that do not affect results: settings are parameters of the stages, and servers give the same tracks."""
 
 INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -146,15 +154,21 @@ class Chunk:
         }
 
 
-def make_chunk(store: Store, chunk: Chunk, until: str = "jets") -> None:
+def make_chunk(store: Store, chunk: Chunk, until: str = "jets", trace: TraceTarget | None = None) -> None:
     """Make the artifact of a stage of a chunk, and those before it that are missing.
+
+    Args:
+        store: store of the artifacts.
+        chunk: the events.
+        until: the stage.
+        trace: where spans go; None for none.
 
     Raises:
         BusyError: another process does the work.
     """
     recipe = chunk.recipes[until]
     if store.find(recipe) is None:
-        with store.leased(recipe):
+        with store.leased(recipe), recorded(trace, "chunk", sample=chunk.sample.name, number=chunk.number):
             _made(store, chunk, until)
 
 

@@ -19,6 +19,7 @@ from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.plan import INPUTS
 from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
+from beampipe.chain.telemetry import TRACE, read_trace
 from beampipe.events import Event
 from beampipe.figures import drawing
 from beampipe.files import write_whole
@@ -105,7 +106,7 @@ def write_report(result: ChainResult) -> Path:
         ],
         verdict=closure(last.pull),
         notes=_notes(result),
-        sections=list(_sections(result)),
+        sections=[*_sections(result), *_trace_section(result)],
         load=", ".join(f"{load:.1f}" for load in os.getloadavg()),
         cost_head=(
             "stage",
@@ -278,6 +279,24 @@ def _sections(result: ChainResult) -> list[Section]:
             "Left: jets in classes, and the fit by simulation. Right: fractions of gluons, fitted and by label",
             _png(lambda: figures.plot_fit(result.counts, result.factors, result.measurements)),
         ),
+    ]
+
+
+def _trace_section(result: ChainResult) -> list[Section]:
+    """The picture of the trace, if there is one."""
+    if not result.trace:
+        return []
+    spans = read_trace(result.settings.output / TRACE, result.trace)
+    return [
+        Section(
+            "trace",
+            "8 Trace",
+            f"{len(spans)} spans of this run, which made what earlier ones had not; trace {result.trace} in {TRACE}."
+            " Left: the stages of each chunk of events, and those after them. Right: the chunk that took longest, with"
+            " its first events; the darker part of an event is the search for tracks with their fit.",
+            "Waterfalls: bars of chunks, stages and events against time",
+            _png(lambda: figures.plot_trace(spans)),
+        )
     ]
 
 

@@ -32,6 +32,7 @@ from beampipe.chain.fit import TAGGER, JetCounts, Measurement, measure, read_mea
 from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
 from beampipe.chain.plan import Plan, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, Sample
+from beampipe.chain.telemetry import recorded, span, target_below, trace_target
 from beampipe.files import check_output, write_whole
 from beampipe.tables import load_tables
 from beampipe.terminal import Progress
@@ -90,13 +91,15 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
         ]
         if missing:
             missing.sort(key=lambda chunk: chunk.number)  # all samples grow together
-            tasks = [Task(chunk.label, make_chunk, (store, chunk)) for chunk in missing]
             with (
+                span("chunks"),
                 open_pool(
                     executor.name, executor.workers, slurm=executor.slurm, recycle=_RECYCLE, preload=_PRELOAD
                 ) as pool,
-                (progress or _no_bar)("chunks of events", len(tasks)) as step,
+                (progress or _no_bar)("chunks of events", len(missing)) as step,
             ):
+                trace = target_below()
+                tasks = [Task(chunk.label, make_chunk, (store, chunk, "jets", trace)) for chunk in missing]
                 run(tasks, pool, log=store.log, progress=lambda _: step())
         return {name: _ntuple(plan, store, name) for name in plan.chunks}
 
@@ -154,6 +157,7 @@ class ChainResult:
         counts: jets by number of tracks, as they were fitted.
         result: recipe of the fit.
         measurements: the fitted fractions of gluons.
+        trace: identifier of the trace; empty without telemetry.
     """
 
     settings: ChainSettings
@@ -163,6 +167,7 @@ class ChainResult:
     counts: JetCounts
     result: Recipe
     measurements: list[Measurement]
+    trace: str = ""
 
 
 def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | None = None) -> ChainResult:
@@ -176,12 +181,21 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
     Raises:
         WorkflowError: tasks failed; all others are done and kept.
         InputError: no bin of pT has enough jets.
+        ConfigError: no collector answers.
     """
+    with recorded(trace_target(settings), "chain", finder=settings.tracks.finder, executor=executor.name) as trace:
+        result = _run_stages(settings, executor, progress)
+    return result if trace is None else replace(result, trace=trace.trace)
+
+
+def _run_stages(settings: ChainSettings, executor: Executor, progress: Progress | None) -> ChainResult:
+    """All stages of a chain, from collisions to the fit."""
     ntuples = make_ntuples(settings, executor, progress)
     store = store_of(settings)
     configuration = calibration_of(settings, ntuples)
     run_settings = RunSettings(executor.name, executor.workers, executor.slurm)
-    calibrated = run_calibration(configuration, run_settings, progress=progress)
+    with span("calibration"):
+        calibrated = run_calibration(configuration, run_settings, progress=progress)
     made = workspace_of(configuration).store
     factors = Factors.read(made.require(calibrated.factors))
     # The same selection for the measurement, in which pairs of any difference in |eta| count.
@@ -191,7 +205,8 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
         systematics=(),
         bootstrap=Bootstrap(0, settings.seed),
     )
-    filled = run_calibration(measured, run_settings, until="fill", progress=progress)
+    with span("jets of the fit"):
+        filled = run_calibration(measured, run_settings, until="fill", progress=progress)
     simulation = read_templates(made, filled.samples[measured.nominal])
     counts = _counts(simulation, read_templates(made, filled.samples[measured.data]))
     inputs = [("factors", calibrated.factors), ("extract", calibrated.extract)]

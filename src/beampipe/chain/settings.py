@@ -14,6 +14,7 @@ from beampipe.settings import build, read_toml
 from beampipe.simulation.calorimeter import Calorimeter
 from beampipe.simulation.degradation import Degradation
 from beampipe.simulation.samples import SAMPLES, Slice
+from beampipe.triton import TelemetrySettings
 
 ROLES: Final = ("nominal", "data", "measured")
 """Roles that exactly one sample has: simulation, and pseudo-data for the calibration and for the measurement."""
@@ -187,6 +188,25 @@ class MeasurementSettings:
 
 
 @dataclass(frozen=True)
+class TraceSettings:
+    """One trace of the run, by OpenTelemetry, in the file `trace.jsonl` in its folder.
+
+    Attributes:
+        traces: address of a collector to which spans are sent, too, by OTLP over HTTP; empty for none.
+    """
+
+    traces: str = ""
+
+    def __post_init__(self) -> None:
+        _ = self.url
+
+    @property
+    def url(self) -> str:
+        """Address to which spans are posted; empty for none."""
+        return TelemetrySettings(self.traces).url if self.traces else ""
+
+
+@dataclass(frozen=True)
 class ChainSettings:
     """All settings of a chain.
 
@@ -202,6 +222,7 @@ class ChainSettings:
         jets: jets of towers.
         measurement: scale factors and fit.
         facility: TOML file of nodes, for which the report projects the cost.
+        telemetry: trace of the run; None for none.
     """
 
     output: Path
@@ -215,6 +236,7 @@ class ChainSettings:
     jets: JetSettings = field(default_factory=JetSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     facility: Path | None = None
+    telemetry: TraceSettings | None = None
 
     def __post_init__(self) -> None:
         for role in ROLES:

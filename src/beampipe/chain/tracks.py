@@ -17,6 +17,7 @@ from beampipe.arrays import Bool, Float64
 from beampipe.chain.collisions import hard_momenta
 from beampipe.chain.settings import DetectorSettings, TrackSettings
 from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTable, ParticleTable, TrackTable, joined
+from beampipe.chain.telemetry import note, span
 from beampipe.events import Event, Particles, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Detector, detector_modules, read_layout
@@ -64,14 +65,17 @@ def find_tracks(
     momenta = None if record is None else hard_momenta(record)
     tracks, particles, counts, dz = [], [], [], []
     for number, clean in enumerate(read_events(hits)):
-        event = degrade(clean, degradation, seed, run_seed=run_seed, modules=modules)
-        result = finder.find(event)
-        of_hard, vertex, n_vertices, distance = None, None, 0, np.nan
-        if momenta is not None:
-            of_hard = _of_collision(truth_of(event).particles, momenta[number])
-            vertex, n_vertices = _hard_vertex(result, settings, field)
-            distance = (np.nan if vertex is None else vertex) - _true_z(truth_of(event).particles, of_hard)
-        table, targets, unfitted = _tables(event, result, settings, number, of_hard, vertex)
+        with span("event", number=number):
+            event = degrade(clean, degradation, seed, run_seed=run_seed, modules=modules)
+            with span("find", hits=len(event.hits)):
+                result = finder.find(event)
+                note(tracks=len(result))
+            of_hard, vertex, n_vertices, distance = None, None, 0, np.nan
+            if momenta is not None:
+                of_hard = _of_collision(truth_of(event).particles, momenta[number])
+                vertex, n_vertices = _hard_vertex(result, settings, field)
+                distance = (np.nan if vertex is None else vertex) - _true_z(truth_of(event).particles, of_hard)
+            table, targets, unfitted = _tables(event, result, settings, number, of_hard, vertex)
         tracks.append(table)
         particles.append(targets)
         counts.append((len(result), unfitted, n_vertices))

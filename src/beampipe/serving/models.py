@@ -22,7 +22,7 @@ from beampipe.tracking.fitting.reference import layer_of
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
 from beampipe.tracking.models import DEFAULT_MODEL, load_model
-from beampipe.tracking.pipeline import Pipeline, double_sided
+from beampipe.tracking.pipeline import Pipeline
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
 
 BACKEND: Final = "beampipe"
@@ -278,7 +278,7 @@ def native_libraries() -> tuple[Path, ...]:
 
 
 def uses_native(settings: ServingSettings) -> bool:
-    """Whether the native backend serves pipelines. It does on the CPU, but not for detectors with double-sided strips.
+    """Whether the native backend serves pipelines. It does on the CPU.
 
     Args:
         settings: how they are served. Without a backend, warns and uses Python where the native one was not built.
@@ -291,13 +291,6 @@ def uses_native(settings: ServingSettings) -> bool:
         return False
     if device != "cpu":
         raise ConfigError(f"backend: got native on {device}, expected python there, or --device cpu")
-    if double_sided(load_model(settings.tracker_model)) is not None:
-        if backend == "native":
-            raise ConfigError(
-                f"backend: got native for {settings.tracker_model}, whose detector has double-sided strips, expected"
-                " python, which compares their measurements with the tracks"
-            )
-        return False
     if native_libraries():
         return True
     if backend == "native":

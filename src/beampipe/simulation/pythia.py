@@ -77,9 +77,6 @@ TRACKER_R: Final = 1100.0
 TRACKER_Z: Final = 3000.0
 """Particles that start beyond this |z| [mm] are not tracked."""
 
-Row = tuple[int | float, ...]
-"""One particle: pdg, charge, mass, px, py, pz, x, y, z, t."""
-
 DECAYS: Final = (
     "ParticleDecays:limitCylinder = on",
     "ParticleDecays:xyMax = 1100",
@@ -132,14 +129,6 @@ class CollisionPool:
         rows = slice(int(self.offset[index]), int(self.offset[index + 1]))
         offset = np.array([0, rows.stop - rows.start], np.int64)
         return CollisionPool(offset, *(getattr(self, f.name)[rows] for f in fields(self)[1:]))
-
-    @classmethod
-    def of(cls, collisions: list[list[Row]]) -> CollisionPool:
-        """From one list of rows per collision."""
-        rows = np.array([row for rows in collisions for row in rows], dtype=np.float64).reshape(-1, 10)
-        offset = np.concatenate([[0], np.cumsum([len(rows) for rows in collisions])]).astype(np.int64)
-        real = rows.astype(np.float32)
-        return cls(offset, rows[:, 0].astype(np.int32), real[:, 1], real[:, 2], real[:, 3:6], real[:, 6:10])
 
     def save(self, path: Path) -> None:
         """Write to `path`; the file appears only when it is complete."""
@@ -200,33 +189,48 @@ def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
 
     Photons are kept, as they convert. Cuts: `PT_MIN`, `ETA_MAX`, production inside the tracker.
     """
+    import awkward as ak
+
     random = ("Random:setSeed = on", f"Random:seed = {seed}")
     settings = ("Print:quiet = on", "Beams:eCM = 14000", *_PROCESSES[process], *DECAYS, *random)
     with as_file(files("beampipe.simulation") / _INTEGRALS) as path:
         pythia = start_pythia((*settings, f"MultipartonInteractions:initFile = {path}"))
-    out: list[list[Row]] = []
-    while len(out) < n_collisions:
-        if pythia.next():
-            out.append(visible(pythia.event))
-    return CollisionPool.of(out)
+    batches = []
+    while n_collisions > 0:
+        batches.append(pythia.nextBatch(n_collisions))
+        n_collisions -= len(batches[-1])  # fewer than requested, if Pythia gives some up
+    return _tracker_particles(pythia, ak.concatenate(batches))
 
 
-def visible(event: Any) -> list[Row]:
-    """The rows of `CollisionPool.of` for the final particles of a Pythia event that can leave hits."""
-    rows: list[Row] = []
-    for p in event:
-        if not p.isFinal():
-            continue
-        pdg, charge = p.id(), p.charge()
-        if charge == 0 and pdg != 22:
-            continue
-        if p.pT() < PT_MIN or abs(p.eta()) > ETA_MAX:
-            continue
-        x, y, z = p.xProd(), p.yProd(), p.zProd()
-        if x * x + y * y > TRACKER_R**2 or abs(z) > TRACKER_Z:
-            continue
-        rows.append((pdg, charge, p.m(), p.px(), p.py(), p.pz(), x, y, z, p.tProd()))
-    return rows
+def _tracker_particles(pythia: Any, events: Any) -> CollisionPool:
+    """The final particles that can leave hits, of a batch of events of Pythia."""
+    import awkward as ak
+
+    counts = ak.num(events.prt.id).to_numpy()
+    prt = ak.flatten(events.prt)
+    momentum = np.stack([prt.p[axis].to_numpy() for axis in ("px", "py", "pz")], axis=1)
+    # Pythia gives no vertex to particles that are made at the origin.
+    vertex = np.stack([ak.fill_none(prt.vProd[axis], 0.0).to_numpy() for axis in ("px", "py", "pz", "e")], axis=1)
+    pdg = prt.id.to_numpy()
+    charge = _charges(pythia, pdg)
+    pt = np.hypot(momentum[:, 0], momentum[:, 1])
+    kept = (prt.status.to_numpy() > 0) & ((charge != 0) | (pdg == PHOTON)) & (pt >= PT_MIN)
+    kept &= np.abs(momentum[:, 2]) <= np.sinh(ETA_MAX) * pt
+    kept &= (np.hypot(vertex[:, 0], vertex[:, 1]) <= TRACKER_R) & (np.abs(vertex[:, 2]) <= TRACKER_Z)
+    return CollisionPool(
+        _offsets(np.repeat(np.arange(len(counts)), counts)[kept], len(counts)),
+        pdg[kept].astype(np.int32),
+        charge[kept].astype(np.float32),
+        prt.m.to_numpy()[kept].astype(np.float32),
+        momentum[kept].astype(np.float32),
+        vertex[kept].astype(np.float32),
+    )
+
+
+def _charges(pythia: Any, pdg: ndarray) -> Float64[ndarray, " n"]:
+    """Charge of particles [e]."""
+    kinds, row = np.unique(pdg, return_inverse=True)
+    return np.array([pythia.particleData.charge(kind) for kind in kinds.tolist()], dtype=np.float64)[row]
 
 
 COMMON: Final = (
@@ -414,7 +418,6 @@ class PythiaRun:
         self._pdf = PdfWeights(PDF_SETS if spec.varied else {})
         self.weight_names = ("nominal", *shower, *self._pdf.names)
         self._shower = shower
-        self._charges: dict[int, float] = {}
         self._done = 0
 
     def batches(self, n_events: int, batch: int = 500) -> Iterator[Collisions]:
@@ -433,37 +436,15 @@ class PythiaRun:
     def with_tracker_particles(self, n_events: int) -> tuple[Collisions, CollisionPool]:
         """The next collisions, and the particles of the same collisions that can leave hits in a tracker.
 
-        The particles are selected as by `visible`; the sample should be one of `for_tracker`.
+        The particles are selected as by `collisions`; the sample should be one of `for_tracker`.
 
         Args:
             n_events: number of collisions.
         """
-        import awkward as ak
-
         batch_of_events = self._pythia.nextBatch(n_events)
         collisions = self._collisions(batch_of_events)
         self._done += len(batch_of_events)
-        counts = ak.num(batch_of_events.prt.id).to_numpy()
-        prt = ak.flatten(batch_of_events.prt)
-        momentum = np.stack([prt.p[axis].to_numpy() for axis in ("px", "py", "pz")], axis=1)
-        # Pythia gives no vertex to particles that are made at the origin.
-        vertex = np.stack([ak.fill_none(prt.vProd[axis], 0.0).to_numpy() for axis in ("px", "py", "pz", "e")], axis=1)
-        pdg = prt.id.to_numpy()
-        charge = self._charge(pdg)
-        pt = np.hypot(momentum[:, 0], momentum[:, 1])
-        kept = (prt.status.to_numpy() > 0) & ((charge != 0) | (pdg == PHOTON)) & (pt >= PT_MIN)
-        kept &= np.abs(momentum[:, 2]) <= np.sinh(ETA_MAX) * pt
-        kept &= (np.hypot(vertex[:, 0], vertex[:, 1]) <= TRACKER_R) & (np.abs(vertex[:, 2]) <= TRACKER_Z)
-        event = np.repeat(np.arange(len(counts)), counts)
-        pool = CollisionPool(
-            _offsets(event[kept], len(counts)),
-            pdg[kept].astype(np.int32),
-            charge[kept].astype(np.float32),
-            prt.m.to_numpy()[kept].astype(np.float32),
-            momentum[kept].astype(np.float32),
-            vertex[kept].astype(np.float32),
-        )
-        return collisions, pool
+        return collisions, _tracker_particles(self._pythia, batch_of_events)
 
     def _collisions(self, batch_of_events: Any) -> Collisions:
         import awkward as ak
@@ -480,7 +461,7 @@ class PythiaRun:
             self._done,
             _offsets(event[final], len(counts)),
             momentum[final],
-            self._charge(pdg[final]) != 0,
+            _charges(self._pythia, pdg[final]) != 0,
             _offsets(event[parton], len(counts)),
             momentum[parton],
             absolute[parton].astype(np.int64),
@@ -499,15 +480,6 @@ class PythiaRun:
         return np.concatenate(
             [nominal, weights[:, [names.index(name) for name in self._shower]], nominal * self._pdf(info)], 1
         )
-
-    def _charge(self, pdg: ndarray) -> Float64[ndarray, " n"]:
-        """Charge of particles [e]."""
-        kinds, row = np.unique(pdg, return_inverse=True)
-        data = self._pythia.particleData
-        for kind in kinds.tolist():
-            if kind not in self._charges:
-                self._charges[kind] = data.charge(kind)
-        return np.array([self._charges[kind] for kind in kinds.tolist()], dtype=np.float64)[row]
 
 
 def _listed(setting: str, variations: dict[str, str]) -> str:

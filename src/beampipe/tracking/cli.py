@@ -6,10 +6,12 @@ Slow imports are inside the commands that need them, so that `beampipe --help` i
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -17,12 +19,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from beampipe import tracking
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-from beampipe.files import check_command_output, check_folder_outputs, make_folder, require_ours
-from beampipe.simulation.detector import Detector
+from beampipe.events import BeamSpot, Event, Tracks
+from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
+from beampipe.simulation.degradation import run_degraded
+from beampipe.simulation.detector import Detector, DetectorLayout, Modules, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator, Gun
+from beampipe.simulation.stereo import measured_on
 from beampipe.terminal import bar, console, say
 from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, Replace, print_json
+from beampipe.tracking import formats
 from beampipe.tracking.acts.settings import COMPARED_SETTINGS, acts_names
 from beampipe.tracking.catalogue import (
     DEFAULT_MODEL,
@@ -35,13 +42,8 @@ from beampipe.tracking.catalogue import (
 from beampipe.tracking.formats.options import InputPaths, reads_events
 
 if TYPE_CHECKING:
-    from beampipe.events import BeamSpot, Event, Tracks
-    from beampipe.simulation.detector import DetectorLayout, Modules
     from beampipe.tracking.acts.sequencer import ActsDetector
-    from beampipe.tracking.evaluation.results import Evaluation
-    from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import ReadOptions
-    from beampipe.tracking.models import TrackerModel
 
 
 app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
@@ -55,16 +57,14 @@ BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dx
 
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 
-_DETECTOR_HELP: Final = "TOML file of the detector that the events are of; odd is the Open Data Detector."
 
-LayoutFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--detector",
-        help=_DETECTOR_HELP,
-        show_default="the ACTS GenericDetector",
-    ),
-]
+def _detector_option(show_default: str) -> Any:
+    """The option for a detector, with what is taken without it."""
+    text = "TOML file of the detector that the events are of; odd is the Open Data Detector."
+    return typer.Option("--detector", help=text, show_default=show_default)
+
+
+DetectorFile = Annotated[Path | None, _detector_option("the ACTS GenericDetector")]
 
 _DEFAULT_GUN: Final = Gun()
 
@@ -132,7 +132,15 @@ def simulate(
     seed: Seed = 1,
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that simulate.", min=1)] = 1,
-    detector: LayoutFile = None,
+    detector: DetectorFile = None,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters",
+            help="Let particles share charge among channels, and clusters among particles; the file of --detector must"
+            " have sensor_mm, as odd has.",
+        ),
+    ] = False,
     multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
     species: _Species = "muon",
     pt: _Pt = _DEFAULT_GUN.pt,
@@ -142,8 +150,6 @@ def simulate(
     force: Replace = False,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
-    from beampipe.events import BeamSpot
-    from beampipe.simulation.detector import read_layout
     from beampipe.simulation.run import simulate_events
     from beampipe.tracking.formats.parquet import write_simulated
 
@@ -161,11 +167,12 @@ def simulate(
         vertex_z_max=vertex_z_max,
         beam_spot=BeamSpot.parse(beam_spot),
     )
+    built = Detector() if layout is None else Detector.of(layout)
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
             generator if layout is None else generator.at(layout.vertex),
-            None if layout is None else Detector.of(layout),
+            replace(built, clusters=clusters),
             seed=seed,
             first_event=first_event,
             workers=workers,
@@ -237,15 +244,6 @@ _ForceTraining = Annotated[
     bool, typer.Option("--force", help="Go on with fewer particles than a usable model is learned from.")
 ]
 
-_ModelDetector = Annotated[
-    Path | None,
-    typer.Option(
-        "--detector",
-        help=_DETECTOR_HELP,
-        show_default="none",
-    ),
-]
-
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
@@ -270,7 +268,7 @@ def train(
     min_layers: _FewestLayers = None,
     min_hits: MinHits = None,
     log: _Log = None,
-    detector: _ModelDetector = None,
+    detector: Annotated[Path | None, _detector_option("none")] = None,
     force: _ForceTraining = False,
     as_json: Json = False,
     *,
@@ -286,7 +284,6 @@ def train(
 
     The last line says whether the model is usable; if it is not, the exit code is 1.
     """
-    from beampipe.events import BeamSpot
     from beampipe.tracking.models import digest_of
     from beampipe.tracking.models.card import model_facts, verdict
     from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
@@ -296,9 +293,6 @@ def train(
     if soft_events and not soft:
         raise ConfigError("got --soft-events without --soft, expected both")
     inputs = [path for path in (*files, *(soft_events or ()), *(jets or ())) if path.is_file()]
-    flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
-    limits = {"min-layers": min_layers, "min-hits": min_hits}
-    other_files = {"soft-events": soft_events, "jets": jets, "detector": None if detector is None else [detector]}
     task = Task(
         name or output.resolve().name,
         for_what,
@@ -306,7 +300,7 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command_text(files, other_files, output, only, flags, limits, options),
+        command=_typed_command(),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
@@ -330,7 +324,7 @@ def train(
         raise typer.Exit(1)
 
 
-def _print_model(model: TrackerModel, *, as_json: bool) -> None:
+def _print_model(model: tracking.TrackerModel, *, as_json: bool) -> None:
     """Print the overview of a model."""
     from beampipe.tracking.models.card import model_facts, model_overview
 
@@ -342,27 +336,17 @@ def _print_model(model: TrackerModel, *, as_json: bool) -> None:
 
 def _read_events(files: list[Path], options: ReadOptions) -> Iterator[Event]:
     """The events of all files, in the order of the files' names."""
-    from beampipe.tracking.formats import open_with
-
-    return chain.from_iterable(open_with(path, options) for path in sorted(files))
+    return chain.from_iterable(formats.open_with(path, options) for path in sorted(files))
 
 
-def _command_text(
-    files: list[Path],
-    other_files: dict[str, list[Path] | None],
-    output: Path,
-    only: list[str] | None,
-    flags: dict[str, bool],
-    limits: dict[str, int | None],
-    options: ReadOptions,
-) -> str:
-    """The command with the names of the files only: folders are left out."""
-    words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
-    words += [f"--{flag}" for flag, given in flags.items() if given]
-    words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
-    words += options.words()
-    words += [f"--{option} {path.name}" for option, paths in other_files.items() for path in paths or ()]
-    return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
+def _typed_command() -> str:
+    """The command as it was typed, with the names of files only: folders are left out."""
+    words = ["beampipe"]
+    for word in sys.argv[1:]:
+        option, equals, value = word.rpartition("=")
+        name = Path(value).name if Path(value).parent.is_dir() else ""
+        words.append(f"{option}{equals}{name or value}")
+    return shlex.join(words)
 
 
 @app.command()
@@ -379,13 +363,7 @@ def validate(
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            help=_DETECTOR_HELP,
-            show_default="no ACTS",
-        ),
-    ] = None,
+    detector: Annotated[Path | None, _detector_option("no ACTS")] = None,
     force: Replace = False,
     as_json: Json = False,
     *,
@@ -395,11 +373,9 @@ def validate(
 
     With --detector, ACTS is measured beside them.
     """
-    from beampipe.simulation.detector import detector_modules, read_layout
     from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.finders import named_finder
-    from beampipe.tracking.models import load_model
     from beampipe.tracking.models.card import write_model
     from beampipe.tracking.training.detector import inspect_events
     from beampipe.tracking.training.validation import PAGE, REPORT, write_report
@@ -407,7 +383,7 @@ def validate(
 
     if output is not None:
         check_folder_outputs(output, (REPORT, PAGE), inputs=files, force=force, marks=[EVALUATION_MARK])
-    model = load_model(tracker_model)
+    model = tracking.load_model(tracker_model)
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
     scored: Sequence[Event] = sample.layers.events
@@ -415,7 +391,7 @@ def validate(
     if jets:
         jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events
     modules: Modules | None = None
-    acts: dict[str, TrackFinder] = {}
+    acts: dict[str, tracking.TrackFinder] = {}
     layout = model.detector_layout if detector is None else read_layout(detector)
     if layout is not None:
         # Events with the identifiers of the modules, which training numbers anew.
@@ -462,7 +438,14 @@ def complete_finder(incomplete: str) -> list[str]:
     return complete_pipeline(incomplete) + [name for name in acts_names() if name.startswith(incomplete)]
 
 
-PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
+def pipeline_option(
+    help: str, show_default: bool | str = True, complete: Callable[[str], list[str]] = complete_finder
+) -> Any:
+    """The option for a pipeline or another finder."""
+    return typer.Option("--pipeline", "-p", help=help, show_default=show_default, autocompletion=complete)
+
+
+PipelineName = Annotated[str, pipeline_option(PIPELINE_HELP)]
 
 ModelName = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
 
@@ -501,7 +484,6 @@ DEMO_FILES: Final = ("event.png", "event.html", "evaluation.json")
 
 def parsed_beam_spot(text: str | None) -> BeamSpot | None:
     """The beam line of an option, None where it is not given; `ConfigError` if the text is not a beam line."""
-    from beampipe.events import BeamSpot
 
     return None if text is None else BeamSpot.parse(text)
 
@@ -509,7 +491,7 @@ def parsed_beam_spot(text: str | None) -> BeamSpot | None:
 def track(
     files: list[Path],
     output: Path,
-    finder: Callable[[], AbstractContextManager[TrackFinder]],
+    finder: Callable[[], AbstractContextManager[tracking.TrackFinder]],
     options: ReadOptions,
     form: str = "labels",
     in_flight: int = 1,
@@ -537,17 +519,16 @@ def track(
             no tracks at all, and most hits lie on no layer.
     """
     from beampipe.tracking.batch import check_outputs, track_files
-    from beampipe.tracking.formats import check_options, open_with, track_format
     from beampipe.tracking.formats.writing import PARAMETER_MARK, parameters_path
 
     # Options are checked before anything slow is loaded.
-    check_options(options)
+    formats.check_options(options)
     also_read = [] if options.particles is None else [Path(options.particles)]
     for path in check_outputs(files, output, form, also_read, parameters=parameters):
-        require_ours(path, force=force, marks=track_format(form).marks(path))
+        require_ours(path, force=force, marks=formats.track_format(form).marks(path))
         if parameters:
             require_ours(parameters_path(path), force=force, marks=[PARAMETER_MARK])
-    read = partial(open_with, options=options)
+    read = partial(formats.open_with, options=options)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as opened, bar("events") as step:
 
@@ -587,12 +568,8 @@ def demo(
     ] = Path("demo"),
     pipeline: Annotated[
         list[str] | None,
-        typer.Option(
-            "--pipeline",
-            "-p",
-            help=f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.",
-            show_default=", ".join(DEMO_PIPELINES),
-            autocompletion=complete_finder,
+        pipeline_option(
+            f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.", ", ".join(DEMO_PIPELINES)
         ),
     ] = None,
     tracker_model: ModelName = DEFAULT_MODEL,
@@ -604,21 +581,19 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
-    from beampipe.tracking.data import shipped_events
     from beampipe.tracking.display import show_event
     from beampipe.tracking.evaluation.results import EVALUATION_MARK, write_evaluation
-    from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
-    from beampipe.tracking.finders import named_finders
+    from beampipe.tracking.evaluation.scoring import tracks_of
 
     check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
-    events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
-    finders = named_finders(names, threads=threads, model=tracker_model)
+    events, names = tracking.shipped_events(mu), pipeline or list(DEMO_PIPELINES)
+    finders = tracking.named_finders(names, threads=threads, model=tracker_model)
     say("takes about 5 s on two idle cores", err=True)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
     with bar("events") as step:
-        result = evaluate(finders, events, sample=sample, threads=threads, progress=step)
+        result = tracking.evaluate(finders, events, sample=sample, threads=threads, progress=step)
     write_evaluation(output / "evaluation.json", result)
-    event = shipped_events(mu)[0]
+    event = tracking.shipped_events(mu)[0]
     tracks = tracks_of(finders[names[0]], event.hits)
     endings = "png", "html"
     with bar("drawing", len(endings)) as step:
@@ -667,11 +642,9 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do."""
-    from beampipe.tracking.catalogue import shipped_models
-    from beampipe.tracking.models import load_model
     from beampipe.tracking.models.card import model_facts, model_overview
 
-    chosen = [load_model(name) for name in model or shipped_models()]
+    chosen = [tracking.load_model(name) for name in model or tracking.shipped_models()]
     if as_json:
         print_json([model_facts(each) for each in chosen])
     else:
@@ -683,11 +656,9 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the networks and their card to.")],
     pipeline: Annotated[
         str,
-        typer.Option(
-            "--pipeline",
-            "-p",
-            help="Name of the pipeline whose networks are written: exatrkx, exatrkx_walk or a soft one.",
-            autocompletion=complete_pipeline,
+        pipeline_option(
+            "Name of the pipeline whose networks are written: exatrkx, exatrkx_walk or a soft one.",
+            complete=complete_pipeline,
         ),
     ] = "exatrkx",
     tracker_model: ModelName = DEFAULT_MODEL,
@@ -700,10 +671,9 @@ def export(
     force: Replace = False,
 ) -> None:
     """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS."""
-    from beampipe.tracking.models import load_model
     from beampipe.tracking.network_export import FORMS, export_networks, file_names, networks_of
 
-    model, forms = load_model(tracker_model), list(dict.fromkeys(form or FORMS))
+    model, forms = tracking.load_model(tracker_model), list(dict.fromkeys(form or FORMS))
     stem, _ = networks_of(model, pipeline)
     check_folder_outputs(output, file_names(stem, forms), force=force)
     for path in export_networks(model, pipeline, output, forms):
@@ -712,13 +682,7 @@ def export(
 
 _Scored = Annotated[
     list[str] | None,
-    typer.Option(
-        "--pipeline",
-        "-p",
-        help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
-        show_default=DEFAULT_PIPELINE,
-        autocompletion=complete_finder,
-    ),
+    pipeline_option(f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.", DEFAULT_PIPELINE),
 ]
 
 _DegradationName = Annotated[
@@ -761,7 +725,7 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSON file to write the result to; - for standard output.")
     ] = None,
-    detector: LayoutFile = None,
+    detector: DetectorFile = None,
     as_json: Json = False,
     *,
     options: ReadOptions,
@@ -771,34 +735,24 @@ def evaluate(
     With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
     become space points.
     """
-    from beampipe.simulation.degradation import run_degraded
-    from beampipe.simulation.detector import detector_modules, read_layout
-    from beampipe.simulation.stereo import measured_on
     from beampipe.tracking.evaluation.report import require_metric
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
-    from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.scoring import require_variables
-    from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.formats import input_files, open_with
-    from beampipe.tracking.models import load_model
-    from beampipe.tracking.truth import Selection, vertices_about_beam_spot
 
     if output is not None and output != STANDARD_OUTPUT:
-        inputs = [read for path in files for read in input_files(path, options.particles)]
+        inputs = [read for path in files for read in formats.input_files(path, options.particles)]
         check_command_output(output, inputs=inputs, parents=True, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
     modules = detector_modules(layout)
-    read: Iterator[Event] = chain.from_iterable(open_with(path, options) for path in files)
+    read: Iterator[Event] = chain.from_iterable(formats.open_with(path, options) for path in files)
     if layout is not None:
         read = (measured_on(event, modules, layout.field_T) for event in read)
     chosen = run_degraded(read, degradation, seed, layout)
     require_variables(by or ())
     require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
-    model = load_model(tracker_model)
-    about = model.layout.beam_spot if expected is None else expected
-    chosen = (vertices_about_beam_spot(event, about) for event in chosen)
-    finders = named_finders(
+    model = tracking.load_model(tracker_model)
+    finders = tracking.named_finders(
         pipeline or [DEFAULT_PIPELINE],
         device=device,
         threads=threads,
@@ -810,12 +764,13 @@ def evaluate(
     fewest = model.crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
-        result = score(
+        result = tracking.evaluate(
             finders,
             islice(chosen, events),
             sample=f"{names} (degradation: {degradation}, seed {seed})",
-            selection=Selection(min_pt=min_pt, min_layers=fewest),
+            selection=tracking.Selection(min_pt=min_pt, min_layers=fewest),
             min_track_hits=fewest if min_hits is None else min_hits,
+            beam_spot=model.layout.beam_spot if expected is None else expected,
             threads=threads,
             progress=step,
         )
@@ -832,7 +787,7 @@ def _acts_detector(layout: DetectorLayout | None, pipelines: Sequence[str]) -> A
 
 
 def _print_evaluation(
-    result: Evaluation, output: Path | None, by: Sequence[str], metric: str | None = None, *, as_json: bool
+    result: tracking.Evaluation, output: Path | None, by: Sequence[str], metric: str | None = None, *, as_json: bool
 ) -> None:
     """Print an evaluation, as tables or as JSON, and write it."""
     from beampipe.tracking.evaluation.report import print_evaluation
@@ -853,9 +808,7 @@ def submit(
     task: Annotated[
         str, typer.Option("--for-task", help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
     ] = "tracking",
-    pipeline: Annotated[
-        str, typer.Option("--pipeline", "-p", help="Name of the pipeline.", autocompletion=complete_pipeline)
-    ] = DEFAULT_PIPELINE,
+    pipeline: Annotated[str, pipeline_option("Name of the pipeline.", complete=complete_pipeline)] = DEFAULT_PIPELINE,
     tracker_model: ModelName = "odd",
     threads: Threads = 1,
     force: Replace = False,
@@ -865,22 +818,18 @@ def submit(
 
     Hits are put on the modules of the model's detector, and pairs of strips become space points.
     """
-    from beampipe.files import MARK, write_whole
-    from beampipe.tracking.formats import input_files, open_events
-    from beampipe.tracking.loading import load_pipeline
-    from beampipe.tracking.models import load_model
     from beampipe.tracking.submission import MANIFEST_FILE, PREDICTIONS_FILE, OnModules, n_parameters, write_entry
 
-    inputs = [read for path in files for read in input_files(path)]
+    inputs = [read for path in files for read in formats.input_files(path)]
     check_folder_outputs(output, (PREDICTIONS_FILE, MANIFEST_FILE), inputs=inputs, force=force, marks=[MARK])
-    model = load_model(tracker_model)
-    finder: TrackFinder = load_pipeline(pipeline, threads=threads, model=model)
+    model = tracking.load_model(tracker_model)
+    finder: tracking.TrackFinder = tracking.load_pipeline(pipeline, threads=threads, model=model)
     if (layout := model.detector_layout) is not None:
         finder = OnModules(finder, layout)
     make_folder(output)
     n_params = n_parameters(model, pipeline)
     with bar("events") as step:
-        read = chain.from_iterable(open_events(path) for path in files)
+        read = chain.from_iterable(formats.open_events(path) for path in files)
         facts = write_entry(read, finder, output, task, n_params, step)
     manifest = {"generator": MARK, **facts, "pipeline": pipeline, "tracker_model": model.name, "threads": threads}
     text = json.dumps(manifest, indent=1) + "\n"
@@ -912,28 +861,17 @@ def display(
     beam_spot: BeamSpotText = None,
     force: Force = False,
     parameters: Parameters = False,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            "--detector",
-            help=_DETECTOR_HELP,
-            show_default="the layers of the tracker model",
-        ),
-    ] = None,
+    detector: Annotated[Path | None, _detector_option("the layers of the tracker model")] = None,
     *,
     options: ReadOptions,
 ) -> None:
     """Draw one event, the tracks found in it, and the layers of its detector."""
-    from beampipe.tracking.formats import input_files, open_with
-
-    check_command_output(output, inputs=input_files(file, options.particles), parents=True, force=force)
-    chosen = next(islice(open_with(file, options), event, None), None)
+    check_command_output(output, inputs=formats.input_files(file, options.particles), parents=True, force=force)
+    chosen = next(islice(formats.open_with(file, options), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display import show_event
     from beampipe.tracking.finders import named_finder
-    from beampipe.tracking.fitting.fitter import FittedFinder
-    from beampipe.tracking.loading import load_track_fitter
 
     finder = named_finder(
         pipeline,
@@ -944,6 +882,6 @@ def display(
         check=not force,
     )
     if parameters:
-        finder = FittedFinder(finder, load_track_fitter(tracker_model))
+        finder = tracking.FittedFinder(finder, tracking.load_track_fitter(tracker_model))
     show_event(chosen, finder.find(chosen.hits), output, min_pt, tracker_model if detector is None else detector)
     say(f"{output}: event {chosen.event_id}")

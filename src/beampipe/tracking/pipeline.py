@@ -19,13 +19,14 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import ConfigError, LayoutError, TooLargeError
+from beampipe.errors import ConfigError, FileError, LayoutError, TooLargeError
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Hits, Offsets, Position, Tracks
 from beampipe.simulation.detector import Modules, modules_of_layout
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
 from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedTracks, HitMonitor
+from beampipe.tracking.kernels.loading import contiguous
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.models import TrackerModel, weight_file
 from beampipe.tracking.stages import OF_HITS, STAGE_KINDS, Line, Stage, stages_of
@@ -123,9 +124,8 @@ class Pipeline(InOneThread):
     def steps(self) -> tuple[str, ...]:
         """Names under which the steps of all passes are timed, in order; those of the second pass end in ``_2``."""
         if self.own_stages is None and self._native is not None:
-            names = list(self._native.steps)
-        else:
-            names = [_timed_as(name, number) for number, line in enumerate(self.passes) for name, _ in line]
+            return tuple(self._native.steps)
+        names = [_timed_as(name, number) for number, line in enumerate(self.passes) for name, _ in line]
         return tuple(dict.fromkeys(names if self.double_sided is None else [*names, STRIPS]))
 
     @cached_property
@@ -222,12 +222,22 @@ class Pipeline(InOneThread):
     def check_hits(self, events: Sequence[Hits]) -> list[tuple[int, int]]:
         """Number of hits on no layer of the detector, and of layers that the hits do not fill, of each event.
 
+        Hits are measured from the axis or from the expected beam line, whichever puts more of them on layers: layers
+        are learned from hits as measured from the beam line, but stay where they are when the beam moves.
+
         Raises:
             LayoutError: the pipeline checks its hits, and those of an event are of another detector or in other units.
         """
         if self._native is not None:
-            return list(zip(*self._native.compare(*_side_by_side(events), self.threads, self.check), strict=True))
-        fits = [kernels.fit_on_layers(hits.position, self.windows) for hits in events]
+            line = astuple(self.beam_spot)
+            return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
+        fits = [
+            min(
+                kernels.fit_on_layers(line.relative_to(hits.position), self.windows)
+                for line in (ON_AXIS, self.beam_spot)
+            )
+            for hits in events
+        ]
         for hits, (outside, _) in zip(events, fits, strict=True):
             if self.check and len(hits) >= _MIN_JUDGED and 2 * outside > len(hits):
                 hint = "train on your detector (beampipe tracking train), or go on with --force"
@@ -261,13 +271,12 @@ class Pipeline(InOneThread):
             if self.own_stages is None:
                 check_reference_time(self.name, [len(hits) for hits in events], refuses=self.check)
             tracks_of_events = [self._find_by_reference(hits, hook) for hits in events]
-        if self.double_sided is not None:
-            tracks_of_events = [
-                _with_checked_points(hits, tracks, self.double_sided)
-                for hits, tracks in zip(events, tracks_of_events, strict=True)
-            ]
-            if hook is not None:
-                hook(STRIPS, None)
+            if self.double_sided is not None:
+                modules = self.double_sided
+                pairs = zip(events, tracks_of_events, strict=True)
+                tracks_of_events = [_with_checked_points(hits, tracks, modules) for hits, tracks in pairs]
+                if hook is not None:
+                    hook(STRIPS, None)
         if self._monitor is not None:
             for hits, tracks in zip(events, tracks_of_events, strict=True):
                 self._monitor.check(hits, tracks)
@@ -278,11 +287,15 @@ class Pipeline(InOneThread):
         position, offsets = _side_by_side(events)
         seconds = dict.fromkeys(self.steps, 0.0)
         run = None if self.own_stages is None else partial(self._run_pass, seconds, hook)
+        measured = [] if self.double_sided is None else [_measured(hits) for hits in events]
         track_id, native_seconds, edges, triplets, outside, unfilled, beam_lines = native.find(
-            position, offsets, astuple(self.beam_spot), self.threads, self.check, hook, run
+            position, offsets, astuple(self.beam_spot), self.threads, self.check, hook, run, measured
         )
+        native_steps = dict(zip(native.steps, native_seconds, strict=True))
         if run is None:
-            seconds = dict(zip(native.steps, native_seconds, strict=True))
+            seconds = native_steps
+        elif self.double_sided is not None:
+            seconds[STRIPS] = native_steps[STRIPS]
         # Copies: the result of one event must not keep the labels of all in memory.
         labels = [track_id] if len(events) == 1 else [part.copy() for part in np.split(track_id, offsets[1:-1])]
         n_hits = max(len(position), 1)
@@ -345,12 +358,23 @@ def double_sided(model: TrackerModel) -> Modules | None:
     """The modules of the detector of a tracker model; None where there is none, or it has no double-sided strips.
 
     Raises:
-        FileError: the detector file cannot be read.
+        FileError: the detector file cannot be read, or the model has no table of its double-sided modules.
         ConfigError: it makes no detector.
     """
     layout = model.detector_layout
     modules = None if layout is None else modules_of_layout(layout)
-    return None if modules is None or modules.stereo is None else modules
+    if modules is None or modules.stereo is None:
+        return None
+    if not (table := weight_file(model.path, STRIPS)).is_file():
+        raise FileError(f"{table}: got no such file, expected the double-sided modules; train the model again")
+    return modules
+
+
+def _measured(hits: Hits) -> tuple[ndarray, ndarray, ndarray] | None:
+    """What the modules measured of the hits of an event, if this is known."""
+    if hits.geometry_id is None or hits.local is None or hits.variance is None:
+        return None
+    return contiguous(hits.geometry_id), contiguous(hits.local), contiguous(hits.variance)
 
 
 def _with_checked_points(hits: Hits, tracks: Tracks, modules: Modules) -> Tracks:

@@ -7,11 +7,15 @@ differences is the error of the extrapolation. Their difference is not: it has t
 
 The track is a circle (I. Kasa, IEEE Trans. Instrum. Meas. 25 (1976) 8) and a straight line in z against the arc length,
 through its hits that are not on double-sided modules.
+
+Pipelines run this in C++ (`kernels/native/pipelines/strips.cpp`), which reads the modules from a table in the tracker
+model. `checked_points` is its reference, and runs where no kernels were compiled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -22,7 +26,7 @@ from beampipe.events import NO_TRACK, Hits
 from beampipe.simulation.detector import Modules
 
 STRIPS: Final = "strips"
-"""Name of the step that compares space points with tracks."""
+"""Name of the step that compares space points with tracks, and of the table of double-sided modules."""
 
 _FEWEST: Final = 5
 """Fewest hits that are no space points of a track that is extrapolated."""
@@ -38,6 +42,27 @@ _SCALE: Final = 1.0
 
 _AROUND: Final = 150.0
 """Distance around the crossing of a track with a layer in which space points are tried [mm]."""
+
+
+def save_strips(modules: Modules, path: Path) -> None:
+    """Write the table of double-sided modules that the C++ reads.
+
+    It has the volume and the number of each layer, its modules, and whether they are double-sided (``layers``, int32),
+    and for these the centre, the direction across the strips and the normal of each sensor (``sensors``, float32).
+
+    Args:
+        modules: modules of a detector, some of them double-sided.
+        path: safetensors file to write.
+    """
+    from safetensors.numpy import save_file
+
+    assert modules.stereo is not None
+    identifier, first, count = np.unique(modules.geometry_id >> np.uint64(36), return_index=True, return_counts=True)
+    is_double = np.isfinite(modules.stereo)
+    layers = np.stack([identifier >> np.uint64(20), identifier & np.uint64(0xFFFFF), count, is_double[first]], axis=1)
+    axes = modules.axes[is_double]
+    sensors = np.concatenate([modules.centre[is_double], axes[:, :, 0], axes[:, :, 2]], axis=1)
+    save_file({"layers": layers.astype(np.int32), "sensors": sensors.astype(np.float32)}, path)
 
 
 def checked_points(hits: Hits, track_id: Int64[ndarray, " n_hits"], modules: Modules) -> Int64[ndarray, " n_hits"]:
@@ -184,12 +209,13 @@ def _candidates(
     """Pairs of a track and a space point near its crossing with the layer of the point."""
     from scipy.spatial import cKDTree
 
-    layer = modules.geometry_id[row[points]] >> np.uint64(36)
+    layers = modules.geometry_id >> np.uint64(36)
+    layer = layers[row[points]]
     xyz = hits.xyz[points].astype(np.float64)
     of_track, of_point = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for number in np.unique(layer):
         mine = np.flatnonzero(layer == number)
-        centre = modules.centre[row[points[mine]]]
+        centre = modules.centre[layers == number]
         if np.ptp(centre[:, 2]) > np.ptp(np.hypot(centre[:, 0], centre[:, 1])):
             crossing = helix.at_radius(tracks, float(np.hypot(centre[:, 0], centre[:, 1]).mean()))
         else:

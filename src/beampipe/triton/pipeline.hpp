@@ -26,8 +26,9 @@ using Shape = std::vector<std::int64_t>;
 struct TensorSpec {
   const char* name;
   TRITONSERVER_DataType type;
-  std::size_t item;  // bytes of an element
-  Shape dims;        // of one event; -1 stands for any length
+  std::size_t item;       // bytes of an element
+  Shape dims;             // of one event; -1 stands for any length
+  bool optional = false;  // whether a request may leave it out, for an input
 };
 
 /// Triton's name of an element type.
@@ -46,11 +47,12 @@ constexpr TRITONSERVER_DataType triton_type() {
 
 /// A tensor of numbers of type T.
 template <typename T>
-TensorSpec tensor_of(const char* name, Shape dims) {
-  return {name, triton_type<T>(), sizeof(T), std::move(dims)};
+TensorSpec tensor_of(const char* name, Shape dims, bool optional = false) {
+  return {name, triton_type<T>(), sizeof(T), std::move(dims), optional};
 }
 
-/// A tensor of a request: rows in C order, of the declared shape, in the host's memory.
+/// A tensor of a request: rows in C order, of the declared shape, in the host's memory. An optional one that the request
+/// leaves out has no shape and no data.
 struct Tensor {
   Shape shape;
   const void* data;

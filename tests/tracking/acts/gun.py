@@ -11,7 +11,6 @@ from numpy import ndarray
 from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.tracking.acts.sequencer import (
     ActsDetector,
-    Failures,
     detector,
     pyacts,
     python_algorithm,
@@ -43,7 +42,7 @@ def shoot(
         seed: of every random number.
     """
     acts, examples = pyacts()
-    where, random, failures = detector(2.0), np.random.default_rng(seed), Failures()
+    where, random = detector(2.0), np.random.default_rng(seed)
     generated = [_particles(random, muons, pt, eta, sigma_z) for _ in range(n_events)]
     events: dict[int, Event] = {}
 
@@ -70,12 +69,7 @@ def shoot(
         generateHitsOnSensitive=True,
         pMin=0.05,
     )
-    run_sequence(
-        [python_algorithm("Source", source, failures), fatras, python_algorithm("Collect", collect, failures)],
-        n_events,
-        1,
-    )
-    failures.reraise()
+    run_sequence([python_algorithm("Source", source), fatras, python_algorithm("Collect", collect)], n_events, 1)
     return [events[number] for number in range(n_events)]
 
 

@@ -47,14 +47,6 @@ def test_they_are_put_together() -> None:
     command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)
     output = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
     assert seen == [("a", output)]
-    assert output.words() == [
-        "--format edm4hep",
-        "--scale acts",
-        "--hits Pixels",
-        "--hits Strips",
-        "--particles p.parquet",
-    ]
-    assert ReadOptions().words() == []
 
 
 def as_table(events: list[Event], path: Path) -> None:

@@ -13,10 +13,19 @@ from safetensors.numpy import load_file
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.kernels import embed
 from beampipe.tracking.kernels.features import hit_features
-from beampipe.tracking.training.edge_networks import FilterConfig, GnnConfig
+from beampipe.tracking.training.edge_networks import Building, FilterConfig, GnnConfig
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
-from beampipe.tracking.training.networks import Embedding, Log
-from beampipe.tracking.training.recipe import RECIPES, TrainingRecipe, choose, recipe, scan, score_tracks, train
+from beampipe.tracking.training.networks import Embedding, FilterNetwork, Log
+from beampipe.tracking.training.recipe import (
+    RECIPES,
+    FirstNetworks,
+    TrainingRecipe,
+    choose,
+    recipe,
+    scan,
+    score_tracks,
+    train,
+)
 from beampipe.tracking.training.samples import KinematicWindows, clean_events, label
 from beampipe.tracking.training.windows import learn_windows
 from tests.tracking.training.toy import toy_event
@@ -62,17 +71,22 @@ def test_the_log_names_every_stage(trained: tuple[Path, dict[str, object]]) -> N
     assert {"filter_cut", "graphs", "gnn", "tracks"} <= {line["stage"] for line in lines}
 
 
-def test_a_start_keeps_embedding_and_filter(trained: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
-    out, _ = trained
-    other = tmp_path / "other.safetensors"
+def test_given_embedding_and_filter_are_kept(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    building = Building(1.0, 64, KinematicWindows(), 0.1)
+    first = FirstNetworks(Embedding(16), FilterNetwork(16), building)
+    out = tmp_path / "other.safetensors"
     events = [toy_event(60, seed) for seed in range(2)]
     windows = learn_windows([toy_event(400, 90 + seed) for seed in range(4)])
     config = replace(TINY, gnn=replace(TINY.gnn, pair_features=False, message_steps=0))
-    train(config, events[:1], events[1:], windows, other, start=out)
-    before, after = load_file(out), load_file(other)
-    assert np.array_equal(before["embedding.0.weight"], after["embedding.0.weight"])
-    assert after["gnn.edge_encoder.0.weight"].shape == (16, 6)
-    assert not any(key.startswith("gnn.node.") for key in after)
+    train(config, events[:1], events[1:], windows, out, first=first)
+    stored, card = load_file(out), json.loads(out.with_suffix(".json").read_text())
+    for name, network in (("embedding", first.embedding), ("filter", first.edge_filter)):
+        for key, value in network.state_dict().items():
+            assert np.array_equal(stored[f"{name}.{key}"], value.numpy())
+    assert (card["config"]["radius"], card["config"]["filter_cut"]) == (1.0, 0.1)
+    assert stored["gnn.edge_encoder.0.weight"].shape == (16, 6)
+    assert not any(key.startswith("gnn.node.") for key in stored)
 
 
 def test_embedding_learns_and_repeats_exactly() -> None:

@@ -13,13 +13,16 @@
 namespace beampipe {
 namespace {
 
-enum Input : std::size_t { kFeatures };
+enum Input : std::size_t { kFeatures, kGeometryId, kLocal, kVariance };
 // The last output is TRACKS for Athena, PARAMETERS otherwise.
 enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters, kTracks = kParameters };
 
 // Tensors and parameters, as in beampipe.serving.contract.
 constexpr std::int64_t kPositions = 3;  // columns of FEATURES that count: r, phi, z
 const std::vector<TensorSpec> kInputs = {tensor_of<float>("FEATURES", {-1, kPositions})};
+const std::vector<TensorSpec> kMeasuredInputs = {
+    tensor_of<float>("FEATURES", {-1, kPositions}), tensor_of<std::uint64_t>("GEOMETRY_ID", {-1}, true),
+    tensor_of<float>("LOCAL", {-1, 2}, true), tensor_of<float>("VARIANCE", {-1, 2}, true)};
 const std::vector<TensorSpec> kWideInputs = {tensor_of<float>("FEATURES", {-1, -1})};
 constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3 + kMaxOutliers;  // of PARAMETERS
 const std::vector<TensorSpec> kOutputs = {tensor_of<std::int64_t>("LABELS", {-1}), tensor_of<double>("STAGES", {-1}),
@@ -79,7 +82,10 @@ TrackingModel::TrackingModel(const ModelSettings& settings)
       stage_names_(listed(settings.text("STAGE_NAMES", ""))),
       count_names_(listed(settings.text("COUNT_NAMES", ""))) {}
 
-const std::vector<TensorSpec>& TrackingModel::inputs() const { return athena_ ? kWideInputs : kInputs; }
+const std::vector<TensorSpec>& TrackingModel::inputs() const {
+  if (athena_) return kWideInputs;
+  return finder_.checks_strips() ? kMeasuredInputs : kInputs;
+}
 const std::vector<TensorSpec>& TrackingModel::outputs() const {
   if (athena_) return kAthenaOutputs;
   return fitter_ ? kOutputs : kOutputsWithoutFit;
@@ -115,7 +121,7 @@ TrackingModel::Event TrackingModel::read(ModelRequest& request) const {
   }
   if (width < kPositions)
     throw InputError("FEATURES: got " + std::to_string(width) + " columns, expected r, phi, z and perhaps more");
-  Event event{&request, n, features.as<float>(), {}};
+  Event event{&request, n, features.as<float>(), {}, {}};
   if (width > kPositions) {
     event.copy = Array<float>(kPositions * n);
     for (std::int64_t hit = 0; hit < n; ++hit)
@@ -129,7 +135,21 @@ TrackingModel::Event TrackingModel::read(ModelRequest& request) const {
     event.position = event.copy.data();
   }
   require_finite(event.position, n);
+  if (!athena_ && finder_.checks_strips())
+    event.measured = {measured<std::uint64_t>(request, kGeometryId, n), measured<float>(request, kLocal, n),
+                      measured<float>(request, kVariance, n)};
   return event;
+}
+
+/// An optional input with one row per hit, nullptr if the request leaves it out.
+template <typename T>
+const T* TrackingModel::measured(ModelRequest& request, std::size_t index, std::int64_t n) const {
+  const Tensor& tensor = request.input(index);
+  if (tensor.shape.empty()) return nullptr;
+  if (tensor.shape[0] != n)
+    throw InputError(std::string(inputs()[index].name) + ": got " + std::to_string(tensor.shape[0]) +
+                     " rows, expected " + std::to_string(n) + ": one per hit");
+  return tensor.as<T>();
 }
 
 void TrackingModel::find(Events& events, std::size_t first, std::size_t last, const Call& call) const {
@@ -171,8 +191,10 @@ Found TrackingModel::find_tracks(const Events& events, std::size_t first, std::s
     call.mark(stage);
     call.checkpoint();
   };
+  std::vector<Measurements> measured;
+  for (std::size_t row = first; row < last; ++row) measured.push_back(events[row].measured);
   return finder_.find(position, begin.data(), static_cast<std::int64_t>(last - first), beam_spot_,
-                      {threads.count(), check_layout_, hook, {}});
+                      {threads.count(), check_layout_, hook, {}, measured});
 }
 
 void TrackingModel::answer(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin,

@@ -33,10 +33,13 @@ private:
     std::int64_t n_hits;
     const float* position;
     Array<float> copy;
+    Measurements measured;
   };
   using Events = std::vector<Event>;
 
   Event read(ModelRequest& request) const;
+  template <typename T>
+  const T* measured(ModelRequest& request, std::size_t index, std::int64_t n) const;
   void find(Events& events, std::size_t first, std::size_t last, const Call& call) const;
   Found find_tracks(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
   void answer(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin, const Call& call) const;

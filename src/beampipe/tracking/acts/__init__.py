@@ -1,4 +1,4 @@
-"""ACTS as the reference for our pipelines: its combinatorial Kalman filter, track fit and truth matching."""
+"""ACTS as the reference for our pipelines: its combinatorial Kalman filter, track fit and vertices."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.settings import ActsSettings as ActsSettings
     from beampipe.tracking.acts.settings import acts_names as acts_names
     from beampipe.tracking.acts.settings import acts_settings as acts_settings
-    from beampipe.tracking.acts.truth_matching import ActsMatching as ActsMatching
-    from beampipe.tracking.acts.truth_matching import acts_truth_matching as acts_truth_matching
     from beampipe.tracking.acts.vertices import find_vertices as find_vertices
 
 __getattr__, __dir__, __all__ = loader(__name__)

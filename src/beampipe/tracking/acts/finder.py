@@ -19,27 +19,8 @@ from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import NO_TRACK, Event, Hits, cylindrical, hit_lists, split_hit_lists
 from beampipe.settings import build
-from beampipe.tracking.acts.sequencer import (
-    CLUSTERS,
-    SUBSET,
-    ActsDetector,
-    ActsTracks,
-    Clock,
-    Failures,
-    HitLists,
-    Laps,
-    Measurements,
-    detector,
-    feed,
-    pyacts,
-    python_algorithm,
-    read_fitted,
-    read_hit_lists,
-    reader,
-    require_measurements,
-    run_sequence,
-    writer,
-)
+from beampipe.tracking.acts import sequencer
+from beampipe.tracking.acts.sequencer import ActsDetector, ActsTracks, HitLists
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
@@ -88,7 +69,7 @@ class ActsLayer:
 
 def acts_layers(where: ActsDetector, volumes: tuple[int, ...]) -> tuple[ActsLayer, ...]:
     """The layers of some volumes, from the centres and the lengths of their modules."""
-    acts, _ = pyacts()
+    acts, _ = sequencer.pyacts()
     world = acts.GeometryContext.dangerouslyDefaultConstruct()
     modules: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
     for identifier, surface in where.geometry.geoIdSurfaceMap().items():
@@ -232,14 +213,14 @@ def beampipe_track_finder(
         UnknownNameError: no pipeline or shipped model of that name.
         FileError: there is no model in the folder, or its weights are not those that it was made with.
     """
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     settings = build(FinderSettings, dict(config or {}), "config")
     _pipeline(settings)  # so that its errors are raised here
     index_of = examples.IndexSourceLink.fromSourceLink
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
-        read = reader(algorithm, acts.SpacePointContainer, spacePoints)
-        write = writer(algorithm, examples.ProtoTrackContainer, outputProtoTracks)
+        read = sequencer.reader(algorithm, acts.SpacePointContainer, spacePoints)
+        write = sequencer.writer(algorithm, examples.ProtoTrackContainer, outputProtoTracks)
 
         def measurements(points: Any, rows: Int64[ndarray, " _"]) -> list[int]:
             """The measurements of some space points, each once: those of one track may share a strip."""
@@ -255,7 +236,7 @@ def beampipe_track_finder(
 
         return run
 
-    s.addAlgorithm(python_algorithm("BeampipeTrackFinding", setup))
+    s.addAlgorithm(sequencer.python_algorithm("BeampipeTrackFinding", setup))
     return outputProtoTracks
 
 
@@ -300,12 +281,12 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
         space_points: name of the ``SpacePointContainer`` that is read.
         seeds: name of the ``SeedContainer`` that is written.
     """
-    acts, _ = pyacts()
+    acts, _ = sequencer.pyacts()
     _pipeline(settings)  # so that its errors are raised here
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
-        read = reader(algorithm, acts.SpacePointContainer, space_points)
-        write = writer(algorithm, acts.SeedContainer, seeds)
+        read = sequencer.reader(algorithm, acts.SpacePointContainer, space_points)
+        write = sequencer.writer(algorithm, acts.SeedContainer, seeds)
 
         def run(number: int, context: Any) -> None:
             points = read(context)
@@ -319,7 +300,7 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
 
         return run
 
-    return python_algorithm("BeampipeSeeding", setup)
+    return sequencer.python_algorithm("BeampipeSeeding", setup)
 
 
 def three_of_each(
@@ -400,7 +381,7 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
     Returns:
         ``spacepoints``, ``seeding``, ``parameters``, ``ckf``.
     """
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     unit = acts.UnitConstants
     if settings.seeding == "beampipe":
         seeding = seeding_algorithm(SeederSettings(), SPACE_POINTS, SEEDS)
@@ -466,10 +447,10 @@ def adapted_settings(settings: ActsSettings, where: ActsDetector) -> ActsSetting
 
 def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
     """Space points of all hits in `volumes`."""
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     return examples.SpacePointMaker(
         level=acts.logging.ERROR,
-        inputMeasurements=SUBSET,
+        inputMeasurements=sequencer.SUBSET,
         outputSpacePoints=SPACE_POINTS,
         trackingGeometry=where.geometry,
         geometrySelection=[acts.GeometryIdentifier(volume=volume) for volume in volumes],
@@ -477,7 +458,7 @@ def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
 
 
 def _triplet_seeding(settings: ActsSettings) -> Any:
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
     near, far = settings.delta_r_min * mm, settings.delta_r_max * mm
     make = {
@@ -511,7 +492,7 @@ def _triplet_seeding(settings: ActsSettings) -> Any:
 
 
 def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     mapping, connections = layer_files(where, settings.seed_volumes, settings.collision_z)
     graph, finder = examples.GbtsGraphBuilderConfig(), examples.GraphBasedSeedingConfig()
     graph.minPt = settings.seed_min_pt * acts.UnitConstants.GeV
@@ -523,7 +504,7 @@ def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
         level=acts.logging.ERROR,
         inputSpacePoints=SPACE_POINTS,
         # Only cuts on the width of clusters, which are off, would read the clusters and the lookup table.
-        inputClusters=CLUSTERS,
+        inputClusters=sequencer.CLUSTERS,
         lutInputFile="",
         outputSeeds=SEEDS,
         trackingGeometry=where.geometry,
@@ -538,13 +519,13 @@ def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
 
 
 def _ckf(settings: ActsSettings, where: ActsDetector) -> Any:
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
     everywhere = acts.GeometryIdentifier()
     make = examples.TrackFindingAlgorithm
     return make(
         level=acts.logging.FATAL,
-        inputMeasurements=SUBSET,
+        inputMeasurements=sequencer.SUBSET,
         inputInitialTrackParameters=ESTIMATED_PARAMETERS,
         inputSeeds=ESTIMATED_SEEDS if settings.seed_deduplication or settings.stay_on_seed else "",
         outputTracks=TRACKS,
@@ -588,7 +569,7 @@ class ActsTrackFinder(InOneThread):
     ) -> None:
         self.settings = settings
         self.threads = threads
-        self._detector = detector(settings.field_z) if where is None else where
+        self._detector = sequencer.detector(settings.field_z) if where is None else where
 
     def facts(self) -> Mapping[str, object]:
         """Field that the settings are for, and threads."""
@@ -612,40 +593,37 @@ class ActsTrackFinder(InOneThread):
             InputError: a hit lacks its module, local position or variance.
         """
         for event in hits:
-            require_measurements(event, self._detector, "ActsTrackFinder")
-        failures, clock, collected = Failures(), Clock(), _Collected()
-        algorithms, measured = feed(hits, self._detector, failures)
+            sequencer.require_measurements(event, self._detector, "ActsTrackFinder")
+        clock, collected = sequencer.Clock(), dict[int, ActsTracks]()
+        algorithms, measured = sequencer.feed(hits, self._detector)
         algorithms.append(clock.tick("start"))
         for stage, algorithm in finding_algorithms(self.settings, self._detector).items():
             algorithms += [algorithm, clock.tick(stage)]
-        algorithms.append(_track_collector(collected, measured, clock, self.settings.measurements_min, failures))
-        try:
-            run_sequence(algorithms, len(hits), self.threads)
-        finally:
-            failures.reraise()
+        algorithms.append(_track_collector(collected, measured, clock, self.settings.measurements_min))
+        sequencer.run_sequence(algorithms, len(hits), self.threads)
         return [collected[number] for number in range(len(hits))]
 
 
-class _Collected(dict[int, ActsTracks]):
-    """Results by event number: with several threads they come in any order."""
-
-
 def _track_collector(
-    collected: _Collected, measured: Sequence[Measurements], clock: Clock, min_hits: int, failures: Failures
+    collected: dict[int, ActsTracks],
+    measured: Sequence[sequencer.Measurements],
+    clock: sequencer.Clock,
+    min_hits: int,
 ) -> Any:
-    acts, examples = pyacts()
+    """Adds the tracks of each event by its number: with several threads they come in any order."""
+    acts, examples = sequencer.pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
-        space_points = reader(algorithm, acts.SpacePointContainer, SPACE_POINTS)
-        seeds = reader(algorithm, acts.SeedContainer, SEEDS)
-        tracks = reader(algorithm, examples.ConstTrackContainer, TRACKS)
+        space_points = sequencer.reader(algorithm, acts.SpacePointContainer, SPACE_POINTS)
+        seeds = sequencer.reader(algorithm, acts.SeedContainer, SEEDS)
+        tracks = sequencer.reader(algorithm, examples.ConstTrackContainer, TRACKS)
 
         def run(number: int, context: Any) -> None:
             container = tracks(context)
-            laps: Laps = clock.laps(number)
+            laps: sequencer.Laps = clock.laps(number)
             every = np.arange(len(container), dtype=np.int64)
-            candidates = read_hit_lists(container, measured[number])
-            fitted = read_fitted(container, every, every, laps.wall, laps.cpu)
+            candidates = sequencer.read_hit_lists(container, measured[number])
+            fitted = sequencer.read_fitted(container, every, every, laps.wall, laps.cpu)
             counts = {
                 "hits": len(measured[number].of_hit),
                 "spacepoints": len(space_points(context)),
@@ -658,7 +636,7 @@ def _track_collector(
 
         return run
 
-    return python_algorithm("Collect", setup, failures)
+    return sequencer.python_algorithm("Collect", setup)
 
 
 def label_hits(n_hits: int, hit_lists: HitLists, chi2_per_ndf: ndarray, min_hits: int) -> Int64[ndarray, " n_hits"]:

@@ -20,7 +20,6 @@ from beampipe.tracking.acts.sequencer import (
     ActsDetector,
     ActsTracks,
     Clock,
-    Failures,
     FittedTracks,
     HitLists,
     Laps,
@@ -87,18 +86,15 @@ def fit_batch(
     lists = [measured_hit_lists(event, sets) for event, sets in zip(hits, candidates, strict=True)]
     wanted = [np.array([i for i, rows in enumerate(event) if len(rows) >= MIN_HITS], np.int64) for event in lists]
 
-    failures, clock = Failures(), Clock()
+    clock = Clock()
     fitted: dict[int, FittedTracks] = {}
-    algorithms, measured = sequencer.feed(hits, where, failures)
+    algorithms, measured = sequencer.feed(hits, where)
     given = [[event[i] for i in chosen] for event, chosen in zip(lists, wanted, strict=True)]
-    algorithms += [sequencer.proto_tracks(given, measured, "prototracks", failures), clock.tick("start")]
+    algorithms += [sequencer.proto_tracks(given, measured, "prototracks"), clock.tick("start")]
     for stage, algorithm in _stages(where).items():
         algorithms += [algorithm, clock.tick(stage)]
-    algorithms.append(_collector(fitted, given, wanted, measured, clock, failures))
-    try:
-        sequencer.run_sequence(algorithms, len(hits), threads)
-    finally:
-        failures.reraise()
+    algorithms.append(_collector(fitted, given, wanted, measured, clock))
+    sequencer.run_sequence(algorithms, len(hits), threads)
     return [fitted[number] for number in range(len(hits))]
 
 
@@ -192,7 +188,6 @@ def _collector(
     wanted: HitLists,
     measured: Sequence[Measurements],
     clock: Clock,
-    failures: Failures,
 ) -> Any:
     _, examples = sequencer.pyacts()
 
@@ -210,7 +205,7 @@ def _collector(
 
         return run
 
-    return sequencer.python_algorithm("CollectFits", setup, failures)
+    return sequencer.python_algorithm("CollectFits", setup)
 
 
 def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_tracks"]:

@@ -23,9 +23,10 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import ColumnError, FileError, InputError
+from beampipe.errors import ColumnError, FileError
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
+from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.format import (
     EventFiles,
     EventFormat,
@@ -35,17 +36,14 @@ from beampipe.tracking.formats.format import (
     one_event,
     probe_file,
 )
-from beampipe.tracking.formats.tables import (
-    Origin,
-    decimals,
-    event_number,
-    header_of,
-    linked_truth,
-    read_columns,
-    read_table,
-    stacked,
+from beampipe.tracking.formats.writing import (
+    EventsWithTracks,
+    TrackFormat,
+    check_labels,
+    own_hit_ids,
+    parameters_of,
+    write_table,
 )
-from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels, own_hit_ids, write_table
 
 _DECIMALS: Final = ("phi", "theta", "time", "var_phi", "var_theta", "var_time")
 
@@ -64,7 +62,7 @@ def read_acts(path: Path, options: ReadOptions) -> Iterator[Event]:
     files = EventFiles.beside(path, "measurements")
     path = files.path("measurements")
     pairs = ("local0", "local1", "var_local0", "var_local1")
-    table, rest = read_table(
+    table, rest = tables.read_table(
         path,
         {
             "measurement_id": np.int64,
@@ -76,8 +74,8 @@ def read_acts(path: Path, options: ReadOptions) -> Iterator[Event]:
     hits = Hits(
         cylindrical(table["global_x"], table["global_y"], table["global_z"]),
         table["geometry_id"],
-        stacked(table, "local0 local1"),
-        stacked(table, "var_local0 var_local1"),
+        tables.stacked(table, "local0 local1"),
+        tables.stacked(table, "var_local0 var_local1"),
     )
     measurement_id = table.pop("measurement_id")
     # A column may hold whole numbers in one event and decimals in the next: all become decimals.
@@ -97,19 +95,19 @@ def _truth(files: EventFiles, measurement_id: ndarray, where: Path) -> Truth | N
     kinds = ("particles_simulated", "particles")
     particles_path = next((file for file in map(files.path, kinds) if file.is_file()), files.path(kinds[0]))
     floats = ("vx", "vy", "vz", "px", "py", "pz", "q")
-    table = read_columns(
+    table = tables.read_columns(
         particles_path, {"particle_type": np.int32, "process": np.int64, **dict.fromkeys(floats, np.float32)}
     )
     particles = Particles(
         particle_id=np.arange(1, len(table["q"]) + 1, dtype=np.int64),
         pdg=table["particle_type"],
         charge=table["q"],
-        momentum=stacked(table, "px py pz"),
-        vertex=stacked(table, "vx vy vz"),
+        momentum=tables.stacked(table, "px py pz"),
+        vertex=tables.stacked(table, "vx vy vz"),
         primary=table["process"] == 0,
     )
     hit_particle = _particle_of_hit(files.path("hits"), _barcode(particles_path), particles_path)
-    links = read_columns(path, {"measurement_id": np.int64, "hit_id": np.int64})
+    links = tables.read_columns(path, {"measurement_id": np.int64, "hit_id": np.int64})
     row = matching_rows(links["measurement_id"], measurement_id, path, "measurement_id", where)
     outside = np.flatnonzero((links["hit_id"] < 0) | (links["hit_id"] >= len(hit_particle)))
     if len(outside):
@@ -117,7 +115,7 @@ def _truth(files: EventFiles, measurement_id: ndarray, where: Path) -> Truth | N
             f"{path}: got hit_id {links['hit_id'][outside[0]]} at row {outside[0]},"
             f" expected a row of {files.path('hits')}, which has {len(hit_particle)}"
         )
-    return linked_truth(len(measurement_id), row, hit_particle[links["hit_id"]], particles)
+    return tables.linked_truth(len(measurement_id), row, hit_particle[links["hit_id"]], particles)
 
 
 def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int64[ndarray, " n_simhits"]:
@@ -136,8 +134,8 @@ def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int6
 
 def _barcode(path: Path) -> ndarray:
     """(n, n_numbers) the numbers by which ACTS names the particle of each row."""
-    names = [name for name in header_of(path) if name.startswith("particle_id")] or ["particle_id"]
-    columns = read_columns(path, dict.fromkeys(names, np.uint64))
+    names = [name for name in tables.header_of(path) if name.startswith("particle_id")] or ["particle_id"]
+    columns = tables.read_columns(path, dict.fromkeys(names, np.uint64))
     return np.stack([columns[name] for name in names], axis=1)
 
 
@@ -183,9 +181,10 @@ def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
     module = number.replace("measurement", "geometry")
     types: dict[str, type[np.generic]] = {number: np.int64, **dict.fromkeys(position, np.float64)}
     types |= {name: np.uint64 for name in (module,) if name in header}
-    table, rest = read_table(path, types)
+    table, rest = tables.read_table(path, types)
     if _SECOND_MEASUREMENT in rest:
-        second = decimals(Origin(path, SPACEPOINTS.name, 0), _SECOND_MEASUREMENT, rest[_SECOND_MEASUREMENT])
+        origin = tables.Origin(path, SPACEPOINTS.name, 0)
+        second = tables.decimals(origin, _SECOND_MEASUREMENT, rest[_SECOND_MEASUREMENT])
         rest[_SECOND_MEASUREMENT] = np.where((second >= 0) & (second < _FIRST_INVALID), second, -1).astype(np.int64)
     hits = Hits(cylindrical(*(table[name] for name in position)), table.get(module))
     measurement = table.pop(number)
@@ -195,7 +194,7 @@ def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
         for name, values in rest.items()
     }
     files = EventFiles.of(path)
-    event_id = event_number(path) if files is None else files.event_id
+    event_id = tables.event_number(path) if files is None else files.event_id
     truth = None if files is None else _spacepoint_truth(files, path, measurement, rest.get(_SECOND_MEASUREMENT))
     yield Event(event_id, hits, truth, HitColumns(SPACEPOINTS.name, measurement, table | rest))
 
@@ -204,7 +203,7 @@ def _spacepoint_truth(files: EventFiles, path: Path, first: ndarray, second: nda
     """The truth of space points, from that of their measurements."""
     measurements = files.path("measurements")
     measurement_ids = (
-        read_columns(measurements, {"measurement_id": np.int64})["measurement_id"]
+        tables.read_columns(measurements, {"measurement_id": np.int64})["measurement_id"]
         if measurements.is_file()
         else np.unique(first if second is None else np.concatenate([first, second]))
     )
@@ -307,15 +306,12 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
 def _parameter_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     """The tracks that were fitted."""
     check_labels(event, tracks)
-    if tracks.parameters is None:
-        raise InputError(
-            f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
-        )
-    number = np.flatnonzero(tracks.parameters.fitted)
-    covariance = tracks.parameters.covariance[number]
+    fits = parameters_of(event, tracks)
+    number = np.flatnonzero(fits.fitted)
+    covariance = fits.covariance[number]
     columns = {"trackId": number}
     for row, name in enumerate(_BOUND_NAMES):
-        columns[name] = tracks.parameters.values[number, row]
+        columns[name] = fits.values[number, row]
         for column, other in enumerate(_BOUND_NAMES):
             columns[f"var_{name}" if row == column else f"cov_{name}{other}"] = covariance[:, row, column]
     return {name: columns[name] for name in _PARAMETER_TYPES}

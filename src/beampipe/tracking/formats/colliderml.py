@@ -23,16 +23,8 @@ from numpy import ndarray
 
 from beampipe.errors import ColumnError, FileError, InputError
 from beampipe.events import NO_TRACK, NOISE, Event, Particles, Tracks, Truth
+from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.format import EventFormat, ReadOptions, one_event, probe_file, read_json
-from beampipe.tracking.formats.tables import (
-    Origin,
-    decimal_columns,
-    decimals,
-    event_number,
-    event_of,
-    event_rows,
-    integers,
-)
 from beampipe.tracking.formats.writing import TrackFormat, check_labels
 
 _HIT_COLUMNS: Final = ("x", "y", "z", "volume_id", "layer_id", "surface_id")
@@ -57,15 +49,15 @@ def read_colliderml(path: Path, options: ReadOptions) -> Iterator[Event]:
     if particles_path is not None and not particles_path.is_file():
         raise FileError(f"{particles_path}: no such file, expected the table of particles", path=particles_path)
     particles = None if particles_path is None else _ParticleTable(particles_path)
-    for row, (values, columns) in enumerate(event_rows(path)):
+    for row, (values, columns) in enumerate(tables.event_rows(path)):
         if "event_id" not in values:
             raise ColumnError(f"{path}: row {row}: got no event_id, expected a number", path=path)
-        origin = Origin(path, COLLIDERML.name, int(values["event_id"]))
+        origin = tables.Origin(path, COLLIDERML.name, int(values["event_id"]))
         if particles is None or "particle_id" not in columns:
-            yield event_of(origin, columns)
+            yield tables.event_of(origin, columns)
             continue
-        particle_id = integers(origin, "particle_id", columns["particle_id"])
-        yield event_of(origin, columns, truth=Truth(particle_id, particles.of(origin.event_id)))
+        particle_id = tables.integers(origin, "particle_id", columns["particle_id"])
+        yield tables.event_of(origin, columns, truth=Truth(particle_id, particles.of(origin.event_id)))
 
 
 class _ParticleTable:
@@ -77,13 +69,13 @@ class _ParticleTable:
         if missing:
             raise ColumnError(f"{path}: no column {', '.join(missing)}; got {file}", path=path, name=missing[0])
         self._path = path
-        self._rows = event_rows(path)
+        self._rows = tables.event_rows(path)
 
     def of(self, event_id: int) -> Particles:
         """The particles of that event."""
         for values, columns in self._rows:
             if values.get("event_id") == event_id:
-                return _particles(Origin(self._path, COLLIDERML.name, event_id), columns)
+                return _particles(tables.Origin(self._path, COLLIDERML.name, event_id), columns)
         raise FileError(
             f"{self._path}: got no event {event_id}, expected the events of the hits in the same order; write both"
             " tables again",
@@ -91,17 +83,17 @@ class _ParticleTable:
         )
 
 
-def _particles(origin: Origin, columns: dict[str, ndarray]) -> Particles:
+def _particles(origin: tables.Origin, columns: dict[str, ndarray]) -> Particles:
     missing = [name for name in _PARTICLE_COLUMNS if name not in columns]
     if missing:
         raise ColumnError(f"{origin}: got no {', '.join(missing)}, expected lists", path=origin.path, name=missing[0])
     return Particles(
-        integers(origin, "particle_id", columns["particle_id"]),
-        integers(origin, "pdg_id", columns["pdg_id"]).astype(np.int32),
-        decimals(origin, "charge", columns["charge"]).astype(np.float32),
-        decimal_columns(origin, columns, "px py pz").astype(np.float32),
-        decimal_columns(origin, columns, "vx vy vz").astype(np.float32),
-        decimals(origin, "primary", columns["primary"]).astype(np.bool_),
+        tables.integers(origin, "particle_id", columns["particle_id"]),
+        tables.integers(origin, "pdg_id", columns["pdg_id"]).astype(np.int32),
+        tables.decimals(origin, "charge", columns["charge"]).astype(np.float32),
+        tables.decimal_columns(origin, columns, "px py pz").astype(np.float32),
+        tables.decimal_columns(origin, columns, "vx vy vz").astype(np.float32),
+        tables.decimals(origin, "primary", columns["primary"]).astype(np.bool_),
     )
 
 
@@ -147,27 +139,27 @@ def read_display(path: Path, options: ReadOptions) -> Iterator[Event]:
     body = read_json(path)
     metadata = body.get("metadata")
     number = metadata.get("event_id") if isinstance(metadata, Mapping) else None
-    origin = Origin(path, DISPLAY.name, number if isinstance(number, int) else event_number(path))
+    origin = tables.Origin(path, DISPLAY.name, number if isinstance(number, int) else tables.event_number(path))
     rows = body.get(_DISPLAY_HITS)
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise FileError(f"{path}: got no list of hits as {_DISPLAY_HITS}, expected one", path=path)
     names = list(rows[0]) if rows else ["x", "y", "z"]
     columns = {("hit_id" if name == "HIT_ID" else name): _display_column(origin, rows, name) for name in names}
-    yield event_of(origin, columns, truth=_display_truth(origin, columns, body.get("vertex")))
+    yield tables.event_of(origin, columns, truth=_display_truth(origin, columns, body.get("vertex")))
 
 
-def _display_column(origin: Origin, rows: list[Mapping[str, Any]], name: str) -> ndarray:
+def _display_column(origin: tables.Origin, rows: list[Mapping[str, Any]], name: str) -> ndarray:
     row = next((row for row, hit in enumerate(rows) if name not in hit or hit[name] is None), None)
     if row is not None:
         raise ColumnError(f"{origin}: hit {row} has no {name}, expected it for each", path=origin.path, name=name)
     return np.array([hit[name] for hit in rows])
 
 
-def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) -> Truth | None:
+def _display_truth(origin: tables.Origin, columns: dict[str, ndarray], vertex: object) -> Truth | None:
     if not {"particle_id", "pT", "pdg_id"} <= set(columns):
         return None
-    particle_id = integers(origin, "particle_id", columns["particle_id"])
-    position = decimal_columns(origin, columns, "x y z")
+    particle_id = tables.integers(origin, "particle_id", columns["particle_id"])
+    position = tables.decimal_columns(origin, columns, "x y z")
     has_vertex = isinstance(vertex, list) and [isinstance(value, int | float) for value in vertex] == [True] * 3
     start = np.array(vertex if has_vertex else (0.0, 0.0, 0.0), np.float64)
     way = position - start
@@ -176,13 +168,13 @@ def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) 
     ids, first = np.unique(particle_id[order], return_index=True)
     first, ids = order[first[ids != NOISE]], ids[ids != NOISE]
     along = way[first] / np.maximum(np.hypot(way[first, 0], way[first, 1]), 1e-6)[:, np.newaxis]
-    pdg = integers(origin, "pdg_id", columns["pdg_id"])[first].astype(np.int32)
+    pdg = tables.integers(origin, "pdg_id", columns["pdg_id"])[first].astype(np.int32)
     charge = np.where(np.isin(np.abs(pdg), _LEPTONS), -np.sign(pdg), np.sign(pdg))
     particles = Particles(
         ids,
         pdg,
         charge.astype(np.float32),
-        (along * decimals(origin, "pT", columns["pT"])[first][:, np.newaxis]).astype(np.float32),
+        (along * tables.decimals(origin, "pT", columns["pT"])[first][:, np.newaxis]).astype(np.float32),
         np.tile(start, (len(ids), 1)).astype(np.float32),
         np.ones(len(ids), np.bool_),
     )

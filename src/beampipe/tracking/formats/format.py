@@ -40,15 +40,6 @@ class ReadOptions:
     particles: str | None = None
     cell_id: str | None = None
 
-    def words(self) -> list[str]:
-        """The same as options of the command line; of a path the name only."""
-        words = [] if self.format is None else [f"--format {self.format}"]
-        for name in self.given():
-            values = getattr(self, name)
-            for value in (values,) if isinstance(values, str) else values:
-                words.append(f"--{name.replace('_', '-')} {Path(value).name}")
-        return words
-
     def given(self) -> list[str]:
         """Names of the attributes, besides the format, that differ from their defaults."""
         default = ReadOptions()

@@ -15,24 +15,10 @@ from numpy import ndarray
 
 from beampipe.errors import ColumnError, FileError
 from beampipe.events import Event, Hits, scale_named
+from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.colliderml import COLLIDERML
 from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, one_event, probe_file
 from beampipe.tracking.formats.parquet import OWN
-from beampipe.tracking.formats.tables import (
-    Origin,
-    equal_runs,
-    event_number,
-    event_of,
-    event_rows,
-    hit_groups,
-    integers,
-    read_matrix,
-    read_table,
-    without_prefix,
-)
-
-_POSITIONS: Final = ({"r", "phi", "z"}, {"x", "y", "z"})
-"""Names of the columns of positions."""
 
 
 def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
@@ -46,13 +32,13 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     if not has_position(file):
         raise ColumnError(f"{path}: got {file}, expected columns r, phi, z or x, y, z", path=path)
     by = next((name for name in ("event_id", "event") if name in file.names), None)
-    if any(without_prefix(name) == "z" for name in file.lists):
+    if any(tables.without_prefix(name) == "z" for name in file.lists):
         events = _events_of_lists(path, by)
     else:
-        events = hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
+        events = tables.hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
     event_ids: set[int] = set()
     for event_id, columns in events:
-        number = event_number(path) if event_id is None else event_id
+        number = tables.event_number(path) if event_id is None else event_id
         if not isinstance(number, int) or number in event_ids:
             raise FileError(
                 f"{path}: got the event {number!r} {'again' if number in event_ids else 'as its number'}, expected each"
@@ -60,13 +46,13 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
                 path=path,
             )
         event_ids.add(number)
-        yield event_of(Origin(path, TABLE.name, number), columns, options.scale)
+        yield tables.event_of(tables.Origin(path, TABLE.name, number), columns, options.scale)
 
 
 def has_position(file: FileProbe) -> bool:
     """Whether a table has columns of positions, all of them lists or none."""
-    names = {without_prefix(name): name for name in file.names}
-    for axes in (("r", "phi", "z"), ("x", "y", "z")):
+    names = {tables.without_prefix(name): name for name in file.names}
+    for axes in tables.POSITIONS:
         if set(axes) <= set(names) and len({names[name] in file.lists for name in axes}) == 1:
             return True
     return False
@@ -75,8 +61,8 @@ def has_position(file: FileProbe) -> bool:
 def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     """The lists with one value per hit, by event; columns that have one per hit in the first event need it in all."""
     of_hits: set[str] | None = None
-    for row, (values, lists) in enumerate(event_rows(path)):
-        z = next((values for name, values in lists.items() if without_prefix(name) == "z"), np.empty(0))
+    for row, (values, lists) in enumerate(tables.event_rows(path)):
+        z = next((values for name, values in lists.items() if tables.without_prefix(name) == "z"), np.empty(0))
         columns = {name: values for name, values in lists.items() if len(values) == len(z)}
         if of_hits is None and len(z):
             of_hits = set(columns)
@@ -91,19 +77,20 @@ def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[
 
 
 def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
-    _, columns = read_table(path, {})
+    _, columns = tables.read_table(path, {})
     if by is None:
         yield None, columns
         return
-    number = integers(Origin(path, TABLE.name, 0), by, columns.pop(by))
-    for begin, end in equal_runs(number):
+    number = tables.integers(tables.Origin(path, TABLE.name, 0), by, columns.pop(by))
+    for begin, end in tables.equal_runs(number):
         yield int(number[begin]), {name: values[begin:end] for name, values in columns.items()}
 
 
 def _is_hit_table(file: FileProbe) -> bool:
     # CSV with further columns may be anything, and labels are an output: both need an explicit `format`.
     if file.kind == "csv":
-        return {without_prefix(name) for name in file.names} - {"event_id", "event", "id"} in _POSITIONS
+        names = {tables.without_prefix(name) for name in file.names} - {"event_id", "event", "id"}
+        return names in map(set, tables.POSITIONS)
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 
@@ -129,8 +116,8 @@ def read_features(path: Path, options: ReadOptions) -> Iterator[Event]:
         UnknownNameError: no such scale.
     """
     unit = scale_named(options.scale)
-    features = read_matrix(path, ("r", "phi", "z")).astype(np.float32)
-    yield Event(event_number(path), Hits(unit.to_mm(features)))
+    features = tables.read_matrix(path, ("r", "phi", "z")).astype(np.float32)
+    yield Event(tables.event_number(path), Hits(unit.to_mm(features)))
 
 
 FEATURES: Final = EventFormat(

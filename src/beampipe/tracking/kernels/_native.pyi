@@ -119,7 +119,7 @@ class TrackFinder:
     def steps(self) -> list[str]: ...
     def memory(self, n_hits: int) -> float: ...
     def compare(
-        self, position: ndarray, offsets: ndarray, threads: int, check: bool
+        self, position: ndarray, offsets: ndarray, beam_line: Sequence[float], threads: int, check: bool
     ) -> tuple[list[int], list[int]]: ...
     def find(
         self,
@@ -130,4 +130,5 @@ class TrackFinder:
         check: bool,
         hook: Callable[[str, None], None] | None = None,
         run: Callable[[int, ndarray, ndarray | None], tuple[ndarray, list[int], list[int]]] | None = None,
+        measured: Sequence[tuple[ndarray, ndarray, ndarray] | None] = (),
     ) -> tuple[Int64[ndarray, " n"], list[float], list[int], list[int], list[int], list[int], list[list[float]]]: ...

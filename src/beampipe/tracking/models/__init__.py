@@ -298,7 +298,8 @@ class Performance:
         origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
         origin_spread: standard deviation of that z [mm]; null where it was not measured.
         layers: share of the hits of each layer that are on a track; empty where it was not measured.
-        chi2: median and mean chi2 per degree of freedom of the fitted tracks; empty where none were fitted.
+        chi2: median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty where none were
+            fitted.
         milliseconds: median processor time of an event on one thread [ms], of the machine that validated; other work on
             it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
@@ -562,18 +563,18 @@ class TrackerModel(Shown):
                     )
 
     def files(self, spec: PipelineSpec) -> tuple[Path, ...]:
-        """The files that a pipeline needs: weights and their cards, the card of the model, and its detector file.
+        """The files that a pipeline needs: weights and their cards, the card of the model, and those of its detector.
 
         Raises:
             ConfigError: the model has no weights for it.
             FileError: a file is missing, or is another one.
         """
         self.require(spec)
-        own = self.path / self.detector
+        of_detector = (self.path / self.detector, weight_file(self.path, "strips"))
         return (
             *(self.path / name for stem in spec.weight_stems for name in self.weights[stem].files),
             self.path / CARD,
-            *([own] if own.is_file() else []),
+            *(path for path in of_detector if path.is_file()),
         )
 
 

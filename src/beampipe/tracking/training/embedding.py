@@ -7,7 +7,7 @@ pairs that the kinematic windows remove anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -71,9 +71,7 @@ def train_embedding(
     validation: Sequence[Labelled],
     log: Log,
     *,
-    start: Embedding | None = None,
     report_every: int = 1000,
-    checkpoint: Callable[[Embedding], None] | None = None,
 ) -> Embedding:
     """Train and return the averaged network.
 
@@ -82,13 +80,11 @@ def train_embedding(
         events: clean training events.
         validation: degraded, labelled events, for the log.
         log: receives `neighbourhood` at each report.
-        start: network to continue from; without it, a new network with random weights.
         report_every: number of updates between reports.
-        checkpoint: called with the averaged network at each report, if given.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    network = Embedding(config.hidden) if start is None else start
+    network = Embedding(config.hidden)
     optimiser = Optimiser(network, config.steps, config.rate)
     losses: list[float] = []
     event: Labelled | None = None
@@ -109,8 +105,6 @@ def train_embedding(
             metrics = neighbourhood(optimiser.average, validation, config.windows, config.pt_min)
             log("embedding", optimiser.step_number, loss=float(np.mean(losses)), **metrics)
             losses.clear()
-            if checkpoint is not None:
-                checkpoint(cast(Embedding, optimiser.average))
     return cast(Embedding, optimiser.average)
 
 

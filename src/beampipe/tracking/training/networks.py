@@ -246,19 +246,19 @@ class Log:
     """JSON lines of training metrics.
 
     Args:
-        path: file to append to, or None to print only where `echo` is set.
-        echo: print each line as well.
+        path: file to append to; None to write nothing.
     """
 
-    def __init__(self, path: Path | None, *, echo: bool = False) -> None:
+    def __init__(self, path: Path | None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._file = None if path is None else path.open("a", encoding="utf-8")
-        self._echo = echo
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def __call__(self, stage: str, step: int, **metrics: float) -> None:
         """Write one line, with the seconds since the log was opened."""
+        if self._file is None:
+            return
         record = {
             "stage": stage,
             "step": step,
@@ -266,20 +266,12 @@ class Log:
             "cpu_s": round(time.process_time() - self._cpu, 1),
             **{name: float(f"{value:.5g}") for name, value in metrics.items()},
         }
-        line = json.dumps(record)
-        if self._file is not None:
-            self._file.write(line + "\n")
-            self._file.flush()
-        if self._echo:
-            print(line, flush=True)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        if self._file is not None:
+            self._file.close()

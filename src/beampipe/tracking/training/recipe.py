@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,25 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy import ndarray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save
+from torch import nn
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, MissingExtraError, UnknownNameError
 from beampipe.events import Event
 from beampipe.files import write_whole
 from beampipe.terminal import bar
 from beampipe.tracking.evaluation.matching import Candidates, match
-from beampipe.tracking.kernels import connected_components
+from beampipe.tracking.kernels import connected_components, native
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.training.edge_networks import (
     Building,
     FilterConfig,
     GnnConfig,
-    PairMaker,
     TrainingGraph,
     build_graph,
     filter_cut,
-    pair_maker,
     purity,
     scores,
     side_by_side,
@@ -54,24 +52,25 @@ from beampipe.tracking.truth import HEADLINE, Contributions, Selection
 from beampipe.tracking.windows import Windows
 
 
-def tensors(
-    embedding: Embedding | None, network: FilterNetwork | None, gnn: InteractionNetwork | None
-) -> dict[str, Float32[ndarray, ...]]:
-    """All weights by their name in the file."""
-    named = {}
-    for prefix, module in (("embedding", embedding), ("filter", network), ("gnn", gnn)):
-        if module is not None:
-            for key, value in module.state_dict().items():
-                named[f"{prefix}.{key}"] = np.ascontiguousarray(value.detach().cpu().numpy(), np.float32)
-    return named
+@dataclass(frozen=True)
+class FirstNetworks:
+    """Embedding and filter, with their cuts.
+
+    Attributes:
+        embedding: trained embedding.
+        edge_filter: trained filter.
+        building: radius, windows and filter cut that belong to them.
+    """
+
+    embedding: Embedding
+    edge_filter: FilterNetwork
+    building: Building
 
 
 def write_weights(
     path: Path,
-    embedding: Embedding | None,
-    network: FilterNetwork | None,
-    gnn: InteractionNetwork | None,
-    building: Building,
+    first: FirstNetworks,
+    gnn: InteractionNetwork,
     score_cut: float,
     *,
     training: Mapping[str, Any],
@@ -81,28 +80,31 @@ def write_weights(
 
     Args:
         path: safetensors file to write; the card lies beside it.
-        embedding: trained embedding; None leaves it out.
-        network: trained filter; None leaves it out.
-        gnn: trained interaction network; None leaves it out.
-        building: radius, windows and filter cut that belong to the networks.
+        first: trained embedding and filter.
+        gnn: trained interaction network.
         score_cut: lowest score of an edge that joins two hits.
         training: data, seeds, command and configurations, for the card.
         metrics: measured on validation events, for the card.
     """
-    from safetensors.numpy import save
-
-    payload = save(tensors(embedding, network, gnn))
+    modules: dict[str, nn.Module] = {"embedding": first.embedding, "filter": first.edge_filter, "gnn": gnn}
+    payload = save(
+        {
+            f"{prefix}.{key}": np.ascontiguousarray(value.detach().cpu().numpy(), np.float32)
+            for prefix, module in modules.items()
+            for key, value in module.state_dict().items()
+        }
+    )
     config = {
-        "embedding_hidden": None if embedding is None else embedding[0].out_features,
-        "filter_hidden": None if network is None else network[0].out_features,
-        "gnn_hidden": None if gnn is None else gnn.hidden,
-        "gnn_steps": None if gnn is None else len(gnn.edge),
-        "pair_features": None if gnn is None else gnn.pair_features,
-        "radius": building.radius,
-        "max_neighbours": building.max_neighbours,
-        "kappa_max": building.windows.kappa_max,
-        "z0_max": building.windows.z0_max,
-        "filter_cut": building.filter_cut,
+        "embedding_hidden": first.embedding[0].out_features,
+        "filter_hidden": first.edge_filter[0].out_features,
+        "gnn_hidden": gnn.hidden,
+        "gnn_steps": len(gnn.edge),
+        "pair_features": gnn.pair_features,
+        "radius": first.building.radius,
+        "max_neighbours": first.building.max_neighbours,
+        "kappa_max": first.building.windows.kappa_max,
+        "z0_max": first.building.windows.z0_max,
+        "filter_cut": first.building.filter_cut,
         "score_cut": score_cut,
     }
     write_whole(path, lambda part: part.write_bytes(payload))
@@ -211,11 +213,6 @@ class TrainingRecipe:
 _SOFT_WINDOWS = KinematicWindows(kappa_max=2.6e-3, z0_max=270.0)
 
 
-def _short(gnn: GnnConfig) -> TrainingRecipe:
-    """A variant of the ablation: all take about equal CPU time, on graphs of the same events."""
-    return TrainingRecipe(gnn=replace(gnn, copies=1), graph_events=40)
-
-
 RECIPES: dict[str, TrainingRecipe] = {
     "exatrkx": TrainingRecipe(),
     "exatrkx_soft": TrainingRecipe(
@@ -226,12 +223,8 @@ RECIPES: dict[str, TrainingRecipe] = {
         graph_events=4000,
         overlay=24,
     ),
-    "ablation_full": _short(GnnConfig(steps=1500)),
-    "ablation_one_step": _short(GnnConfig(message_steps=1, steps=2500)),
-    "ablation_no_message_passing": _short(GnnConfig(message_steps=0, steps=3500)),
-    "ablation_no_pair_features": _short(GnnConfig(pair_features=False, steps=1500)),
 }
-"""Named recipes: the two that are shipped, and the variants of the ablation (to be started from the shipped file)."""
+"""The recipes of the shipped networks."""
 
 
 def recipe(name: str) -> TrainingRecipe:
@@ -253,8 +246,7 @@ def train(
     out: Path,
     *,
     log: Path | None = None,
-    echo: bool = False,
-    start: Path | None = None,
+    first: FirstNetworks | None = None,
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train and write `out` (.safetensors) with its card; the file is usable, if poor, long before the end.
@@ -268,8 +260,7 @@ def train(
         windows: learned windows, for the pair features.
         out: weight file to write.
         log: file of JSON lines that metrics are appended to.
-        echo: print these lines as well.
-        start: weight file whose embedding, and filter if it has one, are used instead of being trained.
+        first: embedding and filter that are used instead of being trained.
         about: further facts for the card (command, data).
 
     Returns:
@@ -277,7 +268,10 @@ def train(
 
     Raises:
         ConfigError: no event to train on or to validate with.
+        MissingExtraError: the native kernels were not built.
     """
+    if native() is None:
+        raise MissingExtraError("the native kernels", "train", "training")  # the reference is far too slow
     torch.set_num_threads(1)
     taught = clean_events(events, config.selection)
     held_out = clean_events(validation, config.selection)
@@ -296,10 +290,10 @@ def train(
         "windows_sha256": hashlib.sha256(contents).hexdigest(),
         **(about or {}),
     }
-    with Log(log, echo=echo) as record:
-        training = _Training(config, taught, judged, record, log)
-        first, metrics = training.first_networks(start), training.metrics
-        graphs, checks = training.graphs(first, pair_maker(windows))
+    metrics: dict[str, Any] = {}
+    with Log(log) as record:
+        networks = _train_first(config, taught, judged, record, metrics) if first is None else first
+        graphs, checks = _graphs(config, taught, judged, networks, windows)
         edge_efficiency = float(np.mean([graph.edge_efficiency for graph in checks]))
         n_edges = float(np.mean([graph.edge_index.shape[1] for graph in checks]))
         record("graphs", 0, found=edge_efficiency, edges=n_edges)
@@ -310,115 +304,62 @@ def train(
             metrics["gnn"] = {"edge_efficiency_before": edge_efficiency, **purity(network, checks)}
             metrics["tracks"] = {"chosen": asdict(chosen), "scan": [asdict(point) for point in points]}
             record("tracks", 0, **asdict(chosen))
-            networks = (first.embedding, first.edge_filter, network)
-            write_weights(out, *networks, first.building, chosen.cut, training=facts, metrics=metrics)
+            write_weights(out, networks, network, chosen.cut, training=facts, metrics=metrics)
 
         train_gnn(config.gnn, graphs, checks, record, report_every=max(500, config.gnn.steps // 8), checkpoint=save)
     return metrics
 
 
-@dataclass(frozen=True)
-class _FirstNetworks:
-    """Embedding and filter, with their cuts."""
-
-    embedding: Embedding
-    edge_filter: FilterNetwork
-    building: Building
-
-    @classmethod
-    def read(cls, stored: Mapping[str, ndarray], card: Path) -> _FirstNetworks:
-        """From a weight file and its card, which has the cuts."""
-        config = json.loads(card.read_text(encoding="utf-8"))["config"]
-        edge_filter = FilterNetwork(len(stored["filter.0.bias"]))
-        _load(edge_filter, stored, "filter.")
-        windows = KinematicWindows(config["kappa_max"], config["z0_max"])
-        building = Building(config["radius"], config["max_neighbours"], windows, config["filter_cut"])
-        return cls(_stored_embedding(stored), edge_filter, building)
-
-
-@dataclass(frozen=True)
-class _Training:
-    """One training.
-
-    Attributes:
-        config: everything that determines the weights, except the events.
-        taught: clean events to learn from.
-        judged: degraded, labelled events on which radius and cuts are chosen.
-        record: log of the metrics.
-        log: file of that log; the embedding is saved beside it.
-        metrics: metrics measured so far, for the card.
-    """
-
-    config: TrainingRecipe
-    taught: Sequence[CleanEvent]
-    judged: Sequence[Labelled]
-    record: Log
-    log: Path | None
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-    def first_networks(self, start: Path | None) -> _FirstNetworks:
-        """Embedding, filter and cuts: from the weight file `start` where it has them, else trained."""
-        stored = {} if start is None else load_file(start)
-        if start is not None and "filter.0.weight" in stored:
-            return _FirstNetworks.read(stored, start.with_suffix(".json"))
-        config, small = self.config, overlaid(self.taught, self.config.overlay)
-        embedding = _stored_embedding(stored) if stored else self.trained_embedding(small)
-        windows, pt_min = config.embedding.windows, config.embedding.pt_min
-        at = neighbourhood(embedding, self.judged, windows, pt_min, (0.98, 0.99, 0.995, config.efficiency))
-        radius = min(at[f"radius_{100 * config.efficiency:g}"], config.radius_max)
-        building = Building(round(radius, 4), config.max_neighbours, windows)
-        network = train_filter(config.edge_filter, small, embedding, building, self.record)
-        cut, measured = filter_cut(config.edge_filter, self.judged, embedding, network, building)
-        self.metrics.update(embedding=at, filter=measured)
-        self.record("filter_cut", 0, cut=cut, **measured)
-        return _FirstNetworks(embedding, network, replace(building, filter_cut=cut))
-
-    def trained_embedding(self, events: Sequence[CleanEvent]) -> Embedding:
-        """Train, and save a copy beside the log after each report: it takes longest and can serve as `start`."""
-
-        def keep(network: Embedding) -> None:
-            if self.log is not None:
-                save_file(tensors(network, None, None), self.log.with_suffix(".embedding.safetensors"))
-
-        config, few = self.config.embedding, self.judged[: max(2, len(self.judged) // 4)]
-        every = max(500, config.steps // 12)
-        network = train_embedding(config, events, few, self.record, report_every=every, checkpoint=keep)
-        keep(network)
-        return network
-
-    def graphs(self, first: _FirstNetworks, pairs: PairMaker) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
-        """Graphs of training events, each degraded `copies` times independently, and of the validation events."""
-        config, gnn = self.config, self.config.gnn
-
-        def make(event: Labelled) -> TrainingGraph:
-            return build_graph(
-                event,
-                first.embedding,
-                first.edge_filter,
-                pairs,
-                first.building,
-                pt_min=gnn.pt_min,
-                soft_weight=gnn.soft_weight,
-                same_weight=gnn.same_weight,
-            )
-
-        rng = np.random.default_rng(gnn.seed)
-        deck = np.resize(rng.permutation(len(self.taught)), gnn.copies * min(len(self.taught), config.graph_events))
-        graphs = []
-        with bar("exatrkx, 3 of 4: graphs", len(deck)) as step:
-            for k in deck.tolist():
-                graphs.append(make(visit(self.taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)))
-                step()
-        graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
-        return graphs, [make(event) for event in self.judged]
+def _train_first(
+    config: TrainingRecipe,
+    taught: Sequence[CleanEvent],
+    judged: Sequence[Labelled],
+    record: Log,
+    metrics: dict[str, Any],
+) -> FirstNetworks:
+    """Train embedding and filter on the events `taught`, and choose their cuts on `judged`; adds to the metrics."""
+    small, few = overlaid(taught, config.overlay), judged[: max(2, len(judged) // 4)]
+    every = max(500, config.embedding.steps // 12)
+    embedding = train_embedding(config.embedding, small, few, record, report_every=every)
+    windows, pt_min = config.embedding.windows, config.embedding.pt_min
+    at = neighbourhood(embedding, judged, windows, pt_min, (0.98, 0.99, 0.995, config.efficiency))
+    radius = min(at[f"radius_{100 * config.efficiency:g}"], config.radius_max)
+    building = Building(round(radius, 4), config.max_neighbours, windows)
+    network = train_filter(config.edge_filter, small, embedding, building, record)
+    cut, measured = filter_cut(config.edge_filter, judged, embedding, network, building)
+    metrics.update(embedding=at, filter=measured)
+    record("filter_cut", 0, cut=cut, **measured)
+    return FirstNetworks(embedding, network, replace(building, filter_cut=cut))
 
 
-def _stored_embedding(stored: Mapping[str, ndarray]) -> Embedding:
-    network = Embedding(len(stored["embedding.0.bias"]))
-    _load(network, stored, "embedding.")
-    return network
+def _graphs(
+    config: TrainingRecipe,
+    taught: Sequence[CleanEvent],
+    judged: Sequence[Labelled],
+    first: FirstNetworks,
+    windows: Windows,
+) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
+    """Graphs of training events, each degraded `copies` times independently, and of the validation events."""
+    gnn = config.gnn
 
+    def make(event: Labelled) -> TrainingGraph:
+        return build_graph(
+            event,
+            first.embedding,
+            first.edge_filter,
+            windows,
+            first.building,
+            pt_min=gnn.pt_min,
+            soft_weight=gnn.soft_weight,
+            same_weight=gnn.same_weight,
+        )
 
-def _load(network: torch.nn.Module, stored: Mapping[str, ndarray], prefix: str) -> None:
-    named = {key.removeprefix(prefix): torch.from_numpy(v) for key, v in stored.items() if key.startswith(prefix)}
-    network.load_state_dict(named)
+    rng = np.random.default_rng(gnn.seed)
+    deck = np.resize(rng.permutation(len(taught)), gnn.copies * min(len(taught), config.graph_events))
+    graphs = []
+    with bar("exatrkx, 3 of 4: graphs", len(deck)) as step:
+        for k in deck.tolist():
+            graphs.append(make(visit(taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)))
+            step()
+    graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
+    return graphs, [make(event) for event in judged]

@@ -19,8 +19,9 @@ from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.simulation.detector import modules_of_layout, read_layout
 from beampipe.terminal import bar, overall_bar
 from beampipe.tracking.loading import FIT_STEM
-from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers
+from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
+from beampipe.tracking.strips import STRIPS, save_strips
 from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
@@ -402,8 +403,6 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
     chooses = sample.chooses[: task.effort.chooses * config.overlay]
     windows = load_windows(folder / f"{part.windows}.safetensors")
     metrics = train(config, sample.taught, chooses, windows, out, log=task.log, about=about)
-    if task.log is not None:
-        task.log.with_suffix(".embedding.safetensors").unlink(missing_ok=True)
     chosen: Any = metrics["tracks"]["chosen"]
     rates = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f}"
     summary = f"{rates} by components at {chosen['cut']:g}"
@@ -450,6 +449,8 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
     if task.detector is not None and task.detector.is_file():
         detector = "detector.toml"
         copyfile(task.detector, folder / detector)
+    if task.detector is not None and (modules := modules_of_layout(read_layout(task.detector))).stereo is not None:
+        save_strips(modules, weight_file(folder, STRIPS))
     return TrackerModel(
         folder, task.name, for_what, layout, weights, origin, crossing=sample.crossing, detector=detector
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from beampipe.events import NO_TRACK, ON_AXIS, Event, Hits, Tracks
+from beampipe.events import NO_TRACK, ON_AXIS, Event, FitStatus, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import MARK, write_whole
 from beampipe.simulation.degradation import Degradation, degrade
@@ -190,11 +189,11 @@ def _shares_by_layer(pairs: Iterable[tuple[Hits, Tracks]], layout: TrackerGeomet
 
 
 def _chi2(pairs: Iterable[tuple[Hits, Tracks]], fitter: TrackFitter) -> tuple[float, ...]:
-    """Median and mean chi2 per degree of freedom of all tracks that can be fitted; empty if there is none."""
+    """Median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty if there is none."""
     reduced = [np.empty(0)]
     for hits, tracks in pairs:
         fits = fitter(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
-        reduced.append((fits.chi2 / np.maximum(fits.ndf, 1))[fits.fitted])
+        reduced.append((fits.chi2 / np.maximum(fits.ndf, 1))[fits.status == FitStatus.FITTED])
     every = np.concatenate(reduced)
     return (round(float(np.median(every)), 3), round(float(every.mean()), 3)) if len(every) else ()
 
@@ -229,12 +228,6 @@ REPORT: Final = "validation.json"
 PAGE: Final = "validation.html"
 """Name of the HTML page that shows them."""
 
-_STYLE: Final = (
-    "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ccc}td:first-child,th:first-child"
-    "{text-align:left}img{max-width:100%}"
-)
-
 
 def write_report(model: TrackerModel, validation: Validation, folder: Path) -> None:
     """Write `REPORT` and `PAGE`.
@@ -249,58 +242,42 @@ def write_report(model: TrackerModel, validation: Validation, folder: Path) -> N
     shares = {name: tracks.share for name, tracks in validation.tracks.items()}
     text = json.dumps({**body, "hits_on_tracks": shares}, indent=1, allow_nan=False) + "\n"
     write_whole(folder / REPORT, lambda part: part.write_text(text, encoding="utf-8"))
-    page = "\n".join(_page(model, validation))
+    page = _page(model, validation)
     write_whole(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
 
 
-def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
-    title = html.escape(f"Tracker model {model.name}")
-    yield f"<!DOCTYPE html><html lang=en><meta charset=utf-8><meta name=generator content='{MARK}'>"
-    yield f"<title>{title}</title><style>{_STYLE}</style>"
-    yield f"<h1>{title}</h1><p>{html.escape(model.for_what)}</p>"
-    spot, layout = model.layout.beam_spot, model.layout
-    facts = {
-        "layers": str(len(layout.layers)),
-        "field": f"{layout.field:g} T",
-        "layers that particles cross": str(model.crossing),
-        "beam line": f"x = {spot.x:g} mm, y = {spot.y:g} mm at z = 0, slopes {spot.dxdz:g}, {spot.dydz:g}",
-        "lowest pT": pt_floors(model),
-        "events": f"{model.origin.events} learned from, {model.origin.validation_events} kept apart; {SPLIT}",
-        "command": model.origin.command,
-    }
-    yield _table(("", ""), list(facts.items()))
-    yield f"<h2>What it can and cannot do</h2><p>{html.escape(validation.headline.definition)}</p>"
-    yield f"<p>{html.escape(validation.headline.sample)}</p>"
-    yield _table(HEADINGS, pipeline_rows(model))
-    variables = [curve.variable for curve in validation.headline.finders[0].curves if curve.variable != "pt"]
-    yield "<h2>Efficiency by pT</h2>" + _picture(validation.soft, "pt")
-    for variable in variables:
-        yield f"<h2>Efficiency by {html.escape(variable.replace('_', ' '))}</h2>" + _picture(
-            validation.headline, variable
-        )
-    if validation.jets is not None:
-        yield "<h2>Efficiency in hard jets, by distance</h2>" + _picture(validation.jets, "distance")
+def _page(model: TrackerModel, validation: Validation) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    def efficiency(evaluation: Evaluation, variable: str) -> str:
+        with drawing():
+            return _data_address(plot_efficiency(evaluation, [variable]))
+
+    environment = Environment(
+        loader=PackageLoader("beampipe.tracking.training", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     with drawing():
-        yield "<h2>Time</h2>" + _image(plot_stages(validation.headline))
-    layers = [
-        (layer.name, *(f"{edge:.1f}" for edge in (layer.r_min, layer.r_max, layer.z_min, layer.z_max)))
-        for layer in layout.layers
-    ]
-    yield "<h2>Layers [mm]</h2>" + _table(("layer", "r from", "to", "z from", "to"), layers) + "</html>"
+        times = _data_address(plot_stages(validation.headline))
+    return environment.get_template("validation_page.html").render(
+        mark=MARK,
+        model=model,
+        validation=validation,
+        pt_floors=pt_floors(model),
+        split=SPLIT,
+        headings=HEADINGS,
+        pipelines=pipeline_rows(model),
+        variables=[curve.variable for curve in validation.headline.finders[0].curves if curve.variable != "pt"],
+        efficiency=efficiency,
+        times=times,
+    )
 
 
-def _picture(evaluation: Evaluation, variable: str) -> str:
-    with drawing():
-        return _image(plot_efficiency(evaluation, [variable]))
-
-
-def _image(figure: Figure) -> str:
+def _data_address(figure: Figure) -> str:
+    """A picture as an address that contains it."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
-    body = ["<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows]
-    return f"<table><tr>{head}</tr>{''.join(body)}</table>"
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -81,7 +81,12 @@ class StoredRequest final : public ModelRequest {
 public:
   StoredRequest(const ServedModel& model, const Safetensors& stored) : model_(model), answers_(model.outputs().size()) {
     for (const TensorSpec& spec : model.inputs()) {
-      const TensorView& tensor = stored.at(std::string(kInput) + spec.name);
+      const std::string name = std::string(kInput) + spec.name;
+      if (spec.optional && !stored.has(name)) {
+        inputs_.push_back({{}, nullptr});
+        continue;
+      }
+      const TensorView& tensor = stored.at(name);
       // Copied, because a tensor in the file may not be aligned.
       const char* bytes = reinterpret_cast<const char*>(tensor.data);
       arrays_.emplace_back(bytes, bytes + tensor.bytes);

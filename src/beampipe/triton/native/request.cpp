@@ -65,7 +65,13 @@ void Request::read_input(std::size_t index) {
   const TensorSpec& spec = model_.inputs()[index];
   const std::string name = spec.name;
   TRITONBACKEND_Input* input = nullptr;
-  check(TRITONBACKEND_RequestInput(request_, spec.name, &input));
+  TRITONSERVER_Error* missing = TRITONBACKEND_RequestInput(request_, spec.name, &input);
+  if (missing != nullptr && spec.optional) {
+    TRITONSERVER_ErrorDelete(missing);
+    inputs_.push_back({{}, nullptr});
+    return;
+  }
+  check(missing);
   TRITONSERVER_DataType type{};
   const std::int64_t* dims = nullptr;
   std::uint32_t rank = 0, buffers = 0;

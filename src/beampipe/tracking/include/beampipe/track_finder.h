@@ -61,6 +61,17 @@ int64_t beampipe_find(const beampipe_track_finder* finder, int64_t n_hits, const
 int64_t beampipe_find_cylindrical(const beampipe_track_finder* finder, int64_t n_hits, const float* position,
                                   int64_t* track_id);
 
+/* The same for hits with their measurements. If the detector of the model has double-sided strips, the measurements of
+ * their space points are compared with the tracks, as Python does; other models use the positions only.
+ *
+ * geometry_id: identifier of the module of each hit, as ACTS gives it; of a space point the module of its first strip.
+ * local: position on the module [mm], two numbers per hit; of a space point across the strips of both sensors.
+ * variance: variance of `local` [mm^2], two numbers per hit.
+ */
+int64_t beampipe_find_measured(const beampipe_track_finder* finder, int64_t n_hits, const float* position,
+                               const uint64_t* geometry_id, const float* local, const float* variance,
+                               int64_t* track_id);
+
 #ifdef __cplusplus
 }
 #endif

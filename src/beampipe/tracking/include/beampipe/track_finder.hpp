@@ -41,6 +41,19 @@ public:
     return tracks;
   }
 
+  /// The same from r [mm], phi [rad], z [mm] of each hit and what its module measured, as of beampipe_find_measured.
+  EventTracks find(const std::vector<float>& position, const std::vector<std::uint64_t>& geometry_id,
+                   const std::vector<float>& local, const std::vector<float>& variance) const {
+    const std::size_t n = geometry_id.size();
+    if (position.size() != 3 * n || local.size() != 2 * n || variance.size() != 2 * n)
+      throw std::runtime_error("beampipe: got arrays of different lengths, expected 3, 1, 2 and 2 numbers per hit");
+    EventTracks tracks{std::vector<std::int64_t>(n), 0};
+    tracks.n_tracks = beampipe_find_measured(finder_.get(), static_cast<std::int64_t>(n), position.data(),
+                                             geometry_id.data(), local.data(), variance.data(), tracks.track_id.data());
+    if (tracks.n_tracks < 0) throw std::runtime_error(beampipe_last_error());
+    return tracks;
+  }
+
 private:
   struct Close {
     void operator()(beampipe_track_finder* finder) const { beampipe_close(finder); }

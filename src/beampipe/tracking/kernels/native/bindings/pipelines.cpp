@@ -2,11 +2,13 @@
 #include "pipelines/policy.hpp"
 
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -40,11 +42,28 @@ beampipe::PassTracks run_in_python(const nb::object& run, std::size_t pass, cons
   return {copied(label.data(), n), std::move(edges), std::move(triplets)};
 }
 
+/// geometry_id, local and variance of the hits of an event; None where only positions are known.
+using Measured = std::optional<std::tuple<In<std::uint64_t, -1>, In<float, -1, 2>, In<float, -1, 2>>>;
+
+std::vector<beampipe::Measurements> measurements_of(const std::vector<Measured>& measured,
+                                                    const beampipe::Blocks& events) {
+  std::vector<beampipe::Measurements> result(events.n);
+  require(measured.empty() || measured.size() == result.size(), "measured: one per event");
+  for (std::size_t k = 0; k < measured.size(); ++k) {
+    if (!measured[k]) continue;
+    const auto& [geometry_id, local, variance] = *measured[k];
+    const auto n = static_cast<std::size_t>(events.size(static_cast<std::int64_t>(k)));
+    require(geometry_id.shape(0) == n && local.shape(0) == n && variance.shape(0) == n, "measured: one row per hit");
+    result[k] = {geometry_id.data(), local.data(), variance.data()};
+  }
+  return result;
+}
+
 auto find(const beampipe::TrackFinder& finder, Position position, Offsets offsets,
           const std::array<double, 4>& beam_line, int threads, bool check, const nb::object& hook,
-          const nb::object& run) {
+          const nb::object& run, const std::vector<Measured>& measured) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
-  beampipe::FindOptions options{threads, check, {}, {}};
+  beampipe::FindOptions options{threads, check, {}, {}, measurements_of(measured, events)};
   // The GIL is taken for these only.
   if (!hook.is_none())
     options.hook = [&](const std::string& step) {
@@ -66,12 +85,14 @@ auto find(const beampipe::TrackFinder& finder, Position position, Offsets offset
 }
 
 /// Hits on no layer and layers that hits do not fill, of each event.
-auto compare(const beampipe::TrackFinder& finder, Position position, Offsets offsets, int threads, bool check) {
+auto compare(const beampipe::TrackFinder& finder, Position position, Offsets offsets,
+             const std::array<double, 4>& beam_line, int threads, bool check) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
   std::vector<beampipe::Fit> fits;
   {
     nb::gil_scoped_release free;
-    fits = finder.compare(position.data(), events, threads, check);
+    const auto [x, y, dxdz, dydz] = beam_line;
+    fits = finder.compare(position.data(), events, {x, y, dxdz, dydz}, threads, check);
   }
   std::vector<std::int64_t> outside, unfilled;
   for (const beampipe::Fit& fit : fits) outside.push_back(fit.outside), unfilled.push_back(fit.unfilled);
@@ -161,9 +182,9 @@ void bind_pipelines(nb::module_& m) {
       .def_prop_ro("name", &beampipe::TrackFinder::name)
       .def_prop_ro("steps", &beampipe::TrackFinder::steps)
       .def("memory", &beampipe::TrackFinder::memory, "n_hits"_a)
-      .def("compare", &compare, "position"_a, "offsets"_a, "threads"_a, "check"_a)
+      .def("compare", &compare, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a)
       .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a,
-           "hook"_a.none() = nb::none(), "run"_a.none() = nb::none());
+           "hook"_a.none() = nb::none(), "run"_a.none() = nb::none(), "measured"_a = std::vector<Measured>());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
   m.def("logit_of", &beampipe::logit_of, "cut"_a);
   m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);

@@ -137,10 +137,11 @@ struct beampipe_track_finder {
     if (threads < 1) throw ConfigError("threads: got " + std::to_string(threads) + ", expected 1 or more");
   }
 
-  std::int64_t find(const float* position, std::int64_t n_hits, std::int64_t* track_id) const {
+  std::int64_t find(const float* position, const Measurements& measured, std::int64_t n_hits,
+                    std::int64_t* track_id) const {
     require_finite(position, n_hits);
     const std::int64_t begin[] = {0, n_hits};
-    Found found = finder.find(position, begin, 1, beam_line, {threads, check, {}, {}});
+    Found found = finder.find(position, begin, 1, beam_line, {threads, check, {}, {}, {measured}});
     std::copy_n(found.track_id.data(), n_hits, track_id);
     return found.tracks[0];
   }
@@ -188,7 +189,7 @@ int64_t beampipe_find(const beampipe_track_finder* finder, int64_t n_hits, const
       position[3 * hit + 1] = static_cast<float>(std::atan2(y[hit], x[hit]));
       position[3 * hit + 2] = static_cast<float>(z[hit]);
     }
-    return finder->find(position.data(), n_hits, track_id);
+    return finder->find(position.data(), {}, n_hits, track_id);
   });
 }
 
@@ -196,6 +197,15 @@ int64_t beampipe_find_cylindrical(const beampipe_track_finder* finder, int64_t n
                                   int64_t* track_id) {
   return guarded<std::int64_t>(-1, [&] {
     require_event(finder, n_hits, position && track_id);
-    return finder->find(position, n_hits, track_id);
+    return finder->find(position, {}, n_hits, track_id);
+  });
+}
+
+int64_t beampipe_find_measured(const beampipe_track_finder* finder, int64_t n_hits, const float* position,
+                               const uint64_t* geometry_id, const float* local, const float* variance,
+                               int64_t* track_id) {
+  return guarded<std::int64_t>(-1, [&] {
+    require_event(finder, n_hits, position && geometry_id && local && variance && track_id);
+    return finder->find(position, {geometry_id, local, variance}, n_hits, track_id);
   });
 }

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <vector>
 
+#include "graphs/blocks.hpp"
 #include "native/errors.hpp"
 #include "pipelines/hits.hpp"
 #include "pipelines/layout.hpp"
@@ -21,6 +23,8 @@ constexpr double kFar = 20.0;         // mm: tracks further from the axis are no
 constexpr double kOfMedian = 1.4826;  // standard deviation of a normal distribution over its median deviation
 constexpr int kRounds = 4;
 constexpr double kLeastTurn = 1e-6;  // tracks that differ less in direction do not determine a point
+
+constexpr const char* kStrips = "strips";  // as STRIPS of beampipe.tracking.strips
 
 constexpr double kMemoryLimit = 8e9;          // of events found together [B]
 constexpr int kMaxRefinds = 3;                // largest number of further searches of an event
@@ -161,7 +165,11 @@ TrackFinder::TrackFinder(const Table& kernels, const std::string& spec, const st
     : TrackFinder(kernels, PipelineSpec::parse(spec), weights) {}
 
 TrackFinder::TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
-    : name_(spec.name), passes_(kernels, spec, weights) {}
+    : name_(spec.name), passes_(kernels, spec, weights), steps_(passes_.steps()) {
+  if (!StripCheck::has_table(weights)) return;
+  strips_.emplace(weights);
+  steps_.push_back(kStrips);
+}
 
 int TrackFinder::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
@@ -172,7 +180,7 @@ Found TrackFinder::find(const float* position, const std::int64_t* begin, std::i
   const Blocks events{begin, n_events};
   require_memory(events);
   if (options.check) require_limit(events);
-  const std::vector<Fit> fits = compare(position, events, options.threads, options.check);
+  const std::vector<Fit> fits = compare(position, events, expected, options.threads, options.check);
   Array<float> copy;
   const float* seen = seen_by(expected, position, begin[n_events], copy);
   Found found = find_from(expected, seen, events, options);
@@ -181,14 +189,24 @@ Found TrackFinder::find(const float* position, const std::int64_t* begin, std::i
     found.unfilled.push_back(fit.unfilled);
   }
   refind_at_beam_spot(position, seen, events, options, found);
+  if (strips_) check_strips(position, events, options, found);
   return found;
 }
 
-std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& events, int threads, bool check) const {
+std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& events, const BeamLine& expected,
+                                      int threads, bool check) const {
   const Line& line = passes_.last();
   const std::int64_t n = events.begin[events.n];
-  const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
-  std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
+  const auto fits_at = [&](const float* from) {
+    const Array<std::int16_t> layer = line.own_layers(from, n, useful_threads(threads, n));
+    return fits_of(line.own_windows(), from, layer.data(), events);
+  };
+  std::vector<Fit> fits = fits_at(position);
+  if (!expected.on_axis()) {
+    const std::vector<Fit> there = fits_at(seen_from(expected, position, n).data());
+    for (std::int64_t k = 0; k < events.n; ++k)
+      if (there[k].outside < fits[k].outside) fits[k] = there[k];
+  }
   if (check) require_layout(name(), line.own_windows(), position, events, fits);
   return fits;
 }
@@ -227,6 +245,23 @@ void TrackFinder::refind_at_beam_spot(const float* position, const float* seen, 
       line = there;
     }
   }
+}
+
+/// The last step: space points of double-sided strips are compared with the tracks, for events with measurements.
+void TrackFinder::check_strips(const float* position, const Blocks& events, const FindOptions& options,
+                               Found& found) const {
+  const auto start = std::chrono::steady_clock::now();
+  for (std::size_t k = 0; k < options.measured.size(); ++k) {
+    if (!options.measured[k].complete()) continue;
+    const std::int64_t first = events.begin[k], n = events.size(k);
+    std::int64_t* label = found.track_id.data() + first;
+    strips_->apply(position + 3 * first, options.measured[k], n, found.tracks[k], label);
+    std::vector<std::int64_t> number(found.tracks[k], -1);
+    found.tracks[k] = number_by_first_hit(label, n, number);
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  found.seconds.push_back(taken.count());
+  if (options.hook) options.hook(kStrips);
 }
 
 void TrackFinder::require_memory(const Blocks& events) const {

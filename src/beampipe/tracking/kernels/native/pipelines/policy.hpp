@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "kernels.hpp"
 #include "pipelines/layout.hpp"
 #include "pipelines/pipeline.hpp"
+#include "pipelines/strips.hpp"
 
 namespace beampipe {
 
@@ -36,6 +38,7 @@ struct FindOptions {
   bool check = true;  // whether events are refused whose hits are of another detector, or too many for the pipeline
   Hook hook;          // called after each stage, unless it is empty; its exceptions end the call
   RunPass run;        // runs the stages of each pass in place of those composed here, unless it is empty
+  std::vector<Measurements> measured;  // of each event, to check space points of double-sided strips; may be empty
 };
 
 class TrackFinder {
@@ -48,7 +51,9 @@ public:
 
   const std::string& name() const { return name_; }
   /// Names of the timed steps in order, each once: embedding, building, ...
-  const std::vector<std::string>& steps() const { return passes_.steps(); }
+  const std::vector<std::string>& steps() const { return steps_; }
+  /// Whether the detector has double-sided strips, whose space points are compared with the tracks as the last step.
+  bool checks_strips() const { return strips_.has_value(); }
   /// Memory that an event of that size may need [B]; events found together need the sum.
   double memory(std::int64_t n_hits) const { return passes_.memory(n_hits); }
   /// How many of the threads an event, or several together, of that size can use.
@@ -67,17 +72,23 @@ public:
              const FindOptions& options) const;
 
   /// How the hits of each event lie on the layers of the detector. Throws LayoutError where they do not, if `check`.
-  std::vector<Fit> compare(const float* position, const Blocks& events, int threads, bool check) const;
+  /// As measured from the axis or from the expected beam line, whichever puts more hits of an event on layers: layers are
+  /// learned from hits as measured from the beam line, but stay where they are when the beam moves.
+  std::vector<Fit> compare(const float* position, const Blocks& events, const BeamLine& expected, int threads,
+                           bool check) const;
 
 private:
   Found find_from(const BeamLine& line, const float* seen, const Blocks& events, const FindOptions& options) const;
   void refind_at_beam_spot(const float* position, const float* seen, const Blocks& events, const FindOptions& options,
                            Found& found) const;
+  void check_strips(const float* position, const Blocks& events, const FindOptions& options, Found& found) const;
   void require_memory(const Blocks& events) const;
   void require_limit(const Blocks& events) const;
 
   std::string name_;
   Passes passes_;
+  std::optional<StripCheck> strips_;
+  std::vector<std::string> steps_;
 };
 
 }  // namespace beampipe

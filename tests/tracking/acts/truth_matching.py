@@ -14,7 +14,6 @@ from beampipe.errors import InputError, ShapeError
 from beampipe.events import Event, Particles, Truth
 from beampipe.tracking.acts.sequencer import (
     SUBSET,
-    Failures,
     HitLists,
     Measurements,
     detector,
@@ -93,11 +92,10 @@ def acts_truth_matching(
                 f"event {event.event_id}: got a mask of shape {mask.shape}, expected ({len(event.truth.particles)},)"
             )
         truths.append(event.truth)
-    failures = Failures()
-    algorithms, measured = feed([event.hits for event in events], detector(field_z), failures)
+    algorithms, measured = feed([event.hits for event in events], detector(field_z))
     algorithms += [
-        _feed_truth(truths, selected, measured, failures),
-        proto_tracks(hit_lists, measured, "prototracks", failures),
+        _feed_truth(truths, selected, measured),
+        proto_tracks(hit_lists, measured, "prototracks"),
         *_match(double),
     ]
     acts, examples = pyacts()
@@ -108,10 +106,7 @@ def acts_truth_matching(
     config.inputParticleTrackMatching = "particle_track_matching"
     config.inputParticleMeasurementsMap = "particle_measurements_map"
     performance = examples.PythonPatternRecognitionPerformanceWriter(config, acts.logging.ERROR)
-    try:
-        run_sequence(algorithms, len(events), 1, [performance])
-    finally:
-        failures.reraise()
+    run_sequence(algorithms, len(events), 1, [performance])
     counts = performance.stats()
     return ActsMatching(
         tracks=counts["nTotalTracks"],
@@ -127,7 +122,6 @@ def _feed_truth(
     truths: Sequence[Truth],
     selected: Sequence[Bool[ndarray, " _"]],
     measured: Sequence[Measurements],
-    failures: Failures,
 ) -> Any:
     """Put on the whiteboard: particles, the ones to be found, and the particles of each measurement."""
     _, examples = pyacts()
@@ -153,7 +147,7 @@ def _feed_truth(
 
         return run
 
-    return python_algorithm("FeedTruth", setup, failures)
+    return python_algorithm("FeedTruth", setup)
 
 
 def _measurement_particles(examples: Any, truth: Truth, measured: Measurements, codes: dict[int, Any]) -> Any:
