@@ -119,8 +119,7 @@ def test_resolution_is_that_of_the_kalman_fit_of_acts() -> None:
     tracks, true = true_tracks(event)
     ours = load_track_fitter()(event.hits, tracks)
     theirs = fit_tracks(event.hits, tracks.track_id)
-    columns = (theirs.d0, theirs.z0, theirs.phi, theirs.theta, theirs.q_over_p)
-    judge = np.stack(columns, axis=1)
+    judge = theirs.values
     mine = theirs.candidate
     assert len(mine) > 0.95 * len(ours)
     own = core_width(differences(ours.values[mine], true[mine]))

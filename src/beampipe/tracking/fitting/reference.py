@@ -168,12 +168,18 @@ CONVERGED: Final = 1e-3
 MAX_DEVIATION: Final = 3.0
 """A track is suspect if its chi2 is more standard deviations above the mean: one of a thousand that are right."""
 
+DOUBTFUL: Final = 2.0
+"""Outliers are looked for in a track if its chi2 is more standard deviations above the mean: one of forty."""
+
 MIN_GAIN: Final = 12.0
 """A hit is an outlier only if the chi2 of its track falls by more without it. Two measurements of a right hit add 2 on
 average, and more than 12 once in 400 times."""
 
 MIN_HITS_LEFT: Final = 6
-"""Hits on layers that a track keeps at least."""
+"""Hits on layers that a suspect track keeps at least."""
+
+MIN_HITS_LEFT_IF_DOUBTFUL: Final = 7
+"""The same for a doubtful one: with fewer it would not count as found."""
 
 MAX_HITS_TRIED: Final = 40
 """Outliers are not looked for in a track with more hits on layers: the time grows with the square of their number."""
@@ -220,7 +226,7 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
     return _failed(FitStatus.NOT_CONVERGED)
 
 
-def is_suspect(fit: Fit, n_hits: int) -> bool:
+def is_suspect(fit: Fit, n_hits: int, deviation: float = MAX_DEVIATION) -> bool:
     """Whether the hits of a track are hardly those of one particle: no convergence, or an improbable chi2.
 
     The cube root of chi2 / ndf is nearly normal. Source: E. B. Wilson, M. M. Hilferty, Proc. Natl. Acad. Sci. 17 (1931)
@@ -230,13 +236,19 @@ def is_suspect(fit: Fit, n_hits: int) -> bool:
         return fit.status == FitStatus.NOT_CONVERGED
     ndf = 2 * n_hits - 5
     spread2 = 2 / (9 * ndf)
-    return bool((np.cbrt(fit.chi2 / ndf) - (1 - spread2)) / np.sqrt(spread2) > MAX_DEVIATION)
+    return bool((np.cbrt(fit.chi2 / ndf) - (1 - spread2)) / np.sqrt(spread2) > deviation)
+
+
+def _may_lose_hit(fit: Fit, n_hits: int) -> bool:
+    """Whether a hit may be left out: the track is doubtful, and enough hits stay."""
+    least = MIN_HITS_LEFT if is_suspect(fit, n_hits) else MIN_HITS_LEFT_IF_DOUBTFUL
+    return least < n_hits <= MAX_HITS_TRIED and is_suspect(fit, n_hits, DOUBTFUL)
 
 
 def fit_without_outliers(
     xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
 ) -> tuple[Fit, list[int]]:
-    """Fit one track; while it is suspect, leave out the hit without which it fits best.
+    """Fit one track; while it is doubtful, leave out the hit without which it fits best.
 
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
@@ -248,7 +260,7 @@ def fit_without_outliers(
     """
     fit, rows = fit_track(xyz, layer, tables), list(range(len(xyz)))
     outliers: list[int] = []
-    while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT < len(rows) <= MAX_HITS_TRIED and is_suspect(fit, len(rows)):
+    while len(outliers) < MAX_OUTLIERS and _may_lose_hit(fit, len(rows)):
         fits = {row: fit_track(xyz[others], layer[others], tables) for row in rows if (others := _without(rows, row))}
         fits = {row: other for row, other in fits.items() if other.status == FitStatus.FITTED}
         if not fits:

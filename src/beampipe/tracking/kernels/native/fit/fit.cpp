@@ -21,8 +21,8 @@ constexpr double kConverged = 1e-3;  // of the square of a step, in units of its
 constexpr double kMaxCot = 1e3;
 
 // Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
-constexpr double kMaxDeviation = 3, kMinGain = 12;
-constexpr int kMinHitsLeft = 6, kMaxHitsTried = 40;
+constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
+constexpr int kMinHitsLeft = 6, kMinHitsLeftIfDoubtful = 7, kMaxHitsTried = 40;
 
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
@@ -139,17 +139,23 @@ Solution fit(const FitHit* hits, int n, const FitTables& t) {
   return now;
 }
 
-// Whether the hits are hardly those of one particle.
-bool is_suspect(const Solution& found, int n) {
+// Whether the hits are hardly those of one particle: chi2 is more standard deviations above its mean.
+bool is_suspect(const Solution& found, int n, double deviation = kMaxDeviation) {
   if (found.status != kFitted) return found.status == kNotConverged;
   const double ndf = 2 * n - kParameters, spread2 = 2 / (9 * ndf);
-  return (std::cbrt(found.chi2 / ndf) - (1 - spread2)) / std::sqrt(spread2) > kMaxDeviation;
+  return (std::cbrt(found.chi2 / ndf) - (1 - spread2)) / std::sqrt(spread2) > deviation;
 }
 
-// Fit, and while the track is suspect, leave out the hit without which it fits best. Changes `hits`.
+// Whether a hit may be left out: the track is doubtful, and enough hits stay.
+bool may_lose_hit(const Solution& found, int n) {
+  const int least = is_suspect(found, n) ? kMinHitsLeft : kMinHitsLeftIfDoubtful;
+  return n > least && n <= kMaxHitsTried && is_suspect(found, n, kDoubtful);
+}
+
+// Fit, and while the track is doubtful, leave out the hit without which it fits best. Changes `hits`.
 Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, std::int64_t* outliers) {
   Solution best = fit(hits, *n, t);
-  for (int k = 0; k < kMaxOutliers && *n > kMinHitsLeft && *n <= kMaxHitsTried && is_suspect(best, *n); ++k) {
+  for (int k = 0; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
     FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
     Solution without{};
     int worst = -1;
