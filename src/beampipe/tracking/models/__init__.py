@@ -300,6 +300,7 @@ class Performance:
         layers: share of the hits of each layer that are on a track; empty where it was not measured.
         chi2: median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty where none were
             fitted.
+        good_fits: share of the tracks with such a fit; null where none were fitted.
         milliseconds: median processor time of an event on one thread [ms], of the machine that validated; other work on
             it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
@@ -329,6 +330,7 @@ class Performance:
     origin_spread: float | None = None
     layers: tuple[float, ...] = ()
     chi2: tuple[float, ...] = ()
+    good_fits: float | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.curves) - set(_VARIABLES):

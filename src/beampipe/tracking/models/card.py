@@ -78,10 +78,10 @@ def _measured_lines(
     if untested := "; ".join(measured.untested()):
         lines.append(f"    too few particles to tell: {untested}")
     if measured.chi2:
+        share = "" if measured.good_fits is None else f" ({measured.good_fits:.2%} of the tracks)"
+        median, mean = measured.chi2
         lines.append(
-            "    chi2 per degree of freedom of fits that are not suspect: median {:.2f}, mean {:.2f}".format(
-                *measured.chi2
-            )
+            f"    chi2 per degree of freedom of fits that are not suspect{share}: median {median:.2f}, mean {mean:.2f}"
         )
     if measured.layers:
         ordered = sorted((share, layer.name) for share, layer in zip(measured.layers, model.layout.layers, strict=True))

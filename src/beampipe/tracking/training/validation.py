@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import numpy as np
 
@@ -46,6 +46,13 @@ _CLOSE: Final = 0.0101
 """Distance to the nearest particle below which it counts as dense."""
 
 
+class FitQuality(TypedDict, total=False):
+    """Entries of a `Performance` that come from fits of the tracks; see there."""
+
+    chi2: tuple[float, float]
+    good_fits: float | None
+
+
 @dataclass(frozen=True)
 class Validation:
     """Scores of all pipelines of a model, and of settings of ACTS if these were given.
@@ -55,7 +62,7 @@ class Validation:
         soft: the same tracks, scored for particles above 0.3 GeV.
         tracks: what is usual of the tracks, by pipeline.
         layers: share of the hits of each layer that are on tracks, by pipeline.
-        chi2: median and mean chi2 per degree of freedom of the fitted tracks, by pipeline; none if none were fitted.
+        fits: quality of the fits, by pipeline; none if none were fitted.
         jets: the same pipelines on events with hard jets, if there were some.
     """
 
@@ -63,7 +70,7 @@ class Validation:
     soft: Evaluation
     tracks: Mapping[str, ExpectedTracks]
     layers: Mapping[str, tuple[float, ...]]
-    chi2: Mapping[str, tuple[float, ...]]
+    fits: Mapping[str, FitQuality]
     jets: Evaluation | None = None
 
     def written_to(self, model: TrackerModel) -> TrackerModel:
@@ -105,7 +112,7 @@ class Validation:
                 origin_z=_rounded(tracks.origin_z, 1),
                 origin_spread=_rounded(tracks.origin_spread, 1),
                 layers=self.layers[hard.name],
-                chi2=self.chi2.get(hard.name, ()),
+                **self.fits.get(hard.name, {}),
             )
         return performances
 
@@ -168,14 +175,14 @@ def validate(
     found = {name: list(finder.found.values()) for name, finder in finders.items()}
     tracks = {name: measure(pairs) for name, pairs in found.items()}
     layers = {name: _shares_by_layer(pairs, model.layout) for name, pairs in found.items()}
-    chi2: dict[str, tuple[float, ...]] = {}
+    fits: dict[str, FitQuality] = {}
     if FIT_STEM in model.weights:
         fitter = load_track_fitter(model, threads=1)
-        chi2 = {name: _chi2(pairs, fitter) for name, pairs in found.items()}
+        fits = {name: _fit_quality(pairs, fitter) for name, pairs in found.items()}
     in_jets = None
     if degraded_jets:
         in_jets = evaluate(finders, degraded_jets, sample="hard jets", selection=hard, min_track_hits=fewest)
-    return Validation(headline, soft, tracks, layers, chi2, in_jets)
+    return Validation(headline, soft, tracks, layers, fits, in_jets)
 
 
 def _shares_by_layer(pairs: Iterable[tuple[Hits, Tracks]], layout: TrackerGeometry) -> tuple[float, ...]:
@@ -188,14 +195,18 @@ def _shares_by_layer(pairs: Iterable[tuple[Hits, Tracks]], layout: TrackerGeomet
     return tuple(np.round(counts[1] / np.maximum(counts[0], 1), 4).tolist())
 
 
-def _chi2(pairs: Iterable[tuple[Hits, Tracks]], fitter: TrackFitter) -> tuple[float, ...]:
-    """Median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty if there is none."""
-    reduced = [np.empty(0)]
+def _fit_quality(pairs: Iterable[tuple[Hits, Tracks]], fitter: TrackFitter) -> FitQuality:
+    """Quality of the fits of tracks: that of those that are not suspect, and their share."""
+    reduced, n_tracks = [np.empty(0)], 0
     for hits, tracks in pairs:
         fits = fitter(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
         reduced.append((fits.chi2 / np.maximum(fits.ndf, 1))[fits.status == FitStatus.FITTED])
+        n_tracks += len(fits.status)
     every = np.concatenate(reduced)
-    return (round(float(np.median(every)), 3), round(float(every.mean()), 3)) if len(every) else ()
+    if not len(every):
+        return {}
+    chi2 = (round(float(np.median(every)), 3), round(float(every.mean()), 3))
+    return {"chi2": chi2, "good_fits": _rate(len(every), n_tracks)}
 
 
 class _RememberingFinder(InOneThread):
