@@ -214,7 +214,7 @@ def test_without_work_there_is_nothing(task: Task) -> None:
 def test_the_template_sent_back_is_worth_nothing(task: Task) -> None:
     text = prompts(task)[1]
     form = text.partition("## Answer")[2].partition("```\n")[2].partition("\n```")[0]
-    template = json.loads(re.sub(r"\b(NUMBER|TEXT|WORD|HANDLE|CALL)\b", r'"\1"', form))
+    template = json.loads(re.sub(r"\b(RESULT|TEXT|WORD|HANDLE)\b", r'"\1"', form))
     last = text.partition("```steps\n")[2].partition("\n```")[0].splitlines()[-1]
     steps = {"task_id": task.id, "status": "ok", **json.loads(last)["answer"]}
     right = full_answer(task, reference(task))

@@ -56,13 +56,9 @@ class ToolsOfTask(NoTools):
         return tuple(tools_for(self._files))
 
 
-LONGER = {"zz2mu2nu": 1.2}
-"""Tasks whose question is longer -> by how much."""
-
-
 @pytest.mark.parametrize("name", shipped_tasks())
 def test_rules_task_and_tools_take_at_most_2000_tokens(name: str) -> None:
-    task, offer, more = shipped_task(name), offered(ToolsOfTask(name)), LONGER.get(name, 1.0)
+    task, offer = shipped_task(name), offered(ToolsOfTask(name))
     facts = dict.fromkeys(task.spec.facts, "123.456")
     for level in (2, 3):
         prompt = render_prompt(task, level, facts)
@@ -71,8 +67,8 @@ def test_rules_task_and_tools_take_at_most_2000_tokens(name: str) -> None:
         task_text = task_prompt(request)
         native = system_prompt(offer, "native") + json.dumps(functions(offer)) + task_text
         written = system_prompt(offer, "json") + task_text
-        assert len(native) / 4 <= 2000 * more, "a token has about four characters"
-        assert len(written) / 4 <= 1700 * more
+        assert len(native) / 4 <= 2000, "a token has about four characters"
+        assert len(written) / 4 <= 1700
 
 
 def test_tools_are_offered_for_the_files_that_are_there() -> None:

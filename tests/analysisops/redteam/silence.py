@@ -46,7 +46,7 @@ def no_data(target: Target) -> Iterable[Attempt]:
 def template_echo(target: Target) -> Iterable[Attempt]:
     """The form of the answer as it stands in the prompt, with and without somebody's honest work beside it."""
     (form,) = re.findall(r"^```\n(\{.*?\})\n```$", target.request.prompt, re.MULTILINE | re.DOTALL)
-    echo = json.loads(re.sub(r"\b(NUMBER|TEXT|WORD|HANDLE|CALL)\b", r'"\1"', form))
+    echo = json.loads(re.sub(r"\b(RESULT|TEXT|WORD|HANDLE)\b", r'"\1"', form))
     echo["comments"] = target.request.prompt
     for entries in ((), target.work):
         yield Attempt(echo, entries)

@@ -178,8 +178,9 @@ def test_facts_do_not_replace_what_the_task_says(tmp_path: Path) -> None:
 
 
 def test_the_form_of_the_answer_holds_no_number(tmp_path: Path) -> None:
-    form = render_prompt(load_task(written(tmp_path, OURS)), 1, {"luminosity_fb": ""}).split("```")[1]
-    assert '"value": NUMBER' in form
+    form, meaning = render_prompt(load_task(written(tmp_path, OURS)), 1, {"luminosity_fb": ""}).split("```")[1:3]
+    assert '": RESULT' in form
+    assert 'RESULT is {"value": NUMBER, "from": CALL' in meaning
     assert not any(letter.isdigit() for letter in form)
 
 

@@ -188,6 +188,9 @@ def test_a_link_out_of_the_folder_is_no_file(tmp_path: Path, ledger: Ledger) -> 
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "a.log").symlink_to(secret)
-    (folder / "manifest.json").write_text('{"files": [{"name": "a.log", "role": "log"}]}')
+    (folder / "b.log").write_text("open")
+    (folder / "manifest.json").write_text(
+        '{"files": [{"name": "a.log", "role": "log"}, {"name": "b.log", "role": "log"}]}'
+    )
     with pytest.raises(ToolRefusedError, match=r"a\.log"):
         Session(folder, ledger).call("read_log_tool", file="a.log")

@@ -122,7 +122,7 @@ _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
 _SUBMIT_TOOL: Final[Mapping[str, Any]] = {
     "name": SUBMIT,
-    "description": "Hand in the answers in the form of the task; the task ends.",
+    "description": "Hand in the answers; the task ends.",
     "parameters": {
         "type": "object",
         "properties": {

@@ -345,8 +345,7 @@ def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
     shape: dict[str, Any] = {"task_id": spec.id, "status": "ok"}
     lines = []
     if spec.answers:
-        answer = {"value": "NUMBER", "from": "CALL", "uncertainty": "NUMBER", "uncertainty_from": "CALL"}
-        shape["answers"] = dict.fromkeys(spec.answers, answer)
+        shape["answers"] = dict.fromkeys(spec.answers, "RESULT")
         for name, number in spec.answers.items():
             lines.append(f"- `answers.{name}`{f' [{number.unit}]' if number.unit else ''}: {number.description}")
     if spec.words:
@@ -361,13 +360,14 @@ def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
         shape["artifacts"] = dict.fromkeys(spec.artifacts, "HANDLE")
         lines += [f"- `artifacts.{name}`: handle; {exported.description}" for name, exported in spec.artifacts.items()]
     shape |= {"method": dict.fromkeys(method_fields, "TEXT"), "comments": "TEXT"}
-    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE|CALL)"', r"\1", json.dumps(shape))
+    text = re.sub(r'"(RESULT|TEXT|WORD|HANDLE)"', r"\1", json.dumps(shape))
     if spec.answers:
         constants = [f"{number:g}" for number in CONSTANTS]
         constants += [f"{constant.value:g} ({constant.description})" for constant in spec.constants.values()]
         lines += [
-            '- CALL names the result of a tool and its key: "call_7.mu" is mu of the result with "call": "call_7". A'
-            " number that is no result from the data makes the whole answer void.",
+            '- RESULT is {"value": NUMBER, "from": CALL, "uncertainty": NUMBER, "uncertainty_from": CALL}.',
+            '- CALL is a reference such as "call_7.mu": mu in the result with "call": "call_7". A number that is no'
+            " result from the data makes the whole answer void.",
             "- Calculations take such references, too; numbers in their expressions stand in this text, or are"
             f" {', '.join(constants)}.",
         ]

@@ -45,7 +45,7 @@ def calculate_tool(
     values: dict[str, float | str],
     errors: dict[str, float | str] = {},  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
-    """Compute an expression of results, and its uncertainty to first order, with uncorrelated errors.
+    """Compute an expression of results, and its uncertainty; to first order, with uncorrelated errors.
 
     Args:
         expression: such as "(n - b) / (lumi * eff)"; its numbers are those of the prompt or of the task's constants.
@@ -91,7 +91,7 @@ def solve_linear_tool(
     right: list[float | str],
     right_errors: list[float | str],
 ) -> Mapping[str, Any]:
-    """Solve matrix * solution = right, with errors to first order from uncorrelated errors of all entries.
+    """Solve matrix * solution = right, with errors; to first order, from uncorrelated errors of all entries.
 
     Args:
         matrix: rows of the matrix, as many as columns; entries are references such as "call_7.efficiency".
@@ -135,7 +135,7 @@ def efficiency_tool(
     passed_error: float | str | None = None,
     total_error: float | str | None = None,
 ) -> Mapping[str, Any]:
-    """Efficiency = passed / total with its error and its interval of one standard deviation.
+    """Efficiency = passed / total; with its error and its interval of one standard deviation.
 
     Counts give Clopper and Pearson's interval. Yields from fits are given with their errors; the total is then passed
     plus failed, whose errors are independent: total_error^2 = passed_error^2 + failed_error^2.
@@ -264,7 +264,7 @@ def limit_tool(
     signal_error: float | str = 0.0,
     level: float = 0.95,
 ) -> Mapping[str, Any]:
-    """Upper limit on the signal strength of a counting experiment by CLs; with the expected limit and its band.
+    """Upper limit on a signal strength by CLs; of a counting experiment, with the expected limit and its band.
 
     Args:
         observed: reference to the number of events counted in data, such as "call_7.n".

@@ -43,7 +43,7 @@ def list_local_root_files_tool(context: ToolContext) -> Mapping[str, Any]:
 def inspect_root_schema_tool(
     context: ToolContext, file_path: str, max_branches_per_tree: int = 200
 ) -> Mapping[str, Any]:
-    """Show trees and branches of a ROOT file, with type and range of the values; ranges tell MeV from GeV.
+    """Show trees and branches of a ROOT file with type and range; ranges tell MeV from GeV.
 
     Args:
         file_path: name of the file, as list_local_root_files_tool gives it.
@@ -112,7 +112,7 @@ def download_atlas_data_tool(
     protocol: str = "https",
     max_files: int = 0,
 ) -> Mapping[str, Any]:
-    """Download the data of this task, if they are not here yet, and list them.
+    """Download the data of this task, if they are not here yet; gives a list of them.
 
     Args:
         skim: which selection of events; empty: that of the task.
@@ -149,7 +149,7 @@ def load_kinematics_tool(
     entry_start: int = 0,
     entry_stop: int | None = None,
 ) -> Mapping[str, Any]:
-    """Load branches of a ROOT file as columns of events, and give a handle; values keep the unit of the file.
+    """Load branches of a ROOT file as columns of events; values keep the unit of the file.
 
     Args:
         file_path: name of the file, or a list of names whose events shall follow one another.
@@ -307,7 +307,7 @@ def _joined(parts: Sequence[Events]) -> Events:
 
 
 def derive_tool(context: ToolContext, events: str, name: str, expression: str) -> Mapping[str, Any]:
-    """Give events one more column, computed from those they have.
+    """Give events one more column; computed from those they have.
 
     Args:
         events: handle of events.
@@ -393,7 +393,7 @@ MOST_BINS: Final = 400
 def histogram_tool(
     context: ToolContext, events: str, column: str, bins: int, low: float, high: float, weight: str | None = None
 ) -> Mapping[str, Any]:
-    """Fill a histogram with equal bins from a column of events or objects, and give a handle.
+    """Fill a histogram of a column with equal bins; of events or objects.
 
     Args:
         events: handle of events.
@@ -440,7 +440,7 @@ def fill(values: ndarray, weights: ndarray, edges: ndarray, column: str) -> Hist
 
 
 def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, Any]:
-    """Name a result as an artifact that you hand in; the answer then holds the artifact's handle.
+    """Name a result as an artifact; the answer that you hand in then holds its handle.
 
     Args:
         handle: of events, a histogram, a workspace or labels of tracks.

@@ -438,7 +438,7 @@ def fit_background_tool(
     model: str = "exponential",
     bins: int = 110,
 ) -> Mapping[str, Any]:
-    """Fit a smooth background beside a window of a column, and give the number of events that it expects within it.
+    """Fit a smooth background beside a window; gives the number of events that it expects within the window.
 
     The error is that of the fit, propagated with its covariance; the count within the window has no part in it.
 

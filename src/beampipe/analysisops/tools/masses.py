@@ -55,7 +55,7 @@ def calc_dilepton_mass_tool(
     target: float | None = None,
     name: str = "mass",
 ) -> Mapping[str, Any]:
-    """Keep the events with a pair of objects and give them the pair's invariant mass, in the unit of pt and e.
+    """Keep events with a pair of objects, and give them its invariant mass; in the unit of pt and e.
 
     With pairing "closest" there are also columns first and second (places of the pair among the objects) and other_pt,
     other_eta, other_phi of the first object that is not in the pair (no number where there is none).
@@ -159,7 +159,7 @@ def calc_combination_mass_tool(
     must: str | None = None,
     name: str = "mass",
 ) -> Mapping[str, Any]:
-    """Choose a combination of so many objects in each event, and give its invariant mass; such as three jets of a top.
+    """Choose a combination of objects in each event, and give its invariant mass; such as three jets of a top.
 
     Args:
         events: handle of events.

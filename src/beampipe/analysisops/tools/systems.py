@@ -185,7 +185,7 @@ def largest_change(values: Sequence[float]) -> int | None:
 def find_tracks_tool(
     context: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
 ) -> Mapping[str, Any]:
-    """Find the tracks of hits, and give a handle of labels; for each hit the number of its track, or -1 for none.
+    """Find the tracks of hits; the labels have for each hit the number of its track, or -1 for none.
 
     Args:
         events: handle of events whose objects are hits, or whose rows are the hits of one event.

@@ -71,7 +71,7 @@ def build_workspace_tool(
     uncertainties: dict[str, float | str] = {},  # noqa: B006 - only read; it is the default in the schema
     scales: dict[str, float | str] = {},  # noqa: B006
 ) -> Mapping[str, Any]:
-    """Build a HistFactory workspace of several regions from histograms; statistics of simulated samples are included.
+    """Build a HistFactory workspace from histograms; of several regions, with the statistics of simulated samples.
 
     Args:
         channels: region -> handle of its histogram of "data", and of that of each sample expected there.
@@ -124,7 +124,7 @@ def fit_workspace_tool(
     workspace: str,
     fixed: list[str] = [],  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
-    """Fit all regions of a workspace together; gives its parameters, and how many events are expected of each sample.
+    """Fit a whole workspace; gives its parameters, and how many events are expected of each sample.
 
     Args:
         workspace: handle of the workspace.
