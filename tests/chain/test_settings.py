@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from beampipe.chain.run import sample_settings
-from beampipe.chain.settings import EXAMPLE, demo_settings, load_settings
+from beampipe.chain.plan import Plan, make_chunk
+from beampipe.chain.run import sample_settings, store_of
+from beampipe.chain.settings import EXAMPLE, SHIPPED, demo_settings, load_settings, shipped_settings
+from beampipe.chain.tables import JetEvents
 from beampipe.errors import BeampipeError
-from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
 
 
 def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
@@ -23,7 +26,34 @@ def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
         made_with = json.loads(book["settings"])
         assert made_with["seed"] != settings.seed
         assert made_with["settings"] == list(sample_settings(sample, settings))
-        assert book["n_generated"] >= 1000
+
+
+def test_shipped_ntuples_have_the_settings_of_the_script_that_makes_them(tmp_path: Path) -> None:
+    settings = shipped_settings(tmp_path)
+    assert {f"{name}.root" for name in settings.samples} == {path.name for path in SHIPPED.glob("*.root")}
+    for name, sample in settings.samples.items():
+        book = read_bookkeeping(SHIPPED / f"{name}.root")
+        made_with = json.loads(book["settings"])
+        assert made_with["seed"] == settings.seed
+        assert made_with["settings"] == list(sample_settings(sample, settings))
+        assert (book["dataset"], book["n_generated"]) == (name, sample.events)
+
+
+def test_shipped_ntuples_begin_with_the_jets_that_the_chain_makes_now(tmp_path: Path) -> None:
+    settings = shipped_settings(tmp_path)
+    chunk, store = Plan(settings).chunks["nominal"][0], store_of(settings)
+    make_chunk(store, chunk)
+    data, shipped = JetEvents.load(store.require(chunk.recipes["jets"])), read_ntuple(SHIPPED / "nominal.root")
+    two = np.bincount(data.jets.event, minlength=len(data.events)) >= 2
+    n_tracks = np.bincount(data.owners.track[data.owners.track >= 0], minlength=len(data.jets))
+    jets = two[data.jets.event]
+    theirs = slice(0, int(shipped.offset[two.sum()]))
+    assert shipped.event[: two.sum()].tolist() == np.flatnonzero(two).tolist()
+    # Within an event jets are in the order of their corrected pT in the ntuple.
+    ours = np.stack([data.jets.event[jets], data.jets.eta[jets].astype(np.float32), n_tracks[jets]])
+    event = np.repeat(shipped.event, np.diff(shipped.offset))[theirs]
+    other = np.stack([event, shipped.jet_eta[theirs], shipped.jet_n_trk[theirs]])
+    assert ours[:, np.lexsort(ours)].tolist() == other[:, np.lexsort(other)].tolist()
 
 
 @pytest.mark.parametrize(

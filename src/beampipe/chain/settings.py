@@ -258,15 +258,28 @@ class ChainSettings:
 EXAMPLE: Final = Path(__file__).parent / "data" / "chain.toml"
 """Commented settings to start from. The demo has the same, with fewer collisions and shipped ntuples."""
 
+SHIPPED: Final = EXAMPLE.parent
+"""Folder of the ntuples that the demo adds to its own, by name of the sample."""
+
+_SHIPPED_EVENTS: Final = 1850
+"""Collisions of each sample in the shipped ntuples."""
+
 _DEMO_EVENTS: Final = {"nominal": 150, "data": 75, "measured": 75}
-"""Collisions that the demo simulates; the shipped ntuples are of the same samples, with the seed in `EXAMPLE`."""
+"""Collisions that the demo simulates."""
+
+
+def shipped_settings(output: Path) -> ChainSettings:
+    """The settings that the shipped ntuples were made with: `benchmarks/chain/make_demo_sample.py` makes them again."""
+    settings = load_settings(EXAMPLE, output)
+    samples = {name: replace(sample, events=_SHIPPED_EVENTS) for name, sample in settings.samples.items()}
+    return replace(settings, samples=MappingProxyType(samples))
 
 
 def demo_settings(output: Path) -> ChainSettings:
-    """The settings of the demo."""
-    settings = load_settings(EXAMPLE, output)
+    """The settings of the demo: those of the shipped ntuples with another seed and fewer collisions."""
+    settings = shipped_settings(output)
     samples = {
-        name: replace(sample, events=_DEMO_EVENTS[name], further=(EXAMPLE.parent / f"{name}.root",))
+        name: replace(sample, events=_DEMO_EVENTS[name], further=(SHIPPED / f"{name}.root",))
         for name, sample in settings.samples.items()
     }
     return replace(settings, samples=MappingProxyType(samples), seed=settings.seed + 1, chunk_events=25)
