@@ -184,13 +184,14 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
         ConfigError: no collector answers.
     """
     with recorded(trace_target(settings), "chain", finder=settings.tracks.finder, executor=executor.name) as trace:
-        result = _run_stages(settings, executor, progress)
+        result = measure_ntuples(settings, make_ntuples(settings, executor, progress), executor, progress)
     return result if trace is None else replace(result, trace=trace.trace)
 
 
-def _run_stages(settings: ChainSettings, executor: Executor, progress: Progress | None) -> ChainResult:
-    """All stages of a chain, from collisions to the fit."""
-    ntuples = make_ntuples(settings, executor, progress)
+def measure_ntuples(
+    settings: ChainSettings, ntuples: dict[str, Path], executor: Executor, progress: Progress | None = None
+) -> ChainResult:
+    """The stages after the ntuples: scale factors and the fit. Arguments and errors as of `run_chain`."""
     store = store_of(settings)
     configuration = calibration_of(settings, ntuples)
     run_settings = RunSettings(executor.name, executor.workers, executor.slurm)
