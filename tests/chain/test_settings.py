@@ -61,6 +61,8 @@ def test_shipped_ntuples_begin_with_the_jets_that_the_chain_makes_now(tmp_path: 
     [
         (('role = "measured"', 'role = "data"'), "got data, measured with the role 'data'"),
         (("pileup = 0.0", "pileup = 600.0"), "got pileup 600, expected 0 to 300"),
+        (('process = ["dijets"]', 'process = "gammajet"'), r"got process \['gammajet'\], expected"),
+        (('process = ["dijets"]', 'process = ["dijets", "gamajet"]'), "'gamajet'.*gammajet"),
         (('generator = "vincia"        #', 'generator = "vinca"        #'), "'vinca'.*vincia"),
         (("[jets]\nmin_pt", "[jets]\nmin_ptt"), "unknown key 'min_ptt'"),
         (("dead_modules = 0.01", "dead_modules = 1.0"), "dead_modules=1.0"),
