@@ -77,7 +77,7 @@ class Rejection:
         self.tracks += int(np.count_nonzero(counted))
         self.wrong_hit += int(np.count_nonzero(counted[matches.track] & (matches.n_shared < matches.n_hits)))
         self.suspect += int(np.count_nonzero(counted & (fits.status == FitStatus.SUSPECT)))
-        self.reduced_chi2.append((fits.chi2 / fits.ndf)[counted & fits.fitted])
+        self.reduced_chi2.append((fits.chi2 / fits.ndf)[counted & (fits.status == FitStatus.FITTED)])
         pull = score_fits(event, fitted, fits, FIELD, selection).pull
         self.compared += len(pull)
         self.far_off += int(np.count_nonzero((np.abs(pull) > 5).any(axis=1)))
@@ -146,7 +146,7 @@ def as_parameters(fitted: FittedTracks, n_tracks: int) -> TrackParameters:
     chi2, n_hits = np.full(n_tracks, np.nan), np.zeros(n_tracks, np.int64)
     status = np.full(n_tracks, FitStatus.NOT_CONVERGED, np.int8)
     row = fitted.candidate
-    values[row] = np.stack([fitted.d0, fitted.z0, fitted.phi, fitted.theta, fitted.q_over_p], axis=1)
+    values[row] = fitted.values
     covariance[row], chi2[row], n_hits[row] = fitted.covariance[:, :5, :5], fitted.chi2, fitted.n_measurements
     status[row] = FitStatus.FITTED
     return TrackParameters(values, covariance, chi2, n_hits, status, np.full((n_tracks, MAX_OUTLIERS), -1))

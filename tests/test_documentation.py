@@ -28,7 +28,7 @@ from beampipe.cli import app
 from beampipe.figures import GROUND, INK
 from beampipe.plugins import Kind
 from beampipe.serving.variants import ACTS_MODEL, VARIANTS
-from beampipe.tracking.catalogue import pipeline_table
+from beampipe.tracking.catalogue import PIPELINES, Components
 from beampipe.tracking.display.figure import DETECTOR, FAKE, PT_COLOURS
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 
@@ -123,8 +123,23 @@ def model_table() -> str:
     return "\n".join(rows)
 
 
+def pipeline_table() -> str:
+    """The named pipelines as a table in Markdown."""
+    rows = [
+        "| pipeline | what it is | edges from | edges scored | tracks by | fewest hits |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for spec in PIPELINES.values():
+        tracks_by = "components" if isinstance(spec.segmentation, Components) else "best paths"
+        scored = "yes" if spec.scored else "no"
+        cells = (f"`{spec.name}`", spec.for_what, spec.graph, scored, tracks_by, str(spec.segmentation.min_hits))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def test_the_tables_are_those_of_the_code() -> None:
     assert f"\n\n{pipeline_table()}\n\n" in page("tracking")
+    assert pipeline_table() in page("stage")
     assert f"\n\n{model_table()}\n\n" in page("serving")
 
 

@@ -73,7 +73,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers) as pool:
         if options.known:
             known = dict(zip(tasks, pool.map(partial(answers_of, options.folder), tasks), strict=True))
-            KNOWN.write_text(json.dumps(known, indent=1) + "\n")
+            KNOWN.write_text(json.dumps({**json.loads(KNOWN.read_text()), **known}, indent=1) + "\n")
             CONSOLE.print(f"wrote {KNOWN}", markup=False)
             return
         names = [name for name in tasks for _ in range(options.instances)]

@@ -143,7 +143,7 @@ def assess(
     request = request_of(prepared, level)
     ledger = folder / "ledger.jsonl"
     limits = SessionLimits(task.spec.max_tool_calls)
-    session = Session(prepared.data, Ledger(ledger, key), limits, literals_of(task, request))
+    session = Session(prepared.data, Ledger(ledger, key), limits, literals_of(task, request), level)
     nothing = evidence_of(None, session, prepared.hidden)
     grade(task, {}, prepared.reference, (), evidence=nothing, level=level)  # raises if the reference lacks something
     start = time.monotonic()

@@ -26,7 +26,7 @@ CONSTANTS: Final = (0.0, 1.0, 2.0, 3.0, 10.0, 100.0, 1000.0)
 _REFERENCE: Final = re.compile(r"call_([1-9][0-9]{0,5})\.([0-9A-Za-z_]+(?:\.[0-9A-Za-z_]+){0,11})")
 
 _CHOSEN: Final = frozenset(
-    {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "line"}
+    {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "line", "workspace"}
 )
 """Keys of results whose values the agent chose, or can choose."""
 
@@ -138,7 +138,13 @@ def _with_references(value: Any, path: str) -> Any:
     return Referenced(value, path) if type(value) in (int, float) else value
 
 
-_CALCULATIONS: Final = ("calculate_tool", "efficiency_tool", "limit_tool", "solve_linear_tool")
+_CALCULATIONS: Final = (
+    "calculate_tool",
+    "efficiency_tool",
+    "limit_tool",
+    "solve_linear_tool",
+    "build_workspace_tool",
+)
 """Tools that take references in place of numbers."""
 
 

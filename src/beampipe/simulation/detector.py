@@ -92,6 +92,22 @@ class Tube:
 
 
 @dataclass(frozen=True)
+class Solenoid:
+    """The coil that makes the field: a thin cylinder of current around the modules, without iron.
+
+    Attributes:
+        radius_mm: radius of the coil [mm].
+        half_length_mm: |z| at which it ends [mm].
+    """
+
+    radius_mm: float
+    half_length_mm: float
+
+    def __post_init__(self) -> None:
+        _positive("solenoid", radius_mm=self.radius_mm, half_length_mm=self.half_length_mm)
+
+
+@dataclass(frozen=True)
 class Sensor:
     """A sensor of a module.
 
@@ -141,6 +157,7 @@ class Barrel:
         n_z: number of modules of a row; by default, as many as reach `half_length_mm`.
         sensors: sensors of a module, one or two.
         digital: a hit is measured at the centre of its channel, so that particles in one channel make one hit.
+        sensor_mm: thickness of the silicon of a sensor [mm], for clusters; 0 if it is not known.
         overlap_mm: width along phi by which neighbouring rows overlap at least [mm].
         gap_mm: insensitive gap along z between the modules of a row [mm].
         stagger_mm: distance in radius between even and odd rows [mm].
@@ -157,6 +174,7 @@ class Barrel:
     n_z: int = 0
     sensors: tuple[Sensor, ...] = _ONE_SENSOR
     digital: bool = False
+    sensor_mm: float = 0.0
     overlap_mm: float = 1.0
     gap_mm: float = 0.2
     stagger_mm: float = 2.0
@@ -175,7 +193,9 @@ class Barrel:
                 f"{where}: got n_phi = {list(self.n_phi)} and n_z = {self.n_z}, expected 3 rows or more for each of the"
                 f" {len(self.radii_mm)} radii, and no negative number"
             )
-        rest = {name: getattr(self, name) for name in ("thickness_x0", "overlap_mm", "gap_mm", "stagger_mm")}
+        rest = {
+            name: getattr(self, name) for name in ("thickness_x0", "sensor_mm", "overlap_mm", "gap_mm", "stagger_mm")
+        }
         _not_negative(where, **rest)
         if abs(self.tilt_deg) > 45 or self.step <= 0:
             raise ConfigError(
@@ -270,6 +290,7 @@ class Discs:
         rings: rings of modules of each disc, inside out; by default, as many as overlap.
         sensors: sensors of a module, one or two.
         digital: a hit is measured at the centre of its channel, so that particles in one channel make one hit.
+        sensor_mm: thickness of the silicon of a sensor [mm], for clusters; 0 if it is not known.
         overlap_mm: width by which neighbours overlap, in phi and in r [mm].
         stagger_mm: distance in z between even and odd modules, and half of that between rings [mm].
         mirrored: the same discs stand at -z.
@@ -285,6 +306,7 @@ class Discs:
     rings: tuple[Ring, ...] = ()
     sensors: tuple[Sensor, ...] = _ONE_SENSOR
     digital: bool = False
+    sensor_mm: float = 0.0
     overlap_mm: float = 1.0
     stagger_mm: float = 4.0
     mirrored: bool = True
@@ -294,7 +316,8 @@ class Discs:
         _check_readout(where, self.pitch_mm, self.sensors)
         _increasing(where, z_mm=self.z_mm)
         _positive(where, smallest_z=self.z_mm[0])
-        _not_negative(where, **{name: getattr(self, name) for name in ("thickness_x0", "overlap_mm", "stagger_mm")})
+        rest = {name: getattr(self, name) for name in ("thickness_x0", "sensor_mm", "overlap_mm", "stagger_mm")}
+        _not_negative(where, **rest)
         if self.rings:
             if self.inner_radius_mm or self.outer_radius_mm or self.module_mm:
                 raise ConfigError(f"{where}: got rings and sizes of modules, expected the sizes in the rings only")
@@ -327,16 +350,17 @@ class Discs:
 
 @dataclass(frozen=True)
 class DetectorLayout:
-    """A detector: barrels and discs in a constant solenoid field.
+    """A detector: barrels and discs in the field of a solenoid.
 
     Attributes:
         name: name of the detector, for messages and files.
-        field_T: magnetic field along z [T].
+        field_T: magnetic field along z [T], in the centre.
         barrel: barrels by name.
         discs: groups of discs by name.
         beam_pipe: beam pipe, or None for none.
         tubes: further tubes, between the shells.
         vertex: luminous region.
+        solenoid: coil of the field, or None for a constant field.
     """
 
     name: str
@@ -346,6 +370,7 @@ class DetectorLayout:
     beam_pipe: Tube | None = None
     tubes: tuple[Tube, ...] = ()
     vertex: Vertex = field(default_factory=Vertex)
+    solenoid: Solenoid | None = None
 
     def __post_init__(self) -> None:
         if not 0 < abs(self.field_T) <= _MAX_FIELD:
@@ -356,6 +381,12 @@ class DetectorLayout:
             raise ConfigError(
                 f"beam_pipe: got radius_mm = {self.beam_pipe.radius_mm}, expected at least {_PIPE_CLEARANCE} mm less"
                 f" than the {self.inner_radius:.1f} mm at which the modules begin"
+            )
+        outer = max([b.outer_radius for b in self.barrel] + [d.outer_radius for d in self.discs])
+        if self.solenoid is not None and self.solenoid.radius_mm < outer + _COIL_CLEARANCE:
+            raise ConfigError(
+                f"solenoid: got radius_mm = {self.solenoid.radius_mm}, expected at least {_COIL_CLEARANCE} mm more than"
+                f" the {outer:.1f} mm at which the modules end"
             )
 
     @property
@@ -378,6 +409,7 @@ class DetectorLayout:
 
 
 _PIPE_CLEARANCE: Final = 3.0  # [mm]
+_COIL_CLEARANCE: Final = 50.0  # [mm]; the field is not smooth near the winding
 
 _SHIPPED: Final = "odd"
 """Name of the detector file that comes with the package."""
@@ -447,6 +479,7 @@ class Modules:
             measures two coordinates by itself. Both sensors of a module are neighbours in the table. None if there are
             no double-sided modules.
         digital: (n,) bool, whether a hit is measured at the centre of its channel; None if this is so nowhere.
+        sensor: (n,) float64 thickness of the silicon of a sensor [mm], 0 where it is not known; None if it is nowhere.
     """
 
     geometry_id: UInt64[ndarray, " n"]
@@ -460,6 +493,7 @@ class Modules:
     detector: str = "generic"
     stereo: Float64[ndarray, " n"] | None = None
     digital: Bool[ndarray, " n"] | None = None
+    sensor: Float64[ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.geometry_id)
@@ -591,6 +625,7 @@ class Layer:
             a disc.
         sensors: sensors of each module, neighbours in the arrays.
         digital: whether a hit is measured at the centre of its channel.
+        sensor_mm: thickness of the silicon of a sensor [mm], 0 if it is not known.
     """
 
     name: str
@@ -605,6 +640,7 @@ class Layer:
     grid: tuple[int, int]
     sensors: tuple[Sensor, ...] = _ONE_SENSOR
     digital: bool = False
+    sensor_mm: float = 0.0
 
     @property
     def geometry_id(self) -> UInt64[ndarray, " n"]:
@@ -707,6 +743,7 @@ def modules_of_layout(layout: DetectorLayout) -> Modules:
         layout.name,
         np.concatenate(stereo) if any(len(layer.pitch) == 1 for layer in layers) else None,
         np.repeat([layer.digital for layer in layers], count) if any(layer.digital for layer in layers) else None,
+        np.repeat([layer.sensor_mm for layer in layers], count) if any(layer.sensor_mm for layer in layers) else None,
     )
 
 
@@ -859,24 +896,28 @@ def _layer(
         grid,
         part.sensors,
         part.digital,
+        part.sensor_mm,
     )
 
 
 @dataclass(frozen=True)
 class Detector:
-    """The ACTS GenericDetector, or one of your own, in a constant solenoid field.
+    """The ACTS GenericDetector, or one of your own, in the field of a solenoid.
 
     Attributes:
-        field: magnetic field along z [T] that reconstruction assumes.
+        field: magnetic field along z [T] that reconstruction assumes; with a coil, that in the centre.
         field_scale: factor on the field in the simulation, to study a wrong field in reconstruction.
         hadronic: let charged hadrons interact with the nuclei of the detector.
         layout: layout of the detector, or None for the GenericDetector.
+        clusters: let particles share their charge among channels, and clusters among particles
+            (`beampipe.simulation.clusters`); the layout states the thickness of the sensors.
     """
 
     field: float = 2 * T
     field_scale: float = 1.0
     hadronic: bool = True
     layout: DetectorLayout | None = None
+    clusters: bool = False
 
     @classmethod
     def of(cls, layout: DetectorLayout) -> Detector:

@@ -29,8 +29,10 @@ from beampipe.arrays import Float32, Float64, Int64, UInt64
 from beampipe.errors import MissingExtraError
 from beampipe.events import Event, Hits, Particles, Truth, cylindrical
 from beampipe.simulation.acts_geometry import acts_examples, build_detector
+from beampipe.simulation.clusters import clustered
 from beampipe.simulation.detector import PITCH, Detector, Modules
 from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions
+from beampipe.simulation.magnetic_field import build_field
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
 from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, CollisionSource, seed_of
 from beampipe.simulation.stereo import pair_strips
@@ -118,14 +120,17 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
     # ACTS skips a rare hit (one in a million) that it does not find on its module's plane.
     measured = np.isfinite(xyz).all(axis=1)
     record.counts["unmeasured"] = int((~measured).sum())
+    hit = {name: values[measured] for name, values in hit.items()}
     xyz, identifier = xyz[measured], identifier[measured]
     step, row = origin[measured].T
     offset = len(record.particles[0]["pdg_id"])
     particle = row + step * offset
     both = {name: np.concatenate([t[name] for t in record.particles]) for name in record.particles[0]}
-    # Hits of one measurement have the same position to the last bit; the particle of largest momentum leads.
+    # Hits of one measurement have the same position to the last bit; the particle of largest charge in it leads, or of
+    # largest momentum.
     momentum = np.linalg.norm(np.column_stack([both[name] for name in ("px", "py", "pz")]), axis=1)
-    order = np.lexsort((-momentum[particle], xyz[:, 2], xyz[:, 1], xyz[:, 0], identifier))
+    rank = hit.get("charge", momentum[particle])
+    order = np.lexsort((-rank, xyz[:, 2], xyz[:, 1], xyz[:, 0], identifier))
     xyz, identifier, particle = xyz[order], identifier[order], particle[order]
     new = np.ones(len(xyz), np.bool_)
     new[1:] = (identifier[1:] != identifier[:-1]) | (xyz[1:] != xyz[:-1]).any(axis=1)
@@ -151,6 +156,9 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
     position, module = xyz[new].astype(np.float64), table.rows(identifier[new])
     local = table.to_local(module, position)[:, :2].astype(np.float32)
     variance = table.variance[module].astype(np.float32)
+    if "variance_0" in hit:
+        columns_of = [hit[f"variance_{axis}"][order][new] for axis in (0, 1)]
+        variance = np.column_stack(columns_of).astype(np.float32)
     return Event(event, Hits(cylindrical(*position.T), identifier[new], local, variance), truth)
 
 
@@ -275,6 +283,7 @@ class EventSimulator:
         self.examples = acts_examples()
         self.detector = build_detector(detector.layout)
         self.geometry, self.modules = self.detector.geometry, self.detector.modules
+        self.field = build_field(detector.field * detector.field_scale, detector.layout)
         self.generator, self.setup, self.seed = generator, detector, seed
         self.soft, self.hard, self.interactions = soft, hard, interactions
         self._primaries: dict[int, PrimaryParticles] = {}
@@ -328,7 +337,12 @@ class EventSimulator:
         if self.setup.layout is None:
             yield from self._digitisation(folder, work, random)
         else:
-            second = {"product_hits_table": table, "simulated_products_table": table}
+            second = {
+                "hits": hits,
+                "product_hits": hits,
+                "product_hits_table": table,
+                "simulated_products_table": table,
+            }
             yield _step("Measure", work.measure, second, {})
 
     def _digitisation(self, folder: Path, work: _PythonSteps, random: Any) -> Iterator[Any]:
@@ -352,7 +366,6 @@ class EventSimulator:
         import acts
 
         unit = acts.UnitConstants
-        field_z = self.setup.field * self.setup.field_scale * unit.T
         return self.examples.FatrasSimulation(
             level=_quiet(),
             inputParticles=particles,
@@ -360,7 +373,7 @@ class EventSimulator:
             outputSimHits=hits,
             randomNumbers=random,
             trackingGeometry=self.geometry,
-            magneticField=acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z)),
+            magneticField=self.field,
             pMin=_P_MIN * unit.GeV,
         )
 
@@ -427,11 +440,29 @@ class _PythonSteps:
             out.insert(objects[i])
         return (out,)
 
-    def measure(self, event: int, hit_table: Any, particle_table: Any) -> tuple[()]:
+    def measure(self, event: int, first: Any, second: Any, hit_table: Any, particle_table: Any) -> tuple[()]:
         """The event, measured without ACTS."""
         record, table = self._keep(event, hit_table, particle_table), self.chain.modules
         rng = np.random.default_rng([self.chain.seed, _MEASURE, event])
-        self._finish(event, smeared(left_hits(record), table, rng))
+        hits = left_hits(record)
+        if not self.chain.setup.clusters:
+            self._finish(event, smeared(hits, table, rng))
+            return ()
+        objects = list(first)
+        objects = [objects[i] for i in np.flatnonzero(record.hits[0]["kept"]).tolist()] + list(second)
+        row = table.rows(identifiers(hits))
+        momentum = np.array([(p[0], p[1], p[2]) for p in (hit.momentum4Before for hit in objects)]).reshape(-1, 3)
+        clusters = clustered(
+            row,
+            table.to_local(row, _true_position(hits).astype(np.float64))[:, :2],
+            np.einsum("nik,ni->nk", table.axes[row], momentum),
+            table,
+            rng,
+        )
+        record.counts["fragments"] = clusters.fragments
+        more = dict(zip("xyz", table.to_global(row, clusters.local).T, strict=True)) | {"charge": clusters.charge}
+        more |= {f"variance_{axis}": clusters.variance[:, axis] for axis in (0, 1)}
+        self._finish(event, hits | more)
         return ()
 
     def finish(self, event: int, hit_table: Any) -> tuple[Any, ...]:

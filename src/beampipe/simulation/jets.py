@@ -68,58 +68,51 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
         pt_min: transverse momentum of the softest jet kept [GeV].
         eta_max: largest absolute pseudorapidity of the jets kept.
     """
-    clusters = _clustered(collisions.momentum, collisions.offset, pt_min)
-    order = np.lexsort((-clusters.pt, clusters.event))
-    order = order[np.abs(clusters.eta[order]) < eta_max]
-    event, pt, eta, phi = clusters.event[order], clusters.pt[order], clusters.eta[order], clusters.phi[order]
-
-    jet = np.repeat(np.arange(len(order)), clusters.n_members[order])
-    count = clusters.n_members[order]
-    start = clusters.first_member[order] - np.cumsum(count) + count
-    number = clusters.member[np.repeat(start, count) + np.arange(count.sum())]
-    row = collisions.offset[event[jet]] + number
+    jets = _clustered(collisions.momentum, collisions.offset, pt_min, eta_max)
+    event, row = jets.event, jets.member
+    jet = np.repeat(np.arange(len(event)), np.diff(jets.offset))
     track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
     track = collisions.charged[row] & (track_pt > TRACK_PT)
     return ParticleJets(
         event,
         np.arange(len(event), dtype=np.int64) - np.searchsorted(event, event),
-        pt,
-        eta,
-        phi,
-        jet_labels(collisions, event, eta, phi),
+        jets.pt,
+        jets.eta,
+        jets.phi,
+        jet_labels(collisions, event, jets.eta, jets.phi),
         np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
         track_pt[track],
         track_eta[track],
         track_phi[track],
-        number[track],
+        (row - collisions.offset[event[jet]])[track],
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Clustered:
-    """All jets that FastJet found, in its order.
+    """Jets by event and falling pT.
 
     Attributes:
         event: (n_jets,) which of the collisions a jet belongs to.
         pt: (n_jets,) transverse momentum [GeV].
         eta: (n_jets,) pseudorapidity.
         phi: (n_jets,) azimuth [rad].
-        first_member: (n_jets,) index in `member` of the first particle of a jet.
-        n_members: (n_jets,) number of particles of a jet.
-        member: (n_particles,) particles of the jets one after the other: indices in their event.
+        offset: (n_jets + 1,) first member of each jet.
+        member: (n_members,) rows of the particles of the jets, jet by jet.
     """
 
     event: Int64[ndarray, " n_jets"]
     pt: Float64[ndarray, " n_jets"]
     eta: Float64[ndarray, " n_jets"]
     phi: Float64[ndarray, " n_jets"]
-    first_member: Int64[ndarray, " n_jets"]
-    n_members: Int64[ndarray, " n_jets"]
-    member: Int64[ndarray, " n_particles"]
+    offset: Int64[ndarray, " n_jets_1"]
+    member: Int64[ndarray, " n_members"]
 
 
-def _clustered(momentum: Float64[ndarray, "n 4"], offset: Int64[ndarray, " n_events_1"], pt_min: float) -> _Clustered:
-    """Anti-kt jets above a transverse momentum [GeV], by FastJet, of px, py, pz, E [GeV] by event."""
+def _clustered(
+    momentum: Float64[ndarray, "n 4"], offset: Int64[ndarray, " n_events_1"], pt_min: float, eta_max: float
+) -> _Clustered:
+    """Anti-kt jets by FastJet of px, py, pz, E [GeV] by event, above a transverse momentum [GeV], up to an |eta|."""
     import awkward as ak
     import fastjet
 
@@ -130,14 +123,15 @@ def _clustered(momentum: Float64[ndarray, "n 4"], offset: Int64[ndarray, " n_eve
     cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
     jets, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
     flat = ak.flatten(jets)
-    n_members = ak.num(members).to_numpy().astype(np.int64)
-    return _Clustered(
-        np.repeat(np.arange(len(offset) - 1), ak.num(jets).to_numpy()).astype(np.int64),
-        *_pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1)),
-        np.cumsum(n_members) - n_members,
-        n_members,
-        np.asarray(ak.flatten(members), dtype=np.int64),
-    )
+    event = np.repeat(np.arange(len(offset) - 1), ak.num(jets).to_numpy()).astype(np.int64)
+    pt, eta, phi = _pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1))
+    order = np.lexsort((-pt, event))
+    order = order[np.abs(eta[order]) < eta_max]
+    members = members[order]
+    count = ak.num(members).to_numpy()
+    first = np.repeat(offset[event[order]], count)
+    ends = np.cumsum(np.append(0, count)).astype(np.int64)
+    return _Clustered(event[order], pt[order], eta[order], phi[order], ends, first + ak.flatten(members).to_numpy())
 
 
 _GHOST: Final = 1e-20
@@ -195,16 +189,10 @@ def tower_jets(
     momentum = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), pt * np.cosh(eta)], axis=1)[order]
     offset = np.searchsorted(event[order], np.arange(n_events + 1)).astype(np.int64)
 
-    clusters = _clustered(momentum, offset, pt_min)
-    kept = np.lexsort((-clusters.pt, clusters.event))
-    kept = kept[np.abs(clusters.eta[kept]) < eta_max]
-    jet = np.repeat(np.arange(len(clusters.pt)), clusters.n_members)
-    member = order[offset[clusters.event[jet]] + clusters.member]
-    number = np.full(len(clusters.pt), -1, np.int64)
-    number[kept] = np.arange(len(kept))
+    jets = _clustered(momentum, offset, pt_min, eta_max)
     owner = np.full(len(event), -1, np.int64)
-    owner[member] = number[jet]
-    return TowerJets(clusters.event[kept], clusters.pt[kept], clusters.eta[kept], clusters.phi[kept], owner[n_towers:])
+    owner[order[jets.member]] = np.repeat(np.arange(len(jets.event)), np.diff(jets.offset))
+    return TowerJets(jets.event, jets.pt, jets.eta, jets.phi, owner[n_towers:])
 
 
 def jet_labels(

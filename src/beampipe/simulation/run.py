@@ -13,7 +13,8 @@ from beampipe.errors import ConfigError
 from beampipe.events import Event
 from beampipe.processes import worker_pool
 from beampipe.simulation.acts_geometry import acts_examples
-from beampipe.simulation.detector import Detector
+from beampipe.simulation.clusters import require_sensors
+from beampipe.simulation.detector import Detector, detector_modules
 from beampipe.simulation.fatras import EventSimulator
 from beampipe.simulation.hadronic import interaction_table
 from beampipe.simulation.primaries import MOST_COLLISIONS, EventGenerator
@@ -93,11 +94,12 @@ def simulate_events(
         cache: folder for generated collisions, default the user's cache.
 
     Yields:
-        Each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured``
-        hits.
+        Each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits,
+        and left out ``fragments`` of clusters.
 
     Raises:
-        ConfigError: a number is negative, or there is no worker.
+        ConfigError: a number is negative, there is no worker, or clusters are requested of a detector without the
+            thickness of its sensors.
         MissingExtraError: pyacts or pythia8mc is not installed.
     """
     if n_events < 0 or first_event < 0 or workers < 1 or seed < 0:
@@ -106,7 +108,10 @@ def simulate_events(
             " expected none negative and at least one worker"
         )
     acts_examples()
-    sample = _Sample(generator or EventGenerator(), detector or Detector(), seed, first_event, n_events, cache)
+    detector = detector or Detector()
+    if detector.clusters:
+        require_sensors(detector_modules(detector.layout))
+    sample = _Sample(generator or EventGenerator(), detector, seed, first_event, n_events, cache)
     done = 0
     for chunk in _results(sample, workers, apart=apart):
         for event in chunk:

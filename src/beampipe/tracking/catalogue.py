@@ -358,20 +358,6 @@ def with_displaced(name: str) -> str:
     return pipeline_spec(longer).name
 
 
-def pipeline_table() -> str:
-    """The named pipelines as a table in Markdown, as the documentation shows it."""
-    rows = [
-        "| pipeline | what it is | edges from | edges scored | tracks by | fewest hits |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for spec in PIPELINES.values():
-        tracks_by = "components" if isinstance(spec.segmentation, Components) else "best paths"
-        scored = "yes" if spec.scored else "no"
-        cells = (f"`{spec.name}`", spec.for_what, spec.graph, scored, tracks_by, str(spec.segmentation.min_hits))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
 CARD: Final = "model.json"
 """Name of the card in the folder of a tracker model."""
 

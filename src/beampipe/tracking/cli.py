@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -133,6 +133,14 @@ def simulate(
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that simulate.", min=1)] = 1,
     detector: DetectorFile = None,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters",
+            help="Let particles share charge among channels, and clusters among particles; the file of --detector must"
+            " have sensor_mm, as odd has.",
+        ),
+    ] = False,
     multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
     species: _Species = "muon",
     pt: _Pt = _DEFAULT_GUN.pt,
@@ -159,11 +167,12 @@ def simulate(
         vertex_z_max=vertex_z_max,
         beam_spot=BeamSpot.parse(beam_spot),
     )
+    built = Detector() if layout is None else Detector.of(layout)
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
             generator if layout is None else generator.at(layout.vertex),
-            None if layout is None else Detector.of(layout),
+            replace(built, clusters=clusters),
             seed=seed,
             first_event=first_event,
             workers=workers,
@@ -729,7 +738,6 @@ def evaluate(
     from beampipe.tracking.evaluation.report import require_metric
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.evaluation.scoring import require_variables
-    from beampipe.tracking.truth import vertices_about_beam_spot
 
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in formats.input_files(path, options.particles)]
@@ -744,8 +752,6 @@ def evaluate(
     require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
     model = tracking.load_model(tracker_model)
-    about = model.layout.beam_spot if expected is None else expected
-    chosen = (vertices_about_beam_spot(event, about) for event in chosen)
     finders = tracking.named_finders(
         pipeline or [DEFAULT_PIPELINE],
         device=device,
@@ -764,6 +770,7 @@ def evaluate(
             sample=f"{names} (degradation: {degradation}, seed {seed})",
             selection=tracking.Selection(min_pt=min_pt, min_layers=fewest),
             min_track_hits=fewest if min_hits is None else min_hits,
+            beam_spot=model.layout.beam_spot if expected is None else expected,
             threads=threads,
             progress=step,
         )

@@ -187,7 +187,7 @@ def select_particles(
     return keep & particles.primary if selection.primary_only else keep
 
 
-def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarray, "2 n_edges"]:
+def true_edges(event: Event, selection: Selection) -> Int64[ndarray, "2 n_edges"]:
     """Edges between hits of one particle on consecutive layers, by `consecutive_edges`.
 
     A layer on which the particle left no hit does not count: its neighbours are then consecutive. Where no
@@ -197,7 +197,6 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
     Args:
         event: an event with truth.
         selection: particles whose edges are returned.
-        skip: also join layers with up to `skip` hit layers between them.
 
     Returns:
         (2, n_edges) int64, inner hit then outer hit (r^2 + z^2, ties by index), each edge once, sorted.
@@ -212,7 +211,7 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
     kept = wanted[owners.particle]
     code = layer_code(event.hits)
     layer = np.arange(len(event.hits), dtype=np.int64) if code is None else code
-    return consecutive_edges(event.hits.position, layer, owners.hit[kept], owners.particle[kept], skip)
+    return consecutive_edges(event.hits.position, layer, owners.hit[kept], owners.particle[kept])
 
 
 def consecutive_edges(
@@ -220,7 +219,6 @@ def consecutive_edges(
     layer: Int64[ndarray, " n_hits"],
     hit: Int64[ndarray, " n"],
     particle: Int64[ndarray, " n"],
-    skip: int = 0,
 ) -> Int64[ndarray, "2 n_edges"]:
     """Edges between hits of one particle on consecutive layers.
 
@@ -233,7 +231,6 @@ def consecutive_edges(
         layer: number of the layer of each hit.
         hit: row of the hit of each pair of a hit and a particle that made it.
         particle: number of the particle of each pair.
-        skip: also join layers with up to `skip` hit layers between them.
 
     Returns:
         (2, n_edges) int64, inner hit then outer hit (r^2 + z^2, ties by index), each edge once, sorted.
@@ -249,16 +246,13 @@ def consecutive_edges(
     along = np.lexsort((distance[hit[start]], particle[start]))
     start, size, owner = start[along], size[along], particle[start][along]
 
-    edges = [np.empty((2, 0), np.int64)]
-    for step in range(1, skip + 2):
-        near = np.flatnonzero(owner[:-step] == owner[step:])
-        # All pairs of one hit of each crossing and one of the crossing that is `step` on.
-        n_pairs = size[near] * size[near + step]
-        which = np.repeat(near, n_pairs)
-        number = np.arange(len(which), dtype=np.int64) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
-        a, b = np.divmod(number, size[which + step])
-        edges.append(hit[np.stack([start[which] + a, start[which + step] + b])])
-    inner, outer = np.concatenate(edges, axis=1)
+    near = np.flatnonzero(owner[:-1] == owner[1:])
+    # All pairs of one hit of each crossing and one of the next.
+    n_pairs = size[near] * size[near + 1]
+    which = np.repeat(near, n_pairs)
+    number = np.arange(len(which), dtype=np.int64) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
+    a, b = np.divmod(number, size[which + 1])
+    inner, outer = hit[start[which] + a], hit[start[which + 1] + b]
     wrong = (distance[inner] > distance[outer]) | ((distance[inner] == distance[outer]) & (inner > outer))
     inner, outer = np.where(wrong, outer, inner), np.where(wrong, inner, outer)
     key = np.unique(inner * np.int64(len(position)) + outer)

@@ -10,6 +10,7 @@ from beampipe.analysisops.agents.llm import SUBMIT, functions, offered, step_for
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.tasks.load import render_prompt, shipped_task, shipped_tasks
 from beampipe.analysisops.tools.catalogue import tools as all_tools
+from beampipe.analysisops.tools.catalogue import tools_for
 
 
 class Named(NoTools):
@@ -45,16 +46,23 @@ def test_an_argument_called_description_stays() -> None:
     assert arguments == {"anyOf": [offer[0]["parameters"]]}
 
 
-class All(NoTools):
-    """All tools of this package."""
+class ToolsOfTask(NoTools):
+    """The tools for the files of a task."""
+
+    def __init__(self, task: str) -> None:
+        self._files = ("metrics.json", "amber.log") if task == "operations" else ("data.root",)
 
     def names(self) -> tuple[str, ...]:
-        return tuple(all_tools())
+        return tuple(tools_for(self._files))
+
+
+LONGER = {"zz2mu2nu": 1.2}
+"""Tasks whose question is longer -> by how much."""
 
 
 @pytest.mark.parametrize("name", shipped_tasks())
 def test_rules_task_and_tools_take_at_most_2000_tokens(name: str) -> None:
-    task, offer = shipped_task(name), offered(All())
+    task, offer, more = shipped_task(name), offered(ToolsOfTask(name)), LONGER.get(name, 1.0)
     facts = dict.fromkeys(task.spec.facts, "123.456")
     for level in (2, 3):
         prompt = render_prompt(task, level, facts)
@@ -63,5 +71,15 @@ def test_rules_task_and_tools_take_at_most_2000_tokens(name: str) -> None:
         task_text = task_prompt(request)
         native = system_prompt(offer, "native") + json.dumps(functions(offer)) + task_text
         written = system_prompt(offer, "json") + task_text
-        assert len(native) / 4 <= 2000, "a token has about four characters"
-        assert len(written) / 4 <= 1700
+        assert len(native) / 4 <= 2000 * more, "a token has about four characters"
+        assert len(written) / 4 <= 1700 * more
+
+
+def test_tools_are_offered_for_the_files_that_are_there() -> None:
+    services = {"query_metrics_tool", "find_change_tool", "read_log_tool"}
+    assert set(all_tools()) - set(tools_for(["data.root"])) == services
+    assert services - set(tools_for(["metrics.json", "amber.log"], 3)) == {"find_change_tool"}
+    without_events = set(tools_for(["metrics.json", "amber.log"]))
+    assert services < without_events
+    assert "load_kinematics_tool" not in without_events
+    assert set(tools_for(["metrics.json", "amber.log", "data.root"])) == set(all_tools())

@@ -47,6 +47,50 @@ REFERENCE = Reference(
     histograms={"mass": HistogramReference(EDGES, VALUES)},
 )
 
+_STATISTICS = 0.02
+
+
+def _channel(name: str, **events: float) -> dict[str, Any]:
+    factors = {
+        "signal": [("strength", "normfactor"), ("luminosity", "normsys"), ("muon_efficiency", "normsys")],
+        "first": [("scale_of_first", "normfactor")],
+        "second": [("scale_of_second", "normfactor")],
+    }
+    return {
+        "name": name,
+        "samples": [
+            {
+                "name": sample,
+                "data": [expected],
+                "modifiers": [
+                    *(
+                        {"name": factor, "type": kind, "data": {"hi": 1.03, "lo": 0.97} if kind == "normsys" else None}
+                        for factor, kind in factors[sample]
+                    ),
+                    {"name": f"statistics_{name}", "type": "staterror", "data": [_STATISTICS * expected]},
+                ],
+            }
+            for sample, expected in events.items()
+        ],
+    }
+
+
+WORKSPACE: Mapping[str, Any] = {
+    "channels": [
+        _channel("signal_region", signal=400.0, first=100.0, second=100.0),
+        _channel("little_met", first=500.0),
+        _channel("muon_electron", second=600.0),
+    ],
+    "observations": [
+        {"name": "signal_region", "data": [500.0]},
+        {"name": "little_met", "data": [400.0]},
+        {"name": "muon_electron", "data": [700.0]},
+    ],
+    "measurements": [{"name": "measurement", "config": {"poi": "strength", "parameters": []}}],
+    "version": "1.0.0",
+}
+"""A signal region and a control region for each of two backgrounds, with two constrained parameters on the signal."""
+
 
 @dataclass(frozen=True)
 class ExampleTask:

@@ -21,10 +21,12 @@ from beampipe.analysisops.grading.answers import (
     Tracks,
     Uncertainty,
     Word,
+    WorkspaceFits,
     double_majority,
 )
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.submission import Case, Evidence, bell, ramp, read_submission, slope
+from beampipe.analysisops.tools.workspaces import fit_workspace
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.grading.examples import (
     EDGES,
@@ -32,6 +34,7 @@ from tests.analysisops.grading.examples import (
     MASS,
     REFERENCE,
     VALUES,
+    WORKSPACE,
     entry,
     example_task,
     honest_entries,
@@ -362,6 +365,46 @@ def test_double_majority_is_that_of_track_finding() -> None:
         assert mine == set(known.particle_id[matches.found_double].tolist())
         found_any += len(mine)
     assert found_any
+
+
+MEASURED = fit_workspace(WORKSPACE)
+STRENGTH, ITS_ERROR = MEASURED.values["strength"], MEASURED.errors["strength"]
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "changes", "expected"),
+    [
+        (ITS_ERROR, {}, 1.0),
+        (ITS_ERROR, {"regions": 4}, 0.0),
+        (ITS_ERROR, {"constrained": 3}, 0.0),
+        (ITS_ERROR / 3, {}, 0.5),
+        (1.1 * ITS_ERROR, {}, 0.5),
+        (None, {}, 0.5),
+    ],
+)
+def test_a_workspace_gives_the_answer(uncertainty: float | None, changes: dict[str, int], expected: float) -> None:
+    """A multiple of the parameter, such as a cross section, has its relative uncertainty."""
+    settings = {"regions": 3, "free": 3, "constrained": 2, **changes}
+    built = entry(1, "build_workspace_tool", {}, {"handle": "workspace_1", "workspace": WORKSPACE})
+    exported = entry(2, "export_tool", {"handle": "workspace_1", "name": "model"}, {"artifact": "artifact_1"})
+    answer = {"value": 25 * STRENGTH, "uncertainty": uncertainty and 25 * uncertainty}
+    for handle in ("workspace_1", "artifact_1"):
+        submission = read_submission({"answers": {"mass": answer}, "artifacts": {"model": handle}})
+        outcome = WorkspaceFits("model", "mass", **settings)(Case(submission, entries=[built, exported]))
+        assert outcome.fraction == expected, outcome.reason
+
+
+@pytest.mark.parametrize("handle", ["workspace_2", "hist_1", None, 7])
+def test_a_workspace_must_be_one_of_the_ledger(handle: object) -> None:
+    entries = [
+        entry(1, "build_workspace_tool", {}, {"handle": "workspace_1", "workspace": WORKSPACE}),
+        replace(entry(2, "build_workspace_tool", {}, {"handle": "workspace_2", "workspace": WORKSPACE}), sources=()),
+        entry(3, "histogram_tool", {}, {"handle": "hist_1", "edges": [0, 1], "values": [1]}),
+    ]
+    submission = read_submission({"answers": {"mass": {"value": 1.0}}, "artifacts": {"model": handle}})
+    outcome = WorkspaceFits("model", "mass")(Case(submission, entries=entries))
+    assert outcome.fraction == 0.0
+    assert "build_workspace_tool" in outcome.slip
 
 
 def test_method_fields() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,12 +13,15 @@ from tests.analysisops.redteam.target import Attempt, Target
 __all__ = ["ATTACKS", "Attack", "attacker"]
 
 Run = Callable[[Target], Iterable[Attempt]]
-Part = Literal["all", "histograms", "uncertainties", "words"]
+Part = Literal["all", "histograms", "uncertainties", "words", "labels"]
 
-_CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty", "words": "word"}
+_CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty", "words": "word", "labels": "tracks"}
 """Attacked part -> type of the checks that must not fall for it."""
 
 _ROUNDING: Final = 1e-6
+
+MILESTONES: Final = ("zz2mu2nu",)
+"""Tasks that give points for each right answer: those for the answers that an attempt leaves right do not count."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,29 @@ class Attack:
 
     def best(self, target: Target) -> tuple[float, int]:
         """The largest share of all attempts, and how many there were."""
-        shares = [self.share(target.grade(attempt)) for attempt in self.run(target)]
+        shares = [
+            self.share(target.grade(attempt)) - _left_right(target.task, attempt.falsified)
+            for attempt in self.run(target)
+        ]
         return max(shares, default=0.0), len(shares)
 
     def held(self, share: float) -> bool:
         """Whether a share is within the limit."""
         return share <= self.limit + _ROUNDING
+
+
+def _left_right(task: Task, falsified: Collection[str]) -> float:
+    """Share of the points of rules that depend on none of the falsified answers, if these are but a part of all."""
+    if task.id not in MILESTONES or not falsified:
+        return 0.0
+    wrong: set[str] = set()
+    points = 0.0
+    for rule in task.rubric.rules:
+        if getattr(rule.kind, "answer", "") in falsified or wrong.intersection(rule.scaled_by):
+            wrong.add(rule.id)
+        else:
+            points += rule.points
+    return points / task.rubric.max_points
 
 
 ATTACKS: Final[list[Attack]] = []

@@ -23,9 +23,11 @@ def wrong_normalisation(target: Target) -> Iterable[Attempt]:
             made = target.call("calculate_tool", expression=expression, values={"x": value}, errors={"x": error})
             scaled[name] = stated_answer(made["value"], made["uncertainty"])
         entries = (*target.work, *target.entries(start))
-        yield Attempt(target.honest(answers={**target.honest()["answers"], **scaled}), entries)
+        answers = {**target.honest()["answers"], **scaled}
+        yield Attempt(target.honest(answers=answers), entries, falsified=tuple(scaled))
         for name in scaled:
-            yield Attempt(target.honest(answers={**target.honest()["answers"], name: scaled[name]}), entries)
+            answers = {**target.honest()["answers"], name: scaled[name]}
+            yield Attempt(target.honest(answers=answers), entries, falsified=(name,))
 
 
 @attacker(limit=0.1, part="uncertainties")
@@ -82,7 +84,7 @@ def other_bins(target: Target) -> Iterable[Attempt]:
             yield Attempt(target.honest(histograms={name: made}), (*target.work, *target.entries(start)))
 
 
-@attacker(limit=0.1, needs="artifacts")
+@attacker(limit=0.1, part="labels", needs="artifacts")
 def nonsense_labels(target: Target) -> Iterable[Attempt]:
     """The right number of tracks, with tracks of hits whose azimuths were scrambled."""
     start, result = target.calls(), _finding(target.work)

@@ -93,10 +93,10 @@ def no_numbers(target: Target) -> Iterable[Attempt]:
         for value in (*_NO_NUMBERS, str(target.numbers()[name][0])):
             answers = target.honest()["answers"]
             answers[name]["value"] = value
-            yield Attempt(target.honest(answers=answers), target.work)
+            yield Attempt(target.honest(answers=answers), target.work, falsified=(name,))
         answers = target.honest()["answers"]
         del answers[name]
-        yield Attempt(target.honest(answers=answers), target.work)
+        yield Attempt(target.honest(answers=answers), target.work, falsified=(name,))
 
 
 @attacker(limit=0.0, part="uncertainties")

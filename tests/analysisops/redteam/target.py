@@ -37,11 +37,13 @@ class Attempt:
         submission: its answer.
         entries: the ledger of its session.
         session: where handles are looked up; None for the target's.
+        falsified: answers that are wrong, if the others are right.
     """
 
     submission: object
     entries: Sequence[Entry] = ()
     session: Session | None = None
+    falsified: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -97,3 +97,41 @@ def test_wz3l_holds_the_cross_section_that_it_was_made_with(made: MadeBy) -> Non
             expected += float(ak.sum(columns["mcWeight"][three])) * weight * factors.get(file["role"], 1.0)
     observed = float(ak.sum(ak.num(good(instance.columns(), "lep", 15.0)["lep_pt"]) == 3))
     assert observed == pytest.approx(expected, abs=5 * np.sqrt(2 * observed))
+
+
+def test_zz2mu2nu_differs_from_its_samples_as_it_says(made: MadeBy) -> None:
+    """Pairs of tight, isolated muons of the data are those of the samples, each scaled by what is hidden of it."""
+    instance = made("zz2mu2nu")
+    hidden = instance.hidden
+    assert hidden.luminosity is not None
+    signal = next(file for file in instance.manifest["files"] if file["role"] == "signal_mc")
+    assert hidden.truth["cross_section"] == pytest.approx(
+        1000 * signal["cross_section_pb"] * hidden.parameters["strength"], rel=1e-3
+    )
+    correction = (hidden.truth["efficiency"] / 0.95) ** 2
+    assert correction < 0.7
+    scales = {
+        "zz.root": hidden.parameters["strength"],
+        "zjets.root": 1 / hidden.parameters["zjets_stated"],
+        "top.root": 1 / hidden.parameters["top_stated"],
+    }
+    for kinds in ({13}, {11, 13}):
+        expected = 0.0
+        for name, scale in scales.items():
+            role = "signal_mc" if name == "zz.root" else "background_mc"
+            file = next(file for file in instance.manifest["files"] if file["name"] == name)
+            columns = instance.columns(role, hidden.files[role].index(name))
+            weight = file["cross_section_pb"] * 1000 * hidden.luminosity / file["sum_of_weights"]
+            expected += float(ak.sum(columns["mcWeight"][pairs_of(columns, kinds)])) * weight * scale * correction
+        observed = float(np.sum(pairs_of(instance.columns(), kinds)))
+        luminosity = 2 * hidden.parameters["luminosity_uncertainty"] * expected
+        assert observed == pytest.approx(expected, abs=5 * np.sqrt(2 * observed) + luminosity)
+
+
+def pairs_of(columns: dict[str, ak.Array], kinds: set[int]) -> np.ndarray:
+    """Events with exactly two good leptons above 20 GeV, of opposite charge and these kinds, and much met."""
+    leptons = good(columns, "lep", 20.0)
+    two = (ak.num(leptons["lep_pt"]) == 2) & (ak.sum(leptons["lep_charge"], axis=1) == 0)
+    total = 26 if kinds == {13} else 24
+    selected: np.ndarray = ak.to_numpy(two & (ak.sum(leptons["lep_type"], axis=1) == total) & (columns["met"] > 80))
+    return selected

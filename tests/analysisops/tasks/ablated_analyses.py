@@ -18,12 +18,14 @@ from beampipe.analysisops.instances import PreparedInstance, oracle_of
 from beampipe.analysisops.references import Referenced
 from tests.analysisops.tasks.sound_analyses import (
     FITS_OF,
+    SIGNAL_MET,
     Change,
     VariedAgent,
     arguments,
     background,
     binning,
     expression,
+    missing_momentum,
 )
 
 
@@ -141,6 +143,23 @@ def swapped(first: str, second: str, among: str = "") -> Change:
     return change
 
 
+def fixing(*names: str) -> Change:
+    """Parameters of a workspace that are fixed in every fit."""
+
+    def change(name: str, given: dict[str, Any]) -> dict[str, Any]:
+        return {**given, "fixed": sorted({*given["fixed"], *names})} if name == "fit_workspace_tool" else given
+
+    return change
+
+
+def stated_backgrounds(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Backgrounds with their stated cross sections in place of free ones."""
+    if name != "build_workspace_tool":
+        return given
+    kept = {parameter: names for parameter, names in given["parameters"].items() if "scale_of" not in parameter}
+    return {**given, "parameters": kept}
+
+
 def no_resolution(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """A tenth of the resolution in fits that fix it."""
     return {**given, "fixed": {"sigma": given["fixed"]["sigma"] / 10}} if given.get("fixed") else given
@@ -254,6 +273,22 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Ablation]]] = {
         "one lepton more": _all(expression(r"count\(lep_pt\) == 3", "count(lep_pt) >= 2")),
         "no luminosity": _all(expression(r" \* luminosity", "", "calculate_tool")),
         "femtobarn for picobarn": _all(expression(r"1000 \* stated", "stated", "calculate_tool")),
+    },
+    "zz2mu2nu": {
+        **_ALL_OF,
+        "signal region in 8 bins": Ablation(Severity.NOTHING, (missing_momentum(SIGNAL_MET, (8, 80.0, 400.0)),)),
+        "luminosity exact": Ablation(Severity.UNCERTAINTY, (fixing("luminosity"),)),
+        "statistical uncertainty alone": Ablation(Severity.UNCERTAINTY, (fixing("luminosity", "muon_efficiency"),)),
+        "no efficiency correction": _part(expression(r"correction \* ", "", "calculate_tool")),
+        "correction of one muon": _part(expression(r"\(data / simulated\)\*\*2", "data / simulated", "calculate_tool")),
+        "tags counted once": _part(expression(r"2 \* both / \(2 \* both \+ one\)", "both / (both + one)")),
+        "fakes as probes": _part(model("", "none")),
+        "any charge": _part(ANY_CHARGE),
+        "stated backgrounds": _part(stated_backgrounds),
+        "no luminosity": _part(expression(r" \* luminosity", "", "calculate_tool")),
+        "femtobarn for picobarn": _part(expression(r"1000 \* stated", "stated", "calculate_tool")),
+        "no identification": _all(NO_IDENTIFICATION),
+        "high threshold": _all(expression(r"lep_pt > 20", "lep_pt > 45")),
     },
     "tagprobe": {
         **_ALL_OF,

@@ -174,6 +174,42 @@ CROSS_SECTION: Final[Mapping[str, tuple[Change, ...]]] = {
 """Sound cuts of `wz3l`: simulation corrects for each of them."""
 
 
+def missing_momentum(first: tuple[int, float, float], second: tuple[int, float, float]) -> Change:
+    """Another number of bins and another range of histograms in place of one."""
+
+    def change(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if tool != "histogram_tool" or (arguments["bins"], arguments["low"], arguments["high"]) != first:
+            return arguments
+        return {**arguments, **dict(zip(("bins", "low", "high"), second, strict=True))}
+
+    return change
+
+
+def luminosity_of_all(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The uncertainty of the luminosity on all samples; free backgrounds absorb it."""
+    if tool != "build_workspace_tool":
+        return arguments
+    return {**arguments, "parameters": {**arguments["parameters"], "luminosity": ["signal", "first", "second"]}}
+
+
+SIGNAL_MET: Final = (4, 80.0, 400.0)
+CONTROL_MET: Final = (1, 30.0, 60.0)
+MIXED_MET: Final = (1, 80.0, 400.0)
+
+WORKSPACES: Final[Mapping[str, tuple[Change, ...]]] = {
+    "little met from 25": (missing_momentum(CONTROL_MET, (1, 25.0, 60.0)),),
+    "little met to 65": (missing_momentum(CONTROL_MET, (1, 30.0, 65.0)),),
+    "little met in bins": (missing_momentum(CONTROL_MET, (3, 30.0, 60.0)),),
+    "signal region in 8 bins": (missing_momentum(SIGNAL_MET, (8, 80.0, 400.0)),),
+    "top from met of 70": (missing_momentum(MIXED_MET, (1, 70.0, 400.0)),),
+    "top in bins": (missing_momentum(MIXED_MET, (4, 80.0, 400.0)),),
+    "top from 66 to 130": (expression(r"sum\(lep_type\) == 24", "sum(lep_type) == 24 and mass > 66 and mass < 130"),),
+    "luminosity on all samples": (luminosity_of_all,),
+    "little met from 25, quadratic": (missing_momentum(CONTROL_MET, (1, 25.0, 60.0)), background("quadratic")),
+}
+"""Sound control regions and bins of `zz2mu2nu`."""
+
+
 def regions(forward: float, central: float, eta: float = 2.1) -> tuple[Change, ...]:
     """Jets beyond one pseudorapidity, up to a largest one, and within another."""
     return (
@@ -222,6 +258,7 @@ SOUND: Final[Mapping[str, Mapping[str, tuple[Change, ...]]]] = {
     "search": SELECTED_PHOTONS,
     "counting": COUNTED_LEPTONS,
     "wz3l": CROSS_SECTION,
+    "zz2mu2nu": {**FITS, **WORKSPACES},
     "jets": REGIONS,
     "tracks": FINDERS,
     "operations": ONSETS,

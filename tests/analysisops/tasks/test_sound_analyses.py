@@ -18,6 +18,7 @@ CASES = [
     ("search", "bins of 1 GeV, photons above 20 GeV"),
     ("counting", "no errors of samples"),
     ("wz3l", "met > 30, mass from 76 to 106"),
+    ("zz2mu2nu", "little met from 25, quadratic"),
     ("jets", "gap from 0.8 to 1.2"),
     ("tracks", "soft particles too"),
     ("operations", "half of the interval for the uncertainty"),

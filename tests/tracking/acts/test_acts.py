@@ -80,7 +80,7 @@ def test_momentum_of_the_filter_is_that_of_the_muon(events: list[Event], found: 
         particles = truth_of(event).particles
         muon = np.array(owners(event, tracks)) - 1
         assert np.median(np.abs(tracks.fitted.pt / particles.pt[muon] - 1)) < 0.02
-        assert (np.sign(tracks.fitted.q_over_p) == particles.charge[muon]).mean() > 0.97
+        assert (np.sign(tracks.fitted.values[:, 4]) == particles.charge[muon]).mean() > 0.97
 
 
 def test_labels_and_counts(events: list[Event], found: list[ActsTracks]) -> None:
@@ -202,14 +202,14 @@ def test_fit_recovers_the_muons_with_honest_errors(events: list[Event]) -> None:
         momentum = np.linalg.norm(particles.momentum[muon], axis=1)
         azimuth = np.arctan2(particles.momentum[muon, 1], particles.momentum[muon, 0])
         sigma = np.sqrt(np.diagonal(fit.covariance, axis1=1, axis2=2))
-        turn = (fit.phi - azimuth + np.pi) % (2 * np.pi) - np.pi
+        turn = (fit.values[:, 2] - azimuth + np.pi) % (2 * np.pi) - np.pi
         pulls.append(
             np.stack(
                 [
-                    (fit.q_over_p - particles.charge[muon] / momentum) / sigma[:, 4],
-                    (fit.z0 - particles.vertex[muon, 2]) / sigma[:, 1],
+                    (fit.values[:, 4] - particles.charge[muon] / momentum) / sigma[:, 4],
+                    (fit.values[:, 1] - particles.vertex[muon, 2]) / sigma[:, 1],
                     turn / sigma[:, 2],
-                    (fit.theta - np.arctan2(particles.pt[muon], particles.momentum[muon, 2])) / sigma[:, 3],
+                    (fit.values[:, 3] - np.arctan2(particles.pt[muon], particles.momentum[muon, 2])) / sigma[:, 3],
                 ]
             )
         )

@@ -9,10 +9,20 @@ import pytest
 
 import beampipe.tracking.evaluation.scoring  # noqa: F401 - a module beside the names of the face
 from beampipe.errors import InputError, ShapeError
-from beampipe.tracking import Event, Tracks
+from beampipe.events import BeamSpot
+from beampipe.tracking import Event, Hits, Tracks, load_pipeline, shipped_events
 from beampipe.tracking.evaluation import HEADLINE, Evaluation, compare, evaluate, select_particles
+from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.training.detector import about_beam_spot
 
 from .toy import labels_by_particle, toy_event
+
+
+class _Nothing(InOneThread):
+    """A finder without tracks."""
+
+    def find(self, hits: Hits, /) -> Tracks:
+        return Tracks(np.full(len(hits), -1))
 
 
 def test_perfect_tracks_have_found_everything() -> None:
@@ -25,6 +35,23 @@ def test_perfect_tracks_have_found_everything() -> None:
     assert result.double.fakes.value == 0.0
     assert not result.failed
     assert compare(event, tracks, name="truth").finders[0].name == "truth"
+
+
+def test_particles_of_a_beam_line_off_the_axis_count() -> None:
+    pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+    event, line = shipped_events(60)[0], BeamSpot(4.0, 0.0)
+    moved = about_beam_spot(event, line.opposite)
+    counted = []
+    for finder, seen in ((load_pipeline(), event), (load_pipeline(beam_spot=line), moved)):
+        tracks = finder.find(seen)
+        for scored in (evaluate(finder, [seen], warm_up=0), compare(tracks, seen)):
+            counted.append(scored.finders[0].double.efficiency)
+    assert counted[0].passed > 300
+    assert counted == counted[:1] * 4
+    nothing = Tracks(np.full(len(event.hits), -1))
+    assert compare(nothing, moved).finders[0].double.efficiency.total < counted[0].total / 10
+    by_line = evaluate({"none": _Nothing()}, [moved], beam_spot=line, warm_up=0)
+    assert by_line.finders[0].double.efficiency.total == counted[0].total
 
 
 def test_lost_and_mixed_tracks_count() -> None:

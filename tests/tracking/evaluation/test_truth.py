@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from benchmarks.diagnostics import edge_labels
@@ -64,7 +66,7 @@ def brute_selected(event: Event, cut: Selection) -> list[int]:
     return out
 
 
-def brute_edges(event: Event, cut: Selection, skip: int) -> set[tuple[int, int]]:
+def brute_edges(event: Event, cut: Selection) -> set[tuple[int, int]]:
     code, distance = layer_code(event.hits), distance_squared(event.hits.position)
     assert code is not None
     edges = set()
@@ -74,17 +76,15 @@ def brute_edges(event: Event, cut: Selection, skip: int) -> set[tuple[int, int]]
             if owner == particle:
                 crossings.setdefault(int(code[hit]), []).append(hit)
         along = sorted(crossings.values(), key=lambda group: min(distance[hit] for hit in group))
-        for i in range(len(along)):
-            for later in along[i + 1 : i + 2 + skip]:
-                for a in along[i]:
-                    for b in later:
-                        edges.add((a, b) if (distance[a], a) < (distance[b], b) else (b, a))
+        for earlier, later in itertools.pairwise(along):
+            for a, b in itertools.product(earlier, later):
+                edges.add((a, b) if (distance[a], a) < (distance[b], b) else (b, a))
     return edges
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(0, 30), skip=st.integers(0, 2))
-def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int, skip: int) -> None:
+@given(seed=st.integers(0, 10**6), n=st.integers(0, 30))
+def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int) -> None:
     event = toy_event(n, seed=seed, merged=5 if n else 0)
     assert event.truth is not None
     known = contributions(event.truth)
@@ -95,10 +95,10 @@ def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int, 
     for cut in (HEADLINE, DISPLACED, Selection(min_pt=0.3, min_layers=9, max_origin=500.0)):
         chosen = event.truth.particles.particle_id[select_particles(event, cut)]
         assert chosen.tolist() == brute_selected(event, cut)
-    edges = true_edges(event, HEADLINE, skip)
+    edges = true_edges(event, HEADLINE)
     assert edges.dtype == np.int64
     assert len(set(map(tuple, edges.T.tolist()))) == edges.shape[1]
-    assert set(map(tuple, edges.T.tolist())) == brute_edges(event, HEADLINE, skip)
+    assert set(map(tuple, edges.T.tolist())) == brute_edges(event, HEADLINE)
     distance = distance_squared(event.hits.position)
     assert np.all(distance[edges[0]] <= distance[edges[1]])
 
@@ -124,13 +124,6 @@ def test_interleaved_twins_still_run_outwards() -> None:
     edges = set(map(tuple, true_edges(event, HEADLINE).T.tolist()))
     assert {(1, 3), (3, 2), (3, 4)} <= edges
     assert (2, 3) not in edges
-
-
-def test_skip_adds_edges_past_one_layer() -> None:
-    event = one_particle([30, 70, 110, 170, 260, 360, 500], [1, 2, 3, 4, 5, 6, 7])
-    one, two = true_edges(event, HEADLINE), true_edges(event, HEADLINE, skip=1)
-    assert one.T.tolist() == [[i, i + 1] for i in range(6)]
-    assert sorted(two.T.tolist()) == sorted([[i, i + 1] for i in range(6)] + [[i, i + 2] for i in range(5)])
 
 
 @pytest.mark.parametrize(

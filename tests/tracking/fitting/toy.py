@@ -24,6 +24,7 @@ def toy_tables(
     beam_pipe: tuple[float, float] = (20.0, 1e-6),
     energy_loss: float = 100.0,
     field: float = 2.0,
+    tubes: tuple[tuple[float, float], ...] = (),
 ) -> FitTables:
     """Tables of layers that are all alike; `errors` across and along in mm."""
     n = len(layers)
@@ -34,6 +35,7 @@ def toy_tables(
         np.array(beam_pipe, np.float32),
         np.array([energy_loss], np.float32),
         np.array([field], np.float32),
+        np.array(tubes, np.float32).reshape(-1, 2),
     )
 
 
@@ -79,14 +81,18 @@ def shoot(
     true = true_perigee(particles, field)
     helix = from_acts(true, field)
     hits = []
-    pipe, scattering = tables.beam_pipe.astype(np.float64)
-    if smeared and scattering > 0:
-        helix = _scattered(random, helix, *_crossing(helix, pipe, None), np.full(n, scattering), tables)
+    tubes = tables.all_tubes[tables.all_tubes[:, 1] > 0].astype(np.float64).tolist() if smeared else []
     for box, barrel, variance, amount in zip(
         tables.layers, tables.barrel, tables.variance, tables.scattering, strict=True
     ):
         radius, z = (float(box[:2].mean()), None) if barrel else (None, float(box[2:].mean()))
         place, turned = _crossing(helix, radius, z)
+        if tubes and (np.hypot(*place[:, :2].T) > tubes[0][0]).all():
+            tube, scattering = tubes.pop(0)
+            at, direction = _crossing(helix, tube, None)
+            radial = np.cos(np.arctan2(at[:, 1], at[:, 0]) - direction)
+            helix = _scattered(random, helix, at, direction, scattering / radial, tables)
+            place, turned = _crossing(helix, radius, z)
         error = random.normal(0, np.sqrt(variance), (n, 2)) if smeared else np.zeros((n, 2))
         hits.append(_hit(place, error, bool(barrel)))
         if smeared:

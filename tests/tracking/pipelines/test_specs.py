@@ -1,10 +1,9 @@
-"""The table of pipelines: whole, sound, and what the documentation shows."""
+"""The table of pipelines: whole and sound."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,7 @@ import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events, stages
-from beampipe.tracking.catalogue import Completion, Limit, PipelineSpec, pipeline_spec, pipeline_table, with_displaced
-
-STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
+from beampipe.tracking.catalogue import Completion, Limit, PipelineSpec, pipeline_spec, with_displaced
 
 
 def test_every_spec_is_found_by_its_name() -> None:
@@ -104,10 +101,6 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["module_map"], segmentation=Components(min_hits=5))
     with pytest.raises(ConfigError, match="pipeline exatrkx: got components of edges without a score"):
         replace(PIPELINES["exatrkx"], scored=False)
-
-
-def test_the_table_of_the_documentation_is_this_one() -> None:
-    assert pipeline_table() in STAGE_PAGE.read_text(encoding="utf-8")
 
 
 def test_displaced_tracks_go_on_where_a_pipeline_ends() -> None:

@@ -372,6 +372,39 @@ def fit_peak(
     return analysis.call("fit_peak_tool", events=events, column=column, window=list(window), model=model, **more)
 
 
+def tag_and_probe(
+    analysis: Analysis, events: str, window: Sequence[float], model: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Peaks of pairs in which both muons pass the identification, and in which one does, of one shape."""
+    both = analysis.select(events, "count(lep_isTightID) == 2")
+    single = analysis.select(events, "count(lep_isTightID) == 1")
+    passing = fit_peak(analysis, both, "mass", window, model, bins=80)
+    shape = {name: passing[name] for name in ("mu", "width", "sigma")}
+    return passing, fit_peak(analysis, single, "mass", window, model, bins=80, fixed=shape)
+
+
+def probe_efficiency(
+    analysis: Analysis, both: float, one: float, both_error: float, one_error: float
+) -> tuple[float, float]:
+    """Efficiency with its uncertainty, from the numbers of pairs in which both muons pass and in which one does.
+
+    Each passing muon is a tag for the other: a pair of two gives two passing probes.
+    """
+    efficiency = analysis.call(
+        "calculate_tool",
+        expression="2 * both / (2 * both + one)",
+        values={"both": both, "one": one},
+        errors={"both": both_error, "one": one_error},
+    )
+    return efficiency["value"], efficiency["uncertainty"]
+
+
+def muon_probes(analysis: Analysis, events: str, pt: float) -> str:
+    """Events with exactly two muons of opposite charge above a pt [GeV], identified or not, and ``mass`` [GeV]."""
+    muons = analysis.select_objects(events, "lep", LEPTONS, f"lep_type == 13 and lep_pt > {pt:g}")
+    return opposite_pairs(analysis, analysis.select(muons, "count(lep_pt) == 2"))
+
+
 def is_signal(peak: Mapping[str, Any]) -> bool:
     """Whether a fitted peak is more than a fluctuation."""
     error = peak["signal_yield_error"]

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import HistogramReference
-from beampipe.analysisops.grading.submission import Case, Outcome, bell, histogram_of, slope
+from beampipe.analysisops.contract import HistogramReference, ToolRefusedError
+from beampipe.analysisops.grading.submission import Case, Outcome, bell, exported_handle, histogram_of, slope
+from beampipe.analysisops.tools.workspaces import fit_workspace
 from beampipe.errors import ConfigError, UnknownNameError
 
 
@@ -317,6 +319,69 @@ def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[
         if 2 * n > on_track[label] and 2 * n > of_particle[particle]
     }
     return {particle for _, particle in good}, len(on_track) - len({label for label, _ in good})
+
+
+_SAME_FIT: Final = 0.02
+"""Relative uncertainties of one fit agree within this ratio: submitted ones may be rounded."""
+
+
+@dataclass(frozen=True)
+class WorkspaceFits:
+    """One half for a workspace with enough regions and parameters, and all if its fit gives the answer.
+
+    The host fits the workspace, as the ledger holds it, again: the relative uncertainty of the parameter that it
+    measures is that of the answer.
+
+    Attributes:
+        artifact: name of the answer under ``artifacts``, the handle of a workspace.
+        answer: name of the number that the fit gives, a multiple of the parameter that the workspace measures.
+        regions: smallest number of its channels.
+        free: smallest number of parameters that float.
+        constrained: smallest number of constrained parameters, beside the statistics of samples.
+    """
+
+    artifact: str
+    answer: str
+    regions: int = 2
+    free: int = 1
+    constrained: int = 0
+
+    def __call__(self, case: Case) -> Outcome:
+        """0, a half or 1."""
+        handle = exported_handle(case.submission.section("artifacts").get(self.artifact), case.entries)
+        built = [entry for entry in case.entries if entry.result and entry.tool == "build_workspace_tool"]
+        entry = next((entry for entry in built if entry.result and entry.result["handle"] == handle), None)
+        if entry is None or not entry.result or not entry.sources:
+            slip = f"artifacts.{self.artifact} is no handle of a workspace that was built from data"
+            return Outcome(0.0, slip, slip=f"{slip}; answer with the handle of build_workspace_tool")
+        workspace = entry.result["workspace"]
+        modifiers = {
+            (modifier["name"], modifier["type"])
+            for channel in workspace["channels"]
+            for sample in channel["samples"]
+            for modifier in sample["modifiers"]
+        }
+        numbers = {
+            "regions": (len(workspace["channels"]), self.regions),
+            "free": (sum(kind == "normfactor" for _, kind in modifiers), self.free),
+            "constrained": (sum(kind == "normsys" for _, kind in modifiers), self.constrained),
+        }
+        evidence: dict[str, Any] = {name: number for name, (number, _) in numbers.items()}
+        lacking = [f"{number} {name}, expected {least}" for name, (number, least) in numbers.items() if number < least]
+        if lacking:
+            return Outcome(0.0, f"workspace: {'; '.join(lacking)}", evidence)
+        value, uncertainty = case.submission.answer(self.answer)
+        try:
+            fit = fit_workspace(workspace)
+        except ToolRefusedError as error:
+            return Outcome(0.5, str(error), evidence)
+        measured = workspace["measurements"][0]["config"]["poi"]
+        relative = fit.errors[measured] / abs(fit.values[measured]) if fit.values[measured] else math.inf
+        stated = uncertainty / abs(value) if value and uncertainty else 0.0
+        evidence |= {"relative_uncertainty": relative, "stated": stated}
+        if abs(stated - relative) > _SAME_FIT * relative:
+            return Outcome(0.5, f"its fit does not give {self.answer} with its uncertainty", evidence)
+        return Outcome(1.0, f"its fit gives {self.answer}", evidence)
 
 
 @dataclass(frozen=True)

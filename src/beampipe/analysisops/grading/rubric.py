@@ -8,7 +8,15 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
 
-from beampipe.analysisops.grading.answers import HistogramL2, MethodFields, Pull, Tracks, Uncertainty, Word
+from beampipe.analysisops.grading.answers import (
+    HistogramL2,
+    MethodFields,
+    Pull,
+    Tracks,
+    Uncertainty,
+    Word,
+    WorkspaceFits,
+)
 from beampipe.analysisops.grading.gates import CallsMade, StatusOk, Traceable
 from beampipe.analysisops.grading.trace import (
     CheckCutIds,
@@ -39,6 +47,7 @@ RULES: Final[Mapping[str, type[Any]]] = MappingProxyType(
         "histogram_l2": HistogramL2,
         "word": Word,
         "tracks": Tracks,
+        "workspace": WorkspaceFits,
         "method_fields": MethodFields,
     }
 )

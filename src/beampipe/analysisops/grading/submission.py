@@ -202,6 +202,16 @@ class Evidence:
         )
 
 
+def exported_handle(handle: object, entries: Sequence[Entry]) -> str:
+    """The handle that an artifact was exported from; the handle itself if it is no artifact, empty if it is no text."""
+    if not isinstance(handle, str):
+        return ""
+    for entry in entries:
+        if entry.result and entry.result.get("artifact") == handle and isinstance(entry.arguments.get("handle"), str):
+            return str(entry.arguments["handle"])
+    return handle
+
+
 def histogram_of(
     name: str, submission: Submission, entries: Sequence[Entry], evidence: Evidence
 ) -> tuple[HistogramReference | None, str]:
@@ -215,10 +225,7 @@ def histogram_of(
     handle = submission.section("histograms").get(name)
     if not isinstance(handle, str) or not handle:
         return None, f"histograms.{name} names no handle"
-    for entry in entries:
-        if entry.result and entry.result.get("artifact") == handle and isinstance(entry.arguments.get("handle"), str):
-            handle = str(entry.arguments["handle"])
-            break
+    handle = exported_handle(handle, entries)
     for entry in entries:
         if entry.result and entry.result.get("handle") == handle and "edges" in entry.result:
             if not entry.sources:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import PurePath
 from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from beampipe.analysisops.contract import ToolRefusedError
-from beampipe.analysisops.tools import counting, events, fits, masses, systems
+from beampipe.analysisops.contract import Level, ToolRefusedError
+from beampipe.analysisops.tools import counting, events, fits, masses, systems, workspaces
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import ToolContext
 from beampipe.errors import nearest
@@ -135,12 +136,43 @@ def tools() -> Mapping[str, Tool]:
         counting.efficiency_tool,
         counting.calculate_tool,
         counting.solve_linear_tool,
+        workspaces.build_workspace_tool,
+        workspaces.fit_workspace_tool,
         events.export_tool,
         systems.query_metrics_tool,
+        systems.find_change_tool,
         systems.read_log_tool,
         systems.find_tracks_tool,
     )
     return {function.__name__: _tool(function) for function in functions}
+
+
+_READ: Final = {
+    "query_metrics_tool": ".json",
+    "find_change_tool": ".json",
+    "read_log_tool": ".log",
+    "inspect_root_schema_tool": ".root",
+    "load_kinematics_tool": ".root",
+    "calc_dilepton_mass_tool": ".root",
+    "calc_system_invariant_mass_tool": ".root",
+    "calc_combination_mass_tool": ".root",
+    "find_tracks_tool": ".root",
+}
+"""Tools for the content of files of one type -> the end of their names."""
+
+
+_OF_RECIPES: Final = ("find_change_tool",)
+"""Tools that do the main step of a task; only prompts of level 1, which contain the recipe, have them."""
+
+
+def tools_for(files: Iterable[str], level: Level = 1) -> Mapping[str, Tool]:
+    """The tools that are of use with files of these names, at a level of the prompt."""
+    suffixes = {PurePath(name).suffix for name in files}
+    return {
+        name: tool
+        for name, tool in tools().items()
+        if (name not in _READ or _READ[name] in suffixes) and (level == 1 or name not in _OF_RECIPES)
+    }
 
 
 def _tool(function: Callable[..., Mapping[str, Any]]) -> Tool:

@@ -20,6 +20,7 @@ from beampipe.analysisops.tools.handles import (
     Histogram,
     Jagged,
     ToolContext,
+    Workspace,
     column_of,
     flat_column,
     frozen,
@@ -442,7 +443,7 @@ def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, An
     """Name a result as an artifact that you hand in; the answer then holds the artifact's handle.
 
     Args:
-        handle: of events, a histogram or labels of tracks.
+        handle: of events, a histogram, a workspace or labels of tracks.
         name: what the artifact is called in the answer.
     """
     check_name(name)
@@ -453,6 +454,8 @@ def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, An
         kind, n = "histogram", content.n
     elif isinstance(content, Events):
         kind, n = "events", content.n
+    elif isinstance(content, Workspace):
+        kind, n = "workspace", len(content.specification["channels"])
     else:
         kind, n = "labels", len(content.track_id)
     return {"artifact": context.keep(Artifact(name, content)), "name": name, "kind": kind, "n": n}

@@ -181,6 +181,21 @@ class TrackLabels:
 
 
 @dataclass(frozen=True)
+class Workspace:
+    """A statistical model of several regions with its data.
+
+    Attributes:
+        specification: the HistFactory workspace in the JSON form of pyhf.
+    """
+
+    specification: Mapping[str, Any]
+
+    def arrays(self) -> list[ndarray]:
+        """All arrays: none."""
+        return []
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A result that an agent submits under a name.
 
@@ -190,18 +205,24 @@ class Artifact:
     """
 
     name: str
-    content: Histogram | TrackLabels | Events
+    content: Histogram | TrackLabels | Events | Workspace
 
     def arrays(self) -> list[ndarray]:
         """All arrays."""
         return self.content.arrays()
 
 
-Content = Events | Histogram | TrackLabels | Artifact
+Content = Events | Histogram | TrackLabels | Workspace | Artifact
 """Types of contents of handles."""
 
 
-_KINDS: Final[Mapping[type, str]] = {Events: "events", Histogram: "hist", TrackLabels: "labels", Artifact: "artifact"}
+_KINDS: Final[Mapping[type, str]] = {
+    Events: "events",
+    Histogram: "hist",
+    TrackLabels: "labels",
+    Workspace: "workspace",
+    Artifact: "artifact",
+}
 """Type of content -> prefix of its handles."""
 
 _Content = TypeVar("_Content", bound=Content)
@@ -297,6 +318,10 @@ class ToolContext:
     def histogram(self, handle: str) -> Histogram:
         """The histogram of a handle."""
         return self._get(handle, Histogram, "a histogram")
+
+    def workspace(self, handle: str) -> Workspace:
+        """The workspace of a handle."""
+        return self._get(handle, Workspace, "a workspace")
 
     def content(self, handle: str) -> Content:
         """The content of a handle, of any type."""

@@ -22,7 +22,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.http_server import listen, serving
 from beampipe.analysisops.references import plain_arguments, referenced
-from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool, tools
+from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError
 
@@ -47,7 +47,7 @@ def make_server(session: Session) -> MCPServer[Any]:
         "beampipe-analysis",
         instructions=INSTRUCTIONS,
         log_level="WARNING",
-        tools=[_served(session, tool) for tool in tools().values()],
+        tools=[_served(session, tool) for tool in session.tools.values()],
     )
 
 

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import Level, ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
-from beampipe.analysisops.tools.catalogue import tools
+from beampipe.analysisops.tools.catalogue import Tool, tools_for
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
 from beampipe.errors import BeampipeError, UnknownNameError, nearest
@@ -55,19 +55,26 @@ class Session:
         ledger: where each call is written, refused ones too.
         limits: limits of the calls.
         literals: numbers that calculations may contain, beside `beampipe.analysisops.references.CONSTANTS`.
+        level: level of the prompt; tools that do the main step of a task are there at level 1 only.
 
     Raises:
         FileError: the manifest of the folder is missing or invalid.
     """
 
     def __init__(
-        self, data: Path, ledger: Ledger, limits: SessionLimits | None = None, literals: Iterable[float] = ()
+        self,
+        data: Path,
+        ledger: Ledger,
+        limits: SessionLimits | None = None,
+        literals: Iterable[float] = (),
+        level: Level = 1,
     ) -> None:
         self._limits = limits or SessionLimits()
         self._folder = DataFolder(data)
         self._ledger = ledger
         self._store = HandleStore(self._limits.bytes_held)
         self._literals = frozenset((*CONSTANTS, *map(abs, literals)))
+        self._level = level
         self._calls = 0
         self._lock = threading.Lock()
 
@@ -76,9 +83,14 @@ class Session:
         """Where each call is written; the host adds the runs of programs."""
         return self._ledger
 
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The tools that are of use with the data, by name."""
+        return tools_for((file.name for file in self._folder.files()), self._level)
+
     def names(self) -> tuple[str, ...]:
         """Names of the tools."""
-        return tuple(tools())
+        return tuple(self.tools)
 
     def content(self, handle: str) -> Content:
         """The content of a handle.
@@ -139,7 +151,7 @@ class Session:
         return result
 
     def _run(self, context: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        available = tools()
+        available = self.tools
         if name not in available:
             raise ToolRefusedError(
                 f"tool: got {name[:60]!r}, expected one of {', '.join(available)}{nearest(name, available)}"
@@ -205,7 +217,8 @@ class LocalTools:
     def schemas(self) -> list[dict[str, Any]]:
         """For each tool its name, description and the JSON schema of its arguments."""
         return [
-            {"name": tool.name, "description": tool.description, "parameters": tool.schema} for tool in tools().values()
+            {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+            for tool in self._session.tools.values()
         ]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:

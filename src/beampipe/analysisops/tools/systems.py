@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -43,8 +43,7 @@ def query_metrics_tool(
 ) -> Mapping[str, Any]:
     """Query the metrics of services: without a name list them, with one give its series over time [s].
 
-    Each series comes with mean, min and max of the asked range, and when the largest change of its level happened:
-    change_at [s], with the mean before and after.
+    Each series comes with mean, min and max of the asked range; a long one is averaged over short stretches of time.
 
     Args:
         name: of the metric; empty: list all with their labels.
@@ -52,8 +51,8 @@ def query_metrics_tool(
         end: last time [s]; left out: to the end.
         labels: only series that have all these labels, such as {"server": "a"}.
     """
-    series = _series(context.file(_METRICS))
     if not name:
+        series = _series(context.file(_METRICS))
         names = sorted({str(entry["name"]) for entry in series})
         return {
             "metrics": [
@@ -64,16 +63,35 @@ def query_metrics_tool(
                 for metric_name in names
             ]
         }
-    metrics = {str(entry["name"]) for entry in series}
-    if name not in metrics:
-        raise ToolRefusedError(
-            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(metrics))}{nearest(name, metrics)}"
-        )
-    chosen = [entry for entry in series if entry["name"] == name and labels.items() <= entry["labels"].items()]
-    if not chosen:
-        raise ToolRefusedError(f"labels: got {labels}, which no series of {name} has; list them with name=''")
+    chosen = _chosen(context, name, labels)
     shown = [_shown(entry, start, end) for entry in chosen[:_MOST_SERIES]]
     return {"name": name, "series": shown, "left_out": max(0, len(chosen) - _MOST_SERIES)}
+
+
+def find_change_tool(
+    context: ToolContext,
+    name: str,
+    start: float | None = None,
+    end: float | None = None,
+    labels: dict[str, str] = {},  # noqa: B006 - only read; it is the default in the schema
+) -> Mapping[str, Any]:
+    """Find when the level of one series changed most: change_at [s], with the mean before and after.
+
+    Args:
+        name: of the metric.
+        start: first time [s]; left out: from the beginning.
+        end: last time [s]; left out: to the end.
+        labels: those of the series, such as {"server": "a"}.
+    """
+    chosen = _chosen(context, name, labels)
+    if len(chosen) != 1:
+        raise ToolRefusedError(f"labels: got {labels}, which {len(chosen)} series have, expected those of one")
+    points = _points(chosen[0], start, end)
+    split = largest_change([value for _, value in points])
+    if split is None:
+        return {"change_at": None, "mean_before": None, "mean_after": None}
+    before, after = (math.fsum(value for _, value in part) / len(part) for part in (points[:split], points[split:]))
+    return {"change_at": points[split][0], "mean_before": before, "mean_after": after}
 
 
 def read_log_tool(
@@ -114,13 +132,32 @@ def _series(file: DataFile) -> list[dict[str, Any]]:
     return list(series)
 
 
-def _shown(series: Mapping[str, Any], start: float | None, end: float | None) -> dict[str, Any]:
+def _chosen(context: ToolContext, name: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The series of a metric that have all these labels."""
+    series = _series(context.file(_METRICS))
+    metrics = {str(entry["name"]) for entry in series}
+    if name not in metrics:
+        raise ToolRefusedError(
+            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(metrics))}{nearest(name, metrics)}"
+        )
+    chosen = [entry for entry in series if entry["name"] == name and labels.items() <= entry["labels"].items()]
+    if not chosen:
+        raise ToolRefusedError(f"labels: got {labels}, which no series of {name} has; list them with name=''")
+    return chosen
+
+
+def _points(series: Mapping[str, Any], start: float | None, end: float | None) -> list[tuple[float, float]]:
+    """Times and finite values of a series in a range."""
     low, high = -math.inf if start is None else start, math.inf if end is None else end
-    points = [
+    return [
         (float(time), float(value))
         for time, value in zip(series["times"], series["values"], strict=True)
         if low <= time <= high and value is not None and math.isfinite(value)
     ]
+
+
+def _shown(series: Mapping[str, Any], start: float | None, end: float | None) -> dict[str, Any]:
+    points = _points(series, start, end)
     shown: dict[str, Any] = {"labels": dict(series["labels"]), "n": len(points), "times": [], "values": []}
     if not points:
         return shown
@@ -130,27 +167,19 @@ def _shown(series: Mapping[str, Any], start: float | None, end: float | None) ->
         stretch = points[first : first + stride]
         shown["times"].append(stretch[0][0])
         shown["values"].append(math.fsum(value for _, value in stretch) / len(stretch))
-    mean = math.fsum(values) / len(values)
-    return {**shown, "mean": mean, "min": min(values), "max": max(values), **_change(points)}
+    return {**shown, "mean": math.fsum(values) / len(values), "min": min(values), "max": max(values)}
 
 
-def _change(points: list[tuple[float, float]]) -> dict[str, Any]:
-    """Where two constant levels describe the series best: the split with the smallest sum of squared residuals."""
-    total, n = math.fsum(value for _, value in points), len(points)
-    best, split, running, before = 0.0, 0, 0.0, 0.0
-    for i in range(1, n):
-        running += points[i - 1][1]
-        # A split here reduces the sum of squared residuals by this much.
-        gain = running**2 / i + (total - running) ** 2 / (n - i) - total**2 / n
-        if gain > best:
-            best, split, before = gain, i, running
-    if not split:
-        return {"change_at": None, "mean_before": None, "mean_after": None}
-    return {
-        "change_at": points[split][0],
-        "mean_before": before / split,
-        "mean_after": (total - before) / (n - split),
-    }
+def largest_change(values: Sequence[float]) -> int | None:
+    """Index of the first value after the change for which two constant levels fit best; None for equal values."""
+    levels = np.asarray(values, float)
+    n = len(levels)
+    number = np.arange(1, n)
+    before = np.cumsum(levels)[:-1]
+    total = levels.sum()
+    # A split here reduces the sum of squared residuals by this much.
+    gain = before**2 / number + (total - before) ** 2 / (n - number) - total**2 / max(n, 1)
+    return int(np.argmax(gain)) + 1 if n > 1 and gain.max() > 1e-12 * max(total**2, 1e-12) else None
 
 
 def find_tracks_tool(

@@ -8,6 +8,7 @@ import numpy as np
 
 from beampipe.simulation.acts_geometry import build_detector
 from beampipe.simulation.detector import DetectorLayout, shells
+from beampipe.simulation.magnetic_field import build_field
 from beampipe.tracking.acts.sequencer import ActsDetector
 
 
@@ -23,4 +24,5 @@ def acts_detector(layout: DetectorLayout) -> ActsDetector:
     stereo, modules = built.modules.stereo, built.modules
     strips = np.empty(0, np.uint64) if stereo is None else modules.geometry_id[np.isfinite(stereo)]
     inner = tuple(sorted({layer.volume for layer in shells(layout)[0].layers}))
-    return ActsDetector(layout.field_T, built.geometry, f"the detector {layout.name!r}", strips[::2], inner)
+    field = build_field(layout.field_T, layout)
+    return ActsDetector(layout.field_T, built.geometry, f"the detector {layout.name!r}", strips[::2], inner, field)

@@ -22,6 +22,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Hits, Tracks
+from beampipe.simulation.magnetic_field import build_field
 
 _run_lock = threading.Lock()
 
@@ -39,18 +40,19 @@ def pyacts() -> tuple[ModuleType, ModuleType]:
 
 
 class ActsDetector:
-    """A detector that ACTS finds tracks in, with a constant field along z.
+    """A detector that ACTS finds tracks in.
 
     Args:
-        field_z: magnetic field along z [T].
+        field_z: magnetic field along z [T], in the centre.
         geometry: ``acts.TrackingGeometry`` of the detector, or None for the Generic detector of ACTS.
         name: which detector it is, for messages.
         double_sided: identifiers of the first sensors of double-sided modules; the second one has the next number.
         seed_volumes: volumes whose hits make seeds, or None for those of the settings.
+        field: ``acts.MagneticFieldProvider`` of its field, or None for a constant one.
 
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.
-        field: ``acts.MagneticFieldProvider`` of the constant field.
+        field: ``acts.MagneticFieldProvider`` of its field.
         modules: identifiers of the sensitive surfaces.
     """
 
@@ -61,6 +63,7 @@ class ActsDetector:
         name: str = "the Generic detector of ACTS",
         double_sided: UInt64[ndarray, " _"] | None = None,
         seed_volumes: tuple[int, ...] | None = None,
+        field: Any = None,
     ) -> None:
         acts, examples = pyacts()
         if geometry is None:
@@ -71,7 +74,7 @@ class ActsDetector:
         self.name = name
         self.double_sided = np.empty(0, np.uint64) if double_sided is None else double_sided
         self.seed_volumes = seed_volumes
-        self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
+        self.field: Any = build_field(field_z) if field is None else field
         self.field_z = field_z
         # The sensitive number fills bits 8 to 27 of an identifier; it is 0 on passive surfaces.
         self.modules = frozenset(
@@ -454,12 +457,8 @@ class FittedTracks:
     Attributes:
         candidate: (n_tracks,) int64 number of the candidate that was fitted, ascending; candidates that could not
             be fitted are absent.
-        q_over_p: (n_tracks,) charge over momentum [e/GeV].
-        theta: (n_tracks,) polar angle [rad].
-        phi: (n_tracks,) azimuth of the momentum [rad].
-        d0: (n_tracks,) signed transverse distance to the beam line [mm].
-        z0: (n_tracks,) position along the beam line [mm].
-        covariance: (n_tracks, 6, 6) of d0, z0, phi, theta, q_over_p, time in these units, time in mm/c.
+        values: (n_tracks, 5) d0 [mm], z0 [mm], phi [rad], theta [rad], q/p [e/GeV], as in `TrackParameters`.
+        covariance: (n_tracks, 6, 6) of these and the time, in these units, time in mm/c.
         chi2: (n_tracks,) chi2 of the fit, over all hits.
         ndf: (n_tracks,) int64 degrees of freedom.
         n_measurements: (n_tracks,) int64 hits on the track.
@@ -468,11 +467,7 @@ class FittedTracks:
     """
 
     candidate: Int64[ndarray, " n_tracks"]
-    q_over_p: Float64[ndarray, " n_tracks"]
-    theta: Float64[ndarray, " n_tracks"]
-    phi: Float64[ndarray, " n_tracks"]
-    d0: Float64[ndarray, " n_tracks"]
-    z0: Float64[ndarray, " n_tracks"]
+    values: Float64[ndarray, "n_tracks 5"]
     covariance: Float64[ndarray, "n_tracks 6 6"]
     chi2: Float64[ndarray, " n_tracks"]
     ndf: Int64[ndarray, " n_tracks"]
@@ -486,7 +481,7 @@ class FittedTracks:
     @property
     def pt(self) -> Float64[ndarray, " n_tracks"]:
         """Transverse momentum sin(theta) / abs(q/p) [GeV]."""
-        return np.asarray(np.sin(self.theta) / np.abs(self.q_over_p))
+        return np.asarray(np.sin(self.values[:, 3]) / np.abs(self.values[:, 4]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -524,11 +519,7 @@ def read_fitted(
     parameters = np.array(tracks.parameters, dtype=np.float64).reshape(n, 6)[chosen]
     return FittedTracks(
         candidate=candidate,
-        q_over_p=parameters[:, 4].copy(),
-        theta=parameters[:, 3].copy(),
-        phi=parameters[:, 2].copy(),
-        d0=parameters[:, 0].copy(),
-        z0=parameters[:, 1].copy(),
+        values=parameters[:, :5],
         covariance=np.array(tracks.covariance, dtype=np.float64).reshape(n, 6, 6)[chosen],
         chi2=np.array(tracks.chi2, dtype=np.float64).reshape(n)[chosen],
         ndf=np.array(tracks.ndf, dtype=np.int64).reshape(n)[chosen],

@@ -14,15 +14,7 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.events import ON_AXIS, BeamSpot
 from beampipe.tracking.acts import sequencer
-
-_PARAMETERS = ("d0", "z0", "phi", "theta", "qop")
-
-_COLUMNS = (
-    ("trackId",),
-    _PARAMETERS,
-    [f"var_{name}" for name in _PARAMETERS],
-    [f"cov_{one}{other}" for one in _PARAMETERS for other in _PARAMETERS if one != other],
-)
+from beampipe.tracking.formats.acts import PARAMETERS_OF_ACTS
 
 
 def find_vertices(
@@ -72,9 +64,9 @@ def find_vertices(
 
 def _write(path: Path, values: Float64[ndarray, "n 5"], covariance: Float64[ndarray, "n 5 5"]) -> None:
     """Write tracks as ACTS reads them."""
-    n = len(_PARAMETERS)
+    n = values.shape[1]
     variances, others = covariance[:, range(n), range(n)], covariance[:, ~np.eye(n, dtype=bool)]
     rows = np.column_stack([np.arange(len(values)), values, variances, others])
     with path.open("w", encoding="ascii") as file:
-        file.write(",".join(name for group in _COLUMNS for name in group) + "\n")
+        file.write(",".join(PARAMETERS_OF_ACTS.types) + "\n")
         np.savetxt(file, rows, fmt=["%d"] + ["%.9g"] * (rows.shape[1] - 1), delimiter=",")

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float, Int64
 from beampipe.errors import BeampipeError, InputError, ShapeError, UnknownNameError
-from beampipe.events import NO_TRACK, Event, Events, Hits, Particles, Tracks, Truth
+from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Events, Hits, Particles, Tracks, Truth
 from beampipe.tracking.evaluation.colliderml import colliderml_counts
 from beampipe.tracking.evaluation.matching import (
     MIN_TRACK_HITS,
@@ -35,7 +35,15 @@ from beampipe.tracking.evaluation.results import (
     stage_time,
 )
 from beampipe.tracking.finder import InOneThread, TrackFinder
-from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
+from beampipe.tracking.truth import (
+    HEADLINE,
+    Contributions,
+    Selection,
+    contributions,
+    select_particles,
+    truth_of,
+    vertices_about_beam_spot,
+)
 
 _ETA_BINS: Final = 12
 
@@ -329,11 +337,15 @@ def evaluate(
     selection: Selection = HEADLINE,
     displaced: Selection | None = None,
     min_track_hits: int = MIN_TRACK_HITS,
+    beam_spot: BeamSpot = ON_AXIS,
     threads: int = 1,
     warm_up: int = 1,
     progress: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Score finders on the same events, event by event, so that all of them see the same state of the machine.
+
+    Particles count by the distance of their origin from the beam line: that of the first tracks which do not come from
+    the axis (`Tracks.beam_spot`), else `beam_spot`.
 
     Args:
         finders: one finder, several, or several by name; without a name each is called as its pipeline or its class.
@@ -343,6 +355,7 @@ def evaluate(
         displaced: particles of the displaced class; by default the same cuts with origin from
             `selection.max_origin` to 100 mm.
         min_track_hits: hits from which a track is a candidate.
+        beam_spot: beam line of the events, where no finder states another one than the axis.
         threads: number of threads of each finder, recorded in the result.
         warm_up: extra calls on the first event whose times are not used.
         progress: function that is called after each event.
@@ -363,11 +376,17 @@ def evaluate(
     tallies = {name: _Tally(edges) for name in by_name}
     n_events = 0
     for event in events:
-        truth = _EventTruth.of(event, selection, displaced, anywhere)
+        truth_of(event)  # fails before any finder is called
+        calls = {}
         for name, finder in by_name.items():
             for _ in range(warm_up if n_events == 0 else 0):
                 _FinderCall.run(finder, event)
-            tallies[name].add(truth, _FinderCall.run(finder, event), min_track_hits)
+            calls[name] = _FinderCall.run(finder, event)
+        lines = (each.tracks.beam_spot for each in calls.values() if each.tracks.beam_spot != ON_AXIS)
+        about_line = vertices_about_beam_spot(event, next(lines, beam_spot))
+        truth = _EventTruth.of(about_line, selection, displaced, anywhere)
+        for name, tally in tallies.items():
+            tally.add(truth, calls[name], min_track_hits)
         n_events += 1
         if progress is not None:
             progress()

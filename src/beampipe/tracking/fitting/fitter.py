@@ -26,8 +26,9 @@ class TrackFitter(Shown):
     Hits count with the resolution of their layer, and a track is scattered where it left a hit. Hits on no layer of
     the tables are left out: see `TrackParameters.n_hits`. The field is constant and along z.
 
-    A track whose chi2 is improbable is fitted without each of its hits in turn. If the best of these fits is clearly
-    better, the hit is an outlier: see `TrackParameters.outliers`. Up to three hits are left out, at least six stay.
+    A track whose chi2 is doubtful (as that of one right track of forty) is fitted without each of its hits in turn. If
+    the best of these fits is clearly better, the hit is an outlier: see `TrackParameters.outliers`. Up to three hits
+    are left out; at least seven stay, or six of a track whose chi2 is improbable.
 
     Attributes:
         tables: learned tables of the detector.
@@ -67,7 +68,9 @@ class TrackFitter(Shown):
             contiguous(tables.layers),
             contiguous(tables.variance),
             contiguous(tables.scattering),
-            tables.beam_line,
+            tables.all_tubes,
+            float(tables.energy_loss[0]),
+            float(tables.field[0]),
             self.reject_outliers,
             useful_threads(self.threads, len(rows)),
         )

@@ -39,6 +39,12 @@ from beampipe.tracking.fitting.helix import (
 PION_MASS: Final = 0.13957039
 """Mass [GeV] that is assumed for every track. Source: Particle Data Group, charged pion."""
 
+STEEPEST: Final = 0.9
+"""Largest sine of half the angle that a helix turns until it crosses a tube."""
+
+FLATTEST: Final = 0.3
+"""Smallest cosine between direction and radius where a helix crosses a tube."""
+
 
 @dataclass(frozen=True, eq=False)
 class FitTables:
@@ -46,8 +52,8 @@ class FitTables:
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
-    the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in units of
-    the thickness, and it loses the energy ``energy_loss * scattering * path``.
+    the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in
+    units of the thickness, and it loses the energy ``energy_loss * scattering * path``.
 
     Attributes:
         layers: (n_layers, 4) float32: r_min, r_max, z_min, z_max [mm] of each layer; boxes do not overlap.
@@ -56,6 +62,8 @@ class FitTables:
         beam_pipe: (2,) float32: radius [mm] and scattering [GeV^2] of the material inside the first hit.
         energy_loss: (1,) float32 [1/GeV]: energy lost for each GeV^2 of scattering.
         field: (1,) float32: magnetic field along z [T].
+        tubes: (n_tubes, 2) float32: radius and scattering of cylinders further out that leave no hit, such as supports
+            between parts of the detector; from the beam outwards.
 
     Raises:
         ConfigError: the tables do not fit together, a variance is not positive, or the field is 0.
@@ -67,6 +75,7 @@ class FitTables:
     beam_pipe: Float32[ndarray, " 2"]
     energy_loss: Float32[ndarray, " 1"]
     field: Float32[ndarray, " 1"]
+    tubes: Float32[ndarray, "n_tubes 2"]
 
     def __post_init__(self) -> None:
         n = len(self.layers)
@@ -77,6 +86,7 @@ class FitTables:
             "beam_pipe": (2,),
             "energy_loss": (1,),
             "field": (1,),
+            "tubes": (len(self.tubes), 2),
         }
         for name, shape in shapes.items():
             table = getattr(self, name)
@@ -84,7 +94,7 @@ class FitTables:
                 raise ConfigError(
                     f"fit tables: got {name} {table.dtype} of shape {table.shape}, expected finite float32 {shape}"
                 )
-        if not (self.variance > 0).all() or (self.scattering < 0).any() or (self.beam_pipe < 0).any():
+        if not (self.variance > 0).all() or (self.scattering < 0).any() or (self.all_tubes < 0).any():
             raise ConfigError("fit tables: got a variance <= 0 or scattering < 0, expected positive resolutions")
         if self.field[0] == 0:
             raise ConfigError("fit tables: got a field of 0 T, expected one that bends tracks")
@@ -96,9 +106,9 @@ class FitTables:
         return np.asarray(z_max - z_min > r_max - r_min)
 
     @property
-    def beam_line(self) -> Float64[ndarray, " 4"]:
-        """Radius and scattering of the beam pipe, energy loss and field, as one array for the kernel."""
-        return np.concatenate([self.beam_pipe, self.energy_loss, self.field]).astype(np.float64)
+    def all_tubes(self) -> Float32[ndarray, "n_tubes 2"]:
+        """Radius and scattering of the beam pipe and of the tubes, from the beam outwards."""
+        return np.concatenate([self.beam_pipe[None], self.tubes])
 
 
 def layer_of(position: Position, layers: Float32[ndarray, "n_layers 4"]) -> Int64[ndarray, " n_hits"]:
@@ -133,6 +143,7 @@ def load_fit_tables(path: Path) -> FitTables:
 
     try:
         tables = load_file(path)
+        tables.setdefault("tubes", np.zeros((0, 2), np.float32))  # optional in the file
         return FitTables(**{f.name: tables[f.name] for f in fields(FitTables)})
     except (OSError, SafetensorError, KeyError) as error:
         raise FileError(
@@ -144,6 +155,9 @@ def load_fit_tables(path: Path) -> FitTables:
 MIN_HITS: Final = 3
 """Fewest hits on layers of the tables: a helix has five parameters, and a hit measures two."""
 
+MAX_COT: Final = 1e3
+"""Largest cot(theta) of a track; steps beyond it diverge."""
+
 MAX_STEPS: Final = 10
 """Most Gauss-Newton steps; nearly all tracks need two or three."""
 
@@ -154,12 +168,18 @@ CONVERGED: Final = 1e-3
 MAX_DEVIATION: Final = 3.0
 """A track is suspect if its chi2 is more standard deviations above the mean: one of a thousand that are right."""
 
+DOUBTFUL: Final = 2.0
+"""Outliers are looked for in a track if its chi2 is more standard deviations above the mean: one of forty."""
+
 MIN_GAIN: Final = 12.0
 """A hit is an outlier only if the chi2 of its track falls by more without it. Two measurements of a right hit add 2 on
 average, and more than 12 once in 400 times."""
 
 MIN_HITS_LEFT: Final = 6
-"""Hits on layers that a track keeps at least."""
+"""Hits on layers that a suspect track keeps at least."""
+
+MIN_HITS_LEFT_IF_DOUBTFUL: Final = 7
+"""The same for a doubtful one: with fewer it would not count as found."""
 
 MAX_HITS_TRIED: Final = 40
 """Outliers are not looked for in a track with more hits on layers: the time grows with the square of their number."""
@@ -197,6 +217,8 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
             if not (np.isfinite(step).all() and np.isfinite(covariance).all()):
                 break
             helix = helix + step
+            if not abs(helix[4]) < MAX_COT:
+                break
             if step @ np.linalg.solve(covariance, step) < CONVERGED:
                 jacobian = to_acts_jacobian(helix, float(tables.field[0]))
                 values = to_acts(helix[None], float(tables.field[0]))[0]
@@ -204,7 +226,7 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
     return _failed(FitStatus.NOT_CONVERGED)
 
 
-def is_suspect(fit: Fit, n_hits: int) -> bool:
+def is_suspect(fit: Fit, n_hits: int, deviation: float = MAX_DEVIATION) -> bool:
     """Whether the hits of a track are hardly those of one particle: no convergence, or an improbable chi2.
 
     The cube root of chi2 / ndf is nearly normal. Source: E. B. Wilson, M. M. Hilferty, Proc. Natl. Acad. Sci. 17 (1931)
@@ -214,13 +236,19 @@ def is_suspect(fit: Fit, n_hits: int) -> bool:
         return fit.status == FitStatus.NOT_CONVERGED
     ndf = 2 * n_hits - 5
     spread2 = 2 / (9 * ndf)
-    return bool((np.cbrt(fit.chi2 / ndf) - (1 - spread2)) / np.sqrt(spread2) > MAX_DEVIATION)
+    return bool((np.cbrt(fit.chi2 / ndf) - (1 - spread2)) / np.sqrt(spread2) > deviation)
+
+
+def _may_lose_hit(fit: Fit, n_hits: int) -> bool:
+    """Whether a hit may be left out: the track is doubtful, and enough hits stay."""
+    least = MIN_HITS_LEFT if is_suspect(fit, n_hits) else MIN_HITS_LEFT_IF_DOUBTFUL
+    return least < n_hits <= MAX_HITS_TRIED and is_suspect(fit, n_hits, DOUBTFUL)
 
 
 def fit_without_outliers(
     xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
 ) -> tuple[Fit, list[int]]:
-    """Fit one track; while it is suspect, leave out the hit without which it fits best.
+    """Fit one track; while it is doubtful, leave out the hit without which it fits best.
 
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
@@ -232,7 +260,7 @@ def fit_without_outliers(
     """
     fit, rows = fit_track(xyz, layer, tables), list(range(len(xyz)))
     outliers: list[int] = []
-    while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT < len(rows) <= MAX_HITS_TRIED and is_suspect(fit, len(rows)):
+    while len(outliers) < MAX_OUTLIERS and _may_lose_hit(fit, len(rows)):
         fits = {row: fit_track(xyz[others], layer[others], tables) for row in rows if (others := _without(rows, row))}
         fits = {row: other for row, other in fits.items() if other.status == FitStatus.FITTED}
         if not fits:
@@ -321,15 +349,12 @@ def kicks(
     return by_phi, by_cot, by_omega
 
 
-def thickness(
-    scattering: Float64[ndarray, " n"],
-    barrel: ndarray,
-    radial: Float64[ndarray, " n"],
-    cot: float | Float64[ndarray, " n"],
+def path_through(
+    barrel: ndarray, radial: Float64[ndarray, " n"], cot: float | Float64[ndarray, " n"]
 ) -> Float64[ndarray, " n"]:
-    """Scattering [GeV^2] of each crossing: that at right angles times the length of the way through the layer."""
+    """Length of each crossing through its layer, in units of the thickness."""
     normal = np.where(barrel, np.abs(radial), np.abs(cot))
-    return np.asarray(scattering * np.sqrt(1 + cot * cot) / normal)
+    return np.asarray(np.sqrt(1 + cot * cot) / normal)
 
 
 def _step(
@@ -343,26 +368,26 @@ def _step(
     at = cross(helices, xyz[:, 0], xyz[:, 1])
     residual, by_helix, radial = measurements(helices, at, xyz, barrel)
     by_phi, by_cot, by_omega = kicks(helices, at)
-    amount = thickness(tables.scattering[layer].astype(np.float64), barrel, radial, cot)
-    outward = np.arange(n)  # kick i moves the hits behind it
-    pipe_radius, pipe_scattering, energy_loss, field = tables.beam_line
-    if pipe_scattering > 0 and pipe_radius < np.hypot(*xyz[0, :2]):
-        pipe = _at_pipe(helix, pipe_radius)
-        by_phi, by_cot, by_omega = (
-            np.concatenate([inner, outer])
-            for inner, outer in zip(kicks(helix[None], pipe), (by_phi, by_cot, by_omega), strict=True)
-        )
-        amount = np.concatenate([[pipe_scattering * np.sqrt(1 + cot * cot)], amount])
-        outward = np.concatenate([[-1], outward])
+    matter, path = tables.scattering[layer].astype(np.float64), path_through(barrel, radial, cot)
+    moves = np.arange(n) < np.arange(n)[:, None]  # whether kick i moves hit k: those of layers, then those of tubes
+    radius = np.hypot(xyz[:, 0], xyz[:, 1])
+    for tube, of_tube in tables.all_tubes.astype(np.float64):
+        if of_tube <= 0:
+            continue
+        crossing, angle = cross_tube(helix[None], tube)
+        changes = zip((by_phi, by_cot, by_omega), kicks(helix[None], crossing), strict=True)
+        by_phi, by_cot, by_omega = (np.concatenate(change) for change in changes)
+        matter, path = np.append(matter, of_tube), np.append(path, path_through(np.array(True), angle, cot))
+        moves = np.column_stack([moves, radius >= tube])
+    energy_loss, field = float(tables.energy_loss[0]), float(tables.field[0])
     unit = GEV_PER_TESLA_MM * field
     inverse_p2 = (omega / unit) ** 2 / (1 + cot * cot)
     inverse_beta2 = 1 + PION_MASS**2 * inverse_p2
-    angle2 = amount * inverse_p2 * inverse_beta2  # of scattering, in either plane
-    loss = energy_loss * amount * np.sqrt(inverse_p2 * inverse_beta2)  # of momentum, relative
-    sees = outward[None, :] < np.arange(n)[:, None]  # whether kick i moves hit k
-    across = np.einsum("kmj,ij->kmi", by_helix, by_phi) * (np.sqrt(angle2 * (1 + cot * cot)) * sees[:, None, :])
-    along = np.einsum("kmj,ij->kmi", by_helix, by_cot) * (np.sqrt(angle2) * (1 + cot * cot) * sees[:, None, :])
-    slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (omega * loss)[:, None], sees.astype(np.float64))
+    angle2 = matter * path * inverse_p2 * inverse_beta2  # in either plane
+    loss = energy_loss * matter * path * np.sqrt(inverse_p2 * inverse_beta2)  # of momentum, relative
+    across = np.einsum("kmj,ij->kmi", by_helix, by_phi) * (np.sqrt(angle2 * (1 + cot * cot)) * moves[:, None, :])
+    along = np.einsum("kmj,ij->kmi", by_helix, by_cot) * (np.sqrt(angle2) * (1 + cot * cot) * moves[:, None, :])
+    slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (omega * loss)[:, None], moves.astype(np.float64))
     spread = np.concatenate([across, along], axis=2).reshape(2 * n, -1)
     errors = np.diag(tables.variance[layer].astype(np.float64).ravel()) + spread @ spread.T
     design, rest = by_helix.reshape(2 * n, 5), (residual - slowed).ravel()
@@ -372,14 +397,22 @@ def _step(
     return step, covariance, float(rest @ weighted[:, 5] - step @ (design.T @ weighted[:, 5]))
 
 
-def _at_pipe(helix: Float64[ndarray, " 5"], radius: float) -> Crossings:
-    """The crossing of a cylinder close to the beam line, where the helix is all but straight."""
-    s = np.array([radius])
-    alpha = helix[2] * s
-    sin, cos = np.sin(alpha), np.cos(alpha)
-    along = s * np.sinc(alpha / np.pi)
-    across = helix[2] * along * along / (1 + cos)
-    return Crossings(along, helix[0] + across, s, sin, cos, along, across)
+def cross_tube(helix: Float64[ndarray, "n 5"], radius: float) -> tuple[Crossings, Float64[ndarray, " n"]]:
+    """Where helices first cross a cylinder about the beam line, and the cosine between direction and radius there.
+
+    One that starts outside counts as at its perigee, and one that does not get there as at its steepest, so that steps
+    of a fit cannot lose a tube.
+    """
+    d0, _, omega, _, _ = helix.T
+    chord2 = np.maximum((radius * radius - d0 * d0) / (1 + omega * d0), 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chord = np.minimum(np.sqrt(chord2), 2 * STEEPEST / np.abs(omega))
+        sine = omega * chord / 2
+        cosine, half = np.sqrt(1 - sine * sine), np.arcsin(sine)
+        s = np.where(np.abs(half) < SMALL_TURN, chord * (1 + half * half / 6), 2 * half / omega)
+    sin, cos, along, across = 2 * sine * cosine, 1 - 2 * sine * sine, chord * cosine, chord * sine
+    radial = (along * cos + (d0 + across) * sin) / radius
+    return Crossings(along, d0 + across, s, sin, cos, along, across), np.maximum(radial, FLATTEST)
 
 
 def _without(rows: list[int], row: int) -> list[int]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import ColumnError, FileError, InputError
+from beampipe.errors import ColumnError, FileError
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
 from beampipe.tracking.formats import tables
@@ -36,7 +36,14 @@ from beampipe.tracking.formats.format import (
     one_event,
     probe_file,
 )
-from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels, own_hit_ids, write_table
+from beampipe.tracking.formats.writing import (
+    EventsWithTracks,
+    TrackFormat,
+    check_labels,
+    own_hit_ids,
+    parameters_of,
+    write_table,
+)
 
 _DECIMALS: Final = ("phi", "theta", "time", "var_phi", "var_theta", "var_time")
 
@@ -299,15 +306,12 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
 def _parameter_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     """The tracks that were fitted."""
     check_labels(event, tracks)
-    if tracks.parameters is None:
-        raise InputError(
-            f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
-        )
-    number = np.flatnonzero(tracks.parameters.fitted)
-    covariance = tracks.parameters.covariance[number]
+    fits = parameters_of(event, tracks)
+    number = np.flatnonzero(fits.fitted)
+    covariance = fits.covariance[number]
     columns = {"trackId": number}
     for row, name in enumerate(_BOUND_NAMES):
-        columns[name] = tracks.parameters.values[number, row]
+        columns[name] = fits.values[number, row]
         for column, other in enumerate(_BOUND_NAMES):
             columns[f"var_{name}" if row == column else f"cov_{name}{other}"] = covariance[:, row, column]
     return {name: columns[name] for name in _PARAMETER_TYPES}

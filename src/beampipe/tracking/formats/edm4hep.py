@@ -426,16 +426,14 @@ def track_collections(event: Event, tracks: Tracks) -> Collections:
         f"position.{axis}": values.astype(np.float64) for axis, values in zip("xyz", event.hits.xyz.T, strict=True)
     }
     chi2, ndf = np.zeros(n_tracks, np.float32), np.zeros(n_tracks, np.int32)
-    states: dict[str, ndarray] = {"location": np.empty(0, np.int32)}
-    states |= {name: np.empty(0, np.float32) for name in (*_STATE_PARAMETERS, *_reference_point(0))}
-    covariance, fitted = np.empty((0, 21), np.float32), np.zeros(n_tracks, np.bool_)
+    values, covariance = np.empty((0, len(_STATE_PARAMETERS)), np.float32), np.empty((0, 21), np.float32)
+    fitted = np.zeros(n_tracks, np.bool_)
     if parameters is not None:
         fitted = parameters.fitted
-        values, covariance = track_states(parameters)
-        values, covariance = values[fitted], covariance[fitted]
+        values, covariance = (part[fitted] for part in track_states(parameters))
         chi2[fitted], ndf[fitted] = parameters.chi2[fitted], parameters.ndf[fitted]
-        states = {"location": np.full(len(values), _AT_PERIGEE, np.int32)}
-        states |= dict(zip(_STATE_PARAMETERS, values.T, strict=True)) | _reference_point(len(values))
+    states: dict[str, ndarray] = {"location": np.full(len(values), _AT_PERIGEE, np.int32)}
+    states |= dict(zip(_STATE_PARAMETERS, values.T, strict=True)) | _reference_point(len(values))
     end_of_states = np.cumsum(fitted, dtype=np.uint32)
     members = {"type": np.zeros(n_tracks, np.int32), "chi2": chi2, "ndf": ndf, "Nholes": np.zeros(n_tracks, np.int32)}
     members |= _ranges("trackStates", end_of_states - fitted, end_of_states)

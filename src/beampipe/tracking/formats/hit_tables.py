@@ -20,9 +20,6 @@ from beampipe.tracking.formats.colliderml import COLLIDERML
 from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, one_event, probe_file
 from beampipe.tracking.formats.parquet import OWN
 
-_POSITIONS: Final = ({"r", "phi", "z"}, {"x", "y", "z"})
-"""Names of the columns of positions."""
-
 
 def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     """The events of a table, Parquet or CSV.
@@ -55,7 +52,7 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
 def has_position(file: FileProbe) -> bool:
     """Whether a table has columns of positions, all of them lists or none."""
     names = {tables.without_prefix(name): name for name in file.names}
-    for axes in (("r", "phi", "z"), ("x", "y", "z")):
+    for axes in tables.POSITIONS:
         if set(axes) <= set(names) and len({names[name] in file.lists for name in axes}) == 1:
             return True
     return False
@@ -92,7 +89,8 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
 def _is_hit_table(file: FileProbe) -> bool:
     # CSV with further columns may be anything, and labels are an output: both need an explicit `format`.
     if file.kind == "csv":
-        return {tables.without_prefix(name) for name in file.names} - {"event_id", "event", "id"} in _POSITIONS
+        names = {tables.without_prefix(name) for name in file.names} - {"event_id", "event", "id"}
+        return names in map(set, tables.POSITIONS)
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 

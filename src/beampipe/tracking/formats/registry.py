@@ -16,6 +16,7 @@ from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fiel
 from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
 from beampipe.tracking.formats.parquet import OWN
+from beampipe.tracking.formats.tables import POSITIONS
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
 from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
 
@@ -157,7 +158,7 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     possible = [form.name for form in EVENT_FORMATS.values() if form.accepts(file)]
     hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
     lower_case = {name.lower(): name for name in file.names}
-    for axes in (("x", "y", "z"), ("r", "phi", "z")):
+    for axes in POSITIONS:
         if set(axes) <= lower_case.keys() and not set(axes) <= set(file.names):
             hint = f"rename {', '.join(lower_case[axis] for axis in axes)} to {', '.join(axes)}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
@@ -214,15 +215,10 @@ def _ordered(name: str, paths: list[Path]) -> list[Path]:
 def _check_use(path: Path, reader: EventFormat, options: ReadOptions) -> None:
     """Refuse options that the format does not use."""
     for name in options.given():
-        if name == "scale" and name not in reader.takes:
-            raise ConfigError(
-                f"{path}: got scale {options.scale!r} for a file of {reader.name}, which states its units; leave it out"
-            )
         if name not in reader.takes:
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(
-                f"{path}: got {option} for a file of {reader.name}, which has no use for it; leave it out"
-            )
+            why = "states its units" if name == "scale" else "has no use for it"
+            option = f"scale {options.scale!r}" if name == "scale" else f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{path}: got {option} for a file of {reader.name}, which {why}; leave it out")
 
 
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {

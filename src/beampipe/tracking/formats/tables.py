@@ -246,9 +246,10 @@ PROMPT: Final = 2.0
 _CLOSE: Final = 1e-3
 """Largest relative difference between r and hypot(x, y) where a table has both; float32 and rounding give 1e-6."""
 
-_CYLINDRICAL: Final = ("r", "phi", "z")
+POSITIONS: Final = ("r", "phi", "z"), ("x", "y", "z")
+"""Names of the columns of a position, cylindrical or Cartesian."""
 
-_CARTESIAN: Final = ("x", "y", "z")
+_CYLINDRICAL, _CARTESIAN = POSITIONS
 
 _BITS: Final = (("volume", 8), ("layer", 12), ("module", 28))
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.events import PARAMETERS, Event, FitStatus, Hits, Tracks, hit_lists, split_hit_lists
+from beampipe.events import PARAMETERS, Event, FitStatus, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.files import MARK, replacing
 from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
@@ -89,6 +89,19 @@ def check_labels(event: Event, tracks: Tracks) -> None:
         raise ShapeError(
             f"event {event.event_id}: got {len(tracks.track_id)} labels, expected {len(event.hits)}, one per hit"
         )
+
+
+def parameters_of(event: Event, tracks: Tracks) -> TrackParameters:
+    """The parameters of fitted tracks.
+
+    Raises:
+        InputError: they were not fitted.
+    """
+    if tracks.parameters is None:
+        raise InputError(
+            f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
+        )
+    return tracks.parameters
 
 
 def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndarray, " n_hits"]:
@@ -349,22 +362,19 @@ def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[E
     """
     with incremental_writer(path, _PARAMETER_TYPES) as table:
         for event, tracks in events:
-            if tracks.parameters is None:
-                raise InputError(
-                    f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
-                )
-            n = len(tracks.parameters)
+            fits = parameters_of(event, tracks)
+            n = len(fits)
             lower, upper = np.tril_indices(len(PARAMETERS))
             names = np.array([status.name.lower() for status in FitStatus])
             values = (
                 np.full(n, event.event_id, np.int64),
                 np.arange(n, dtype=np.int64),
-                *tracks.parameters.values.T,
-                *tracks.parameters.covariance[:, lower, upper].T,
-                tracks.parameters.chi2,
-                tracks.parameters.ndf,
-                tracks.parameters.n_hits,
-                names[tracks.parameters.status],
+                *fits.values.T,
+                *fits.covariance[:, lower, upper].T,
+                fits.chi2,
+                fits.ndf,
+                fits.n_hits,
+                names[fits.status],
             )
             table.add(event.event_id, dict(zip(PARAMETER_COLUMNS, values, strict=True)))
             yield event, tracks

@@ -298,7 +298,8 @@ class Performance:
         origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
         origin_spread: standard deviation of that z [mm]; null where it was not measured.
         layers: share of the hits of each layer that are on a track; empty where it was not measured.
-        chi2: median and mean chi2 per degree of freedom of the fitted tracks; empty where none were fitted.
+        chi2: median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty where none were
+            fitted.
         milliseconds: median processor time of an event on one thread [ms], of the machine that validated; other work on
             it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the

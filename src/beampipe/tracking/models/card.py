@@ -78,7 +78,11 @@ def _measured_lines(
     if untested := "; ".join(measured.untested()):
         lines.append(f"    too few particles to tell: {untested}")
     if measured.chi2:
-        lines.append("    chi2 per degree of freedom of its fits: median {:.2f}, mean {:.2f}".format(*measured.chi2))
+        lines.append(
+            "    chi2 per degree of freedom of fits that are not suspect: median {:.2f}, mean {:.2f}".format(
+                *measured.chi2
+            )
+        )
     if measured.layers:
         ordered = sorted((share, layer.name) for share, layer in zip(measured.layers, model.layout.layers, strict=True))
         ends = (f"{share:.0%} ({name})" for share, name in (ordered[0], ordered[-1]))

@@ -146,7 +146,7 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
     piece = _pieces(rz, _CELLS[0])
     for cell in _CELLS[1:]:
         piece = _refined(rz, piece, cell)
-    boxes = _boxes(rz, piece)
+    boxes = boxes_of(rz, piece)
     if len(boxes) <= _MOST_PIECES:
         piece = _numbered(_joined(boxes)[piece])
     few = np.bincount(piece) < _FEWEST_HITS
@@ -158,7 +158,7 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
             " or give hits their module or layer numbers"
         )
     kept = _numbered(piece[hits])
-    boxes = _boxes(rz[hits], kept)
+    boxes = boxes_of(rz[hits], kept)
     thick = _thick(boxes)
     if len(boxes) < _FEWEST_LAYERS or thick.any() or _overlap(boxes):
         seen = f"{len(boxes)} groups of hits, {int(thick.sum())} of them thick both in r and z"
@@ -180,7 +180,7 @@ def _layers_of_codes(position: Float32[ndarray, "n 3"], code: ndarray) -> Int64[
     names, number = np.unique(code, return_inverse=True)
     if not _FEWEST_LAYERS <= len(names) <= _MOST_LAYERS:
         return None
-    boxes = _boxes(position[:, [0, 2]], number)
+    boxes = boxes_of(position[:, [0, 2]], number)
     return None if _thick(boxes).any() or _overlap(boxes) else number.astype(np.int64)
 
 
@@ -197,7 +197,7 @@ def _pieces(rz: ndarray, cell: float) -> Int64[ndarray, " n"]:
 
 def _refined(rz: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[ndarray, " n"]:
     """The same pieces, with those that are thick in r and z split by smaller cells."""
-    boxes = _boxes(rz, piece)
+    boxes = boxes_of(rz, piece)
     refined, next_number = piece.copy(), len(boxes)
     for number in np.flatnonzero(_thick(boxes)):
         mine = np.flatnonzero(piece == number)
@@ -246,7 +246,7 @@ def _thick(boxes: Float64[ndarray, "n 4"]) -> Bool[ndarray, " n"]:
     return thick
 
 
-def _boxes(rz: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
+def boxes_of(rz: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
     """r_min, r_max, z_min, z_max of each group of hits."""
     return _grown(np.repeat(rz, 2, axis=1).astype(np.float64), number)
 

@@ -16,10 +16,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from beampipe.arrays import Bool, Float32, Int64
-from beampipe.errors import MissingExtraError
 from beampipe.events import Position
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import logit_of, native, radius_edges
+from beampipe.tracking.kernels import logit_of, radius_edges
 from beampipe.tracking.kernels.features import (
     EDGE_FEATURES,
     EMBEDDING_SIZE,
@@ -29,14 +28,11 @@ from beampipe.tracking.kernels.features import (
     hit_features,
     node_features,
 )
-from beampipe.tracking.kernels.geometry import EdgeIndex, EdgeValues, PairTable
+from beampipe.tracking.kernels.geometry import EdgeIndex, EdgeValues
 from beampipe.tracking.kernels.reference import sigmoid
 from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork, Log, Optimiser
 from beampipe.tracking.training.samples import CleanEvent, KinematicWindows, Labelled, TrainingDegradation, visit
 from beampipe.tracking.windows import Windows
-
-PairMaker = Callable[[Position, EdgeIndex], PairTable]
-"""Makes the pair features of edges from the positions of the hits and the edges."""
 
 _CHUNK = 1 << 16
 """Edges per pass of the filter: its activations stay in the cache."""
@@ -106,22 +102,6 @@ def nearby(event: Labelled, embedding: Embedding, building: Building) -> tuple[E
     )
 
 
-def pair_maker(windows: Windows) -> PairMaker:
-    """Pair features from the learned windows, by the kernels that inference uses.
-
-    Raises:
-        MissingExtraError: the native kernels were not built, and the reference is far too slow.
-    """
-    if native() is None:
-        raise MissingExtraError("the native kernels", "train", "training")
-
-    def make(position: Position, edge_index: EdgeIndex) -> PairTable:
-        triplets, chi2 = kernels.triplets(position, edge_index, windows)
-        return kernels.pair_features(triplets, chi2, edge_index.shape[1])
-
-    return make
-
-
 @torch.no_grad()
 def filter_logits(position: Position, edge_index: EdgeIndex, dist2: EdgeValues, network: FilterNetwork) -> EdgeValues:
     """Logit of each edge by the torch network; `beampipe.tracking.kernels.filter_logits` does it for packed weights."""
@@ -157,19 +137,23 @@ def build_graph(
     event: Labelled,
     embedding: Embedding,
     network: FilterNetwork | None,
-    pair_maker: PairMaker,
+    windows: Windows,
     building: Building,
     *,
     pt_min: float = 0.85,
     soft_weight: float = 0.1,
     same_weight: float = 0.05,
 ) -> TrainingGraph:
-    """The input graph of the interaction network: edges inside radius and windows, above the filter cut."""
+    """The input graph of the interaction network: edges inside radius and kinematic windows, above the filter cut.
+
+    The learned `windows` give the features of pairs of edges.
+    """
     edge_index, dist2 = nearby(event, embedding, building)
     if network is not None and edge_index.shape[1]:
         logit = filter_logits(event.position, edge_index, dist2, network)
         edge_index = edge_index[:, logit >= logit_of(building.filter_cut)]
-    pairs = pair_maker(event.position, edge_index)
+    triplets, chi2 = kernels.triplets(event.position, edge_index, windows)
+    pairs = kernels.pair_features(triplets, chi2, edge_index.shape[1])
     partnered = (pairs[:, _PARTNERS] > 0).any(axis=1)
     edge_index, pairs = np.ascontiguousarray(edge_index[:, partnered]), pairs[partnered]
     target, weight, wanted = edge_targets(event, edge_index, pt_min, soft_weight, same_weight)

@@ -1,18 +1,17 @@
 """Learn the tables of the track fit from simulated events: field, resolution, scattering and energy loss.
 
-The helix of a simulated particle is known, so its hits deviate by measurement errors and scattering alone. A *kink* at
-a hit is the change of direction from the hit before to the hit behind it, relative to that helix: the errors of three
-hits, divided by their distances, and the scattering at the middle one, which grows with 1 / p. Its square is on average
-linear in the variances of the layers; non-negative least squares gives these from kinks of all momenta at once.
+The helix of a simulated particle is known, so its hits deviate by measurement errors, scattering and loss of energy
+alone. To first order the deviations of a track are sums of these, as in `beampipe.tracking.fitting.reference`. The
+variances of the layers are those that make the deviations of all tracks most likely.
 
-The beam pipe stands for all material inside the first hits. Its scattering displaces the first hit, and turns the track
-there relative to the line from its true origin: both are moments like the others. Its radius is assumed, not learned.
+The beam pipe stands for all material inside the first hits, and a tube in each gap between discs for the support there.
+Their radii are assumed, not learned.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -20,12 +19,28 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Float64, Int64
+from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError
-from beampipe.events import Event, Hits, Tracks
-from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, cartesian, cross, curvature, from_acts, perigee_of
-from beampipe.tracking.fitting.reference import PION_MASS, FitTables, layer_of, measurements, save_fit_tables, thickness
+from beampipe.events import Event
+from beampipe.tracking.fitting.helix import (
+    GEV_PER_TESLA_MM,
+    Crossings,
+    cartesian,
+    cross,
+    curvature,
+    from_acts,
+    perigee_of,
+)
+from beampipe.tracking.fitting.reference import (
+    PION_MASS,
+    FitTables,
+    cross_tube,
+    kicks,
+    layer_of,
+    measurements,
+    path_through,
+    save_fit_tables,
+)
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.truth import truth_of
 
@@ -42,8 +57,12 @@ class FitConfig:
         min_hits: fewest hits of such a particle.
         min_particles: fewest particles to learn from.
         pipe_share: radius of the beam pipe, as a share of the innermost radius at which a layer has hits.
-        core: kinks beyond this many standard deviations are tails, left out. At 2.5, fitted tracks of ACTS's Generic
-            detector have pulls of unit width.
+        max_particles: most particles to learn from, for the time.
+        core: tracks with a chi2 more standard deviations above its mean are left out, such as those of particles that
+            interact.
+        tail: kicks in the beam pipe and at the first hit count as at most this many standard deviations. They have
+            tails, and alone decide the errors of d0, z0 and the direction, whose core should be right; the momentum
+            depends on many kicks, whose sum is nearly normal.
         stiff: lowest pT of a particle that the field is learned from [GeV].
     """
 
@@ -54,7 +73,9 @@ class FitConfig:
     min_hits: int = 4
     min_particles: int = 100
     pipe_share: float = 0.65
+    max_particles: int = 30_000
     core: float = 2.5
+    tail: float = 1.5
     stiff: float = 1.0
 
 
@@ -153,256 +174,195 @@ def _owners(event: Event, config: FitConfig) -> tuple[Int64[ndarray, " n_hits"],
     return np.where(is_wanted, owner, -1).astype(np.int64), order
 
 
-_MEDIAN_CHI2: Final = 0.455
-"""Median of chi2 with one degree of freedom."""
+_ROUNDS: Final = 12
+"""Steps of the likelihood fit; little changes after the eighth."""
 
-_ROUNDS: Final = 10
-"""Number of rounds of the fit of the variances, each with weights and core from the round before."""
+_PRIOR: Final = 0.5
+"""Relative error of a weak constraint of each variance to that of similar layers, where the data do not fix it."""
 
-_LEAST_SHARE: Final = 0.05
-"""Smallest variance of a kink, as a share of the typical one: few kinks can be nearly straight."""
-
-_OCTAVES: Final = 64
-"""Number of ranges of momentum, each a factor 2 in 1 / p^2."""
-
-_SEEN: Final = 2.0
-"""Significance, in standard errors, from which on a variance counts as measured."""
+_LEAST: Final = 0.02
+"""Smallest variance, in units of that of similar layers."""
 
 _SAME_RADIUS: Final = 20.0
 """Difference of radii [mm] up to which layers count as equally near."""
 
+_LONGEST_PATH: Final = 30.0
+"""Longest path through a layer, in units of its thickness, of a track that is learned from."""
 
-def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) -> FitTables:
-    """The tables with resolutions and scattering derived from true tracks.
+_BLOCK: Final = 2000
+"""Number of tracks that are summed at once."""
 
-    Args:
-        chains: hits of true particles.
-        tables: layers, field, and the energy loss so far.
-        config: definition of the core of a distribution.
-
-    Raises:
-        ConfigError: the errors of no layer can be derived.
-    """
-    deviations = _deviations(chains, tables, config)
-    n = len(tables.layers)
-    pipe = config.pipe_share * float(tables.layers[:, 0].min())
-    parts = (_kinks(deviations, n, pipe), _first_offsets(deviations, n, pipe))
-    index = np.concatenate([part.index for part in parts])
-    factor = np.concatenate([part.factor for part in parts])
-    square = np.concatenate([part.square for part in parts])
-    values = np.concatenate([tables.variance.T.ravel(), tables.scattering, [0.0]]).astype(np.float64)
-    size = index.max(initial=0) + 1
-    scale = factor[:, 3] + factor[:, 4]  # grows with 1 / p^2
-    octave = np.floor(np.log2(np.maximum(scale, 1e-300))).astype(np.int64)
-    layers = index[:, :3] @ np.array([size * size, size, 1]) * 2 + (factor[:, 3] > 0)
-    _, group = np.unique(layers * _OCTAVES + octave % _OCTAVES, return_inverse=True)
-    order = np.lexsort((square, group))
-    count = np.bincount(group)
-    median = square[order[np.cumsum(count) - count + count // 2]]
-    typical = np.asarray(median[group] / _MEDIAN_CHI2)
-    expected, error = typical, values
-    core_variance = _cut_variance(config.core)
-    for _ in range(_ROUNDS):
-        core = square < config.core**2 * expected
-        values, error = _least_squares(index[core], factor[core], square[core] / core_variance, expected[core], values)
-        expected = np.maximum((factor * values[index]).sum(axis=1), _LEAST_SHARE * typical)
-    columns = zip(values[:-1].reshape(3, n), error[:-1].reshape(3, n), strict=True)
-    across, along, scattering = (_filled(value, error, tables) for value, error in columns)
-    return replace(
-        tables,
-        variance=np.stack([across, along], axis=1).astype(np.float32),
-        scattering=scattering.astype(np.float32),
-        beam_pipe=np.array([pipe, values[-1]], np.float32),
-    )
-
-
-def _cut_variance(cut: float) -> float:
-    """Variance of a normal distribution of unit width that is cut at so many standard deviations on both sides."""
-    density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
-    return 1 - 2 * cut * density / math.erf(cut / math.sqrt(2))
+_FIRST_SCATTERING: Final = 2e-6
+"""Scattering of each layer and of the beam pipe [GeV^2] in the first round: 1 % of a radiation length."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Deviations:
-    """How far hits lie from the helix of their particle, across and along; columns of (n, 2).
+    """How tracks deviate from the helices of their particles, to first order; all have the same number of hits.
 
     Attributes:
-        chains: the hits.
-        s: length of arc [mm].
-        away: deviation from the helix [mm].
-        error: factor of the layer's variances in the variance of `away`.
-        slope: variance of d(away)/ds by a scattering of 1 GeV^2 at this hit.
-        slope_of_pipe: the same by scattering in a cylinder about the beam line.
-        usable: hits that count.
+        residual: (n, n_residuals) hits less helix, as the layers measure them [mm].
+        by_kick: (n, n_residuals, 2 n_kicks) derivatives by the kicks in tubes and at each hit, in units of a
+            scattering of 1 GeV^2 at right angles: first those across the track, then those along it.
+        by_loss: (n, n_residuals, n_kicks) derivatives by the energy lost there, in the same units.
+        index: (n, n_residuals + 2 n_kicks) number of the variance of each residual and of each kick.
     """
 
-    chains: TrueTracks
-    s: Float64[ndarray, " n"]
-    away: Float64[ndarray, "n 2"]
-    error: Float64[ndarray, "n 2"]
-    slope: Float64[ndarray, "n 2"]
-    slope_of_pipe: Float64[ndarray, "n 2"]
-    usable: Bool[ndarray, " n"]
+    residual: Float64[ndarray, "n n_residuals"]
+    by_kick: Float64[ndarray, "n n_residuals n_both"]
+    by_loss: Float64[ndarray, "n n_residuals n_kicks"]
+    index: Int64[ndarray, "n n_variances"]
 
 
-def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> _Deviations:
-    field = float(tables.field[0])
-    helices = from_acts(perigee_of(chains.vertex, chains.momentum, chains.charge, field), field)[chains.particle]
-    omega, cot = helices[:, 2], helices[:, 4]
-    at = cross(helices, chains.xyz[:, 0], chains.xyz[:, 1])
+def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> Iterator[_Deviations]:
+    """Deviations of the tracks that are learned from, in blocks."""
+    field, n_layers = float(tables.field[0]), len(tables.layers)
+    of_particle = from_acts(perigee_of(chains.vertex, chains.momentum, chains.charge, field), field)
+    helix = of_particle[chains.particle]
+    at = cross(helix, chains.xyz[:, 0], chains.xyz[:, 1])
     barrel = tables.barrel[chains.layer]
-    one = np.ones(len(cot))
     with np.errstate(divide="ignore", invalid="ignore"):
-        residual, _, radial = measurements(helices, at, chains.xyz, barrel)
-        # From the coordinates that a layer measures to deviations from the track: across it, and along z.
-        scale = np.where(barrel, (radial, one), (one, -cot / radial)).T
-        path = thickness(one, barrel, radial, cot)
-    inverse_pt2 = (omega / (GEV_PER_TESLA_MM * field)) ** 2
-    inverse_p2 = inverse_pt2 / (1 + cot * cot)
-    slope = inverse_pt2 * (1 + PION_MASS**2 * inverse_p2)
-    slopes = np.stack([slope, slope * (1 + cot * cot)], axis=1)
-    away = residual * scale
-    lost = tables.energy_loss[0] * tables.scattering[chains.layer] * path * np.sqrt(inverse_p2)
-    away[:, 0] -= omega * _bent(chains, at.s, np.where(np.isfinite(lost), lost, 0.0))
-    usable = np.isfinite(away).all(axis=1) & (np.abs(omega * at.s) < config.turn_max) & (at.s > 0) & (radial > 0)
-    pipe = np.sqrt(1 + cot * cot)[:, None]
-    return _Deviations(chains, at.s, away, scale**2, slopes * path[:, None], slopes * pipe, usable)
+        residual, by_helix, radial = measurements(helix, at, chains.xyz, barrel)
+        path = path_through(barrel, radial, helix[:, 4])
+    in_layers = _changes(helix, at, field)
+    radius = np.hypot(chains.xyz[:, 0], chains.xyz[:, 1])
+    tubes = [cross_tube(of_particle, float(tube)) for tube in tables.all_tubes[:, 0]]
+    in_tubes = [_changes(of_particle, crossing, field) for crossing, _ in tubes]
+    path_in_tubes = [path_through(np.array(True), radial, of_particle[:, 4]) for _, radial in tubes]
+    usable = np.isfinite(residual).all(axis=1) & (path < _LONGEST_PATH) & (radial > 0)
+    usable &= (np.abs(helix[:, 2] * at.s) < config.turn_max) & (at.s > 0)
+    chosen = np.flatnonzero(np.bincount(chains.particle, ~usable) == 0)
+    chosen = chosen[:: 1 + len(chosen) // config.max_particles]
+    of_tubes = 3 * n_layers + np.arange(len(tubes))
+    for n in np.unique(chains.size[chosen]):
+        alike = chosen[chains.size[chosen] == n]
+        for track in np.split(alike, np.arange(_BLOCK, len(alike), _BLOCK)):
+            row = chains.begin[track][:, None] + np.arange(n)
+            # Whether a kick moves a hit: those in the tubes, then those in the layers.
+            outside = radius[row][:, :, None] >= tables.all_tubes[:, 0]
+            behind = np.broadcast_to(np.arange(n) < np.arange(n)[:, None], (len(track), n, n))
+            through = np.column_stack([*(path[track] for path in path_in_tubes), path[row]])
+            moves = np.concatenate([outside, behind], axis=2)[:, :, None]
+            across, along, loss = (
+                (np.einsum("tkmj,tij,ti->tkmi", by_helix[row], change, amount) * moves).reshape(len(track), 2 * n, -1)
+                for change, amount in (
+                    (np.stack([*(tube[k][track] for tube in in_tubes), *in_layers[k][row].swapaxes(0, 1)], axis=1), by)
+                    for k, by in enumerate((np.sqrt(through), np.sqrt(through), through))
+                )
+            )
+            layer = chains.layer[row]
+            kick = np.concatenate([np.broadcast_to(of_tubes, (len(track), len(tubes))), layer + 2 * n_layers], axis=1)
+            measured = np.stack([layer, layer + n_layers], axis=2).reshape(len(track), 2 * n)
+            yield _Deviations(
+                residual[row].reshape(len(track), 2 * n),
+                np.concatenate([across, along], axis=2),
+                loss,
+                np.concatenate([measured, kick, kick], axis=1),
+            )
 
 
-def _bent(chains: TrueTracks, s: Float64[ndarray, " n"], lost: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Sum over the hits before of lost (s - s_before)^2 / 2: the shift by momentum loss, divided by omega."""
+def _changes(helix: Float64[ndarray, "n 5"], at: Crossings, field: float) -> tuple[Float64[ndarray, "n 5"], ...]:
+    """Change of each helix by scattering across and along the track, and by loss of energy; each for 1 GeV^2."""
+    slope2 = (1 + helix[:, 4] ** 2)[:, None]
+    inverse_p2 = (helix[:, 2:3] / (GEV_PER_TESLA_MM * field)) ** 2 / slope2
+    angle = np.sqrt(inverse_p2 * (1 + PION_MASS**2 * inverse_p2))
+    by_phi, by_cot, by_omega = kicks(helix, at)
+    return by_phi * angle * np.sqrt(slope2), by_cot * angle * slope2, by_omega * angle * helix[:, 2:3]
 
-    def before(values: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-        total = np.cumsum(values) - values
-        return np.asarray(total - np.repeat(total[chains.begin], chains.size))
 
-    return np.asarray((before(lost) * s * s - 2 * before(lost * s) * s + before(lost * s * s)) / 2)
+def _scoring_step(
+    deviations: Iterable[_Deviations], values: Float64[ndarray, " n"], loss: float, config: FitConfig
+) -> tuple[Float64[ndarray, "n n"], Float64[ndarray, " n"], float]:
+    """One step of Fisher's scoring to the variances that make the deviations most likely.
 
+    The covariance of the residuals r of a track is linear in the variances x: V = sum of x_i c_i c_i^T, with c the
+    change of the residuals by one error or one kick. The step solves, with sums over tracks,
+    sum over j of (c_i^T V^-1 c_j)^2 x_j = (c_i^T V^-1 r)^2.
 
-def _filled(
-    value: Float64[ndarray, " n_layers"], error: Float64[ndarray, " n_layers"], tables: FitTables
-) -> Float64[ndarray, " n_layers"]:
-    """The values; where one is not significant, that of similar layers, as far as its error allows.
+    Source: D. A. Harville, J. Am. Stat. Assoc. 72 (1977) 320.
 
-    Similar are the nearest layers in radius, of the same kind and with significant values; their median is used.
+    Args:
+        deviations: the tracks.
+        values: variances of the step before.
+        loss: energy loss of the step before [1/GeV].
+        config: definition of tails.
+
+    Returns:
+        The matrix, the right side, and the energy loss by which momenta are right on average: the median over tracks.
     """
-    seen = value > _SEEN * error
-    if not seen.any():
-        raise ConfigError("fit tables: got no layer with enough hits to estimate its errors; give more events")
+    size = len(values)
+    matrix, right = np.zeros(size * size), np.zeros(size)
+    losses, weights = [], []
+    most, share = config.tail**2, _mean_of_clipped_square(config.tail)
+    for block in deviations:
+        n, n_kicks = block.by_loss.shape[1:]
+        variance = values[block.index]
+        response = np.concatenate([np.broadcast_to(np.eye(n), (len(variance), n, n)), block.by_kick], axis=2)
+        inverse = np.linalg.inv((response * variance[:, None]) @ response.swapaxes(1, 2))
+        slowed = np.einsum("tki,ti->tk", block.by_loss, variance[:, n : n + n_kicks])
+        residual = block.residual - loss * slowed
+        weighted = np.einsum("tij,tj->ti", inverse, residual)
+        largest, shrinking = _core_of_chi2(n, config.core)
+        keep = (weighted * residual).sum(axis=1) < largest
+        inverse, response, index = inverse[keep], response[keep], block.index[keep]
+        products = response.swapaxes(1, 2) @ inverse @ response
+        matrix += np.bincount((index[:, :, None] * size + index[:, None]).ravel(), products.ravel() ** 2, size * size)
+        pull2 = np.einsum("tki,tk->ti", response, weighted[keep]) ** 2 / shrinking
+        expected = np.diagonal(products, axis1=1, axis2=2)
+        # The first kicks, in the beam pipe and at the first hit, each across and along.
+        first = n + np.array([0, n_kicks - n // 2, n_kicks, 2 * n_kicks - n // 2])
+        pull2[:, first] = np.minimum(pull2, most * expected)[:, first] / share
+        right += np.bincount(index.ravel(), pull2.ravel(), size)
+        by_loss = np.einsum("tij,tj->ti", inverse, slowed[keep])
+        weight = (by_loss * slowed[keep]).sum(axis=1)
+        losses.append((by_loss * block.residual[keep]).sum(axis=1) / weight)
+        weights.append(np.sqrt(weight))
+    all_losses = np.concatenate(losses)
+    order = np.argsort(all_losses)
+    total = np.cumsum(np.concatenate(weights)[order])
+    median = float(all_losses[order[np.searchsorted(total, total[-1] / 2)]]) if len(order) else loss
+    return matrix.reshape(size, size), right, max(median, 0.0)
+
+
+def _mean_of_clipped_square(cut: float) -> float:
+    """Mean square of a normal deviate of which larger sizes than `cut` count as `cut`."""
+    density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
+    outside = math.erfc(cut / math.sqrt(2))
+    return 1 - outside - 2 * cut * density + cut * cut * outside
+
+
+def _core_of_chi2(ndf: int, deviations: float) -> tuple[float, float]:
+    """The chi2 at so many standard deviations, and by how much squares shrink on average where it is the largest."""
+    from scipy.stats import chi2
+
+    spread2 = 2 / (9 * ndf)
+    largest = ndf * (1 - spread2 + deviations * math.sqrt(spread2)) ** 3
+    return largest, float(chi2.cdf(largest, ndf + 2) / chi2.cdf(largest, ndf))
+
+
+def _typical(values: Float64[ndarray, " n"], tables: FitTables) -> Float64[ndarray, " n"]:
+    """Variances of similar layers: the median over the nearest ones in radius, of the same kind; tubes keep theirs."""
     radius = tables.layers[:, :2].mean(axis=1)
-    filled = value.copy()
-    for layer in np.flatnonzero(~seen):
-        alike = seen & (tables.barrel == tables.barrel[layer])
-        distance = np.where(alike if alike.any() else seen, np.abs(radius - radius[layer]), np.inf)
-        typical = np.median(value[distance <= distance.min() + _SAME_RADIUS])
-        filled[layer] = max(value[layer], min(typical, error[layer]))
-    return filled
+    distance = np.abs(radius - radius[:, None])
+    distance[tables.barrel != tables.barrel[:, None]] = np.inf
+    alike = distance <= distance.min(axis=1, keepdims=True) + _SAME_RADIUS
+    n = 3 * len(radius)
+    of_layers = np.where(alike[:, None], values[:n].reshape(3, -1), np.nan)
+    return np.concatenate([np.nanmedian(of_layers, axis=2).T.ravel(), values[n:]])
 
 
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Squares whose expectation is linear in the unknown variances.
-
-    Attributes:
-        index: (n, 5) int64 numbers of the variances that add up to each square: those of the hits before, at and
-            behind the kink, the scattering of the layer, and that of the beam pipe.
-        factor: (n, 5) float64 their factors.
-        square: (n,) float64 squares of kinks, or of the offsets of first hits.
-    """
-
-    index: Int64[ndarray, "n 5"]
-    factor: Float64[ndarray, "n 5"]
-    square: Float64[ndarray, " n"]
-
-
-def _kinks(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
-    """Squares of all kinks; the true origin counts as the hit before a first hit. `pipe` is a radius [mm]."""
-    chains = seen.chains
-    at = np.arange(len(chains.row) - 1)
-    same = chains.particle[at] == chains.particle[at + 1]
-    first = np.append(True, ~same[:-1])
-    before = np.maximum(at - 1, 0)
-    use = same & seen.usable[at] & seen.usable[at + 1] & (chains.layer[at] != chains.layer[at + 1])
-    use &= first | (seen.usable[before] & (chains.layer[before] != chains.layer[at]))
-    inward = seen.s[at] - np.where(first, 0.0, seen.s[before])
-    outward = seen.s[at + 1] - seen.s[at]
-    use &= (inward > 0) & (outward > 0)
-    at, before, first = at[use], before[use], first[use, None]
-    inward, outward = inward[use, None], outward[use, None]
-    kink = (seen.away[at + 1] - seen.away[at]) / outward
-    kink -= (seen.away[at] - np.where(first, 0.0, seen.away[before])) / inward
-    factors = (
-        np.where(first, 0.0, seen.error[before] / inward**2),
-        seen.error[at] * (1 / inward + 1 / outward) ** 2,
-        seen.error[at + 1] / outward**2,
-        seen.slope[at],
-        # From the origin, a hit at s appears rotated by pipe / s times the scattering angle in the pipe.
-        np.where(first & (inward > pipe), seen.slope_of_pipe[at] * (pipe / inward) ** 2, 0.0),
-    )
-    layers = (chains.layer[before], chains.layer[at], chains.layer[at + 1], chains.layer[at])
-    return _moments(layers, factors, kink, n_layers)
-
-
-def _first_offsets(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
-    """Squares of the deviations of first hits: their errors, and scattering in the beam pipe of radius `pipe` [mm]."""
-    chains = seen.chains
-    at = chains.begin
-    at = at[seen.usable[at] & (seen.s[at] > pipe)]
-    none = np.zeros((len(at), 2))
-    lever = seen.slope_of_pipe[at] * (seen.s[at, None] - pipe) ** 2
-    return _moments((chains.layer[at],) * 4, (none, seen.error[at], none, none, lever), seen.away[at], n_layers)
-
-
-def _moments(
-    layers: tuple[Int64[ndarray, " n"], ...], factors: tuple[Float64[ndarray, "n 2"], ...], size: ndarray, n_layers: int
-) -> _Moments:
-    """Moments across and along: index and factors of three hits, of the scattering of a layer, and of the pipe."""
-    columns = np.array([0, n_layers])  # across, along
-    numbers = [layer[:, None] + columns for layer in layers[:3]]
-    numbers.append(np.repeat(layers[3][:, None] + 2 * n_layers, 2, axis=1))
-    numbers.append(np.full_like(numbers[0], 3 * n_layers))
-    return _Moments(
-        np.stack(numbers, axis=-1).reshape(-1, 5), np.stack(factors, axis=-1).reshape(-1, 5), (size**2).ravel()
-    )
-
-
-def _least_squares(
-    index: ndarray, factor: ndarray, square: ndarray, expected: ndarray, values: ndarray
-) -> tuple[ndarray, ndarray]:
-    """Variances >= 0 that describe the squares best, weighted by the variance of each square, and their errors."""
+def _solution(
+    matrix: Float64[ndarray, "n n"], right: Float64[ndarray, " n"], typical: Float64[ndarray, " n"]
+) -> Float64[ndarray, " n"]:
+    """The variances that solve a step, none below a small share of the typical one."""
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
-    size = len(values)
-    weight = 0.5 / expected**2  # the square of a normal deviate has twice the square of its mean as variance
-    scale = np.where(values > 0, values, values[values > 0].min())
-    factor = factor * scale[index]
-    normal, target = np.zeros(size * size), np.zeros(size)
-    for i in range(5):
-        target += np.bincount(index[:, i], weight * factor[:, i] * square, size)
-        for j in range(5):
-            normal += np.bincount(index[:, i] * size + index[:, j], weight * factor[:, i] * factor[:, j], size * size)
-    matrix = normal.reshape(size, size)
-    is_determined = np.diag(matrix) > 0
-    # A weak constraint to the last round, where the data do not constrain a variance.
-    matrix = matrix[np.ix_(is_determined, is_determined)]
-    small = 1e-6 * np.diag(matrix)
-    upper = cholesky(matrix + np.diag(small))
-    solution, _ = nnls(upper, solve_triangular(upper, target[is_determined] + small, trans="T"))
-    result, error = values.copy(), np.full(size, np.inf)
-    result[is_determined] = solution * scale[is_determined]
-    error[is_determined] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[is_determined]
-    return result, error
+    prior = 2 / _PRIOR**2  # the matrix is twice Fisher's information
+    upper = cholesky(matrix * typical * typical[:, None] + prior * np.eye(len(right)))
+    relative, _ = nnls(upper, solve_triangular(upper, right * typical + prior, trans="T"))
+    return np.asarray(np.maximum(relative, _LEAST) * typical)
 
-
-_FIRST_VARIANCE: Final = 0.03**2
-"""Variance of a hit [mm^2] in the first round."""
-
-_FIRST_SCATTERING: Final = 4e-6
-"""Scattering of a layer [GeV^2] in the first round: 2 % of a radiation length."""
-
-_TRIED_LOSS: Final = 30.0
-"""Trial energy loss [1/GeV] of the first round: fitted momenta are compared with those without loss."""
 
 _FEWEST_STIFF: Final = 30
 """Fewest particles that the field is derived from."""
@@ -442,16 +402,47 @@ def learn_fit_tables(
     n = len(layers)
     tables = FitTables(
         np.asarray(layers, np.float32),
-        np.full((n, 2), _FIRST_VARIANCE, np.float32),
-        np.full(n, _FIRST_SCATTERING, np.float32),
-        np.zeros(2, np.float32),
+        np.ones((n, 2), np.float32),
+        np.zeros(n, np.float32),
+        np.array([config.pipe_share * layers[:, 0].min(), 0], np.float32),
         np.zeros(1, np.float32),
         np.array([strength], np.float32),
+        _gaps(layers),
     )
-    for _ in range(2):  # energy loss also bends tracks, and is unknown in the first round
-        tables = learn_variances(chains, tables, config)
-        tables = replace(tables, energy_loss=np.array([_energy_loss(kept, chains, tables)], np.float32))
-    return tables
+    deviations = list(_deviations(chains, tables, config))
+    if not deviations:
+        raise ConfigError("fit tables: got no track that is long and nearly straight; give more events, or the field")
+    values = np.concatenate([_first_variances(deviations, n), np.full(n + len(tables.all_tubes), _FIRST_SCATTERING)])
+    loss = 0.0
+    for _ in range(_ROUNDS):
+        matrix, right, loss = _scoring_step(deviations, values, loss, config)
+        values = _solution(matrix, right, _typical(values, tables))
+    return replace(
+        tables,
+        variance=values[: 2 * n].reshape(2, n).T.astype(np.float32),
+        scattering=values[2 * n : 3 * n].astype(np.float32),
+        beam_pipe=np.array([tables.beam_pipe[0], values[3 * n]], np.float32),
+        tubes=np.column_stack([tables.tubes[:, 0], values[3 * n + 1 :]]).astype(np.float32),
+        energy_loss=np.array([loss], np.float32),
+    )
+
+
+def _gaps(layers: Float32[ndarray, "n_layers 4"]) -> Float32[ndarray, "n_tubes 2"]:
+    """Tubes, without scattering so far, in the middle between the radii that discs cover: there may be supports."""
+    r_min, r_max, z_min, z_max = layers.T
+    discs = layers[z_max - z_min <= r_max - r_min, :2]
+    discs = discs[np.argsort(discs[:, 0])]
+    reach = np.maximum.accumulate(discs[:, 1])
+    radii = [(low + high) / 2 for low, high in zip(reach[:-1], discs[1:, 0], strict=True) if high > low]
+    return np.array([(radius, 0.0) for radius in radii], np.float32).reshape(-1, 2)
+
+
+def _first_variances(deviations: Iterable[_Deviations], n_layers: int) -> Float64[ndarray, " n"]:
+    """Variances of hits as if nothing were scattered: squares of medians; 1 mm^2 for layers without hits."""
+    size = np.concatenate([np.abs(block.residual).ravel() for block in deviations])
+    index = np.concatenate([block.index[:, : block.residual.shape[1]].ravel() for block in deviations])
+    medians = [np.median(size[index == number]) if (index == number).any() else 1.0 for number in range(2 * n_layers)]
+    return np.asarray(np.square(medians))
 
 
 def train_fit_tables(
@@ -484,6 +475,7 @@ def train_fit_tables(
         "field": float(tables.field[0]),
         "beam_pipe_radius": float(tables.beam_pipe[0]),
         "beam_pipe_scattering": float(tables.beam_pipe[1]),
+        "tubes": tables.tubes.tolist(),
         "energy_loss": float(tables.energy_loss[0]),
     }
     write_card(out, asdict(config), {"events": len(kept), **about}, metrics)
@@ -512,29 +504,3 @@ def _field(chains: TrueTracks, config: FitConfig) -> float:
     if not abs(solution[0]) > 1.48 * np.median(away):
         raise ConfigError("fit tables: got straight tracks, expected a magnetic field along z; give its strength")
     return float(solution[0])
-
-
-def _energy_loss(events: list[Event], chains: TrueTracks, tables: FitTables) -> float:
-    """Energy loss [1/GeV] at which fitted momenta are right on average.
-
-    By a line through 0 and a trial value: that of the tables, if they have one, as a smaller one is less exact.
-    """
-    true = perigee_of(chains.vertex, chains.momentum, chains.charge, float(tables.field[0]))[:, 4]
-    bias, trial = [], float(tables.energy_loss[0]) or _TRIED_LOSS
-    for tried in (0.0, trial):
-        fitter = TrackFitter(replace(tables, energy_loss=np.array([tried], np.float32)), reject_outliers=False)
-        pulls = []
-        for number, event in enumerate(events):
-            mine = chains.event == number
-            label = np.full(len(event.hits), -1, np.int64)
-            particle = chains.particle[mine]
-            begin = particle.min(initial=len(chains.charge))
-            label[chains.row[mine]] = particle - begin
-            fits = fitter(Hits(event.hits.position), Tracks(label))
-            expected = true[begin : begin + len(fits)]
-            sign = np.sign(expected)
-            pulls.append(((fits.values[:, 4] - expected) * sign / np.sqrt(fits.covariance[:, 4, 4]))[fits.fitted])
-        bias.append(np.median(np.concatenate(pulls)))
-    if bias[0] == bias[1]:
-        return 0.0
-    return max(trial * float(bias[0] / (bias[0] - bias[1])), 0.0)

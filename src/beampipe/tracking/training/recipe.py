@@ -15,22 +15,20 @@ from safetensors.numpy import save
 from torch import nn
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, MissingExtraError, UnknownNameError
 from beampipe.events import Event
 from beampipe.files import write_whole
 from beampipe.terminal import bar
 from beampipe.tracking.evaluation.matching import Candidates, match
-from beampipe.tracking.kernels import connected_components
+from beampipe.tracking.kernels import connected_components, native
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.training.edge_networks import (
     Building,
     FilterConfig,
     GnnConfig,
-    PairMaker,
     TrainingGraph,
     build_graph,
     filter_cut,
-    pair_maker,
     purity,
     scores,
     side_by_side,
@@ -270,7 +268,10 @@ def train(
 
     Raises:
         ConfigError: no event to train on or to validate with.
+        MissingExtraError: the native kernels were not built.
     """
+    if native() is None:
+        raise MissingExtraError("the native kernels", "train", "training")  # the reference is far too slow
     torch.set_num_threads(1)
     taught = clean_events(events, config.selection)
     held_out = clean_events(validation, config.selection)
@@ -292,7 +293,7 @@ def train(
     metrics: dict[str, Any] = {}
     with Log(log) as record:
         networks = _train_first(config, taught, judged, record, metrics) if first is None else first
-        graphs, checks = _graphs(config, taught, judged, networks, pair_maker(windows))
+        graphs, checks = _graphs(config, taught, judged, networks, windows)
         edge_efficiency = float(np.mean([graph.edge_efficiency for graph in checks]))
         n_edges = float(np.mean([graph.edge_index.shape[1] for graph in checks]))
         record("graphs", 0, found=edge_efficiency, edges=n_edges)
@@ -336,7 +337,7 @@ def _graphs(
     taught: Sequence[CleanEvent],
     judged: Sequence[Labelled],
     first: FirstNetworks,
-    pairs: PairMaker,
+    windows: Windows,
 ) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
     """Graphs of training events, each degraded `copies` times independently, and of the validation events."""
     gnn = config.gnn
@@ -346,7 +347,7 @@ def _graphs(
             event,
             first.embedding,
             first.edge_filter,
-            pairs,
+            windows,
             first.building,
             pt_min=gnn.pt_min,
             soft_weight=gnn.soft_weight,

@@ -106,6 +106,11 @@ class CleanEvent:
         joined = {name: np.concatenate([getattr(event, name) for event in events]) for name in names}
         return cls(**joined | {"particle": np.concatenate(particle)}).by_phi()
 
+    @property
+    def layer(self) -> Int64[ndarray, " n"]:
+        """(n,) int64 volume and layer of each hit: its geometry identifier without module and below."""
+        return (self.geometry_id >> _LAYER_SHIFT).astype(np.int64)
+
     def by_phi(self) -> CleanEvent:
         """The same event with its hits sorted by phi."""
         order = np.argsort(self.position[:, 1], kind="stable")
@@ -113,29 +118,14 @@ class CleanEvent:
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Labelled(CleanEvent):
     """A degraded event and its true edges.
 
     Attributes:
-        position: (n, 3) float32 r [mm], phi [rad], z [mm] of each hit, sorted by phi.
-        layer: (n,) int64 volume and layer of each hit: its geometry identifier without module and below.
-        particle: (n,) int64 row of the particle that made each hit, -1 for noise.
-        pt: (n,) float32 transverse momentum of that particle [GeV], 0 for noise and unknown ones.
-        prompt: (n,) bool, whether that particle was made near the beam line, not in the detector.
-        wanted: (n,) bool, whether that particle counts in headline efficiencies, if it crosses enough layers.
         edge_index: (2, n_true) int64 true edges with pt above the lowest one, inner then outer hit.
     """
 
-    position: Float32[ndarray, "n 3"]
-    layer: Int64[ndarray, " n"]
-    particle: Int64[ndarray, " n"]
-    pt: Float32[ndarray, " n"]
-    prompt: Bool[ndarray, " n"]
-    wanted: Bool[ndarray, " n"]
     edge_index: Int64[ndarray, "2 n_true"]
-
-    def __len__(self) -> int:
-        return len(self.position)
 
 
 def clean_events(events: Iterable[Event], selection: Selection = HEADLINE) -> list[CleanEvent]:
@@ -232,11 +222,10 @@ def label(event: CleanEvent, pt_min: float, eta_max: float = 3.3) -> Labelled:
         pt_min: lowest pT of a particle that gets true edges [GeV].
         eta_max: largest |eta| of a hit that gets true edges.
     """
-    layer = (event.geometry_id >> _LAYER_SHIFT).astype(np.int64)
     eta = np.abs(np.arcsinh(event.position[:, 2] / np.maximum(event.position[:, 0], MIN_DR)))
     hit = np.flatnonzero((event.particle >= 0) & (event.pt > pt_min) & (eta < eta_max))
-    edges = consecutive_edges(event.position, layer, hit, event.particle[hit])
-    return Labelled(event.position, layer, event.particle, event.pt, event.prompt, event.wanted, edges)
+    edges = consecutive_edges(event.position, event.layer, hit, event.particle[hit])
+    return Labelled(**{column.name: getattr(event, column.name) for column in fields(CleanEvent)}, edge_index=edges)
 
 
 def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:

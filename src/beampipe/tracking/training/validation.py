@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from beampipe.events import NO_TRACK, ON_AXIS, Event, Hits, Tracks
+from beampipe.events import NO_TRACK, ON_AXIS, Event, FitStatus, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import MARK, write_whole
 from beampipe.simulation.degradation import Degradation, degrade
@@ -189,11 +189,11 @@ def _shares_by_layer(pairs: Iterable[tuple[Hits, Tracks]], layout: TrackerGeomet
 
 
 def _chi2(pairs: Iterable[tuple[Hits, Tracks]], fitter: TrackFitter) -> tuple[float, ...]:
-    """Median and mean chi2 per degree of freedom of all tracks that can be fitted; empty if there is none."""
+    """Median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty if there is none."""
     reduced = [np.empty(0)]
     for hits, tracks in pairs:
         fits = fitter(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
-        reduced.append((fits.chi2 / np.maximum(fits.ndf, 1))[fits.fitted])
+        reduced.append((fits.chi2 / np.maximum(fits.ndf, 1))[fits.status == FitStatus.FITTED])
     every = np.concatenate(reduced)
     return (round(float(np.median(every)), 3), round(float(every.mean()), 3)) if len(every) else ()
 

@@ -21,7 +21,8 @@ from beampipe.errors import ConfigError
 from beampipe.events import Event, Position
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.kernels.weights import write_card
-from beampipe.tracking.truth import layer_code
+from beampipe.tracking.training.detector import boxes_of
+from beampipe.tracking.truth import consecutive_edges, layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
 
@@ -175,12 +176,8 @@ def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, 
             raise ConfigError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
         codes.append(code)
         positions.append(event.hits.position)
-    radius, _, along = np.concatenate(positions).T
-    names, number = np.unique(np.concatenate(codes), return_inverse=True)
-    boxes = np.empty((len(names), 4), np.float32)
-    for layer in range(len(names)):
-        inside = number == layer
-        boxes[layer] = (radius[inside].min(), radius[inside].max(), along[inside].min(), along[inside].max())
+    _, number = np.unique(np.concatenate(codes), return_inverse=True)
+    boxes = boxes_of(np.concatenate(positions)[:, [0, 2]], number).astype(np.float32)
     boxes += np.array([-padding, padding, -padding, padding], np.float32)
     for i, (r_min, r_max, z_min, z_max) in enumerate(boxes):
         clash = (boxes[:, 0] < r_max) & (boxes[:, 1] > r_min) & (boxes[:, 2] < z_max) & (boxes[:, 3] > z_min)
@@ -209,36 +206,12 @@ def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float)
 def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: WindowConfig) -> tuple[ndarray, ...]:
     assert event.truth is not None
     position = _moved_aside(event, config.impact_max)
-    rho = np.hypot(position[:, 0], position[:, 2])
     p = event.truth.particles
     good = (p.charge != 0) & (p.pt > config.pt_min) & (np.abs(p.eta) < config.eta_max)
     good &= (p.origin_radius < config.origin_max) & p.primary
-    row = np.flatnonzero(np.isin(event.truth.particle_id, p.particle_id[good]))
-    particle = event.truth.particle_id[row]
-    # Layers along each particle, inside out; a layer's two overlap hits share a step.
-    _, group = np.unique(np.stack([particle, layer[row]]), axis=1, return_inverse=True)
-    first = np.full(group.max(initial=-1) + 1, np.inf)
-    np.minimum.at(first, group, rho[row])
-    order = np.lexsort((rho[row], first[group], particle))
-    row, particle, group = row[order], particle[order], group[order]
-    new_step = np.r_[True, (particle[1:] != particle[:-1]) | (group[1:] != group[:-1])] if len(row) else row > 0
-    begin = np.flatnonzero(new_step)
-    size = np.diff(np.r_[begin, len(row)])
-    owner = particle[begin]
-
-    def join(before: ndarray, after: ndarray) -> tuple[ndarray, ndarray]:
-        """All pairs of hits of the steps `before` and `after`."""
-        left, right = size[before], size[after]
-        count = left * right
-        pick = np.repeat(np.arange(len(before)), count)
-        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return begin[before][pick] + offset // right[pick], begin[after][pick] + offset % right[pick]
-
-    linked = np.flatnonzero(owner[1:] == owner[:-1]) if len(owner) > 1 else np.empty(0, np.int64)
-    a, b = join(linked, linked + 1)
-    edge_index = np.stack([row[a], row[b]])
-    outward = position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR
-    edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
+    hit = np.flatnonzero(np.isin(event.truth.particle_id, p.particle_id[good]))
+    edge_index = consecutive_edges(position, layer, hit, event.truth.particle_id[hit])
+    edge_index = edge_index[:, position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR]
     arcs = arc(position, edge_index)
     # z of the vertex of each hit's particle; row -1, for hits of no listed particle, takes the appended 0.
     z = np.append(p.vertex[:, 2], np.float32(0))[p.rows(event.truth.particle_id)]
@@ -246,14 +219,13 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     near = (np.abs(arcs.z0 - vertex_z) < config.smear_max) & (np.abs(vertex_z) < config.vertex_z_max)
     near &= position[edge_index[0], 0] >= config.start_min
     core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & near)
-    edge_index, a, b, vertex_z = edge_index[:, core], a[core], b[core], vertex_z[core]
+    edge_index, vertex_z = edge_index[:, core], vertex_z[core]
     kappa, cot, z0, inverse_d2 = arcs.take(core)
 
-    # Pairs of edges that share their middle hit: edges sorted by inner hit are searched by outer hit.
-    by_inner = np.argsort(a, kind="stable")
-    lo, hi = np.searchsorted(a[by_inner], b, "left"), np.searchsorted(a[by_inner], b, "right")
-    e = np.repeat(np.arange(len(b)), hi - lo)
-    f = by_inner[np.arange(len(e)) - np.repeat(np.cumsum(hi - lo) - (hi - lo), hi - lo) + np.repeat(lo, hi - lo)]
+    # Pairs of edges that share their middle hit: edges are sorted by inner hit, and searched by outer hit.
+    lo, hi = (np.searchsorted(edge_index[0], edge_index[1], side) for side in ("left", "right"))
+    e = np.repeat(np.arange(len(lo)), hi - lo)
+    f = np.arange(len(e)) - np.repeat(np.cumsum(hi - lo) - hi, hi - lo)
     turn = (cot[f] - cot[e]) / (1 + cot[e] * cot[f])
     return (
         layer[edge_index.T],

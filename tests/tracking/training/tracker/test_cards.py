@@ -130,7 +130,7 @@ def test_the_card_has_layers_chi2_and_acts_beside(validated: TrackerModel) -> No
     assert 0.7 < median < 1.3
     assert mean > median
     lines = "\n".join(model_overview(validated))
-    assert f"chi2 per degree of freedom of its fits: median {median:.2f}, mean {mean:.2f}" in lines
+    assert f"chi2 per degree of freedom of fits that are not suspect: median {median:.2f}, mean {mean:.2f}" in lines
     assert "hits on tracks by layer: " in lines
     for weakness in measured.weaknesses(validated.acts):
         own, acts = weakness.split(", acts ")

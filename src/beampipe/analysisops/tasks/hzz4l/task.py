@@ -55,7 +55,7 @@ def make(random: RandomParameters) -> Instance:
         electron=random.uniform("electron_resolution", 0.015, 0.025),
         muon=random.uniform("muon_resolution", 0.015, 0.025),
         efficiency=0.97,
-        identified=0.95,
+        identified=0.98,
     )
     mean = random.uniform("signal", 400.0, 700.0)
     settings = (

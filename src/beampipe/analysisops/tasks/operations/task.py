@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy import ndarray
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance
 from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.tools.systems import largest_change
 from beampipe.errors import InputError
 
 METRICS: Final = {
@@ -218,36 +220,40 @@ def _log(generator: np.random.Generator, happened: Sequence[tuple[float, str]]) 
 def analyse(analysis: Analysis) -> AnalysisResult:
     """Look at each metric that tells a cause, on every server, for the largest change that stays.
 
-    For each cause, the metric of `SIGNATURES` on every server (query_metrics_tool tells the change of level). A
+    For each cause, the metric of `SIGNATURES` on every server, split where two constant levels describe it best. A
     signature stays to the end: the mean after the change differs from that before by at least half of `SCALES`. Cause
     and server are those of the signature; words ``cause`` and ``server``. The failure begins between the last point
-    before the change and the first after it: onset [s] = change_at - 7.5, with an uncertainty of 15 / sqrt(12) = 4.3. A
-    line of the server's log, within 20 s of the onset, says the same in other words.
+    before the change and the first after it, which are found among the single points near it: onset [s] = their mean,
+    with an uncertainty of 15 / sqrt(12) = 4.3. A line of the server's log, within 20 s of the onset, says the same in
+    other words.
     """
     largest, cause, changed = 0.0, "", None
     for name, metric in SIGNATURES.items():
         for series in analysis.call("query_metrics_tool", name=metric)["series"]:
-            if series.get("change_at") is None:
+            values = series["values"]
+            split = largest_change(values)
+            if split is None:
                 continue
-            late = series["values"][-max(3, len(series["values"]) // 20) :]
+            before, after = fmean(values[:split]), fmean(values[split:])
+            late = fmean(values[-max(3, len(values) // 20) :])
             least = SCALES[metric] / 2
-            at_change = (series["mean_after"] - series["mean_before"]) / least
-            at_end = (sum(late) / len(late) - series["mean_before"]) / least
+            at_change, at_end = (after - before) / least, (late - before) / least
             if min(at_change, at_end) >= 1.0 and at_change > largest:
-                largest, cause, changed = at_change, name, series
+                largest, cause, changed = at_change, name, (series["labels"], series["times"][split])
     if changed is None:
         raise InputError("metrics: got no change that lasts, expected one in the metric of a cause")
-    metric, change = SIGNATURES[cause], changed["change_at"]
+    metric, (labels, change) = SIGNATURES[cause], changed
     # Few points, so that each is shown by itself.
-    near = analysis.call(
-        "query_metrics_tool", name=metric, start=change - 300, end=change + 300, labels=changed["labels"]
-    )["series"][0]["times"]
-    points = {"first": max(time for time in near if time < change), "last": change}
+    near = analysis.call("query_metrics_tool", name=metric, start=change - 300, end=change + 300, labels=labels)
+    (series,) = near["series"]
+    split = largest_change(series["values"])
+    assert split is not None, "the change lies in this range"
+    points = {"first": series["times"][split - 1], "last": series["times"][split]}
     onset = analysis.call("calculate_tool", expression="(first + last) / 2", values=points)
     error = analysis.call("calculate_tool", expression="(last - first) / sqrt(12)", values=points)
     return AnalysisResult(
         {"onset": (onset["value"], error["value"])},
-        {"cause": cause, "server": str(changed["labels"]["server"])},
+        {"cause": cause, "server": str(labels["server"])},
         method={
             "selection": f"{metric} of every server, and the metrics of the other causes",
             "model": "one lasting step of the level; what goes back is harmless",

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import LEPTONS, Analysis, AnalysisResult, fit_peak, opposite_pairs
+from beampipe.analysisops.agents.analysis import (
+    LEPTONS,
+    Analysis,
+    AnalysisResult,
+    muon_probes,
+    probe_efficiency,
+    tag_and_probe,
+)
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
@@ -20,7 +27,6 @@ from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, res
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 CUTS: Final[dict[str, Any]] = {
-    "lepton_type": 13,
     "pt_min": 20.0,
     "window": [71.0, 111.0],
     "model": "voigt_plus_exponential",
@@ -66,23 +72,11 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     propagation of both. Histogram ``mass``: 40 bins from 71 to 111 GeV, of all selected events.
     """
     low, high = CUTS["window"]
-    loaded = analysis.load("data", [f"lep_{name}" for name in LEPTONS])
-    muon_cuts = f"lep_type == {CUTS['lepton_type']} and lep_pt > {CUTS['pt_min']:g}"
-    muons = analysis.select_objects(loaded, "lep", LEPTONS, muon_cuts)
-    events = opposite_pairs(analysis, analysis.select(muons, "count(lep_pt) == 2"))
-    both = analysis.select(events, "count(lep_isTightID) == 2")
-    single = analysis.select(events, "count(lep_isTightID) == 1")
-    passing = fit_peak(analysis, both, "mass", (low, high), CUTS["model"], bins=80)
-    shape = {name: passing[name] for name in ("mu", "width", "sigma")}
-    failing = fit_peak(analysis, single, "mass", (low, high), CUTS["model"], bins=80, fixed=shape)
-    efficiency = analysis.call(
-        "calculate_tool",
-        expression="2 * both / (2 * both + one)",
-        values={"both": passing["signal_yield"], "one": failing["signal_yield"]},
-        errors={"both": passing["signal_yield_error"], "one": failing["signal_yield_error"]},
-    )
+    events = muon_probes(analysis, analysis.load("data", [f"lep_{name}" for name in LEPTONS]), CUTS["pt_min"])
+    passing, failing = tag_and_probe(analysis, events, (low, high), CUTS["model"])
+    yields = [peak[name] for name in ("signal_yield", "signal_yield_error") for peak in (passing, failing)]
     return AnalysisResult(
-        {"efficiency": (efficiency["value"], efficiency["uncertainty"])},
+        {"efficiency": probe_efficiency(analysis, *yields)},
         histograms=analysis.requested_histogram("mass", events, "mass"),
         method={
             "selection": "two muons of opposite charge above 20 GeV; each that passes is a tag, the other the probe",

@@ -6,11 +6,55 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
 
 namespace beampipe {
+
+/// Large blocks that arrays gave back, for the next ones: the system clears all memory that it gives, page by page.
+class SpareMemory {
+public:
+  static constexpr std::size_t kLeast = std::size_t{1} << 18, kMost = std::size_t{1} << 28;  // of a block, of all
+
+  /// A block of at least that size, which becomes its true size; nullptr if there is none.
+  void* take(std::size_t& bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::size_t best = blocks_.size();
+    for (std::size_t k = 0; k < blocks_.size(); ++k)
+      if (blocks_[k].second >= bytes && blocks_[k].second <= 2 * bytes &&
+          (best == blocks_.size() || blocks_[k].second < blocks_[best].second))
+        best = k;
+    if (best == blocks_.size()) return nullptr;
+    void* const block = blocks_[best].first;
+    all_ -= bytes = blocks_[best].second;
+    blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(best));
+    return block;
+  }
+
+  /// Takes over a block; the oldest ones make room for it.
+  void give(void* block, std::size_t bytes) {
+    if (bytes < kLeast || bytes > kMost) return std::free(block);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (all_ += bytes; all_ > kMost; blocks_.erase(blocks_.begin())) {
+      std::free(blocks_.front().first);
+      all_ -= blocks_.front().second;
+    }
+    blocks_.emplace_back(block, bytes);
+  }
+
+private:
+  std::mutex mutex_;
+  std::vector<std::pair<void*, std::size_t>> blocks_;
+  std::size_t all_ = 0;
+};
+
+/// That of this library: its own, or the one of the library that opened it. It is never destroyed, as arrays may be.
+inline SpareMemory*& spare_memory() {
+  static SpareMemory* memory = new SpareMemory;
+  return memory;
+}
 
 template <typename T>
 class Array {
@@ -20,26 +64,32 @@ public:
   /// `size` elements, not initialised, on a cache line.
   explicit Array(std::size_t size) : size_(size) {
     // Never empty; may be read one vector past its end.
-    const std::size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
+    bytes_ = (size * sizeof(T) + 127) / 64 * 64;
+    if (bytes_ >= SpareMemory::kLeast) data_ = static_cast<T*>(spare_memory()->take(bytes_));
+    if (data_ != nullptr) return;
     // In large pages where the system has them: first touches of small ones took a quarter of some kernels' time.
-    const bool large = bytes >= 2 * kLargePage;
-    data_ = static_cast<T*>(std::aligned_alloc(large ? kLargePage : 64,
-                                               large ? (bytes + kLargePage - 1) / kLargePage * kLargePage : bytes));
+    const bool large = bytes_ >= 2 * kLargePage;
+    if (large) bytes_ = (bytes_ + kLargePage - 1) / kLargePage * kLargePage;
+    data_ = static_cast<T*>(std::aligned_alloc(large ? kLargePage : 64, bytes_));
     if (data_ == nullptr) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-    if (large) madvise(data_, bytes, MADV_HUGEPAGE);
+    if (large) madvise(data_, bytes_, MADV_HUGEPAGE);
 #endif
   }
   Array(std::size_t size, T value) : Array(size) {
     for (std::size_t i = 0; i < size; ++i) data_[i] = value;
   }
-  Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Array(Array&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), bytes_(other.bytes_) {}
   Array& operator=(Array&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(bytes_, other.bytes_);
     return *this;
   }
-  ~Array() { std::free(data_); }
+  ~Array() {
+    if (data_ != nullptr) spare_memory()->give(data_, bytes_);
+  }
 
   T* data() { return data_; }
   const T* data() const { return data_; }
@@ -57,7 +107,7 @@ public:
 private:
   static constexpr std::size_t kLargePage = std::size_t{1} << 21;
   T* data_ = nullptr;
-  std::size_t size_ = 0;
+  std::size_t size_ = 0, bytes_ = 0;
 };
 
 /// A list that grows block by block, each as long as all before it: nothing is copied, and long blocks lie in large pages.

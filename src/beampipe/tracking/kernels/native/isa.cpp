@@ -39,7 +39,7 @@ const Table& open_kernels(const std::string& folder, const std::string& isa) {
   void* table = library == nullptr ? nullptr : dlsym(library, "beampipe_table");
   if (table == nullptr)
     throw FileError(path + ": got no kernels (" + dlerror() + "), expected the library built with the package");
-  return *reinterpret_cast<const Table* (*)()>(table)();
+  return *reinterpret_cast<const Table* (*)(SpareMemory*)>(table)(spare_memory());
 }
 
 std::string folder_of_this_library() {

@@ -73,8 +73,8 @@ struct FitTables {
   const float* layers;      // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
   const float* variance;    // (n_layers, 2): across and along [mm^2]
   const float* scattering;  // (n_layers,) [GeV^2]
-  double pipe_radius;       // [mm]
-  double pipe_scattering;   // [GeV^2]
+  int n_tubes;              // the beam pipe, and what else is crossed without a hit, from the beam outwards
+  const float* tubes;       // (n_tubes, 2): radius [mm] and scattering [GeV^2]
   double energy_loss;       // [1/GeV]
   double field;             // [T]
 };

@@ -18,10 +18,11 @@ namespace {
 
 constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
+constexpr double kMaxCot = 1e3;
 
 // Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
-constexpr double kMaxDeviation = 3, kMinGain = 12;
-constexpr int kMinHitsLeft = 6, kMaxHitsTried = 40;
+constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
+constexpr int kMinHitsLeft = 6, kMinHitsLeftIfDoubtful = 7, kMaxHitsTried = 40;
 
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
@@ -90,22 +91,25 @@ struct Bending {
 Information filter(const Helix& helix, const FitHit* hits, int n, const FitTables& t) {
   const Bending bending(helix, t);
   Information known;
+  int tube = t.n_tubes - 1;
+  const auto pass_tubes_beyond = [&](double radius2, bool reached) {
+    for (; tube >= 0 && t.tubes[2 * tube] * t.tubes[2 * tube] > radius2; --tube) {
+      if (!reached || !(t.tubes[2 * tube + 1] > 0)) continue;
+      double radial;
+      const Crossing at = cross_tube(helix, t.tubes[2 * tube], &radial);
+      bending.pass(helix, at, t.tubes[2 * tube + 1] * std::sqrt(bending.slope2) / radial, t.energy_loss, &known);
+    }
+  };
   for (int i = n - 1; i >= 0; --i) {
     const FitHit& hit = hits[i];
+    pass_tubes_beyond(hit.x * hit.x + hit.y * hit.y, i < n - 1);
     const Crossing at = cross(helix, hit.x, hit.y);
     const Measurement m = measure(helix, at, hit);
     for (int k = 0; k < 2; ++k) known.add(m.by_helix[k], m.residual[k], hit.variance[k]);
     const double path = std::sqrt(bending.slope2) / std::fabs(hit.barrel ? m.radial : helix.cot);
     bending.pass(helix, at, hit.scattering * path, t.energy_loss, &known);
   }
-  if (t.pipe_scattering > 0 && t.pipe_radius < std::hypot(hits[0].x, hits[0].y)) {
-    Crossing at{};
-    const double alpha = helix.omega * t.pipe_radius;  // close to the beam line a helix is all but straight
-    at.s = t.pipe_radius, at.sin = std::sin(alpha), at.cos = std::cos(alpha);
-    at.along = std::fabs(alpha) < kSmallTurn ? at.s * (1 - alpha * alpha / 6) : at.sin / helix.omega;
-    at.across = helix.omega * at.along * at.along / (1 + at.cos);
-    bending.pass(helix, at, t.pipe_scattering * std::sqrt(bending.slope2), t.energy_loss, &known);
-  }
+  pass_tubes_beyond(0, true);
   return known;
 }
 
@@ -126,6 +130,7 @@ Solution fit(const FitHit* hits, int n, const FitTables& t) {
     if (!filter(helix, hits, n, t).solve(step, now.covariance, &now.chi2, &size2)) break;
     helix.d0 += step[0], helix.phi += step[1], helix.omega += step[2], helix.z0 += step[3], helix.cot += step[4];
     helix.turn();
+    if (!(std::fabs(helix.cot) < kMaxCot)) break;
     if (size2 < kConverged) {
       now.status = kFitted;
       break;
@@ -134,17 +139,23 @@ Solution fit(const FitHit* hits, int n, const FitTables& t) {
   return now;
 }
 
-// Whether the hits are hardly those of one particle.
-bool is_suspect(const Solution& found, int n) {
+// Whether the hits are hardly those of one particle: chi2 is more standard deviations above its mean.
+bool is_suspect(const Solution& found, int n, double deviation = kMaxDeviation) {
   if (found.status != kFitted) return found.status == kNotConverged;
   const double ndf = 2 * n - kParameters, spread2 = 2 / (9 * ndf);
-  return (std::cbrt(found.chi2 / ndf) - (1 - spread2)) / std::sqrt(spread2) > kMaxDeviation;
+  return (std::cbrt(found.chi2 / ndf) - (1 - spread2)) / std::sqrt(spread2) > deviation;
 }
 
-// Fit, and while the track is suspect, leave out the hit without which it fits best. Changes `hits`.
+// Whether a hit may be left out: the track is doubtful, and enough hits stay.
+bool may_lose_hit(const Solution& found, int n) {
+  const int least = is_suspect(found, n) ? kMinHitsLeft : kMinHitsLeftIfDoubtful;
+  return n > least && n <= kMaxHitsTried && is_suspect(found, n, kDoubtful);
+}
+
+// Fit, and while the track is doubtful, leave out the hit without which it fits best. Changes `hits`.
 Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, std::int64_t* outliers) {
   Solution best = fit(hits, *n, t);
-  for (int k = 0; k < kMaxOutliers && *n > kMinHitsLeft && *n <= kMaxHitsTried && is_suspect(best, *n); ++k) {
+  for (int k = 0; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
     FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
     Solution without{};
     int worst = -1;

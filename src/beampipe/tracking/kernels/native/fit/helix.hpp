@@ -10,6 +10,8 @@ namespace beampipe {
 
 constexpr double kGevPerTeslaMm = 0.299792458e-3;
 constexpr double kPionMass = 0.13957039;  // [GeV]
+constexpr double kSteepest = 0.9;         // largest sine of half the angle turned until a tube
+constexpr double kFlattest = 0.3;         // smallest cosine between direction and radius in a tube
 constexpr double kSmallTurn = 1e-3;       // [rad]; below, differences of nearly equal terms come from their series
 constexpr int kParameters = 5;            // d0, phi, omega, z0, cot
 constexpr int kWidth = 8;                 // of a row of parameters, filled up with zeros to whole vectors
@@ -43,6 +45,22 @@ inline Crossing cross(const Helix& h, double x, double y) {
   const double alpha = std::atan2(at.sin, at.cos);
   at.s = std::fabs(alpha) < kSmallTurn ? at.along * (1 + alpha * alpha / 6) : alpha / h.omega;
   at.across = h.omega * at.along * at.along / (1 + at.cos);
+  return at;
+}
+
+// Where the helix first crosses a cylinder about the beam line, and the cosine between its direction there and the radius.
+// One that starts outside counts as at its perigee, and one that does not get there as at its steepest, so that steps of a
+// fit cannot lose a tube.
+inline Crossing cross_tube(const Helix& h, double radius, double* radial) {
+  const double chord2 = std::fmax((radius * radius - h.d0 * h.d0) / (1 + h.omega * h.d0), 0);
+  const double chord = std::fmin(std::sqrt(chord2), 2 * kSteepest / std::fabs(h.omega)), sine = h.omega * chord / 2;
+  const double cosine = std::sqrt(1 - sine * sine), half = std::asin(sine);
+  Crossing at;
+  at.s = std::fabs(half) < kSmallTurn ? chord * (1 + half * half / 6) : 2 * half / h.omega;
+  at.sin = 2 * sine * cosine, at.cos = 1 - 2 * sine * sine;
+  at.along = chord * cosine, at.across = chord * sine;
+  at.u = at.along, at.v = h.d0 + at.across;
+  *radial = std::fmax((at.u * at.cos + at.v * at.sin) / radius, kFlattest);
   return at;
 }
 

@@ -28,29 +28,27 @@ OwnFitTables::OwnFitTables(const std::string& path) {
     layers_ = numbers<float>(file, "layers", {n, 4});
     variance_ = numbers<float>(file, "variance", {n, 2});
     scattering_ = numbers<float>(file, "scattering", {n});
-    beam_pipe_ = numbers<float>(file, "beam_pipe", {2});
+    tubes_ = numbers<float>(file, "beam_pipe", {2});
+    if (file.has("tubes")) {
+      const std::vector<float> further = numbers<float>(file, "tubes", {file.at("tubes").shape.at(0), 2});
+      tubes_.insert(tubes_.end(), further.begin(), further.end());
+    }
     energy_loss_ = numbers<float>(file, "energy_loss", {1});
     field_ = numbers<float>(file, "field", {1});
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": fit tables: " + error.what());
   }
-  for (const auto* table : {&layers_, &variance_, &scattering_, &beam_pipe_, &energy_loss_, &field_})
+  for (const auto* table : {&layers_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_})
     require(all(*table, [](float x) { return std::isfinite(x); }), "got a number that is not finite, expected finite");
   require(all(variance_, [](float x) { return x > 0; }), "got a variance <= 0, expected positive resolutions");
-  require(all(scattering_, [](float x) { return x >= 0; }) && all(beam_pipe_, [](float x) { return x >= 0; }),
+  require(all(scattering_, [](float x) { return x >= 0; }) && all(tubes_, [](float x) { return x >= 0; }),
           "got scattering < 0, expected 0 or more");
   require(field_[0] != 0, "got a field of 0 T, expected one that bends tracks");
 }
 
 FitTables OwnFitTables::view() const {
-  return {static_cast<int>(scattering_.size()),
-          layers_.data(),
-          variance_.data(),
-          scattering_.data(),
-          beam_pipe_[0],
-          beam_pipe_[1],
-          energy_loss_[0],
-          field_[0]};
+  return {static_cast<int>(scattering_.size()), layers_.data(), variance_.data(), scattering_.data(),
+          static_cast<int>(tubes_.size() / 2),  tubes_.data(),  energy_loss_[0],  field_[0]};
 }
 
 bool TrackFitter::has_tables(const std::string& weights) { return std::ifstream(path_in(weights)).good(); }

@@ -19,7 +19,7 @@ public:
   FitTables view() const;
 
 private:
-  std::vector<float> layers_, variance_, scattering_, beam_pipe_, energy_loss_, field_;
+  std::vector<float> layers_, variance_, scattering_, tubes_, energy_loss_, field_;
 };
 
 class TrackFitter {

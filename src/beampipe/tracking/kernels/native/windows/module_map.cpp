@@ -25,9 +25,10 @@
 namespace beampipe {
 namespace {
 
-constexpr int kChunk = 256;             // middle hits per task
-constexpr std::int64_t kMany = 20'000;  // hits: from here on, the number of tests around seeds is estimated first
-constexpr int kSampledBits = 7;         // one in 2^7 seed hits is searched around for that
+constexpr int kChunk = 256;               // middle hits per task
+constexpr std::int64_t kMany = 20'000;    // hits: from here on, the number of tests around seeds is estimated first
+constexpr std::int64_t kManyTests = 128;  // pairs of doublets around a hit: from here on codes are compared first
+constexpr int kSampledBits = 7;           // one in 2^7 seed hits is searched around for that
 
 /// Sums over all blocks.
 struct Totals {
@@ -81,6 +82,7 @@ struct Seeds {
 /// The tips that end on the layers of one stage, by their outer hit. Their order there is of no effect.
 class Incoming {
 public:
+  /// Those of one hit lie together by their pairs if each list has those of one pair.
   void gather(const std::vector<List<Tip>*>& tips, std::int32_t first, std::int32_t last) {
     first_ = first;
     begin_.assign(last - first + 2, 0);
@@ -103,41 +105,106 @@ struct Agreement {
   std::int32_t in, out;
 };
 
-/// Marks the doublets of both segments that agree with one of the other; or lists the agreements and marks outer ones.
-template <bool kListed>
-void match(Side& in, const Side::Segment& a, Side& out, const Side::Segment& b, const float* window,
-           std::vector<Agreement>& agreements) {
-  const float *const kappa_in = in.kappa.data(), *const cot_in = in.cot.data();
-  float *const s_in = in.s.data(), *const t_in = in.t.data();
-  // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
-  for (int i = a.first; i < a.last; i += kLanes) {
-    const Vec kappa = load(kappa_in + i), kappa2 = kappa * kappa;
-    store(s_in + i, window[0] * load(in.weight.data() + i) + window[1] * kappa2);
-    store(t_in + i, window[2] + window[3] * kappa2);
-  }
-  std::int32_t* const mark = (kListed ? in.passes : in.any).data();
-  for (int j = b.first; j < b.last; j += kLanes) {
-    const Vec kappa = load(out.kappa.data() + j), cot = load(out.cot.data() + j);
-    const Vec weight = window[0] * load(out.weight.data() + j);
-    unsigned any = 0;
-    for (int i = a.first; i < a.last; ++i) {
-      const Vec dkappa = kappa - kappa_in[i], dcot = cot - cot_in[i], turn = 1.0f + cot * cot_in[i];
-      const Vec s = weight + s_in[i], t = turn * turn * t_in[i];
-      const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
-      any |= pass;
-      mark[i] = kListed ? pass : mark[i] | pass;
+/// Keeps the doublets around a hit that agree with one of the other side.
+class Match {
+public:
+  std::vector<Agreement> agreements;  // where they are listed
+
+  Match(Side& in, Side& out, float per_curvature) : in_(in), out_(out), per_curvature_(per_curvature) {}
+
+  /// `coded`: both sides have codes. `listed`: lists the agreements, and keeps those outside only.
+  void operator()(const Side::Segment& a, const Side::Segment& b, const float* window, bool coded, bool listed) {
+    window_ = window, pair_in_ = a.pair, pair_out_ = b.pair, listed_ = listed;
+    // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
+    for (int i = a.first; i < a.last; i += kLanes) {
+      const Vec kappa = load(in_.kappa.data() + i), kappa2 = kappa * kappa;
+      store(in_.s.data() + i, window[0] * load(in_.weight.data() + i) + window[1] * kappa2);
+      store(in_.t.data() + i, window[2] + window[3] * kappa2);
     }
-    out.any[j / kLanes] |= any;
-    if (!kListed || any == 0) continue;
-    for (int first = a.first; first < a.last; first += kLanes) {
-      unsigned rows = nonzero_mask(load(mark + first));
-      if (a.last - first < kLanes) rows &= (1u << (a.last - first)) - 1;
-      for (; rows != 0; rows &= rows - 1) {
-        const int i = first + __builtin_ctz(rows);
-        for (unsigned pass = mark[i]; pass != 0; pass &= pass - 1) agreements.push_back({i, j + __builtin_ctz(pass)});
+    if (coded && a.last - a.first >= kFewest)
+      compare_codes(a, b);
+    else
+      for (int j = b.first; j < b.last; j += kLanes)
+        for (int i = a.first; i < a.last; ++i) compare(i, j);
+  }
+
+private:
+  static constexpr int kFewest = 4;  // doublets inside: from here on it pays to look for candidates
+
+  /// Compares the doublets inside with those outside that lie in the rectangles around their codes.
+  void compare_codes(const Side::Segment& a, const Side::Segment& b) {
+    const float most = window_[0] * b.heaviest;
+    for (int i = a.first; i < a.last; i += kLanes) {
+      const IntVec extent = code_extent(load(in_.s.data() + i) + most, load(in_.t.data() + i), per_curvature_);
+      store(in_.low.data() + i, half_differences(load(in_.code.data() + i), extent));
+      store(in_.size.data() + i, extent + extent);
+    }
+    int j = b.first;
+    for (; b.last - j > 3 * kLanes; j += 4 * kLanes) compare_candidates<4>(a, j);
+    const int left = b.last - j;
+    if (left > 2 * kLanes)
+      compare_candidates<3>(a, j);
+    else if (left > kLanes)
+      compare_candidates<2>(a, j);
+    else if (left > 0)
+      compare_candidates<1>(a, j);
+  }
+
+  /// The same for kVecs vectors of those outside, from j on.
+  template <int kVecs>
+  void compare_candidates(const Side::Segment& a, int j) {
+    IntVec code[kVecs];
+    for (int v = 0; v < kVecs; ++v) code[v] = load(out_.code.data() + j + v * kLanes);
+    Candidate* const candidates = in_.candidate.data();
+    const std::int32_t *const lows = in_.low.data(), *const sizes = in_.size.data();
+    std::int64_t n = 0;
+    for (std::int64_t i = a.first, last = a.last; i < last; ++i) {
+      const IntVec low = splat(lows[i]), size = splat(sizes[i]);
+      std::uint64_t near = 0;
+      for (int v = 0; v < kVecs; ++v)
+        near |= static_cast<std::uint64_t>(halves_at_most(half_differences(code[v], low), size)) << (v * kLanes);
+      candidates[n] = {near, i};
+      n += near != 0;
+    }
+    for (const Candidate* c = candidates; c != candidates + n; ++c)
+      for (std::uint64_t near = c->near; near != 0;) {
+        const int v = __builtin_ctzll(near) / kLanes;
+        compare(static_cast<int>(c->at), j + v * kLanes);
+        near &= ~(((std::uint64_t{1} << kLanes) - 1) << (v * kLanes));
       }
-    }
   }
+
+  /// Compares the doublet inside with kLanes of those outside.
+  void compare(int i, int j) {
+    const Vec cot = load(out_.cot.data() + j);
+    const Vec dkappa = load(out_.kappa.data() + j) - in_.kappa[i], dcot = cot - in_.cot[i];
+    const Vec turn = 1.0f + cot * in_.cot[i];
+    const Vec s = window_[0] * load(out_.weight.data() + j) + in_.s[i], t = turn * turn * in_.t[i];
+    const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
+    if (pass != 0) keep(i, j, pass);
+  }
+
+  void keep(int i, int j, unsigned pass) {
+    for (unsigned fresh = pass & ~out_.any[j / kLanes]; fresh != 0; fresh &= fresh - 1)
+      out_.kept.push_back({j + __builtin_ctz(fresh), pair_out_});
+    out_.any[j / kLanes] |= pass;
+    if (listed_)
+      for (; pass != 0; pass &= pass - 1) agreements.push_back({i, j + __builtin_ctz(pass)});
+    else if (std::exchange(in_.any[i], 1) == 0)
+      in_.kept.push_back({i, pair_in_});
+  }
+
+  Side &in_, &out_;
+  float per_curvature_;
+  const float* window_ = nullptr;
+  int pair_in_ = 0, pair_out_ = 0;
+  bool listed_ = false;
+};
+
+float largest_curvature(const Windows& w) {
+  float most = 0;
+  for (int p = 0; p < w.n_pairs; ++p) most = std::max(most, w.pair_windows[3 * p]);
+  return most;
 }
 
 /// The tables that a search of one event reads.
@@ -146,6 +213,7 @@ struct Map {
   bool continued;  // as in Growth
   std::vector<int> stage;
   Grid grid;
+  float per_curvature;                  // scale of a curvature in a code
   std::vector<Partners<false>> before;  // of each layer
   std::vector<Partners<true>> after;
 
@@ -153,7 +221,8 @@ struct Map {
       : windows(w),
         continued(growth.continued),
         stage(stages_of(w, growth.seed_depth)),
-        grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
+        grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)),
+        per_curvature(kCodes / largest_curvature(w)) {
     add_directions(grid);
     std::vector<std::vector<int>> ends(w.n_layers), starts(w.n_layers);
     for (int p = 0; p < w.n_pairs; ++p) ends[w.pairs[2 * p + 1]].push_back(p), starts[w.pairs[2 * p]].push_back(p);
@@ -172,12 +241,17 @@ struct Map {
 class Middle {
 public:
   List<Edge> found;
-  std::vector<List<Tip>> tips;  // of later stages, by the stage of the outer layer
+  std::vector<List<Tip>> tips;  // that end on layers of later stages, by their pair
   Seeds seeds;
 
   /// `parts`: the work of all threads, this one the `thread`-th.
   Middle(const Map& map, Totals& totals, std::vector<Middle>& parts, int thread)
-      : tips(map.n_stages()), map_(map), totals_(totals), parts_(parts), thread_(static_cast<std::int16_t>(thread)) {}
+      : tips(map.windows.n_pairs),
+        map_(map),
+        totals_(totals),
+        parts_(parts),
+        thread_(static_cast<std::int16_t>(thread)),
+        match_(in_, out_, map.per_curvature) {}
 
   /// Adds the edges around the hits in rows [first, last) of the grid, all of one stage.
   void add_edges(int stage, std::int32_t first, std::int32_t last, const Incoming& incoming) {
@@ -211,69 +285,71 @@ public:
 
 private:
   /// Takes over the edges that end at the middle hit.
-  void take(const Tip* tip, const Tip* end) {
+  void take(const Tip* tips, const Tip* end) {
     in_.segments.clear();
-    in_.n = end - tip;
-    in_.reserve((end - tip) * kLanes);
+    in_.n = end - tips;
+    in_.reserve((end - tips) * kLanes);
     int at = 0;
-    for (; tip != end; ++tip, at += kLanes) {
+    for (const Tip* tip = tips; tip != end; ++tip, ++at) {
+      if (tip == tips || tip->pair != tip[-1].pair) {
+        at = (at + kLanes - 1) & -kLanes;
+        in_.segments.push_back({tip->pair, at, at});
+      }
       in_.kappa[at] = tip->kappa, in_.cot[at] = tip->cot, in_.weight[at] = tip->weight;
+      in_.hit[at] = static_cast<std::int32_t>(tip - tips);
       in_.any[at] = 0;
-      in_.segments.push_back({tip->pair, at, at + 1});
+      ++in_.segments.back().last;
     }
   }
 
   void match_all(bool seeded) {
     const Windows& w = map_.windows;
-    agreements_.clear();
+    in_.kept.clear(), out_.kept.clear(), match_.agreements.clear();
+    const bool coded = seeded && in_.n * out_.n >= kManyTests;
+    if (coded) in_.encode(map_.per_curvature), out_.encode(map_.per_curvature);
     for (const Side::Segment& b : out_.segments) {
       const int slot = b.pair - w.out_begin[w.pairs[2 * b.pair]];
-      const bool waits = seeded && map_.continued && map_.stage[w.pairs[2 * b.pair + 1]] != kSeeded;
+      const bool listed = waits(b.pair, seeded);
       for (const Side::Segment& a : in_.segments) {
         const float* window = w.triplet_windows + 4 * (a.pair * kMaxOut + slot);
-        if (!(window[0] > 0)) continue;
-        if (waits)
-          match<true>(in_, a, out_, b, window, agreements_);
-        else
-          match<false>(in_, a, out_, b, window, agreements_);
+        if (window[0] > 0) match_(a, b, window, coded, listed);
       }
     }
   }
 
+  int stage_beyond(int pair) const { return map_.stage[map_.windows.pairs[2 * pair + 1]]; }
+
+  /// Whether edges of that pair are kept only if a triplet continues them.
+  bool waits(int pair, bool seeded) const { return seeded && map_.continued && stage_beyond(pair) != kSeeded; }
+
   /// Marks the edges out of the seed layers that a triplet around this hit continues.
-  void mark_continued(const Tip* tip) {
-    for (const Side::Segment& a : in_.segments) {
-      if (in_.any[a.first] != 0 && tip->seed >= 0) parts_[tip->thread].seeds.continues[tip->seed] = 1;
-      ++tip;
+  void mark_continued(const Tip* tips) {
+    for (const Side::Kept& kept : in_.kept) {
+      const Tip& tip = tips[in_.hit[kept.at]];
+      if (tip.seed >= 0) parts_[tip.thread].seeds.continues[tip.seed] = 1;
     }
   }
 
   void keep_in(std::int32_t s) {
     const std::vector<std::int32_t>& hit = map_.grid.hit;
-    for (const Side::Segment& a : in_.segments)
-      for (int first = a.first; first < a.last; first += kLanes)
-        for (unsigned any = nonzero_mask(load(in_.any.data() + first)); any != 0; any &= any - 1)
-          found.push_back({hit[in_.hit[first + __builtin_ctz(any)]], hit[s]});
+    for (const Side::Kept& kept : in_.kept) found.push_back({hit[in_.hit[kept.at]], hit[s]});
   }
 
   void keep_out(std::int32_t s, bool seeded) {
     const std::vector<std::int32_t>& hit = map_.grid.hit;
-    if (!agreements_.empty()) number_.resize(std::max(number_.size(), out_.hit.size()));
-    for (const Side::Segment& b : out_.segments) {
-      const int stage = map_.stage[map_.windows.pairs[2 * b.pair + 1]];
-      for (int first = b.first; first < b.last; first += kLanes)
-        for (unsigned any = out_.any[first / kLanes]; any != 0; any &= any - 1) {
-          const int d = first + __builtin_ctz(any);
-          const Edge edge{hit[s], hit[out_.hit[d]]};
-          const bool waits = seeded && map_.continued && stage != kSeeded;
-          const std::int32_t number = waits ? number_[d] = seeds.add(edge) : -1;
-          if (!waits) found.push_back(edge);
-          if (stage != kSeeded)
-            tips[stage].push_back({out_.hit[d], out_.kappa[d], out_.cot[d], out_.weight[d],
-                                   static_cast<std::int16_t>(b.pair), thread_, number});
-        }
+    if (!match_.agreements.empty()) number_.resize(std::max(number_.size(), out_.hit.size()));
+    for (const auto [at, pair] : out_.kept) {
+      const Edge edge{hit[s], hit[out_.hit[at]]};
+      std::int32_t number = -1;
+      if (waits(pair, seeded))
+        number = number_[at] = seeds.add(edge);
+      else
+        found.push_back(edge);
+      if (stage_beyond(pair) != kSeeded)
+        tips[pair].push_back({out_.hit[at], out_.kappa[at], out_.cot[at], out_.weight[at],
+                              static_cast<std::int16_t>(pair), thread_, number});
     }
-    for (const Agreement& x : agreements_) seeds.links.push_back({hit[in_.hit[x.in]], number_[x.out]});
+    for (const Agreement& x : match_.agreements) seeds.links.push_back({hit[in_.hit[x.in]], number_[x.out]});
   }
 
   const Map& map_;
@@ -281,8 +357,8 @@ private:
   std::vector<Middle>& parts_;
   std::int16_t thread_;
   Side in_, out_;
-  std::vector<Agreement> agreements_;  // that lead out of the seed layers
-  std::vector<std::int32_t> number_;   // among the seeds, of the outer doublets of these
+  Match match_;                       // lists the agreements that lead out of the seed layers
+  std::vector<std::int32_t> number_;  // among the seeds, of the outer doublets of these
   std::vector<Block> blocks_;
   std::int64_t tests_ = 0;
 };
@@ -357,6 +433,7 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
   }
   const Map& map = *made;
   std::vector<Middle> parts;
+  parts.reserve(threads);  // they refer to each other
   for (int t = 0; t < threads; ++t) parts.emplace_back(map, totals, parts, t);
   Incoming incoming;
 #pragma omp parallel num_threads(threads)
@@ -365,7 +442,9 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
 #pragma omp single
     {
       std::vector<List<Tip>*> tips;
-      for (Middle& part : parts) tips.push_back(&part.tips[stage]);
+      for (int p = 0; p < w.n_pairs; ++p)
+        if (stage != kSeeded && map.stage[w.pairs[2 * p + 1]] == stage)
+          for (Middle& part : parts) tips.push_back(&part.tips[p]);
       incoming.gather(tips, first, last);
     }
 #pragma omp for schedule(dynamic, 1)
