@@ -66,6 +66,7 @@ def main() -> None:
                     threads=options.threads,
                 )
             )
+            CONSOLE.print(f"{len(event.hits)} hits, the largest of {max(options.sizes)}:", *progress(points[-1]))
         summary = summarise(points)
         for name, one in summary.items():
             one["memory_growth_mb"] = growth[name]
@@ -83,7 +84,10 @@ def wedge(event: Event, n_hits: int) -> Event:
 
 
 def memory_growth(finder: TrackFinder, event: Event) -> float:
-    """What one call adds to the resident memory at its peak [MB]; NaN for an event that is refused, and for ACTS."""
+    """What one call adds to the resident memory at its peak [MB]; NaN for an event that is refused, and for ACTS.
+
+    Up to 256 MB that were kept from the event before are not in it.
+    """
     if isinstance(finder, StoredActs):
         return nan
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # VmHWM := VmRSS
@@ -93,6 +97,16 @@ def memory_growth(finder: TrackFinder, event: Event) -> float:
     except BeampipeError:
         return nan
     return status()["VmHWM"] - before
+
+
+def progress(point: Evaluation) -> list[str]:
+    """Median time of each finder, as a large event takes minutes with all of them."""
+    seconds = {
+        finder.name: np.median([event.total for event in finder.events])
+        for finder in point.finders
+        if not finder.failed
+    }
+    return [f"{name} {median:.3g} s" for name, median in seconds.items()]
 
 
 def summarise(points: list[Evaluation]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 
 from beampipe.analysisops.assessment import Answer, assess, regrade
 from beampipe.analysisops.contract import Reference, TaskRequest
-from beampipe.analysisops.instances import InstanceStore, PreparedInstance
+from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_session
 from beampipe.analysisops.own_code import (
     ANSWER,
     LARGEST,
@@ -27,7 +27,9 @@ from beampipe.analysisops.registry import agent_choice
 from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 from beampipe.analysisops.tools.session import Session
+from beampipe.analysisops.tools.workspaces import read_workspace
 from beampipe.errors import FileError
+from tests.analysisops.grading.examples import WORKSPACE
 from tests.analysisops.redteam.target import SEED
 
 Instance = Callable[[str], PreparedInstance]
@@ -72,13 +74,59 @@ def score(record: Record) -> float:
 def test_the_right_numbers_earn_all_in_every_task(instance: Instance, tmp_path: Path, task: str) -> None:
     prepared = instance(task)
     labels = [label if label > 0 else -1 for label in prepared.hidden.labels]
-    record = graded(prepared, answer_of(prepared.reference, labels), tmp_path / "1")
+    answer = answer_of(prepared.reference, labels)
+    if "workspace" in prepared.task.spec.artifacts:
+        session, _ = oracle_session(prepared, tmp_path / "oracle.jsonl")
+        built = next(entry.result for entry in session.ledger.entries if entry.tool == "build_workspace_tool")
+        assert built is not None
+        answer["artifacts"] = {"workspace": json.loads(json.dumps(built["workspace"]))}
+    record = graded(prepared, answer, tmp_path / "1")
     assert score(record) >= 0.999, record.grade["issues"]
     assert regrade(record.to_json()) == record.grade
     wrong = answer_of(prepared.reference)
     for pair in wrong["answers"].values():
         pair["value"] *= 2
     assert score(graded(prepared, wrong, tmp_path / "2")) <= 0.06
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"observations": [{"name": "signal_region", "data": [1.0]}]},
+        {"observations": None},
+        {"channels": [{"name": "signal_region", "samples": [{"name": "signal", "data": [1.0, 2.0], "modifiers": []}]}]},
+        {"channels": []},
+        {"measurements": [{"config": {"poi": "luminosity"}}]},
+        {"measurements": []},
+    ],
+)
+def test_a_workspace_of_another_form_is_none(change: dict[str, Any]) -> None:
+    assert read_workspace({**WORKSPACE, **change}) is None
+    others: tuple[Any, ...] = (None, [], "workspace", 3.0, {})
+    assert all(read_workspace(table) is None for table in others)
+
+
+@pytest.mark.parametrize(
+    "modifier",
+    [
+        {"name": "code", "type": "histosys", "data": None},
+        {"name": "luminosity", "type": "normsys", "data": {"hi": 1.1, "lo": -1.0}},
+        {"name": "luminosity", "type": "normsys", "data": {"hi": float("nan"), "lo": 0.9}},
+        {"name": "statistics", "type": "staterror", "data": [1.0, 1.0]},
+        {"name": "statistics", "type": "staterror", "data": [10**400]},
+    ],
+)
+def test_a_workspace_holds_modifiers_of_the_tools_only(modifier: dict[str, Any]) -> None:
+    table = json.loads(json.dumps(WORKSPACE))
+    assert read_workspace(table) is not None
+    table["channels"][0]["samples"][0]["modifiers"].append(modifier)
+    assert read_workspace(table) is None
+
+
+def test_a_workspace_that_is_too_large_is_none() -> None:
+    table = json.loads(json.dumps(WORKSPACE))
+    table["channels"][0]["samples"][0]["modifiers"] *= 100
+    assert read_workspace(table) is None
 
 
 @pytest.fixture(scope="module")

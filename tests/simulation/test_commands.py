@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -45,3 +46,20 @@ def test_a_mistake_in_the_file_is_found_before_anything_starts(tmp_path: Path, l
     assert isinstance(refused.exception, ConfigError)
     assert "did you mean 'pitch_mm'?" in str(refused.exception)
     assert not (tmp_path / "events.parquet").exists()
+
+
+@pytest.mark.acts
+def test_clusters_are_simulated_where_the_file_has_sensors(tmp_path: Path, layout: Path) -> None:
+    events = tmp_path / "events.parquet"
+    command = ["simulate", "-o", str(events), "-n", "1", "--mu", "0", "--hard", "gun", "--clusters"]
+    for arguments in (command, [*command, "--detector", str(layout)]):
+        refused = CliRunner().invoke(app, arguments)
+        assert isinstance(refused.exception, ConfigError)
+        assert "expected sensor_mm in each" in str(refused.exception)
+    assert not events.exists()
+    layout.write_text(SMALL.replace("thickness_x0 = ", "sensor_mm = 0.2\nthickness_x0 = "))
+    done = CliRunner().invoke(app, [*command, "--detector", str(layout)])
+    assert done.exception is None, done.output
+    variance = open_events(events)[0].hits.variance
+    assert variance is not None
+    assert len(np.unique(variance[:, 0])) > 1

@@ -88,6 +88,15 @@ def test_the_pixel_layers_are_the_seed_layers_of_the_generic_detector() -> None:
     assert z_max[seeds & ends].max() > 1400  # the discs, by their inner edges
 
 
+def test_a_track_that_has_lost_two_hits_begins_further_out_if_it_can() -> None:
+    windows = load_windows(load_model().path / "module_map.safetensors")
+    inner, outer = windows.pairs.T
+    assert growth.may_begin(windows, 3)[inner, outer].all()
+    never = windows.pairs[~growth.may_begin(windows, 5)[inner, outer]]
+    radii = windows.layers[:, :2].mean(axis=1).round()
+    assert radii[never].tolist() == [[33.0, 172.0], [33.0, 261.0], [33.0, 361.0], [72.0, 261.0]]  # of 33, 72, 116 ...
+
+
 RADII = (32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0)
 
 

@@ -9,10 +9,12 @@ numpy, scipy, iminuit, and hist if it is there. It leaves ``answer.json`` in its
       "answers": {"mass": {"value": 90.91, "uncertainty": 0.04}},
       "words": {"signal": "yes"},
       "histograms": {"mass": {"edges": [70.0, 70.5, 71.0], "values": [12, 15]}},
-      "artifacts": {"labels": [0, 0, -1, 1]},
+      "artifacts": {"labels": [0, 0, -1, 1], "workspace": {"channels": []}},
       "method": {"selection": "..."},
       "comments": ""
     }
+
+A task asks for some of these; a workspace is the JSON of pyhf with the modifiers normfactor, normsys and staterror.
 
 The ledger holds the run of the program as one call whose result are these numbers, so they come from the data that the
 program was given. A program that knows the numbers of one instance fails on the second, which only the host has seen:
@@ -48,8 +50,9 @@ from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.sandbox import Sandbox, SandboxLimits, best_kind
 from beampipe.analysisops.tasks.spec import TaskSpec
 from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
-from beampipe.analysisops.tools.handles import Content, Histogram, TrackLabels, frozen
+from beampipe.analysisops.tools.handles import Content, Histogram, TrackLabels, Workspace, frozen
 from beampipe.analysisops.tools.session import Session
+from beampipe.analysisops.tools.workspaces import read_workspace
 from beampipe.errors import BeampipeError, FileError
 from beampipe.files import make_folder
 
@@ -130,7 +133,7 @@ def answer_form(spec: TaskSpec) -> dict[str, Any]:
         "answers": {name: {"value": 0.0, "uncertainty": 0.0} for name in spec.answers},
         "words": dict.fromkeys(spec.words, ""),
         "histograms": {name: {"edges": [], "values": []} for name in spec.histograms},
-        "artifacts": {name: [] for name in spec.artifacts},
+        "artifacts": {name: {} if name == "workspace" else [] for name in spec.artifacts},
     }
     return {"status": "ok", **{name: value for name, value in form.items() if value}, "comments": ""}
 
@@ -193,17 +196,18 @@ def submission_from(answer: Mapping[str, Any], prepared: PreparedInstance, sessi
         histogram = _histogram(name, table)
         if name in spec.histograms and histogram is not None:
             contents["histograms"][name] = histogram
-    for name, labels in _section(answer, "artifacts").items():
-        if name in spec.artifacts and isinstance(labels, list) and {type(label) for label in labels} <= {int}:
-            track_id = np.clip(np.array(labels, dtype=object), -1, len(labels)).astype(np.int64)
-            contents["artifacts"][name] = TrackLabels(
-                frozen(track_id), frozen(np.array([0, len(labels)])), (len(set(labels) - {-1}),)
-            )
+    for name, given in _section(answer, "artifacts").items():
+        left = _labels(given) if isinstance(given, list) else read_workspace(given)
+        if name in spec.artifacts and left is not None:
+            contents["artifacts"][name] = left
     handles = {
         section: {name: session.keep(content, files) for name, content in named.items()}
         for section, named in contents.items()
     }
     result = {CALL: call_name(len(session.ledger.entries) + 1), "answers": numbers, **handles}
+    for name, artifact in contents["artifacts"].items():
+        if isinstance(artifact, Workspace):
+            result |= {"handle": handles["artifacts"][name], "workspace": artifact.specification}
     session.ledger.append(PROGRAM_RUN, {}, result, sources=files)
     answers = referenced(result)["answers"]
     return {
@@ -239,6 +243,14 @@ def _numbers_of(record: Record) -> list[float]:
 def _section(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = answer.get(name)
     return section if isinstance(section, dict) else {}
+
+
+def _labels(labels: list[Any]) -> TrackLabels | None:
+    """The track of each hit; None if the list is not one of integers."""
+    if not {type(label) for label in labels} <= {int}:
+        return None
+    track_id = np.clip(np.array(labels, dtype=object), -1, len(labels)).astype(np.int64)
+    return TrackLabels(frozen(track_id), frozen(np.array([0, len(labels)])), (len(set(labels) - {-1}),))
 
 
 def _histogram(name: str, table: object) -> Histogram | None:

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Int16, Int32, Int64
+from beampipe.arrays import Bool, Float32, Int16, Int32, Int64
 from beampipe.errors import ConfigError, FileError
 
 LayerNumbers = Int16[ndarray, " n_hits"]
@@ -154,6 +154,23 @@ def _layers_before(windows: Windows, r: ndarray, z: ndarray) -> Int64[ndarray, "
     crossed = begins_before & (z_min * r <= low * z) & (z_max * r >= high * z)
     count: Int64[ndarray, " n_layers"] = np.count_nonzero(crossed & ~np.eye(len(r), dtype=bool), axis=1)
     return count
+
+
+_MOST_FURTHER: Final = 2
+"""By how many layers the second hit of a track lies further out than the first, where both lie on barrels."""
+
+
+def may_begin(windows: Windows, seed_depth: int = SEED_DEPTH) -> Bool[ndarray, "n_layers n_layers"]:
+    """Whether a track may begin with a doublet, by its inner and its outer layer.
+
+    Between barrels, most doublets are long, and hardly a track has lost two hits in a row: it begins with its second
+    hit if seed layers go on beyond that.
+    """
+    r_min, r_max, z_min, z_max = windows.layers.T
+    barrel, depth = r_max - r_min < z_max - z_min, layer_depths(windows)
+    long = barrel[:, None] & barrel & (depth - depth[:, None] > _MOST_FURTHER)
+    begins: Bool[ndarray, "n_layers n_layers"] = ~long | (depth >= seed_depth)
+    return begins
 
 
 def growth_stages(windows: Windows, seed_depth: int = SEED_DEPTH) -> Int64[ndarray, " n_layers"]:

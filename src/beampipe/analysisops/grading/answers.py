@@ -349,12 +349,15 @@ class WorkspaceFits:
     def __call__(self, case: Case) -> Outcome:
         """0, a half or 1."""
         handle = exported_handle(case.submission.section("artifacts").get(self.artifact), case.entries)
-        built = [entry for entry in case.entries if entry.result and entry.tool == "build_workspace_tool"]
-        entry = next((entry for entry in built if entry.result and entry.result["handle"] == handle), None)
-        if entry is None or not entry.result or not entry.sources:
+        built = [
+            entry.result["workspace"]
+            for entry in case.entries
+            if entry.result and entry.sources and "workspace" in entry.result and entry.result.get("handle") == handle
+        ]
+        if not built:
             slip = f"artifacts.{self.artifact} is no handle of a workspace that was built from data"
             return Outcome(0.0, slip, slip=f"{slip}; answer with the handle of build_workspace_tool")
-        workspace = entry.result["workspace"]
+        workspace = built[0]
         modifiers = {
             (modifier["name"], modifier["type"])
             for channel in workspace["channels"]

@@ -14,6 +14,7 @@ Source Softw. 6 (2021) 2823 (pyhf).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,9 @@ _DATA: Final = "data"
 _MOST: Final = 60
 """Maximum number of bins of all channels together."""
 
+
+_MOST_MODIFIERS: Final = 200
+"""Maximum number of modifiers of all samples together in a workspace that a program leaves."""
 
 _RANGE: Final = [0.0, 1000.0]
 """Range of free parameters."""
@@ -92,11 +96,11 @@ def build_workspace_tool(
         interpolation = None if size is None else {"hi": 1 + size, "lo": 1 - size}
         for name in scaled:
             modifiers[name].append({"name": parameter, "type": kind, "data": interpolation})
-    made, observations = [], []
+    made, observed = [], {}
     for channel, handles in channels.items():
         histograms = {name: context.histogram(handle) for name, handle in handles.items()}
         _check_channel(channel, histograms, factors)
-        observations.append({"name": channel, "data": histograms[_DATA].values.tolist()})
+        observed[channel] = histograms[_DATA].values.tolist()
         contents = []
         for name in sorted(set(handles) - {_DATA}):
             factor, histogram = factors.get(name, 1.0), histograms[name]
@@ -108,17 +112,10 @@ def build_workspace_tool(
             events = (factor * histogram.values).tolist()
             contents.append({"name": name, "data": events, "modifiers": [*modifiers[name], statistics]})
         made.append({"name": channel, "samples": contents})
-    bins = sum(len(observation["data"]) for observation in observations)
+    bins = sum(map(len, observed.values()))
     if not 1 <= bins <= _MOST:
         raise ToolRefusedError(f"channels: got {bins} bins, expected 1 to {_MOST}; use wider bins")
-    ranges = [{"name": name, "bounds": [_RANGE]} for name in parameters if name not in sizes]
-    measurement = {"name": "measurement", "config": {"poi": measured, "parameters": ranges}}
-    specification = {
-        "channels": made,
-        "observations": observations,
-        "measurements": [measurement],
-        "version": "1.0.0",
-    }
+    specification = _specification(made, observed, measured)
     return {"handle": context.keep(Workspace(specification)), "workspace": specification}
 
 
@@ -142,6 +139,87 @@ def fit_workspace_tool(
             for channel, samples in fit.expected.items()
         },
         "method": "maximum likelihood of all regions (pyhf), errors from its curvature",
+    }
+
+
+def read_workspace(table: object) -> Workspace | None:
+    """A workspace in the JSON form of pyhf, with the modifiers that `build_workspace_tool` makes; else None.
+
+    Args:
+        table: what a program left, of any type.
+    """
+    try:
+        return Workspace(_read(table))
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+
+
+def _read(table: Any) -> dict[str, Any]:
+    channels = []
+    bins = modifiers = 0
+    observed = {str(entry["name"]): _numbers(entry["data"]) for entry in table["observations"]}
+    for channel in table["channels"]:
+        name = str(channel["name"])
+        samples = []
+        for sample in channel["samples"]:
+            contents = _numbers(sample["data"])
+            if len(contents) != len(observed[name]):
+                raise ValueError(name)
+            read = [_read_modifier(modifier, len(contents)) for modifier in sample["modifiers"]]
+            samples.append({"name": str(sample["name"]), "data": contents, "modifiers": read})
+            modifiers += len(read)
+        bins += len(observed[name])
+        channels.append({"name": name, "samples": samples})
+    if not 1 <= bins <= _MOST or modifiers > _MOST_MODIFIERS:
+        raise ValueError(bins)
+    measured = str(table["measurements"][0]["config"]["poi"])
+    return _specification(channels, observed, measured)
+
+
+def _read_modifier(modifier: Any, bins: int) -> dict[str, Any]:
+    kind, content = modifier["type"], modifier["data"]
+    if kind == "normsys":
+        high, low = _numbers([content["hi"], content["lo"]])
+        if not (low > 0 and high > 0):
+            raise ValueError(kind)
+        content = {"hi": high, "lo": low}
+    elif kind == "staterror":
+        content = _numbers(content)
+        if len(content) != bins or min(content) < 0:
+            raise ValueError(kind)
+    elif kind == "normfactor":
+        content = None
+    else:
+        raise ValueError(kind)
+    return {"name": str(modifier["name"]), "type": kind, "data": content}
+
+
+def _numbers(values: Any) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(numbers)
+    return numbers
+
+
+def _specification(
+    channels: list[dict[str, Any]], observed: Mapping[str, list[float]], measured: str
+) -> dict[str, Any]:
+    """A workspace of channels in the JSON form of pyhf."""
+    free = {
+        modifier["name"]
+        for channel in channels
+        for sample in channel["samples"]
+        for modifier in sample["modifiers"]
+        if modifier["type"] == "normfactor"
+    }
+    if measured not in free:
+        raise ValueError(measured)
+    ranges = [{"name": name, "bounds": [_RANGE]} for name in sorted(free)]
+    return {
+        "channels": channels,
+        "observations": [{"name": channel["name"], "data": observed[channel["name"]]} for channel in channels],
+        "measurements": [{"name": "measurement", "config": {"poi": measured, "parameters": ranges}}],
+        "version": "1.0.0",
     }
 
 

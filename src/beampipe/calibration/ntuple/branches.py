@@ -21,7 +21,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import address, is_remote
-from beampipe.calibration.ntuple.plain_root import Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
+from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
 from beampipe.errors import BeampipeError, FileError
 
 
@@ -359,10 +359,6 @@ def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
     return out
 
 
-_ROOM: Final = Buffer()
-"""Memory for baskets that are copied afterwards."""
-
-
 def stored_type(branch: Any) -> np.dtype[Any] | None:
     """Type of the numbers of a branch with one number or one plain list per event; None for other branches."""
     kind = getattr(branch, "interpretation", None)
@@ -373,8 +369,9 @@ def stored_type(branch: Any) -> np.dtype[Any] | None:
 
 
 def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
-    """Whether the lists have a counter branch, and the range begins and ends at basket borders."""
-    counted = isinstance(branch, PlainBranch) and branch.counter is not None and stored_type(branch) is not None
+    """Whether the range begins and ends at basket borders of plain numbers, or of lists with a counter branch."""
+    plain = isinstance(branch, PlainBranch) and stored_type(branch) is not None
+    counted = plain and (branch.counter is not None or not hasattr(branch.interpretation, "content"))
     return counted and {start, stop}.issubset(branch.entry_offsets)
 
 
@@ -409,7 +406,7 @@ def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
     if counts is None:
         return None
     n_bytes = int(counts.sum()) * stored.itemsize
-    basket = open_basket(branch.packed(0), _ROOM, n_bytes)
+    basket = open_basket(branch.packed(0), SCRATCH, n_bytes)
     if counts.min(initial=0) < 0 or n_bytes > basket.end:
         raise ValueError("not as many numbers as are counted")
     return counts.astype(np.int64), basket.data[:n_bytes].view(stored).copy()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +30,7 @@ from beampipe.calibration.ntuple.branches import (
     stored_type,
     whole_baskets,
 )
-from beampipe.calibration.ntuple.plain_root import Buffer
+from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
@@ -141,7 +143,7 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
     constituents, n_events = layout.constituents, stop - start
 
     def read(branch: str) -> tuple[ndarray, ndarray]:
-        return _joined(read_lists(path, tree, branch, start, stop, _BUFFER))
+        return _joined(read_lists(path, tree, branch, start, stop, SCRATCH))
 
     counts, values = {}, {}
     for key, branch in constituents.branches.items():
@@ -181,9 +183,6 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
 
 DERIVED: Final = ("n_trk", "width", "c1")
 """Columns that can be derived from the constituents of jets."""
-
-_BUFFER: Final = Buffer()
-"""Memory for baskets that are copied afterwards."""
 
 SCORE: Final = "score:"
 """Prefix of the names of columns of scores; the name of the tagger follows."""
@@ -276,9 +275,12 @@ class EventSource:
         """
         branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
         if self.changes(column):
-            yield self._changed(column)
+            if not self._functions:
+                self._functions.update(change_jets(self, self.layout.unchanged))
+            yield self._functions[name]
         elif len(branches) > 1:
-            yield self._side_by_side(branches)
+            content = np.stack([self._numbers(branch) for branch in branches], axis=1).ravel()
+            yield Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
         elif branches and is_expression(branches[0]):
             yield self._calculated(branches[0])
         elif branches:
@@ -358,7 +360,7 @@ class EventSource:
         with suppress(Exception):  # a damaged basket: the read below reports the error
             if self.start == 0 and (lists := first_lists(self.tree[branch], self.stop)) is not None:
                 return lists
-        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, _BUFFER))
+        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, SCRATCH))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
         """Number of members of each list of a column, and all members, not converted.
@@ -369,12 +371,6 @@ class EventSource:
         branches = columns_of(self.layout, column)
         plain = len(branches) == 1 and not is_expression(branches[0]) and not self.changes(column)
         return self.whole(branches[0]) if plain else _joined(self.lists(column))
-
-    def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
-        """Lists whose members are in separate branches."""
-        columns = [self._numbers(branch) for branch in branches]
-        content = np.stack(columns, axis=1).ravel()
-        return Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
 
     def converted(self, column: str, values: ndarray) -> Any:
         """Numbers of a branch as numbers of its column: unit, rule of labels, type.
@@ -399,12 +395,6 @@ class EventSource:
         return (function is not None and name in function.changes) or (
             name == "pt" and bool(self.layout.files_of_changes)
         )
-
-    def _changed(self, column: str) -> Basket:
-        """A column of jets after the layout's correction, smearing and function, pT in GeV."""
-        if not self._functions:
-            self._functions.update(change_jets(self, self.layout.unchanged))
-        return self._functions[column.removeprefix("jet_")]
 
     def weights(self, *, generated: bool = False) -> Iterator[tuple[int, ndarray]]:
         """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
@@ -536,7 +526,7 @@ def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
     return {name: Basket(0, offsets, values) for name, values in changed.items()}
 
 
-_BUFFERS: Final[dict[str, Buffer]] = {}
+_BUFFERS: Final[defaultdict[str, Buffer]] = defaultdict(Buffer)
 """Memory of each column, kept for the next chunk."""
 
 
@@ -574,30 +564,38 @@ class Stream:
         return data, content.dtype.byteorder == ">", self.first(event)
 
 
+@lru_cache(maxsize=8)
+def _whole_numbers(n: int) -> ndarray:
+    """The whole numbers from 0 to n."""
+    return np.arange(n + 1)
+
+
 def _by_event(start: int, values: ndarray) -> Basket:
     """A piece of a column with a number, or equally many, for each event."""
-    return Basket(start, np.arange(len(values) + 1), values)
+    return Basket(start, _whole_numbers(len(values)), values)
 
 
-def is_stored_as(source: EventSource, column: str, dtype: str) -> bool:
-    """Whether a column is one plain branch with a list of numbers of a type per event."""
+def is_stored_as(source: EventSource, column: str, dtype: str, *, listed: bool = True) -> bool:
+    """Whether a column is one plain branch with numbers of a type, in a list for each event or one for each."""
     branches = columns_of(source.layout, column)
-    if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
-        return False
-    return _is_plain(source, branches[0], dtype)
+    stored = len(branches) == 1 and not is_expression(branches[0]) and not source.changes(column)
+    return stored and _is_plain(source.tree[branches[0]], dtype, listed=listed)
 
 
-def _is_plain(source: EventSource, branch: str, dtype: str) -> bool:
-    stored = stored_type(source.tree[branch])
-    if stored is None or not hasattr(source.tree[branch].interpretation, "content"):
-        return False
-    return stored.newbyteorder("=") == np.dtype(dtype)
+def _is_plain(branch: Any, dtype: str, *, listed: bool = True) -> bool:
+    stored = stored_type(branch)
+    same = stored is not None and stored.newbyteorder("=") == np.dtype(dtype)
+    return same and hasattr(branch.interpretation, "content") == listed
 
 
 def event_stream(source: EventSource, column: str) -> Stream | None:
     """A column with one number per event; None if there is no branch of it."""
-    if not columns_of(source.layout, column):
+    branches = columns_of(source.layout, column)
+    if not branches:
         return None
+    branch = source.tree[branches[0]] if is_stored_as(source, column, EVENT_BRANCHES[column], listed=False) else None
+    if has_whole_baskets(branch, source.start, source.stop):
+        return Stream(_numbers_of_events(branch, source, column))
     return Stream(iter((_by_event(0, source.flat(column)),)))
 
 
@@ -616,7 +614,7 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
         branch = source.tree[name]
         if leader is not None and _goes_along(branch, leader.branch, source):
             return Stream(_following(source, branch, column, leader), branch)
-        return Stream(read_lists(source.path, source.tree, name, source.start, source.stop, _buffer(column)), branch)
+        return Stream(read_lists(source.path, source.tree, name, source.start, source.stop, _BUFFERS[column]), branch)
     if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
     return Stream(
@@ -637,15 +635,11 @@ def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
 
 def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Basket]:
     """Pieces of a branch with the offsets of `leader`, which has advanced to the same basket before."""
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _BUFFERS[column]):
         piece = leader.piece
         if (piece.start, piece.stop) != (start, stop) or len(numbers) != piece.offsets[-1]:
             raise ValueError("not as many numbers as in another column of jets")
         yield Basket(start, piece.offsets, numbers)
-
-
-def _buffer(column: str) -> Buffer:
-    return _BUFFERS.setdefault(column, Buffer())
 
 
 def weight_stream(source: EventSource) -> Stream:
@@ -655,21 +649,21 @@ def weight_stream(source: EventSource) -> Stream:
     """
     settings = source.layout.weights
     as_stored = settings.nominal and not (settings.variations or settings.index or settings.factors)
-    if as_stored and _is_plain(source, settings.nominal, "float32"):
-        branch = source.tree[settings.nominal]
-        if has_whole_baskets(branch, source.start, source.stop):
-            return Stream(_counted_weights(branch, source))
+    branch = source.tree[settings.nominal] if as_stored else None
+    if _is_plain(branch, "float32") and has_whole_baskets(branch, source.start, source.stop):
+        return Stream(_numbers_of_events(branch, source, "weight"))
     return Stream(_by_event(start, table) for start, table in source.weights())
 
 
-def _counted_weights(branch: Any, source: EventSource) -> Iterator[Basket]:
-    """Weights with a counter branch; their number must be the same for all events."""
-    counts = branch.counter.array(source.start, source.stop, library="np")
-    n_weights = int(counts[0])
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer("weight")):
-        if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
+def _numbers_of_events(branch: Any, source: EventSource, column: str) -> Iterator[Basket]:
+    """Numbers of a branch, (n, k) in each piece; k must be the same for all events."""
+    counts = None if branch.counter is None else branch.counter.array(source.start, source.stop, library="np")
+    k = 1 if counts is None else int(counts[0])
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _BUFFERS[column]):
+        even = counts is None or np.all(counts[start:stop] == k)
+        if not even or len(numbers) != (stop - start) * k:
             raise ValueError("events have different numbers of weights")
-        yield _by_event(start, numbers.reshape(stop - start, n_weights))
+        yield _by_event(start, numbers.reshape(stop - start, k))
 
 
 class Segment(NamedTuple):

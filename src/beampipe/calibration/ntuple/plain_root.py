@@ -118,7 +118,8 @@ def open_basket(
     if len(blocks) == n:
         return UnpackedBasket(np.frombuffer(blocks, np.uint8), end - key_size, key_size)
     data = (memory or Buffer()).for_data(n)
-    most = n if offsets else end - key_size
+    # Decompression of a part copies the part, which takes longer than the last bytes unless they are many.
+    most = end - key_size if not offsets and 10 * (end - key_size) < 9 * n else n
     unpack_into(blocks, data.data, most if wanted is None else min(wanted, most))
     return UnpackedBasket(data, end - key_size, key_size)
 
@@ -545,7 +546,7 @@ _KINDS: Final = {"b1": "bool", "f4": "float", "f8": "double", "i1": "int8_t", "u
 """Type of numbers -> its name in uproot; other integers follow the same pattern."""
 
 
-_ROOM: Final = Buffer()
+SCRATCH: Final = Buffer()
 """Memory for baskets that are copied afterwards."""
 
 
@@ -735,7 +736,7 @@ class PlainBranch:
         for number, (first, last) in enumerate(pairwise(self.entry_offsets)):
             low, high = max(start, first), min(stop, last)
             if low < high:
-                basket = open_basket(self.packed(number), _ROOM, (high - first) * stored.itemsize)
+                basket = open_basket(self.packed(number), SCRATCH, (high - first) * stored.itemsize)
                 if basket.end != (last - first) * stored.itemsize:
                     raise ValueError(f"branch {self.name!r}: not as many numbers as entries")
                 numbers = basket.data[: (high - first) * stored.itemsize].view(stored)

@@ -106,7 +106,8 @@ class VariationSets:
     def ranked(self, wanted: VariationSet) -> list[VariationSet]:
         """All sets with wanted variations: first those with the most of them, and of these the smallest."""
         if wanted not in self._ranked:
-            overlapping = [each for each in self._sets if each & wanted]
-            overlapping.sort(key=lambda each: (-len(each & wanted), len(each), sorted(each)))
+            common = {each: len(each & wanted) for each in self._sets}
+            overlapping = [each for each, n in common.items() if n]
+            overlapping.sort(key=lambda each: (-common[each], len(each)))
             self._ranked[wanted] = overlapping
         return self._ranked[wanted]

@@ -19,7 +19,7 @@ from beampipe.arrays import Bool, Float32, Int64
 from beampipe.tracking.kernels import geometry
 from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
 from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER
-from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
+from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages, may_begin
 
 PositionTensor = Float32[Tensor, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -134,8 +134,9 @@ class DeviceWindows:
     """`Windows` on a device, with lookup tables.
 
     `pair_of` is the number of each pair (inner, outer layer), -1 for none; its last row and column serve hits on no
-    layer. `stages` is the growth stage of each layer, `least_curvature` the share of each pair's largest curvature
-    below which doublets are left out. `continued` says whether triplets out of the seed layers must be continued.
+    layer. `stages` is the growth stage of each layer, `may_begin` says whether a track may begin with a doublet between
+    two layers, `least_curvature` is the share of each pair's largest curvature below which doublets are left out.
+    `continued` says whether triplets out of the seed layers must be continued.
     """
 
     layers: Tensor
@@ -145,6 +146,7 @@ class DeviceWindows:
     triplet_windows: Tensor
     pair_of: Tensor
     stages: Tensor
+    may_begin: Tensor
     least_curvature: float
     continued: bool
 
@@ -168,6 +170,7 @@ def windows_to_device(
         torch.tensor(windows.triplet_windows, device=device),
         torch.tensor(pair_of, device=device),
         torch.tensor(growth_stages(windows, seed_depth), device=device),
+        torch.tensor(may_begin(windows, seed_depth), device=device),
         least_curvature,
         continued,
     )
@@ -288,7 +291,10 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
     edge_index = _doublets(position, windows)
     kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
     into, out = triplets(position, edge_index, windows)[0]
-    stages = windows.stages[assign_layers(position, windows)[edge_index]]
+    layer = assign_layers(position, windows)[edge_index]
+    stages = windows.stages[layer]
+    grows = (stages[1, into] != SEED_STAGE) | windows.may_begin[layer[0, into], layer[1, into]]
+    into, out = into[grows], out[grows]
     stage = stages[1, into]  # of the middle hits
     for current in sorted(set(windows.stages.tolist())):
         e, f = into[stage == current], out[stage == current]

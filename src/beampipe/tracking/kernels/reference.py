@@ -25,7 +25,7 @@ from beampipe.tracking.kernels.geometry import (
     wrapped,
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, LayerNumbers, Windows, growth_stages
+from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, LayerNumbers, Windows, growth_stages, may_begin
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
 
@@ -194,8 +194,9 @@ def module_map_edges(
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
     Both doublets of a triplet inside its window become edges; where the middle hit lies on no seed layer, only if the
-    inner one is an edge already. With `continued`, of the triplets that lead out of the seed layers only those count
-    that another one continues. See `beampipe.tracking.windows`.
+    inner one is an edge already, and on a seed layer, only if a track may begin with the inner one. With `continued`,
+    of the triplets that lead out of the seed layers only those count that another one continues.
+    See `beampipe.tracking.windows`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -216,6 +217,8 @@ def module_map_edges(
     into, out = triplets(position, edge_index, windows)[0]
     kept = np.zeros(len(edge_index.T), bool)
     stages = growth_stages(windows, seed_depth)[layer[edge_index]]
+    grows = (stages[1, into] != SEED_STAGE) | may_begin(windows, seed_depth)[tuple(layer[edge_index[:, into]])]
+    into, out = into[grows], out[grows]
     stage = stages[1, into]  # of the middle hits
     for current in np.unique(stage):
         grows = (stage == current) & ((current == SEED_STAGE) | kept[into])

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "loops.hpp"
+#include "numbers.hpp"
 #include "selection.hpp"
 
 namespace calibration {
@@ -14,6 +17,12 @@ struct Column {
   const std::uint8_t* data = nullptr;  // nullptr: no such column
   bool big = false;
   std::int64_t first = 0;
+
+  /// Number k of the segment.
+  template <typename T>
+  T at(std::int64_t k) const {
+    return load<T>(data + static_cast<std::int64_t>(sizeof(T)) * (first + k), big);
+  }
 };
 
 /// Consecutive events.
@@ -30,14 +39,7 @@ struct Segment {
 struct RegionRule {
   bool split_by_eta;
   float min_gap, split;
-  void assign(const float* eta, std::int8_t* region) const;
-};
-
-/// A variation of the jets: another n_trk, or a shift of the jet energy.
-struct Variation {
-  enum Kind : int { kTracks, kScale, kResolution } kind;
-  std::int64_t number;  // index of the column of n_trk, or number of the parameter
-  double sign;
+  void assign(Pairs& pairs) const;
 };
 
 /// Settings of the selection.
@@ -107,34 +109,48 @@ public:
   Table table;
 
 private:
-  /// A selected event.
-  struct Event {
-    Pair pair;
-    std::int8_t region[2], flavour[2];
-    std::uint32_t run;
-    std::uint64_t number;
-    std::int64_t group, rows[2], unit, square;
-  };
-
-  void note_event(const Segment& segment, std::int64_t i, Event& event);
+  std::uint32_t run_of(const Segment& segment, std::int64_t event) const;
+  std::uint64_t key_of(const Segment& segment, std::uint64_t dataset, std::int64_t e) const;
+  void note_numbers(const Segment& segment, std::int64_t n);
   bool falls(const Segment& segment) const;
-  const char* read_pair(const Segment& segment, std::int64_t i, Event& event);
-  const char* keep(const Segment& segment, std::int64_t i, float weight, Event& event);
-  void append(const Segment& segment, std::int64_t i, const Event& event);
-  void fill(const Segment& segment, Event& event);
-  void find_bins(const Segment& segment, std::size_t variation, const std::uint16_t* n_trk, std::int64_t* bins) const;
-  void fill_replicas(const Event& event, std::uint64_t key);
-  void fill_variations(const Segment& segment, const Event& event);
-  void move(const Segment& segment, std::size_t k, const Event& event, const float* pt, const std::uint16_t* n_trk);
+  const char* read_nominal(const Segment& segment, std::int64_t n);
+  const char* read_pairs(const Segment& segment, std::int64_t n);
+  void count(int last, std::int64_t event);
+  void choose_pairs();
+  const char* read_kept(const Segment& segment);
+  void append(const Segment& segment);
+  void fill(const Segment& segment);
+  void find_bins(const Segment& segment, std::size_t variation, const Pairs& pairs, std::int64_t k, std::int64_t e,
+                 std::int64_t* bins) const;
+  void add_all_weights(std::size_t n_cells);
+  void add_replicas(const Segment& segment, std::size_t n_cells);
+  void fill_variations(const Segment& segment);
+  void move(std::size_t variation, std::int64_t e, std::int64_t i, std::int64_t group);
 
   Selection selection_;
   Histograms histograms_;
   Sums sums_;
   bool with_table_, first_columns_ = true, shifts_ = false, scored_ = false, falling_ = false;
-  std::int64_t jets_[2] = {};  // indices of the pair in the columns of jets, from the first jet of the segment
-  std::vector<float> weights_;
-  std::vector<std::int64_t> units_, squares_, times_, bins_, varied_bins_;  // bins of the first jet, then of the second
+  std::int64_t n_weights_;
   std::vector<std::uint64_t> blocks_;
+  std::vector<std::int64_t> times_;
+
+  // Of the events of a block, which begins at an event of the segment.
+  std::int64_t begin_ = 0;
+  std::vector<float> nominal_;
+  std::vector<std::int64_t> units_, squares_;
+
+  // Of its events with two jets, and of those of them that are kept.
+  std::unique_ptr<Pairs> pairs_ = std::make_unique<Pairs>(), varied_ = std::make_unique<Pairs>();
+  std::vector<float> weights_, largest_;  // weights: padded with zeros
+  std::vector<std::int64_t> kept_, groups_, bins_, varied_bins_;
+  struct {
+    std::vector<std::int64_t> row, of_group, pair;  // in the sums of all events and of a group; index in `kept_`
+    std::vector<std::int32_t> next;                 // another cell with the same row of a group; -1: none
+  } cells_;                                         // of their jets, if they are counted
+  std::vector<std::int32_t> last_cells_;            // of each row of the groups; -1: none
+  std::vector<CellEvents> occupied_;
+  std::vector<std::int64_t> events_;
 };
 
 }  // namespace calibration

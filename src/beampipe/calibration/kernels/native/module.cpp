@@ -54,7 +54,9 @@ Segment segment_of(std::int64_t n, std::int64_t n_weights, const In<std::int64_t
                    const std::vector<Given>& columns, std::size_t n_varied) {
   require(n >= 0 && static_cast<std::int64_t>(offsets.shape(0)) == n + 1, "offsets: one more than events");
   const std::int64_t* at = offsets.data();
-  for (std::int64_t i = 0; i < n; ++i) require(at[i] <= at[i + 1], "offsets: not sorted");
+  bool sorted = true;
+  for (std::int64_t i = 0; i < n; ++i) sorted &= at[i] <= at[i + 1];
+  require(sorted, "offsets: not sorted");
   const std::int64_t jets = at[n] - at[0];
   require(at[0] >= 0 && columns[kPt] && columns[kEtas] && columns[kTracks] && columns[kEvent], "columns: missing");
   Segment segment;
@@ -65,6 +67,7 @@ Segment segment_of(std::int64_t n, std::int64_t n_weights, const In<std::int64_t
   segment.event = column(columns[kEvent], n, 8, "event: too short");
   segment.trigger = column(columns[kTriggered], n, 1, "trigger: too short");
   segment.weight = column(columns[kWeights], n, 4 * n_weights, "weight: too short");
+  segment.weight.first *= n_weights;
   segment.pt = column(columns[kPt], jets, 4, "pt: too short");
   require(segment.pt.first == at[0], "pt: offsets begin elsewhere");
   segment.eta = column(columns[kEtas], jets, 4, "eta: too short");
@@ -201,7 +204,7 @@ bool add_segment(PythonFiller& self, std::int64_t n, std::int64_t n_weights, In<
   const Segment segment = segment_of(n, n_weights, offsets, columns, self.n_varied);
   nb::gil_scoped_release free;
   const char* wrong = self.filler.add(segment);
-  if (wrong != nullptr) self.refusal = wrong + std::string(" in event ") + std::to_string(self.filler.counts.all - 1);
+  if (wrong != nullptr) self.refusal = wrong + std::string(" after event ") + std::to_string(self.filler.counts.all);
   return wrong == nullptr;
 }
 

@@ -12,8 +12,9 @@ namespace calibration {
 /// Load a number from an address of any alignment; big: it is big-endian, as in ROOT files.
 template <typename T>
 inline T load(const std::uint8_t* at, bool big) {
-  using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t,
-                                  std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
+  using Wide = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  using Bits =
+      std::conditional_t<sizeof(T) == 1, std::uint8_t, std::conditional_t<sizeof(T) == 2, std::uint16_t, Wide>>;
   static_assert(sizeof(T) == sizeof(Bits));
   Bits bits;
   std::memcpy(&bits, at, sizeof(T));

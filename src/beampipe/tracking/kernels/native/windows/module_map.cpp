@@ -225,7 +225,11 @@ struct Map {
         per_curvature(kCodes / largest_curvature(w)) {
     add_directions(grid);
     std::vector<std::vector<int>> ends(w.n_layers), starts(w.n_layers);
-    for (int p = 0; p < w.n_pairs; ++p) ends[w.pairs[2 * p + 1]].push_back(p), starts[w.pairs[2 * p]].push_back(p);
+    for (int p = 0; p < w.n_pairs; ++p) {
+      const int inner = w.pairs[2 * p], outer = w.pairs[2 * p + 1];
+      if (stage[outer] != kSeeded || may_begin(w, inner, outer, growth.seed_depth)) ends[outer].push_back(p);
+      starts[inner].push_back(p);
+    }
     for (int l = 0; l < w.n_layers; ++l) {
       before.emplace_back(grid, w, growth.least_curvature, ends[l]);
       after.emplace_back(grid, w, growth.least_curvature, starts[l]);

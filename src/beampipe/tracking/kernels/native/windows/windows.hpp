@@ -81,6 +81,18 @@ inline int depth_of(const Windows& w, int layer) {
                   std::min(layers_before(w, layer, r, box[2]), layers_before(w, layer, r, box[3])));
 }
 
+/// Whether a track may begin with a doublet between two layers. Between barrels, most doublets are long, and hardly a track
+/// has lost two hits in a row: it begins with its second hit if seed layers go on beyond that.
+inline bool may_begin(const Windows& w, int inner, int outer, int seed_depth) {
+  const auto barrel = [&](int layer) {
+    const float* box = w.layers + 4 * layer;
+    return box[1] - box[0] < box[3] - box[2];
+  };
+  if (!barrel(inner) || !barrel(outer)) return true;
+  const int depth = depth_of(w, outer);
+  return depth - depth_of(w, inner) <= 2 || depth >= seed_depth;
+}
+
 /// The stage in which the hits of each layer are searched around.
 ///
 /// Layers with at most `seed_depth` others before them are seed layers, as are those on which no pair ends: around their
