@@ -254,7 +254,7 @@ def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performanc
         jet_region=region[order].astype(np.int8) if spec.photon_files else None,
         weight=data.events.weight[picked, None].astype(np.float32),
     )
-    n_generated, sum_weights = len(data.events), data.events.weight.sum()
+    n_generated, sum_weights = len(data.events), data.events.weight[:n_dijets].sum()  # the cross section is of dijets
     parts: list[Events] = [events]
     seeds: list[int | None] = []
     for number, other in enumerate(spec.further, start=1):
