@@ -48,6 +48,8 @@ _ELSEWHERE = {
     ("tracking", "awkward"): "formats",
     ("analysisops", "pythia8mc"): "analysisops",
     ("simulation", "numba"): "calibration",
+    ("simulation", "lightgbm"): "calibration",
+    ("simulation", "safetensors"): "calibration",
 }
 """Area and package -> the extra; takes precedence over the tables above."""
 

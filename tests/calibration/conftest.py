@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.events.scores import JET_FEATURES
 from beampipe.calibration.run import run_calibration
 from beampipe.simulation.ntuples import toy_events
+from beampipe.simulation.substructure import JET_FEATURES
 from tests.calibration.campaign import INLINE, Toys, configuration_of, write_toys
+from tests.simulation.random_constituents import random_network
 
 N_EVENTS = 3000
 """Of the nominal sample."""
@@ -41,6 +42,12 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
     train_model(made.model)
     time.sleep(2.1)  # digests of files that changed less than two seconds ago are not remembered
     return made
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tagger of constituents with random weights."""
+    return random_network(tmp_path_factory.mktemp("network") / "network.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from beampipe.simulation.jet_detector import (
     MORE_FAKES,
     efficiency,
     fakes,
+    jet_constituents,
     reconstruct,
     resolution,
     response,
@@ -17,7 +18,7 @@ from beampipe.simulation.jet_detector import (
 from beampipe.simulation.jets import ParticleJets
 from beampipe.simulation.random_numbers import keys
 
-N_TRACKS = 20
+N_TRACKS, N_NEUTRALS = 20, 6
 
 
 def same_jets(n: int, pt: float, eta: float) -> ParticleJets:
@@ -35,6 +36,11 @@ def same_jets(n: int, pt: float, eta: float) -> ParticleJets:
         track_eta=eta + 0.2 * np.cos(angle),
         track_phi=0.2 * np.sin(angle),
         track_number=np.tile(np.arange(N_TRACKS), n),
+        neutral_offset=np.arange(n + 1) * N_NEUTRALS,
+        neutral_pt=np.full(n * N_NEUTRALS, 20.0),
+        neutral_eta=eta + np.tile([0.0, 0.01, 0.1, 0.11, 0.2, 0.25], n) + 0.001,
+        neutral_phi=np.full(n * N_NEUTRALS, 0.001),
+        photon=np.tile([True, True, False, False, True, True], n),
     )
 
 
@@ -70,3 +76,29 @@ def test_tracking_worsens_away_from_the_centre_and_in_cores() -> None:
     assert (efficiency(eta, 0 * far, pt)[:3] < efficiency(eta, far, pt)[:3]).all()
     assert (np.diff(fakes(eta[:3], pt[:3])) > 0).all()
     assert (np.abs(response(np.linspace(-4, 4, 81)) - 1) < 0.01).all()
+
+
+def test_neutral_constituents_are_sums_of_cells() -> None:
+    n = 4000
+    seen = jet_constituents(same_jets(n, 800.0, 0.0), keys(np.arange(n)))
+    owner = np.repeat(np.arange(n), np.diff(seen.offset))
+    assert (np.diff(seen.pt)[np.diff(owner) == 0] <= 0).all(), "pT falls within a jet"
+    neutral = ~seen.charged
+    np.testing.assert_array_equal(np.bincount(owner[neutral]), 4)
+    one_cell = {0.0125: (40.0, 0.10, 0.01), 0.15: (40.0, 0.60, 0.05), 0.2125: (20.0, 0.10, 0.01)}
+    for eta, (energy, stochastic, constant) in one_cell.items():
+        of_cell = seen.pt[neutral & np.isclose(seen.eta, eta)] * np.cosh(eta)
+        assert len(of_cell) == n
+        want = np.hypot(stochastic * np.sqrt(energy), constant * energy)
+        assert of_cell.mean() == pytest.approx(energy, rel=0.02)
+        assert of_cell.std() == pytest.approx(want, rel=0.06)
+
+
+def test_tracks_are_those_that_are_counted() -> None:
+    jets, key = same_jets(500, 1200.0, 1.0), keys(np.arange(500))
+    counted, every = reconstruct(jets, key), jet_constituents(jets, key)
+    tracks = every.only(every.charged)
+    for name, n_trk in {"nominal": "n_trk", "trk_eff": "n_trk_eff", "trk_fake": "n_trk_fake"}.items():
+        np.testing.assert_array_equal(np.diff(tracks.of_variation(name).offset), getattr(counted, n_trk))
+    assert (counted.n_trk_eff < counted.n_trk).any()
+    assert (counted.n_trk_fake > counted.n_trk).any()

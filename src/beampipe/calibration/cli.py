@@ -95,6 +95,7 @@ def simulate(
     events: Annotated[int, typer.Option("--events", "-n", help="Number of events to generate.", min=1)] = 10_000,
     files: Annotated[int, typer.Option(help="Number of files per slice of hard pT.", min=1)] = 1,
     seed: Seed = 1,
+    constituents: Annotated[bool, typer.Option("--constituents", help="Write the constituents of jets, too.")] = False,
     workers: Workers = 0,
     list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
     force: Replace = False,
@@ -112,7 +113,7 @@ def simulate(
         for spec in SAMPLES.values():
             typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
         return
-    for wanted in file_specs(sample, output / sample, events, seed, files):
+    for wanted in file_specs(sample, output / sample, events, seed, files, constituents):
         if not is_made(wanted):
             check_command_output(wanted.path, parents=True, force=force)
     with bars() as progress, progress("files", 3 * files) as step:
@@ -123,6 +124,7 @@ def simulate(
             seed=seed,
             files=files,
             workers=number_of_workers(workers),
+            constituents=constituents,
             progress=lambda _: step(),
         )
     say(f"{output / sample}: {len(paths)} files")
@@ -192,7 +194,10 @@ def inject(
 def train_tagger(
     config: Config,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File of the tagger to write, text of LightGBM.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="File of the tagger to write: text of LightGBM, or *.safetensors of constituents."
+        ),
     ] = Path("gbdt.txt"),
     results: Results = None,
     seed: Seed = 1,
@@ -201,11 +206,11 @@ def train_tagger(
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Train the boosted tagger on the nominal sample."""
+    """Train a tagger on the nominal sample: boosted trees, or a network of the constituents of jets."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.events.scores import JET_FEATURES
     from beampipe.calibration.training import train_from_configuration
     from beampipe.files import check_command_output
+    from beampipe.simulation.substructure import JET_FEATURES
 
     marks = [f"feature_names={' '.join(JET_FEATURES)}"]
     check_command_output(output, inputs=[config], parents=True, force=force, marks=marks)
@@ -215,10 +220,7 @@ def train_tagger(
     if as_json:
         print_json(result)
         return
-    typer.echo(
-        f"{output}: trained on {result.n_jets} jets; on {result.n_held_out} others"
-        f" AUC {result.auc:.4f}, n_trk alone {result.auc_n_trk:.4f}"
-    )
+    typer.echo(f"{output}: {result}")
 
 
 @app.command("inspect")

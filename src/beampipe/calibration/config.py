@@ -230,21 +230,26 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 """Kinds of samples that may be used as data."""
 
 
+NETWORK_SUFFIX: Final = ".safetensors"
+"""Suffix of the files of taggers of constituents."""
+
+
 @dataclass(frozen=True)
 class Tagger:
     """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
 
     Attributes:
-        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the
+        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a model, whose score is the
             probability for a gluon, or a score that the files have, if ``layout.scores`` names its branch.
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        model: location of the model of a boosted tree: ``shipped``, a LightGBM text file, or
-            ``grpc://HOST:PORT/MODEL`` for a served one.
+        model: location of the model: ``shipped`` for the boosted tree that comes with the package, a LightGBM text
+            file, a file ``*.safetensors`` of a tagger of constituents, or ``grpc://HOST:PORT/MODEL`` for a served one.
         cut: position of the cut of a working point. ``at_least``: the first bin edge with at least the working point's
             quark efficiency. ``nearest``: the edge with the nearest efficiency. ``inside``: inside a bin, by linear
             interpolation of the efficiency; for continuous scores, not for whole numbers.
+        constituents: whether a served model is a tagger of constituents.
     """
 
     name: str = "n_trk"
@@ -253,6 +258,7 @@ class Tagger:
     high: float = 100.0
     model: str = ""
     cut: Literal["at_least", "nearest", "inside"] = "at_least"
+    constituents: bool = False
 
     def __post_init__(self) -> None:
         if self.bins < 2 or not self.low < self.high:
@@ -261,6 +267,11 @@ class Tagger:
             )
         if self.name == "n_trk" and self.model:
             raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
+        if self.constituents and not self.of_constituents:
+            raise ConfigError(
+                f"tagger {self.name}: got constituents = true and model {self.model!r}, expected a served model, or a"
+                " file *.safetensors"
+            )
         if self.name == "n_trk" and self.cut == "inside":
             raise ConfigError(
                 "tagger n_trk: got cut 'inside', expected at_least or nearest: a whole number lies on one side of a"
@@ -281,6 +292,11 @@ class Tagger:
     def boosted(self) -> bool:
         """Whether the tagger is a score, and not the number of tracks."""
         return self.name != "n_trk"
+
+    @property
+    def of_constituents(self) -> bool:
+        """Whether the model takes the constituents of jets."""
+        return self.constituents if self.served else self.model.endswith(NETWORK_SUFFIX)
 
     @property
     def shipped(self) -> bool:
@@ -457,6 +473,12 @@ class Configuration(Shown):
                 raise ConfigError(
                     f"tagger {tagger.name}: got model {tagger.model!r} and layout.scores {', '.join(scores) or 'none'},"
                     " expected a model or a branch of scores for every tagger but n_trk, and not both"
+                )
+            given = self.layout.constituents
+            if tagger.of_constituents and not (given.pt and given.charge and self.layout.branches.phi):
+                raise ConfigError(
+                    f"tagger {tagger.name}: got no layout.constituents.pt, charge or layout.branches.phi, expected the"
+                    " branches of the constituents of jets"
                 )
 
     def facts(self) -> Mapping[str, object]:

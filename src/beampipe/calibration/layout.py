@@ -218,19 +218,21 @@ class Labels:
 
 @dataclass(frozen=True)
 class Constituents:
-    """Jet constituents, from which n_trk, width and C1 are derived if they have no branch.
+    """Jet constituents, for taggers of constituents, and for n_trk, width and C1 if they have no branch.
 
-    Constituents are used if their pT exceeds `min_pt` and, with `charged`, their charge is not 0. Then n_trk is their
-    number, width = sum(pT dR) / sum(pT) with dR the distance to the jet axis in eta and phi, and
-    C1 = sum over pairs(pT_i pT_j dR_ij^beta) / sum(pT)^2.
+    For these three, constituents are used if their pT exceeds `min_pt` and, with `charged`, their charge is not 0. Then
+    n_trk is their number, width = sum(pT dR) / sum(pT) with dR the distance to the jet axis in eta and phi, and C1 =
+    sum over pairs(pT_i pT_j dR_ij^beta) / sum(pT)^2.
 
     Attributes:
-        pt: branch of their transverse momenta, in `Layout.energy_unit`; empty if nothing is to be derived.
+        pt: branch of their transverse momenta, in `Layout.energy_unit`; empty if there are none.
         eta: branch of their pseudorapidities.
         phi: branch of their azimuths [rad].
-        charge: branch of their charges; needed with `charged`.
+        charge: branch of their charges; needed with `charged` and by taggers of constituents.
         jet: branch with the index of the jet of each constituent or link; a number out of range means no jet.
         link: branch with the index of the constituent of each link; empty if `jet` is a branch of constituents.
+        variation: branch that says which variations of the tracking have them: 0 for all, 1 for all but ``trk_eff``, 2
+            only for ``trk_fake``. Without a branch, taggers of constituents do not change with the tracking.
         min_pt: lower limit of their pT [GeV].
         charged: whether only charged ones are used.
         beta: exponent of the distance in C1.
@@ -242,6 +244,7 @@ class Constituents:
     charge: str = ""
     jet: str = ""
     link: str = ""
+    variation: str = ""
     min_pt: float = 0.5
     charged: bool = True
     beta: float = C1_BETA
@@ -249,9 +252,10 @@ class Constituents:
     @property
     def branches(self) -> dict[str, str]:
         """Key in the configuration -> branch, for all required branches."""
-        keys = ("pt", "eta", "phi", *(("charge",) if self.charged else ()), "jet")
+        keys = ("pt", "eta", "phi", *(("charge",) if self.charged or self.charge else ()), "jet")
         branches = {key: getattr(self, key) for key in keys}
-        return branches | ({"link": self.link} if self.link else {}) if self.pt else {}
+        branches |= {key: getattr(self, key) for key in ("link", "variation") if getattr(self, key)}
+        return branches if self.pt else {}
 
 
 @dataclass(frozen=True)
@@ -446,6 +450,14 @@ _BEAMPIPE: Final[Mapping[str, Any]] = {
         "n_trk_eff": "jet_n_trk_eff",
         "n_trk_fake": "jet_n_trk_fake",
     },
+    "constituents": {
+        "pt": "constituent_pt",
+        "eta": "constituent_eta",
+        "phi": "constituent_phi",
+        "charge": "constituent_charged",
+        "jet": "constituent_jet",
+        "variation": "constituent_variation",
+    },
     "weights": {"nominal": "weight"},
     "sums": {"source": "bookkeeping", "object": "bookkeeping"},
 }
@@ -598,5 +610,7 @@ def preset_share(name: str, branches: Iterable[str]) -> float:
 
 
 def _branches_of_preset(name: str) -> set[str]:
-    lines = PRESETS[name]
-    return {branch for branch in lines["branches"].values() if branch} | set(lines.get("constituents", {}).values())
+    """Branches of a preset; those of constituents only if the numbers of tracks are derived from them."""
+    branches = PRESETS[name]["branches"]
+    constituents = {} if "n_trk" in branches else PRESETS[name].get("constituents", {})
+    return {*filter(None, branches.values()), *constituents.values()}

@@ -1,4 +1,4 @@
-"""A parametrised detector: lost and fake tracks, jet energy scale and resolution, and the variations of the tracking.
+"""A parametrised detector: lost and fake tracks, neutral constituents, energy of jets, and variations of the tracking.
 
 The numbers describe no real detector, but are typical of trackers and calorimeters. What matters is their shape:
 tracking gets worse away from the centre, so that forward jets of one flavour differ from central ones.
@@ -13,9 +13,19 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64, UInt64
-from beampipe.simulation.jets import RADIUS, TRACK_PT, ParticleJets, distance
+from beampipe.simulation.calorimeter import Calorimeter
+from beampipe.simulation.jets import RADIUS, ParticleJets, distance
 from beampipe.simulation.random_numbers import keys, normal, poisson, uniform
-from beampipe.simulation.substructure import C1_BETA, observables
+from beampipe.simulation.substructure import (
+    C1_BETA,
+    IN_ALL,
+    NEUTRAL_PT,
+    NOT_IN_EFFICIENCY,
+    ONLY_IN_FAKES,
+    TRACK_PT,
+    JetConstituents,
+    observables,
+)
 
 TRACKER_ETA: Final = 2.5
 """Largest |eta| of a track."""
@@ -32,8 +42,14 @@ MORE_FAKES: Final = 0.5
 NOT_CLEAN: Final = 0.003
 """Share of jets that fail the cleaning."""
 
-# Kinds of random numbers, mixed into their keys; see `keys`.
-_JET, _TRACK, _FAKE = 1, 2, 3
+PHOTON_CELL: Final = 0.025
+"""Width in pseudorapidity and azimuth of a cell, in which photons cannot be told apart."""
+
+_CALORIMETER: Final = Calorimeter()
+"""The resolution, and the cells of neutral hadrons."""
+
+# Kinds of random numbers, mixed into their keys; see `keys`. Injections use 4, and the calorimeter 5.
+_JET, _TRACK, _FAKE, _NEUTRAL = 1, 2, 3, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,33 +120,90 @@ def reconstruct(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> 
     """
     own = keys(event_key[jets.event], _JET, jets.number)
     pt = jets.pt * response(jets.eta) * np.maximum(1 + resolution(jets.pt) * normal(own, 0), 0.1)
+    every = _tracks(jets, event_key)
+    tracks = every.only(every.variation != ONLY_IN_FAKES)
+    n_trk, width, c1 = observables(tracks.offset, tracks.pt, tracks.eta, tracks.phi, jets.eta, jets.phi, C1_BETA)
+    n_less = np.diff(every.only(every.variation == IN_ALL).offset)
+    return Reconstructed(pt, uniform(own, 4) > NOT_CLEAN, n_trk, width, c1, n_less, np.diff(every.offset))
 
+
+def jet_constituents(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> JetConstituents:
+    """Tracks and neutral constituents of jets, by falling pT within each jet.
+
+    The tracks are those that `reconstruct` counts. Neutral particles are added up in cells, which are smaller for
+    photons than for hadrons, and smeared; the mean response is 1.
+
+    Args:
+        jets: the jets at particle level.
+        event_key: as of `reconstruct`.
+    """
+    tracks, neutrals = _tracks(jets, event_key), _neutrals(jets, event_key)
+    numbers = np.arange(len(jets))
+    owner = np.concatenate([np.repeat(numbers, np.diff(part.offset)) for part in (tracks, neutrals)])
+    return _by_jet(
+        len(jets),
+        owner,
+        *(np.concatenate([getattr(part, name) for part in (tracks, neutrals)]) for name in _COLUMNS),
+        by_pt=True,
+    )
+
+
+_COLUMNS: Final = ("pt", "eta", "phi", "charged", "variation")
+
+
+def _by_jet(n_jets: int, owner: ndarray, pt: ndarray, *columns: ndarray, by_pt: bool = False) -> JetConstituents:
+    """Constituents sorted by their jet, given by its number, and within it by falling pT or as they were."""
+    order = np.lexsort((-pt, owner)) if by_pt else np.argsort(owner, kind="stable")
+    offset = np.searchsorted(owner[order], np.arange(n_jets + 1)).astype(np.int64)
+    return JetConstituents(offset, pt[order], *(column[order] for column in columns))
+
+
+def _tracks(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> JetConstituents:
+    """Tracks of jets, fakes last, with those of all variations."""
     jet = np.repeat(np.arange(len(jets)), np.diff(jets.offset))
     chance = uniform(keys(event_key[jets.event[jet]], _TRACK, jets.track_number), 0)
     from_axis = distance(jets.track_eta, jets.track_phi, jets.eta[jet], jets.phi[jet])
     found_chance = efficiency(jets.track_eta, from_axis, jets.pt[jet])
     kept = chance < found_chance
-    kept_less = chance < found_chance * (1 - LESS_EFFICIENT)
+    lost = chance >= found_chance * (1 - LESS_EFFICIENT)
 
+    own = keys(event_key[jets.event], _JET, jets.number)
     mean = fakes(jets.eta, jets.pt)
     n_fake = poisson(uniform(own, 2), mean)
-    n_more = poisson(uniform(own, 3), mean * MORE_FAKES)
-    fake_jet = np.repeat(np.arange(len(jets)), n_fake)
-    fake_number = np.arange(len(fake_jet)) - np.repeat(np.cumsum(n_fake) - n_fake, n_fake)
+    n_every = n_fake + poisson(uniform(own, 3), mean * MORE_FAKES)
+    fake_jet = np.repeat(np.arange(len(jets)), n_every)
+    fake_number = np.arange(len(fake_jet)) - np.repeat(np.cumsum(n_every) - n_every, n_every)
     fake_key = keys(own[fake_jet], _FAKE, fake_number)
     angle = 2 * np.pi * uniform(fake_key, 1)
     off = RADIUS * np.sqrt(uniform(fake_key, 2))
-
+    of_kept = np.where(lost[kept], NOT_IN_EFFICIENCY, IN_ALL)
+    of_fakes = np.where(fake_number < n_fake[fake_jet], IN_ALL, ONLY_IN_FAKES)
     owner = np.concatenate([jet[kept], fake_jet])
-    order = np.argsort(owner, kind="stable")
-    n_trk, width, c1 = observables(
-        np.searchsorted(owner[order], np.arange(len(jets) + 1)).astype(np.int64),
-        np.concatenate([jets.track_pt[kept], TRACK_PT - np.log(uniform(fake_key, 0))])[order],
-        np.concatenate([jets.track_eta[kept], jets.eta[fake_jet] + off * np.cos(angle)])[order],
-        np.concatenate([jets.track_phi[kept], jets.phi[fake_jet] + off * np.sin(angle)])[order],
-        jets.eta,
-        jets.phi,
-        C1_BETA,
+    return _by_jet(
+        len(jets),
+        owner,
+        np.concatenate([jets.track_pt[kept], TRACK_PT - np.log(uniform(fake_key, 0))]),
+        np.concatenate([jets.track_eta[kept], jets.eta[fake_jet] + off * np.cos(angle)]),
+        np.concatenate([jets.track_phi[kept], jets.phi[fake_jet] + off * np.sin(angle)]),
+        np.ones(len(owner), bool),
+        np.concatenate([of_kept, of_fakes]).astype(np.uint8),
     )
-    n_less = np.bincount(jet[kept_less], minlength=len(jets)).astype(np.int64) + n_fake
-    return Reconstructed(pt, uniform(own, 4) > NOT_CLEAN, n_trk, width, c1, n_less, n_trk + n_more)
+
+
+def _neutrals(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> JetConstituents:
+    """Neutral constituents of jets: smeared sums of photons, or of neutral hadrons, in a cell."""
+    jet = np.repeat(np.arange(len(jets)), np.diff(jets.neutral_offset))
+    width = np.where(jets.photon, PHOTON_CELL, _CALORIMETER.cell)
+    n = 1024  # cells along each axis, of both signs
+    row, column = (np.floor(angle / width).astype(np.int64) + n // 2 for angle in (jets.neutral_eta, jets.neutral_phi))
+    cells, place = np.unique(((jet * 2 + jets.photon) * n + row) * n + column, return_inverse=True)
+    jet, photon = cells // (2 * n * n), (cells // (n * n) % 2).astype(bool)
+    width = np.where(photon, PHOTON_CELL, _CALORIMETER.cell)
+    eta, phi = ((each % n - n // 2 + 0.5) * width for each in (cells // n, cells))
+    energy = np.bincount(place, jets.neutral_pt * np.cosh(jets.neutral_eta), len(cells))
+    stochastic = np.where(photon, _CALORIMETER.electron_stochastic, _CALORIMETER.hadron_stochastic)
+    constant = np.where(photon, _CALORIMETER.electron_constant, _CALORIMETER.hadron_constant)
+    deviation = normal(keys(event_key[jets.event[jet]], _NEUTRAL, jets.number[jet], cells % (2 * n * n)), 0)
+    pt = (energy + deviation * np.hypot(stochastic * np.sqrt(energy), constant * energy)) / np.cosh(eta)
+    neutral, unvaried = np.zeros(len(cells), bool), np.full(len(cells), IN_ALL, np.uint8)
+    return _by_jet(len(jets), jet, pt, eta, phi, neutral, unvaried).only(pt > NEUTRAL_PT)

@@ -12,15 +12,13 @@ import numpy as np
 from numba import njit
 from numpy import ndarray
 
-from beampipe.arrays import Float64, Int64
+from beampipe.arrays import Bool, Float64, Int64
 from beampipe.simulation.calorimeter import Towers
-from beampipe.simulation.pythia import Collisions
+from beampipe.simulation.pythia import PHOTON, Collisions
+from beampipe.simulation.substructure import TRACK_PT
 
 RADIUS: Final = 0.4
 """Radius of the anti-kt algorithm, and the largest distance of a jet's axis from the parton that labels it."""
-
-TRACK_PT: Final = 0.5
-"""Charged particles below this transverse momentum [GeV] leave no track."""
 
 PARTON_PT: Final = 0.1
 """Partons below this transverse momentum [GeV] label no jet."""
@@ -28,7 +26,7 @@ PARTON_PT: Final = 0.1
 
 @dataclass(frozen=True, eq=False)
 class ParticleJets:
-    """Jets of some collisions, by event and falling pT, with their charged particles.
+    """Jets of some collisions, by event and falling pT, with their particles.
 
     Attributes:
         event: (n_jets,) int64, which of the collisions a jet belongs to.
@@ -42,6 +40,11 @@ class ParticleJets:
         track_eta: (n,) float64, pseudorapidity of the charged particles.
         track_phi: (n,) float64, azimuth of the charged particles [rad].
         track_number: (n,) int64, index of the charged particles among all particles of their event.
+        neutral_offset: (n_jets + 1,) int64, first neutral particle of each jet.
+        neutral_pt: (m,) float64, transverse momentum of the neutral particles [GeV].
+        neutral_eta: (m,) float64, pseudorapidity of the neutral particles.
+        neutral_phi: (m,) float64, azimuth of the neutral particles [rad].
+        photon: (m,) bool, whether a neutral particle is a photon.
     """
 
     event: Int64[ndarray, " n_jets"]
@@ -55,36 +58,48 @@ class ParticleJets:
     track_eta: Float64[ndarray, " n"]
     track_phi: Float64[ndarray, " n"]
     track_number: Int64[ndarray, " n"]
+    neutral_offset: Int64[ndarray, " n_jets_1"]
+    neutral_pt: Float64[ndarray, " m"]
+    neutral_eta: Float64[ndarray, " m"]
+    neutral_phi: Float64[ndarray, " m"]
+    photon: Bool[ndarray, " m"]
 
     def __len__(self) -> int:
         return len(self.event)
 
 
 def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> ParticleJets:
-    """Anti-kt jets of the visible particles with their charged particles above `TRACK_PT`.
+    """Anti-kt jets of the visible particles, with their charged particles above `TRACK_PT` and all neutral ones.
 
     Args:
         collisions: the collisions whose particles are clustered.
         pt_min: transverse momentum of the softest jet kept [GeV].
         eta_max: largest absolute pseudorapidity of the jets kept.
     """
-    jets = _clustered(collisions.momentum, collisions.offset, pt_min, eta_max)
-    event, row = jets.event, jets.member
-    jet = np.repeat(np.arange(len(event)), np.diff(jets.offset))
-    track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
-    track = collisions.charged[row] & (track_pt > TRACK_PT)
+    clusters = _clustered(collisions.momentum, collisions.offset, pt_min, eta_max)
+    event, row = clusters.event, clusters.member
+    jet = np.repeat(np.arange(len(event)), np.diff(clusters.offset))
+    pt, eta, phi = _pt_eta_phi(collisions.momentum[row, :3])
+    neutral = ~collisions.charged[row]
+    track = ~neutral & (pt > TRACK_PT)
+    jets = np.arange(len(event) + 1)
     return ParticleJets(
         event,
         np.arange(len(event), dtype=np.int64) - np.searchsorted(event, event),
-        jets.pt,
-        jets.eta,
-        jets.phi,
-        jet_labels(collisions, event, jets.eta, jets.phi),
-        np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
-        track_pt[track],
-        track_eta[track],
-        track_phi[track],
+        clusters.pt,
+        clusters.eta,
+        clusters.phi,
+        jet_labels(collisions, event, clusters.eta, clusters.phi),
+        np.searchsorted(jet[track], jets).astype(np.int64),
+        pt[track],
+        eta[track],
+        phi[track],
         (row - collisions.offset[event[jet]])[track],
+        np.searchsorted(jet[neutral], jets).astype(np.int64),
+        pt[neutral],
+        eta[neutral],
+        phi[neutral],
+        collisions.pdg[row[neutral]] == PHOTON,
     )
 
 

@@ -29,7 +29,7 @@ def keys(*what: Any) -> UInt64[ndarray, " n"]:
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(column)).astype(np.uint64) for column in what))
     state = np.zeros(columns[0].shape, dtype=np.uint64)
     for column in columns:
-        state = _mixed(state + _STEP + column)
+        state = mix(state + _STEP + column)
     return state
 
 
@@ -40,7 +40,7 @@ def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
         key: (n,) keys, from `keys`.
         draw: index of the random number within its key.
     """
-    bits = _mixed(key + np.full(1, draw + 1, dtype=np.uint64) * _STEP)
+    bits = mix(key + np.full(1, draw + 1, dtype=np.uint64) * _STEP)
     chance: ndarray = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     return chance
 
@@ -70,8 +70,9 @@ def poisson(chance: Float64[ndarray, " n"], mean: Float64[ndarray, " n"]) -> Int
     return count
 
 
-def _mixed(state: ndarray) -> ndarray:
-    state = (state ^ (state >> np.uint64(30))) * _MIX_1
-    state = (state ^ (state >> np.uint64(27))) * _MIX_2
-    mixed: ndarray = state ^ (state >> np.uint64(31))
+def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
+    """A 64-bit hash in which each bit depends on all bits of `key`: the last step of splitmix64."""
+    key = (key ^ (key >> np.uint64(30))) * _MIX_1
+    key = (key ^ (key >> np.uint64(27))) * _MIX_2
+    mixed: ndarray = key ^ (key >> np.uint64(31))
     return mixed

@@ -1,16 +1,83 @@
-"""Jet substructure: number, width and C1 of the constituents of jets, which distinguish quark from gluon jets."""
+"""Jet substructure: constituents of jets, and their number, width and C1, which distinguish quark from gluon jets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float64, Int64
+from beampipe.arrays import Bool, Float64, Int64, UInt8
 
 C1_BETA: Final = 0.2
 """Exponent of the distance in C1."""
+
+
+JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
+"""Features of a jet, float32, pT in GeV: the input of boosted taggers."""
+
+TRACK_PT: Final = 0.5
+"""Charged particles below this transverse momentum [GeV] leave no track."""
+
+NEUTRAL_PT: Final = 1.0
+"""Neutral constituents below this transverse momentum are not measured [GeV]."""
+
+IN_ALL, NOT_IN_EFFICIENCY, ONLY_IN_FAKES = 0, 1, 2
+"""Which variations have a constituent: all, all but that of the tracking efficiency, only that of the fakes."""
+
+
+@dataclass(frozen=True, eq=False)
+class JetConstituents:
+    """Reconstructed constituents of jets.
+
+    Attributes:
+        offset: (n_jets + 1,) int64, first constituent of each jet.
+        pt: (n,) float64, transverse momentum [GeV].
+        eta: (n,) float64, pseudorapidity.
+        phi: (n,) float64, azimuth [rad].
+        charged: (n,) bool, whether it is a track.
+        variation: (n,) uint8, which variations have it: `IN_ALL`, `NOT_IN_EFFICIENCY` or `ONLY_IN_FAKES`.
+    """
+
+    offset: Int64[ndarray, " n_jets_1"]
+    pt: Float64[ndarray, " n"]
+    eta: Float64[ndarray, " n"]
+    phi: Float64[ndarray, " n"]
+    charged: Bool[ndarray, " n"]
+    variation: UInt8[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.offset) - 1
+
+    def only(self, kept: Bool[ndarray, " n"]) -> JetConstituents:
+        """Some of the constituents."""
+        before = np.concatenate([[0], np.cumsum(kept)])
+        columns = (self.pt, self.eta, self.phi, self.charged, self.variation)
+        return JetConstituents(before[self.offset], *(column[kept] for column in columns))
+
+    @classmethod
+    def join(cls, parts: Sequence[JetConstituents]) -> JetConstituents:
+        """The jets of some parts one after the other."""
+        offset = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offset) for part in parts]))])
+        names = ("pt", "eta", "phi", "charged", "variation")
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        return cls(offset.astype(np.int64), *columns)
+
+    def of_variation(self, name: str) -> JetConstituents:
+        """The constituents of a variation: those of ``trk_eff`` or ``trk_fake``; the nominal ones for another name."""
+        if name == "trk_fake":
+            return self
+        return self.only(self.variation == IN_ALL if name == "trk_eff" else self.variation != ONLY_IN_FAKES)
+
+    def take(self, jets: Int64[ndarray, " m"]) -> JetConstituents:
+        """The constituents of some jets, which may be repeated."""
+        counts = np.diff(self.offset)[jets]
+        offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.arange(offset[-1]) + np.repeat(self.offset[jets] - offset[:-1], counts)
+        columns = (self.pt, self.eta, self.phi, self.charged, self.variation)
+        return JetConstituents(offset, *(column[rows] for column in columns))
 
 
 def observables(

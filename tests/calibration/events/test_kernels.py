@@ -18,6 +18,7 @@ from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.events import fill, select, variations
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, WeightUnits
 from beampipe.calibration.events.histograms import Axes, TaggerBins
+from beampipe.simulation.random_numbers import mix
 from tests.calibration.events import reference
 
 BITS = 36
@@ -218,7 +219,7 @@ def test_fill_replicas(n_replicas: int) -> None:
 
 @given(words)
 def test_mix(key: int) -> None:
-    assert int(variations.mix(np.array([key], np.uint64))[0]) == reference.mix(key)
+    assert int(mix(np.array([key], np.uint64))[0]) == reference.mix(key)
 
 
 def test_mix_is_that_of_splitmix64() -> None:

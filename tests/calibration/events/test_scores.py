@@ -14,12 +14,14 @@ from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import (
-    JET_FEATURES,
+    Model,
+    ScoreJets,
     ScoreKey,
     Scores,
     features_of,
     local_scores,
     model_bytes,
+    model_of,
     predict,
     read_scores,
     score_function,
@@ -27,8 +29,11 @@ from beampipe.calibration.events.scores import (
 )
 from beampipe.calibration.events.variations import NOMINAL, kinematics_of
 from beampipe.errors import FileError, InputError
+from beampipe.simulation.jet_network import JetNetwork, constituent_features
+from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
 from tests.calibration.campaign import Toys
 from tests.calibration.random_dijets import fill_settings, random_dijets
+from tests.simulation.random_constituents import random_constituents
 
 ENERGY = Energy(10, 1)
 VARIATIONS = ("trk_eff", "jes_1_up", "jer_1_down")
@@ -48,9 +53,14 @@ class Counting:
         return out
 
 
+def of_features(score: ScoreJets) -> Model:
+    """A model that takes no constituents."""
+    return lambda read: lambda rows, features: score(features)
+
+
 def test_scores_are_those_of_every_jet_scored_alone() -> None:
     dijets, tagger, count = random_dijets(300, 3), Tagger("toy", 10, 0.0, 1.0, "m"), Counting()
-    scores = predict(dijets, [(tagger, count)], VARIATIONS, ENERGY)
+    scores = predict(dijets, [(tagger, of_features(count))], VARIATIONS, ENERGY)
     everywhere = np.nonzero(np.ones((300, 2), bool))
     for name in (NOMINAL, *VARIATIONS):
         varied = kinematics_of(name, dijets, ENERGY)
@@ -62,8 +72,10 @@ def test_scores_are_those_of_every_jet_scored_alone() -> None:
 
 def test_no_variation_and_no_jet() -> None:
     tagger = Tagger("toy", 10, 0.0, 1.0, "m")
-    assert list(predict(random_dijets(5, 1), [(tagger, Counting())], (), ENERGY).by_name) == [("toy", NOMINAL)]
-    empty = predict(random_dijets(0, 1), [(tagger, Counting())], VARIATIONS, ENERGY)
+    assert list(predict(random_dijets(5, 1), [(tagger, of_features(Counting()))], (), ENERGY).by_name) == [
+        ("toy", NOMINAL)
+    ]
+    empty = predict(random_dijets(0, 1), [(tagger, of_features(Counting()))], VARIATIONS, ENERGY)
     assert all(values.shape == (0, 2) for values in empty.by_name.values())
     assert predict(random_dijets(5, 1), [], VARIATIONS, ENERGY).by_name == {}
 
@@ -76,7 +88,7 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
 
     tagger = Tagger("toy", 10, 0.0, 1.0, "m")
     with pytest.raises(InputError, match="tagger toy: got 2 of 20 scores that are no finite numbers, expected prob"):
-        predict(random_dijets(10, 1), [(tagger, spoilt)], VARIATIONS, ENERGY)
+        predict(random_dijets(10, 1), [(tagger, of_features(spoilt))], VARIATIONS, ENERGY)
 
 
 def test_features_have_the_stated_columns() -> None:
@@ -91,7 +103,7 @@ def test_features_have_the_stated_columns() -> None:
 def test_a_model_of_lightgbm(toys: Toys) -> None:
     dijets = random_dijets(400, 3)
     tagger = Tagger("gbdt", 10, 0.0, 1.0, str(toys.model))
-    result = predict(dijets, [(tagger, score_function(tagger))], VARIATIONS, ENERGY)
+    result = predict(dijets, [(tagger, of_features(score_function(tagger)))], VARIATIONS, ENERGY)
     scores = result.by_name[ScoreKey("gbdt", NOMINAL)]
     assert scores.dtype == np.float32
     assert 0 < scores.min() < 0.3 < 0.5 < scores.max() < 1
@@ -136,10 +148,37 @@ def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
         local_scores(tmp_path / "m.txt")
 
 
+def test_a_tagger_of_constituents(network: Path) -> None:
+    dijets, read = random_dijets(40, 3), list[str]()
+    every = random_constituents(80, 5)
+
+    def constituents(variation: str) -> JetConstituents:
+        read.append(variation)
+        return every.of_variation(variation)
+
+    tagger = Tagger("network", 10, 0.0, 1.0, str(network))
+    names = (*VARIATIONS, "jes_2_up")
+    scores = predict(dijets, [(tagger, model_of(tagger))], names, ENERGY, constituents=constituents).by_name
+    assert read == [NOMINAL, "trk_eff"], "once for all variations of pT"
+    nominal = scores[ScoreKey("network", NOMINAL)]
+    assert nominal.dtype == np.float32
+    assert nominal.std() > 0.01
+    of_file = JetNetwork(network)
+    for name in names:
+        varied = kinematics_of(name, dijets, ENERGY)
+        rows = every.of_variation(name if name == "trk_eff" else NOMINAL)
+        features = features_of(dijets, varied, np.nonzero(np.ones((40, 2), bool)))
+        described = of_file.describe(constituent_features(rows), np.diff(rows.offset))
+        want = of_file.scores(described, features[:, 3:]).reshape(40, 2)
+        changed = (varied.pt != dijets.pt) | (varied.n_trk != dijets.n_trk)
+        np.testing.assert_array_equal(scores[ScoreKey("network", name)], np.where(changed, want, nominal))
+        assert (scores[ScoreKey("network", name)] != nominal).any()
+
+
 def test_a_table_gives_back_what_was_written(tmp_path: Path) -> None:
     tagger = Tagger("toy", 10, 0.0, 1.0, "m")
     for n in (0, 30):
-        scores = predict(random_dijets(n, 1), [(tagger, Counting())], VARIATIONS, ENERGY)
+        scores = predict(random_dijets(n, 1), [(tagger, of_features(Counting()))], VARIATIONS, ENERGY)
         write_scores(scores, tmp_path / "scores.parquet")
         again = read_scores(tmp_path / "scores.parquet")
         assert list(again.by_name) == list(scores.by_name)

@@ -13,20 +13,24 @@ import pytest
 from numpy import ndarray
 
 from beampipe.calibration.config import Tagger
-from beampipe.calibration.events.scores import SHIPPED_MODEL, local_scores, score_function, served_scores
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.calibration.events.scores import SHIPPED_MODEL, local_scores, model_of, score_function, served_scores
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError, ShapeError
+from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import install_engine
 from beampipe.triton.model.contract import ModelSettings
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.simulation.random_constituents import random_constituents, random_network
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("taggers")
-    model = ModelSettings("gbdt", "beampipe.calibration.events.served_model:GluonTagger", weights=(SHIPPED_MODEL,))
-    export_repository(folder / "models", [model])
+    served, network = "beampipe.calibration.events.served_model", random_network(folder / "network.safetensors")
+    models = [ModelSettings("gbdt", f"{served}:GluonTagger", weights=(SHIPPED_MODEL,))]
+    models.append(ModelSettings("network", f"{served}:ConstituentTagger", weights=(network,)))
+    export_repository(folder / "models", models)
     settings = ServerSettings(folder / "models", triton=install_engine().folder, supervise=False)
     with TritonServer(settings) as server:
         yield server
@@ -47,6 +51,23 @@ def test_served_scores_are_the_local_ones(server: TritonServer, n: int) -> None:
         assert there.tobytes() == here.tobytes()
     if n > 1:
         assert here.std() > 0.1
+
+
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_served_scores_of_constituents_are_the_local_ones(server: TritonServer, n: int, tmp_path: Path) -> None:
+    every, rows = random_constituents(400, 5), np.random.default_rng(1).permutation(400)[:n]
+    models = (str(random_network(tmp_path / "network.safetensors")), f"grpc://{server.grpc_url}/network")
+    taggers = [Tagger("network", 50, 0.0, 1.0, model, constituents=True) for model in models]
+    here, there = (model_of(tagger)(lambda: every)(rows, jets(n)) for tagger in taggers)
+    assert there.dtype == np.float32
+    assert there.tobytes() == here.tobytes()
+    assert n < 300 or here.std() > 0.01
+
+
+def test_numbers_of_constituents_must_fit(server: TritonServer) -> None:
+    features, counts = np.zeros((3, 6), np.float32), np.array([1, 1], np.int64)
+    with ModelClient(f"http://{server.http_url}", "network") as client, pytest.raises(ShapeError, match="got 2 jets"):
+        client.infer({"JETS": jets(2), "CONSTITUENTS": features, "COUNTS": counts})
 
 
 def test_a_model_that_is_not_there(server: TritonServer) -> None:

@@ -51,7 +51,8 @@ def test_weights_undo_the_bias() -> None:
 def test_batches_of_any_size_give_the_same_events() -> None:
     runs = []
     for batch in (4, 9):
-        parts = [detected(some, 3, 1, 0) for some in PythiaRun(PLAIN, SLICES[1], 17).batches(18, batch)]
+        batches = PythiaRun(PLAIN, SLICES[1], 17).batches(18, batch)
+        parts = [detected(some, 3, 1, 0, with_constituents=True) for some in batches]
         runs.append({name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns})
     assert len(runs[0]["run"]) > 10
     for name, column in runs[0].items():

@@ -39,11 +39,11 @@ from beampipe.calibration.events.variations import (
     eta_nodes,
     event_keys,
     kinematics_of,
-    mix,
 )
 from beampipe.calibration.kernels import native
 from beampipe.calibration.ntuple.columns import open_source
 from beampipe.errors import BeampipeError, InputError
+from beampipe.simulation.random_numbers import mix
 
 _BLOCK: Final = 4096
 """Number of events that numpy processes at once, to limit memory."""

@@ -1,4 +1,4 @@
-"""Stage 2, `predict`: scores of boosted taggers for every variation of the jets, from a local model or from Triton."""
+"""Stage 2, `predict`: scores of models for every variation of the jets, from a local model or from Triton."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -13,15 +14,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32
+from beampipe.arrays import Float32, Int64
 from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.events.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
 from beampipe.errors import ConfigError, FileError, InputError
+from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
+from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
+from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
 from beampipe.triton.model.contract import TensorSpec
-
-JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
-"""Columns of a boosted tagger's input, float32, pT in GeV."""
 
 JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
 """Input of a served tagger: one row of `JET_FEATURES` per jet."""
@@ -29,8 +30,21 @@ JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
 SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
 """Output of a served tagger: probability that each jet is a gluon's."""
 
+CONSTITUENTS: Final = TensorSpec("CONSTITUENTS", "FP32", np.float32, (-1, len(CONSTITUENT_FEATURES)))
+"""Input of a served tagger of constituents: one row of `CONSTITUENT_FEATURES` per constituent, jet by jet."""
+
+COUNTS: Final = TensorSpec("COUNTS", "INT64", np.int64, (-1,))
+"""Input of a served tagger of constituents: number of constituents of each jet."""
+
 ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
 """Function from features of jets to the probability that each is a gluon's."""
+
+ScoreRows = Callable[[Int64[ndarray, " m"], Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
+"""Function from the rows of jets in a table and their features to the probability that each is a gluon's."""
+
+Model = Callable[[Callable[[], JetConstituents]], ScoreRows]
+"""The model of a tagger: makes the scoring function for a table of jets, given a function that reads their
+constituents, two jets for each event. Only taggers of constituents call it."""
 
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
@@ -48,6 +62,29 @@ def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]
     at = tuple(where)
     columns = (kinematics.n_trk[at], dijets.width[at], dijets.c1[at], kinematics.pt[at], np.abs(dijets.eta[at]))
     return np.stack([column.astype(np.float32) for column in columns], axis=1)
+
+
+def model_of(tagger: Tagger) -> Model:
+    """The model of a tagger: a local one, or a client of a server.
+
+    Raises:
+        FileError: the model file is missing, or holds no model of the tagger's kind.
+        MissingExtraError: a package of the model or the client is not installed.
+    """
+    if not tagger.of_constituents:
+        score = score_function(tagger)
+        return lambda read: lambda rows, features: score(features)
+    if tagger.served:
+        return served_constituents(tagger.model)
+    network = JetNetwork(model_path(tagger))
+
+    def local(read: Callable[[], JetConstituents]) -> ScoreRows:
+        """Look at the constituents once for all variations of pT."""
+        constituents = read()
+        described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
+        return lambda rows, features: network.scores(described[rows], features[:, 3:])
+
+    return local
 
 
 def score_function(tagger: Tagger) -> ScoreJets:
@@ -126,11 +163,46 @@ def _refuse_damaged(path: Path) -> None:
 
 _MOST_JETS: Final = 50_000  # in one request
 
+_MOST_WITH_CONSTITUENTS: Final = 5_000  # jets in one request with their constituents
+
 _RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server is restarted
 
 
 def served_scores(url: str) -> ScoreJets:
-    """A scoring function that calls a server; its connection is closed when the function is garbage collected.
+    """The scoring function of a served boosted tagger, see `_served`."""
+    infer = _served(url)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        starts = range(0, len(features), _MOST_JETS)
+        parts = [infer({JETS.name: features[start : start + _MOST_JETS]}) for start in starts]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    return score
+
+
+def served_constituents(url: str) -> Model:
+    """The model of a served tagger of constituents, which are sent in every request; see `_served`."""
+    infer = _served(url)
+
+    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
+        every = read()
+
+        def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+            parts: list[ndarray] = [np.empty(0, np.float32)]
+            for start in range(0, len(rows), _MOST_WITH_CONSTITUENTS):
+                part = slice(start, start + _MOST_WITH_CONSTITUENTS)
+                jets = every.take(rows[part])
+                tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
+                parts.append(infer({JETS.name: features[part], **tensors}))
+            return np.concatenate(parts)
+
+        return score
+
+    return of_table
+
+
+def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"]]:
+    """A function that sends tensors of jets to a server; its connection is closed when it is garbage collected.
 
     Args:
         url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
@@ -145,15 +217,11 @@ def served_scores(url: str) -> ScoreJets:
 
     client = ModelClient(address, model, retries=_RETRIES)
 
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        parts: list[ndarray] = [np.empty(0, np.float32)]
-        for start in range(0, len(features), _MOST_JETS):
-            jets = features[start : start + _MOST_JETS]
-            parts.append(client.infer({JETS.name: jets}, {SCORES.name: (len(jets),)})[SCORES.name])
-        return np.concatenate(parts)
+    def infer(tensors: Mapping[str, ndarray]) -> Float32[ndarray, " m"]:
+        return client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
 
-    weakref.finalize(score, client.close)
-    return score
+    weakref.finalize(infer, client.close)
+    return infer
 
 
 class ScoreKey(NamedTuple):
@@ -179,7 +247,7 @@ class ScoreKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of the boosted taggers.
+    """Scores of the models.
 
     Attributes:
         by_name: (n, 2) float32, probability that each jet is a gluon's, by tagger and variation of jets.
@@ -190,19 +258,21 @@ class Scores:
 
 def predict(
     dijets: Dijets,
-    taggers: Sequence[tuple[Tagger, ScoreJets]],
+    taggers: Sequence[tuple[Tagger, Model]],
     variations: Sequence[str],
     energy: Energy,
     stored: Mapping[ScoreKey, Float32[ndarray, "n 2"]] = MappingProxyType({}),
+    constituents: Callable[[str], JetConstituents] | None = None,
 ) -> Scores:
     """Score all jets, and again those that a variation changes. Scores from the files are not changed.
 
     Args:
         dijets: events with two leading jets.
-        taggers: each boosted tagger with the function that scores.
+        taggers: each tagger with its model.
         variations: names of the variations of jets, beside the nominal one.
         energy: number of nuisance parameters of the jet energy.
         stored: scores that were computed before.
+        constituents: reads the constituents of all jets in a variation of the tracking, or the nominal ones.
 
     Raises:
         InputError: a score is not a finite number.
@@ -213,6 +283,15 @@ def predict(
     }
     keys = [ScoreKey(tagger.name, name) for tagger, _ in taggers for name in names]
     out |= {key: stored[key] for key in keys if key in stored}
+
+    @cache
+    def scored(model: Model, variation: str) -> ScoreRows:
+        def read() -> JetConstituents:
+            assert constituents is not None
+            return constituents(variation)
+
+        return model(read)
+
     for name in names:
         missing = [each for each in taggers if ScoreKey(each[0].name, name) not in out]
         if not missing:
@@ -220,10 +299,12 @@ def predict(
         varied = kinematics_of(name, dijets, energy)
         where = tuple(np.nonzero(np.ones(dijets.pt.shape, bool)) if name == NOMINAL else changed_jets(varied, nominal))
         features = features_of(dijets, varied, where)
-        for tagger, score in missing:
+        rows = where[0] * 2 + where[1]
+        for tagger, model in missing:
             unchanged = out.get(ScoreKey(tagger.name, NOMINAL))
             scores = np.empty(dijets.pt.shape, np.float32) if unchanged is None else unchanged.copy()
-            scores[where] = _finite(tagger, score(features))
+            score = scored(model, name if name in VARIED_N_TRK else NOMINAL)
+            scores[where] = _finite(tagger, score(rows, features))
             out[ScoreKey(tagger.name, name)] = scores
     return Scores({key: out[key] for key in sorted(out)})
 

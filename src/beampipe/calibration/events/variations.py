@@ -28,6 +28,7 @@ from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
 from beampipe.errors import UnknownNameError
 from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
+from beampipe.simulation.random_numbers import mix
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
 """What is varied: nothing, the weights of events, the jets, the whole sample, the method, or only its extraction."""
@@ -99,17 +100,6 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
     wild = [pattern for pattern in patterns if any(sign in pattern for sign in "*?[")]
     plain = set(patterns).difference(wild)
     return tuple(name for name in names if name in plain or any(fnmatchcase(name, pattern) for pattern in wild))
-
-
-def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
-    """A 64-bit hash in which each bit depends on all bits of `key`.
-
-    It is the finalizer of SplitMix64, doi:10.1145/2714064.2660195.
-    """
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: ndarray = key ^ (key >> np.uint64(31))
-    return mixed
 
 
 def event_keys(

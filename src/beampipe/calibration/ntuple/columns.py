@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Int64
+from beampipe.arrays import Float64, Int64
 from beampipe.calibration.jet_changes import corrected_pt, load_function, smeared_pt
 from beampipe.calibration.layout import Labels, Layout
 from beampipe.calibration.ntuple.branches import (
@@ -34,7 +34,7 @@ from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
-from beampipe.simulation.substructure import observables
+from beampipe.simulation.substructure import NEUTRAL_PT, ONLY_IN_FAKES, TRACK_PT, JetConstituents, observables
 
 _PDG: Final = (1, 4, 5, 21)
 """PDG numbers that stand for light, charm and bottom quarks and for gluons."""
@@ -134,24 +134,40 @@ def pt_complaint(leading: ndarray, layout: Layout) -> str:
     )
 
 
-def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict[str, Basket]:
-    """n_trk, width and c1 of all jets of a range, by the definition in `Constituents`.
+class _OfJets(NamedTuple):
+    """Constituents of all jets of a range of events.
+
+    Attributes:
+        constituents: the constituents.
+        first_jet: (n_events + 1,) first jet of each event.
+        eta: (n_jets,) pseudorapidity of each jet.
+        phi: (n_jets,) azimuth of each jet [rad].
+    """
+
+    constituents: JetConstituents
+    first_jet: Int64[ndarray, " n_events_1"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+
+
+def read_constituents(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> _OfJets:
+    """The constituents of all jets of a range, in the order of the file.
 
     Raises:
         FileError: a branch cannot be read, or branches do not fit together.
     """
-    constituents, n_events = layout.constituents, stop - start
+    settings, n_events = layout.constituents, stop - start
 
     def read(branch: str) -> tuple[ndarray, ndarray]:
         return _joined(read_lists(path, tree, branch, start, stop, SCRATCH))
 
     counts, values = {}, {}
-    for key, branch in constituents.branches.items():
+    for key, branch in settings.branches.items():
         counts[key], values[key] = read(branch)
     for key in counts:
         as_in = "jet" if key == "link" else "pt"
         if key != "jet" and not np.array_equal(counts[key], counts[as_in]):
-            branch, other = constituents.branches[key], constituents.branches[as_in]
+            branch, other = settings.branches[key], settings.branches[as_in]
             problem = f"got {counts[key].sum()} numbers, expected {counts[as_in].sum()} as in {other!r}"
             raise branch_error(path, branch, problem)
     n_jets, jet_eta = read(layout.branches.eta[0])
@@ -159,26 +175,65 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
     first_jet, first = (np.concatenate([[0], np.cumsum(each)]) for each in (n_jets, counts["pt"]))
     event = np.repeat(np.arange(n_events), counts["jet"])
     local = values["jet"].astype(np.int64)
-    member = first[event] + values["link"].astype(np.int64) if constituents.link else np.arange(len(local))
+    member = first[event] + values["link"].astype(np.int64) if settings.link else np.arange(len(local))
     kept = (local >= 0) & (local < n_jets[event])
     if np.any((member[kept] < first[event][kept]) | (member[kept] >= first[event + 1][kept])):
-        branch = constituents.link or constituents.jet
+        branch = settings.link or settings.jet
         raise branch_error(path, branch, "got numbers of constituents that are not there")
-    owner, member = (first_jet[event] + local)[kept], member[kept]
-    columns = {key: values[key][member].astype(np.float64) for key in ("pt", "eta", "phi")}
-    columns["pt"] *= layout.unit
-    counted = columns["pt"] > constituents.min_pt
-    if constituents.charged:
-        counted &= values["charge"][member] != 0
-    order = np.argsort(owner[counted], kind="stable")
-    pt, eta, phi = (columns[key][counted][order] for key in ("pt", "eta", "phi"))
-    offsets = np.searchsorted(owner[counted][order], np.arange(len(jet_eta) + 1)).astype(np.int64)
-    n_trk, width, c1 = observables(
-        offsets, pt, eta, phi, jet_eta.astype(np.float64), jet_phi.astype(np.float64), constituents.beta
+    owner = (first_jet[event] + local)[kept]
+    order = np.argsort(owner, kind="stable")
+    member = member[kept][order]
+    charged, variation = (values.get(key, np.zeros(len(values["pt"])))[member] for key in ("charge", "variation"))
+    constituents = JetConstituents(
+        np.searchsorted(owner[order], np.arange(len(jet_eta) + 1)).astype(np.int64),
+        values["pt"][member].astype(np.float64) * layout.unit,
+        values["eta"][member].astype(np.float64),
+        values["phi"][member].astype(np.float64),
+        charged != 0,
+        variation.astype(np.uint8),
     )
-    lists = first_jet.astype(np.int64)
+    return _OfJets(constituents, first_jet.astype(np.int64), jet_eta.astype(np.float64), jet_phi.astype(np.float64))
+
+
+def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict[str, Basket]:
+    """n_trk, width and c1 of all jets of a range, by the definition in `Constituents`.
+
+    Raises:
+        FileError: a branch cannot be read, or branches do not fit together.
+    """
+    every, lists, eta, phi = read_constituents(path, tree, layout, start, stop)
+    settings = layout.constituents
+    some = every.only((every.pt > settings.min_pt) & (every.variation != ONLY_IN_FAKES))
+    some = some.only(some.charged) if settings.charged else some
+    n_trk, width, c1 = observables(some.offset, some.pt, some.eta, some.phi, eta, phi, settings.beta)
     derived = {"n_trk": n_trk, "width": width.astype(np.float32), "c1": c1.astype(np.float32)}
     return {name: Basket(0, lists, content) for name, content in derived.items()}
+
+
+def constituents_of(path: Path, layout: Layout, start: int, stop: int, entry: ndarray, jet: ndarray) -> JetConstituents:
+    """Constituents of chosen jets above their lower limits of pT; eta and phi are relative to the jet's axis.
+
+    Args:
+        path: ROOT file.
+        layout: mapping of branches to columns.
+        start: first entry of a range.
+        stop: one past its last entry.
+        entry: (n,) entry in the range of each event.
+        jet: (n, k) index in its event of each jet.
+
+    Raises:
+        FileError: a branch cannot be read, or branches do not fit together.
+    """
+    with open_source(path, layout, start, stop) as source:
+        every, first_jet, eta, phi = read_constituents(path, source.tree, layout, start, stop)
+    if np.any(jet >= np.diff(first_jet)[entry][:, None]):
+        raise branch_error(path, layout.branches.eta[0], "got fewer jets than in other columns of jets")
+    rows = (first_jet[entry][:, None] + jet).reshape(-1)
+    chosen = every.take(rows)
+    axis = np.repeat(rows, np.diff(chosen.offset))
+    around = (chosen.phi - phi[axis] + np.pi) % (2 * np.pi) - np.pi
+    relative = replace(chosen, eta=chosen.eta - eta[axis], phi=around)
+    return relative.only(relative.pt > np.where(relative.charged, TRACK_PT, NEUTRAL_PT))
 
 
 DERIVED: Final = ("n_trk", "width", "c1")

@@ -287,7 +287,7 @@ class SanityChecks:
     Args:
         whole: all events of the file.
         labelled: whether labels are needed.
-        needs: observables of jets that are needed, of `DERIVED`.
+        needs: observables of jets that are needed, as of `needed_observables`.
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
 
     Attributes:
@@ -401,7 +401,7 @@ def inspect_file(
         path: ROOT file.
         layout: mapping of branches to columns.
         origin: position of the file in its dataset, if it has no bookkeeping of its own.
-        needs: required observables of jets, of n_trk, width and c1.
+        needs: required observables of jets, as of `needed_observables`.
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
 
     Raises:
@@ -529,9 +529,14 @@ _TREES: Final = ("TTree", "TNtuple", "TChain")
 """Beginnings of the names of ROOT's classes of trees."""
 
 
-def needed_observables(layout: Layout, *, boosted: bool = False) -> tuple[str, ...]:
-    """The observables of jets that a run reads: all of them for our own files and for boosted taggers."""
-    return DERIVED if layout.own_books or boosted else DERIVED[:1]
+CONSTITUENTS: Final = "constituents"
+"""Name of the constituents of jets among the observables that a run reads."""
+
+
+def needed_observables(layout: Layout, *, boosted: bool = False, constituents: bool = False) -> tuple[str, ...]:
+    """The observables of jets that a run reads: all of `DERIVED` for our own files and for boosted taggers."""
+    observables = DERIVED if layout.own_books or boosted else DERIVED[:1]
+    return (*observables, CONSTITUENTS) if constituents else observables
 
 
 class BranchContent:
@@ -671,6 +676,7 @@ def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> 
         needs: observables that are needed.
     """
     derived = bool(layout.constituents.pt)
+    constituents, needs = CONSTITUENTS in needs, tuple(key for key in needs if key != CONSTITUENTS)
     out = _inputs_of_changes(layout)
     keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(DERIVED if layout.own_books else needs)]
     for key in (*keys, "label") if simulated else keys:
@@ -678,7 +684,7 @@ def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> 
         out |= {branch: f"branches.{key}" for name in names for branch in names_in(name)}
         if not names and (key == "label" or (key in DERIVED and not derived)):
             out[f"branches.{key}"] = f"branches.{key}"
-    if derived and any(not getattr(layout.branches, key) for key in needs):
+    if constituents or (derived and any(not getattr(layout.branches, key) for key in needs)):
         out |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
         out |= dict.fromkeys(layout.branches.phi, "branches.phi")
     for score in layout.scores:

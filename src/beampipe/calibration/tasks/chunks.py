@@ -17,19 +17,19 @@ from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, wr
 from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
 from beampipe.calibration.events.histograms import Filled, FilledColumns, joined, merge, read_filled, write_filled
 from beampipe.calibration.events.scores import (
-    ScoreJets,
+    Model,
     ScoreKey,
     Scores,
+    model_of,
     predict,
     read_scores,
-    score_function,
     write_scores,
 )
 from beampipe.calibration.events.select import SelectSettings, select, with_variations
 from beampipe.calibration.events.variations import NOMINAL
 from beampipe.calibration.jet_changes import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
-from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.ntuple.columns import constituents_of, open_source
 from beampipe.calibration.tasks.inspection import InspectedFile
 from beampipe.calibration.tasks.plan import (
     Chunk,
@@ -44,6 +44,7 @@ from beampipe.calibration.tasks.plan import (
 from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
 from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, Cover, VariationSets
 from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.simulation.substructure import JetConstituents
 from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
 
 
@@ -170,7 +171,7 @@ def _refuse_change(chunk: Chunk) -> None:
 
 
 def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[Scores, list[Recipe]]:
-    """Scores of the boosted taggers, from the store or from their models; and the recipes of what the store had."""
+    """Scores of the models, from the store or made anew; and the recipes of what the store had."""
     recipe, settings = chunk.predict, chunk.settings.fill
     if recipe is None:
         return Scores(), []
@@ -186,20 +187,30 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
     if wanted <= stored.keys():
         return Scores({key: stored[key] for key in wanted}), made_from
     models = {each.name: each.key for each in chunk.models}
-    with_functions = [
-        (tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files
-    ]
+    with_models = [(tagger, _model_of(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files]
     began = perf_counter()
-    scores = predict(dijets, with_functions, settings.kinematics, settings.energy, stored)
+
+    def constituents(variation: str) -> JetConstituents:
+        layout = chunk.settings.select.layout
+        if variation != NOMINAL and not layout.constituents.variation:
+            raise ConfigError(
+                f"{chunk.label}: got no layout.constituents.variation, expected the branch that says which constituents"
+                f" {variation} has; leave the variation out, or the taggers of constituents"
+            )
+        every = constituents_of(chunk.path, layout, chunk.start, chunk.stop, dijets.entry, dijets.jet)
+        _refuse_change(chunk)
+        return every.of_variation(variation)
+
+    scores = predict(dijets, with_models, settings.kinematics, settings.energy, stored, constituents)
     if keep:
         store.write(recipe, ".parquet", partial(write_scores, scores), seconds=perf_counter() - began)
     return scores, [*made_from, recipe]
 
 
 @cache
-def _score_function(tagger: Tagger, model: str) -> ScoreJets:
-    """The scoring function of a worker, cached by the digest of the model, as workers may outlive a model."""
-    return score_function(tagger)
+def _model_of(tagger: Tagger, digest: str) -> Model:
+    """The model of a tagger in a worker, cached by its digest, as workers may outlive a model."""
+    return model_of(tagger)
 
 
 def digest_files(

@@ -141,8 +141,9 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
 def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     """The inspection settings of each file in use."""
     layout = configuration.layout
-    boosted = any(tagger.boosted and not tagger.in_files for tagger in configuration.taggers)
-    needs = needed_observables(layout, boosted=boosted)
+    models = [tagger for tagger in configuration.taggers if tagger.boosted and not tagger.in_files]
+    of_constituents = any(tagger.of_constituents for tagger in models)
+    needs = needed_observables(layout, boosted=bool(models), constituents=of_constituents)
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
     out: dict[Path, InspectionRequest] = {}
     for name in configuration.used_samples:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError
 from beampipe.processes import worker_pool
-from beampipe.simulation.jet_detector import reconstruct
+from beampipe.simulation.jet_detector import jet_constituents, reconstruct
 from beampipe.simulation.jets import particle_jets
 from beampipe.simulation.ntuples.ntuple_files import (
     Events,
@@ -22,9 +24,11 @@ from beampipe.simulation.ntuples.ntuple_files import (
     read_bookkeeping,
     write_ntuple,
 )
+from beampipe.simulation.ntuples.ntuple_format import CONSTITUENT_BRANCHES
 from beampipe.simulation.pythia import Collisions, PythiaRun, cross_section, seed_of, settings_of
 from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SLICES, sample_spec
+from beampipe.simulation.substructure import JetConstituents
 
 JET_PT: Final = 100.0
 """Transverse momentum of the softest jet in the files [GeV]."""
@@ -63,6 +67,7 @@ class FileSpec:
         n_events: number of events to generate.
         seed: seed of the whole production.
         path: path of the file.
+        constituents: whether the file has the constituents of jets.
     """
 
     sample: str
@@ -72,6 +77,7 @@ class FileSpec:
     n_events: int
     seed: int
     path: Path
+    constituents: bool = False
 
     @property
     def own_seed(self) -> int:
@@ -87,6 +93,7 @@ def simulate_dijets(
     seed: int = 1,
     files: int = 1,
     workers: int = 1,
+    constituents: bool = False,
     progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
     """Generate dijet events of a sample. Existing complete files with the same settings are kept.
@@ -98,6 +105,7 @@ def simulate_dijets(
         seed: seed of the production.
         files: number of files per slice.
         workers: number of processes.
+        constituents: whether the files have the constituents of jets; they are four times as large then.
         progress: is called with each finished file.
 
     Returns:
@@ -107,7 +115,7 @@ def simulate_dijets(
         UnknownNameError: no sample has that name.
         InputError: fewer than one event per file.
     """
-    wanted = file_specs(sample, folder, events, seed, files)
+    wanted = file_specs(sample, folder, events, seed, files, constituents)
     missing = []
     for spec in wanted:
         if is_made(spec):
@@ -128,7 +136,9 @@ def simulate_dijets(
     return [spec.path for spec in wanted]
 
 
-def file_specs(sample: str, folder: Path, events: int, seed: int, files: int) -> list[FileSpec]:
+def file_specs(
+    sample: str, folder: Path, events: int, seed: int, files: int, constituents: bool = False
+) -> list[FileSpec]:
     """The files that make up a sample.
 
     Args:
@@ -137,6 +147,7 @@ def file_specs(sample: str, folder: Path, events: int, seed: int, files: int) ->
         events: number of events in all slices together.
         seed: seed of the production.
         files: number of files per slice.
+        constituents: whether the files have the constituents of jets.
 
     Raises:
         UnknownNameError: no sample has that name.
@@ -153,7 +164,8 @@ def file_specs(sample: str, folder: Path, events: int, seed: int, files: int) ->
         edges = np.linspace(0, n_events, files + 1).round().astype(int)
         for k in range(files):
             path = folder / file_name(sample, number, k)
-            out.append(FileSpec(sample, number, k, files, int(edges[k + 1] - edges[k]), seed, path))
+            n = int(edges[k + 1] - edges[k])
+            out.append(FileSpec(sample, number, k, files, n, seed, path, constituents))
     return out
 
 
@@ -186,7 +198,8 @@ def produce(file: FileSpec, sigma: float) -> Path:
     parts, total = [], np.zeros(len(generator.weight_names))
     for collisions in generator.batches(file.n_events):
         total += collisions.weights.sum(axis=0)
-        parts.append(detected(collisions, file.own_seed, FIRST_RUN + file.slice_number, file.file_number))
+        run = FIRST_RUN + file.slice_number
+        parts.append(detected(collisions, file.own_seed, run, file.file_number, with_constituents=file.constituents))
     settings = {
         "generator": "Pythia",
         "version": generator.version,
@@ -210,7 +223,9 @@ def produce(file: FileSpec, sigma: float) -> Path:
     return file.path
 
 
-def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> Events:
+def detected(
+    collisions: Collisions, seed: int, run: int, file_number: int, *, with_constituents: bool = False
+) -> Events:
     """Reconstructed events of the collisions: events with two jets above `PAIR_PT`, with their jets above `JET_PT`.
 
     Args:
@@ -218,10 +233,12 @@ def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> E
         seed: seed of the detector; with the numbers of the events it determines every random number.
         run: number of the run.
         file_number: number of the file, which makes the numbers of its events differ from those of other files.
+        with_constituents: whether the events have the constituents of their jets.
     """
     event_number = collisions.first + np.arange(len(collisions))
     jets = particle_jets(collisions, CLUSTER_PT, JET_ETA)
-    seen = reconstruct(jets, keys(np.full(len(collisions), seed), event_number))
+    event_key = keys(np.full(len(collisions), seed), event_number)
+    seen = reconstruct(jets, event_key)
 
     order = np.lexsort((-seen.pt, jets.event))
     order = order[seen.pt[order] > JET_PT]
@@ -244,7 +261,24 @@ def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> E
         jet_label=jets.label[order].astype(np.int8),
         weight=collisions.weights[picked].astype(np.float32),
         **{f"jet_{name}": column for name, column in {**single, **counts}.items()},
+        **(_constituent_columns(jet_constituents(jets, event_key), order, offset) if with_constituents else {}),
     )
+
+
+def _constituent_columns(
+    constituents: JetConstituents, jets: Int64[ndarray, " n_jets"], first_jet: Int64[ndarray, " n_events_1"]
+) -> dict[str, Any]:
+    """The columns of `Events` for the constituents of some jets, given their rows and the first jet of each event."""
+    chosen = constituents.take(jets)
+    number = np.arange(len(jets)) - np.repeat(first_jet[:-1], np.diff(first_jet))
+    columns = {
+        "constituent_offset": chosen.offset[first_jet],
+        "constituent_jet": np.repeat(number, np.diff(chosen.offset)).astype(np.uint8),
+    }
+    for name, kind in CONSTITUENT_BRANCHES.items():
+        if name not in columns:
+            columns[name] = getattr(chosen, name.removeprefix("constituent_")).astype(kind)
+    return columns
 
 
 def _request(file: FileSpec) -> dict[str, Any]:
@@ -256,4 +290,5 @@ def _request(file: FileSpec) -> dict[str, Any]:
         "n_events": file.n_events,
         "settings": [*spec.settings, *part.settings],
         "varied": spec.varied,
+        **({"constituents": True} if file.constituents else {}),
     }

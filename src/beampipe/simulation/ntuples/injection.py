@@ -18,6 +18,7 @@ from numpy import ndarray
 from beampipe.arrays import UInt16
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.simulation.ntuples.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.simulation.ntuples.ntuple_format import CONSTITUENT_BRANCHES
 from beampipe.simulation.random_numbers import keys, uniform
 
 GLUON_LABEL: Final = 21
@@ -79,7 +80,8 @@ def inject(
 ) -> list[Path]:
     """Make pseudo-data from the files of a simulated sample, one output file per input file.
 
-    Labels are kept as the truth, and the nominal weight; other weights and varied numbers of tracks are dropped.
+    Labels are kept as the truth, and the nominal weight; other weights, varied numbers of tracks and constituents are
+    dropped.
 
     Args:
         source: files of one simulated sample.
@@ -172,6 +174,8 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
         return np.where(gluon, other, quark)
 
     shape = by_flavour(injection.quark_shape, injection.gluon_shape).astype(np.float32)
+    # Constituents would contradict the numbers of tracks.
+    without: dict[str, Any] = dict.fromkeys(("constituent_offset", *CONSTITUENT_BRANCHES))
     return replace(
         events,
         jet_n_trk=_altered_counts(events.jet_n_trk, by_flavour(injection.quark_tracks, injection.gluon_tracks), own),
@@ -180,6 +184,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
         jet_n_trk_eff=None,
         jet_n_trk_fake=None,
         weight=events.weight[:, :1].copy(),
+        **without,
     )
 
 

@@ -11,12 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
+from beampipe.arrays import Bool, Float32, Int8, Int64, UInt8, UInt16, UInt32, UInt64
 from beampipe.errors import FileError, ShapeError
 from beampipe.files import MARK, replacing
 from beampipe.simulation.ntuples.ntuple_format import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
+    CONSTITUENT_BRANCHES,
     EVENT_BRANCHES,
     EVENTS,
     FORMAT,
@@ -50,6 +51,13 @@ class Events:
         jet_label: (n_jets,) int8, PDG number of the parton without sign, 0 for none; None for data.
         jet_region: (n_jets,) int8, region for the rule ``branch`` of the calibration; None for files without.
         weight: (n_events, n_weights) float32, the nominal weight first; None for data.
+        constituent_offset: (n_events + 1,) int64, first constituent of each event; None for files without constituents.
+        constituent_jet: (n,) uint8, jet of a constituent in its event, rising.
+        constituent_pt: (n,) float32, transverse momentum of a constituent [GeV].
+        constituent_eta: (n,) float32, pseudorapidity of a constituent.
+        constituent_phi: (n,) float32, azimuth of a constituent [rad].
+        constituent_charged: (n,) bool, whether a constituent is a track.
+        constituent_variation: (n,) uint8, which variations have it, as in `JetConstituents`.
     """
 
     run: UInt32[ndarray, " n_events"]
@@ -68,6 +76,13 @@ class Events:
     jet_label: Int8[ndarray, " n_jets"] | None = None
     jet_region: Int8[ndarray, " n_jets"] | None = None
     weight: Float32[ndarray, "n_events n_weights"] | None = None
+    constituent_offset: Int64[ndarray, " n_events_1"] | None = None
+    constituent_jet: UInt8[ndarray, " n"] | None = None
+    constituent_pt: Float32[ndarray, " n"] | None = None
+    constituent_eta: Float32[ndarray, " n"] | None = None
+    constituent_phi: Float32[ndarray, " n"] | None = None
+    constituent_charged: Bool[ndarray, " n"] | None = None
+    constituent_variation: UInt8[ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.run)
@@ -78,24 +93,37 @@ class Events:
         if step != 1:
             raise ShapeError(f"events can only be taken in a row: got a step of {step}")
         stop = max(start, stop)
-        jets = slice(int(self.offset[start]), int(self.offset[stop]))
-        values: dict[str, Any] = {"offset": self.offset[start : stop + 1] - self.offset[start]}
-        values |= {name: column[jets if name.startswith("jet_") else part] for name, column in self.columns.items()}
+        rows = {name: slice(int(each[start]), int(each[stop])) for name, each in self.offsets.items()}
+        values: dict[str, Any] = {name: each[start : stop + 1] - each[start] for name, each in self.offsets.items()}
+        values |= {name: column[rows.get(_offset_of(name), part)] for name, column in self.columns.items()}
         return Events(**values)
 
     @property
+    def offsets(self) -> dict[str, ndarray]:
+        """The first jet of each event, and its first constituent if there are any."""
+        names = ("offset",) if self.constituent_offset is None else ("offset", "constituent_offset")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def columns(self) -> dict[str, ndarray]:
-        """The columns that these events have, by name of the branch, without `offset`."""
-        names = (field.name for field in fields(self) if field.name != "offset")
+        """The columns that these events have, by name of the branch, without `offsets`."""
+        names = (field.name for field in fields(self) if not field.name.endswith("offset"))
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @classmethod
     def join(cls, parts: list[Events]) -> Events:
         """The events of some parts one after the other; all parts must have the same columns."""
-        start = np.cumsum([0, *(part.offset[-1] for part in parts)])
-        offset = np.concatenate([[0], *(part.offset[1:] + at for part, at in zip(parts, start, strict=False))])
-        rest = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
-        return cls(offset=offset.astype(np.int64), **rest)
+        values: dict[str, Any] = {}
+        for name in parts[0].offsets:
+            counts = np.concatenate([np.diff(part.offsets[name]) for part in parts])
+            values[name] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        values |= {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        return cls(**values)
+
+
+def _offset_of(column: str) -> str:
+    """The attribute of `Events` that says where an event begins in a column; of a column of events a name of none."""
+    return {"jet": "offset", "constituent": "constituent_offset"}.get(column.partition("_")[0], "")
 
 
 def file_name(dataset: str, slice_number: int, file_number: int) -> str:
@@ -149,6 +177,9 @@ def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> 
             record = ak.zip({name[4:]: columns[name] for name in jets})
             table: dict[str, Any] = {name: columns[name] for name in EVENT_BRANCHES}
             table["jet"] = ak.unflatten(record, np.diff(block.offset))
+            if block.constituent_offset is not None:
+                parts = ak.zip({name.partition("_")[2]: columns[name] for name in CONSTITUENT_BRANCHES})
+                table["constituent"] = ak.unflatten(parts, np.diff(block.constituent_offset))
             if block.weight is not None:
                 n_weights = np.full(len(block), block.weight.shape[1], dtype=np.int64)
                 table["weight"] = ak.unflatten(block.weight.ravel(), n_weights)
@@ -196,10 +227,10 @@ def read_ntuple(path: Path) -> Events:
         raise FileError(message, path=path, name=EVENTS) from error
     columns: dict[str, Any] = {}
     for name in arrays.fields:
-        column = ak.flatten(arrays[name]) if name.startswith("jet_") else arrays[name]
-        columns[name] = column.to_numpy()
-    n_jets = ak.num(arrays.jet_pt).to_numpy()
-    return Events(offset=np.concatenate([[0], np.cumsum(n_jets)]).astype(np.int64), **columns)
+        if offset := _offset_of(name):
+            columns[offset] = np.concatenate([[0], np.cumsum(ak.num(arrays[name]).to_numpy())]).astype(np.int64)
+        columns[name] = (ak.flatten(arrays[name]) if offset else arrays[name]).to_numpy()
+    return Events(**columns)
 
 
 def _kind(column: Any) -> Any:

@@ -46,6 +46,16 @@ event, counter `nweight`: the nominal weight and then those of the variations, f
 NOMINAL_WEIGHT: Final = 0
 """Index of the nominal weight in the branch `weight`."""
 
+CONSTITUENT_BRANCHES: Final = {
+    "constituent_jet": "uint8",  # index of the jet in its event
+    "constituent_pt": "float32",  # GeV; falling within a jet
+    "constituent_eta": "float32",
+    "constituent_phi": "float32",  # rad
+    "constituent_charged": "bool",  # tracks with pT > 500 MeV; neutral ones have more than 1 GeV
+    "constituent_variation": "uint8",  # 0 for all; 1 for tracks lost by trk_eff; 2 for tracks added by trk_fake
+}
+"""Branches of the constituents of jets -> type; the counter is `nconstituent`. Only files made with them have them."""
+
 BOOKKEEPING_BRANCHES: Final = {
     "format": "int32",
     "dataset": "string",  # e.g. "nominal"; the same in all files of a sample

@@ -1,0 +1,235 @@
+"""Training of taggers on simulated jets: boosted trees, or a network of constituents; and how well they separate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32, Float64
+from beampipe.errors import InputError
+from beampipe.files import write_whole
+from beampipe.simulation.jet_network import JetNetwork, constituent_features
+from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
+
+if TYPE_CHECKING:
+    from beampipe.simulation.jet_network_training import NetworkRecipe
+
+_PARAMETERS: Final = {
+    "objective": "binary",
+    "num_leaves": 15,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 1.0,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,  # more threads would change the order of sums, and thus the result
+    "verbosity": -1,
+}
+_TREES: Final = 60
+"""Number of trees of the tagger."""
+
+_ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
+"""Edges of the cells of |eta| in which quarks and gluons get the same weight."""
+
+_REPLICAS: Final = 100
+"""Bootstrap replicas of the held-out events, for errors."""
+
+
+class Estimate(NamedTuple):
+    """A number with its statistical error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} +- {self.error:.2f}"
+
+
+@dataclass(frozen=True)
+class TrainedTagger:
+    """Performance of a tagger on held-out events.
+
+    Attributes:
+        n_jets: number of jets used for training.
+        n_held_out: number of jets used for the evaluation.
+        auc: area under the ROC curve: 0.5 is a random guess, 1 is perfect.
+        auc_n_trk: area under the ROC curve of n_trk alone.
+        rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger: ``constituents`` (if it was
+            trained), ``boosted`` and ``n_trk``, trained on the same jets.
+        gain: rejection of the tagger of constituents over that of the boosted one; None if only the latter was trained.
+    """
+
+    n_jets: int
+    n_held_out: int
+    auc: float
+    auc_n_trk: float
+    rejection: Mapping[str, Estimate]
+    gain: Estimate | None = None
+
+    def __str__(self) -> str:
+        """Two lines for the terminal."""
+        rejections = ", ".join(f"{name} {estimate}" for name, estimate in self.rejection.items())
+        return (
+            f"trained on {self.n_jets} jets; on {self.n_held_out} others AUC {self.auc:.4f}, n_trk alone"
+            f" {self.auc_n_trk:.4f}\nrejection of gluons at half of the quarks: {rejections}"
+            + (f"; constituents over boosted {self.gain}" if self.gain else "")
+        )
+
+
+class LabelledJets(NamedTuple):
+    """Jets for training: features, whether each is a gluon jet, weights, and whether each is held out."""
+
+    features: Float32[ndarray, "m 5"]
+    gluon: Bool[ndarray, " m"]
+    weight: Float64[ndarray, " m"]
+    held_out: Bool[ndarray, " m"]
+
+
+def train_trees(jets: LabelledJets, output: Path, seed: int = 1) -> TrainedTagger:
+    """Train boosted trees and write LightGBM's text file; the same jets and seed give the same file.
+
+    Args:
+        jets: jets, as by `balanced`.
+        output: model file to write.
+        seed: seed of LightGBM's random choices.
+
+    Raises:
+        MissingExtraError: lightgbm is not installed.
+    """
+    booster = _boosted(jets, seed)
+    write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
+    return _performance(jets, {"boosted": booster.predict(jets.features[jets.held_out], num_threads=1)})
+
+
+def train_on_constituents(
+    jets: LabelledJets,
+    constituents: JetConstituents,
+    output: Path,
+    seed: int = 1,
+    recipe: NetworkRecipe | None = None,
+    progress: Callable[[float], object] = lambda loss: None,
+) -> TrainedTagger:
+    """Train a network of constituents and write its weights (safetensors); it is compared with boosted trees.
+
+    Args:
+        jets: jets, as by `balanced`.
+        constituents: their constituents, relative to the jets' axes.
+        output: model file to write.
+        seed: seed of all random choices.
+        recipe: sizes and steps of the training.
+        progress: is called with the mean loss of each epoch.
+
+    Raises:
+        MissingExtraError: torch or lightgbm is not installed.
+    """
+    from beampipe.simulation.jet_network_training import train_network
+
+    chosen = np.flatnonzero(~jets.held_out & (jets.weight > 0))
+    of_training = (jets.features[chosen, 3:], jets.gluon[chosen], jets.weight[chosen])
+    train_network(constituents.take(chosen), *of_training, output, seed, recipe, progress)
+    held_out, features = constituents.take(np.flatnonzero(jets.held_out)), jets.features[jets.held_out]
+    network = JetNetwork(output)
+    described = network.describe(constituent_features(held_out), np.diff(held_out.offset))
+    scores = {
+        "constituents": network.scores(described, features[:, 3:]),
+        "boosted": _boosted(jets, seed).predict(features, num_threads=1),
+    }
+    return _performance(jets, scores)
+
+
+def balanced(jets: LabelledJets, pt_edges: tuple[float, ...]) -> LabelledJets:
+    """The jets with weights of the same sum for quarks and gluons in each cell of pT and |eta|; 0 where one is missing.
+
+    The tagger thus learns the shape of jets and not the flavour fractions: otherwise forward jets would look like
+    quarks whatever their flavour, and the re-weighting of central jets would imitate this.
+
+    Args:
+        jets: jets with their weights.
+        pt_edges: edges of the bins of jet pT [GeV].
+
+    Raises:
+        InputError: there are too few quark or gluon jets.
+    """
+    features, gluon, weight, held_out = jets
+    for name, mask in (("quark", ~gluon), ("gluon", gluon)):
+        if (mask & ~held_out).sum() < 1000 or (mask & held_out).sum() < 100:
+            raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
+    out = np.zeros(len(weight))
+    n_eta = len(_ETA_EDGES) - 1
+    row = np.digitize(features[:, JET_FEATURES.index("pt")], pt_edges) - 1
+    column = np.digitize(features[:, JET_FEATURES.index("abs_eta")], _ETA_EDGES) - 1
+    inside = (row >= 0) & (row < len(pt_edges) - 1) & (column >= 0) & (column < n_eta)
+    cell = np.where(inside, row * n_eta + column, -1)
+    for number in np.unique(cell[inside]):
+        masks = [(cell == number) & (gluon == flavour) for flavour in (False, True)]
+        sums = [float(weight[mask].sum()) for mask in masks]
+        if min(sums) > 0:
+            for mask, total in zip(masks, sums, strict=True):
+                # Scale by the number of jets, so that a sparse cell does not count as much as a full one.
+                out[mask] = weight[mask] / total * (np.count_nonzero(masks[0]) + np.count_nonzero(masks[1])) / 2
+    return jets._replace(weight=out)
+
+
+def _boosted(jets: LabelledJets, seed: int) -> Any:
+    """LightGBM's trees, trained on the jets that are not held out."""
+    import lightgbm
+
+    taken = ~jets.held_out
+    data = lightgbm.Dataset(
+        jets.features[taken],
+        jets.gluon[taken],
+        weight=jets.weight[taken],
+        feature_name=list(JET_FEATURES),
+        free_raw_data=False,
+    )
+    return lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
+
+
+def _performance(jets: LabelledJets, scores: Mapping[str, Any]) -> TrainedTagger:
+    """Performance on the held-out jets, given scores of these by name of the tagger, the trained one first."""
+    held_out = jets.held_out
+    gluon, weight = jets.gluon[held_out], jets.weight[held_out]
+    by_name = {name: np.asarray(values, np.float64) for name, values in scores.items()}
+    by_name["n_trk"] = jets.features[held_out, 0].astype(np.float64)
+    areas = [area_under_curve(score, gluon, weight) for score in by_name.values()]
+    random = np.random.default_rng(1)
+    factors = [1, *(np.repeat(random.poisson(1, len(gluon) // 2), 2) for _ in range(_REPLICAS))]  # pairs of jets
+    rejections = {
+        name: np.array([rejection(score, gluon, weight * factor) for factor in factors])
+        for name, score in by_name.items()
+    }
+    gain = rejections["constituents"] / rejections["boosted"] if "constituents" in rejections else None
+    return TrainedTagger(
+        n_jets=int((~held_out).sum()),
+        n_held_out=int(held_out.sum()),
+        auc=areas[0],
+        auc_n_trk=areas[-1],
+        rejection={name: Estimate(float(each[0]), float(each[1:].std())) for name, each in rejections.items()},
+        gain=None if gain is None else Estimate(float(gain[0]), float(gain[1:].std())),
+    )
+
+
+def rejection(
+    score: Float64[ndarray, " n"], gluon: Bool[ndarray, " n"], weight: Float64[ndarray, " n"], efficiency: float = 0.5
+) -> float:
+    """1 / efficiency of gluons below the cut on the score that a share of the quarks passes, interpolated."""
+    values, rank = np.unique(score, return_inverse=True)
+    quarks, gluons = (np.cumsum(np.bincount(rank, weight * of, len(values))) for of in (~gluon, gluon))
+    passing = np.interp(efficiency * quarks[-1], np.append(0, quarks), np.append(0, gluons))
+    return float(gluons[-1] / passing)
+
+
+def area_under_curve(
+    score: Float64[ndarray, " n"], positive: Bool[ndarray, " n"], weight: Float64[ndarray, " n"]
+) -> float:
+    """Probability that a positive has a higher score than a negative; ties count half."""
+    values, rank = np.unique(score, return_inverse=True)
+    above = np.bincount(rank, weight * positive, len(values))
+    below = np.bincount(rank, weight * ~positive, len(values))
+    before = np.cumsum(below) - below
+    return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
