@@ -37,7 +37,7 @@ from beampipe.calibration.ntuple.plain_root import Buffer
 from beampipe.terminal import make_table
 from beampipe.workflow import content_digest
 
-WANTED: Final = 1.5
+WANTED: Final = 1.4
 NEEDED: Final = ("run", "event", "trigger", "jet_pt", "jet_eta", "jet_clean", "jet_n_trk", "jet_label", "weight")
 SAMPLES: Final = (
     ("1 weight", Toy("nominal", 6_480_000, 36, n_weights=5), 1),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from measuring import conditions, report
+from measuring import CONSOLE, conditions, report
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
@@ -100,11 +100,11 @@ def main() -> None:
         )
         digest = sha256((output / "factors.json").read_bytes()).hexdigest()
         hashes[f"{executor}, {workers} workers, chunks of {chunk}"] = digest
-        print(
+        CONSOLE.print(
             f"{executor:10} {workers} workers, chunks of {chunk:7}: {digest[:16]}  {time.perf_counter() - began:.1f} s"
         )
     distinct = len(set(hashes.values()))
-    print(f"{distinct} distinct hash(es) of {len(hashes)} runs, file order shuffled in each")
+    CONSOLE.print(f"{distinct} distinct hash(es) of {len(hashes)} runs, file order shuffled in each")
     report(options.output, begun, {"hashes": hashes})
     assert distinct == 1
 

@@ -35,13 +35,9 @@ from beampipe.simulation.jet_detector import reconstruct
 from beampipe.simulation.jets import particle_jets
 from beampipe.simulation.pythia import Collisions, PythiaRun, seed_of
 from beampipe.simulation.random_numbers import keys
-from beampipe.simulation.samples import SampleSpec, Slice
+from beampipe.simulation.samples import GAMMAJET, PROCESSES, SampleSpec, Slice
 
 EDGES: Final = (220.0, 500.0)
-PHOTONS: Final = (
-    "HardQCD:all = off",
-    *(f"PromptPhoton:{process} = on" for process in ("qg2qgamma", "qqbar2ggamma", "gg2ggamma")),
-)
 PART: Final = Slice(200.0, 550.0, 5.0, 1.0)
 KEPT_TRACKS: Final = {True: 0.94, False: 0.97}
 """Share of tracks that pseudo-data keep in quark jets and in others."""
@@ -90,7 +86,7 @@ def produce(folder: Path, events: int, what: tuple[str, bool]) -> Path:
     if path.exists():
         return path
     photons, number = kind == "photons", 2 * KINDS.index(kind) + as_data
-    spec = SampleSpec(kind, "nominal", ("Tune:pp = 21", *(PHOTONS if photons else ())), number)
+    spec = SampleSpec(kind, "nominal", ("Tune:pp = 21", *(PROCESSES[GAMMAJET] if photons else ())), number)
     seed = seed_of(1, 77, number)
     parts = [table_of(each, photons, seed) for each in PythiaRun(spec, PART, seed).batches(events)]
     table = {name: np.concatenate([part[name] for part in parts if len(part[name])]) for name in parts[0]}

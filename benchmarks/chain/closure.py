@@ -2,9 +2,12 @@
 
 tracks   number of tracks against charged particles of the same jets, by jet pT: ratio of the means, mean and spread
          of the difference; other finders on the same hits beside
-fit      gluon fractions in pseudo-experiments, the bootstrap replicas of the sample `measured`: pulls with shares of
-         independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
-         scale factors, whose error all replicas share
+fit      gluon fractions in pseudo-experiments. First the bootstrap replicas of the sample `measured`: pulls with shares
+         of independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
+         scale factors; all replicas share these and the simulation, so their errors show as one common shift, and the
+         width is below 1. Then experiments with simulation and scale factors of their own: the events of all three
+         ntuples are drawn with replacement, and calibrated and fitted as those of the chain. The truth is the fraction
+         by label in `measured`
 loss     pseudo-data whose tracks are lost at random: shifts of the scale factors against the same pseudo-data without,
          and those that nominal simulation predicts if its tracks are lost by the efficiency that was measured in
          pseudo-data, in bins of pT, eta and distance to the jet's axis. The replicas of the bootstrap have the same
@@ -44,7 +47,16 @@ from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.plan import Plan as CalibrationPlan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
-from beampipe.chain.fit import TAGGER, JetCounts, Shares, calibrated_shares, class_cuts, fit_fraction, simulated_shares
+from beampipe.chain.fit import (
+    TAGGER,
+    JetCounts,
+    Measurement,
+    Shares,
+    calibrated_shares,
+    class_cuts,
+    fit_fraction,
+    simulated_shares,
+)
 from beampipe.chain.ntuples import (
     EnergyScale,
     NtupleSpec,
@@ -54,9 +66,19 @@ from beampipe.chain.ntuples import (
     write_scale,
 )
 from beampipe.chain.plan import Plan, make_chunk
-from beampipe.chain.run import RESULT, ChainResult, Executor, calibration_of, run_chain, store_of
+from beampipe.chain.run import (
+    RESULT,
+    ChainResult,
+    Executor,
+    calibration_of,
+    make_ntuples,
+    measure_ntuples,
+    run_chain,
+    store_of,
+)
 from beampipe.chain.settings import EXAMPLE, ChainSettings, load_settings
 from beampipe.chain.tables import PRIMARY, JetEvents, Owners, TrackTable
+from beampipe.simulation.ntuples.ntuple_files import Events, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.simulation.random_numbers import keys, uniform
 from beampipe.tables import load_table, load_tables
 from beampipe.terminal import make_table
@@ -98,6 +120,13 @@ def counted(settings: ChainSettings, finder: str, chunks: int, workers: int) -> 
     data = JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in first])
     scale = load_table(store.require(Plan(settings).scale), "scale", EnergyScale)
     n = len(data.jets)
+    if settings.collisions.pileup:
+        share, events = data.events.vertex_efficiency, len(data.events)
+        CONSOLE.print(
+            f"{finder}: hard vertex right in {100 * share:.1f} % of {events} events, {data.events.vertices.mean():.1f}"
+            " vertices each",
+            markup=False,
+        )
     return {
         "pt": scale.corrected(data.jets.pt, data.jets.eta),
         "tracks": np.bincount(data.owners.track[data.owners.track >= 0], minlength=n),
@@ -207,6 +236,55 @@ def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, A
         mean, width = float(np.mean(pulls)), float(np.std(pulls, ddof=1))
         figures[name] = {"experiments": len(pulls), "mean": mean, "width": width, "error": float(np.mean(errors))}
         table.add_row(name, str(len(pulls)), f"{mean:+.2f}", f"{width:.2f}", f"{np.mean(errors):.3f}")
+    CONSOLE.print(table)
+    return figures
+
+
+OWN_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f", "error": ".3f", "spread": ".3f"}
+
+
+def drawn(path: Path, output: Path, seed: int) -> Path:
+    """An ntuple with as many events, drawn with replacement, and numbered anew: replicas of each are its own."""
+    events, bookkeeping = read_ntuple(path), read_bookkeeping(path)
+    rows = np.random.default_rng(seed).integers(len(events), size=len(events))
+    chosen = Events.join([events[row : row + 1] for row in rows.tolist()])
+    assert chosen.weight is not None
+    chosen = replace(chosen, event=np.arange(len(chosen), dtype=np.uint64))
+    write_ntuple(output, chosen, {**bookkeeping, "sum_weights": chosen.weight.sum(axis=0).astype(np.float64)})
+    return output
+
+
+def own_experiments(result: ChainResult, n: int, workers: int) -> dict[str, Any]:
+    """Pulls of experiments with simulation, scale factors and pseudo-data of their own."""
+    fitted: list[Measurement] = []
+    with TemporaryDirectory() as name:
+        for number in range(n):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            ntuples = {
+                sample: drawn(path, folder / f"{sample}.root", 1000 * number + k)
+                for k, (sample, path) in enumerate(result.ntuples.items())
+            }
+            executor = Executor("processes" if workers > 1 else "inline", workers)
+            fitted += measure_ntuples(replace(result.settings, output=folder), ntuples, executor).measurements
+    true = {each.shares: each.true for each in result.measurements}
+    table = make_table(
+        "pulls of experiments of their own", ("shares of",), ("experiments", "mean", "width", "mean error", "spread")
+    )
+    figures: dict[str, Any] = {"true": true}
+    for shares in true:
+        each = [one for one in fitted if one.shares == shares]
+        pulls = np.array([(one.fraction - true[shares]) / one.error for one in each])
+        figure = {
+            "experiments": len(each),
+            "mean": float(pulls.mean()),
+            "width": float(pulls.std(ddof=1)),
+            "error": float(np.mean([one.error for one in each])),
+            "spread": float(np.std([one.fraction for one in each], ddof=1)),
+            "fractions": [one.fraction for one in each],
+        }
+        figures[shares] = figure
+        table.add_row(shares, *(f"{figure[key]:{form}}" for key, form in OWN_COLUMNS.items()))
     CONSOLE.print(table)
     return figures
 
@@ -391,20 +469,26 @@ def main() -> None:
     if {"tracks", "fit", "loss"} & set(options.only):
         folder = options.folder or (Path("runs/chain") if options.config == EXAMPLE else None)
         settings = load_settings(options.config, folder)
-        result = run_chain(settings, Executor("processes", options.workers))
+        executor = Executor("processes", options.workers)
         body["events"] = {sample.name: sample.events for sample in settings.samples.values()}
-        body["result"] = [each.__dict__ | {"pull": each.pull} for each in result.measurements]
-        for each in result.measurements:
-            CONSOLE.print(
-                f"{each.shares}: {each.fraction:.3f} ± {each.error:.3f}, by label {each.true:.3f}, {each.pull:+.2f}",
-                markup=False,
-            )
+        CONSOLE.print(f"simulated collisions: {body['events']}", markup=False)
+        if "fit" not in options.only:
+            make_ntuples(settings, executor)
         if "loss" in options.only:
             body["loss"] = track_loss(settings, options.loss, options.extraction, options.workers)
         if "tracks" in options.only:
             body["tracks"] = compare_tracks(settings, options.finders, options.chunks, options.workers)
         if "fit" in options.only:
+            result = run_chain(settings, executor)
+            body["result"] = [each.__dict__ | {"pull": each.pull} for each in result.measurements]
+            for each in result.measurements:
+                CONSOLE.print(
+                    f"{each.shares}: {each.fraction:.3f} ± {each.error:.3f}, by label {each.true:.3f},"
+                    f" {each.pull:+.2f}",
+                    markup=False,
+                )
             body["fit"] = pseudo_experiments(result, options.experiments, options.workers)
+            body["own"] = own_experiments(result, options.experiments, options.workers)
     if "hash" in options.only:
         body["hash"] = hashes(not options.without_server)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -188,6 +189,33 @@ def test_with_pileup_tracks_are_those_of_the_hard_vertex(made: ChainResult, tmp_
     alone = jets_of(made, "nominal")
     assert data.jets.pt.tolist() == alone.jets.pt[alone.jets.event < 4].tolist()
     assert np.isnan(alone.events.vertex_dz).all()
+
+
+def test_jets_beside_photons_are_a_region(made: ChainResult, tmp_path: Path) -> None:
+    shutil.copytree(made.settings.output / "store", tmp_path / "store")
+    collisions = replace(made.settings.collisions, process=("dijets", "gammajet"))
+    result = run_chain(replace(made.settings, output=tmp_path, collisions=collisions), INLINE)
+    events, alone = read_ntuple(result.ntuples["nominal"]), read_ntuple(made.ntuples["nominal"])
+    region, label = events.jet_region, events.jet_label
+    assert region is not None
+    assert label is not None
+    assert alone.jet_region is None
+    # Dijets are those of the chain without photons.
+    assert [chunk.process for chunk in result.plan.chunks["nominal"]] == ["dijets"] * 3 + ["gammajet"] * 3
+    assert np.isclose(events.jet_eta[region == 1], alone.jet_eta, atol=1e-6).all()
+    photon, beside = region == -1, region == 0
+    assert min(photon.sum(), beside.sum()) > 10
+    assert events.jet_n_trk[photon].mean() < 2 < 5 < events.jet_n_trk[beside].mean()
+    assert (label[photon] == 0).all()
+    quark = (label >= 1) & (label <= 5)
+    assert quark[beside].mean() > 0.7 > 0.5 > quark[region == 1].mean()
+    # An event has one photon, and its other jets are beside it.
+    event = np.repeat(events.event, np.diff(events.offset))
+    assert len(np.unique(event[photon])) == photon.sum()
+    assert set(event[beside]) <= set(event[photon])
+    # The measurement is in dijets alone.
+    assert result.counts.simulation.sum() == pytest.approx(made.counts.simulation.sum(), rel=0.02)
+    assert "dijets and gammajet" in write_report(result).read_text()
 
 
 def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from beampipe.chain.run import sample_settings
-from beampipe.chain.settings import EXAMPLE, demo_settings, load_settings
+from beampipe.chain.plan import Plan, make_chunk
+from beampipe.chain.run import sample_settings, store_of
+from beampipe.chain.settings import EXAMPLE, SHIPPED, demo_settings, load_settings, shipped_settings
+from beampipe.chain.tables import JetEvents
 from beampipe.errors import BeampipeError
-from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
 
 
 def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
@@ -23,7 +26,34 @@ def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
         made_with = json.loads(book["settings"])
         assert made_with["seed"] != settings.seed
         assert made_with["settings"] == list(sample_settings(sample, settings))
-        assert book["n_generated"] >= 1000
+
+
+def test_shipped_ntuples_have_the_settings_of_the_script_that_makes_them(tmp_path: Path) -> None:
+    settings = shipped_settings(tmp_path)
+    assert {f"{name}.root" for name in settings.samples} == {path.name for path in SHIPPED.glob("*.root")}
+    for name, sample in settings.samples.items():
+        book = read_bookkeeping(SHIPPED / f"{name}.root")
+        made_with = json.loads(book["settings"])
+        assert made_with["seed"] == settings.seed
+        assert made_with["settings"] == list(sample_settings(sample, settings))
+        assert (book["dataset"], book["n_generated"]) == (name, sample.events)
+
+
+def test_shipped_ntuples_begin_with_the_jets_that_the_chain_makes_now(tmp_path: Path) -> None:
+    settings = shipped_settings(tmp_path)
+    chunk, store = Plan(settings).chunks["nominal"][0], store_of(settings)
+    make_chunk(store, chunk)
+    data, shipped = JetEvents.load(store.require(chunk.recipes["jets"])), read_ntuple(SHIPPED / "nominal.root")
+    two = np.bincount(data.jets.event, minlength=len(data.events)) >= 2
+    n_tracks = np.bincount(data.owners.track[data.owners.track >= 0], minlength=len(data.jets))
+    jets = two[data.jets.event]
+    theirs = slice(0, int(shipped.offset[two.sum()]))
+    assert shipped.event[: two.sum()].tolist() == np.flatnonzero(two).tolist()
+    # Within an event jets are in the order of their corrected pT in the ntuple.
+    assert sorted(data.jets.eta[jets].astype(np.float32).tolist()) == sorted(shipped.jet_eta[theirs].tolist())
+    # A later version may find or fit a few tracks otherwise.
+    ours, other = np.sort(n_tracks[jets]), np.sort(shipped.jet_n_trk[theirs])
+    assert np.mean(ours != other) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -31,6 +61,8 @@ def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
     [
         (('role = "measured"', 'role = "data"'), "got data, measured with the role 'data'"),
         (("pileup = 0.0", "pileup = 600.0"), "got pileup 600, expected 0 to 300"),
+        (('process = ["dijets"]', 'process = "gammajet"'), r"got process \['gammajet'\], expected"),
+        (('process = ["dijets"]', 'process = ["dijets", "gamajet"]'), "'gamajet'.*gammajet"),
         (('generator = "vincia"        #', 'generator = "vinca"        #'), "'vinca'.*vincia"),
         (("[jets]\nmin_pt", "[jets]\nmin_ptt"), "unknown key 'min_ptt'"),
         (("dead_modules = 0.01", "dead_modules = 1.0"), "dead_modules=1.0"),

@@ -9,18 +9,24 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float64
+from beampipe.arrays import Bool, Float64
 from beampipe.chain.collisions import read_collisions, read_towers
 from beampipe.chain.settings import JetSettings
 from beampipe.chain.tables import EventTable, JetEvents, JetTable, Owners, ParticleTable, TrackTable
 from beampipe.simulation.jets import ParticleJets, TowerJets, distance, jet_labels, particle_jets, tower_jets
+from beampipe.simulation.pythia import PHOTON, Collisions
 from beampipe.tables import load_table
 
 _MATCHED: Final = 0.3
-"""Largest distance between the axes of a jet of towers and of its jet of particles."""
+"""Largest distance between the axes of a jet of towers and of its jet of particles, or its photon."""
+
+_ISOLATED: Final = 0.8
+"""Smallest share of a jet's pT that the photon of the hard process has."""
 
 
-def make_jets(path: Path, record: Path, towers: Path, tracks: Path, settings: JetSettings) -> None:
+def make_jets(
+    path: Path, record: Path, towers: Path, tracks: Path, settings: JetSettings, *, with_photon: bool = False
+) -> None:
     """Cluster towers, associate tracks and particles as ghosts, and write the jets.
 
     Args:
@@ -29,6 +35,7 @@ def make_jets(path: Path, record: Path, towers: Path, tracks: Path, settings: Je
         towers: file of `beampipe.chain.collisions.measure_towers`.
         tracks: file of `beampipe.chain.tracks.find_tracks`.
         settings: cuts on the jets.
+        with_photon: whether one of the jets is the photon of the hard process, which is labelled then.
     """
     collisions = read_collisions(record)
     track, particle = load_table(tracks, "tracks", TrackTable), load_table(tracks, "particles", ParticleTable)
@@ -41,17 +48,28 @@ def make_jets(path: Path, record: Path, towers: Path, tracks: Path, settings: Je
         settings.max_abs_eta,
     )
     truth = particle_jets(collisions, settings.min_pt / 2, settings.max_abs_eta + _MATCHED)
-    jets = JetTable(
-        result.event,
-        result.pt,
-        result.eta,
-        result.phi,
-        jet_labels(collisions, result.event, result.eta, result.phi),
-        _true_pt(result, truth),
-    )
+    label, true_pt = jet_labels(collisions, result.event, result.eta, result.phi), _true_pt(result, truth)
+    if with_photon:
+        photon = _photons(result, collisions)
+        label, true_pt = np.where(photon, PHOTON, label), np.where(photon, np.nan, true_pt)
+    jets = JetTable(result.event, result.pt, result.eta, result.phi, label, true_pt)
     n_tracks = len(track.event)
     events = replace(load_table(tracks, "events", EventTable), weight=collisions.weights[:, 0])
     JetEvents(events, jets, track, particle, Owners(result.owner[:n_tracks], result.owner[n_tracks:])).save(path)
+
+
+def _photons(jets: TowerJets, collisions: Collisions) -> Bool[ndarray, " n"]:
+    """Jets around the hardest photon of their event that have little else in them."""
+    out = np.zeros(len(jets), bool)
+    for row, event in enumerate(jets.event.tolist()):
+        own = slice(int(collisions.offset[event]), int(collisions.offset[event + 1]))
+        px, py, pz, _ = collisions.momentum[own].T
+        pt = np.where(collisions.pdg[own] == PHOTON, np.hypot(px, py), 0.0)
+        if pt.max(initial=0.0) > _ISOLATED * jets.pt[row]:
+            hardest = int(np.argmax(pt))
+            eta, phi = np.arcsinh(pz[hardest] / pt[hardest]), np.arctan2(py[hardest], px[hardest])
+            out[row] = distance(jets.eta[row : row + 1], jets.phi[row : row + 1], eta, phi)[0] < _MATCHED
+    return out
 
 
 def _true_pt(jets: TowerJets, truth: ParticleJets) -> Float64[ndarray, " n"]:

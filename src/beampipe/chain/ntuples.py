@@ -27,6 +27,7 @@ from beampipe.simulation.ntuples.ntuple_files import (
     read_ntuple,
     write_ntuple,
 )
+from beampipe.simulation.pythia import PHOTON
 from beampipe.simulation.random_numbers import keys, poisson, uniform
 from beampipe.simulation.substructure import C1_BETA, observables
 from beampipe.tables import load_table, save_tables
@@ -192,6 +193,8 @@ class NtupleSpec:
         cross_section: cross section [pb].
         settings: lines for Pythia.
         further: ntuples of the same sample, whose events are added.
+        photon_files: number of files, the last ones, with photons beside jets. Jets have a region then: 0 beside a
+            photon, 1 in dijets, and -1 for the photon, and for jets of events whose photon is no jet.
     """
 
     name: str
@@ -201,6 +204,7 @@ class NtupleSpec:
     cross_section: float
     settings: tuple[str, ...]
     further: tuple[Path, ...] = ()
+    photon_files: int = 0
 
 
 def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performance: Path, spec: NtupleSpec) -> None:
@@ -216,7 +220,12 @@ def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performanc
     Raises:
         FileError: a further ntuple is damaged, or of another sample.
     """
-    data = JetEvents.join([JetEvents.load(part) for part in jets])
+    files = [JetEvents.load(part) for part in jets]
+    data = JetEvents.join(files)
+    n_dijets = sum(len(part.events) for part in files[: len(files) - spec.photon_files])
+    is_photon = data.jets.label == PHOTON
+    region = np.where(data.jets.event < n_dijets, 1, -1)
+    region[np.isin(data.jets.event, data.jets.event[is_photon]) & ~is_photon] = 0
     pt = load_table(scale, "scale", EnergyScale).corrected(data.jets.pt, data.jets.eta)
     n_trk, width, c1, fewer, more = track_observables(
         data, load_table(performance, "performance", Performance), spec.seed
@@ -241,10 +250,11 @@ def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performanc
         jet_c1=c1[order].astype(np.float32),
         jet_n_trk_eff=fewer[order].astype(np.uint16),
         jet_n_trk_fake=more[order].astype(np.uint16),
-        jet_label=data.jets.label[order].astype(np.int8),
+        jet_label=np.where(is_photon, 0, data.jets.label)[order].astype(np.int8),
+        jet_region=region[order].astype(np.int8) if spec.photon_files else None,
         weight=data.events.weight[picked, None].astype(np.float32),
     )
-    n_generated, sum_weights = len(data.events), data.events.weight.sum()
+    n_generated, sum_weights = len(data.events), data.events.weight[:n_dijets].sum()  # the cross section is of dijets
     parts: list[Events] = [events]
     seeds: list[int | None] = []
     for number, other in enumerate(spec.further, start=1):

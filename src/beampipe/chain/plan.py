@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import TraceTarget, recorded
 from beampipe.chain.tracks import find_tracks
 from beampipe.simulation.pythia import seed_of
+from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
 from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.loading import fit_weights, pipeline_weights
@@ -83,12 +85,14 @@ class Chunk:
         sample: the sample.
         number: number of the chunk in its sample.
         n_events: number of events.
+        process: the hard process.
     """
 
     settings: ChainSettings
     sample: Sample
     number: int
     n_events: int
+    process: str = DIJETS
 
     @property
     def label(self) -> str:
@@ -100,6 +104,11 @@ class Chunk:
         return seed_of(self.settings.seed, _number_of(self.sample.name), self.number, what)
 
     @property
+    def spec(self) -> SampleSpec:
+        """What Pythia generates."""
+        return sample_spec_of(self.sample.generator, (*PROCESSES[self.process], *self.sample.pythia))
+
+    @property
     def run_seed(self) -> int:
         """The seed of the dead modules, which all chunks of a sample share."""
         return seed_of(self.settings.seed, _number_of(self.sample.name))
@@ -108,11 +117,10 @@ class Chunk:
     def recipes(self) -> dict[str, Recipe]:
         """The recipes by stage."""
         settings, sample = self.settings, self.sample
-        spec = sample_spec_of(sample.generator, sample.pythia)
         layout, pileup = settings.detector.layout, settings.collisions.pileup
         detector = [layout and (file_digest(layout) if layout.exists() else str(layout)), settings.detector.hadronic]
         parameters: dict[str, object] = {
-            "generate": [spec.settings, settings.collisions.slice, self.seed(1), self.n_events, pileup],
+            "generate": [self.spec.settings, settings.collisions.slice, self.seed(1), self.n_events, pileup],
             "simulate": [detector, self.seed(2), pileup],
             "towers": [settings.calorimeter, self.seed(3)],
             "tracks": [
@@ -120,7 +128,7 @@ class Chunk:
                 [settings.tracks.max_dz] if pileup else [],
                 [list(_weights(settings.tracks.finder, settings.tracks.model)), self.seed(4), self.run_seed],
             ],
-            "jets": settings.jets,
+            "jets": settings.jets if self.process == DIJETS else [settings.jets, self.process],
         }
         recipes: dict[str, Recipe] = {}
         for stage, inputs in INPUTS.items():
@@ -131,10 +139,9 @@ class Chunk:
     def makers(self) -> dict[str, Callable[..., None]]:
         """The function that makes the artifact of each stage, given its path and those of its inputs."""
         settings, sample = self.settings, self.sample
-        spec = sample_spec_of(sample.generator, sample.pythia)
         return {
             "generate": lambda path: generate(
-                path, spec, settings.collisions.slice, self.seed(1), self.n_events, settings.collisions.pileup
+                path, self.spec, settings.collisions.slice, self.seed(1), self.n_events, settings.collisions.pileup
             ),
             "simulate": lambda path, record: simulate(
                 path, record, settings.detector, self.seed(2), settings.collisions.pileup
@@ -150,7 +157,9 @@ class Chunk:
                 self.seed(4),
                 self.run_seed,
             ),
-            "jets": lambda path, record, towers, tracks: make_jets(path, record, towers, tracks, settings.jets),
+            "jets": lambda path, record, towers, tracks: make_jets(
+                path, record, towers, tracks, settings.jets, with_photon=self.process == GAMMAJET
+            ),
         }
 
 
@@ -211,11 +220,11 @@ class Plan:
     @cached_property
     def chunks(self) -> dict[str, tuple[Chunk, ...]]:
         """The chunks of each sample, by its name."""
-        size = self.settings.chunk_events
+        size, processes = self.settings.chunk_events, self.settings.collisions.process
         return {
             name: tuple(
-                Chunk(self.settings, sample, number, min(size, sample.events - first))
-                for number, first in enumerate(range(0, sample.events, size))
+                Chunk(self.settings, sample, number, min(size, sample.events - first), process)
+                for number, (process, first) in enumerate(product(processes, range(0, sample.events, size)))
             )
             for name, sample in self.settings.samples.items()
         }
@@ -254,6 +263,7 @@ class Plan:
         inputs += [Input(recipe.stage, recipe.key, recipe.label) for recipe in others]
         further = [file_digest(path) for path in self.settings.samples[sample].further]
         parameters = [sample, self.run_number(sample), self.seed(sample), further]
+        parameters += [self.settings.collisions.process] if self.settings.collisions.with_photons else []
         return Recipe("ntuple", stage_code("ntuple"), parameters, tuple(inputs), f"ntuple {sample}")
 
     def run_number(self, sample: str) -> int:

@@ -206,13 +206,14 @@ def _sections(result: ChainResult) -> list[Section]:
     unfitted = int(data.events.unfitted.sum())
     ntuple = read_ntuple(result.ntuples[nominal]).columns
     collisions, tracks = settings.collisions, settings.tracks
+    regions = ", jets beside photons and jets of dijets" if collisions.with_photons else ""
     return [
         Section(
             "generate",
             "1 Collisions",
-            f"Pythia 8: dijets at 13 TeV with a hard process of {collisions.pt_min:g} to {collisions.pt_max:g} GeV,"
-            f" generated with the factor pT^{collisions.power:g}; weights undo it. Mean number of"
-            f" further collisions in an event: {collisions.pileup:g}.",
+            f"Pythia 8: {' and '.join(collisions.process)} at 13 TeV with a hard process of"
+            f" {collisions.pt_min:g} to {collisions.pt_max:g} GeV, generated with the factor pT^{collisions.power:g};"
+            f" weights undo it. Mean number of further collisions in an event: {collisions.pileup:g}.",
             "Steps: events against the pT of the leading jet, as generated and with weights",
             _png(lambda: figures.plot_spectrum(data)),
             narrow=True,
@@ -264,8 +265,8 @@ def _sections(result: ChainResult) -> list[Section]:
             "calibration",
             "6 Scale factors",
             "Efficiencies of quark and gluon jets in pseudo-data over those in simulation, from two regions with"
-            f" different shares of quarks; extraction: {settings.measurement.extraction}. Each number with its flags is"
-            " in calibration/factors.json.",
+            f" different shares of quarks{regions}; extraction: {settings.measurement.extraction}. Each number with its"
+            " flags is in calibration/factors.json.",
             "Points with errors: quark efficiency scale factor against jet pT",
             _png(result.factors.plot),
             narrow=True,

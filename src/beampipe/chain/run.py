@@ -20,6 +20,7 @@ from beampipe.calibration.config import (
     Systematic,
     Tagger,
 )
+from beampipe.calibration.layout import BEAMPIPE, preset_layout
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies
@@ -34,6 +35,7 @@ from beampipe.chain.plan import Plan, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import recorded, span, target_below, trace_target
 from beampipe.files import check_output, write_whole
+from beampipe.simulation.samples import GAMMAJET
 from beampipe.tables import load_tables
 from beampipe.terminal import Progress
 from beampipe.workflow import EventLog, Input, Recipe, SlurmOptions, Store, Task, open_pool, remembering_code, run
@@ -43,6 +45,11 @@ RESULT: Final = "result.json"
 
 _RECYCLE: Final = 16
 """Chunks per worker after which it is replaced: each leaves about 50 MB of ACTS and Pythia behind."""
+
+_WITH_REGIONS: Final = preset_layout(
+    "beampipe", {"branches": {"region": "jet_region"}, "labels": {"max_unmatched": 1.0}}
+)
+"""Layout of ntuples with photons: jets have a region, and photons no label."""
 
 _PRELOAD: Final = ("beampipe.chain.plan",)
 """Modules that workers import before their first task."""
@@ -112,7 +119,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         ntuples: ntuple of each sample.
         data: role of the sample that is used as data, ``data`` or ``measured``.
     """
-    measurement = settings.measurement
+    measurement, photons = settings.measurement, settings.collisions.with_photons
     roles = ("nominal", data, "alternative")
     used = [sample for sample in settings.samples.values() if sample.role in roles]
     edges = measurement.pt_edges
@@ -136,8 +143,9 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         pt_edges=edges,
         working_points=measurement.working_points,
         extraction=measurement.extraction,
-        selection=DijetSelection(edges[0], edges[-1], min_n_trk=1),
-        regions=Regions("eta_rank", measurement.min_eta_gap),
+        selection=DijetSelection(edges[0], edges[-1], min_n_trk=0 if photons else 1),  # a photon has no tracks
+        regions=Regions("branch") if photons else Regions("eta_rank", measurement.min_eta_gap),
+        layout=_WITH_REGIONS if photons else BEAMPIPE,
         taggers=(Tagger(cut="nearest"),),
         energy=Energy(0, 0),
         bootstrap=Bootstrap(measurement.replicas, settings.seed),
@@ -184,13 +192,14 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
         ConfigError: no collector answers.
     """
     with recorded(trace_target(settings), "chain", finder=settings.tracks.finder, executor=executor.name) as trace:
-        result = _run_stages(settings, executor, progress)
+        result = measure_ntuples(settings, make_ntuples(settings, executor, progress), executor, progress)
     return result if trace is None else replace(result, trace=trace.trace)
 
 
-def _run_stages(settings: ChainSettings, executor: Executor, progress: Progress | None) -> ChainResult:
-    """All stages of a chain, from collisions to the fit."""
-    ntuples = make_ntuples(settings, executor, progress)
+def measure_ntuples(
+    settings: ChainSettings, ntuples: dict[str, Path], executor: Executor, progress: Progress | None = None
+) -> ChainResult:
+    """The stages after the ntuples: scale factors and the fit. Arguments and errors as of `run_chain`."""
     store = store_of(settings)
     configuration = calibration_of(settings, ntuples)
     run_settings = RunSettings(executor.name, executor.workers, executor.slurm)
@@ -199,16 +208,18 @@ def _run_stages(settings: ChainSettings, executor: Executor, progress: Progress 
     made = workspace_of(configuration).store
     factors = Factors.read(made.require(calibrated.factors))
     # The same selection for the measurement, in which pairs of any difference in |eta| count.
+    photons = settings.collisions.with_photons
     measured = replace(
         calibration_of(settings, ntuples, "measured"),
-        regions=Regions("eta_rank", 0.0),
+        regions=Regions("branch" if photons else "eta_rank"),
         systematics=(),
         bootstrap=Bootstrap(0, settings.seed),
     )
     with span("jets of the fit"):
         filled = run_calibration(measured, run_settings, until="fill", progress=progress)
     simulation = read_templates(made, filled.samples[measured.nominal])
-    counts = _counts(simulation, read_templates(made, filled.samples[measured.data]))
+    of_dijets = slice(1, 2) if photons else slice(0, 2)
+    counts = _counts(simulation, read_templates(made, filled.samples[measured.data]), of_dijets)
     inputs = [("factors", calibrated.factors), ("extract", calibrated.extract)]
     parts = (filled.samples[measured.nominal], filled.samples[measured.data])
     inputs += [("jets", recipe) for part in parts for recipe in part.merged.values()]
@@ -233,16 +244,18 @@ def _run_stages(settings: ChainSettings, executor: Executor, progress: Progress 
     return ChainResult(settings, Plan(settings), ntuples, factors, counts, result, read_measurements(path))
 
 
-def _counts(simulation: Templates, data: Templates) -> JetCounts:
-    """Jets of both regions together, by bin of pT and number of tracks."""
+def _counts(simulation: Templates, data: Templates, regions: slice) -> JetCounts:
+    """Jets of these regions together, by bin of pT and number of tracks."""
     by_flavour = [
-        replace(simulation, values=each).flavours(TAGGER)[0] for each in (simulation.values, simulation.squares)
+        replace(simulation, values=each).flavours(TAGGER)[0][:, regions]
+        for each in (simulation.values, simulation.squares)
     ]
-    labelled = data.flavours(TAGGER)[0].sum(axis=(1, 3))  # (p, (quark, gluon))
+    labelled = data.flavours(TAGGER)[0][:, regions].sum(axis=(1, 3))  # (p, (quark, gluon))
     total = np.maximum(labelled.sum(axis=1), np.finfo(float).tiny)
     jets, jet_squares = (each.sum(axis=1) for each in by_flavour)
     values, squares = (
-        replace(data, values=each).flavours(TAGGER)[0].sum(axis=(1, 2)) for each in (data.values, data.squares)
+        replace(data, values=each).flavours(TAGGER)[0][:, regions].sum(axis=(1, 2))
+        for each in (data.values, data.squares)
     )
     return JetCounts(jets, jet_squares, values, squares, labelled[:, 1] / total)
 
@@ -252,6 +265,7 @@ def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
     collisions = settings.collisions
     return (
         *(sample.generator, *sample.pythia),
+        *(collisions.process if collisions.with_photons else ()),
         f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
         *([f"pile-up {collisions.pileup:g}, within {settings.tracks.max_dz:g} mm"] if collisions.pileup else []),
         f"hit loss {sample.hit_loss:g}, dead modules {sample.dead_modules:g}, noise {sample.noise:g}",
@@ -286,6 +300,7 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
         read_cross_section(cross_section),
         sample_settings(each, plan.settings),
         each.further,
+        sum(chunk.process == GAMMAJET for chunk in plan.chunks[name]),
     )
     return made(
         plan.ntuple(name), ".root", name, lambda path, jets: write_chain_ntuple(path, jets, scale, performance, spec)

@@ -13,7 +13,7 @@ from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml
 from beampipe.simulation.calorimeter import Calorimeter
 from beampipe.simulation.degradation import Degradation
-from beampipe.simulation.samples import SAMPLES, Slice
+from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SAMPLES, Slice
 from beampipe.triton import TelemetrySettings
 
 ROLES: Final = ("nominal", "data", "measured")
@@ -22,27 +22,42 @@ ROLES: Final = ("nominal", "data", "measured")
 
 @dataclass(frozen=True)
 class CollisionSettings:
-    """Dijet collisions. They are generated with an extra factor ``(pT / pt_min) ** power``, which their weights undo.
+    """Collisions. They are generated with an extra factor ``(pT / pt_min) ** power``, which their weights undo.
 
     Attributes:
         pt_min: lowest transverse momentum of the hard process [GeV].
         pt_max: highest transverse momentum of the hard process [GeV].
         power: power of the extra factor; the spectrum is about flat for 5.
         pileup: mean number of further collisions in an event, which leave hits in the tracker only.
+        process: ``dijets``, or ``dijets`` and ``gammajet``: then scale factors are measured with jets beside photons
+            and jets of dijets as regions, and the measurement is in dijets. Each sample has its events of each.
     """
 
     pt_min: float = 250.0
     pt_max: float = 800.0
     power: float = 5.0
     pileup: float = 0.0
+    process: tuple[str, ...] = (DIJETS,)
 
     def __post_init__(self) -> None:
+        for name in self.process:
+            if name not in PROCESSES:
+                raise UnknownNameError("process of the collisions", name, PROCESSES)
+        if self.process not in ((DIJETS,), (DIJETS, GAMMAJET)):
+            raise ConfigError(
+                f"collisions: got process {list(self.process)}, expected [{DIJETS!r}] or [{DIJETS!r}, {GAMMAJET!r}]"
+            )
         if not 10 <= self.pt_min < self.pt_max:
             raise ConfigError(f"collisions: got {self.pt_min:g} to {self.pt_max:g} GeV, expected 10 GeV or more")
         if not 0 <= self.power <= 10:
             raise ConfigError(f"collisions: got power {self.power:g}, expected 0 to 10")
         if not 0 <= self.pileup <= 300:
             raise ConfigError(f"collisions: got pileup {self.pileup:g}, expected 0 to 300")
+
+    @property
+    def with_photons(self) -> bool:
+        """Whether there are collisions with photons beside dijets."""
+        return GAMMAJET in self.process
 
     @property
     def slice(self) -> Slice:
@@ -59,7 +74,7 @@ class Sample:
         role: ``nominal`` (simulation), ``data`` (pseudo-data from which scale factors are measured), ``measured``
             (pseudo-data in which the fraction of gluons is fitted), or ``alternative``, whose difference to nominal is
             an uncertainty of the scale factors.
-        events: number of collisions to generate.
+        events: number of collisions to generate of each process.
         generator: settings of Pythia, one of `beampipe.simulation.samples.SAMPLES`.
         pythia: further lines for Pythia, e.g. ``"TimeShower:alphaSvalue = 0.13"``.
         hit_loss: share of hits that are lost at random.
@@ -258,15 +273,28 @@ class ChainSettings:
 EXAMPLE: Final = Path(__file__).parent / "data" / "chain.toml"
 """Commented settings to start from. The demo has the same, with fewer collisions and shipped ntuples."""
 
+SHIPPED: Final = EXAMPLE.parent
+"""Folder of the ntuples that the demo adds to its own, by name of the sample."""
+
+_SHIPPED_EVENTS: Final = 1850
+"""Collisions of each sample in the shipped ntuples."""
+
 _DEMO_EVENTS: Final = {"nominal": 150, "data": 75, "measured": 75}
-"""Collisions that the demo simulates; the shipped ntuples are of the same samples, with the seed in `EXAMPLE`."""
+"""Collisions that the demo simulates."""
+
+
+def shipped_settings(output: Path) -> ChainSettings:
+    """The settings that the shipped ntuples were made with: `benchmarks/chain/make_demo_sample.py` makes them again."""
+    settings = load_settings(EXAMPLE, output)
+    samples = {name: replace(sample, events=_SHIPPED_EVENTS) for name, sample in settings.samples.items()}
+    return replace(settings, samples=MappingProxyType(samples))
 
 
 def demo_settings(output: Path) -> ChainSettings:
-    """The settings of the demo."""
-    settings = load_settings(EXAMPLE, output)
+    """The settings of the demo: those of the shipped ntuples with another seed and fewer collisions."""
+    settings = shipped_settings(output)
     samples = {
-        name: replace(sample, events=_DEMO_EVENTS[name], further=(EXAMPLE.parent / f"{name}.root",))
+        name: replace(sample, events=_DEMO_EVENTS[name], further=(SHIPPED / f"{name}.root",))
         for name, sample in settings.samples.items()
     }
     return replace(settings, samples=MappingProxyType(samples), seed=settings.seed + 1, chunk_events=25)

@@ -69,6 +69,18 @@ class SampleSpec:
     varied: bool = False
 
 
+DIJETS: Final = "dijets"
+GAMMAJET: Final = "gammajet"
+
+PROCESSES: Final = {
+    DIJETS: (),
+    GAMMAJET: (
+        "HardQCD:all = off",
+        *(f"PromptPhoton:{process} = on" for process in ("qg2qgamma", "qqbar2ggamma", "gg2ggamma")),
+    ),
+}
+"""Hard processes by name: lines for Pythia beyond those of a sample."""
+
 _A14: Final = "Tune:pp = 21"
 
 _SAMPLES: Final = (

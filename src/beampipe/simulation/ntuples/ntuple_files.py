@@ -49,6 +49,7 @@ class Events:
         jet_n_trk_eff: (n_jets,) uint16, number of tracks at a lower tracking efficiency; None for data.
         jet_n_trk_fake: (n_jets,) uint16, number of tracks with more fakes; None for data.
         jet_label: (n_jets,) int8, PDG number of the parton without sign, 0 for none; None for data.
+        jet_region: (n_jets,) int8, region for the rule ``branch`` of the calibration; None for files without.
         weight: (n_events, n_weights) float32, the nominal weight first; None for data.
         constituent_offset: (n_events + 1,) int64, first constituent of each event; None for files without constituents.
         constituent_jet: (n,) uint8, jet of a constituent in its event, rising.
@@ -73,6 +74,7 @@ class Events:
     jet_n_trk_eff: UInt16[ndarray, " n_jets"] | None = None
     jet_n_trk_fake: UInt16[ndarray, " n_jets"] | None = None
     jet_label: Int8[ndarray, " n_jets"] | None = None
+    jet_region: Int8[ndarray, " n_jets"] | None = None
     weight: Float32[ndarray, "n_events n_weights"] | None = None
     constituent_offset: Int64[ndarray, " n_events_1"] | None = None
     constituent_jet: UInt8[ndarray, " n"] | None = None
@@ -165,8 +167,8 @@ def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> 
     if set(bookkeeping) != set(BOOKKEEPING_BRANCHES):
         wrong = ", ".join(sorted(set(bookkeeping) ^ set(BOOKKEEPING_BRANCHES)))
         raise ShapeError(f"{path.name}: the bookkeeping differs from the layout in {wrong}")
-    jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name.startswith("jet_")]
-    jets = [name for name in jets if name in events.columns]
+    jets = [*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES, "jet_region"]
+    jets = [name for name in jets if name.startswith("jet_") and name in events.columns]
     with replacing(path, parents=True) as part, uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
         for start in range(0, max(len(events), 1), EVENTS_PER_BASKET):
             block = events[start : start + EVENTS_PER_BASKET]
