@@ -394,6 +394,14 @@ def test_a_workspace_gives_the_answer(uncertainty: float | None, changes: dict[s
         assert outcome.fraction == expected, outcome.reason
 
 
+def test_a_region_given_twice_is_one() -> None:
+    workspace = {**WORKSPACE, "channels": [*WORKSPACE["channels"], WORKSPACE["channels"][0]]}
+    built = entry(1, "build_workspace_tool", {}, {"handle": "workspace_1", "workspace": workspace})
+    submission = read_submission({"answers": {"mass": {"value": 1.0}}, "artifacts": {"model": "workspace_1"}})
+    outcome = WorkspaceFits("model", "mass", regions=4)(Case(submission, entries=[built]))
+    assert outcome.reason == "workspace: 3 regions, expected 4"
+
+
 @pytest.mark.parametrize("handle", ["workspace_2", "hist_1", None, 7])
 def test_a_workspace_must_be_one_of_the_ledger(handle: object) -> None:
     entries = [

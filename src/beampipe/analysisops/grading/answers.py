@@ -365,7 +365,7 @@ class WorkspaceFits:
             for modifier in sample["modifiers"]
         }
         numbers = {
-            "regions": (len(workspace["channels"]), self.regions),
+            "regions": (len({channel["name"] for channel in workspace["channels"]}), self.regions),
             "free": (sum(kind == "normfactor" for _, kind in modifiers), self.free),
             "constrained": (sum(kind == "normsys" for _, kind in modifiers), self.constrained),
         }

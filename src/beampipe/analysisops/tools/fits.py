@@ -37,6 +37,7 @@ from beampipe.analysisops.tools.likelihood import (
     goodness,
     minimise,
     poisson,
+    propagated,
     shapes_of,
 )
 from beampipe.errors import nearest
@@ -476,9 +477,16 @@ def fit_background_tool(
     start += [Parameter(name, 0.0, 0.01) for name in shape.parameters]
     minimum = minimise(function, start)
     best = [minimum.values[parameter.name] for parameter in start]
-    inside, error = _expected_within(lambda values: float(expected(values)[~beside].sum()), best, minimum)
+
+    def inside(parameters: np.ndarray) -> np.ndarray:
+        return expected(parameters.tolist())[~beside]
+
+    error = None
+    if len(minimum.names) == len(best):  # no parameter was fixed
+        steps = _STEP * np.array([minimum.errors[name] or 1.0 for name in minimum.names])
+        error = float(propagated(inside, np.array(best), steps, minimum.covariance)[0])
     return {
-        "expected": inside,
+        "expected": float(inside(np.array(best))[0]),
         "expected_error": error,
         **goodness(counts, variances, expected(best)[beside], len(minimum.names)).to_json(),
         "valid": minimum.valid,
@@ -512,20 +520,6 @@ def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.nd
         for low, high in ((window[0], exclude[0]), (exclude[1], window[1]))
     ]
     return np.concatenate(sides)
-
-
-def _expected_within(
-    inside: Callable[[Sequence[float]], float], best: Sequence[float], minimum: Minimum
-) -> tuple[float, float | None]:
-    """Expected number in the excluded window, and its error from the covariance; None if a parameter was fixed."""
-    if len(minimum.names) != len(best):
-        return inside(best), None
-    slopes = []
-    for index, name in enumerate(minimum.names):
-        step = _STEP * (minimum.errors[name] or 1.0)
-        above, below = ([value + side * (at == index) for at, value in enumerate(best)] for side in (step, -step))
-        slopes.append((inside(above) - inside(below)) / (2 * step))
-    return inside(best), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
 
 
 def fit_templates_tool(

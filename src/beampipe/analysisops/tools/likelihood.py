@@ -82,6 +82,24 @@ class Minimum:
     valid: bool
 
 
+def propagated(function: Callable[[ndarray], ndarray], best: ndarray, steps: ndarray, covariance: ndarray) -> ndarray:
+    """Standard uncertainties (n,) of a function of fitted parameters, to first order.
+
+    Args:
+        function: of all parameters, with values (n,).
+        best: their best values.
+        steps: of the differences that give the slopes, one for each parameter; 0 for fixed ones.
+        covariance: of all parameters.
+    """
+    slopes = []
+    for index, step in enumerate(steps):
+        above, below = (function(best + side * (np.arange(len(best)) == index)) for side in (step, -step))
+        slopes.append((above - below) / (2 * step or 1.0))
+    squares = np.einsum("in,ij,jn->n", np.array(slopes), covariance, np.array(slopes))
+    spreads: ndarray = np.sqrt(np.maximum(squares, 0.0))
+    return spreads
+
+
 @dataclass(frozen=True)
 class Goodness:
     """Goodness of fit.

@@ -15,7 +15,7 @@ Source Softw. 6 (2021) 2823 (pyhf).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,14 +24,14 @@ from numpy import ndarray
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.handles import Histogram, ToolContext, Workspace
+from beampipe.analysisops.tools.likelihood import propagated
 from beampipe.errors import nearest
 
 _DATA: Final = "data"
 """Name under which a channel lists its histogram of data."""
 
-_MOST: Final = 60
+_MOST_BINS: Final = 60
 """Maximum number of bins of all channels together."""
-
 
 _MOST_MODIFIERS: Final = 200
 """Maximum number of modifiers of all samples together in a workspace that a program leaves."""
@@ -113,8 +113,8 @@ def build_workspace_tool(
             contents.append({"name": name, "data": events, "modifiers": [*modifiers[name], statistics]})
         made.append({"name": channel, "samples": contents})
     bins = sum(map(len, observed.values()))
-    if not 1 <= bins <= _MOST:
-        raise ToolRefusedError(f"channels: got {bins} bins, expected 1 to {_MOST}; use wider bins")
+    if not 1 <= bins <= _MOST_BINS:
+        raise ToolRefusedError(f"channels: got {bins} bins, expected 1 to {_MOST_BINS}; use wider bins")
     specification = _specification(made, observed, measured)
     return {"handle": context.keep(Workspace(specification)), "workspace": specification}
 
@@ -170,7 +170,7 @@ def _read(table: Any) -> dict[str, Any]:
             modifiers += len(read)
         bins += len(observed[name])
         channels.append({"name": name, "samples": samples})
-    if not 1 <= bins <= _MOST or modifiers > _MOST_MODIFIERS:
+    if not 1 <= bins <= _MOST_BINS or modifiers > _MOST_MODIFIERS:
         raise ValueError(bins)
     measured = str(table["measurements"][0]["config"]["poi"])
     return _specification(channels, observed, measured)
@@ -231,50 +231,42 @@ def fit_workspace(specification: Mapping[str, Any], fixed: Sequence[str] = ()) -
         fixed: parameters that are fixed at their best values.
 
     Raises:
-        ToolRefusedError: there is no such parameter, or the fit does not converge.
+        ToolRefusedError: there is no such parameter, names clash, or the fit does not converge.
     """
     import pyhf
 
     pyhf.set_backend("numpy", "minuit")
     settings = specification["measurements"][0]["config"]
-    model = pyhf.Model(
-        {"channels": specification["channels"], "parameters": settings["parameters"]},
-        poi_name=settings["poi"],
-        validate=False,  # as `build_workspace_tool` made it
-    )
+    try:
+        model = pyhf.Model(
+            {"channels": specification["channels"], "parameters": settings["parameters"]},
+            poi_name=settings["poi"],
+            validate=False,  # `read_workspace` and `build_workspace_tool` check the form
+        )
+    except (pyhf.exceptions.InvalidNameReuse, AssertionError) as error:
+        raise ToolRefusedError(
+            "workspace: got a name of parameters of two types, or of statistics of two regions; use different names"
+        ) from error
     observed = {observation["name"]: observation["data"] for observation in specification["observations"]}
     data = [*(count for channel in model.config.channels for count in observed[channel]), *model.config.auxdata]
     names = list(model.config.par_names)
     _check_names("fixed", fixed, names)
-    values = _best_values(model, data)
+    try:
+        values = np.asarray(pyhf.infer.mle.fit(data, model))
+    except pyhf.exceptions.FailedMinimization as error:
+        raise ToolRefusedError(f"workspace: {_UNFIXED}") from error
     free = np.array([name not in fixed for name in names])
     covariance = np.zeros((len(names), len(names)))
     covariance[np.ix_(free, free)] = _covariance(lambda point: -float(model.logpdf(point, data)[0]), values, free)
     errors = np.sqrt(np.diag(covariance))
     contents = _contents(model, values)
-    slopes = np.zeros((len(contents), len(values)))
-    for index, step in enumerate(1e-3 * errors):
-        if step > 0:
-            above, below = (
-                _contents(model, values + side * step * (np.arange(len(values)) == index)) for side in (1.0, -1.0)
-            )
-            slopes[:, index] = (above - below) / (2 * step)
-    spreads = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", slopes, covariance, slopes), 0.0))
+    spreads = propagated(lambda point: _contents(model, point), values, 1e-3 * errors, covariance)
     expected: dict[str, dict[str, tuple[float, float]]] = {}
     for (channel, sample), content, spread in zip(_pairs(model), contents, spreads, strict=True):
         expected.setdefault(channel, {})[sample] = float(content), float(spread)
     return WorkspaceFit(
         dict(zip(names, values.tolist(), strict=True)), dict(zip(names, errors.tolist(), strict=True)), expected
     )
-
-
-def _best_values(model: Any, data: list[float]) -> ndarray:
-    import pyhf
-
-    try:
-        return np.asarray(pyhf.infer.mle.fit(data, model))
-    except pyhf.exceptions.FailedMinimization as error:
-        raise ToolRefusedError(f"workspace: {_UNFIXED}") from error
 
 
 def _covariance(function: Callable[[ndarray], float], best: ndarray, free: ndarray) -> ndarray:
@@ -315,11 +307,11 @@ def _contents(model: Any, values: ndarray) -> ndarray:
     return contents.ravel()
 
 
-def _check_names(what: str, given: Any, known: Any) -> None:
-    for name in given:
-        if name not in known:
-            listed = ", ".join(sorted(known)) or "nothing"
-            raise ToolRefusedError(f"{what}: got {str(name)[:40]!r}, expected some of {listed}{nearest(name, known)}")
+def _check_names(what: str, names: Iterable[str], valid: Collection[str]) -> None:
+    for name in names:
+        if name not in valid:
+            listed = ", ".join(sorted(valid)) or "nothing"
+            raise ToolRefusedError(f"{what}: got {name[:40]!r}, expected some of {listed}{nearest(name, valid)}")
 
 
 def _check_channel(channel: str, histograms: Mapping[str, Histogram], factors: Mapping[str, float]) -> None:
