@@ -160,6 +160,11 @@ def assemble(
     return Events(number, columns, collections)
 
 
+def triggered(events: Events) -> Events:
+    """The events with a lepton that fires a trigger."""
+    return events.where(events.columns["trigE"] | events.columns["trigM"])
+
+
 def observe(
     generator: np.random.Generator, detector: Detector, particles: Particles, kinds: tuple[str, ...] = ("lep",)
 ) -> Events:

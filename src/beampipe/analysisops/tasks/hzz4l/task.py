@@ -22,7 +22,7 @@ from beampipe.analysisops.agents.analysis import (
     peak_result,
 )
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe, triggered
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import HIGGS_MASS, collide, higgs_mass_settings, masses, parents
 from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
@@ -72,7 +72,7 @@ def make(random: RandomParameters) -> Instance:
         [signal.first(random.count("signal", mean)), _continuum(random, detector), _fakes(random, detector, mass)]
     )
     truth = {"mass": mass, "signal_yield": float(mean * np.mean(_passes(signal)))}
-    recorded = events.where(events.columns["trigE"] | events.columns["trigM"]).shuffled(random.generator("order"))
+    recorded = triggered(events).shuffled(random.generator("order"))
     return Instance((Sample("data", "data", recorded),), truth, analysis=CUTS)
 
 

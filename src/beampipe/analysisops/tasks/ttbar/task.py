@@ -25,7 +25,7 @@ from beampipe.analysisops.agents.analysis import (
     stated,
 )
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, TIGHT_TAG, Detector, observe
+from beampipe.analysisops.samples.detector import ISOLATION, TIGHT_TAG, Detector, observe, triggered
 from beampipe.analysisops.samples.events import Events, Objects, joined
 from beampipe.analysisops.samples.kinematics import collide
 from beampipe.analysisops.samples.random_parameters import RandomParameters
@@ -92,7 +92,7 @@ def _events(
     sign = generator.choice([-1, 1], seen.number)[leptons.event].astype(np.int32)
     turned = Objects(leptons.event, {**leptons.fields, "charge": sign * leptons.fields["charge"]})
     events = Events(seen.number, seen.columns, {**seen.collections, "lep": turned})
-    return events.where(events.columns["trigE"] | events.columns["trigM"]).shuffled(generator)
+    return triggered(events).shuffled(generator)
 
 
 def analyse(analysis: Analysis) -> AnalysisResult:

@@ -20,7 +20,7 @@ from beampipe.analysisops.agents.analysis import (
     stated,
 )
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe, triggered
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import collide, parents
 from beampipe.analysisops.samples.pairs import event_weights, pair_events, resonance_pairs
@@ -77,11 +77,10 @@ def make(random: RandomParameters) -> Instance:
         rest = events.rows(np.arange(number, events.number))
         weights = event_weights(random, name, rest.number, spread=0.1, negative=0.03)
         rest = rest.with_columns({"mcWeight": weights})
-        recorded = rest.where(rest.columns["trigE"] | rest.columns["trigM"])
+        recorded = triggered(rest)
         facts = {"cross_section_pb": stated, "sum_of_weights": float(np.sum(weights))}
         samples.append(Sample(name, "signal_mc" if name == "wz" else "background_mc", recorded, facts))
-    data = joined(chosen)
-    data = data.where(data.columns["trigE"] | data.columns["trigM"]).shuffled(random.generator("order"))
+    data = triggered(joined(chosen)).shuffled(random.generator("order"))
     return Instance(
         (Sample("data", "data", data), *samples),
         {"cross_section": cross_section},

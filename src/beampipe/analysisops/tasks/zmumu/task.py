@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from beampipe.analysisops.agents.analysis import STATISTICAL, Analysis, AnalysisResult, dimuons, fit_peak
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, triggered
 from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.kinematics import Z_MASS
 from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
@@ -62,7 +62,7 @@ def make(random: RandomParameters) -> Instance:
             pair_events(generator, detector, wrong, (13, 13)),
         ]
     )
-    recorded = events.where(events.columns["trigM"] | events.columns["trigE"]).shuffled(random.generator("order"))
+    recorded = triggered(events).shuffled(random.generator("order"))
     return Instance((Sample("data", "data", recorded),), {"mass": mass}, analysis=CUTS)
 
 

@@ -1,12 +1,12 @@
 """A cross section from events to a HistFactory workspace: Z Z -> two muons and two neutrinos.
 
-Physics: muon pairs of Z bosons by Pythia; lepton pairs of other sources ("top": the two kinds of leptons are
-independent) and fakes have exponential masses. Missing momentum is exponential, with a scale of 90 GeV for Z Z and top,
-25 GeV for Z bosons with jets, and 20 GeV for fakes. In the data the cross section of Z Z is 0.4 to 0.65 or 1.35 to 1.6
-of the stated one; those of both backgrounds differ from the stated ones, too, so that control regions must fix them.
-Muons pass the tight identification less often in data than in the simulated samples, whatever their pt and direction.
-Fakes, of which those of equal charge have masses around the Z boson's, are in no sample; tight, isolated leptons reject
-them. The luminosity of the data is drawn within its stated relative uncertainty.
+Physics: muon pairs of Z bosons by Pythia; lepton pairs of other sources ("top": of independent flavours) and fakes have
+exponential masses. Missing momentum is exponential, with a scale of 90 GeV for Z Z and top, 25 GeV for Z bosons with
+jets, and 20 GeV for fakes. In the data the cross section of Z Z is 0.4 to 0.65 or 1.35 to 1.6 of the stated one; those
+of both backgrounds differ from the stated ones, too, so that control regions must fix them. Muons pass the tight
+identification less often in data than in the simulated samples, whatever their pt and direction. Fakes, of which those
+of equal charge have masses around the Z boson's, are in no sample; tight, isolated leptons reject them. The luminosity
+of the data is Gaussian around the stated one, with the stated uncertainty, up to two of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from beampipe.analysisops.agents.analysis import (
     tag_and_probe,
 )
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, triggered
 from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.kinematics import Z_MASS, falling
 from beampipe.analysisops.samples.pairs import (
@@ -101,21 +101,17 @@ def make(random: RandomParameters) -> Instance:
         data.append(_events(random, f"{name} in data", name, data_detector, number, z_bosons))
         events = _events(random, f"{name} simulated", name, simulated_detector, _SIMULATED[name], z_bosons)
         weights = event_weights(random, name, events.number, spread=0.1, negative=0.03)
-        recorded = _recorded(events.with_columns({"mcWeight": weights}))
+        recorded = triggered(events.with_columns({"mcWeight": weights}))
         predicted = mean / (1000 * stated_luminosity) * stated_over_true[name]
         facts = {"cross_section_pb": float(f"{predicted:.5g}"), "sum_of_weights": float(np.sum(weights))}
         samples.append(Sample(name, "signal_mc" if name == "zz" else "background_mc", recorded, facts))
     data.append(_fakes(random, data_detector, random.uniform("fakes", 3_000.0, 5_000.0)))
     return Instance(
-        (Sample("data", "data", _recorded(joined(data)).shuffled(random.generator("order"))), *samples),
+        (Sample("data", "data", triggered(joined(data)).shuffled(random.generator("order"))), *samples),
         {"cross_section": cross_section, "efficiency": efficiency},
         public={"luminosity_fb": stated_luminosity, "luminosity_uncertainty": uncertainty},
         analysis=CUTS,
     )
-
-
-def _recorded(events: Events) -> Events:
-    return events.where(events.columns["trigE"] | events.columns["trigM"])
 
 
 def _events(
