@@ -2,7 +2,7 @@
 
 A program of Python, or any executable, finds a copy of the data in the folder that ``BEAMPIPE_DATA`` names, and the
 request in the file that ``BEAMPIPE_REQUEST`` names. It may use what is installed beside beampipe: uproot, awkward,
-numpy, scipy, iminuit, and hist if it is there. It leaves ``answer.json`` in its working directory:
+numpy, scipy, iminuit, pyhf, and hist if it is there. It leaves ``answer.json`` in its working directory:
 
     {
       "status": "ok",
