@@ -21,7 +21,7 @@ _CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty", 
 _ROUNDING: Final = 1e-6
 
 MILESTONES: Final = ("zz2mu2nu",)
-"""Tasks that give points for each right answer: those for the answers that an attempt leaves right do not count."""
+"""Tasks whose answers earn points of their own: an attempt keeps those of the answers that it does not falsify."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Attack:
 
 
 def _left_right(task: Task, falsified: Collection[str]) -> float:
-    """Share of the points of rules that depend on none of the falsified answers, if these are but a part of all."""
+    """Share of the points of rules that depend on none of the falsified answers."""
     if task.id not in MILESTONES or not falsified:
         return 0.0
     wrong: set[str] = set()

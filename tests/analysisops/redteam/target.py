@@ -37,7 +37,7 @@ class Attempt:
         submission: its answer.
         entries: the ledger of its session.
         session: where handles are looked up; None for the target's.
-        falsified: answers that are wrong, if the others are right.
+        falsified: answers that the attempt falsifies in honest work; empty if the work is not honest.
     """
 
     submission: object
