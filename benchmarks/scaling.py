@@ -86,7 +86,7 @@ def wedge(event: Event, n_hits: int) -> Event:
 def memory_growth(finder: TrackFinder, event: Event) -> float:
     """What one call adds to the resident memory at its peak [MB]; NaN for an event that is refused, and for ACTS.
 
-    Up to 256 MB that were kept from the event before are not in it.
+    Memory kept from the event before, up to 256 MB, is not included.
     """
     if isinstance(finder, StoredActs):
         return nan

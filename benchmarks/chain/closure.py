@@ -244,7 +244,7 @@ OWN_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f", "error"
 
 
 def drawn(path: Path, output: Path, seed: int) -> Path:
-    """An ntuple with as many events, drawn with replacement, and numbered anew: replicas of each are its own."""
+    """As many events of an ntuple, drawn with replacement; each has a number of its own, and so its own replicas."""
     events, bookkeeping = read_ntuple(path), read_bookkeeping(path)
     rows = np.random.default_rng(seed).integers(len(events), size=len(events))
     chosen = Events.join([events[row : row + 1] for row in rows.tolist()])

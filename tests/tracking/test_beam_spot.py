@@ -141,9 +141,7 @@ def test_what_is_no_beam_line_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["native", "reference"])
-def test_hits_are_compared_with_layers_as_seen_from_the_expected_line(
-    compiled: bool,
-) -> None:
+def test_hits_are_compared_with_layers_as_seen_from_the_expected_line(compiled: bool) -> None:
     line = BeamSpot(4.0, 0.0)
     hits = event().hits
     on_axis = load_pipeline("module_map", threads=1)

@@ -65,8 +65,8 @@ def find(
         raise RuntimeError(library.beampipe_last_error().decode())
     try:
         labels = np.full(len(hits), -7, np.int64)
-        known = (hits.position, hits.geometry_id, hits.local, hits.variance)
-        arrays = [array.ctypes.data for array in known if array is not None]
+        columns = (hits.position, hits.geometry_id, hits.local, hits.variance)
+        arrays = [array.ctypes.data for array in columns if array is not None]
         call = library.beampipe_find_measured if len(arrays) == 4 else library.beampipe_find_cylindrical
         n_tracks = call(finder, len(hits), *arrays, labels.ctypes.data)
         if n_tracks < 0:

@@ -196,7 +196,7 @@ def train_tagger(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="File of the tagger to write: text of LightGBM, or *.safetensors of constituents."
+            "--output", "-o", help="Tagger to write: text of LightGBM, or NAME.safetensors for one of constituents."
         ),
     ] = Path("gbdt.txt"),
     results: Results = None,

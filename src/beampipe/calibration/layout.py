@@ -220,9 +220,10 @@ class Labels:
 class Constituents:
     """Jet constituents, for taggers of constituents, and for n_trk, width and C1 if they have no branch.
 
-    For these three, constituents are used if their pT exceeds `min_pt` and, with `charged`, their charge is not 0. Then
-    n_trk is their number, width = sum(pT dR) / sum(pT) with dR the distance to the jet axis in eta and phi, and C1 =
-    sum over pairs(pT_i pT_j dR_ij^beta) / sum(pT)^2.
+    Taggers of constituents use charged ones above 0.5 GeV and neutral ones above 1 GeV, whatever `min_pt` is.
+    n_trk, width and C1 use those above `min_pt` that are, with `charged`, not neutral: n_trk is their number, width =
+    sum(pT dR) / sum(pT) with dR the distance to the jet axis in eta and phi, and C1 = sum over pairs(pT_i pT_j
+    dR_ij^beta) / sum(pT)^2.
 
     Attributes:
         pt: branch of their transverse momenta, in `Layout.energy_unit`; empty if there are none.
@@ -232,7 +233,7 @@ class Constituents:
         jet: branch with the index of the jet of each constituent or link; a number out of range means no jet.
         link: branch with the index of the constituent of each link; empty if `jet` is a branch of constituents.
         variation: branch that says which variations of the tracking have them: 0 for all, 1 for all but ``trk_eff``, 2
-            only for ``trk_fake``. Without a branch, taggers of constituents do not change with the tracking.
+            only for ``trk_fake``; needed by taggers of constituents if the tracking is varied.
         min_pt: lower limit of their pT [GeV].
         charged: whether only charged ones are used.
         beta: exponent of the distance in C1.

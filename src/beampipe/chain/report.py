@@ -294,7 +294,7 @@ def _trace_section(result: ChainResult) -> list[Section]:
             "8 Trace",
             f"{len(spans)} spans of this run, which made what earlier ones had not; trace {result.trace} in {TRACE}."
             " Left: the stages of each chunk of events, and those after them. Right: the chunk that took longest, with"
-            " its first events; the darker part of an event is the search for tracks with their fit.",
+            " its first events; `find` is the search for the tracks of an event with their fit.",
             "Waterfalls: bars of chunks, stages and events against time",
             _png(lambda: figures.plot_trace(spans)),
         )

@@ -30,7 +30,7 @@ class CollisionSettings:
         power: power of the extra factor; the spectrum is about flat for 5.
         pileup: mean number of further collisions in an event, which leave hits in the tracker only.
         process: ``dijets``, or ``dijets`` and ``gammajet``: then scale factors are measured with jets beside photons
-            and jets of dijets as regions, and the measurement is in dijets. Each sample has its events of each.
+            and jets of dijets as regions, and the measurement is in dijets.
     """
 
     pt_min: float = 250.0
@@ -213,7 +213,7 @@ class TraceSettings:
     traces: str = ""
 
     def __post_init__(self) -> None:
-        _ = self.url
+        _ = self.url  # refuses an address that is no URL
 
     @property
     def url(self) -> str:

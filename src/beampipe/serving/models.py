@@ -278,7 +278,7 @@ def native_libraries() -> tuple[Path, ...]:
 
 
 def uses_native(settings: ServingSettings) -> bool:
-    """Whether the native backend serves pipelines. It does on the CPU.
+    """Whether the native backend serves pipelines: on the CPU, unless the settings say Python.
 
     Args:
         settings: how they are served. Without a backend, warns and uses Python where the native one was not built.

@@ -1,9 +1,9 @@
-"""Clusters: particles share their charge among channels, and channels side by side are one measurement.
+"""Clusters: a particle shares its charge among channels, and channels side by side are one measurement.
 
-A particle crosses the silicon of a sensor on a straight line, and leaves charge in each channel by the length of its
-path there. Channels above a threshold that touch, at their corners too, are one cluster, however many particles made
-it: in dense cores particles share one. A cluster lies at the mean of its channels, weighted by their charge unless they
-are digital. There is no diffusion, no drift in the magnetic field and no Landau tail.
+A particle crosses the silicon of a sensor on a straight line, and leaves charge in each channel in proportion to the
+length of its path there. Channels above a threshold that touch, at their corners too, are one cluster, however many
+particles made it: in the cores of jets particles share clusters. A cluster lies at the mean of its channels, weighted
+by their charge unless they are digital. There is no diffusion, no drift in the magnetic field and no Landau tail.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _NOISE: Final = 0.05
 """Error of the charge of a channel, in the same units."""
 
 _OF_PITCH: Final = np.array([[0.85, 0.55, 0.5], [0.85, 0.5, 0.65]])
-"""Errors of clusters of one, two and more channels along an axis, in units of pitch / sqrt(12): by charge, digital.
+"""Errors of clusters of one, two and more channels along an axis, in units of pitch / sqrt(12).
 
-Those of muons of 1 to 10 GeV in the Open Data Detector: 0.70 (barrels) to 1.0 (discs), 0.47 to 0.7, and 0.4 to 0.5 by
-charge; 0.74 to 0.97, 0.15 to 0.7, and 0.3 to 1.3 digital.
+The first row is for positions weighted by charge, the second for digital ones. Simulated muons of 1 to 10 GeV in the
+Open Data Detector have 0.70 (barrels) to 1.0 (discs), 0.47 to 0.7, and 0.4 to 0.5; digital 0.74 to 0.97, 0.15 to 0.7,
+and 0.3 to 1.3.
 """
 
 
@@ -88,7 +89,7 @@ def clustered(
     pitch = modules.pitch[row]
     n_channels = np.maximum(np.round(2 * edge / pitch), 1)
     half = direction[:, :2] * (modules.sensor[row] / 2 / np.maximum(np.abs(direction[:, 2]), 1e-9))[:, None]
-    start, end = (np.clip((crossing + way + edge) / pitch, 0, n_channels - 1e-9) for way in (-half, half))
+    start, end = (np.clip((crossing + shift + edge) / pitch, 0, n_channels - 1e-9) for shift in (-half, half))
     hit, middle, share = _pieces(start, end)
     channel = np.minimum((start[hit] + middle[:, None] * (end - start)[hit]).astype(np.int64), n_channels[hit] - 1)
     path = np.sqrt(np.square((end - start) * pitch).sum(axis=1) / modules.sensor[row] ** 2 + 1)
@@ -103,22 +104,21 @@ def clustered(
     cluster[fired] = _touching(keys[fired], width[1])
     n_clusters = int(cluster.max(initial=-1)) + 1
     digital = np.zeros(len(modules), np.bool_) if modules.digital is None else modules.digital
-    of_channel = hit[first]  # a hit of each channel, for its module
-    weight = np.where(digital[row[of_channel]], 1.0, charge)
+    weight = np.where(digital[row[hit[first]]], 1.0, charge)  # any hit of a channel has its module
     local, variance = np.full((len(row), 2), np.nan), np.zeros((len(row), 2))
     mine, contribution, fragments = _own_cluster(hit, cluster[of_piece], deposit, len(row), n_clusters)
-    on, has = cluster[fired], np.flatnonzero(mine >= 0)
+    of_fired, measured = cluster[fired], np.flatnonzero(mine >= 0)
     for axis in (0, 1):
         number = channel[first[fired], axis]
-        total = np.bincount(on, weight[fired], n_clusters)
-        mean = np.bincount(on, weight[fired] * number, n_clusters) / total
+        total = np.bincount(of_fired, weight[fired], n_clusters)
+        mean = np.bincount(of_fired, weight[fired] * number, n_clusters) / total
         low, high = np.full(n_clusters, np.inf), np.full(n_clusters, -np.inf)
-        np.minimum.at(low, on, number)
-        np.maximum.at(high, on, number)
-        local[has, axis] = (mean[mine[has]] + 0.5) * pitch[has, axis] - edge[has, axis]
-        size = np.minimum(high - low, 2).astype(np.int64)[mine[has]]
-        error = _OF_PITCH[digital[row[has]].astype(np.int64), size] * pitch[has, axis]
-        variance[has, axis] = error**2 / 12
+        np.minimum.at(low, of_fired, number)
+        np.maximum.at(high, of_fired, number)
+        local[measured, axis] = (mean[mine[measured]] + 0.5) * pitch[measured, axis] - edge[measured, axis]
+        size = np.minimum(high - low, 2).astype(np.int64)[mine[measured]]
+        error = _OF_PITCH[digital[row[measured]].astype(np.int64), size] * pitch[measured, axis]
+        variance[measured, axis] = error**2 / 12
     return Clusters(local, variance, contribution, fragments)
 
 
@@ -170,7 +170,7 @@ def _own_cluster(
     n_hits: int,
     n_clusters: int,
 ) -> tuple[Int64[ndarray, " n_hits"], Float64[ndarray, " n_hits"], int]:
-    """The cluster in which each hit left most, -1 for none; its charge there; and the number of clusters of none."""
+    """Cluster in which each hit left most charge, -1 for none; that charge; and the number of clusters of no hit."""
     above: Bool[ndarray, " k"] = cluster >= 0
     pair, inverse = np.unique(hit[above] * max(n_clusters, 1) + cluster[above], return_inverse=True)
     charge = np.bincount(inverse, deposit[above], len(pair))

@@ -126,8 +126,8 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
     offset = len(record.particles[0]["pdg_id"])
     particle = row + step * offset
     both = {name: np.concatenate([t[name] for t in record.particles]) for name in record.particles[0]}
-    # Hits of one measurement have the same position to the last bit; the particle of largest charge in it leads, or of
-    # largest momentum.
+    # Hits of one measurement have the same position to the last bit. The particle with most charge in the cluster
+    # leads; without clusters that of largest momentum.
     momentum = np.linalg.norm(np.column_stack([both[name] for name in ("px", "py", "pz")]), axis=1)
     rank = hit.get("charge", momentum[particle])
     order = np.lexsort((-rank, xyz[:, 2], xyz[:, 1], xyz[:, 0], identifier))
@@ -157,8 +157,7 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
     local = table.to_local(module, position)[:, :2].astype(np.float32)
     variance = table.variance[module].astype(np.float32)
     if "variance_0" in hit:
-        columns_of = [hit[f"variance_{axis}"][order][new] for axis in (0, 1)]
-        variance = np.column_stack(columns_of).astype(np.float32)
+        variance = np.column_stack([hit[f"variance_{axis}"][order][new] for axis in (0, 1)]).astype(np.float32)
     return Event(event, Hits(cylindrical(*position.T), identifier[new], local, variance), truth)
 
 

@@ -140,15 +140,8 @@ def jet_constituents(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]
     tracks, neutrals = _tracks(jets, event_key), _neutrals(jets, event_key)
     numbers = np.arange(len(jets))
     owner = np.concatenate([np.repeat(numbers, np.diff(part.offset)) for part in (tracks, neutrals)])
-    return _by_jet(
-        len(jets),
-        owner,
-        *(np.concatenate([getattr(part, name) for part in (tracks, neutrals)]) for name in _COLUMNS),
-        by_pt=True,
-    )
-
-
-_COLUMNS: Final = ("pt", "eta", "phi", "charged", "variation")
+    columns = map(np.concatenate, zip(tracks.columns, neutrals.columns, strict=True))
+    return _by_jet(len(jets), owner, *columns, by_pt=True)
 
 
 def _by_jet(n_jets: int, owner: ndarray, pt: ndarray, *columns: ndarray, by_pt: bool = False) -> JetConstituents:
@@ -196,11 +189,11 @@ def _neutrals(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> Je
     width = np.where(jets.photon, PHOTON_CELL, _CALORIMETER.cell)
     n = 1024  # cells along each axis, of both signs
     row, column = (np.floor(angle / width).astype(np.int64) + n // 2 for angle in (jets.neutral_eta, jets.neutral_phi))
-    cells, place = np.unique(((jet * 2 + jets.photon) * n + row) * n + column, return_inverse=True)
+    cells, cell_of = np.unique(((jet * 2 + jets.photon) * n + row) * n + column, return_inverse=True)
     jet, photon = cells // (2 * n * n), (cells // (n * n) % 2).astype(bool)
     width = np.where(photon, PHOTON_CELL, _CALORIMETER.cell)
     eta, phi = ((each % n - n // 2 + 0.5) * width for each in (cells // n, cells))
-    energy = np.bincount(place, jets.neutral_pt * np.cosh(jets.neutral_eta), len(cells))
+    energy = np.bincount(cell_of, jets.neutral_pt * np.cosh(jets.neutral_eta), len(cells))
     stochastic = np.where(photon, _CALORIMETER.electron_stochastic, _CALORIMETER.hadron_stochastic)
     constant = np.where(photon, _CALORIMETER.electron_constant, _CALORIMETER.hadron_constant)
     deviation = normal(keys(event_key[jets.event[jet]], _NEUTRAL, jets.number[jet], cells % (2 * n * n)), 0)

@@ -99,11 +99,11 @@ class JetNetwork:
         padded = -(-counts // _PADDED) * _PADDED
         out = np.zeros((len(counts), self._width), np.float32)
         for size in np.unique(padded[padded > 0]).tolist():
-            same, place = np.flatnonzero(padded == size), np.arange(size)
+            same, position = np.flatnonzero(padded == size), np.arange(size)
             for start in range(0, len(same), _JETS):
                 jets = same[start : start + _JETS]
-                rows = np.minimum(first[jets, None] + place, len(features) - 1)
-                out[jets] = self._described(features[rows], place < counts[jets, None])
+                rows = np.minimum(first[jets, None] + position, len(features) - 1)
+                out[jets] = self._described(features[rows], position < counts[jets, None])
         return out
 
     def scores(self, described: Float32[ndarray, "m d"], jets: Float32[ndarray, "m 2"]) -> Float32[ndarray, " m"]:

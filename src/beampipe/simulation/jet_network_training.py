@@ -13,12 +13,7 @@ from torch import Tensor, nn
 
 from beampipe.arrays import Bool, Float32, Float64
 from beampipe.files import MARK, write_whole
-from beampipe.simulation.jet_network import (
-    CONSTITUENT_FEATURES,
-    POOLED,
-    constituent_features,
-    jet_features,
-)
+from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, POOLED, constituent_features, jet_features
 from beampipe.simulation.substructure import JetConstituents
 
 
@@ -161,9 +156,9 @@ class _Batches:
             pieces += [some[k : k + self._size] for k in range(0, len(some), self._size)]
         for number in random.permutation(len(pieces)):
             chosen = pieces[number]
-            place = np.arange(max(1, self._counts[chosen].max()))
-            present = torch.from_numpy(place < self._counts[chosen, None])
-            rows = torch.from_numpy(np.minimum(self._offset[chosen, None] + place, len(self._features) - 1))
+            position = np.arange(max(1, self._counts[chosen].max()))
+            present = torch.from_numpy(position < self._counts[chosen, None])
+            rows = torch.from_numpy(np.minimum(self._offset[chosen, None] + position, len(self._features) - 1))
             values = self._features[rows]
             angle = torch.from_numpy(random.uniform(0, 2 * np.pi, (len(chosen), 1)).astype(np.float32))
             sine, cosine = torch.sin(angle), torch.cos(angle)

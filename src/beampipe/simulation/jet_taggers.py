@@ -60,7 +60,7 @@ class TrainedTagger:
         auc: area under the ROC curve: 0.5 is a random guess, 1 is perfect.
         auc_n_trk: area under the ROC curve of n_trk alone.
         rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger: ``constituents`` (if it was
-            trained), ``boosted`` and ``n_trk``, trained on the same jets.
+            trained), ``boosted`` (trained on the same jets) and ``n_trk``.
         gain: rejection of the tagger of constituents over that of the boosted one; None if only the latter was trained.
     """
 

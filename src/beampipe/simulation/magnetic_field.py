@@ -72,7 +72,7 @@ def build_field(field: float, layout: DetectorLayout | None = None) -> Any:
 
     Args:
         field: field along z in the centre [T].
-        layout: layout of the detector: if it has a solenoid, the field is a map of it around the modules.
+        layout: layout of the detector; if it has a solenoid, the field is a map around the modules.
 
     Raises:
         MissingExtraError: pyacts is not installed.

@@ -198,7 +198,7 @@ def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
     batches = []
     while n_collisions > 0:
         batches.append(pythia.nextBatch(n_collisions))
-        n_collisions -= len(batches[-1])  # fewer than requested, if Pythia gives some up
+        n_collisions -= len(batches[-1])  # fewer than requested, if Pythia fails in some
     return _tracker_particles(pythia, ak.concatenate(batches))
 
 

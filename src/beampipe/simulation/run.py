@@ -94,8 +94,8 @@ def simulate_events(
         cache: folder for generated collisions, default the user's cache.
 
     Yields:
-        Each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits,
-        and left out ``fragments`` of clusters.
+        Each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits;
+        with clusters, ``fragments`` of them that are left out.
 
     Raises:
         ConfigError: a number is negative, there is no worker, or clusters are requested of a detector without the

@@ -51,19 +51,22 @@ class JetConstituents:
     def __len__(self) -> int:
         return len(self.offset) - 1
 
+    @property
+    def columns(self) -> tuple[ndarray, ...]:
+        """All columns of constituents, in the order of the attributes."""
+        return self.pt, self.eta, self.phi, self.charged, self.variation
+
     def only(self, kept: Bool[ndarray, " n"]) -> JetConstituents:
         """Some of the constituents."""
         before = np.concatenate([[0], np.cumsum(kept)])
-        columns = (self.pt, self.eta, self.phi, self.charged, self.variation)
-        return JetConstituents(before[self.offset], *(column[kept] for column in columns))
+        return JetConstituents(before[self.offset], *(column[kept] for column in self.columns))
 
     @classmethod
     def join(cls, parts: Sequence[JetConstituents]) -> JetConstituents:
         """The jets of some parts one after the other."""
         offset = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offset) for part in parts]))])
-        names = ("pt", "eta", "phi", "charged", "variation")
-        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
-        return cls(offset.astype(np.int64), *columns)
+        columns = zip(*(part.columns for part in parts), strict=True)
+        return cls(offset.astype(np.int64), *map(np.concatenate, columns))
 
     def of_variation(self, name: str) -> JetConstituents:
         """The constituents of a variation: those of ``trk_eff`` or ``trk_fake``; the nominal ones for another name."""
@@ -76,8 +79,7 @@ class JetConstituents:
         counts = np.diff(self.offset)[jets]
         offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offset[-1]) + np.repeat(self.offset[jets] - offset[:-1], counts)
-        columns = (self.pt, self.eta, self.phi, self.charged, self.variation)
-        return JetConstituents(offset, *(column[rows] for column in columns))
+        return JetConstituents(offset, *(column[rows] for column in self.columns))
 
 
 def observables(

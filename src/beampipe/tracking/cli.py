@@ -59,7 +59,7 @@ Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same s
 
 
 def _detector_option(show_default: str) -> Any:
-    """The option for a detector, with what is taken without it."""
+    """The option for a detector; `show_default` says what is used without it."""
     text = "TOML file of the detector that the events are of; odd is the Open Data Detector."
     return typer.Option("--detector", help=text, show_default=show_default)
 
@@ -484,7 +484,6 @@ DEMO_FILES: Final = ("event.png", "event.html", "evaluation.json")
 
 def parsed_beam_spot(text: str | None) -> BeamSpot | None:
     """The beam line of an option, None where it is not given; `ConfigError` if the text is not a beam line."""
-
     return None if text is None else BeamSpot.parse(text)
 
 

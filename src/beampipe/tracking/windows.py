@@ -157,14 +157,14 @@ def _layers_before(windows: Windows, r: ndarray, z: ndarray) -> Int64[ndarray, "
 
 
 _MOST_FURTHER: Final = 2
-"""By how many layers the second hit of a track lies further out than the first, where both lie on barrels."""
+"""Most layers by which the second hit of a track is further out than the first, where both lie on barrels."""
 
 
 def may_begin(windows: Windows, seed_depth: int = SEED_DEPTH) -> Bool[ndarray, "n_layers n_layers"]:
     """Whether a track may begin with a doublet, by its inner and its outer layer.
 
-    Between barrels, most doublets are long, and hardly a track has lost two hits in a row: it begins with its second
-    hit if seed layers go on beyond that.
+    Between barrels, most doublets are long, but hardly any track has lost two hits in a row. Such a track begins with
+    its second hit, if there are seed layers beyond that.
     """
     r_min, r_max, z_min, z_max = windows.layers.T
     barrel, depth = r_max - r_min < z_max - z_min, layer_depths(windows)

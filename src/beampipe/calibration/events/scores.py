@@ -79,7 +79,7 @@ def model_of(tagger: Tagger) -> Model:
     network = JetNetwork(model_path(tagger))
 
     def local(read: Callable[[], JetConstituents]) -> ScoreRows:
-        """Look at the constituents once for all variations of pT."""
+        """Describe the constituents once for all variations of pT."""
         constituents = read()
         described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
         return lambda rows, features: network.scores(described[rows], features[:, 3:])

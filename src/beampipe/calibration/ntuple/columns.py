@@ -715,9 +715,10 @@ def _numbers_of_events(branch: Any, source: EventSource, column: str) -> Iterato
     counts = None if branch.counter is None else branch.counter.array(source.start, source.stop, library="np")
     k = 1 if counts is None else int(counts[0])
     for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _BUFFERS[column]):
-        even = counts is None or np.all(counts[start:stop] == k)
-        if not even or len(numbers) != (stop - start) * k:
+        if counts is not None and np.any(counts[start:stop] != k):
             raise ValueError("events have different numbers of weights")
+        if len(numbers) != (stop - start) * k:
+            raise ValueError("not as many numbers as events need")
         yield _by_event(start, numbers.reshape(stop - start, k))
 
 

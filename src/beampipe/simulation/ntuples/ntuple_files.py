@@ -122,7 +122,7 @@ class Events:
 
 
 def _offset_of(column: str) -> str:
-    """The attribute of `Events` that says where an event begins in a column; of a column of events a name of none."""
+    """The attribute of `Events` with the first row of each event in a column; empty for a column of events."""
     return {"jet": "offset", "constituent": "constituent_offset"}.get(column.partition("_")[0], "")
 
 

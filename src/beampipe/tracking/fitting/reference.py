@@ -52,8 +52,8 @@ class FitTables:
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
-    the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in
-    units of the thickness, and it loses the energy ``energy_loss * scattering * path``.
+    the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in units of
+    the thickness, and it loses the energy ``energy_loss * scattering * path``.
 
     Attributes:
         layers: (n_layers, 4) float32: r_min, r_max, z_min, z_max [mm] of each layer; boxes do not overlap.
@@ -400,8 +400,8 @@ def _step(
 def cross_tube(helix: Float64[ndarray, "n 5"], radius: float) -> tuple[Crossings, Float64[ndarray, " n"]]:
     """Where helices first cross a cylinder about the beam line, and the cosine between direction and radius there.
 
-    One that starts outside counts as at its perigee, and one that does not get there as at its steepest, so that steps
-    of a fit cannot lose a tube.
+    A helix that starts outside counts as crossing at its perigee, and one that does not reach the cylinder as crossing
+    at its steepest angle, so that no tube drops out between the steps of a fit.
     """
     d0, _, omega, _, _ = helix.T
     chord2 = np.maximum((radius * radius - d0 * d0) / (1 + omega * d0), 0)

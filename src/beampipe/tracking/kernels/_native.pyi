@@ -48,7 +48,9 @@ def fit_tracks(
     layers: ndarray,
     variance: ndarray,
     scattering: ndarray,
-    beam_line: ndarray,
+    tubes: ndarray,
+    energy_loss: float,
+    field: float,
     reject_outliers: bool,
     threads: int,
 ) -> tuple[

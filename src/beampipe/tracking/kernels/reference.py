@@ -195,8 +195,8 @@ def module_map_edges(
 
     Both doublets of a triplet inside its window become edges; where the middle hit lies on no seed layer, only if the
     inner one is an edge already, and on a seed layer, only if a track may begin with the inner one. With `continued`,
-    of the triplets that lead out of the seed layers only those count that another one continues.
-    See `beampipe.tracking.windows`.
+    of the triplets that lead out of the seed layers only those count that another one continues. See
+    `beampipe.tracking.windows`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)

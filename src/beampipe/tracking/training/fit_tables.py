@@ -47,7 +47,7 @@ from beampipe.tracking.truth import truth_of
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Which particles the tables of the track fit are learned from.
+    """How the tables of the track fit are learned, and from which particles.
 
     Attributes:
         pt_min: lowest pT of a particle that is learned from [GeV].
@@ -57,7 +57,7 @@ class FitConfig:
         min_hits: fewest hits of such a particle.
         min_particles: fewest particles to learn from.
         pipe_share: radius of the beam pipe, as a share of the innermost radius at which a layer has hits.
-        max_particles: most particles to learn from, for the time.
+        max_particles: most particles to learn from, to limit the time.
         core: tracks with a chi2 more standard deviations above its mean are left out, such as those of particles that
             interact.
         tail: kicks in the beam pipe and at the first hit count as at most this many standard deviations. They have

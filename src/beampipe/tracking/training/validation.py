@@ -196,7 +196,7 @@ def _shares_by_layer(pairs: Iterable[tuple[Hits, Tracks]], layout: TrackerGeomet
 
 
 def _fit_quality(pairs: Iterable[tuple[Hits, Tracks]], fitter: TrackFitter) -> FitQuality:
-    """Quality of the fits of tracks: that of those that are not suspect, and their share."""
+    """The chi2 of fits that are not suspect, and their share of all tracks."""
     reduced, n_tracks = [np.empty(0)], 0
     for hits, tracks in pairs:
         fits = fitter(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)

@@ -135,12 +135,12 @@ private:
   std::vector<std::uint64_t> blocks_;
   std::vector<std::int64_t> times_;
 
-  // Of the events of a block, which begins at an event of the segment.
+  // Of a block of events, whose first one is event `begin_` of the segment.
   std::int64_t begin_ = 0;
   std::vector<float> nominal_;
   std::vector<std::int64_t> units_, squares_;
 
-  // Of its events with two jets, and of those of them that are kept.
+  // Of the pairs of jets of the block, and of those that are kept.
   std::unique_ptr<Pairs> pairs_ = std::make_unique<Pairs>(), varied_ = std::make_unique<Pairs>();
   std::vector<float> weights_, largest_;  // weights: padded with zeros
   std::vector<std::int64_t> kept_, groups_, bins_, varied_bins_;

@@ -21,7 +21,7 @@ float load_weights(const std::uint8_t* weights, bool big, const std::int64_t* co
 
 constexpr double kFits = 2251799813685248.0;  // 2**51
 
-/// Whether weights of at most a size can be rounded fast.
+/// Whether weights up to a size can be rounded fast.
 inline bool fits(double size, double scale, double square_scale) {
   return size * scale < kFits && size * size * square_scale < kFits;
 }

@@ -8,7 +8,7 @@
 
 #include "numbers.hpp"
 
-// A function that becomes a part of the loops that call it, with their instructions.
+// Always inlined, so that it is compiled for the instruction set of the loop that calls it.
 #define ALWAYS [[gnu::always_inline]]
 
 namespace calibration {

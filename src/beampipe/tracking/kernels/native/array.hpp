@@ -13,7 +13,7 @@
 
 namespace beampipe {
 
-/// Large blocks that arrays gave back, for the next ones: the system clears all memory that it gives, page by page.
+/// Keeps large blocks of destroyed arrays for new ones: the system clears memory that it hands out, page by page.
 class SpareMemory {
 public:
   static constexpr std::size_t kLeast = std::size_t{1} << 18, kMost = std::size_t{1} << 28;  // of a block, of all
@@ -50,7 +50,8 @@ private:
   std::size_t all_ = 0;
 };
 
-/// That of this library: its own, or the one of the library that opened it. It is never destroyed, as arrays may be.
+/// The spare memory of this library: its own, or that of the library that opened it. It is never destroyed, as static
+/// arrays may be destroyed later.
 inline SpareMemory*& spare_memory() {
   static SpareMemory* memory = new SpareMemory;
   return memory;

@@ -49,8 +49,8 @@ inline Crossing cross(const Helix& h, double x, double y) {
 }
 
 // Where the helix first crosses a cylinder about the beam line, and the cosine between its direction there and the radius.
-// One that starts outside counts as at its perigee, and one that does not get there as at its steepest, so that steps of a
-// fit cannot lose a tube.
+// A helix that starts outside counts as crossing at its perigee, and one that does not reach the cylinder as crossing at its
+// steepest angle, so that no tube drops out between the steps of a fit.
 inline Crossing cross_tube(const Helix& h, double radius, double* radial) {
   const double chord2 = std::fmax((radius * radius - h.d0 * h.d0) / (1 + h.omega * h.d0), 0);
   const double chord = std::fmin(std::sqrt(chord2), 2 * kSteepest / std::fabs(h.omega)), sine = h.omega * chord / 2;

@@ -82,7 +82,7 @@ struct Seeds {
 /// The tips that end on the layers of one stage, by their outer hit. Their order there is of no effect.
 class Incoming {
 public:
-  /// Those of one hit lie together by their pairs if each list has those of one pair.
+  /// Where each list has the tips of one pair of layers, those of a hit are grouped by pair.
   void gather(const std::vector<List<Tip>*>& tips, std::int32_t first, std::int32_t last) {
     first_ = first;
     begin_.assign(last - first + 2, 0);
@@ -437,7 +437,7 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
   }
   const Map& map = *made;
   std::vector<Middle> parts;
-  parts.reserve(threads);  // they refer to each other
+  parts.reserve(threads);  // they must not move: they hold references
   for (int t = 0; t < threads; ++t) parts.emplace_back(map, totals, parts, t);
   Incoming incoming;
 #pragma omp parallel num_threads(threads)

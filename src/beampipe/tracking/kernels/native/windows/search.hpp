@@ -127,8 +127,8 @@ inline void find_cells(const Origin& q, const PairLanes& pair, CellLanes& cells)
 
 constexpr float kLeastCosine = 0.362357754f;  // of kMaxDphi
 
-/// A doublet in two half words: its curvature in units of 1 / kCodes of the largest, and its dip, which as a tangent
-/// comes back after half a turn, in units of 1 / 2^16 of that.
+/// A doublet in two half words: its curvature in units of 1 / kCodes of the largest, and its dip angle, which repeats
+/// after half a turn as its tangent does, in units of 1 / 2^16 of that.
 ///
 /// Where two doublets agree, the halves of their codes differ by no more than the roots of the two parts of chi2.
 constexpr float kCodes = 8000;      // differences of curvature stay below 2^15
@@ -171,9 +171,9 @@ struct Side {
   std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<Kept> kept;                 // those that agree with one of the other side
-  std::vector<std::int32_t> any;          // of Match, as the next two lines: what is kept already
+  std::vector<std::int32_t> any;          // used by Match, as all columns below: not 0 if kept already
   std::vector<float> s, t;
-  std::vector<std::int32_t> code;  // and the codes that may agree: the halves from `low` up by those of `size`
+  std::vector<std::int32_t> code;  // codes that may agree: each half from `low` to `low + size`
   std::vector<std::int32_t> low, size;
   std::vector<Candidate> candidate;
   std::int64_t n = 0;      // doublets

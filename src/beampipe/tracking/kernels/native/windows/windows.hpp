@@ -81,8 +81,8 @@ inline int depth_of(const Windows& w, int layer) {
                   std::min(layers_before(w, layer, r, box[2]), layers_before(w, layer, r, box[3])));
 }
 
-/// Whether a track may begin with a doublet between two layers. Between barrels, most doublets are long, and hardly a track
-/// has lost two hits in a row: it begins with its second hit if seed layers go on beyond that.
+/// Whether a track may begin with a doublet between two layers. Between barrels, most doublets are long, but hardly any
+/// track has lost two hits in a row. Such a track begins with its second hit, if there are seed layers beyond that.
 inline bool may_begin(const Windows& w, int inner, int outer, int seed_depth) {
   const auto barrel = [&](int layer) {
     const float* box = w.layers + 4 * layer;
