@@ -308,10 +308,13 @@ def leptons(
         file: index of one file of the role; None for all.
     """
     events = analysis.load(role, [f"lep_{name}" for name in LEPTONS] + [*more], file=file)
+    return tight_leptons(analysis, events, pt, "" if kind is None else f" and lep_type == {kind}")
+
+
+def tight_leptons(analysis: Analysis, events: str, pt: float, more_cuts: str = "") -> str:
+    """Events with only their tight, isolated leptons above a pt [GeV]."""
     cuts = f"lep_pt > {pt:g} and lep_isTightID and lep_ptcone20 < {ISOLATION:g} * lep_pt"
-    if kind is not None:
-        cuts += f" and lep_type == {kind}"
-    return analysis.select_objects(events, "lep", LEPTONS, cuts)
+    return analysis.select_objects(events, "lep", LEPTONS, cuts + more_cuts)
 
 
 def four_vectors(collection: str) -> dict[str, str]:

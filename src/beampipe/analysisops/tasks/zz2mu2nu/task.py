@@ -27,6 +27,7 @@ from beampipe.analysisops.agents.analysis import (
     probe_efficiency,
     stated,
     tag_and_probe,
+    tight_leptons,
 )
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, triggered
@@ -290,8 +291,7 @@ def _correction(analysis: Analysis, efficiency: tuple[float, float], signal: str
 
 def _regions(analysis: Analysis, events: str, weight: str | None) -> tuple[dict[str, str], str]:
     """Histograms of missing momentum in the signal region and both control regions, and the pairs of muons."""
-    cuts = f"lep_pt > {CUTS['pt_min']:g} and lep_isTightID and lep_ptcone20 < {ISOLATION:g} * lep_pt"
-    good = analysis.select_objects(events, "lep", LEPTONS, cuts)
+    good = tight_leptons(analysis, events, CUTS["pt_min"])
     leptons = opposite_pairs(analysis, analysis.select(good, "count(lep_pt) == 2"))
     low, high = CUTS["mass_window"]
     muons = analysis.select(leptons, f"sum(lep_type) == 26 and mass > {low:g} and mass < {high:g}")
