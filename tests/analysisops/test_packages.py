@@ -37,7 +37,7 @@ PAIRS = Path(str(files("beampipe.analysisops.samples") / "pairs.py"))
 TASKS = {name: load_task(folder) for name, folder in shipped_tasks().items()}
 LABELS = tuple(track for track in range(12) for _ in range(8))
 MILESTONES = {"zz2mu2nu": 0.3}
-"""Tasks in which the first answer is not all -> what those earn that do not depend on it."""
+"""Tasks whose later answers earn points of their own -> largest score with a wrong first answer."""
 PEAK = [10.0, 30.0, 80.0, 30.0, 10.0]
 
 
