@@ -45,11 +45,6 @@ def small(output: Path) -> ChainSettings:
     )
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> ChainResult:
-    return run_chain(small(tmp_path_factory.mktemp("chain")), INLINE)
-
-
 def digest(settings: ChainSettings) -> str:
     return sha256((settings.output / RESULT).read_bytes()).hexdigest()
 

@@ -9,19 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.chain.run import Executor, run_chain, store_of
+from beampipe.chain.run import ChainResult, Executor, run_chain, store_of
 from beampipe.chain.settings import TraceSettings
 from beampipe.chain.telemetry import TRACE, read_trace
 from beampipe.workflow import SlurmOptions
-from tests.chain.test_chain import INLINE, digest, small
+from tests.chain.test_chain import digest, small
 from tests.workflow.slurm import running_slurm
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
-    settings = small(tmp_path_factory.mktemp("inline"))
-    run_chain(settings, INLINE)
-    return digest(settings)
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +23,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmOptions]:
         yield SlurmOptions(queue="main", memory="2GiB", walltime="00:10:00", host="127.0.0.1", folder=folder)
 
 
-def check(folder: Path, executor: Executor, expected: str) -> None:
+def check(folder: Path, executor: Executor, made: ChainResult) -> None:
     """Run the chain elsewhere, and compare its result with that of this process."""
     settings = replace(small(folder), telemetry=TraceSettings())
     result = run_chain(settings, executor)
-    assert digest(settings) == expected
+    assert digest(settings) == digest(made.settings)
     log = store_of(settings).log
     assert log is not None
     workers = {line["pid"] for line in log.read() if line["event"] == "done" and line["stage"] == "tracks"}
@@ -47,10 +40,10 @@ def check(folder: Path, executor: Executor, expected: str) -> None:
     assert {each.parent for each in chunks} == {above.identity}
 
 
-def test_the_same_result_comes_out_of_dask(tmp_path: Path, expected: str) -> None:
-    check(tmp_path, Executor("dask", 2), expected)
+def test_the_same_result_comes_out_of_dask(tmp_path: Path, made: ChainResult) -> None:
+    check(tmp_path, Executor("dask", 2), made)
 
 
 @pytest.mark.slurm
-def test_the_same_result_comes_out_of_slurm(tmp_path: Path, expected: str, slurm: SlurmOptions) -> None:
-    check(tmp_path, Executor("slurm", 2, slurm), expected)
+def test_the_same_result_comes_out_of_slurm(tmp_path: Path, made: ChainResult, slurm: SlurmOptions) -> None:
+    check(tmp_path, Executor("slurm", 2, slurm), made)

@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.chain.plan import Plan, make_chunk
 from beampipe.chain.report import write_report
-from beampipe.chain.run import Executor, run_chain, store_of
+from beampipe.chain.run import ChainResult, Executor, run_chain, store_of
 from beampipe.chain.settings import ChainSettings, TraceSettings, load_settings
 from beampipe.chain.telemetry import TRACE, RecordedSpan, TraceTarget, read_trace, recorded, trace_target
 from beampipe.errors import ConfigError
@@ -30,9 +30,9 @@ def traced_by(output: Path, traces: str | None) -> ChainSettings:
     return replace(small(output), telemetry=None if traces is None else TraceSettings(traces))
 
 
-def test_one_trace_of_all_processes_in_the_file_and_at_a_collector(tmp_path: Path) -> None:
-    without = traced_by(tmp_path / "off", None)
-    run_chain(without, Executor("inline"))
+def test_one_trace_of_all_processes_in_the_file_and_at_a_collector(tmp_path: Path, made: ChainResult) -> None:
+    without = made.settings
+    assert without.telemetry is None
     with collecting() as collector:
         settings = traced_by(tmp_path / "on", collector.url)
         result = run_chain(settings, Executor("processes", 2))
