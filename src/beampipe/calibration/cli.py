@@ -196,7 +196,7 @@ def train_tagger(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Tagger to write: text of LightGBM, or NAME.safetensors for one of constituents."
+            "--output", "-o", help="File to write: text of LightGBM, or NAME.safetensors for a tagger of constituents."
         ),
     ] = Path("gbdt.txt"),
     results: Results = None,
