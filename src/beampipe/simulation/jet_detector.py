@@ -43,7 +43,7 @@ NOT_CLEAN: Final = 0.003
 """Share of jets that fail the cleaning."""
 
 PHOTON_CELL: Final = 0.025
-"""Width in pseudorapidity and azimuth of a cell, in which photons cannot be told apart."""
+"""Width in pseudorapidity and azimuth of a cell; photons in the same cell are one constituent."""
 
 _CALORIMETER: Final = Calorimeter()
 """The resolution, and the cells of neutral hadrons."""

@@ -33,7 +33,7 @@ public:
     return block;
   }
 
-  /// Takes over a block; the oldest ones make room for it.
+  /// Keeps a block for later; the blocks kept for longest are freed if there are too many.
   void give(void* block, std::size_t bytes) {
     if (bytes < kLeast || bytes > kMost) return std::free(block);
     const std::lock_guard<std::mutex> lock(mutex_);
