@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +20,7 @@ from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
 from beampipe.events import Event
-from beampipe.figures import drawing
+from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
 from beampipe.processes import processor_name
 from beampipe.simulation.degradation import degrade
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = "report.html"
 """Name of the page in the folder of a chain."""
+
+_png: Final = partial(png_base64, settings=REPORT_STYLE)
 
 _TEMPLATE: Final = Path(__file__).parent / "page.html.j2"
 
@@ -79,18 +80,17 @@ def write_report(result: ChainResult) -> Path:
     Returns:
         The path of the page.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     store, plan, settings = store_of(result.settings), result.plan, result.settings
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     samples = ", ".join(
         f"{each.name} ({each.role}): {each.events} {each.generator}" for each in settings.samples.values()
     )
     last = result.measurements[-1]
     costs = stage_costs(store, [*plan.recipes(), result.result])
     facility = None if settings.facility is None else read_facility(settings.facility)
-    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    page = html_templates().from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    text = page.render(
         style=Markup(STYLE),  # shipped file, trusted
         summary=f"Collisions by sample: {samples}. Tracks by {settings.tracks.finder}.",
         answers=[
@@ -215,7 +215,7 @@ def _sections(result: ChainResult) -> list[Section]:
             f" {collisions.pt_min:g} to {collisions.pt_max:g} GeV, generated with the factor pT^{collisions.power:g};"
             f" weights undo it. Mean number of further collisions in an event: {collisions.pileup:g}.",
             "Steps: events against the pT of the leading jet, as generated and with weights",
-            _png(lambda: figures.plot_spectrum(data)),
+            _png(figures.plot_spectrum(data)),
             narrow=True,
         ),
         Section(
@@ -224,7 +224,7 @@ def _sections(result: ChainResult) -> list[Section]:
             "ACTS Fatras with hadronic interactions; then hits are lost, modules are dead, and noise is added."
             f" The first event of {nominal}: {len(event.hits)} hits, and the tracks above 1 GeV that were found.",
             "Two views of an event: hits as dots, tracks as lines",
-            _png(lambda: _event_figure(event, result)),
+            _png(_event_figure(event, result)),
         ),
         Section(
             "tracks",
@@ -234,7 +234,7 @@ def _sections(result: ChainResult) -> list[Section]:
             f" |d0| < {tracks.max_d0:g} mm from the beam line. {_about_vertices(result, data)}"
             f" {unfitted} of {int(data.events.tracks.sum())} tracks of {nominal} have no fit and are left out.",
             "Points: efficiency of tracks in jets against pT and against the distance to the axis, by sample",
-            _png(lambda: figures.plot_efficiency(performance)),
+            _png(figures.plot_efficiency(performance)),
             (
                 "sample",
                 "particles in jets",
@@ -251,7 +251,7 @@ def _sections(result: ChainResult) -> list[Section]:
             "Anti-kt jets (R = 0.4) of calorimeter towers by FastJet. Their energy is corrected by the mean response in"
             f" {nominal}. Tracks and particles belong to jets by ghost association.",
             "Left: response of jets before and after the correction. Right: tracks against charged particles",
-            _png(lambda: figures.plot_jets(data, scale)),
+            _png(figures.plot_jets(data, scale)),
         ),
         Section(
             "ntuple",
@@ -259,7 +259,7 @@ def _sections(result: ChainResult) -> list[Section]:
             "ROOT files with the number of tracks, width and C1 of each jet from the tracks that were found. Variations"
             " of the number follow from the measured inefficiency and fakes.",
             "Histograms of number of tracks, width and C1 for quark and gluon jets",
-            _png(lambda: figures.plot_ntuple(ntuple)),
+            _png(figures.plot_ntuple(ntuple)),
         ),
         Section(
             "calibration",
@@ -268,7 +268,7 @@ def _sections(result: ChainResult) -> list[Section]:
             f" different shares of quarks{regions}; extraction: {settings.measurement.extraction}. Each number with its"
             " flags is in calibration/factors.json.",
             "Points with errors: quark efficiency scale factor against jet pT",
-            _png(result.factors.plot),
+            _png(result.factors.plot()),
             narrow=True,
         ),
         Section(
@@ -278,7 +278,7 @@ def _sections(result: ChainResult) -> list[Section]:
             " The pseudo-data of the fit are independent of those that the scale factors come from. The left picture"
             " shows the fit with shares of simulation alone.",
             "Left: jets in classes, and the fit by simulation. Right: fractions of gluons, fitted and by label",
-            _png(lambda: figures.plot_fit(result.counts, result.factors, result.measurements)),
+            _png(figures.plot_fit(result.counts, result.factors, result.measurements)),
         ),
     ]
 
@@ -296,7 +296,7 @@ def _trace_section(result: ChainResult) -> list[Section]:
             " Left: the stages of each chunk of events, and those after them. Right: the chunk that took longest, with"
             " its first events; `find` is the search for the tracks of an event with their fit.",
             "Waterfalls: bars of chunks, stages and events against time",
-            _png(lambda: figures.plot_trace(spans)),
+            _png(figures.plot_trace(spans)),
         )
     ]
 
@@ -328,11 +328,3 @@ def _event_figure(event: Event, result: ChainResult) -> Figure:
     tracks = result.settings.tracks
     with named_finder(tracks.finder, model=tracks.model, threads=1) as finder:
         return finder.find(event.hits).found_in(event).plot(min_pt=1.0)
-
-
-def _png(draw: Callable[[], Figure]) -> str:
-    """A figure as PNG in base64."""
-    figure, picture = draw(), BytesIO()
-    with drawing(REPORT_STYLE):
-        figure.savefig(picture, format="png", dpi=110)
-    return base64.b64encode(picture.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Figures with matplotlib, drawn without a display and written atomically.
+"""Figures with matplotlib, drawn without a display and written atomically, and the pages that show them.
 
 matplotlib is imported when something is drawn. pyplot is not used: it would keep each figure alive, and choose a
 backend for the whole process.
@@ -6,19 +6,25 @@ backend for the whole process.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from beampipe.files import MARK, write_whole
 
 if TYPE_CHECKING:
+    from jinja2 import BaseLoader, Environment
     from matplotlib.figure import Figure
 
 _DPI: Final = 150
 """Resolution of PNG files [pixels per inch]."""
+
+_PAGE_DPI: Final = 110
+"""Resolution of pictures in pages [pixels per inch]."""
 
 METADATA: Final[dict[str, dict[str, Any]]] = {
     "png": {"Software": MARK},
@@ -102,6 +108,30 @@ def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None
             if number:
                 figure.set_layout_engine("none")  # the same layout in all files
             write_whole(path, partial(_draw_once, figure, path.suffix.removeprefix(".")))
+
+
+def png_base64(figure: Figure, *, settings: Mapping[str, Any] | None = None) -> str:
+    """A figure as PNG in base64, for a page that contains its pictures.
+
+    Args:
+        figure: the figure, made inside `drawing`.
+        settings: the settings that the figure was made with.
+    """
+    picture = BytesIO()
+    with drawing(settings):
+        figure.savefig(picture, format="png", dpi=_PAGE_DPI)
+    return b64encode(picture.getvalue()).decode()
+
+
+def html_templates(loader: BaseLoader | None = None) -> Environment:
+    """Templates of HTML pages: what is inserted is escaped, and a name that is not given is an error.
+
+    Args:
+        loader: where templates are found by name.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _draw_once(figure: Figure, kind: str, path: Path) -> None:

@@ -22,6 +22,7 @@ from beampipe.analysisops.report.formatting import cost, count, duration, score,
 from beampipe.analysisops.report.plots import AXES, price_plot, pull_plot
 from beampipe.analysisops.report.run_data import References, RunData, plain, read_run_data
 from beampipe.analysisops.runs.statistics import PASSED
+from beampipe.figures import html_templates
 from beampipe.files import check_output, write_whole
 
 if TYPE_CHECKING:
@@ -60,15 +61,9 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
 @cache
 def templates() -> Environment:
     """The templates of the page, which escape what is inserted."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import PackageLoader
 
-    environment = Environment(
-        loader=PackageLoader("beampipe.analysisops.report", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_templates(PackageLoader("beampipe.analysisops.report", "web"))
     environment.filters |= {
         function.__name__: function for function in (cost, count, duration, score, shade, with_error)
     }

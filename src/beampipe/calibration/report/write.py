@@ -18,7 +18,7 @@ from beampipe.calibration.report import figures, tables
 from beampipe.calibration.report.tables import TextTable
 from beampipe.calibration.results import Results, collect_results, key_name, other_samples, percent, point_name
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.figures import drawing, save_figure
+from beampipe.figures import drawing, html_templates, save_figure
 from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
 from beampipe.workflow.digests import NO_RESULT
@@ -130,15 +130,14 @@ def _write_page(
     results: Results, pictures: Sequence[Picture], texts: Sequence[TextTable], plots: Path, path: Path
 ) -> None:
     """Write the page of a report, with the headline figure first; `plots` is the folder of the figures' PNG files."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     by_kind: dict[tuple[str, str], list[Picture]] = {}
     for picture in pictures:
         by_kind.setdefault((picture.kind, picture.tagger), []).append(picture)
     rows = results.factors.table()
-    text = environment.from_string(TEMPLATE).render(
+    page = html_templates().from_string(TEMPLATE)
+    text = page.render(
         style=Markup(STYLE),  # shipped file, trusted
         summary=_summary(results),
         configuration=results.configuration,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
 
 from beampipe.events import NO_TRACK, ON_AXIS, Event, FitStatus, Hits, Tracks
-from beampipe.figures import drawing
+from beampipe.figures import drawing, html_templates, png_base64
 from beampipe.files import MARK, write_whole
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Modules
@@ -31,10 +29,6 @@ from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
 from beampipe.tracking.training.detector import SPLIT
 from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
 from beampipe.tracking.truth import HEADLINE
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 DAMAGE: Final = TrainingDegradation(hit_loss=0.02, dead_modules=0.01, noise=0.05)
 """Losses and noise of the events of the report."""
@@ -258,22 +252,16 @@ def write_report(model: TrackerModel, validation: Validation, folder: Path) -> N
 
 
 def _page(model: TrackerModel, validation: Validation) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import PackageLoader
 
     def efficiency(evaluation: Evaluation, variable: str) -> str:
         with drawing():
-            return _data_address(plot_efficiency(evaluation, [variable]))
+            return png_base64(plot_efficiency(evaluation, [variable]))
 
-    environment = Environment(
-        loader=PackageLoader("beampipe.tracking.training", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     with drawing():
-        times = _data_address(plot_stages(validation.headline))
-    return environment.get_template("validation_page.html").render(
+        times = png_base64(plot_stages(validation.headline))
+    templates = html_templates(PackageLoader("beampipe.tracking.training", ""))
+    return templates.get_template("validation_page.html").render(
         mark=MARK,
         model=model,
         validation=validation,
@@ -285,10 +273,3 @@ def _page(model: TrackerModel, validation: Validation) -> str:
         efficiency=efficiency,
         times=times,
     )
-
-
-def _data_address(figure: Figure) -> str:
-    """A picture as an address that contains it."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
