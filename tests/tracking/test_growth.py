@@ -40,61 +40,77 @@ def chain(n_layers: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("windows", "stages"),
     [
-        (joined(6, *chain(6)), [0, 0, 0, 1, 2, 3]),
-        (joined(6, *chain(6), (0, 4)), [0, 0, 0, 1, 2, 3]),  # a pair past lost hits makes no seed layer
-        (joined(7, *chain(7), (3, 5)), [0, 0, 0, 1, 2, 3, 4]),  # the last layer inside counts
-        (joined(6, *chain(6), (5, 3)), [0] * 6),  # a ring: 3, 4, 5
-        (joined(7, *chain(5), (4, 3), (4, 5), (5, 6)), [0] * 7),  # 5 and 6 lie behind a ring
-        (joined(3, (0, 1), (1, 2), (2, 0)), [0] * 3),  # nothing is innermost
-        (joined(8, *chain(4), (7, 3)), [0, 0, 0, 1, 0, 0, 0, 0]),  # no pair ends on 4, 5, 6 and 7
+        (joined(6, *chain(6)), [0, 1, 2, 3, 4, 5]),
+        (joined(6, *chain(6), (0, 4)), [0, 1, 2, 3, 4, 5]),  # a pair past lost hits changes nothing
+        (joined(5, (0, 1), (0, 4), (1, 4), (2, 3)), [0, 1, 0, 1, 2]),  # the last layer inside counts
+        (joined(6, *chain(6), (5, 3)), [0, 1, 2, 6, 6, 6]),  # a ring: 3, 4, 5
+        (joined(7, *chain(5), (4, 3), (4, 5), (5, 6)), [0, 1, 2, 7, 7, 7, 7]),  # 5 and 6 lie behind a ring
+        (joined(3, (0, 1), (1, 2), (2, 0)), [3] * 3),  # nothing is innermost
         (joined(2), [0, 0]),
         (joined(0), []),
     ],
 )
 def test_stages(windows: Windows, stages: list[int]) -> None:
-    np.testing.assert_array_equal(growth.growth_stages(windows, 2), np.array(stages, np.int64))
+    np.testing.assert_array_equal(growth.growth_stages(windows), np.array(stages, np.int64))
 
 
 BARREL = ((30, 32, -500, 500), (70, 72, -500, 500))
-"""Two layers around the beam line; a disc at z = 600 mm is behind both from r = 86 mm on, behind one from 38 mm on."""
+"""Two layers around the beam line; from the origin, a disc at z = 600 mm is behind both from r = 86 mm on, behind one
+from 38 mm on."""
 
 
 @pytest.mark.parametrize(
-    ("box", "depth"),
+    ("box", "before", "most_before"),
     [
-        ((120, 122, -500, 500), 2),
-        ((120, 122, 300, 500), 2),  # as seen from the origin, not from its own z
-        ((120, 122, 2000, 2500), 0),  # beyond the ends of both
-        ((200, 400, 598, 602), 2),
-        ((60, 80, 598, 602), 1),
-        ((60, 200, 598, 602), 1),  # its inner edge is behind one
-        ((20, 200, 598, 602), 0),
-        ((10, 12, -500, 500), 0),  # inside of both
+        ((120, 122, -500, 500), 2, 2),
+        ((120, 122, 300, 500), 2, 2),  # as seen from the origin, not from its own z
+        ((120, 122, 2000, 2500), 0, 0),  # beyond the ends of both
+        ((200, 400, 598, 602), 2, 2),
+        ((60, 80, 598, 602), 1, 1),
+        ((60, 200, 598, 602), 1, 2),  # its inner edge is behind one
+        ((20, 200, 598, 602), 0, 2),
+        ((10, 12, -500, 500), 0, 0),  # inside of both
     ],
 )
 @pytest.mark.parametrize("side", [1, -1])
-def test_depths(box: tuple[float, ...], depth: int, side: int) -> None:
+def test_layers_before(box: tuple[float, ...], before: int, most_before: int, side: int) -> None:
     z_min, z_max = sorted((side * box[2], side * box[3]))
-    layers = np.array([*BARREL, (*box[:2], z_min, z_max)], np.float32)
-    assert growth.layer_depths(replace(joined(3), layers=layers))[2] == depth
+    crossed = growth.crossings(np.array([*BARREL, (*box[:2], z_min, z_max)], np.float32))
+    assert (crossed.before[2], crossed.most_before[2]) == (before, most_before)
 
 
-def test_the_pixel_layers_are_the_seed_layers_of_the_generic_detector() -> None:
+@pytest.mark.parametrize(
+    ("box", "between"),
+    [
+        ((120, 122, -500, 500), (1, 0)),
+        ((200, 400, 598, 602), (1, 0)),
+        ((60, 80, 598, 602), (0, 1000)),  # beyond the end of the second
+        ((10, 12, -500, 500), (1000, 1000)),  # outwards only
+        ((500, 502, -20, 20), (1, 0)),
+    ],
+)
+def test_layers_between(box: tuple[float, ...], between: tuple[int, int]) -> None:
+    crossed = growth.crossings(np.array([*BARREL, box], np.float32))
+    assert tuple(crossed.between[:2, 2]) == between
+    assert crossed.between[0, 1] == 0
+
+
+def test_tracks_of_the_generic_detector_begin_in_a_row_or_near_the_beam_with_one_hit_lost() -> None:
     windows = load_windows(load_model().path / "module_map.safetensors")
-    r_max, z_max = windows.layers[:, 1], np.abs(windows.layers[:, 2:]).max(axis=1)
-    seeds = growth.growth_stages(windows) == growth.SEED_STAGE
-    ends = np.isin(np.arange(len(windows.layers)), windows.pairs[:, 1])
-    np.testing.assert_array_equal(seeds & ends, (r_max < 180) & ends)
-    assert z_max[seeds & ends].max() > 1400  # the discs, by their inner edges
-
-
-def test_a_track_that_has_lost_two_hits_begins_further_out_if_it_can() -> None:
-    windows = load_windows(load_model().path / "module_map.safetensors")
-    inner, outer = windows.pairs.T
-    assert growth.may_begin(windows, 3)[inner, outer].all()
-    never = windows.pairs[~growth.may_begin(windows, 5)[inner, outer]]
-    radii = windows.layers[:, :2].mean(axis=1).round()
-    assert radii[never].tolist() == [[33.0, 172.0], [33.0, 261.0], [33.0, 361.0], [72.0, 261.0]]  # of 33, 72, 116 ...
+    barrel = windows.layers[:, 1] - windows.layers[:, 0] < windows.layers[:, 3] - windows.layers[:, 2]
+    begins = growth.may_begin(windows)
+    radii = windows.layers[:, :2].mean(axis=1).round().astype(int)
+    triples = {
+        (radii[a], radii[b], radii[c])
+        for (p, (a, b)), slots in zip(enumerate(windows.pairs), begins, strict=True)
+        for c in windows.pairs[windows.out_begin[b] :, 1][:MAX_OUT][slots[: len(windows.pairs) - windows.out_begin[b]]]
+        if barrel[[a, b, c]].all()
+    }
+    in_a_row = {(33, 72, 116), (72, 116, 172), (116, 172, 261), (172, 261, 361), (261, 361, 501)}
+    lost = {(33, 72, 172), (33, 116, 172)}
+    beyond_the_end_of_one = {(72, 116, 261), (116, 261, 361)}
+    assert in_a_row | lost <= triples
+    assert triples - in_a_row - lost <= beyond_the_end_of_one
 
 
 RADII = (32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0)
@@ -136,33 +152,47 @@ def as_set(edge_index: ndarray) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("seed", range(3))
 def test_beyond_the_seeds_edges_continue_edges(seed: int) -> None:
     position, windows = hits(seed), barrels(seed)
-    stage = growth.growth_stages(windows, 2)
-    assert stage.tolist() == [0, 0, 0, 1, 2, 3, 4]
     edges = reference.module_map_edges(position, windows, seed_depth=2)
-    into, out = reference.triplets(position, edges, windows)[0]
-    stage_of_inner, stage_of_outer = stage[reference.assign_layers(position, windows)[edges]]
-    late = np.flatnonzero(stage_of_inner > growth.SEED_STAGE)
+    _, out = reference.triplets(position, edges, windows)[0]
+    layer = reference.assign_layers(position, windows)[edges]
+    late = np.flatnonzero(layer[0] > 2)
     assert len(late) > 50
     assert np.isin(late, out).all()  # an edge that agrees ends where it starts
     everything = reference.module_map_edges(position, windows, seed_depth=len(RADII))
     lost = np.array(sorted(as_set(everything) - as_set(edges))).T
     assert lost.shape[1] > 20  # tracks without their first hits
     assert as_set(edges) < as_set(everything)
-    leads_out = np.flatnonzero((stage_of_inner == growth.SEED_STAGE) & (stage_of_outer > growth.SEED_STAGE))
-    assert len(leads_out) > 20
-    assert np.isin(leads_out, into).all()  # an edge out of the seed layers is continued
 
 
-@pytest.mark.parametrize("continued", [True, False])
+def test_a_track_goes_on_across_a_gap_but_does_not_begin_there() -> None:
+    windows = barrels(0)
+    gap = np.array([[3, 5]], np.int32)
+    pairs = np.concatenate([windows.pairs, gap])
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    wide = np.full((len(pairs), MAX_OUT, 4), 100, np.float32)
+    windows = replace(
+        windows,
+        pairs=pairs[order],
+        pair_windows=np.tile(windows.pair_windows[:1], (len(pairs), 1)),
+        out_begin=np.searchsorted(pairs[order, 0], np.arange(len(RADII) + 1)).astype(np.int32),
+        triplet_windows=wide,
+    )
+    track = np.array([(r, 0.1, 0.2 * r) for r in RADII], np.float32)
+    without_layer_4 = np.delete(track, 4, axis=0)
+    for find in (reference.module_map_edges, kernels.module_map_edges):
+        assert (3, 4) in as_set(find(without_layer_4, windows))  # the rows of layers 3 and 5
+        assert (1, 2) not in as_set(find(without_layer_4[2:], windows))  # of 2, 3, 5: it would begin there
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(("seed_depth", "least_curvature"), [(0, 0.0), (1, 0.4), (2, 0.0), (5, 0.1)])
 def test_the_kernel_grows_as_the_reference(
-    isa: str, seed: int, threads: int, seed_depth: int, least_curvature: float, continued: bool
+    isa: str, seed: int, threads: int, seed_depth: int, least_curvature: float
 ) -> None:
     position, windows = hits(seed), barrels(seed)
-    want = reference.module_map_edges(position, windows, None, seed_depth, least_curvature, continued)
-    got = kernels.module_map_edges(position, windows, threads, None, seed_depth, least_curvature, continued)
+    want = reference.module_map_edges(position, windows, None, seed_depth, least_curvature)
+    got = kernels.module_map_edges(position, windows, threads, None, seed_depth, least_curvature)
     assert len(as_set(got) ^ as_set(want)) <= MOST_DIFFERENT * len(want.T)
 
 

@@ -127,7 +127,7 @@ class PipelineSpec(Shown):
     bytes_per_hit2: float
     curvature: float = 1.0
     curvature_from: float = 0.0
-    seed_depth: int = 3
+    seed_depth: int = 5
     completion: Completion | None = None
     limit: Limit | None = None
     after: PipelineSpec | None = None
@@ -211,9 +211,7 @@ _EXATRKX_WALK: Final = replace(
     name="exatrkx_walk",
     for_what="as exatrkx inside learned windows, best paths in place of components, completed",
     graph="both",
-    # Wider and deeper than for the windows alone: the networks reject most of what agrees by chance.
-    curvature=1.25,
-    seed_depth=5,
+    curvature=1.25,  # wider than for the windows alone: the networks reject most of what agrees by chance
     bytes_per_hit2=0.003,
     segmentation=Walk(min_hits=5, penalty=1.0),
     completion=Completion(penalty=1.0, min_score=3.0),
@@ -243,7 +241,6 @@ def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> Pipel
         segmentation=Walk(min_hits=7, penalty=0.5),
         curvature=curvature,
         curvature_from=curvature_from,
-        seed_depth=2,
         completion=Completion(penalty=1.0, min_score=4.0),
         bytes_per_hit2=0.01,
         after=after,
@@ -260,7 +257,6 @@ _MODULE_MAP_SOFT: Final = replace(
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
     segmentation=Walk(min_hits=5, penalty=0.5),
-    seed_depth=3,
     completion=_SOFT_COMPLETION,
 )
 

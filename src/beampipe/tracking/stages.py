@@ -161,7 +161,6 @@ class BuildFromWindows:
         threads: number of threads.
         seed_depth: most layers before those on which tracks begin to grow.
         least_curvature: share of each window's largest curvature below which doublets are left out.
-        continued: whether triplets that lead out of the seed layers must be continued by another one.
     """
 
     needs: ClassVar = ("position", "offsets")
@@ -171,11 +170,10 @@ class BuildFromWindows:
     threads: int
     seed_depth: int = SEED_DEPTH
     least_curvature: float = 0.0
-    continued: bool = True
 
     def __call__(self, position: Position, offsets: Offsets | None) -> tuple[EdgeIndex]:
         edge_index = kernels.module_map_edges(
-            position, self.windows, self.threads, offsets, self.seed_depth, self.least_curvature, self.continued
+            position, self.windows, self.threads, offsets, self.seed_depth, self.least_curvature
         )
         return (edge_index,)
 
@@ -441,8 +439,7 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
         line.append(("building", neighbours))
     else:
         least_curvature = spec.curvature_from / spec.curvature
-        continued = how.min_hits > spec.seed_depth + 2  # a track has at least two hits outside of the seed layers
-        line.append(("building", BuildFromWindows(windows, threads, spec.seed_depth, least_curvature, continued)))
+        line.append(("building", BuildFromWindows(windows, threads, spec.seed_depth, least_curvature)))
     if trained is not None and spec.graph == "both":
         line.append(("building", KeepNeighbours(trained.cuts.radius)))
     if trained is not None and spec.graph != "windows":

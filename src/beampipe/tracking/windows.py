@@ -121,74 +121,103 @@ def load_windows(path: Path) -> Windows:
         raise FileError(f"{path}: got no readable windows ({error}), expected a safetensors file of them") from error
 
 
-# The order in which layers are searched for the middle hits of triplets: from the beam outwards.
+# The order in which layers are searched for the middle hits of triplets, and where tracks begin.
 
 
-SEED_DEPTH: Final = 3
+SEED_DEPTH: Final = 5
 """Default of the most layers before a seed layer: a track may have lost its first hits."""
 
-SEED_STAGE: Final = 0
-"""Stage of the seed layers."""
+_FIRST: Final = 3
+"""Most layers before one of the first layers, on the way to which one may be skipped."""
+
+_SLOPES: Final = 512
+"""Number of straight lines from each vertex."""
+
+_VERTICES: Final = (-100.0, 0.0, 100.0)
+"""z [mm] where they start."""
+
+_NO_LINE: Final = 1000
+"""The fewest layers between two that no line crosses both."""
 
 
-def layer_depths(windows: Windows) -> Int64[ndarray, " n_layers"]:
-    """The number of other layers that a track from the origin crosses before each layer.
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """Numbers of layers on straight lines of all slopes from the beam line.
 
-    It is the least number over the straight lines to the middles of the four sides of the layer's box: some tracks
-    reach a disc at its inner edge, which the discs before it do not cover.
+    Attributes:
+        before: fewest layers before each, on lines from the origin; many where there is no line.
+        most_before: most layers before each, on lines from the origin.
+        between: fewest layers between an inner and an outer one, on any line; many where there is no line.
     """
-    r_min, r_max, z_min, z_max = windows.layers.T
-    r_middle, z_middle = np.float32(0.5) * (r_min + r_max), np.float32(0.5) * (z_min + z_max)
-    ways = [(r_min, z_middle), (r_max, z_middle), (r_middle, z_min), (r_middle, z_max)]
-    least: Int64[ndarray, " n_layers"] = np.min([_layers_before(windows, r, z) for r, z in ways], axis=0)
-    return least
+
+    before: Int64[ndarray, " n_layers"]
+    most_before: Int64[ndarray, " n_layers"]
+    between: Int64[ndarray, "n_layers n_layers"]
 
 
-def _layers_before(windows: Windows, r: ndarray, z: ndarray) -> Int64[ndarray, " n_layers"]:
-    """The number of layers other than its own that the line to each point (r, z) of a layer crosses."""
-    r_min, r_max, z_min, z_max = windows.layers.T
-    r, z = r[:, None], z[:, None]
-    begins_before = (r_min < r) & np.where(z > 0, z_min < z, (z == 0) | (z_max > z))
-    # The line separates the corners of the boxes that it crosses.
-    low, high = np.where(z > 0, r_max, r_min), np.where(z > 0, r_min, r_max)
-    crossed = begins_before & (z_min * r <= low * z) & (z_max * r >= high * z)
-    count: Int64[ndarray, " n_layers"] = np.count_nonzero(crossed & ~np.eye(len(r), dtype=bool), axis=1)
-    return count
-
-
-_MOST_FURTHER: Final = 2
-"""Most layers by which the second hit of a track is further out than the first, where both lie on barrels."""
-
-
-def may_begin(windows: Windows, seed_depth: int = SEED_DEPTH) -> Bool[ndarray, "n_layers n_layers"]:
-    """Whether a track may begin with a doublet, by its inner and its outer layer.
-
-    Between barrels, most doublets are long, but hardly any track has lost two hits in a row. Such a track begins with
-    its second hit, if there are seed layers beyond that.
-    """
-    r_min, r_max, z_min, z_max = windows.layers.T
-    barrel, depth = r_max - r_min < z_max - z_min, layer_depths(windows)
-    long = barrel[:, None] & barrel & (depth - depth[:, None] > _MOST_FURTHER)
-    begins: Bool[ndarray, "n_layers n_layers"] = ~long | (depth >= seed_depth)
-    return begins
-
-
-def growth_stages(windows: Windows, seed_depth: int = SEED_DEPTH) -> Int64[ndarray, " n_layers"]:
-    """The stage in which the hits of each layer are searched around, `SEED` or later.
-
-    Layers with at most `seed_depth` others before them are *seed layers*, as are those on which no pair ends: around
-    their hits, all doublets are tried. On other layers only doublets that are edges already are extended, so a layer's
-    stage is one more than the largest stage of the layers from which pairs lead to it. Layers on a cycle of pairs, or
-    behind one, have no such stage: they are seed layers, too.
+def crossings(layers: Float32[ndarray, "n_layers 4"]) -> Crossings:
+    """The layers that straight lines cross, each at the middle of its thickness.
 
     Args:
-        windows: learned windows; only the boxes of layers and the pairs matter.
-        seed_depth: most layers before a seed layer, as `layer_depths` counts them.
+        layers: r_min, r_max, z_min, z_max [mm] of each layer.
+    """
+    n_layers = len(layers)
+    before, most_before = np.full(n_layers, _NO_LINE), np.zeros(n_layers, np.int64)
+    between = np.full((n_layers, n_layers), _NO_LINE)
+    along = (2.0 * np.arange(_SLOPES)[:, None] + 1 - _SLOPES) / _SLOPES
+    cot = along / (1 - np.abs(along))
+    for z0 in _VERTICES:
+        r_min, r_max, z_min, z_max = (layers.astype(np.float64) - np.array([0, 0, z0, z0])).T
+        barrel = r_max - r_min < z_max - z_min
+        r = np.where(barrel, 0.5 * (r_min + r_max), 0.5 * (z_min + z_max) / cot)
+        crossed = np.where(barrel, (cot * r >= z_min) & (cot * r <= z_max), (r >= r_min) & (r <= r_max))
+        order = np.argsort(np.where(crossed, r, np.inf), axis=1, kind="stable")
+        for on_line, layers_before in zip(order, crossed.sum(axis=1), strict=True):
+            on_line = on_line[:layers_before]
+            rank = np.arange(layers_before)
+            if z0 == 0:
+                before[on_line] = np.minimum(before[on_line], rank)
+                most_before[on_line] = np.maximum(most_before[on_line], rank)
+            distance = rank - rank[:, None]
+            pairs = np.ix_(on_line, on_line)
+            between[pairs] = np.minimum(between[pairs], np.where(distance > 0, distance - 1, _NO_LINE))
+    return Crossings(before, most_before, between)
+
+
+def growth_stages(windows: Windows) -> Int64[ndarray, " n_layers"]:
+    """The stage in which the hits of each layer are searched around.
+
+    It is one more than the last of the layers from which pairs lead to it. Layers on a ring of pairs, or behind one,
+    have no such stage: theirs is the number of layers, beyond all others.
+
+    Args:
+        windows: learned windows; only the layers' number and the pairs matter.
     """
     inner, outer = windows.pairs.T
-    seeded = ~np.isin(np.arange(len(windows.layers)), outer) | (layer_depths(windows) <= seed_depth)
-    stage = {int(layer): SEED_STAGE for layer in np.flatnonzero(seeded)}
-    before = {int(layer): set(inner[outer == layer].tolist()) for layer in np.flatnonzero(~seeded)}
-    while ready := [layer for layer in before if layer not in stage and before[layer] <= stage.keys()]:
-        stage |= {layer: 1 + max(stage[other] for other in before[layer]) for layer in ready}
-    return np.array([stage.get(layer, SEED_STAGE) for layer in range(len(windows.layers))], np.int64)
+    stage = np.zeros(len(windows.layers), np.int64)
+    for _ in stage:
+        np.maximum.at(stage, outer, stage[inner] + 1)
+        stage = np.minimum(stage, len(stage))
+    return stage
+
+
+def may_begin(windows: Windows, seed_depth: int = SEED_DEPTH) -> Bool[ndarray, "n_pairs max_out"]:
+    """Whether a track may begin with each triplet, by the pair inside and the slot of the pair outside.
+
+    The middle hit must lie on a *seed layer*, one with at most `seed_depth` others before it, and no layer may be
+    skipped; on the way to one of the first layers, one may. Most other triplets agree by chance, and a track that has
+    begun goes on across all gaps of the windows. Around hits of layers without a stage, tracks begin with any triplet.
+
+    Args:
+        windows: learned windows.
+        seed_depth: most layers before a seed layer.
+    """
+    on_lines, stage = crossings(windows.layers), growth_stages(windows)
+    begins = np.zeros(windows.triplet_windows.shape[:2], bool)
+    for p, (a, b) in enumerate(windows.pairs):
+        outer = windows.pairs[windows.out_begin[b] : windows.out_begin[b + 1], 1]
+        skipped = on_lines.between[a, b] + on_lines.between[b, outer]
+        begins[p, : len(outer)] = on_lines.before[b] <= seed_depth
+        begins[p, : len(outer)] &= skipped <= (on_lines.most_before[outer] <= _FIRST)
+        begins[p, : len(outer)] |= stage[b] == len(stage)
+    return begins

@@ -85,7 +85,9 @@ def test_edges(isa: str, seed: int) -> None:
 def test_the_detectors_differ() -> None:
     windows, _, edges = zip(*map(case, SEEDS), strict=True)
     assert sum(edge.shape[1] > 30 for edge in edges) >= len(SEEDS) // 2
-    last = [growth.growth_stages(w, depth).max() for w, depth in zip(windows, DEPTHS, strict=True)]
-    assert min(last) == growth.SEED_STAGE < max(last)
+    rings = [bool((growth.growth_stages(w) == len(w.layers)).any()) for w in windows]
+    assert set(rings) == {True, False}
+    begins = [growth.may_begin(w, depth) for w, depth in zip(windows, DEPTHS, strict=True)]
+    assert min(map(np.sum, begins)) < max(map(np.sum, begins))
     assert any(w.layers[:, 0].min() == 0 for w in windows)
     assert {bool((w.layers[:, 3] < 0).any()) for w in windows} == {True, False}

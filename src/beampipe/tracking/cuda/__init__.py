@@ -91,8 +91,8 @@ def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, .
             return partial(find_neighbours, settings=stage)
         case host.FilterEdges(network=network, cut=cut):
             return partial(filter_edges, network=mlp_to_device(network, device), cut=cut)
-        case host.BuildFromWindows(windows=windows, seed_depth=depth, least_curvature=least, continued=continued):
-            return partial(build_from_windows, windows=windows_to_device(windows, device, depth, least, continued))
+        case host.BuildFromWindows(windows=windows, seed_depth=depth, least_curvature=least):
+            return partial(build_from_windows, windows=windows_to_device(windows, device, depth, least))
         case host.KeepNeighbours(radius=radius):
             return partial(keep_neighbours, radius=radius)
         case host.FindTriplets(windows=windows):

@@ -18,8 +18,8 @@ from torch import Tensor
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.tracking.kernels import geometry
 from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
-from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER
-from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages, may_begin
+from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER, pair_numbers
+from beampipe.tracking.windows import SEED_DEPTH, Windows, growth_stages, may_begin
 
 PositionTensor = Float32[Tensor, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -134,9 +134,8 @@ class DeviceWindows:
     """`Windows` on a device, with lookup tables.
 
     `pair_of` is the number of each pair (inner, outer layer), -1 for none; its last row and column serve hits on no
-    layer. `stages` is the growth stage of each layer, `may_begin` says whether a track may begin with a doublet between
-    two layers, `least_curvature` is the share of each pair's largest curvature below which doublets are left out.
-    `continued` says whether triplets out of the seed layers must be continued.
+    layer. `stages` is the growth stage of each layer, `may_begin` says whether a track may begin with each triplet,
+    `least_curvature` is the share of each pair's largest curvature below which doublets are left out.
     """
 
     layers: Tensor
@@ -148,7 +147,6 @@ class DeviceWindows:
     stages: Tensor
     may_begin: Tensor
     least_curvature: float
-    continued: bool
 
 
 def windows_to_device(
@@ -156,23 +154,18 @@ def windows_to_device(
     device: torch.device,
     seed_depth: int = SEED_DEPTH,
     least_curvature: float = 0.0,
-    continued: bool = True,
 ) -> DeviceWindows:
     """The tables on the device, integers as int64; tracks begin on layers with at most `seed_depth` before them."""
-    n_layers = len(windows.layers)
-    pair_of = np.full((n_layers + 1, n_layers + 1), -1, np.int64)
-    pair_of[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
     return DeviceWindows(
         torch.tensor(windows.layers, device=device),
         torch.tensor(windows.pairs, device=device).long(),
         torch.tensor(windows.pair_windows, device=device),
         torch.tensor(windows.out_begin, device=device).long(),
         torch.tensor(windows.triplet_windows, device=device),
-        torch.tensor(pair_of, device=device),
-        torch.tensor(growth_stages(windows, seed_depth), device=device),
+        torch.tensor(pair_numbers(windows), device=device),
+        torch.tensor(growth_stages(windows), device=device),
         torch.tensor(may_begin(windows, seed_depth), device=device),
         least_curvature,
-        continued,
     )
 
 
@@ -292,25 +285,18 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
     kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
     into, out = triplets(position, edge_index, windows)[0]
     layer = assign_layers(position, windows)[edge_index]
-    stages = windows.stages[layer]
-    grows = (stages[1, into] != SEED_STAGE) | windows.may_begin[layer[0, into], layer[1, into]]
-    into, out = into[grows], out[grows]
-    stage = stages[1, into]  # of the middle hits
+    begins = windows.may_begin[_windows_of(windows.pair_of[layer[0], layer[1]], into, out, windows)]
+    stage = windows.stages[layer[1, into]]  # of the middle hits
     for current in sorted(set(windows.stages.tolist())):
-        e, f = into[stage == current], out[stage == current]
-        grows = kept[e] | (current == SEED_STAGE)
-        kept[e[grows]] = True
-        kept[f[grows]] = True
-    if not windows.continued:
-        return edge_index[:, kept]
-    counts = kept[into]
-    goes_on = torch.zeros_like(kept)
-    goes_on[into[counts]] = True
-    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | goes_on[out]
-    kept = torch.zeros_like(kept)
-    kept[into[counts]] = True
-    kept[out[counts]] = True
+        grows = (stage == current) & (begins | kept[into])
+        kept[into[grows]] = True
+        kept[out[grows]] = True
     return edge_index[:, kept]
+
+
+def _windows_of(pair: Tensor, into: Tensor, out: Tensor, windows: DeviceWindows) -> tuple[Tensor, Tensor]:
+    """Pair of each edge, and slot of the pair of the one that follows it: where triplets have their windows."""
+    return pair[into], pair[out] - windows.out_begin[windows.pairs[pair[into], 1]]
 
 
 def _doublets(position: PositionTensor, windows: DeviceWindows) -> Int64[Tensor, "2 n_doublets"]:
@@ -393,7 +379,7 @@ def _passing(
     arcs = arc(position, edge_index)
     for row, offset in _expanded(count):
         e, f = into[row], out[begin[row] + offset]
-        window = windows.triplet_windows[pair[e], pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]]
+        window = windows.triplet_windows[_windows_of(pair, e, f, windows)]
         top, bottom = triplet_chi2(arcs.take(e), arcs.take(f), window)
         good = (window[:, 0] > 0) & (top < bottom)
         yield e[good], f[good], (top / bottom)[good]

@@ -231,13 +231,12 @@ def module_map_edges(
     offsets: Offsets | None = None,
     seed_depth: int = SEED_DEPTH,
     least_curvature: float = 0.0,
-    continued: bool = True,
 ) -> EdgeIndex:
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
-    Around hits on seed layers all doublets are tried. Farther out a triplet counts only if its inner doublet is an edge
-    already, so that regions that no track reaches are not searched. With `continued`, a triplet that leads out of the
-    seed layers counts only if another one continues it. See `beampipe.tracking.windows`.
+    A triplet counts if a track may begin with it, which has its middle hit on a seed layer and skips no layer, or if
+    its inner doublet is an edge already. Regions that no track reaches are not searched. See
+    `beampipe.tracking.windows`.
 
     The compiled kernel searches dense events (more than 20,000 hits and 3,000 million pairs of doublets around seeds)
     with a smaller seed depth, down to 1.
@@ -249,21 +248,18 @@ def module_map_edges(
         offsets: first hit of each event, and the end, where there are several: no edge joins two events.
         seed_depth: most layers before a seed layer.
         least_curvature: share of each window's largest curvature below which doublets are left out.
-        continued: whether triplets that lead out of the seed layers must be continued by another one; false where
-            tracks may have only one hit outside of these layers.
 
     Returns:
         edge_index, inner hit then outer hit, sorted by both.
     """
     if (kernels := native()) is None:
-        return reference.module_map_edges(position, windows, offsets, seed_depth, least_curvature, continued)
+        return reference.module_map_edges(position, windows, offsets, seed_depth, least_curvature)
     edge_index: EdgeIndex = kernels.module_map_edges(
         contiguous(position),
         blocks(offsets, len(position)),
         _native_windows(windows),
         seed_depth,
         least_curvature,
-        continued,
         useful_threads(threads, len(position)),
     )
     return edge_index

@@ -24,7 +24,6 @@ def module_map_edges(
     windows: Windows,
     seed_depth: int,
     least_curvature: float,
-    continued: bool,
     threads: int,
 ) -> Int64[ndarray, "2 n_edges"]: ...
 def triplets(

@@ -25,7 +25,7 @@ from beampipe.tracking.kernels.geometry import (
     wrapped,
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, LayerNumbers, Windows, growth_stages, may_begin
+from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows, growth_stages, may_begin
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
 
@@ -189,14 +189,11 @@ def module_map_edges(
     offsets: Offsets | None = None,
     seed_depth: int = SEED_DEPTH,
     least_curvature: float = 0.0,
-    continued: bool = True,
 ) -> EdgeIndex:
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
-    Both doublets of a triplet inside its window become edges; where the middle hit lies on no seed layer, only if the
-    inner one is an edge already, and on a seed layer, only if a track may begin with the inner one. With `continued`,
-    of the triplets that lead out of the seed layers only those count that another one continues. See
-    `beampipe.tracking.windows`.
+    Both doublets of a triplet inside its window become edges if a track may begin with it, or if the inner one is an
+    edge already. See `beampipe.tracking.windows`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -216,31 +213,33 @@ def module_map_edges(
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
     into, out = triplets(position, edge_index, windows)[0]
     kept = np.zeros(len(edge_index.T), bool)
-    stages = growth_stages(windows, seed_depth)[layer[edge_index]]
-    grows = (stages[1, into] != SEED_STAGE) | may_begin(windows, seed_depth)[tuple(layer[edge_index[:, into]])]
-    into, out = into[grows], out[grows]
-    stage = stages[1, into]  # of the middle hits
+    begins = may_begin(windows, seed_depth)[_windows_of(edge_index[:, into], edge_index[:, out], layer, windows)]
+    stage = growth_stages(windows)[layer[edge_index[1, into]]]  # of the middle hits
     for current in np.unique(stage):
-        grows = (stage == current) & ((current == SEED_STAGE) | kept[into])
+        grows = (stage == current) & (begins | kept[into])
         kept[into[grows]] = kept[out[grows]] = True
-    if not continued:
-        return edge_index[:, kept]
-    counts = kept[into]
-    goes_on = np.zeros(len(kept), bool)
-    goes_on[into[counts]] = True
-    counts &= (stage != SEED_STAGE) | (stages[1, out] == SEED_STAGE) | goes_on[out]
-    kept[:] = False
-    kept[into[counts]] = kept[out[counts]] = True
     return edge_index[:, kept]
+
+
+def _windows_of(into: EdgeIndex, out: EdgeIndex, layer: LayerNumbers, windows: Windows) -> tuple[ndarray, ndarray]:
+    """Pair of each edge, and slot of the pair of the one that follows it: where triplets have their windows."""
+    pair_of = pair_numbers(windows)
+    pair = pair_of[layer[into[0]], layer[into[1]]]
+    return pair, pair_of[layer[out[0]], layer[out[1]]] - windows.out_begin[windows.pairs[pair, 1]]
+
+
+def pair_numbers(windows: Windows) -> Int64[ndarray, "n n"]:
+    """Number of each pair, by inner and outer layer, -1 for none; the last row and column serve layer -1."""
+    n_layers = len(windows.layers)
+    numbers = np.full((n_layers + 1, n_layers + 1), -1)
+    numbers[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
+    return numbers
 
 
 def triplets(position: Position, edge_index: EdgeIndex, windows: Windows) -> tuple[Triplets, Chi2]:
     """Pairs of edges (in, out) that share a hit and pass, from the beam outwards, and their chi2."""
     layer = assign_layers(position, windows)
-    n_layers = len(windows.layers)
-    pair_of = np.full((n_layers + 1, n_layers + 1), -1)  # the last row and column serve layer -1
-    pair_of[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
-    pair = pair_of[layer[edge_index[0]], layer[edge_index[1]]]
+    pair = pair_numbers(windows)[layer[edge_index[0]], layer[edge_index[1]]]
     rho2 = position[:, 0] * position[:, 0] + position[:, 2] * position[:, 2]
     ins, outs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for middle in np.argsort(rho2, kind="stable"):
@@ -250,7 +249,7 @@ def triplets(position: Position, edge_index: EdgeIndex, windows: Windows) -> tup
         outs.append(np.tile(out, len(into)))
     e, f = np.concatenate(ins), np.concatenate(outs)
     arcs = arc(position, edge_index)
-    window = windows.triplet_windows[pair[e], pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]]
+    window = windows.triplet_windows[_windows_of(edge_index[:, e], edge_index[:, f], layer, windows)]
     chi2 = triplet_chi2(arcs.take(e), arcs.take(f), window)
     good = np.isfinite(chi2)
     return np.stack([e[good], f[good]]), chi2[good].astype(np.float32)

@@ -18,7 +18,6 @@ constexpr int kLanes = 4;
 
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t IntVec __attribute__((vector_size(4 * kLanes)));
-typedef std::uint16_t HalfVec __attribute__((vector_size(4 * kLanes)));
 typedef float UnalignedVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef std::int32_t UnalignedIntVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -70,22 +69,6 @@ inline unsigned nonzero_mask(IntVec v) {
 #endif
 }
 
-/// Differences of the lower halves, and of the upper halves, each modulo 2^16.
-inline IntVec half_differences(IntVec a, IntVec b) {
-  return reinterpret_cast<IntVec>(reinterpret_cast<HalfVec>(a) - reinterpret_cast<HalfVec>(b));
-}
-
-/// Bit i is set where both halves of a[i] are at most those of most[i], as numbers without sign.
-inline unsigned halves_at_most(IntVec a, IntVec most) {
-#if defined(__AVX512F__)
-  const __m512i above = _mm512_subs_epu16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(most));
-  return _mm512_testn_epi32_mask(above, above);
-#else
-  const HalfVec x = reinterpret_cast<HalfVec>(a), y = reinterpret_cast<HalfVec>(most);
-  return nonzero_mask(reinterpret_cast<IntVec>(x - (x < y ? x : y)) == 0);
-#endif
-}
-
 /// Write the lanes of the set bits one after the other; the rest of a whole vector after them is overwritten too.
 inline void compress(float* to, Vec v, unsigned mask) {
 #if defined(__AVX512F__)
@@ -115,16 +98,7 @@ inline Vec square_root(Vec v) {
 #endif
 }
 
-/// 1 / v for v of ordinary size, error 6e-5.
-inline Vec rough_inverse(Vec v) {
-#if defined(__AVX512F__)
-  return _mm512_rcp14_ps(v);
-#else
-  return 1.0f / v;
-#endif
-}
-
-/// The same, error 2e-7.
+/// 1 / v for v of ordinary size, error 2e-7.
 inline Vec inverse(Vec v) {
 #if defined(__AVX512F__)
   const Vec y = _mm512_rcp14_ps(v);
@@ -134,16 +108,7 @@ inline Vec inverse(Vec v) {
 #endif
 }
 
-/// 1 / sqrt(v) for positive v of ordinary size, error 6e-5.
-inline Vec rough_inverse_root(Vec v) {
-#if defined(__AVX512F__)
-  return _mm512_rsqrt14_ps(v);
-#else
-  return 1.0f / square_root(v);
-#endif
-}
-
-/// The same, error 3e-7.
+/// 1 / sqrt(v) for positive v of ordinary size, error 3e-7.
 inline Vec inverse_root(Vec v) {
 #if defined(__AVX512F__)
   const Vec y = _mm512_rsqrt14_ps(v);
@@ -164,15 +129,6 @@ inline float sum(Vec v) {
     IntVec other;
     for (int i = 0; i < kLanes; ++i) other[i] = (i + half) % kLanes;
     v += __builtin_shuffle(v, other);
-  }
-  return v[0];
-}
-
-inline float largest(Vec v) {
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    IntVec other;
-    for (int i = 0; i < kLanes; ++i) other[i] = (i + half) % kLanes;
-    v = maximum(v, __builtin_shuffle(v, other));
   }
   return v[0];
 }

@@ -22,6 +22,7 @@
 #include "bindings/arrays.hpp"
 #include "isa.hpp"
 #include "pipelines/layout.hpp"
+#include "pipelines/model_files.hpp"
 
 namespace {
 
@@ -64,6 +65,7 @@ struct WindowTables {
   In<float, -1, 3> pair_windows;
   In<std::int32_t, -1> out_begin;
   In<float, -1, beampipe::kMaxOut, 4> triplet_windows;
+  beampipe::Crossings crossings = beampipe::crossings_of(layers.data(), static_cast<int>(layers.shape(0)));
 
   beampipe::Windows view() const {
     return {static_cast<int>(layers.shape(0)),
@@ -72,7 +74,10 @@ struct WindowTables {
             pairs.data(),
             pair_windows.data(),
             out_begin.data(),
-            triplet_windows.data()};
+            triplet_windows.data(),
+            crossings.before.data(),
+            crossings.most_before.data(),
+            crossings.between.data()};
   }
 };
 
@@ -98,13 +103,13 @@ auto assign_layers(Position position, const WindowTables& windows, int threads) 
 }
 
 auto module_map_edges(Position position, Offsets offsets, const WindowTables& windows, int seed_depth,
-                      float least_curvature, bool continued, int threads) {
+                      float least_curvature, int threads) {
   const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
   Array<std::int64_t> edge_index;
   {
     nb::gil_scoped_release free;
-    edge_index = kernels().module_map_edges(position.data(), blocks, windows.view(),
-                                            {seed_depth, least_curvature, continued}, threads);
+    edge_index =
+        kernels().module_map_edges(position.data(), blocks, windows.view(), {seed_depth, least_curvature}, threads);
   }
   const std::size_t n_edges = edge_index.size() / 2;
   return numpy(std::move(edge_index), {2, n_edges});
@@ -320,7 +325,7 @@ NB_MODULE(_native, m) {
   m.def("fit_on_layers", &fit_on_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "seed_depth"_a,
-        "least_curvature"_a, "continued"_a, "threads"_a);
+        "least_curvature"_a, "threads"_a);
   m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);
   m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,

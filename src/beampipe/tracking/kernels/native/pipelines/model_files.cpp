@@ -287,6 +287,38 @@ Networks Networks::load(const std::string& stem) {
   }
 }
 
+Crossings crossings_of(const float* layers, int n_layers) {
+  constexpr int kSlopes = 512;
+  Crossings found{std::vector<std::int32_t>(n_layers, kNoLine), std::vector<std::int32_t>(n_layers, 0),
+                  std::vector<std::int32_t>(static_cast<std::size_t>(n_layers) * n_layers, kNoLine)};
+  std::vector<std::pair<double, int>> crossed;  // radius and layer
+  for (const double z0 : {-100.0, 0.0, 100.0})  // mm
+    for (int k = 0; k < kSlopes; ++k) {
+      const double along = (2.0 * k + 1 - kSlopes) / kSlopes, cot = along / (1 - std::fabs(along));
+      crossed.clear();
+      for (int l = 0; l < n_layers; ++l) {
+        const double r_min = layers[4 * l], r_max = layers[4 * l + 1], z_min = layers[4 * l + 2] - z0,
+                     z_max = layers[4 * l + 3] - z0;
+        const bool barrel = r_max - r_min < z_max - z_min;
+        const double r = barrel ? 0.5 * (r_min + r_max) : 0.5 * (z_min + z_max) / cot, z = cot * r;
+        if (barrel ? z >= z_min && z <= z_max : r >= r_min && r <= r_max) crossed.emplace_back(r, l);
+      }
+      std::sort(crossed.begin(), crossed.end());
+      for (int j = 0; j < static_cast<int>(crossed.size()); ++j) {
+        const int outer = crossed[j].second;
+        if (z0 == 0) {
+          found.before[outer] = std::min(found.before[outer], j);
+          found.most_before[outer] = std::max(found.most_before[outer], j);
+        }
+        for (int i = 0; i < j; ++i) {
+          std::int32_t& between = found.between[crossed[i].second * n_layers + outer];
+          between = std::min(between, j - i - 1);
+        }
+      }
+    }
+  return found;
+}
+
 WindowTables WindowTables::widened() const {
   float least = std::numeric_limits<float>::infinity();
   for (std::size_t a = 0; a < layers_.size(); a += 4)
@@ -294,6 +326,7 @@ WindowTables WindowTables::widened() const {
   const auto by = static_cast<float>(std::max(std::min<double>(kWidening, kOfGap * least), 0.0));
   WindowTables wide = *this;
   for (std::size_t side = 0; side < layers_.size(); ++side) wide.layers_[side] += side % 2 == 0 ? -by : by;
+  wide.crossings_ = crossings_of(wide.layers_.data(), static_cast<int>(wide.layers_.size() / 4));
   return wide;
 }
 
@@ -348,7 +381,10 @@ Windows WindowTables::view() const {
           pairs_.data(),
           pair_windows_.data(),
           out_begin_.data(),
-          triplet_windows_.data()};
+          triplet_windows_.data(),
+          crossings_.before.data(),
+          crossings_.most_before.data(),
+          crossings_.between.data()};
 }
 
 }  // namespace beampipe

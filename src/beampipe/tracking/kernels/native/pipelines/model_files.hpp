@@ -44,7 +44,7 @@ struct PipelineSpec {
   double bytes_per_hit2 = 0;  // memory of an event that grows with their square [B]
   double curvature = 1;       // share of each window of curvature that is used
   double curvature_from = 0;  // share of each window of curvature from which on it is used
-  int seed_depth = 3;         // most layers before those on which tracks of the windows begin to grow
+  int seed_depth = 5;         // most layers before those on which tracks of the windows begin to grow
   std::optional<CompletionSpec> completion;
   std::optional<LimitSpec> limit;  // none for events of any size
   std::shared_ptr<const PipelineSpec>
@@ -129,6 +129,15 @@ struct Networks {
   static Networks load(const std::string& stem);
 };
 
+/// Numbers of layers on straight lines from the beam line.
+struct Crossings {
+  std::vector<std::int32_t> before, most_before;  // (n_layers,): fewest and most before each, on lines from the origin
+  std::vector<std::int32_t> between;  // (n_layers, n_layers): fewest between an inner and an outer one, on any line
+};
+
+/// Along lines of all slopes from three vertices; kNoLine is the fewest where no line crosses the layers, 0 the most.
+Crossings crossings_of(const float* layers, int n_layers);
+
 /// Learned windows, and their memory.
 class WindowTables {
 public:
@@ -150,6 +159,7 @@ private:
 
   std::vector<float> layers_, pair_windows_, triplet_windows_;
   std::vector<std::int32_t> pairs_, out_begin_;
+  Crossings crossings_;  // of widened layers
 };
 
 /// How a file names a type of numbers.

@@ -179,8 +179,7 @@ RadiusEdges Line::from_neighbours(const Hits& hits, Timer& timed) const {
 
 Edges Line::from_windows(const Hits& hits, Timer& timed) const {
   return timed("building", [&] {
-    const Growth growth{spec_.seed_depth, static_cast<float>(spec_.curvature_from / spec_.curvature),
-                        spec_.min_hits > spec_.seed_depth + 2};
+    const Growth growth{spec_.seed_depth, static_cast<float>(spec_.curvature_from / spec_.curvature)};
     return Edges{kernels_.module_map_edges(hits.position, hits.events, windows_.view(), growth, hits.threads)};
   });
 }

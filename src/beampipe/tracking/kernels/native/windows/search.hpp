@@ -127,42 +127,10 @@ inline void find_cells(const Origin& q, const PairLanes& pair, CellLanes& cells)
 
 constexpr float kLeastCosine = 0.362357754f;  // of kMaxDphi
 
-/// A doublet in two half words: its curvature in units of 1 / kCodes of the largest, and its dip angle, which repeats
-/// after half a turn as its tangent does, in units of 1 / 2^16 of that.
-///
-/// Where two doublets agree, the halves of their codes differ by no more than the roots of the two parts of chi2.
-constexpr float kCodes = 8000;      // differences of curvature stay below 2^15
-constexpr float kFarthest = 16001;  // beyond all differences of curvature, but within that to kNever
-constexpr float kPerRad = 65536 / kPi;
-constexpr std::int32_t kNoCode = 32767;  // the curvature of kNever: beyond any extent
-
-inline IntVec code_of(Vec curvature, Vec cot) {
-  const Vec cot2 = cot * cot + 1.0f;
-  const Vec h = cot * rough_inverse(1.0f + cot2 * rough_inverse_root(cot2)), h2 = h * h;  // tangent of half the dip
-  const Vec half = h * (0.9998660f + h2 * (-0.3302995f + h2 * (0.1801410f + h2 * (-0.0851330f + h2 * 0.0208351f))));
-  const IntVec dip = truncated(half * (2 * kPerRad)),
-               bend = truncated(minimum(curvature, splat(static_cast<float>(kNoCode))));
-  return dip << 16 | (bend & 0xffff);
-}
-
-/// How far the codes of doublets that agree may lie apart, where dkappa^2 < s and t^2 < t, and what rounding adds.
-inline IntVec code_extent(Vec s, Vec t, float per_curvature) {
-  const Vec bend = minimum(s * rough_inverse_root(s) * (1.001f * per_curvature) + 3.0f, splat(kFarthest));
-  const Vec dip = minimum(t * rough_inverse_root(t) * (1.001f * kPerRad) + 9.0f, splat(32767.0f));  // so for t = 0
-  return truncated(dip) << 16 | truncated(bend);
-}
-
-/// A doublet inside, and those of some vectors of doublets outside that lie in its rectangle.
-struct Candidate {
-  std::uint64_t near;
-  std::int64_t at;
-};
-
 /// Doublets of one hit, those of each pair of layers together, from the beginning of a vector on.
 struct Side {
   struct Segment {
     int pair, first, last;
-    float heaviest = 0;  // the largest weight, or more: once there are codes
   };
   struct Kept {
     int at, pair;
@@ -171,11 +139,8 @@ struct Side {
   std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<Kept> kept;                 // those that agree with one of the other side
-  std::vector<std::int32_t> any;          // used by Match, as all columns below: not 0 if kept already
+  std::vector<std::int32_t> any;          // used by Match, as the columns below: not 0 if kept already
   std::vector<float> s, t;
-  std::vector<std::int32_t> code;  // codes that may agree: each half from `low` to `low + size`
-  std::vector<std::int32_t> low, size;
-  std::vector<Candidate> candidate;
   std::int64_t n = 0;      // doublets
   std::int64_t tried = 0;  // hits that were tested
 
@@ -183,20 +148,7 @@ struct Side {
   void reserve(std::size_t places) {
     if (hit.size() >= places + kWidth) return;
     for (auto* column : {&kappa, &cot, &weight, &s, &t}) column->resize(2 * places + kWidth);
-    for (auto* column : {&hit, &any, &code, &low, &size}) column->resize(2 * places + kWidth);
-    candidate.resize(2 * places + kWidth);
-  }
-
-  /// Computes the codes, with the scale of a curvature.
-  void encode(float per_curvature) {
-    for (Segment& segment : segments) {
-      Vec heaviest = {};
-      for (int i = segment.first; i < segment.last; i += kLanes) {
-        store(code.data() + i, code_of(load(kappa.data() + i) * per_curvature, load(cot.data() + i)));
-        heaviest = maximum(heaviest, load(weight.data() + i));
-      }
-      segment.heaviest = largest(heaviest);
-    }
+    for (auto* column : {&hit, &any}) column->resize(2 * places + kWidth);
   }
 };
 
@@ -226,7 +178,7 @@ public:
 
   /// The doublets of the hit at `q`.
   void collect(const Origin& q, Side& side, std::vector<Block>& blocks) const {
-    side.segments.clear();
+    side.segments.clear(), side.kept.clear();
     std::size_t n = 0;
     CellLanes cells;
     for (std::size_t i = 0; i < pairs_.size(); ++i) {

@@ -13,6 +13,8 @@ namespace beampipe {
 
 constexpr int kMaxOut = 16;  // most outgoing layer pairs of one layer
 
+constexpr int kNoLine = 1000;
+
 struct Windows {
   int n_layers;
   int n_pairs;
@@ -21,6 +23,10 @@ struct Windows {
   const float* pair_windows;      // (n_pairs, 3): kappa_max [1/mm], z0_min, z0_max [mm]
   const std::int32_t* out_begin;  // (n_layers + 1,): first pair of each inner layer
   const float* triplet_windows;   // (n_pairs, kMaxOut, 4): a, b, c, d; a <= 0 where the triplet is never seen
+  // What straight lines from the beam line cross, see crossings_of; fewest: kNoLine where there is no line.
+  const std::int32_t* before;       // (n_layers,): fewest layers before each, from the origin
+  const std::int32_t* most_before;  // (n_layers,): most layers before each, from the origin
+  const std::int32_t* between;      // (n_layers, n_layers): fewest layers between an inner and an outer one
 };
 
 // Layer in whose box a hit lies, -1 for none. For a vector reduction GCC 12 takes an MMX register in the baseline library
@@ -50,74 +56,41 @@ struct Triplets {
   const std::int64_t* out_edge() const { return edges.data() + size(); }
 };
 
-constexpr int kSeeded = 0;  // stage of the seed layers
-
 /// Where tracks begin, and which of them are looked for.
 struct Growth {
   int seed_depth;         // most layers before a seed layer
   float least_curvature;  // share of each pair's kappa_max below which doublets are left out
-  bool continued;         // whether triplets that lead out of the seed layers must be continued by another one
 };
 
-/// The number of layers other than `own` that the straight line from the origin crosses on its way to (r, z).
-inline int layers_before(const Windows& w, int own, float r, float z) {
-  int n = 0;
-  for (int l = 0; l < w.n_layers; ++l) {
-    const float* box = w.layers + 4 * l;
-    const bool begins_before = box[0] < r && (z > 0 ? box[2] < z : z == 0 || box[3] > z);
-    // The line separates the corners of the boxes that it crosses. Products are compared, not subtracted: no compiler
-    // may fuse them, and numpy finds the same.
-    const float low = z > 0 ? box[1] : box[0], high = z > 0 ? box[0] : box[1];
-    n += l != own && begins_before && box[2] * r <= low * z && box[3] * r >= high * z;
-  }
-  return n;
-}
-
-/// The least number of layers before one, on the ways to the middles of the four sides of its box.
-inline int depth_of(const Windows& w, int layer) {
-  const float* box = w.layers + 4 * layer;
-  const float r = 0.5f * (box[0] + box[1]), z = 0.5f * (box[2] + box[3]);
-  return std::min(std::min(layers_before(w, layer, box[0], z), layers_before(w, layer, box[1], z)),
-                  std::min(layers_before(w, layer, r, box[2]), layers_before(w, layer, r, box[3])));
-}
-
-/// Whether a track may begin with a doublet between two layers. Between barrels, most doublets are long, but hardly any
-/// track has lost two hits in a row. Such a track begins with its second hit, if there are seed layers beyond that.
-inline bool may_begin(const Windows& w, int inner, int outer, int seed_depth) {
-  const auto barrel = [&](int layer) {
-    const float* box = w.layers + 4 * layer;
-    return box[1] - box[0] < box[3] - box[2];
-  };
-  if (!barrel(inner) || !barrel(outer)) return true;
-  const int depth = depth_of(w, outer);
-  return depth - depth_of(w, inner) <= 2 || depth >= seed_depth;
-}
-
-/// The stage in which the hits of each layer are searched around.
-///
-/// Layers with at most `seed_depth` others before them are seed layers, as are those on which no pair ends: around their
-/// hits, all doublets are tried. On the others only those doublets go on that are edges already, so a layer's stage is
-/// one more than the last of the layers from which pairs lead to it. Layers on a ring of pairs, or behind one, have no
-/// such stage: they are seed layers, too.
-inline std::vector<int> stages_of(const Windows& w, int seed_depth) {
-  constexpr int kUnknown = -1;
-  std::vector<int> stage(w.n_layers, kSeeded);
-  for (int p = 0; p < w.n_pairs; ++p) stage[w.pairs[2 * p + 1]] = kUnknown;
-  for (int l = 0; l < w.n_layers; ++l)
-    if (stage[l] == kUnknown && depth_of(w, l) <= seed_depth) stage[l] = kSeeded;
-  for (bool changed = true; changed;) {
-    changed = false;
-    std::vector<int> next(w.n_layers, kSeeded + 1);
+/// The stage in which the hits of each layer are searched around: one more than the last of the layers from which pairs
+/// lead to it. Layers on a ring of pairs, or behind one, have no such stage: the number of layers, beyond all others.
+inline std::vector<int> stages_of(const Windows& w) {
+  std::vector<int> stage(w.n_layers, 0);
+  for (int round = 0; round < w.n_layers; ++round)
     for (int p = 0; p < w.n_pairs; ++p) {
-      const int from = stage[w.pairs[2 * p]];
-      int& to = next[w.pairs[2 * p + 1]];
-      to = from == kUnknown || to == kUnknown ? kUnknown : std::max(to, from + 1);
+      int& to = stage[w.pairs[2 * p + 1]];
+      to = std::min(std::max(to, stage[w.pairs[2 * p]] + 1), w.n_layers);
     }
-    for (int l = 0; l < w.n_layers; ++l)
-      if (stage[l] == kUnknown && next[l] != kUnknown) stage[l] = next[l], changed = true;
-  }
-  for (int& s : stage) s = std::max(s, kSeeded);  // stages that are not determined yet
   return stage;
+}
+
+/// Whether a track may begin with each triplet of the windows: number kMaxOut * pair inside + slot of the pair outside.
+///
+/// The middle hit must lie on a seed layer, one with at most `seed_depth` others before it, and no layer may be skipped;
+/// on the way to one of the first layers, one may. Most other triplets agree by chance, and a track that has begun goes
+/// on across all gaps of the windows. Around hits of layers without a stage, tracks begin with any triplet.
+inline std::vector<char> may_begin(const Windows& w, const std::vector<int>& stage, int seed_depth) {
+  constexpr int kFirst = 3;  // most layers before one of the first
+  std::vector<char> begins(static_cast<std::size_t>(w.n_pairs) * kMaxOut, 0);
+  for (int p = 0; p < w.n_pairs; ++p) {
+    const int a = w.pairs[2 * p], b = w.pairs[2 * p + 1];
+    for (int q = w.out_begin[b]; q < w.out_begin[b + 1]; ++q) {
+      const int c = w.pairs[2 * q + 1], skipped = w.between[a * w.n_layers + b] + w.between[b * w.n_layers + c];
+      begins[p * kMaxOut + q - w.out_begin[b]] =
+          stage[b] == w.n_layers || (w.before[b] <= seed_depth && skipped <= (w.most_before[c] <= kFirst));
+    }
+  }
+  return begins;
 }
 
 }  // namespace beampipe
