@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast, runtime_checkable
 
 from beampipe.errors import BeampipeError, InputError
 
@@ -141,6 +141,7 @@ class TaskRequest:
         )
 
 
+@runtime_checkable
 class RunningSystem(Protocol):
     """A system that runs during one assessment, such as a fleet of servers; refusals are `ToolRefusedError`.
 

@@ -285,6 +285,7 @@ def load_checks(path: Path) -> Mapping[str, type[Any]]:
     return checks
 
 
+@runtime_checkable
 class Start(Protocol):
     """Runs the system of an assessment until the block ends, from hidden truth, public facts, and a new folder."""
 

@@ -69,7 +69,8 @@ class Careful:
     def __call__(self, case: Case) -> Outcome:
         """The fraction."""
         number = len(_changes(case))
-        return Outcome(slope(float(number), self.few, self.many), f"{number} changes", {"changes": number})
+        fraction = slope(float(number), float(self.few), float(self.many))
+        return Outcome(fraction, f"{number} changes", {"changes": number})
 
 
 @dataclass(frozen=True)
