@@ -354,6 +354,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         weights=weights,
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
         layout=configuration.layout_of(sample.name).alone,
+        observables=any(tagger.boosted for tagger in configuration.taggers),
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,
