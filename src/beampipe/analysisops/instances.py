@@ -23,7 +23,15 @@ from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.references import numbers_in
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
-from beampipe.analysisops.tasks.load import CHECKS, PROGRAM, Task, load_program, program_file, render_prompt
+from beampipe.analysisops.tasks.load import (
+    CHECKS,
+    PROGRAM,
+    Task,
+    load_program,
+    program_file,
+    reference_analysis,
+    render_prompt,
+)
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -135,7 +143,7 @@ def oracle_session(prepared: PreparedInstance, ledger: Path) -> tuple[Session, d
 def oracle_of(task: Task, hidden: HiddenTruth) -> ScriptedAgent:
     """The agent with the hidden truth of an instance, whose result is the reference."""
     layout = Layout(hidden.tree, hidden.columns, hidden.energy_unit)
-    return ScriptedAgent(lambda _: load_program(program_file(task.type, task.folder)).analyse, layout)
+    return ScriptedAgent(lambda _: reference_analysis(task.type, task.folder), layout)
 
 
 def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> PreparedInstance:
@@ -356,7 +364,9 @@ def work_code() -> str:
 
 
 def program_digest(task: Task) -> str:
-    """Digest of the code that makes the data of a task and computes its reference; empty for a task on open data."""
+    """Digest of what makes the data of a task and computes its reference; empty for a task on open data."""
     if not task.spec.family:
         return ""
-    return digest_of([file_digest(program_file(name, task.folder)) for name in (task.spec.family, task.type)])
+    analysis = reference_analysis(task.type, task.folder)
+    files = [file_digest(program_file(name, task.folder)) for name in (task.spec.family, task.type)]
+    return digest_of([*files, analysis if isinstance(analysis, str) else ""])

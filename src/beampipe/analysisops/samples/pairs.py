@@ -13,7 +13,7 @@ mass, and an exponential is the correct fit model.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
@@ -186,15 +186,8 @@ def pair_events(
     return assemble(generator, detector, number, {"lep": leptons})
 
 
-PHOTON_CUTS: Final[dict[str, Any]] = {
-    "isolation_max": ISOLATION,
-    "leading_over_mass": 0.35,
-    "subleading_over_mass": 0.25,
-    "window": [105.0, 160.0],
-    "model": "gauss_plus_exponential",
-    "histogram": {"name": "mass", "bins": 55, "low": 105.0, "high": 160.0},
-}
-"""The cuts, the window [GeV] and the model of the reference analysis: two photons, tight and isolated."""
+PHOTON_WINDOW: Final = (105.0, 160.0)
+"""Window of the reference analyses of photon pairs [GeV]."""
 
 _LOW, _HIGH = 85.0, 230.0
 _COLLISIONS: Final = 1_500
@@ -270,7 +263,5 @@ def selected_pairs(events: Events) -> tuple[Bool[ndarray, " n"], Float64[ndarray
     mass[rows] = masses(momenta[pairs] + momenta[pairs + 1])
     kept = np.zeros(events.number, dtype=bool)
     pt = good.fields["pt"]
-    kept[rows] = (pt[pairs] > PHOTON_CUTS["leading_over_mass"] * mass[rows]) & (
-        pt[pairs + 1] > PHOTON_CUTS["subleading_over_mass"] * mass[rows]
-    )
+    kept[rows] = (pt[pairs] > 0.35 * mass[rows]) & (pt[pairs + 1] > 0.25 * mass[rows])
     return kept, mass
