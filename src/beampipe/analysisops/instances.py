@@ -78,14 +78,8 @@ def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
     """
     if not task.spec.family:
         raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
-    ranges = {}
-    for name, given in task.parameters.items():
-        numbers = [float(number) for number in given if isinstance(number, int | float)]
-        if len(given) != 2 or len(numbers) != 2:
-            raise ConfigError(f"{task.id}: parameters: {name}: got {list(given)}, expected [lowest, highest]")
-        ranges[name] = (numbers[0], numbers[1])
     make = load_program(program_file(task.spec.family, task.folder)).make
-    return prepare(make, task.spec.family, seed, folder, ranges=ranges)
+    return prepare(make, task.spec.family, seed, folder, ranges=task.parameters)
 
 
 def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:

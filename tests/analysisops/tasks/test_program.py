@@ -40,12 +40,16 @@ def make(random: RandomParameters) -> Instance:
 
 
 def analyse(analysis: Analysis) -> AnalysisResult:
-    window = Window()
-    events = analysis.load("data", ["met"])
+    window, layout = Window(), analysis.layout
+    branch = {"read": layout.columns["met"]}
+    loaded = analysis.call("load_kinematics_tool", file_path="data.root", tree_name=layout.tree, branches=branch)
+    expression = f"read * {layout.energy}"
+    events = analysis.call("derive_tool", events=loaded["handle"], name="met", expression=expression)["handle"]
     limits = [window.low, window.high]
     peak = analysis.call("fit_peak_tool", events=events, column="met", window=limits, model="gauss", unbinned=True)
-    histograms = analysis.requested_histogram("mass", events, "met")
-    return AnalysisResult({"mass": (peak["mu"], peak["mu_error"])}, {"signal": "yes"}, histograms)
+    bins = analysis.public["histograms"]["mass"]
+    filled = analysis.call("histogram_tool", events=events, column="met", **bins)
+    return AnalysisResult({"mass": (peak["mu"], peak["mu_error"])}, {"signal": "yes"}, {"mass": filled["handle"]})
 '''
 
 SPEC = {**OURS["task_spec.yaml"], "id": "bump", "type": "bump", "family": "bump", "parameters": {}, "facts": []}

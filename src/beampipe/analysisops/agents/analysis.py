@@ -8,13 +8,12 @@ MeV.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.samples.branch_names import ENERGIES
 from beampipe.errors import InputError
 
 RECALLED_HIGGS: Final[Mapping[str, tuple[float, float]]] = {"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)}
@@ -69,34 +68,6 @@ class Layout:
     columns: Mapping[str, str]
     energy: float = 1.0
 
-    def branch(self, name: str) -> str:
-        """The branch of a column.
-
-        Raises:
-            InputError: the files have no such column.
-        """
-        try:
-            return self.columns[name]
-        except KeyError:
-            raise InputError(
-                f"files: got no branch for {name}, expected one; recognised: {', '.join(sorted(self.columns))}"
-            ) from None
-
-
-@dataclass(frozen=True)
-class Binning:
-    """Binning of a histogram that a task requests.
-
-    Attributes:
-        bins: number of bins.
-        low: lower edge of the first.
-        high: upper edge of the last.
-    """
-
-    bins: int
-    low: float
-    high: float
-
 
 @dataclass(frozen=True)
 class AnalysisResult:
@@ -119,68 +90,23 @@ class AnalysisResult:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Files and tools of one assessment, with standard column names and energies in GeV.
+    """The tools of one assessment and what is known of its files.
 
     Attributes:
         tools: the tools of the assessment.
         layout: names and units of the files; None if none holds a tree.
         files: role -> facts of each of its files, as `list_local_root_files_tool` lists them.
-        histograms: histograms that the task requests, by name.
-        public: public facts of the data, such as ``luminosity_fb``.
+        public: public facts of the data, such as ``luminosity_fb``, and the requested ``histograms``.
     """
 
     tools: Tools
     layout: Layout | None
     files: Mapping[str, tuple[Mapping[str, Any], ...]]
-    histograms: Mapping[str, Binning] = field(default_factory=dict)
     public: Mapping[str, Any] = field(default_factory=dict)
 
     def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """The result of a tool."""
         return self.tools.call(name, **arguments)
-
-    def handle(self, name: str, /, **arguments: Any) -> str:
-        """The handle in the result of a tool."""
-        return str(self.call(name, **arguments)["handle"])
-
-    def names(self, role: str) -> list[str]:
-        """The names of the files of a role.
-
-        Raises:
-            InputError: there is none.
-        """
-        if role not in self.files:
-            raise InputError(f"files: got none of role {role}, expected one; there are {', '.join(sorted(self.files))}")
-        return [str(file["name"]) for file in self.files[role]]
-
-    def load(self, role: str, columns: Sequence[str], *, file: int | None = None) -> str:
-        """Events of the files of a role.
-
-        Args:
-            role: role of the files.
-            columns: standard names, such as ``"lep_pt"``.
-            file: index of the file among those of the role; None for all of them.
-        """
-        assert self.layout is not None, "no tree"
-        layout, names = self.layout, self.names(role)
-        events = self.handle(
-            "load_kinematics_tool",
-            file_path=names if file is None else names[file],
-            tree_name=layout.tree,
-            branches={column: layout.branch(column) for column in columns},
-        )
-        if layout.energy != 1.0:
-            for column in columns:
-                if column.rpartition("_")[2] in ENERGIES or column in ENERGIES:
-                    expression = f"{column} * {layout.energy!r}"
-                    events = self.handle("derive_tool", events=events, name=column, expression=expression)
-        return events
-
-    def requested_histogram(self, name: str, events: str, column: str) -> dict[str, str]:
-        """The handle of the histogram that the task requests under this name; empty if it requests none."""
-        if name not in self.histograms:
-            return {}
-        return {name: self.handle("histogram_tool", events=events, column=column, **asdict(self.histograms[name]))}
 
 
 def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None) -> Analysis:
@@ -200,12 +126,8 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
     root = next((file for file in trees if str(file["name"]).endswith(".root")), None)
     if root is not None and layout is None:
         layout = recognise(tools.call("inspect_root_schema_tool", file_path=root["name"]))
-    histograms = {
-        name: Binning(int(binning["bins"]), float(binning["low"]), float(binning["high"]))
-        for name, binning in (request.data.get("histograms") or {}).items()
-    }
     public = {**request.data, **(listed.get("public") or {})}
-    return Analysis(tools, layout, files, histograms, public)
+    return Analysis(tools, layout, files, public)
 
 
 def recognise(schema: Mapping[str, Any]) -> Layout:

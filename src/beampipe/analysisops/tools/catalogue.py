@@ -13,7 +13,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from beampipe.analysisops.contract import Level, ToolRefusedError
+from beampipe.analysisops.contract import Level, ToolRefusedError, require_name
 from beampipe.analysisops.tools import counting, events, fits, masses, systems, workspaces
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import ToolContext
@@ -98,10 +98,7 @@ def describe_tool(context: ToolContext, tool: str) -> Mapping[str, Any]:
         tool: its name.
     """
     available = tools()
-    if tool not in available:
-        raise ToolRefusedError(
-            f"tool: got {tool[:60]!r}, expected one of {', '.join(available)}{nearest(tool, available)}"
-        )
+    require_name("tool", tool, available)
     fields = available[tool].arguments.model_fields
     arguments = {
         name: f"{field.description}{'' if field.is_required() else f' Default: {json.dumps(field.default)}.'}"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.data_folder import DataFile
 from beampipe.analysisops.tools.expressions import check_name, condition, evaluate, object_condition
 from beampipe.analysisops.tools.handles import (
@@ -26,7 +26,6 @@ from beampipe.analysisops.tools.handles import (
     frozen,
     jagged_column,
 )
-from beampipe.errors import nearest
 
 _LOOKED_AT: Final = 20_000
 """Number of events from which the range of a branch is determined."""
@@ -221,19 +220,11 @@ def _read(
 ) -> list[Events]:
     with reading(file) as root:
         trees = _tree_names(root)
-        if tree_name not in trees:
-            raise ToolRefusedError(
-                f"file {file.name}: got a tree {tree_name!r}, expected one of"
-                f" {', '.join(trees) or 'none'}{nearest(tree_name, trees)}"
-            )
+        require_name(f"file {file.name}, tree", tree_name, trees)
         tree = root[tree_name]
         names = tree.keys()
         for branch in branches.values():
-            if branch not in names:
-                raise ToolRefusedError(
-                    f"file {file.name}, tree {tree_name}: got a branch {branch!r}, expected one of"
-                    f" {', '.join(names[:60])}{nearest(branch, names)}"
-                )
+            require_name(f"file {file.name}, tree {tree_name}, branch", branch, names)
         last = tree.num_entries if stop is None else min(stop, tree.num_entries)
         if not 0 <= start <= last:
             raise ToolRefusedError(

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import HistogramReference, ToolRefusedError
+from beampipe.analysisops.contract import HistogramReference, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.references import CONSTANTS, number_at
 from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
@@ -406,10 +406,7 @@ def column_of(events: Events, name: str) -> ndarray | Jagged:
     Raises:
         ToolRefusedError: there is none of that name.
     """
-    if name not in events.columns:
-        raise ToolRefusedError(
-            f"column: got {name!r}, expected one of {', '.join(events.columns)}{nearest(name, events.columns)}"
-        )
+    require_name("column", name, events.columns)
     return events.columns[name]
 
 

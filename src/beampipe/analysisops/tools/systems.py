@@ -14,10 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.data_folder import DataFile
 from beampipe.analysisops.tools.handles import Jagged, ToolContext, TrackLabels, column_of, frozen
-from beampipe.errors import nearest
 
 _METRICS: Final = "metrics.json"
 
@@ -136,10 +135,7 @@ def _chosen(context: ToolContext, name: str, labels: Mapping[str, str]) -> list[
     """The series of a metric that have all these labels."""
     series = _series(context.file(_METRICS))
     metrics = {str(entry["name"]) for entry in series}
-    if name not in metrics:
-        raise ToolRefusedError(
-            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(metrics))}{nearest(name, metrics)}"
-        )
+    require_name("name", name, sorted(metrics))
     chosen = [entry for entry in series if entry["name"] == name and labels.items() <= entry["labels"].items()]
     if not chosen:
         raise ToolRefusedError(f"labels: got {labels}, which no series of {name} has; list them with name=''")

@@ -18,14 +18,14 @@ from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import falling
 from beampipe.analysisops.samples.pairs import (
     counting_limit,
-    event_weights,
     good_leptons,
     lepton_mass,
     pair_events,
     resonance_pairs,
+    weighted_sample,
+    with_missing_momentum,
 )
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
@@ -60,13 +60,9 @@ def make(random: RandomParameters) -> Instance:
         number = random.count(f"{name} events", mean * factors[name])
         chosen.append(events.first(number))
         rest = events.rows(np.arange(number, events.number))
-        weights = event_weights(random, name, rest.number, spread=0.2, negative=0.04)
-        facts = {
-            "cross_section_pb": float(f"{mean / (1000 * luminosity):.6g}"),
-            "sum_of_weights": float(np.sum(weights)),
-        }
+        stated = float(f"{mean / (1000 * luminosity):.6g}")
         selected[name] = mean * float(np.mean(_passes(events)))
-        samples.append(Sample(name, f"{name}_mc", rest.with_columns({"mcWeight": weights}), facts))
+        samples.append(weighted_sample(random, name, f"{name}_mc", rest, stated, spread=0.2, negative=0.04))
     data = joined(chosen).shuffled(random.generator("order"))
     observed = int(np.sum(_passes(data)))
     error = uncertainty * selected["background"]
@@ -94,8 +90,7 @@ def _sample(random: RandomParameters, name: str) -> Events:
             pair_events(generator, detector, (pairs[0][half:], pairs[1][half:]), (11, -11), soft=0.05),
         ]
     ).shuffled(generator)
-    met = falling(generator, number, scale=_SCALES[name], low=60.0, high=900.0)
-    return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, number)})
+    return with_missing_momentum(generator, events, scale=_SCALES[name], low=60.0)
 
 
 def _passes(events: Events) -> ndarray:

@@ -16,7 +16,7 @@ from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector, leptons_of, observe, triggered
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import collide, parents
-from beampipe.analysisops.samples.pairs import event_weights, pair_events, resonance_pairs
+from beampipe.analysisops.samples.pairs import pair_events, resonance_pairs, weighted_sample
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"cross_section": (63.7, 2.5)})
@@ -57,11 +57,8 @@ def make(random: RandomParameters) -> Instance:
             stated = float(f"{mean / (1000 * luminosity):.5g}")
         chosen.append(events.first(number))
         rest = events.rows(np.arange(number, events.number))
-        weights = event_weights(random, name, rest.number, spread=0.1, negative=0.03)
-        rest = rest.with_columns({"mcWeight": weights})
-        recorded = triggered(rest)
-        facts = {"cross_section_pb": stated, "sum_of_weights": float(np.sum(weights))}
-        samples.append(Sample(name, "signal_mc" if name == "wz" else "background_mc", recorded, facts))
+        role = "signal_mc" if name == "wz" else "background_mc"
+        samples.append(weighted_sample(random, name, role, rest, stated, spread=0.1, negative=0.03, recorded=triggered))
     data = triggered(joined(chosen)).shuffled(random.generator("order"))
     return Instance(
         (Sample("data", "data", data), *samples),

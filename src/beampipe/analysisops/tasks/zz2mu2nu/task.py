@@ -20,13 +20,14 @@ from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector, triggered
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import Z_MASS, falling
+from beampipe.analysisops.samples.kinematics import Z_MASS
 from beampipe.analysisops.samples.pairs import (
     continuum_pairs,
-    event_weights,
     pair_events,
     resonance_pairs,
     shoulder_pairs,
+    weighted_sample,
+    with_missing_momentum,
 )
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
@@ -77,11 +78,11 @@ def make(random: RandomParameters) -> Instance:
         number = random.count(f"{name} events", mean * luminosity / stated_luminosity)
         data.append(_events(random, f"{name} in data", name, data_detector, number, z_bosons))
         events = _events(random, f"{name} simulated", name, simulated_detector, _SIMULATED[name], z_bosons)
-        weights = event_weights(random, name, events.number, spread=0.1, negative=0.03)
-        recorded = triggered(events.with_columns({"mcWeight": weights}))
-        predicted = mean / (1000 * stated_luminosity) * stated_over_true[name]
-        facts = {"cross_section_pb": float(f"{predicted:.5g}"), "sum_of_weights": float(np.sum(weights))}
-        samples.append(Sample(name, "signal_mc" if name == "zz" else "background_mc", recorded, facts))
+        stated = float(f"{mean / (1000 * stated_luminosity) * stated_over_true[name]:.5g}")
+        role = "signal_mc" if name == "zz" else "background_mc"
+        samples.append(
+            weighted_sample(random, name, role, events, stated, spread=0.1, negative=0.03, recorded=triggered)
+        )
     data.append(_fakes(random, data_detector, random.uniform("fakes", 3_000.0, 5_000.0)))
     return Instance(
         (Sample("data", "data", triggered(joined(data)).shuffled(random.generator("order"))), *samples),
@@ -111,7 +112,7 @@ def _events(
     else:
         chosen = generator.integers(len(z_bosons[0]), size=number)
         events = pair_events(generator, detector, (z_bosons[0][chosen], z_bosons[1][chosen]), soft=0.05)
-    return _with_met(generator, events, _MET[name])
+    return with_missing_momentum(generator, events, scale=_MET[name], low=0.0)
 
 
 def _fakes(random: RandomParameters, detector: Detector, mean: float) -> Events:
@@ -125,9 +126,4 @@ def _fakes(random: RandomParameters, detector: Detector, mean: float) -> Events:
             pair_events(generator, detector, equal, (13, 13), prompt=False),
         ]
     )
-    return _with_met(generator, events, _MET["fakes"])
-
-
-def _with_met(generator: np.random.Generator, events: Events, scale: float) -> Events:
-    met = falling(generator, events.number, scale=scale, low=0.0, high=900.0)
-    return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, events.number)})
+    return with_missing_momentum(generator, events, scale=_MET["fakes"], low=0.0)
