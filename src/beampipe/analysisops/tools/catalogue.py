@@ -139,7 +139,8 @@ def tools() -> Mapping[str, Tool]:
         systems.query_metrics_tool,
         systems.find_change_tool,
         systems.read_log_tool,
-        systems.find_tracks_tool,
+        systems.connect_hits_tool,
+        systems.label_tracks_tool,
     )
     return {function.__name__: _tool(function) for function in functions}
 
@@ -153,7 +154,8 @@ _READ: Final = {
     "calc_dilepton_mass_tool": ".root",
     "calc_system_invariant_mass_tool": ".root",
     "calc_combination_mass_tool": ".root",
-    "find_tracks_tool": ".root",
+    "connect_hits_tool": ".root",
+    "label_tracks_tool": ".root",
 }
 """Tools for the content of files of one type -> the end of their names."""
 

@@ -20,6 +20,7 @@ from beampipe.analysisops.tools.handles import (
     Histogram,
     Jagged,
     ToolContext,
+    TrackLabels,
     Workspace,
     column_of,
     flat_column,
@@ -447,6 +448,8 @@ def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, An
         kind, n = "events", content.n
     elif isinstance(content, Workspace):
         kind, n = "workspace", len(content.specification["channels"])
-    else:
+    elif isinstance(content, TrackLabels):
         kind, n = "labels", len(content.track_id)
+    else:
+        raise ToolRefusedError(f"handle {handle}: got a graph, expected a result; make labels with label_tracks_tool")
     return {"artifact": context.keep(Artifact(name, content)), "name": name, "kind": kind, "n": n}

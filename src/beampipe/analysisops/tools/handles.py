@@ -181,6 +181,25 @@ class TrackLabels:
 
 
 @dataclass(frozen=True)
+class HitGraph:
+    """Connections between hits.
+
+    Attributes:
+        pipeline: name of the pipeline whose stages made them.
+        offsets: first hit of each event, and the end.
+        events: arrays of each event by their names in `beampipe.tracking.stages.ARRAYS`.
+    """
+
+    pipeline: str
+    offsets: Int64[ndarray, " n1"]
+    events: tuple[Mapping[str, Any], ...]
+
+    def arrays(self) -> list[ndarray]:
+        """All arrays."""
+        return [array for arrays in self.events for array in arrays.values() if array is not None]
+
+
+@dataclass(frozen=True)
 class Workspace:
     """A statistical model of several regions with its data.
 
@@ -212,13 +231,14 @@ class Artifact:
         return self.content.arrays()
 
 
-Content = Events | Histogram | TrackLabels | Workspace | Artifact
+Content = Events | Histogram | HitGraph | TrackLabels | Workspace | Artifact
 """Types of contents of handles."""
 
 
 _KINDS: Final[Mapping[type, str]] = {
     Events: "events",
     Histogram: "hist",
+    HitGraph: "graph",
     TrackLabels: "labels",
     Workspace: "workspace",
     Artifact: "artifact",
@@ -322,6 +342,10 @@ class ToolContext:
     def workspace(self, handle: str) -> Workspace:
         """The workspace of a handle."""
         return self._get(handle, Workspace, "a workspace")
+
+    def graph(self, handle: str) -> HitGraph:
+        """The graph of a handle."""
+        return self._get(handle, HitGraph, "a graph of hits")
 
     def content(self, handle: str) -> Content:
         """The content of a handle, of any type."""

@@ -15,6 +15,7 @@ Source Softw. 6 (2021) 2823 (pyhf).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -44,6 +45,9 @@ _STEP: Final = 0.2
 
 _LARGEST_CONDITION: Final = 1e8
 """Largest condition of the matrix of second derivatives."""
+
+_MOST_SECONDS: Final = 60.0
+"""Time for a fit outside of a tool [s]."""
 
 _UNFIXED: Final = "the fit does not converge; check that each free parameter has a region that fixes it"
 
@@ -134,8 +138,7 @@ def fit_workspace_tool(
         workspace: handle of the workspace.
         fixed: parameters that are fixed at their best values; the others keep only the rest of their uncertainties.
     """
-    fit = fit_workspace(context.workspace(workspace).specification, fixed)
-    context.check_time()
+    fit = fit_workspace(context.workspace(workspace).specification, fixed, context.check_time)
     return {
         "parameters": {name: {"value": fit.values[name], "error": fit.errors[name]} for name in fit.values},
         "expected": {
@@ -227,18 +230,31 @@ def _specification(
     }
 
 
-def fit_workspace(specification: Mapping[str, Any], fixed: Sequence[str] = ()) -> WorkspaceFit:
+def fit_workspace(
+    specification: Mapping[str, Any], fixed: Sequence[str] = (), check_time: Callable[[], None] | None = None
+) -> WorkspaceFit:
     """Fit a workspace.
 
     Args:
         specification: the workspace in the JSON form of pyhf.
         fixed: parameters that are fixed at their best values.
+        check_time: called with each evaluation of the likelihood; raises ToolRefusedError when time is over. By default
+            a fit may take `_MOST_SECONDS`.
 
     Raises:
-        ToolRefusedError: there is no such parameter, names clash, or the fit does not converge.
+        ToolRefusedError: there is no such parameter, names clash, or the fit does not converge, or not in time.
     """
     import pyhf
 
+    until = time.monotonic() + _MOST_SECONDS
+
+    def check_own_time() -> None:
+        if time.monotonic() > until:
+            raise ToolRefusedError(
+                f"workspace: got no fit within {_MOST_SECONDS:g} s, expected one; use fewer bins or parameters"
+            )
+
+    check = check_time or check_own_time
     pyhf.set_backend("numpy", "minuit")
     settings = specification["measurements"][0]["config"]
     try:
@@ -256,6 +272,13 @@ def fit_workspace(specification: Mapping[str, Any], fixed: Sequence[str] = ()) -
     names = list(model.config.par_names)
     for name in fixed:
         require_name("fixed", name, names)
+    likelihood = model.logpdf
+
+    def limited(parameters: Any, observations: Any) -> Any:
+        check()
+        return likelihood(parameters, observations)
+
+    model.logpdf = limited
     try:
         values = np.asarray(pyhf.infer.mle.fit(data, model))
     except pyhf.exceptions.FailedMinimization as error:
