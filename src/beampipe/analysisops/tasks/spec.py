@@ -151,6 +151,12 @@ class HistogramAnswer:
             raise ConfigError(f"histogram: got {self.bins} bins from {self.low} to {self.high}, expected some bins")
 
     @property
+    def edges(self) -> tuple[float, ...]:
+        """Edges of the bins, one more than there are bins."""
+        width = (self.high - self.low) / self.bins
+        return (*(self.low + number * width for number in range(self.bins)), self.high)
+
+    @property
     def words(self) -> str:
         """The bins in words, for a prompt."""
         return f"{self.bins} equal bins from {self.low:g} to {self.high:g} {self.unit}".rstrip()
