@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, cast
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, cast, runtime_checkable
 
 from beampipe.errors import BeampipeError, InputError, nearest
 
@@ -138,6 +139,39 @@ class TaskRequest:
             {key: value for key, value in data.items() if key != "files"},
             dict(message.get("constraints") or {}),
         )
+
+
+@runtime_checkable
+class RunningSystem(Protocol):
+    """A system that runs during one assessment, such as a fleet of servers; refusals are `ToolRefusedError`.
+
+    Attributes:
+        data: folder with a manifest, and with metrics and logs that are written meanwhile.
+        settings: the settings that may be changed, by name.
+    """
+
+    data: Path
+    settings: Mapping[str, int | str]
+
+    def members(self) -> dict[str, Any]:
+        """Its servers and the last incidents."""
+        ...
+
+    def change(self, changes: Mapping[str, int | str]) -> dict[str, Any]:
+        """Run with other values of settings."""
+        ...
+
+    def command(self, command: str, server: str) -> dict[str, Any]:
+        """Drain, resume or restart a server."""
+        ...
+
+    def send(self, number: int) -> dict[str, Any]:
+        """Send test requests."""
+        ...
+
+    def measured(self) -> dict[str, Any]:
+        """What the host measured, as evidence for checks; called once, after the answer."""
+        ...
 
 
 class ToolRefusedError(BeampipeError):

@@ -23,15 +23,7 @@ from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.references import numbers_in
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
-from beampipe.analysisops.tasks.load import (
-    CHECKS,
-    PROGRAM,
-    Task,
-    load_program,
-    program_file,
-    reference_analysis,
-    render_prompt,
-)
+from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, reference_analysis, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -96,6 +88,8 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     hidden = make_data(task, seed, folder)
     data = folder / "data"
     facts = dict(DataFolder(data).public)
+    if task.is_live:  # what is right is measured in each assessment
+        return PreparedInstance(task, data, hidden, Reference(words=hidden.words), facts)
     session, answer = oracle_session(PreparedInstance(task, data, hidden, Reference(), facts), folder / "oracle.jsonl")
     quantities = {
         name: Quantity(number["value"], number["uncertainty"], task.spec.answers[name].unit)
@@ -352,7 +346,7 @@ def work_code() -> str:
     paths = [
         path
         for path in sorted(package.rglob("*.py"))
-        if path.relative_to(package).parts[0] not in _NO_WORK and path.name not in (PROGRAM, CHECKS)
+        if (parts := path.relative_to(package).parts)[0] not in _NO_WORK and (parts[0] != "tasks" or len(parts) == 2)
     ]
     return digest_of([__version__, [(path.relative_to(package).as_posix(), file_digest(path)) for path in paths]])
 
@@ -361,6 +355,8 @@ def program_digest(task: Task) -> str:
     """Digest of what makes the data of a task and computes its reference; empty for a task on open data."""
     if not task.spec.family:
         return ""
+    programs = [program_file(name, task.folder) for name in (task.spec.family, task.type)]
+    others = [path for path in sorted(task.folder.glob("*.py")) if task.is_live and path.name != PROGRAM]
     analysis = reference_analysis(task.type, task.folder)
-    files = [file_digest(program_file(name, task.folder)) for name in (task.spec.family, task.type)]
+    files = [file_digest(path) for path in (*programs, *others)]
     return digest_of([*files, analysis if isinstance(analysis, str) else ""])

@@ -249,6 +249,9 @@ class Tagger:
         cut: position of the cut of a working point. ``at_least``: the first bin edge with at least the working point's
             quark efficiency. ``nearest``: the edge with the nearest efficiency. ``inside``: inside a bin, by linear
             interpolation of the efficiency; for continuous scores, not for whole numbers.
+        cut_shape: shape of the quark jets of nominal simulation that has this efficiency: ``inverted``, by the
+            inversion of the two regions, or ``label``, that of forward jets by label, for few jets or regions that
+            differ little: the inversion multiplies their fluctuations by 1/D.
         constituents: whether a served model is a tagger of constituents.
     """
 
@@ -258,6 +261,7 @@ class Tagger:
     high: float = 100.0
     model: str = ""
     cut: Literal["at_least", "nearest", "inside"] = "at_least"
+    cut_shape: Literal["inverted", "label"] = "inverted"
     constituents: bool = False
 
     def __post_init__(self) -> None:

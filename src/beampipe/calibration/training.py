@@ -42,7 +42,8 @@ def train_from_configuration(
         FileError: the files have no constituents of jets.
         MissingExtraError: lightgbm or torch is not installed.
     """
-    without = replace(configuration, taggers=(Tagger(),), systematics=())
+    # The model may not exist yet, but the table must have what a model takes.
+    without = replace(configuration, taggers=(Tagger("to be trained", 2, 0.0, 1.0, "shipped"),), systematics=())
     plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
     store, chunks = workspace_of(without).store, plan.samples[without.nominal].chunks
     tables = [read_dijets(store.require(chunk.select)) for chunk in chunks]

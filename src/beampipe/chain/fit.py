@@ -102,7 +102,7 @@ class Measurement:
     Attributes:
         shares: where the shares come from: ``simulation`` or ``calibrated``.
         bins: the bins of pT that were fitted.
-        fraction: fraction of gluons in these bins, averaged with the effective numbers of jets.
+        fraction: fraction of gluons in these bins, averaged with their `expected_precision`.
         error: its uncertainty.
         true: the same average of the fractions by label.
         left_out: bins of pT that were left out, as text.
@@ -191,6 +191,23 @@ def calibrated_shares(simulated: Shares, factors: Factors, joint: JointUncertain
     )
 
 
+def expected_precision(shares: Shares, jets: Float64[ndarray, " p"]) -> Float64[ndarray, " p"]:
+    """Inverse square of the error that the fraction should have in each bin of pT, for as many quarks as gluons.
+
+    It depends on the shares and not on the fit, so that averages have no bias. A bin in which quark and gluon jets have
+    the same shares has none.
+
+    Args:
+        shares: shares of the flavours in the classes.
+        jets: effective number of jets.
+    """
+    mean, difference = shares.nominal.mean(axis=1), np.diff(shares.nominal, axis=1)[:, 0]
+    shifts = shares.shifts.mean(axis=2)
+    variance = mean / np.maximum(jets, 1)[:, None] + np.square(shifts).sum(axis=0)
+    precision: ndarray = (difference**2 / variance).sum(axis=1)
+    return precision
+
+
 def fit_fraction(
     counts: JetCounts, shares: Shares, cuts: Int64[ndarray, "p w"], pt_edges: Sequence[float], name: str
 ) -> Measurement | None:
@@ -234,7 +251,8 @@ def fit_fraction(
         fractions[row] = gluon / (quark + gluon)
         slopes[row, at] = np.array([-gluon, quark]) / (quark + gluon) ** 2
     spread = slopes @ covariance @ slopes.T
-    part = effective[bins] / effective[bins].sum()
+    precision = expected_precision(shares, effective)[bins]
+    part = precision / precision.sum()
     in_bins = tuple(
         FractionInBin(
             pt_edges[p],

@@ -146,7 +146,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         selection=DijetSelection(edges[0], edges[-1], min_n_trk=0 if photons else 1),  # a photon has no tracks
         regions=Regions("branch") if photons else Regions("eta_rank", measurement.min_eta_gap),
         layout=_WITH_REGIONS if photons else BEAMPIPE,
-        taggers=(Tagger(cut="nearest"),),
+        taggers=(Tagger(cut="nearest", cut_shape="label"),),  # few jets
         energy=Energy(0, 0),
         bootstrap=Bootstrap(measurement.replicas, settings.seed),
         systematics=tuple(sources),

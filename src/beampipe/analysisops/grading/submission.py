@@ -172,12 +172,14 @@ class Evidence:
         labels: track of each hit, -1 for none, by the name of the artifact.
         particle_id: true particle of each hit, -1 for none.
         reconstructable: particles that count for the efficiency.
+        system: what the host measured of a system that ran during the assessment; empty if there was none.
     """
 
     histograms: Mapping[str, HistogramReference] = field(default_factory=dict)
     labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     particle_id: Sequence[int] = ()
     reconstructable: Sequence[int] = ()
+    system: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, for a log; `from_json` reads it back."""
@@ -189,6 +191,7 @@ class Evidence:
             "labels": {name: [int(label) for label in labels] for name, labels in self.labels.items()},
             "particle_id": [int(particle) for particle in self.particle_id],
             "reconstructable": [int(particle) for particle in self.reconstructable],
+            **({"system": dict(self.system)} if self.system else {}),
         }
 
     @classmethod
@@ -199,6 +202,7 @@ class Evidence:
             dict(data.get("labels", {})),
             tuple(data.get("particle_id", ())),
             tuple(data.get("reconstructable", ())),
+            dict(data.get("system", {})),
         )
 
 

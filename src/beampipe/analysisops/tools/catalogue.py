@@ -14,7 +14,7 @@ from typing import Any, Final, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from beampipe.analysisops.contract import Level, ToolRefusedError, require_name
-from beampipe.analysisops.tools import counting, events, fits, masses, systems, workspaces
+from beampipe.analysisops.tools import counting, events, fits, masses, services, systems, workspaces
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import ToolContext
 from beampipe.errors import nearest
@@ -141,6 +141,11 @@ def tools() -> Mapping[str, Tool]:
         systems.read_log_tool,
         systems.connect_hits_tool,
         systems.label_tracks_tool,
+        services.list_members_tool,
+        services.show_specification_tool,
+        services.change_specification_tool,
+        services.command_server_tool,
+        services.send_requests_tool,
     )
     return {function.__name__: _tool(function) for function in functions}
 
@@ -164,13 +169,37 @@ _OF_RECIPES: Final = ("find_change_tool",)
 """Tools that do the main step of a task; only prompts of level 1, which contain the recipe, have them."""
 
 
+_OF_SERVICES: Final = (
+    "list_members_tool",
+    "show_specification_tool",
+    "change_specification_tool",
+    "command_server_tool",
+    "send_requests_tool",
+)
+"""Tools for a running service."""
+
+_BESIDE_SERVICES: Final = (
+    "describe_tool",
+    "list_local_root_files_tool",
+    "calculate_tool",
+    "query_metrics_tool",
+    "read_log_tool",
+)
+"""The other tools that are of use with a running service."""
+
+
 def tools_for(files: Iterable[str], level: Level = 1) -> Mapping[str, Tool]:
     """The tools that are of use with files of these names, at a level of the prompt."""
-    suffixes = {PurePath(name).suffix for name in files}
+    names = list(files)
+    if services.SPECIFICATION in names:
+        return {name: tools()[name] for name in (*_BESIDE_SERVICES, *_OF_SERVICES)}
+    suffixes = {PurePath(name).suffix for name in names}
     return {
         name: tool
         for name, tool in tools().items()
-        if (name not in _READ or _READ[name] in suffixes) and (level == 1 or name not in _OF_RECIPES)
+        if name not in _OF_SERVICES
+        and (name not in _READ or _READ[name] in suffixes)
+        and (level == 1 or name not in _OF_RECIPES)
     }
 
 

@@ -96,7 +96,7 @@ class DataFolder:
             ToolRefusedError: the manifest lists none.
         """
         files = {file.name: file for file in self.files()}
-        require_name("file", name, files)
+        require_name("file (see list_local_root_files_tool)", name, files)
         return files[name]
 
     def _manifest(self) -> dict[str, Any]:

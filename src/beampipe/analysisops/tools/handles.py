@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import HistogramReference, ToolRefusedError, require_name
+from beampipe.analysisops.contract import HistogramReference, RunningSystem, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.references import CONSTANTS, number_at
 from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
@@ -320,6 +320,7 @@ class ToolContext:
         seconds: time limit of the call [s].
         calls: earlier calls, to whose results arguments may refer.
         literals: numbers that a calculation may contain.
+        system: the system that runs during the assessment; None if there is none.
         used: names of the data files that the call has used so far.
     """
 
@@ -328,6 +329,7 @@ class ToolContext:
     seconds: float
     calls: Sequence[Entry] = ()
     literals: frozenset[float] = frozenset(CONSTANTS)
+    system: RunningSystem | None = None
     used: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
 

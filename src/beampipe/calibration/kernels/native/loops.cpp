@@ -229,6 +229,19 @@ void add_weights(const std::vector<CellEvents>& cells, const std::int64_t* event
 }
 
 FOR_EACH_ISA
+void add_leaves(const std::vector<TreeNode>& nodes, const double* __restrict leaves, const float* __restrict jets,
+                double* __restrict sums) {
+  std::uint32_t lost[kJets] = {};
+  for (const TreeNode& node : nodes) {
+    const float* __restrict numbers = jets + node.feature * kJets;
+    const float threshold = node.threshold;
+    const std::uint32_t left = node.left;
+    for (std::int64_t k = 0; k < kJets; ++k) lost[k] |= left & -static_cast<std::uint32_t>(numbers[k] > threshold);
+  }
+  for (std::int64_t k = 0; k < kJets; ++k) sums[k] += leaves[__builtin_ctz(~lost[k])];
+}
+
+FOR_EACH_ISA
 void draw(std::uint64_t key, const std::uint64_t* __restrict blocks, std::int64_t n_blocks,
           const std::uint8_t* __restrict table, std::int64_t weight, std::int64_t* __restrict times) {
   for (std::int64_t b = 0; b < n_blocks; ++b) {
