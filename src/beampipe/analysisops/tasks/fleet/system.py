@@ -424,7 +424,7 @@ class FleetSystem:
 
     def _sample_until_stopped(self) -> None:
         while not self._stopped.wait(_INTERVAL):
-            with suppress(BeampipeError, OSError, ValueError, KeyError):  # such as a server that is being replaced
+            with suppress(BeampipeError, OSError):  # the next point comes in a second
                 self._sample()
 
     def _sample(self) -> None:
@@ -439,7 +439,8 @@ class FleetSystem:
             if times:
                 self._add("latency_ms", name, now, fmean(times))
             if row["metrics"]:
-                self._add_counters(name, row["metrics"], now)
+                with suppress(BeampipeError, KeyError):  # a server that is being replaced
+                    self._add_counters(name, row["metrics"], now)
             log = Path(row["log"])
             if log.exists():
                 text = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:])
