@@ -13,7 +13,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from beampipe.analysisops.contract import Level, ToolRefusedError
+from beampipe.analysisops.contract import Level, ToolRefusedError, require_name
 from beampipe.analysisops.tools import counting, events, fits, masses, services, systems, workspaces
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import ToolContext
@@ -98,10 +98,7 @@ def describe_tool(context: ToolContext, tool: str) -> Mapping[str, Any]:
         tool: its name.
     """
     available = tools()
-    if tool not in available:
-        raise ToolRefusedError(
-            f"tool: got {tool[:60]!r}, expected one of {', '.join(available)}{nearest(tool, available)}"
-        )
+    require_name("tool", tool, available)
     fields = available[tool].arguments.model_fields
     arguments = {
         name: f"{field.description}{'' if field.is_required() else f' Default: {json.dumps(field.default)}.'}"
@@ -142,7 +139,8 @@ def tools() -> Mapping[str, Tool]:
         systems.query_metrics_tool,
         systems.find_change_tool,
         systems.read_log_tool,
-        systems.find_tracks_tool,
+        systems.connect_hits_tool,
+        systems.label_tracks_tool,
         services.list_members_tool,
         services.show_specification_tool,
         services.change_specification_tool,
@@ -161,7 +159,8 @@ _READ: Final = {
     "calc_dilepton_mass_tool": ".root",
     "calc_system_invariant_mass_tool": ".root",
     "calc_combination_mass_tool": ".root",
-    "find_tracks_tool": ".root",
+    "connect_hits_tool": ".root",
+    "label_tracks_tool": ".root",
     "list_members_tool": ".toml",
     "show_specification_tool": ".toml",
     "change_specification_tool": ".toml",
