@@ -156,7 +156,7 @@ def work(known: Reference, answers: dict[str, dict[str, float]]) -> list[Entry]:
     """A ledger in which these answers stand, with the histograms of the reference."""
     calls: list[tuple[str, dict[str, Any]]] = [("load_kinematics_tool", {"handle": "events_1", "n_events": 8123})]
     calls += [("derive_tool", {"handle": "events_1"})] * 8
-    calls += [("fit_peak_tool", {"found": answers}), ("find_tracks_tool", {"handle": "labels_1"})]
+    calls += [("fit_peak_tool", {"found": answers}), ("label_tracks_tool", {"handle": "labels_1"})]
     calls += [("build_workspace_tool", {"handle": "workspace_1", "workspace": WORKSPACE})] * 6
     for name, one in known.histograms.items():
         filled = {"handle": f"hist_{name}", "edges": list(one.edges), "values": list(one.values)}
