@@ -186,7 +186,7 @@ def test_numbers_are_read_as_python_reads_them(number: str) -> None:
             SPEC.replace('"curvature_from": 0.0', '"curvature_from": 1.0'),
             "got another curvature_from, expected a share from 0 to below curvature",
         ),
-        (SPEC.replace('"seed_depth": 3', '"seed_depth": -1'), "pipeline exatrkx: got seed_depth -1, expected"),
+        (SPEC.replace('"seed_depth": 5', '"seed_depth": -1'), "pipeline exatrkx: got seed_depth -1, expected"),
         (
             SPEC.replace('"curvature": 1.0', '"curvature": 2.5'),
             "got another curvature, expected a factor above 0, up to 2",
