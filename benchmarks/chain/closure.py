@@ -147,8 +147,9 @@ def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, wor
         ("jets", "tracks / particles", "particles with a track", "mean difference", "spread of the difference"),
     )
     figures = []
-    for finder in finders:
-        jets = counted(settings, finder, chunks, workers)
+    for text in finders:
+        finder, _, fewer = text.partition("=")
+        jets = counted(settings, finder, int(fewer or chunks), workers)
         for low, high in pairwise(edges):
             here = (jets["pt"] >= low) & (jets["pt"] < high)
             tracks, particles, result = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
@@ -476,7 +477,7 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
     parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
-    parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared")
+    parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared; NAME=N for the first N chunks")
     parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
     parser.add_argument("--experiments", type=int, default=20, help="replicas that are fitted")
     parser.add_argument("--parts", type=int, default=8, help="parts of the ntuples that are experiments of their own")
