@@ -249,7 +249,8 @@ INDEPENDENT_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f",
 
 def part_of(path: Path, output: Path, number: int, n_parts: int) -> Path:
     """One of as many parts of the events of an ntuple, no two of which have an event in common."""
-    chosen, bookkeeping = read_ntuple(path)[number::n_parts], read_bookkeeping(path)
+    events, bookkeeping = read_ntuple(path), read_bookkeeping(path)
+    chosen = events[number * len(events) // n_parts : (number + 1) * len(events) // n_parts]
     assert chosen.weight is not None
     write_ntuple(output, chosen, {**bookkeeping, "sum_weights": chosen.weight.sum(axis=0).astype(np.float64)})
     return output
@@ -477,7 +478,12 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
     parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
-    parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared; NAME=N for the first N chunks")
+    parser.add_argument(
+        "--finders",
+        nargs="+",
+        default=["module_map_soft", "acts-soft"],
+        help="finders compared; NAME=N for the first N chunks",
+    )
     parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
     parser.add_argument("--experiments", type=int, default=20, help="replicas that are fitted")
     parser.add_argument("--parts", type=int, default=8, help="parts of the ntuples that are experiments of their own")
