@@ -106,7 +106,7 @@ class Chunk:
     @property
     def spec(self) -> SampleSpec:
         """What Pythia generates."""
-        return sample_spec_of(self.sample.generator, (*PROCESSES[self.process], *self.sample.pythia))
+        return sample_spec_of(self.sample.generator, (*PROCESSES[self.process], *self.sample.lines))
 
     @property
     def run_seed(self) -> int:
@@ -245,13 +245,13 @@ class Plan:
     def cross_section(self, sample: str) -> Recipe:
         """The cross section of a sample."""
         each = self.settings.samples[sample]
-        parameters = [sample_spec_of(each.generator, each.pythia).settings, self.settings.collisions.slice]
+        parameters = [sample_spec_of(each.generator, each.lines).settings, self.settings.collisions.slice]
         return Recipe("cross_section", stage_code("cross_section"), parameters, (), f"cross_section {sample}")
 
     def make_cross_section(self, store: Store, sample: str) -> Path:
         """The file of the cross section of a sample, made if it is missing."""
         each = self.settings.samples[sample]
-        spec = sample_spec_of(each.generator, each.pythia)
+        spec = sample_spec_of(each.generator, each.lines)
         part = self.settings.collisions.slice
         return store.get(self.cross_section(sample), ".json", lambda path: write_cross_section(path, spec, part))
 

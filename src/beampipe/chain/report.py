@@ -109,15 +109,8 @@ def write_report(result: ChainResult) -> Path:
         sections=[*_sections(result), *_trace_section(result)],
         load=", ".join(f"{load:.1f}" for load in os.getloadavg()),
         cost_head=(
-            "stage",
-            "artifacts",
-            "events",
-            "wall [s]",
-            "CPU [s]",
-            "CPU / event [ms]",
-            "read [MB]",
-            "written [MB]",
-            "peak memory [MB]",
+            *("stage", "artifacts", "events", "wall [s]", "CPU [s]"),
+            *("CPU / event [ms]", "read [MB]", "written [MB]", "peak memory [MB]"),
         ),
         costs=[
             (
@@ -236,12 +229,8 @@ def _sections(result: ChainResult) -> list[Section]:
             "Points: efficiency of tracks in jets against pT and against the distance to the axis, by sample",
             _png(figures.plot_efficiency(performance)),
             (
-                "sample",
-                "particles in jets",
-                "efficiency",
-                "of all particles",
-                "fakes / tracks",
-                "other particles / tracks",
+                *("sample", "particles in jets", "efficiency"),
+                *("of all particles", "fakes / tracks", "other particles / tracks"),
             ),
             figures.track_table(performance),
         ),
