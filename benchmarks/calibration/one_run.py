@@ -32,30 +32,30 @@ STORES: Final = Path("runs/bench/calibration/stores")
 def ours(
     files: Mapping[str, Sequence[str]],
     *,
-    chunk: int = 250_000,
     weights: bool = False,
     kinematics: bool = False,
     executor: str = "processes",
     workers: int = 2,
     digests: str = "",
-    keep_tables: bool = False,
+    keep_tables: bool = True,
+    gbdt: bool = False,
 ) -> Any:
     """Fill all histograms of a calibration that was never run.
 
     Args:
         files: files of each sample, by its name.
-        chunk: number of events that are read at once.
         weights: fill all weights, not only the nominal one.
         kinematics: fill all variations of jets, too.
         executor: where tasks run; see `RunSettings`.
         workers: number of tasks that run at once.
         digests: folder of remembered digests of the files; empty for none.
-        keep_tables: write the selected jets as tables, too, as the default configuration does.
+        keep_tables: keep the selected jets and their scores, too, as the default configuration does.
+        gbdt: fill the score of the shipped boosted tagger, too, as the demo does.
 
     Returns:
         The plan of the calibration.
     """
-    from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic
+    from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic, Tagger
     from beampipe.calibration.run import run_calibration
     from beampipe.calibration.tasks.runtime import RunSettings, fork_workers, workspace_of
 
@@ -74,7 +74,7 @@ def ours(
         energy=Energy(*ENERGY),
         bootstrap=Bootstrap(0, 0),
         systematics=tuple(systematics),
-        chunk_events=chunk,
+        taggers=(Tagger(), Tagger("gbdt", 25, 0.0, 1.0, "shipped")) if gbdt else (Tagger(),),
     )
     if digests:
         shutil.copytree(digests, workspace_of(configuration).digests)
@@ -92,6 +92,7 @@ def coffea(
     pool: str = "fork",
     workers: int = 2,
     count: bool = False,
+    gbdt: bool = False,
 ) -> Any:
     """Fill the same histograms with coffea.
 
@@ -101,7 +102,7 @@ def coffea(
 
     from beampipe.calibration.config import Configuration
 
-    process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout)
+    process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout, gbdt)
     return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)
 
 

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import awkward as ak
 import hist
+import lightgbm
 import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config import REGIONS, DijetSelection
+from beampipe.calibration.config import REGIONS, SHIPPED_MODELS, DijetSelection
 from beampipe.calibration.events.dijets import FLAVOURS
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
@@ -38,13 +40,21 @@ class DijetProcessor(processor.ProcessorABC):
         count: count entries, too.
         layout: how many weights are kept: ``category`` for one histogram with an axis of names, ``list`` for one
             histogram per weight.
+        gbdt: fill histograms of the score of the shipped boosted tagger, too, for one weight.
     """
 
     def __init__(
-        self, pt_edges: Sequence[float], weight_names: Sequence[str], count: bool = False, layout: str = "list"
+        self,
+        pt_edges: Sequence[float],
+        weight_names: Sequence[str],
+        count: bool = False,
+        layout: str = "list",
+        gbdt: bool = False,
     ) -> None:
         self.pt_edges, self.weight_names = list(pt_edges), list(weight_names)
-        self.count, self.layout = count, layout
+        self.count, self.layout, self.gbdt = count, layout, gbdt
+        if gbdt:
+            booster()  # before processes are forked
 
     def process(self, events: Any) -> dict[str, Any]:
         """The histograms of one chunk, by name of the dataset."""
@@ -69,6 +79,10 @@ class DijetProcessor(processor.ProcessorABC):
         region = np.stack([~forward, forward], axis=1)[keep].astype(np.int32)
         where = [values[keep].ravel() for values in (pt, flavour, n_trk)]
         where.insert(1, region.ravel())
+        if self.gbdt:
+            width, c1 = (_pairs(events[name], rows)[keep].ravel() for name in ("jet_width", "jet_c1"))
+            features = np.stack([where[3], width, c1, where[0], size[keep].ravel()], axis=1)
+            where.append(booster().predict(features.astype(np.float32), num_threads=1).astype(np.float32))
         return {events.metadata["dataset"]: self._fill(where, weights[:, keep])}
 
     def postprocess(self, accumulator: Any) -> Any:
@@ -77,6 +91,10 @@ class DijetProcessor(processor.ProcessorABC):
     def _fill(self, where: Sequence[np.ndarray], weights: np.ndarray) -> dict[str, Any]:
         names = self.weight_names if len(weights) > 1 else ["nominal"]
         out: dict[str, Any] = {}
+        if self.gbdt:
+            scores = hist.axis.Regular(25, 0.0, 1.0, name="gbdt")
+            scored = hist.Hist(*self._axes()[:3], scores, storage=hist.storage.Weight())
+            out["gbdt"] = scored.fill(*where[:3], where.pop(), weight=np.repeat(weights[0], 2))
         if self.count:
             out["entries"] = hist.Hist(*self._axes(), storage=hist.storage.Int64()).fill(*where)
         if self.layout == "category" and len(names) > 1:
@@ -133,6 +151,12 @@ def _futures(pool: Executor, workers: int) -> Any:
 def _run(executor: Any, fileset: Any, process: DijetProcessor, chunk: int) -> Any:
     runner = processor.Runner(executor, schema=BaseSchema, chunksize=chunk, metadata_cache={}, savemetrics=True)
     return runner(fileset, process)
+
+
+@cache
+def booster() -> lightgbm.Booster:
+    """The shipped boosted tagger."""
+    return lightgbm.Booster(model_file=str(SHIPPED_MODELS["shipped"]))
 
 
 def _pairs(lists: Any, rows: np.ndarray) -> np.ndarray:

@@ -5,9 +5,9 @@ tracks   number of tracks against charged particles of the same jets, by jet pT:
 fit      gluon fractions in pseudo-experiments. First the bootstrap replicas of the sample `measured`: pulls with shares
          of independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
          scale factors; all replicas share these and the simulation, so their errors show as one common shift, and the
-         width is below 1. Then experiments with simulation and scale factors of their own: the events of all three
-         ntuples are drawn with replacement, and calibrated and fitted as those of the chain. The truth is the fraction
-         by label in `measured`
+         width is below 1. Then experiments with simulation and scale factors of their own: parts of all three ntuples
+         that have no events in common, calibrated and fitted as those of the chain
+toys     the same with toy samples, as many as wanted
 loss     pseudo-data whose tracks are lost at random: shifts of the scale factors against the same pseudo-data without,
          and those that nominal simulation predicts if its tracks are lost by the efficiency that was measured in
          pseudo-data, in bins of pT, eta and distance to the jet's axis. The replicas of the bootstrap have the same
@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from hashlib import sha256
 from itertools import pairwise
@@ -78,8 +79,10 @@ from beampipe.chain.run import (
 )
 from beampipe.chain.settings import EXAMPLE, ChainSettings, load_settings
 from beampipe.chain.tables import PRIMARY, JetEvents, Owners, TrackTable
-from beampipe.simulation.ntuples.ntuple_files import Events, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.simulation.ntuples import ToyModel, simulate_toy
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.simulation.random_numbers import keys, uniform
+from beampipe.simulation.samples import Slice
 from beampipe.tables import load_table, load_tables
 from beampipe.terminal import make_table
 from beampipe.workflow import Store, Task, open_pool, run
@@ -144,8 +147,9 @@ def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, wor
         ("jets", "tracks / particles", "particles with a track", "mean difference", "spread of the difference"),
     )
     figures = []
-    for finder in finders:
-        jets = counted(settings, finder, chunks, workers)
+    for text in finders:
+        finder, _, fewer = text.partition("=")
+        jets = counted(settings, finder, int(fewer or chunks), workers)
         for low, high in pairwise(edges):
             here = (jets["pt"] >= low) & (jets["pt"] < high)
             tracks, particles, result = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
@@ -240,51 +244,69 @@ def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, A
     return figures
 
 
-OWN_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f", "error": ".3f", "spread": ".3f"}
+INDEPENDENT_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f", "error": ".3f", "spread": ".3f"}
 
 
-def drawn(path: Path, output: Path, seed: int) -> Path:
-    """As many events of an ntuple, drawn with replacement; each has a number of its own, and so its own replicas."""
+def part_of(path: Path, output: Path, number: int, n_parts: int) -> Path:
+    """One of as many parts of the events of an ntuple, no two of which have an event in common."""
     events, bookkeeping = read_ntuple(path), read_bookkeeping(path)
-    rows = np.random.default_rng(seed).integers(len(events), size=len(events))
-    chosen = Events.join([events[row : row + 1] for row in rows.tolist()])
+    chosen = events[number * len(events) // n_parts : (number + 1) * len(events) // n_parts]
     assert chosen.weight is not None
-    chosen = replace(chosen, event=np.arange(len(chosen), dtype=np.uint64))
     write_ntuple(output, chosen, {**bookkeeping, "sum_weights": chosen.weight.sum(axis=0).astype(np.float64)})
     return output
 
 
-def own_experiments(result: ChainResult, n: int, workers: int) -> dict[str, Any]:
-    """Pulls of experiments with simulation, scale factors and pseudo-data of their own."""
+def toy_ntuple(output: Path, sample: str, seed: int) -> Path:
+    """A toy sample, whose pseudo-data have other numbers of tracks than simulation.
+
+    Tracks are found as in simulation, so that there is no shift by the variations of their number.
+    """
+    model = ToyModel() if sample == "nominal" else ToyModel(quark_tracks=1.04, gluon_tracks=0.96)
+    events = 2000 if sample == "measured" else 4000
+    folder = output.parent / sample
+    (path,) = simulate_toy(folder, events, seed=seed, slices=(TOY_SLICE,), model=model, dataset=sample)
+    drawn = read_ntuple(path)
+    varied = replace(drawn, jet_n_trk_eff=drawn.jet_n_trk, jet_n_trk_fake=drawn.jet_n_trk)
+    write_ntuple(output, varied, read_bookkeeping(path))
+    return output
+
+
+TOY_SLICE: Final = Slice(470.0, 1100.0, 4.0, 1.0)
+TOY_EDGES: Final = (500.0, 600.0, 750.0, 1000.0)
+
+
+def independent_experiments(
+    settings: ChainSettings, what: str, n: int, workers: int, make: Callable[[Path, str, int], Path]
+) -> dict[str, Any]:
+    """Pulls of experiments with simulation, scale factors and pseudo-data of their own.
+
+    `make` writes the ntuple of a sample (the second argument) for the experiment of a number.
+    """
     fitted: list[Measurement] = []
     with TemporaryDirectory() as name:
         for number in range(n):
             folder = Path(name) / str(number)
             folder.mkdir()
-            ntuples = {
-                sample: drawn(path, folder / f"{sample}.root", 1000 * number + k)
-                for k, (sample, path) in enumerate(result.ntuples.items())
-            }
+            ntuples = {sample: make(folder / f"{sample}.root", sample, number) for sample in settings.samples}
             executor = Executor("processes" if workers > 1 else "inline", workers)
-            fitted += measure_ntuples(replace(result.settings, output=folder), ntuples, executor).measurements
-    true = {each.shares: each.true for each in result.measurements}
-    table = make_table(
-        "pulls of experiments of their own", ("shares of",), ("experiments", "mean", "width", "mean error", "spread")
-    )
-    figures: dict[str, Any] = {"true": true}
-    for shares in true:
-        each = [one for one in fitted if one.shares == shares]
-        pulls = np.array([(one.fraction - true[shares]) / one.error for one in each])
+            fitted += measure_ntuples(replace(settings, output=folder), ntuples, executor).measurements
+    table = make_table(f"pulls of {what}", ("shares of",), ("experiments", "mean", "width", "mean error", "spread"))
+    figures: dict[str, Any] = {}
+    for shares in dict.fromkeys(each.shares for each in fitted):
+        chosen = [each for each in fitted if each.shares == shares]
+        pulls, errors = np.array([each.pull for each in chosen]), np.array([each.error for each in chosen])
+        off = np.array([each.fraction - each.true for each in chosen])
         figure = {
-            "experiments": len(each),
+            "experiments": len(chosen),
             "mean": float(pulls.mean()),
             "width": float(pulls.std(ddof=1)),
-            "error": float(np.mean([one.error for one in each])),
-            "spread": float(np.std([one.fraction for one in each], ddof=1)),
-            "fractions": [one.fraction for one in each],
+            "error": float(errors.mean()),
+            "largest_error": float(errors.max()),
+            "spread": float(off.std(ddof=1)),
+            "pulls": pulls.tolist(),
         }
         figures[shares] = figure
-        table.add_row(shares, *(f"{figure[key]:{form}}" for key, form in OWN_COLUMNS.items()))
+        table.add_row(shares, *(f"{figure[key]:{form}}" for key, form in INDEPENDENT_COLUMNS.items()))
     CONSOLE.print(table)
     return figures
 
@@ -451,14 +473,21 @@ def hashes(served: bool) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", type=Path, default=EXAMPLE, help="TOML file of a chain")
-    parts = ["tracks", "fit", "loss", "hash"]
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    what = ["tracks", "fit", "toys", "loss", "hash"]
+    parser.add_argument("--only", nargs="+", choices=what, default=what)
     parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
     parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
-    parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared")
+    parser.add_argument(
+        "--finders",
+        nargs="+",
+        default=["module_map_soft", "acts-soft"],
+        help="finders compared; NAME=N for the first N chunks",
+    )
     parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
-    parser.add_argument("--experiments", type=int, default=20, help="number of pseudo-experiments")
+    parser.add_argument("--experiments", type=int, default=20, help="replicas that are fitted")
+    parser.add_argument("--parts", type=int, default=8, help="parts of the ntuples that are experiments of their own")
+    parser.add_argument("--toys", type=int, default=60, help="experiments with toy samples")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--without-server", action="store_true", help="no tracks from a Triton")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/closure.json"))
@@ -488,7 +517,19 @@ def main() -> None:
                     markup=False,
                 )
             body["fit"] = pseudo_experiments(result, options.experiments, options.workers)
-            body["own"] = own_experiments(result, options.experiments, options.workers)
+
+            def part(output: Path, sample: str, number: int) -> Path:
+                return part_of(result.ntuples[sample], output, number, options.parts)
+
+            body["parts"] = independent_experiments(settings, "parts", options.parts, options.workers, part)
+    if "toys" in options.only:
+
+        def toy(output: Path, sample: str, number: int) -> Path:
+            return toy_ntuple(output, sample, 100 * number + list(toys.samples).index(sample))
+
+        toys = load_settings(EXAMPLE, Path("runs/chain"))
+        toys = replace(toys, measurement=replace(toys.measurement, pt_edges=TOY_EDGES))
+        body["toys"] = independent_experiments(toys, "toys", options.toys, options.workers, toy)
     if "hash" in options.only:
         body["hash"] = hashes(not options.without_server)
     options.output.parent.mkdir(parents=True, exist_ok=True)

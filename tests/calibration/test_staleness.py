@@ -82,7 +82,8 @@ CASES: Final = {
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
     "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
     "a bin of a tagger": Case(lambda c: bins(c, 0, high=70.0), of(("fill", "merge", *ENDS))),
-    "a tagger less": Case(lambda c: replace(c, taggers=c.taggers[:1]), of(("fill", "merge", *ENDS))),
+    "a tagger less": Case(lambda c: replace(c, taggers=c.taggers[1:]), of(("fill", "merge", *ENDS))),
+    "n_trk alone": Case(lambda c: replace(c, taggers=c.taggers[:1]), of(("select", "fill", "merge", *ENDS))),
     "a tagger more": Case(
         lambda c: replace(c, taggers=(*c.taggers, Tagger("gbdt2", 10, 0.0, 1.0, c.taggers[1].model))),
         of(("predict", "fill", "merge", *ENDS)),

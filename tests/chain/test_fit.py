@@ -15,6 +15,7 @@ from beampipe.chain.fit import (
     TAGGER,
     JetCounts,
     calibrated_shares,
+    expected_precision,
     fit_fraction,
     in_classes,
     measure,
@@ -60,11 +61,24 @@ def test_fit_finds_the_fraction_whatever_the_weights(weight: float) -> None:
     assert result is not None
     assert [each.fraction for each in result.bins] == pytest.approx(FRACTION, abs=1e-3)
     assert [each.jets for each in result.bins] == pytest.approx([5000, 5000])
-    assert result.fraction == pytest.approx(0.45, abs=1e-3)
-    assert result.true == pytest.approx(0.45)
     assert abs(result.pull) < 0.1
     # Multinomial error of the best estimate of a fraction from these shapes.
     assert _expected_error(0.6) == pytest.approx(result.bins[0].error, rel=0.05)
+
+
+def test_bins_count_by_the_precision_that_their_shares_allow() -> None:
+    made = counts()
+    shares = simulated_shares(made, CUTS)
+    jets = np.array([5000.0, 5000.0])
+    precision = expected_precision(shares, jets)
+    assert precision[0] == pytest.approx(_expected_error(0.5) ** -2)
+    assert expected_precision(shares, 4 * jets) == pytest.approx(4 * precision)
+    alike = shares.nominal.copy()
+    alike[1, 1] = alike[1, 0] + [0.01, -0.01, 0.0]  # gluons look like quarks in the second bin
+    result = fit_fraction(made, replace(shares, nominal=alike), CUTS, EDGES, "alike")
+    assert result is not None
+    assert result.error == pytest.approx(result.bins[0].error, rel=0.02)  # that of the other bin, at 0, is too small
+    assert result.true == pytest.approx(0.6, abs=2e-3)
 
 
 def _expected_error(fraction: float) -> float:
@@ -83,13 +97,23 @@ def test_scale_factors_move_the_shares_and_widen_the_error() -> None:
     assert one is not None
     assert less is not None
     assert plain is not None
-    assert one.fraction == pytest.approx(plain.fraction, abs=2e-3)
+    assert [each.fraction for each in one.bins] == pytest.approx([each.fraction for each in plain.bins], abs=2e-3)
     assert one.error > 1.05 * plain.error
     # Quarks look more like gluons: fewer gluons are needed.
-    assert less.fraction < plain.fraction - 0.02
+    assert less.fraction - less.true < plain.fraction - plain.true - 0.02
     shares = calibrated_shares(simulated, *factors(0.9))
     assert shares.nominal[0, 0] == pytest.approx([0.63, 0.18, 0.19])  # 0.7, 0.9 times 0.9
     assert shares.nominal[0, 1] == pytest.approx([0.3, 0.3, 0.4])
+
+
+def test_a_bin_whose_flavours_have_equal_shares_is_left_out() -> None:
+    made = counts()
+    shares = simulated_shares(made, CUTS)
+    alike = np.stack([shares.nominal[0], shares.nominal[1, :1].repeat(2, axis=0)])
+    result = fit_fraction(made, replace(shares, nominal=alike), CUTS, EDGES, "alike")
+    assert result is not None
+    assert result.left_out == ("400-500 GeV",)
+    assert fit_fraction(made, replace(shares, nominal=alike[:, :1].repeat(2, axis=1)), CUTS, EDGES, "alike") is None
 
 
 def test_bins_without_jets_or_scale_factors_are_left_out() -> None:

@@ -1,4 +1,4 @@
-"""One trace of a chain: in its file, at a collector, and on to the stages of a server."""
+"""One trace of a chain: in its file, at a collector, and through a fleet to the stages of a server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,18 @@ from beampipe.chain.run import ChainResult, Executor, run_chain, store_of
 from beampipe.chain.settings import ChainSettings, TraceSettings, load_settings
 from beampipe.chain.telemetry import TRACE, RecordedSpan, TraceTarget, read_trace, recorded, trace_target
 from beampipe.errors import ConfigError
+from beampipe.events import Event
 from beampipe.serving.models import ServingSettings, named_models
+from beampipe.simulation.degradation import degrade
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import load_pipeline
-from beampipe.triton import ServerSettings, TelemetrySettings, TritonServer, export_repository
+from beampipe.triton import export_repository
 from beampipe.triton.engine import Engine
+from beampipe.triton.server.launch import free_port
 from beampipe.workflow import EventLog, Store
 from tests.chain.test_chain import digest, small
+from tests.fleet.conftest import running_fleet
+from tests.fleet.control.test_commands import kill_server, tritons
 from tests.triton.collector import Span, collecting
 from tests.triton.waiting import wait_until
 
@@ -125,33 +131,49 @@ def test_settings_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
-def test_the_trace_leads_to_the_stages_of_a_server(engine: Engine, tmp_path: Path) -> None:
-    repository = tmp_path / "models"
-    export_repository(repository, named_models(ServingSettings(("module_map_soft",), backend="native")))
+def test_the_trace_leads_through_a_fleet_and_states_that_a_server_was_killed(
+    engine: Engine, tmp_path: Path, made: ChainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only server of the fleet is killed: the next event waits at the gateway for its successor, none is lost.
+
+    The other address has no server; the span of an event that was sent there says so.
+    """
+    models = named_models(ServingSettings(("module_map_soft",), backend="native"))
+    target = Plan(made.settings).chunks["data"][0].recipes["jets"]
     with collecting() as collector:
-        server_settings = ServerSettings(
-            repository, triton=engine.folder, telemetry=TelemetrySettings(collector.url), supervise=False
-        )
-        with TritonServer(server_settings) as server:
+
+        def of_trace(name: str) -> list[Span]:
+            return [each for each in collector.spans if (each.trace, each.name) == (trace, name)]
+
+        telemetry = f'[telemetry]\ntraces = "{collector.url}"'
+        with running_fleet(1, telemetry, models=lambda folder: export_repository(folder, models)) as fleet:
+            events: list[Event] = []
+            first = tritons(fleet)
+
+            def degraded(event: Event, *arguments: Any, **options: Any) -> Event:
+                events.append(event)
+                if len(events) == 5:
+                    wait_until(lambda: len(of_trace("compute")) == 4)
+                    kill_server(fleet)
+                return degrade(event, *arguments, **options)
+
+            monkeypatch.setattr("beampipe.chain.tracks.degrade", degraded)
             settings = traced_by(tmp_path / "run", None)
-            url = f"http://{server.http_url}"  # over gRPC, Triton 2.51 loses some headers
-            settings = replace(settings, tracks=replace(settings.tracks, servers=(url,)))
+            # Over gRPC, Triton 2.51 loses some headers.
+            urls = (f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{fleet.port}")
+            settings = replace(settings, tracks=replace(settings.tracks, servers=urls))
             store = Store(tmp_path / "run/store", log=EventLog(tmp_path / "run/log.jsonl"))
             with recorded(TraceTarget(tmp_path / "run", f"{collector.url}/v1/traces"), "chain") as below:
                 assert below is not None
+                trace = below.trace
                 make_chunk(store, Plan(settings).chunks["data"][0], trace=below)
-            trace = below.trace
-
-            def of_trace(name: str) -> list[Span]:
-                return [each for each in collector.spans if (each.trace, each.name) == (trace, name)]
-
             wait_until(lambda: len(of_trace("compute")) == 10)
-            server.kill()
-    finds = {each.span for each in of_trace("find")}
+            assert tritons(fleet) not in ([], first)
+    finds = [each for each in read_trace(tmp_path / "run" / TRACE, trace) if each.name == "find"]
     assert len(finds) == 10
-    assert {each.parent for each in of_trace("InferRequest")} == finds
-    models = {each.span for each in of_trace("module_map_soft")}
+    assert any(urls[0].removeprefix("http://") in each.attributes.get("repeated", "") for each in finds)
+    assert {each.parent for each in of_trace("InferRequest")} == {each.identity for each in finds}
+    parents = {each.span for each in of_trace("module_map_soft")}
     for step in load_pipeline("module_map_soft").steps:
-        assert {each.parent for each in of_trace(step)} == models, step
-    assert store.find(Plan(settings).chunks["data"][0].recipes["jets"]) is not None
-    assert store_of(settings).root == store.root
+        assert {each.parent for each in of_trace(step)} == parents, step
+    assert store.require(target).read_bytes() == store_of(made.settings).require(target).read_bytes()

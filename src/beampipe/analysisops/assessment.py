@@ -5,30 +5,36 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.a2a.client import Limits, send_document
 from beampipe.analysisops.agents.agent import Agent
-from beampipe.analysisops.contract import Level, Reference, TaskRequest
+from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
-from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
+from beampipe.analysisops.ledger import Entry, Ledger, entry_from_json, read_ledger
 from beampipe.analysisops.runs.folder import Record
-from beampipe.analysisops.tasks.load import CHECKS, load_checks
+from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
+from beampipe.files import make_folder
 from beampipe.workflow import file_digest
 
 _SECONDS: Final = 1800.0
+
+_SECONDS_PER_CHANGE: Final = 300.0
+"""Time limit of one call of a tool while a system runs [s]: servers are replaced one after the other."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -138,37 +144,46 @@ def assess(
 
     Raises:
         ConfigError: the reference lacks a value that the rubric needs.
+        BeampipeError: the system of the task does not start.
     """
     task, key = prepared.task, secrets.token_bytes(32)
     request = request_of(prepared, level)
     ledger = folder / "ledger.jsonl"
-    limits = SessionLimits(task.spec.max_tool_calls)
-    session = Session(prepared.data, Ledger(ledger, key), limits, literals_of(task, request), level)
-    nothing = evidence_of(None, session, prepared.hidden)
-    grade(task, {}, prepared.reference, (), evidence=nothing, level=level)  # raises if the reference lacks something
-    start = time.monotonic()
-    answer = ask(request, session)
-    seconds = time.monotonic() - start
-    entries: tuple[Entry, ...] = ()
-    evidence = nothing
-    try:
-        entries = read_ledger(ledger, key)
-        if not answer.error:
-            evidence = evidence_of(answer.submission, session, prepared.hidden)
-            graded = grade(
-                task,
-                answer.submission,
-                prepared.reference,
-                entries,
-                evidence=evidence,
-                judge=judge,
-                level=level,
-                seed=seed,
-                prompt=request.prompt,
-            ).to_json()
-    except Exception as error:
-        _log.exception("a submission for %s could not be graded", task.id)
-        answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
+    with _running(prepared, folder) as system:
+        limits = SessionLimits(task.spec.max_tool_calls)
+        if system is not None:
+            limits = replace(limits, seconds_per_call=_SECONDS_PER_CHANGE)
+        data = prepared.data if system is None else system.data
+        session = Session(data, Ledger(ledger, key), limits, literals_of(task, request), level, system)
+        nothing = evidence_of(None, session, prepared.hidden)
+        grade(
+            task, {}, prepared.reference, (), evidence=nothing, level=level
+        )  # raises if the reference lacks something
+        start = time.monotonic()
+        answer = ask(request, session)
+        seconds = time.monotonic() - start
+        entries: tuple[Entry, ...] = ()
+        evidence = nothing
+        try:
+            entries = read_ledger(ledger, key)
+            if not answer.error:
+                evidence = evidence_of(answer.submission, session, prepared.hidden)
+                if system is not None:
+                    evidence = replace(evidence, system=system.measured())
+                graded = grade(
+                    task,
+                    answer.submission,
+                    prepared.reference,
+                    entries,
+                    evidence=evidence,
+                    judge=judge,
+                    level=level,
+                    seed=seed,
+                    prompt=request.prompt,
+                ).to_json()
+        except Exception as error:
+            _log.exception("a submission for %s could not be graded", task.id)
+            answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
     if answer.error:
         graded = ungraded(
             answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points
@@ -188,6 +203,26 @@ def assess(
         seconds=seconds,
         error=answer.error,
     )
+
+
+@contextmanager
+def _running(prepared: PreparedInstance, folder: Path) -> Iterator[RunningSystem | None]:
+    """The system of a task for one assessment; None if it has none. Its end never changes the result."""
+    if not prepared.task.is_live:
+        yield None
+        return
+    data = folder / "system"
+    make_folder(data)
+    with ExitStack() as running:
+        start = load_start(prepared.task.folder / SYSTEM)
+        system = running.enter_context(start(prepared.hidden, prepared.facts, data))
+        try:
+            yield system
+        finally:
+            try:
+                running.close()
+            except Exception:
+                _log.exception("the system of %s did not end as it should", prepared.task.id)
 
 
 def own_checks(path: Path) -> dict[str, str]:
@@ -211,7 +246,7 @@ def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
     own = load_checks(Path(checks["file"])) if checks else {}
     rubric = read_rubric(record["rubric"], "rubric of the record", own)
     task = _RecordedTask(request.task_id, request.task_type, rubric, eval_ref)
-    entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
+    entries = list(map(entry_from_json, record["ledger"]))
     again = grade(
         task,
         record["submission"],

@@ -65,6 +65,10 @@ def export_task(task: Task, seed: Seed, level: Level, output: Path, package: str
     spec = task.spec
     if not spec.family:
         raise ConfigError(f"{task.id}: got a task on open data, expected one with data of its own")
+    if task.is_live:
+        raise ConfigError(
+            f"{task.id}: got a running system, which no folder holds; use beampipe analysisops run or serve"
+        )
     if level not in task.levels:
         raise ConfigError(f"level: got {level}, expected one of {', '.join(map(str, task.levels))} for {task.id}")
     name = f"{task.id}-{seed.label}"

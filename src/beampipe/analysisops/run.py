@@ -20,10 +20,10 @@ from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
 from beampipe.analysisops.runs.folder import Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
-from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
+from beampipe.analysisops.tasks.load import Task, live_tasks, load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK
-from beampipe.errors import UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import make_folder
 from beampipe.plugins import load_plugin, plugin_names
 from beampipe.workflow import digest_of
@@ -51,7 +51,7 @@ def task_folder(name: str) -> Path:
         UnknownNameError: there is no such task and no such folder.
         ConfigError: a plug-in cannot be imported.
     """
-    shipped, plugins = shipped_tasks(), plugin_names("tasks")
+    shipped, plugins = {**shipped_tasks(), **live_tasks()}, plugin_names("tasks")
     if name in shipped:
         return shipped[name]
     if name in plugins:
@@ -77,7 +77,7 @@ def evaluate(
     """Run every task for every agent, and keep the records; an interrupted run is resumed.
 
     Args:
-        tasks: names of shipped tasks or folders of others; all shipped tasks if empty.
+        tasks: names of shipped tasks or folders of others; all shipped tasks on files if empty.
         agents: names, addresses or files of agents.
         seeds: seeds of the instances.
         folder: folder of the run.
@@ -99,7 +99,15 @@ def evaluate(
     chosen = judge_choice(judge)
     loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
     choices = tuple(task_choice(task, chosen) for task in loaded)
-    plan = RunPlan(choices, tuple(agent_choice(name) for name in agents), seeds, tuple(levels), epochs)
+    chosen_agents = tuple(agent_choice(name) for name in agents)
+    programs = [agent.name for agent in chosen_agents if "program" in agent.settings]
+    for task in loaded:
+        if task.is_live and programs:
+            raise ConfigError(
+                f"{task.id}: got the program {programs[0]}, expected an agent with tools: it is a running system, and"
+                " programs get files"
+            )
+    plan = RunPlan(choices, chosen_agents, seeds, tuple(levels), epochs)
     conditions = Conditions(folder / "instances", chosen, tools_host)
     return run_plan(
         plan,
@@ -190,7 +198,7 @@ def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
 
 def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
     """Current rubric and reference of the shipped task of a record; of other tasks only their own checks."""
-    folder = shipped_tasks().get(str(record["assessment"]["task_id"]))
+    folder = {**shipped_tasks(), **live_tasks()}.get(str(record["assessment"]["task_id"]))
     if folder is None:
         checks = record.get("checks") or {}
         return {"checks": own_checks(Path(checks["file"])) or checks} if checks else {}

@@ -132,7 +132,9 @@ def _finder(settings: TrackSettings) -> FittedFinder:
     if settings.servers:
         from beampipe.serving.finders import TritonTrackFinder
 
-        finder = TritonTrackFinder(settings.servers, settings.finder)
+        finder = TritonTrackFinder(
+            settings.servers, settings.finder, on_failure=lambda error: note(repeated=str(error))
+        )
     else:
         finder = named_finder(settings.finder, model=settings.model, threads=1)
     return FittedFinder(_WithoutSharedHits(finder), load_track_fitter(settings.model, threads=1))

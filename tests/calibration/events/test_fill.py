@@ -321,7 +321,7 @@ def test_regions_and_scores_that_the_files_have(tmp_path: Path) -> None:
     more = {"jet_region": rng.choice([-1, 0, 1], n_jets).astype(np.int8), "jet_q": rng.random(n_jets, np.float32)}
     path = write_more(tmp_path / "more.root", events, more)
     layout = preset_layout("beampipe", {"branches": {"region": "jet_region"}, "scores": {"q": {"branch": "jet_q"}}})
-    request = replace(SELECT, regions=Regions("branch"), layout=layout)
+    request = replace(SELECT, regions=Regions("branch"), layout=layout, observables=True)
     made, want = select(path, 0, N, request), select_by_numpy(path, 0, N, request)
     for item in fields(Dijets):
         require_same_values(getattr(made, item.name), getattr(want, item.name), item.name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float32
-from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.config import SHIPPED_MODELS, Energy, Tagger
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import Filled
@@ -113,6 +115,53 @@ def test_a_model_of_lightgbm(toys: Toys) -> None:
     assert model_bytes(tagger) == toys.model.read_bytes()
 
 
+def jets_at_thresholds(n: int) -> np.ndarray:
+    """Features of jets; many are thresholds of the shipped trees, or the next number; some are 0 or NaN."""
+    rng = np.random.default_rng(7)
+    features = rng.uniform([0, 0, 0, 450, 0], [90, 0.4, 0.4, 2200, 2.1], (n, 5)).astype(np.float32)
+    features[:, 0] = np.rint(features[:, 0])
+    stated = re.findall(rb"^(split_feature|threshold)=(.+)$", SHIPPED_MODELS["shipped"].read_bytes(), re.MULTILINE)
+    columns = [int(each) for name, values in stated if name == b"split_feature" for each in values.split()]
+    edges = [float(each) for name, values in stated if name == b"threshold" for each in values.split()]
+    assert len(edges) > 800
+    for step in (-np.inf, 0.0, np.inf):
+        numbers = np.array(edges, np.float32)
+        rows = rng.integers(0, n, len(edges))
+        features[rows, columns] = np.nextafter(numbers, np.float32(step)) if step else numbers
+    features[0], features[1, 1], features[2, 2] = 0, np.nan, 1e-36
+    return features
+
+
+def test_the_compiled_trees_give_the_bits_of_lightgbm(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
+    features = jets_at_thresholds(20_001)
+    models = (SHIPPED_MODELS["shipped"], toys.model)
+    compiled = [local_scores(path)(features) for path in models]
+    one_by_one = [local_scores(SHIPPED_MODELS["shipped"])(features[k : k + 1]) for k in range(100)]
+    np.testing.assert_array_equal(np.concatenate(one_by_one), compiled[0][:100])
+    monkeypatch.setattr("beampipe.calibration.events.scores.native", lambda: None)
+    for path, scores in zip(models, compiled, strict=True):
+        np.testing.assert_array_equal(scores, local_scores(path)(features))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_leaves": 40}, {"objective": "regression"}, {"boosting": "rf"}, {"missing": True}]
+)
+def test_other_trees_are_scored_by_lightgbm(tmp_path: Path, changes: dict[str, Any]) -> None:
+    import lightgbm
+
+    features = jets_at_thresholds(4000)
+    features[0::7, 1] = np.nan if changes.pop("missing", False) else 0.1
+    features[1, 1] = 0.1 if changes else np.nan
+    labels = (features[:, 0] + features[:, 3] / 50 > 70).astype(int)
+    settings = {"objective": "binary", "verbose": -1, "bagging_fraction": 0.5, "bagging_freq": 1, **changes}
+    data = lightgbm.Dataset(features, labels, feature_name=list(JET_FEATURES))
+    booster = lightgbm.train(settings, data, num_boost_round=5)
+    booster.save_model(tmp_path / "other.txt")
+    want = np.asarray(booster.predict(features), np.float32)
+    np.testing.assert_array_equal(local_scores(tmp_path / "other.txt")(features), want)
+
+
 def test_wrong_models_are_refused(tmp_path: Path) -> None:
     missing = Tagger("gbdt", 10, 0.0, 1.0, str(tmp_path / "none.txt"))
     with pytest.raises(FileError, match=r"tagger gbdt: .*none\.txt cannot be read .*train-tagger"):
@@ -136,6 +185,13 @@ def test_a_damaged_model_is_refused(toys: Toys, tmp_path: Path) -> None:
         path.write_text(wrong)
         with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM .its trees are not"):
             local_scores(path)
+    for line in re.findall("^(?:left_child|split_feature|threshold|leaf_value|is_linear)=.*$", text, re.MULTILINE)[:5]:
+        path.write_text(text.replace(line, "x" * len(line), 1))
+        with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM .*train it again"):
+            local_scores(path)
+    path.write_text(re.sub("(?<=^left_child=)([0-9-]+)", lambda one: "9" * len(one[0]), text, flags=re.MULTILINE))
+    with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM .*train it again"):
+        local_scores(path)
 
 
 def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
@@ -179,18 +235,18 @@ def test_a_table_gives_back_what_was_written(tmp_path: Path) -> None:
     tagger = Tagger("toy", 10, 0.0, 1.0, "m")
     for n in (0, 30):
         scores = predict(random_dijets(n, 1), [(tagger, of_features(Counting()))], VARIATIONS, ENERGY)
-        write_scores(scores, tmp_path / "scores.parquet")
-        again = read_scores(tmp_path / "scores.parquet")
-        assert list(again.by_name) == list(scores.by_name)
+        write_scores(scores, tmp_path / "scores.npz")
+        again = read_scores(tmp_path / "scores.npz")
+        assert again.by_name.keys() == scores.by_name.keys()
         for name, values in scores.by_name.items():
             np.testing.assert_array_equal(again.by_name[name], values)
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "scores.parquet"
+    path = tmp_path / "scores.npz"
     for wrong in (b"", b"nothing"):
         path.write_bytes(wrong)
-        with pytest.raises(FileError, match=r"scores\.parquet: got no table of scores"):
+        with pytest.raises(FileError, match=r"scores\.npz: got no table of scores"):
             read_scores(path)
 
 

@@ -12,7 +12,14 @@ import pytest
 from beampipe.calibration.config import DijetSelection, Regions
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, Dijets, WeightUnits, read_dijets, write_dijets
 from beampipe.calibration.events.scores import ScoreKey, Scores, write_scores
-from beampipe.calibration.events.select import SelectSettings, assign_regions, flavours, select, with_variations
+from beampipe.calibration.events.select import (
+    SelectSettings,
+    assign_regions,
+    flavours,
+    select,
+    select_by_numpy,
+    with_variations,
+)
 from beampipe.calibration.ntuple.columns import EventSource
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.errors import BeampipeError, ColumnError, FileError
@@ -21,7 +28,9 @@ from tests.calibration.campaign import Toys
 from tests.calibration.random_dijets import random_dijets
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd
 
-SETTINGS = SelectSettings(DijetSelection(), Regions(), WeightUnits(36), True, True, (0, 2), ("trk_eff",))
+SETTINGS = SelectSettings(
+    DijetSelection(), Regions(), WeightUnits(36), True, True, (0, 2), ("trk_eff",), observables=True
+)
 COLUMNS = ("run", "event", "jet", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
 
 
@@ -98,8 +107,8 @@ def test_variations_are_added_to_a_table_from_their_branches_alone(
         monkeypatch.setattr("beampipe.calibration.events.select.native", lambda: None)
     path, borders = toys.files("nominal")[0], (137, 1100)
     complete = select(path, *borders, SETTINGS)
-    write_dijets(select(path, *borders, SETTINGS.nominal), tmp_path / "table.parquet")
-    table = read_dijets(tmp_path / "table.parquet")
+    write_dijets(select(path, *borders, SETTINGS.nominal), tmp_path / "table.npz")
+    table = read_dijets(tmp_path / "table.npz")
     assert table.weight.shape[1] == 1
     assert (np.diff(table.entry.astype(int)) > 0).all()
     read: list[str] = []
@@ -151,18 +160,33 @@ def test_regions() -> None:
 
 def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None:
     for k, dijets in enumerate([whole(toys.files("nominal")[0]), random_dijets(0, 1), random_dijets(5, 1)]):
-        write_dijets(dijets, tmp_path / f"{k}.parquet")
-        same(read_dijets(tmp_path / f"{k}.parquet"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
+        write_dijets(dijets, tmp_path / f"{k}.npz")
+        same(read_dijets(tmp_path / f"{k}.npz"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
+
+
+def test_a_table_without_observables_is_smaller(toys: Toys, tmp_path: Path) -> None:
+    """What taggers other than n_trk need is neither read nor written for n_trk alone."""
+    path, tables = toys.files("nominal")[0], []
+    for settings in (SETTINGS, replace(SETTINGS, observables=False)):
+        for make in (whole, lambda path, settings: select_by_numpy(path, 0, inspect_file(path).n_events, settings)):
+            write_dijets(make(path, settings), tmp_path / "table.npz")
+            tables.append((read_dijets(tmp_path / "table.npz"), (tmp_path / "table.npz").stat().st_size))
+    (full, size), (by_numpy, _), (small, small_size), (small_by_numpy, _) = tables
+    same(full, by_numpy)
+    same(small, small_by_numpy)
+    assert np.isnan(small.width).all()
+    same(replace(small, width=full.width, c1=full.c1), full)
+    assert size - small_size > 16 * len(full)
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "dijets.parquet"
+    path = tmp_path / "dijets.npz"
     write_dijets(random_dijets(50, 1), path)
     content = path.read_bytes()
     write_scores(Scores({ScoreKey("gbdt", "nominal"): np.zeros((3, 2), np.float32)}), path)
-    for wrong in (path.read_bytes(), b"", b"PAR1", content[: len(content) // 2]):
+    for wrong in (path.read_bytes(), b"", b"PK", content[: len(content) // 2]):
         path.write_bytes(wrong)
-        with pytest.raises(FileError, match=r"dijets\.parquet: got no table of dijet events"):
+        with pytest.raises(FileError, match=r"dijets\.npz: got no table of dijet events"):
             read_dijets(path)
 
 

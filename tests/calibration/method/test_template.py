@@ -140,6 +140,24 @@ def test_all_cases_and_replicas_are_measured() -> None:
     assert np.isfinite(both[0].data_replicas).all()
 
 
+def test_cuts_by_label_do_not_follow_fluctuations_of_the_inversion() -> None:
+    """In simulation of few jets; at the cuts by label, quarks have the efficiency that was wanted."""
+    rng = np.random.default_rng(8)
+    places: dict[str, list[ndarray]] = {"inverted": [], "label": []}
+    for _ in range(20):
+        flavours = rng.poisson(simulation() / 30).astype(float)
+        data = flavours.sum(axis=-2)
+        cases = Cases((UNVARIED,), flavours[None], flavours[None], data, data[None])
+        frozen = measure_reweighting(cases.simulation, cases.simulation_replicas)
+        for shape, cuts in places.items():
+            result = measure_efficiencies(cases, frozen, (0.8,), "at_least", fitted, cut_shape=shape)
+            cuts.append(result.cuts[:, 0])
+            if shape == "label":
+                assert (result.truth[0, :, 0, 0] >= 0.8).all()
+                assert (result.truth[0, :, 0, 0] < 0.9).all()
+    assert np.std(places["label"]) < 0.5 * np.std(places["inverted"])
+
+
 def half(jets: ndarray, flavours: ndarray, cuts: ndarray, nominal: ndarray) -> ndarray:
     """An extraction of another package."""
     return np.full((*jets.shape[:-2], cuts.shape[1], 2), 0.5)

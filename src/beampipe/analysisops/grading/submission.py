@@ -172,12 +172,14 @@ class Evidence:
         labels: track of each hit, -1 for none, by the name of the artifact.
         particle_id: true particle of each hit, -1 for none.
         reconstructable: particles that count for the efficiency.
+        system: what the host measured of a system that ran during the assessment; empty if there was none.
     """
 
     histograms: Mapping[str, HistogramReference] = field(default_factory=dict)
     labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     particle_id: Sequence[int] = ()
     reconstructable: Sequence[int] = ()
+    system: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, for a log; `from_json` reads it back."""
@@ -189,6 +191,7 @@ class Evidence:
             "labels": {name: [int(label) for label in labels] for name, labels in self.labels.items()},
             "particle_id": [int(particle) for particle in self.particle_id],
             "reconstructable": [int(particle) for particle in self.reconstructable],
+            **({"system": dict(self.system)} if self.system else {}),
         }
 
     @classmethod
@@ -199,6 +202,7 @@ class Evidence:
             dict(data.get("labels", {})),
             tuple(data.get("particle_id", ())),
             tuple(data.get("reconstructable", ())),
+            dict(data.get("system", {})),
         )
 
 
@@ -230,11 +234,12 @@ def histogram_of(
         if entry.result and entry.result.get("handle") == handle and "edges" in entry.result:
             if not entry.sources:
                 return None, f"{handle!r} was filled from no data file"
-            return _read(entry.result, handle)
+            return read_histogram(entry.result, handle)
     return None, f"no histogram {handle[:60]!r} was filled by the tools"
 
 
-def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | None, str]:
+def read_histogram(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | None, str]:
+    """The histogram in an object with ``edges`` and ``values``, and why there is none."""
     edges = [number_of(edge) for edge in result["edges"]]
     values = [number_of(content) for content in result.get("values", ())]
     if None in edges or None in values or len(edges) != len(values) + 1:

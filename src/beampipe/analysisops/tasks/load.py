@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +14,12 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.agents.baselines import Analyse
-from beampipe.analysisops.contract import Level
+from beampipe.analysisops.contract import Level, RunningSystem
 from beampipe.analysisops.grading.question import check_judge_prompt
 from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES, Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
 from beampipe.analysisops.references import CONSTANTS
-from beampipe.analysisops.samples.dataset import Make
+from beampipe.analysisops.samples.dataset import HiddenTruth, Make
 from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, read_spec, read_text, read_yaml
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
 from beampipe.notebook import Shown, shown_folder
@@ -31,6 +32,9 @@ PROGRAM: Final = "task.py"
 
 CHECKS: Final = "checks.py"
 """Name of the file with checks that only this task has."""
+
+SYSTEM: Final = "system.py"
+"""Name of the file of a task that runs a system during each assessment."""
 
 _SPEC: Final = "task_spec.yaml"
 _SECTION_OF_SETTING: Final = {"answer": "answers", "word": "words", "histogram": "histograms", "artifact": "artifacts"}
@@ -87,6 +91,11 @@ class Task(Shown):
     def levels(self) -> tuple[Level, ...]:
         """Levels of the prompts."""
         return self.spec.all_levels
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the host runs a system for each assessment; agents without tools cannot solve such a task."""
+        return (self.folder / SYSTEM).exists()
 
 
 def load_task(folder: str | Path) -> Task:
@@ -183,7 +192,16 @@ def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
 
 
 def shipped_tasks() -> dict[str, Path]:
-    """The folders of the shipped tasks, by their names."""
+    """The folders of the shipped tasks on files, by their names."""
+    return {name: folder for name, folder in _shipped().items() if not (folder / SYSTEM).exists()}
+
+
+def live_tasks() -> dict[str, Path]:
+    """The folders of the shipped tasks over a running system, by their names; they run only where they are named."""
+    return {name: folder for name, folder in _shipped().items() if (folder / SYSTEM).exists()}
+
+
+def _shipped() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(Path(__file__).parent.glob(f"*/{_SPEC}"))}
 
 
@@ -193,7 +211,7 @@ def shipped_task(name: str) -> Task:
     Raises:
         UnknownNameError: there is none.
     """
-    tasks = shipped_tasks()
+    tasks = _shipped()
     if name not in tasks:
         raise UnknownNameError("task", name, tasks)
     return load_task(tasks[name])
@@ -205,12 +223,13 @@ class TaskProgram(Protocol):
 
     Attributes:
         make: generates the data of an instance.
-        analyse: the reference analysis; its result is what submissions are compared with.
+        analyse: the reference analysis, whose result submissions are compared with; None if it is that of the steps in
+            the prompt of level 1.
         RECALLED: published values of the answers, for the baseline that reads no data; empty by default.
     """
 
     make: Make
-    analyse: Analyse
+    analyse: Analyse | None
     RECALLED: AnalysisResult
 
 
@@ -226,7 +245,7 @@ def program_file(name: str, folder: Path | None = None) -> Path:
     """
     if folder is not None and (folder / PROGRAM).exists():
         return folder / PROGRAM
-    shipped = shipped_tasks()
+    shipped = _shipped()
     if name not in shipped:
         raise UnknownNameError("family of tasks", name, shipped)
     return shipped[name] / PROGRAM
@@ -239,13 +258,26 @@ def load_program(path: Path) -> TaskProgram:
 
     Raises:
         FileError: the file cannot be read.
-        ConfigError: it fails, or has no `make` or no `analyse`.
+        ConfigError: it fails, or has no `make`.
     """
-    module = _load_module(path, {"RECALLED": AnalysisResult()})
-    missing = [part for part in ("make", "analyse") if not callable(getattr(module, part, None))]
-    if missing:
-        raise ConfigError(f"{path}: got no {' and no '.join(missing)}, expected functions of these names")
+    module = _load_module(path, {"RECALLED": AnalysisResult(), "analyse": None})
+    if not callable(getattr(module, "make", None)):
+        raise ConfigError(f"{path}: got no make, expected a function of this name")
     return cast("TaskProgram", module)
+
+
+def reference_analysis(name: str, folder: Path | None = None) -> Analyse | str:
+    """The reference analysis: a function of the code of a task, or the prompt of level 1 beside it, whose steps it is.
+
+    Args:
+        name: type of the task.
+        folder: folder of the task; None for a shipped one.
+
+    Raises:
+        UnknownNameError: the folder has no code, and no shipped task has that name.
+    """
+    path = program_file(name, folder)
+    return load_program(path).analyse or load_task(path.parent).prompts[1]
 
 
 def load_checks(path: Path) -> Mapping[str, type[Any]]:
@@ -265,6 +297,28 @@ def load_checks(path: Path) -> Mapping[str, type[Any]]:
     if general:
         raise ConfigError(f"{path}: got {', '.join(sorted(general))}, which all tasks have; expected other names")
     return checks
+
+
+@runtime_checkable
+class Start(Protocol):
+    """Runs the system of an assessment until the block ends, from hidden truth, public facts, and a new folder."""
+
+    def __call__(
+        self, hidden: HiddenTruth, public: Mapping[str, Any], data: Path
+    ) -> AbstractContextManager[RunningSystem]: ...
+
+
+def load_start(path: Path) -> Start:
+    """Load the function `start` of a task's file `SYSTEM`. It runs in this process, like `task.py`.
+
+    Raises:
+        FileError: the file cannot be read.
+        ConfigError: it fails, or has no such function.
+    """
+    start = getattr(_load_module(path), "start", None)
+    if not callable(start):
+        raise ConfigError(f"{path}: got no start, expected a function of that name")
+    return cast("Start", start)
 
 
 def _load_module(path: Path, names: Mapping[str, Any] | None = None) -> ModuleType:

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import Level, ToolRefusedError
+from beampipe.analysisops.contract import Level, RunningSystem, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
 from beampipe.analysisops.tools.catalogue import Tool, tools_for
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
-from beampipe.errors import BeampipeError, UnknownNameError, nearest
+from beampipe.errors import BeampipeError, UnknownNameError
 
 _LONGEST_ARGUMENTS: Final = 64 * 1024
 """Arguments with more characters than this, as JSON, are refused."""
@@ -56,6 +56,7 @@ class Session:
         limits: limits of the calls.
         literals: numbers that calculations may contain, beside `beampipe.analysisops.references.CONSTANTS`.
         level: level of the prompt; tools that do the main step of a task are there at level 1 only.
+        system: the system that runs during the assessment; None if there is none.
 
     Raises:
         FileError: the manifest of the folder is missing or invalid.
@@ -68,13 +69,14 @@ class Session:
         limits: SessionLimits | None = None,
         literals: Iterable[float] = (),
         level: Level = 1,
+        system: RunningSystem | None = None,
     ) -> None:
         self._limits = limits or SessionLimits()
         self._folder = DataFolder(data)
         self._ledger = ledger
         self._store = HandleStore(self._limits.bytes_held)
         self._literals = frozenset((*CONSTANTS, *map(abs, literals)))
-        self._level = level
+        self._level, self._system = level, system
         self._calls = 0
         self._lock = threading.Lock()
 
@@ -133,7 +135,8 @@ class Session:
             raise ToolRefusedError(refused)
         started = time.monotonic()
         calls = self._ledger.entries
-        context = ToolContext(self._folder, self._store, self._limits.seconds_per_call, calls, self._literals)
+        limit = self._limits.seconds_per_call
+        context = ToolContext(self._folder, self._store, limit, calls, self._literals, self._system)
         result: dict[str, Any] | None = None
         error = ""
         try:
@@ -152,10 +155,7 @@ class Session:
 
     def _run(self, context: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         available = self.tools
-        if name not in available:
-            raise ToolRefusedError(
-                f"tool: got {name[:60]!r}, expected one of {', '.join(available)}{nearest(name, available)}"
-            )
+        require_name("tool", name, available)
         tool = available[name]
         try:
             checked = tool.checked(arguments)

@@ -1,22 +1,19 @@
-"""The table of selected dijet events, in memory and as Parquet."""
+"""The table of selected dijet events, in memory and as a file."""
 
 from __future__ import annotations
 
-import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int8, Int64, UInt16, UInt32, UInt64
 from beampipe.errors import FileError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
 """Names of the flavours; the index is the number of a flavour. All but gluon are quarks; data has number 0."""
@@ -110,8 +107,8 @@ class Dijets:
         pt: (n, 2) float32, transverse momentum of each jet [GeV].
         eta: (n, 2) float32, pseudorapidity of each jet.
         n_trk: (n, 2) uint16, number of tracks of each jet.
-        width: (n, 2) float32, width of each jet.
-        c1: (n, 2) float32, two-point energy correlation of each jet.
+        width: (n, 2) float32, width of each jet; NaN if it was not read.
+        c1: (n, 2) float32, two-point energy correlation of each jet; NaN if it was not read.
         label: (n, 2) int8, number in `FLAVOURS` of each jet; 0 for data.
         region: (n, 2) int8, number in `REGIONS` of each jet, or -1.
         cut_flow: numbers of events after each cut.
@@ -151,29 +148,30 @@ class Dijets:
         return replace(self, **{item.name: taken(getattr(self, item.name)) for item in fields(self)})
 
 
-_PAIRS: Final = ("jet", "pt", "eta", "n_trk", "width", "c1", "label", "region")
-_ABOUT: Final = b"beampipe.dijets"
+_PAIRS: Final = ("jet", "pt", "eta", "n_trk", "label", "region")
+_OBSERVABLES: Final = ("width", "c1")
 _SCORE: Final = "score:"
 
 
+def not_read(shape: tuple[int, ...]) -> Float32[ndarray, "n 2"]:
+    """The values of an observable that was not read: NaN, without memory of their own."""
+    return np.broadcast_to(np.float32(np.nan), shape)
+
+
 def write_dijets(dijets: Dijets, path: Path) -> None:
-    """Write dijet events as Parquet, one row per event; jet columns are lists of two.
+    """Write dijet events as a .npz with an array per column.
 
     Only the nominal weight and n_trk are written: `select.with_variations` reads others from the file of the events.
+    Observables that were not read are left out.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {"run": pa.array(dijets.run), "event": pa.array(dijets.event), "entry": pa.array(dijets.entry)}
-    columns |= {"weight": as_lists(dijets.weight[:, :1]), **{name: as_lists(getattr(dijets, name)) for name in _PAIRS}}
-    columns |= {_SCORE + name: as_lists(values) for name, values in dijets.scores.items()}
-    about = {
-        "events": dijets.cut_flow.events.tolist(),
-        "weight": dijets.cut_flow.weight.tolist(),
-        "ranges": dijets.ranges,
-    }
-    table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps(about)})
-    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+    columns = {name: getattr(dijets, name) for name in ("event", "entry", *_PAIRS)}
+    columns |= {name: values for name in _OBSERVABLES if not np.isnan(values := getattr(dijets, name)).any()}
+    columns |= {_SCORE + name: values for name, values in dijets.scores.items()}
+    columns["run"] = dijets.run[:1] if len(dijets.ranges) == 1 else dijets.run
+    columns["weight"] = dijets.weight[:, :1]
+    columns |= {"passed": dijets.cut_flow.events, "passed_weight": dijets.cut_flow.weight}
+    columns["ranges"] = np.array(dijets.ranges, np.uint64).reshape(-1, 3)
+    write_columns(path, columns)
 
 
 def read_dijets(path: Path) -> Dijets:
@@ -182,38 +180,35 @@ def read_dijets(path: Path) -> Dijets:
     Raises:
         FileError: the file has another format.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    columns = read_columns(path, "table of dijet events")
     try:
-        table = pq.read_table(path, memory_map=True)
-        about = json.loads(table.schema.metadata[_ABOUT])
-        scores = [name for name in table.column_names if name.startswith(_SCORE)]
+        shape = columns["pt"].shape
         return Dijets(
-            run=table["run"].to_numpy(),
-            event=table["event"].to_numpy(),
-            entry=table["entry"].to_numpy(),
-            weight=from_lists(table["weight"]),
-            **{name: from_lists(table[name]) for name in _PAIRS},
-            scores={name.removeprefix(_SCORE): from_lists(table[name]) for name in scores},
-            cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
-            ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),
+            run=np.broadcast_to(columns["run"], shape[:1]),
+            **{name: columns[name] for name in ("event", "entry", "weight", *_PAIRS)},
+            **{name: columns.get(name, not_read(shape)) for name in _OBSERVABLES},
+            scores={name.removeprefix(_SCORE): columns[name] for name in columns if name.startswith(_SCORE)},
+            cut_flow=CutFlow(columns["passed"], columns["passed_weight"]),
+            ranges=tuple(RunRange(*numbers) for numbers in columns["ranges"].tolist()),
         )
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise FileError(f"{path}: got no table of dijet events ({error})", path=path) from error
 
 
-def as_lists(values: ndarray) -> Any:
-    """An arrow array of lists of fixed length from a two-dimensional array."""
-    import pyarrow as pa
+def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write arrays as a .npz without compression. The same arrays give the same bytes."""
+    with path.open("wb") as file:
+        np.savez(file, **columns)
 
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
 
+def read_columns(path: Path, content: str) -> dict[str, Any]:
+    """Read the arrays of a .npz; `content` is what the error of another format misses.
 
-def from_lists(column: pa.ChunkedArray) -> Any:
-    """The array that `as_lists` was made from."""
-    import pyarrow as pa
-
-    whole = column.combine_chunks()
-    chunk = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    return chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), column.type.list_size)
+    Raises:
+        FileError: the file has another format.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+        raise FileError(f"{path}: got no {content} ({error})", path=path) from error

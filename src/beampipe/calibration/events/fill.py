@@ -303,7 +303,7 @@ def fill_file(
             return FilledChunk(filled, dijets.ranges, events.n_selected, dijets if with_table else None)
         except BeampipeError as error:
             refusal = str(error)
-    dijets = select_by_numpy(path, start, stop, select, observables=with_table)
+    dijets = select_by_numpy(path, start, stop, select)
     filled = fill_by_numpy(dijets, Scores(), fill)
     return FilledChunk(filled, dijets.ranges, len(dijets), dijets if with_table else None, refusal)
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64, UInt8
 from beampipe.calibration.config import REGIONS, JetBin, jet_bins
-from beampipe.calibration.events.dijets import CutFlow
+from beampipe.calibration.events.dijets import CutFlow, read_columns
 from beampipe.errors import FileError, InputError, UnknownNameError
 
 _SHAPES, _PLANES = "shapes", "planes"
@@ -75,14 +74,13 @@ def read_arrays(path: Path) -> dict[str, ndarray]:
     Raises:
         FileError: the file has another format.
     """
+    out = read_columns(path, "histograms")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            out = {name: arrays[name] for name in arrays.files}
         shapes = json.loads(bytes(out.pop(_SHAPES)))
         sizes = [math.prod(shape) for shape in shapes.values()]
         numbers = np.split(_unpacked(out.pop(_PLANES), sum(sizes)), np.cumsum(sizes)[:-1])
         return out | {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), numbers, strict=False)}
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+    except (KeyError, ValueError) as error:
         raise FileError(f"{path}: got no histograms ({error})", path=path) from error
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.calibration.config import Energy, Tagger
-from beampipe.calibration.events.dijets import Dijets, as_lists, from_lists
+from beampipe.calibration.events.dijets import Dijets, read_columns, write_columns
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
+from beampipe.calibration.kernels import native
 from beampipe.errors import ConfigError, FileError, InputError
+from beampipe.simulation.boosted_trees import read_trees
 from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
 from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
@@ -47,10 +48,6 @@ Model = Callable[[Callable[[], JetConstituents]], ScoreRows]
 constituents, two jets for each event. Only taggers of constituents call it."""
 
 
-SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
-"""Model file of the boosted tagger that comes with the package."""
-
-
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
     """`JET_FEATURES` of chosen jets.
 
@@ -76,7 +73,7 @@ def model_of(tagger: Tagger) -> Model:
         return lambda read: lambda rows, features: score(features)
     if tagger.served:
         return served_constituents(tagger.model)
-    network = JetNetwork(model_path(tagger))
+    network = JetNetwork(tagger.path)
 
     def local(read: Callable[[], JetConstituents]) -> ScoreRows:
         """Describe the constituents once for all variations of pT."""
@@ -96,12 +93,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
     """
     if tagger.served:
         return served_scores(tagger.model)
-    return local_scores(model_path(tagger))
-
-
-def model_path(tagger: Tagger) -> Path:
-    """The model file of a local tagger."""
-    return SHIPPED_MODEL if tagger.shipped else Path(tagger.model)
+    return local_scores(tagger.path)
 
 
 def model_bytes(tagger: Tagger) -> bytes:
@@ -111,25 +103,39 @@ def model_bytes(tagger: Tagger) -> bytes:
     if tagger.served:
         return tagger.model.encode()
     try:
-        return model_path(tagger).read_bytes()
+        return tagger.path.read_bytes()
     except OSError as error:
         raise FileError(
-            f"tagger {tagger.name}: {model_path(tagger)} cannot be read ({error.strerror}); make it:"
+            f"tagger {tagger.name}: {tagger.path} cannot be read ({error.strerror}); make it:"
             " beampipe calibration train-tagger"
         ) from error
 
 
 def local_scores(path: Path) -> ScoreJets:
-    """Scores of a LightGBM model in one thread, as there is one process per core."""
+    """Scores of a LightGBM model in one thread, as there is one process per core.
+
+    A compiled loop scores trees of the kind that `train-tagger` makes, with the same results as LightGBM, about ten
+    times faster; LightGBM scores others.
+    """
+    trees, compiled = read_trees(path), native()
+    if compiled is None or trees is None:
+        return _scores_by_lightgbm(path)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        scores = np.empty(len(features), np.float64)
+        compiled.score(np.ascontiguousarray(features, np.float32), *trees, scores)
+        return scores.astype(np.float32)
+
+    return score
+
+
+def _scores_by_lightgbm(path: Path) -> ScoreJets:
     import lightgbm
 
-    _refuse_damaged(path)
     try:
         booster = lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
         raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
-    if tuple(booster.feature_name()) != JET_FEATURES:
-        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(JET_FEATURES)}", path=path)
 
     def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         if len(features) == 0:
@@ -137,28 +143,6 @@ def local_scores(path: Path) -> ScoreJets:
         return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
 
     return score
-
-
-def _refuse_damaged(path: Path) -> None:
-    """Check the tree sizes stated in a model file: LightGBM trusts them, and aborts the process if they are wrong."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot be read ({error.strerror}); expected a model of LightGBM", path=path
-        ) from error
-    stated = re.search(rb"^tree_sizes=([\d ]*)$", text, re.MULTILINE)
-    position = text.find(b"Tree=0\n")
-    for number, size in enumerate(stated[1].split() if stated else ()):
-        if position < 0 or not text.startswith(b"Tree=%d\n" % number, position):
-            break
-        position += int(size)
-    if not stated or not text.startswith(b"end of trees", max(position, 0)):
-        raise FileError(
-            f"{path}: got no model of LightGBM (its trees are not as long as it states); copy or train it again:"
-            " beampipe calibration train-tagger",
-            path=path,
-        )
 
 
 _MOST_JETS: Final = 50_000  # in one request
@@ -238,6 +222,11 @@ class ScoreKey(NamedTuple):
     def __str__(self) -> str:
         """Name of the column in a file."""
         return f"{self.tagger}:{self.variation}"
+
+    @property
+    def nominal(self) -> ScoreKey:
+        """The key of the tagger's nominal scores."""
+        return self._replace(variation=NOMINAL)
 
     @classmethod
     def parse(cls, column: str) -> ScoreKey:
@@ -320,13 +309,18 @@ def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, 
     return scores
 
 
-def write_scores(scores: Scores, path: Path) -> None:
-    """Write scores as Parquet: one row per event, one column per tagger and variation."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+_CHANGED: Final = "changed:"
+"""Begins the name of the array of bits that says which scores differ from the nominal ones."""
 
-    table = pa.table({str(key): as_lists(values) for key, values in scores.by_name.items()})
-    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+
+def write_scores(scores: Scores, path: Path) -> None:
+    """Write scores as a .npz; of a variation only the scores that differ from the nominal ones."""
+    columns: dict[str, ndarray] = {}
+    for key, values in scores.by_name.items():
+        nominal = scores.by_name[key.nominal]
+        changed = np.ones(values.shape, bool) if key == key.nominal else values != nominal
+        columns |= {str(key): values[changed], _CHANGED + str(key): np.packbits(changed)}
+    write_columns(path, columns)
 
 
 def read_scores(path: Path) -> Scores:
@@ -335,11 +329,15 @@ def read_scores(path: Path) -> Scores:
     Raises:
         FileError: the file has another format.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    columns = read_columns(path, "table of scores")
+    by_name: dict[ScoreKey, Float32[ndarray, "n 2"]] = {}
     try:
-        table: Any = pq.read_table(path, memory_map=True)
-        return Scores({ScoreKey.parse(name): from_lists(table[name]) for name in table.column_names})
-    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+        keys = [ScoreKey.parse(name) for name in columns if not name.startswith(_CHANGED)]
+        for key in sorted(keys, key=lambda each: each != each.nominal):
+            values = columns[str(key)]
+            whole = values if key == key.nominal else by_name[key.nominal].reshape(-1).copy()
+            whole[np.unpackbits(columns[_CHANGED + str(key)], count=len(whole)).astype(bool)] = values
+            by_name[key] = whole.reshape(-1, 2)
+    except (KeyError, ValueError, TypeError) as error:
         raise FileError(f"{path}: got no table of scores ({error})", path=path) from error
+    return Scores({key: by_name[key] for key in keys})

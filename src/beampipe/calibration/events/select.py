@@ -27,6 +27,7 @@ from beampipe.calibration.events.dijets import (
     Dijets,
     RunRange,
     WeightUnits,
+    not_read,
 )
 from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import BEAMPIPE, Labels, Layout
@@ -215,6 +216,7 @@ class SelectSettings:
         varied: names of the variations of n_trk to keep.
         layout: mapping of branches to columns.
         max_weight: limit that the size of the nominal weight must stay below; 0 for no limit.
+        observables: whether the table has width, c1 and scores of the files, for taggers other than n_trk.
     """
 
     selection: DijetSelection
@@ -226,6 +228,7 @@ class SelectSettings:
     varied: tuple[str, ...] = ()
     layout: Layout = BEAMPIPE
     max_weight: float = 0.0
+    observables: bool = False
 
     @property
     def nominal(self) -> SelectSettings:
@@ -327,8 +330,10 @@ def run_filler(
     """
     compiled, layout = native(), settings.layout
     assert compiled is not None
-    floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.present(f"jet_{name}")]
-    floats += [SCORE + score.name for score in layout.scores] if with_table else []
+    floats: list[str] = []
+    if with_table and settings.observables:
+        floats = [f"jet_{name}" for name in ("width", "c1") if source.present(f"jet_{name}")]
+        floats += [SCORE + score.name for score in layout.scores]
     flavours_of_codes: Sequence[int] = []
     if settings.labelled:
         as_stored = is_stored_as(source, "jet_label", "int8")
@@ -362,14 +367,14 @@ def run_filler(
         dict(zip(names, table.pop(key), strict=True))
         for names, key in ((settings.varied, "varied_n_trk"), (floats, "floats"))
     )
-    missing = np.broadcast_to(np.float32(np.nan), table["pt"].shape)
+    missing = not_read(table["pt"].shape)
     dijets = Dijets(
         **table,
         width=numbers.get("jet_width", missing),
         c1=numbers.get("jet_c1", missing),
         ranges=ranges,
         varied_n_trk=varied,
-        scores={score.name: numbers[SCORE + score.name] for score in layout.scores if with_table},
+        scores={name.removeprefix(SCORE): values for name, values in numbers.items() if name.startswith(SCORE)},
         cut_flow=CutFlow(np.array(counts["events"], np.int64), np.array(counts["weights"], np.int64)),
     )
     return FilledEvents(counts["selected"], counts["size"], counts["square"], dijets)
@@ -411,7 +416,7 @@ def _flavours_by_code(labels: Labels | None) -> list[int]:
     return [_REFUSED if code in refused else int(flavour) for code, flavour in zip(codes, every, strict=True)]
 
 
-def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
+def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijets:
     """As `select`, without the compiled filler: the same events, several times slower.
 
     Args:
@@ -419,7 +424,6 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         start: first entry to read.
         stop: one past the last entry to read.
         settings: cuts, regions, and columns to keep.
-        observables: whether to read width, c1 and scores; otherwise they are NaN, for histograms of n_trk alone.
 
     Raises:
         FileError: as by `select`.
@@ -443,8 +447,8 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
             trigger, nominal, jets.events, pairs, cuts, settings.max_weight or inf, LARGEST_SHIFT, scale
         )
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
-        taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
-        for name in (each for each in taken if observables and source.present(f"jet_{each}")):
+        taken = dict.fromkeys(("width", "c1"), not_read(chosen.places.shape))
+        for name in (each for each in taken if settings.observables and source.present(f"jet_{each}")):
             taken[name] = chosen.take(f"jet_{name}")
             _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
         kept = weights[chosen.events]
@@ -463,7 +467,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
             region=_regions(chosen, chosen_eta, settings.regions),
             ranges=run_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
-            scores=_scores(chosen, start) if observables else {},
+            scores=_scores(chosen, start) if settings.observables else {},
             cut_flow=CutFlow(counts, sums),
         )
 

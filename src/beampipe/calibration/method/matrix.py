@@ -245,11 +245,12 @@ def measure_efficiencies(
     cut: str = "at_least",
     extraction: Extraction = inverted,
     others: Mapping[str, Extraction] = MappingProxyType({}),
+    cut_shape: str = "inverted",
 ) -> Efficiencies:
     """Fractions and efficiencies of all cases.
 
     Each case has its own factors, fractions and simulation; data and cuts are the same. In a replica both simulation
-    and data are resampled. Cuts, and the shapes for figures, are those of the inversion.
+    and data are resampled. Shapes for figures are those of the inversion.
 
     Args:
         cases: numbers of jets of all cases.
@@ -258,15 +259,17 @@ def measure_efficiencies(
         cut: position of the cut of a working point, as for `working_point_cuts`.
         extraction: measures the efficiencies.
         others: other extractions by name, each of which is a case with nominal simulation.
+        cut_shape: shape of quark jets for the cuts: ``inverted``, or ``label``.
     """
     extractions = (extraction, *others.values())
     flavours, data = _reweighted_cases(cases, reweighting, len(others))
     fractions, frozen = quark_fractions(flavours), flavours[0]
     nominal = [extract(jets, fractions[0]) for jets in (data[0], all_flavours(frozen))]
-    cuts = np.stack([working_point_cuts(nominal[1].quark, wp, cut) for wp in working_points], axis=-1)
+    every = (*nominal, truth(frozen))
+    quark = every[2 if cut_shape == "label" else 1].quark
+    cuts = np.stack([working_point_cuts(quark, wp, cut) for wp in working_points], axis=-1)
     drawn = reweighted(cases.simulation_replicas, reweighting.replicas)
     drawn_data = apply_factors(cases.data_replicas, reweighting.replicas)
-    every = (*nominal, truth(frozen))
     other_cases = (Variation("extraction", name) for name in others)
     names = ("data", "simulation", "truth")
     without: dict[str, list[Float64[ndarray, "v p w 2"]]] = {name: [] for name in names}

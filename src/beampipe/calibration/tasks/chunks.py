@@ -133,7 +133,7 @@ def _filled(store: Store, chunk: Chunk) -> tuple[FilledChunk, list[Input]]:
         _refuse_change(chunk)
         if made.dijets is not None:
             seconds = perf_counter() - began
-            store.write(recipe, ".parquet", partial(write_dijets, made.dijets), seconds=seconds)
+            store.write(recipe, ".npz", partial(write_dijets, made.dijets), seconds=seconds)
         return made, inputs
     dijets = _dijets(store, chunk, settings.select, keep=chunk.keep_tables)
     scores, made_from = _scores(store, chunk, dijets, keep=chunk.keep_tables)
@@ -154,7 +154,7 @@ def _dijets(store: Store, chunk: Chunk, settings: SelectSettings, *, keep: bool)
     dijets = select(chunk.path, chunk.start, chunk.stop, settings)
     _refuse_change(chunk)
     if keep:
-        store.write(recipe, ".parquet", partial(write_dijets, dijets), seconds=perf_counter() - began)
+        store.write(recipe, ".npz", partial(write_dijets, dijets), seconds=perf_counter() - began)
     return dijets
 
 
@@ -203,7 +203,7 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
 
     scores = predict(dijets, with_models, settings.kinematics, settings.energy, stored, constituents)
     if keep:
-        store.write(recipe, ".parquet", partial(write_scores, scores), seconds=perf_counter() - began)
+        store.write(recipe, ".npz", partial(write_scores, scores), seconds=perf_counter() - began)
     return scores, [*made_from, recipe]
 
 

@@ -46,7 +46,9 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
         extraction, points = extraction_named(configuration.extraction), configuration.working_points
         others = {name: extraction_named(name) for name in configuration.other_extractions}
         measured = {
-            each.name: measure_efficiencies(cases[each.name], frozen[each.name], points, each.cut, extraction, others)
+            each.name: measure_efficiencies(
+                cases[each.name], frozen[each.name], points, each.cut, extraction, others, each.cut_shape
+            )
             for each in configuration.taggers
         }
         save_tables(path, **measured)

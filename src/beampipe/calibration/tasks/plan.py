@@ -139,7 +139,9 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     if cases := tuple(name for name in samples if name not in configuration.samples):
         order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
-    cuts = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
+    cuts: dict[str, object] = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
+    if by_label := [tagger.name for tagger in configuration.taggers if tagger.cut_shape == "label"]:
+        cuts["by label"] = by_label
     extractions = [
         (name, extraction_digest(name)) for name in (configuration.extraction, *configuration.other_extractions)
     ]
@@ -352,6 +354,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         weights=weights,
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
         layout=configuration.layout_of(sample.name).alone,
+        observables=any(tagger.boosted for tagger in configuration.taggers),
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,

@@ -44,15 +44,10 @@ ALWAYS inline void add_lanes(std::int64_t* __restrict sums, const Wholes* values
 FOR_EACH_ISA
 float load_weights(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n,
                    float* __restrict native) {
-  if (columns != nullptr) {
-    for (std::int64_t k = 0; k < n; ++k) std::memcpy(native + k, weights + 4 * columns[k], 4);
-  } else {
-    std::memcpy(native, weights, 4 * n);
-  }
   std::uint32_t largest = 0;
   for (std::int64_t k = 0; k < n; ++k) {
     std::uint32_t bits;
-    std::memcpy(&bits, native + k, 4);
+    std::memcpy(&bits, weights + 4 * (columns == nullptr ? k : columns[k]), 4);
     if (big) bits = __builtin_bswap32(bits);
     std::memcpy(native + k, &bits, 4);
     const std::uint32_t size = bits & 0x7FFFFFFFU;
@@ -226,6 +221,19 @@ void add_weights(const std::vector<CellEvents>& cells, const std::int64_t* event
       add_lanes(sumw2 + cell.row * n + first, squares, n_columns);
     }
   }
+}
+
+FOR_EACH_ISA
+void add_leaves(const std::vector<TreeNode>& nodes, const double* __restrict leaves, const float* __restrict jets,
+                double* __restrict sums) {
+  std::uint32_t lost[kJets] = {};
+  for (const TreeNode& node : nodes) {
+    const float* __restrict numbers = jets + node.feature * kJets;
+    const float threshold = node.threshold;
+    const std::uint32_t left = node.left;
+    for (std::int64_t k = 0; k < kJets; ++k) lost[k] |= left & -static_cast<std::uint32_t>(numbers[k] > threshold);
+  }
+  for (std::int64_t k = 0; k < kJets; ++k) sums[k] += leaves[__builtin_ctz(~lost[k])];
 }
 
 FOR_EACH_ISA

@@ -70,6 +70,22 @@ struct CellEvents {
 void add_weights(const std::vector<CellEvents>& cells, const std::int64_t* events, const float* weights, std::int64_t n,
                  double scale, double square_scale, std::int64_t* sumw, std::int64_t* sumw2);
 
+/// Number of jets that a boosted tree scores at once.
+constexpr std::int64_t kJets = 128;
+
+/// Nodes of a boosted tree in any order: a jet whose number of a feature is above the threshold cannot reach the leaves
+/// left of the node. The first one that remains is its leaf.
+struct TreeNode {
+  std::int64_t feature;
+  float threshold;
+  std::uint32_t left;  // a bit for each leaf
+};
+
+/// Add the value of each jet's leaf to its sum.
+///
+/// jets: numbers of `kJets` jets, feature by feature; leaves: values of the leaves, from left to right.
+void add_leaves(const std::vector<TreeNode>& nodes, const double* leaves, const float* jets, double* sums);
+
 /// Poisson number of an event in each replica times its weight: n_blocks blocks of four; see `fill_replicas`.
 void draw(std::uint64_t key, const std::uint64_t* blocks, std::int64_t n_blocks, const std::uint8_t* table,
           std::int64_t weight, std::int64_t* times);

@@ -1,4 +1,4 @@
-// The Python module beampipe.calibration.kernels._native: the filler (filler.hpp), and offsets of baskets.
+// The Python module beampipe.calibration.kernels._native: the filler (filler.hpp), boosted trees, and offsets of baskets.
 //
 // `select_by_numpy` and `fill_by_numpy` give the same bits.
 #include <nanobind/nanobind.h>
@@ -8,13 +8,15 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
-#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "filler.hpp"
+#include "loops.hpp"
 #include "numbers.hpp"
 
 namespace nb = nanobind;
@@ -293,6 +295,39 @@ bool list_offsets(Bytes stored, std::int64_t key, std::int64_t item, std::int64_
   return good && wrong == 0;
 }
 
+/// Sums of the leaves of boosted trees that jets reach; see `BoostedTrees` in simulation/boosted_trees.py.
+///
+/// features: (n_jets, n_features); n_nodes: number of nodes of each tree; leaves: (n_trees, 32) values.
+void score(const In<float, -1, -1>& features, const In<std::int64_t, -1>& n_nodes, const In<std::int64_t, -1>& feature,
+           const In<float, -1>& threshold, const In<std::uint32_t, -1>& left, const In<double, -1, 32>& leaves,
+           Out<double, -1> out) {
+  const std::size_t n_jets = features.shape(0), n_features = features.shape(1), n_trees = n_nodes.shape(0);
+  require(out.shape(0) == n_jets && leaves.shape(0) == n_trees, "trees: wrong shape");
+  std::vector<std::vector<TreeNode>> trees(n_trees);
+  std::size_t node = 0;
+  for (std::size_t t = 0; t < n_trees; ++t)
+    for (std::int64_t k = 0; k < n_nodes.data()[t]; ++k, ++node) {
+      require(node < feature.shape(0) && node < threshold.shape(0) && node < left.shape(0), "trees: nodes missing");
+      const std::int64_t column = feature.data()[node];
+      require(column >= 0 && column < static_cast<std::int64_t>(n_features), "trees: no such feature");
+      require(left.data()[node] < 1U << 31, "trees: leaves missing");
+      trees[t].push_back({column, threshold.data()[node], left.data()[node]});
+    }
+  nb::gil_scoped_release free;
+  std::vector<float> jets(n_features * kJets);
+  for (std::size_t begin = 0; begin < n_jets; begin += kJets) {
+    const std::size_t n = std::min<std::size_t>(kJets, n_jets - begin);
+    double sums[kJets] = {};
+    for (std::size_t k = 0; k < n; ++k)
+      for (std::size_t f = 0; f < n_features; ++f) {
+        const float number = features.data()[(begin + k) * n_features + f];
+        jets[f * kJets + k] = std::fabs(number) > 1e-35F ? number : 0;  // also NaN, as LightGBM does
+      }
+    for (std::size_t t = 0; t < n_trees; ++t) add_leaves(trees[t], leaves.data() + 32 * t, jets.data(), sums);
+    for (std::size_t k = 0; k < n; ++k) out.data()[begin + k] = 1 / (1 + std::exp(-sums[k]));
+  }
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -303,5 +338,6 @@ NB_MODULE(_native, m) {
       .def("finish", &finish)
       .def("take_table", &take_table, "n_weights"_a)
       .def_ro("refusal", &PythonFiller::refusal);
+  m.def("score", &score, "features"_a, "n_nodes"_a, "feature"_a, "threshold"_a, "left"_a, "leaves"_a, "out"_a);
   m.def("list_offsets", &list_offsets, "stored"_a, "key"_a, "item"_a, "end"_a, "out"_a);
 }

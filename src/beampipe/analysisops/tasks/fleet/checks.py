@@ -1,0 +1,145 @@
+"""Checks of the running fleet: that it is mended, without needless changes, and that measurements prove it.
+
+The host measured the fleet before, with the fault, and after the agent's answer (`Evidence.system`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from beampipe.analysisops.grading.submission import Case, Outcome, slope
+from beampipe.analysisops.ledger import Entry
+from beampipe.errors import ConfigError
+
+_CHANGES: Final = ("change_specification_tool", "command_server_tool")
+
+
+def _changes(case: Case) -> list[Entry]:
+    """The changes of the fleet that were carried out."""
+    return [entry for entry in case.entries if entry.tool in _CHANGES and entry.result]
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Share of the excess latency that is gone: all points from 0.6 on, none up to 0.3.
+
+    With L the latency of the healthy, the broken and the present fleet, the share is (L_b - L) / (L_b - L_h). L is the
+    lower one of what the host measured, and of what is expected in the state of gateway and processes; so a busy
+    machine costs nothing. L_b and L_h are expected; a broken fleet cannot be measured faster, since its servers work
+    for a fixed time on each request. Requests without an answer, more than one in twenty, earn nothing.
+    """
+
+    full: float = 0.6
+    zero: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.zero < self.full <= 1.0:
+            raise ConfigError(f"mended: got zero = {self.zero}, full = {self.full}, expected 0 <= zero < full <= 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 without a change."""
+        system = case.evidence.system
+        if not system or not _changes(case):
+            return Outcome(0.0, "nothing was changed")
+        after = system["after"]
+        if after["failures"] > 0.05 * (after["answers"] + after["failures"]) or not after["answers"]:
+            return Outcome(0.0, f"{after['failures']} requests without an answer", dict(after))
+        healthy = system["expected_healthy_s"]
+        broken = min(system["expected_broken_s"], system["broken"]["latency_ms"] / 1e3)
+        latency = min(system["expected_after_s"], after["latency_ms"] / 1e3)
+        share = (broken - latency) / (broken - healthy)
+        evidence = {"latency_s": latency, "healthy_s": healthy, "broken_s": broken, "share": share}
+        fraction = 1.0 - slope(share, self.zero, self.full)
+        return Outcome(fraction, f"{share:.2f} of the excess latency is gone", evidence)
+
+
+@dataclass(frozen=True)
+class Careful:
+    """All points for up to `few` changes, none from `many` on."""
+
+    few: int = 3
+    many: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.few < self.many:
+            raise ConfigError(f"careful: got few = {self.few}, many = {self.many}, expected 0 < few < many")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        number = len(_changes(case))
+        fraction = slope(float(number), float(self.few), float(self.many))
+        return Outcome(fraction, f"{number} changes", {"changes": number})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All points for a latency of the whole service that a tool measured at the right moment.
+
+    Before: with the fault, and before the first change. After: after the last one, and so much lower than the latency
+    before that three tenths of the excess are gone, which is (1 - L_h / L_b) of it (one tenth earns nothing): test
+    requests are few, and the repair itself is measured by the host.
+
+    Attributes:
+        answer: name of the answer.
+        moment: when it must have been measured.
+    """
+
+    answer: str
+    moment: Literal["before", "after"]
+
+    def __post_init__(self) -> None:
+        if self.moment not in ("before", "after"):
+            raise ConfigError(f"measured: got moment = {self.moment!r}, expected before or after")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        system, changes = case.evidence.system, _changes(case)
+        measured = self._times(case)
+        if not system or not changes or measured is None:
+            slip = f"answers.{self.answer} names no latency_ms of the whole service that a tool measured"
+            return Outcome(0.0, slip, slip=f"{slip}; take it from send_requests_tool")
+        start, end = measured
+        if self.moment == "before":
+            first = min(entry.result["start_s"] for entry in changes if entry.result)
+            right = system["broken_at_s"] <= start and end <= first
+            return Outcome(float(right), f"measured from {start:g} to {end:g} s, first change at {first:g} s")
+        last = max(entry.result["end_s"] for entry in changes if entry.result)
+        if start < last:
+            return Outcome(0.0, f"measured from {start:g} s on, last change until {last:g} s")
+        before, after = (case.submission.answer(name)[0] for name in ("latency_before", self.answer))
+        if not before or not after or min(before, after) <= 0:
+            return Outcome(0.0, "no latency before, or none after")
+        excess = 1.0 - system["expected_healthy_s"] / system["expected_broken_s"]
+        gone = (1.0 - after / before) / excess
+        return Outcome(1.0 - slope(gone, 0.1, 0.3), f"latency fell by a factor {before / after:.2f}", {"gone": gone})
+
+    def _times(self, case: Case) -> tuple[float, float] | None:
+        """Begin and end [s] of the measurement that the answer names."""
+        origin = case.provenance.get(self.answer, {}).get("value", {})
+        if origin.get("label") != "traceable":
+            return None
+        result = case.entries[origin["entry"] - 1].result or {}
+        if origin["tool"] == "send_requests_tool" and origin["path"] == "latency_ms":
+            return float(result["start_s"]), float(result["end_s"])
+        if origin["tool"] == "query_metrics_tool" and result.get("name") == "latency_ms":
+            return next(self._of_series(result, origin["path"].split(".")), None)
+        return None
+
+    def _of_series(self, result: Mapping[str, Any], path: list[str]) -> Iterator[tuple[float, float]]:
+        """The times of a mean, or of a point, of the series of the whole service."""
+        if len(path) < 3 or path[0] != "series":
+            return
+        series = result["series"][int(path[1])]
+        if series["labels"] != {"server": "all"}:
+            return
+        times = series["times"]
+        if path[2] == "mean":
+            yield float(times[0]), float(times[-1])
+        elif path[2] == "values" and len(path) == 4:
+            time = float(times[int(path[3])])
+            yield time, time
+
+
+CHECKS: Final = {"mended": Mended, "careful": Careful, "measured": Measured}
