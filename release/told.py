@@ -56,6 +56,8 @@ PARTS: Final = {
     "detectors": {"--detector odd": "simulation,train", "-o my_odd": "simulation,train"},
     "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {
+        "--seed 101 --constituents": "calibration,simulation,train",
+        "-o constituents.safetensors": "calibration,simulation,train",
         "calibration simulate": "simulation",
         "calibration inject": "simulation",
         "serving engine install": "calibration,serving",
@@ -92,6 +94,13 @@ _MODEL_FOLDER: Final = (
     """cp -r "$(python -c 'from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER as folder; print(folder)')"/. ."""
 )
 _TAGGER: Final = "beampipe calibration init dijets.toml && beampipe calibration train-tagger dijets.toml -o gbdt.txt"
+_CONSTITUENTS: Final = """cat > dijets.toml <<'END'
+[samples.nominal]
+files = "samples/nominal2/*.root"
+[samples.data]
+files = "dijets_sample/toy_data.*.root"
+kind = "data"
+END"""
 _MODEL: Final = '{"about": "module_map", "sizes": [151000], "seconds": [0.145], "overhead": 0.0004}'
 _OWN: Final = "printf '#!/usr/bin/env python3\\nprint(1)\\n' > mine.py && chmod +x mine.py"
 
@@ -117,6 +126,7 @@ GIVEN: Final = {
     "fleet k8s": "beampipe fleet example kubernetes > fleet.toml",
     "fleet plan mu200.json": f"echo '{_MODEL}' > mu200.json",
     "calibration train-tagger": "beampipe calibration init dijets.toml",
+    "-o constituents.safetensors": _CONSTITUENTS,
     "--weights gbdt.txt": _TAGGER,
     "calibration inspect": "beampipe calibration init one.toml && cp one_sample/toy.slice0.0000.root file.root",
     "inspect mc_*.root": "cp file.root mc_1.root && cp file.root mc_2.root",
@@ -134,6 +144,7 @@ SMALLER: Final = {
     "--mu 200 --events 10": "--mu 10 --events 2",
     "--events 250": "--events 5",
     "-n 100000 --files 4": "-n 500 --files 1",
+    "-n 60000 --files 6": "-n 3000 --files 1",
     "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 3 --event-weights 3",
     "--instances 20": "--instances 1 -t zmumu",
     "--requests 50000 --replicas 2": "--requests 2000 --replicas 2",

@@ -131,7 +131,8 @@ def uncertainties(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def tagger_of(options: argparse.Namespace) -> Tagger:
-    return Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, "shipped")
+    models = {"gbdt": "shipped", "constituents": "shipped_constituents"}
+    return Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, models[options.tagger])
 
 
 def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tuple[Templates, Templates]:
@@ -224,7 +225,7 @@ def _row(values: ndarray, form: str = ".3f") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=Path, default=Path("runs/calibration/samples"))
-    parser.add_argument("--tagger", default="n_trk", choices=["n_trk", "gbdt"])
+    parser.add_argument("--tagger", default="n_trk", choices=["n_trk", "gbdt", "constituents"])
     parser.add_argument(
         "--extraction", nargs="+", default=["matrix"], help="extractions; uncertainties are relative to the first"
     )

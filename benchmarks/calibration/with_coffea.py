@@ -17,9 +17,8 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config import REGIONS, DijetSelection
+from beampipe.calibration.config import REGIONS, SHIPPED_MODELS, DijetSelection
 from beampipe.calibration.events.dijets import FLAVOURS
-from beampipe.calibration.events.scores import SHIPPED_MODEL
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 
@@ -157,7 +156,7 @@ def _run(executor: Any, fileset: Any, process: DijetProcessor, chunk: int) -> An
 @cache
 def booster() -> lightgbm.Booster:
     """The shipped boosted tagger."""
-    return lightgbm.Booster(model_file=str(SHIPPED_MODEL))
+    return lightgbm.Booster(model_file=str(SHIPPED_MODELS["shipped"]))
 
 
 def _pairs(lists: Any, rows: np.ndarray) -> np.ndarray:

@@ -63,6 +63,16 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise FileError(f"{path}: is not TOML ({error})") from error
 
 
+def read_lines(path: Path, what: str) -> tuple[str, ...]:
+    """The lines of a text file without the empty ones; arguments and errors as of `read_toml`."""
+    try:
+        return tuple(filter(str.strip, path.read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+    except ValueError as error:
+        raise FileError(f"{path}: is not text ({error})") from error
+
+
 def build(kind: type[_T], table: Any, where: str, folder: Path = Path()) -> _T:
     """Make a dataclass from a table whose keys and values are checked against the fields.
 

@@ -314,6 +314,7 @@ def test_a_latency_after_must_be_measured_after_the_last_change_and_be_lower() -
     between = (sent(900.0, 20.0), changed(30.0), sent(220.0, 40.0), changed(50.0))
     assert shares(between)["latency_after"] == 0.0
     assert shares((sent(900.0, 20.0), changed(30.0), sent(880.0, 40.0)))["latency_after"] == 0.0
+    assert shares((sent(900.0, 20.0), changed(30.0), sent(680.0, 40.0)))["latency_after"] == 1.0
 
 
 def test_invented_latencies_void_the_answer() -> None:

@@ -24,41 +24,20 @@ from beampipe.calibration.training import train_from_configuration
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.simulation.jet_network import JetNetwork, constituent_features
 from beampipe.simulation.jet_network_training import NetworkRecipe
-from beampipe.simulation.ntuples import Events, read_ntuple, toy_events, write_ntuple
+from beampipe.simulation.jet_taggers import area_under_curve
+from beampipe.simulation.ntuples import SLICES, Events, read_ntuple, sample_spec, toy_events, write_ntuple
+from beampipe.simulation.ntuples.dijets import detected
+from beampipe.simulation.pythia import PythiaRun
 from tests.calibration.campaign import INLINE
 from tests.calibration.rootfiles import bookkeeping_of
+from tests.simulation.random_constituents import with_constituents
+
+SHIPPED = Tagger("shipped", 20, 0.0, 1.0, "shipped_constituents")
 
 
 def no_bars(what: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
     """No progress."""
     return nullcontext(lambda: None)
-
-
-def with_constituents(events: Events, seed: int) -> Events:
-    """The events, and constituents of their jets that agree with the numbers of tracks in all variations."""
-    rng = np.random.default_rng(seed)
-    assert events.jet_n_trk_eff is not None
-    assert events.jet_n_trk_fake is not None
-    n_trk, less, more = (each.astype(int) for each in (events.jet_n_trk, events.jet_n_trk_eff, events.jet_n_trk_fake))
-    numbers = np.arange(len(n_trk))
-    kinds = [(less, True, 0), (n_trk - less, True, 1), (more - n_trk, True, 2), (n_trk // 2, False, 0)]
-    jet = np.concatenate([np.repeat(numbers, count) for count, _, _ in kinds])
-    charged = np.concatenate([np.full(count.sum(), of) for count, of, _ in kinds])
-    variation = np.concatenate([np.full(count.sum(), of, np.uint8) for count, _, of in kinds])
-    order = np.argsort(jet, kind="stable")
-    jet, n = jet[order], len(jet)
-    event = np.searchsorted(events.offset, jet, side="right") - 1
-    around = events.jet_phi[jet] + rng.normal(0, 0.1, n).astype(np.float32)
-    return replace(
-        events,
-        constituent_offset=np.searchsorted(event, np.arange(len(events) + 1)).astype(np.int64),
-        constituent_jet=(jet - events.offset[event]).astype(np.uint8),
-        constituent_pt=(1.1 + rng.exponential(10, n)).astype(np.float32),
-        constituent_eta=events.jet_eta[jet] + rng.normal(0, 0.1, n).astype(np.float32),
-        constituent_phi=((around + np.pi) % (2 * np.pi) - np.pi).astype(np.float32),
-        constituent_charged=charged[order],
-        constituent_variation=variation[order],
-    )
 
 
 def write(path: Path, n: int, seed: int, **changes: Any) -> Path:
@@ -156,7 +135,8 @@ def test_files_without_constituents_are_one_error(campaign: Configuration, tmp_p
     sample = replace(campaign.samples["nominal"], files=(tmp_path / "bare.root",))
     bare = replace(campaign, samples={**campaign.samples, "nominal": sample}, output=tmp_path / "out")
     bare = replace(bare, chunk_events=3000)
-    with pytest.raises(BeampipeError, match="got no branch 'constituent_pt', expected it"):
+    match = "got no branch 'constituent_pt', expected it; .* beampipe calibration simulate --constituents"
+    with pytest.raises(BeampipeError, match=match):
         run_calibration(bare, INLINE, until="predict")
     run_calibration(replace(bare, taggers=(Tagger(),)), INLINE, until="predict")  # not needed otherwise
     with pytest.raises(BeampipeError, match="constituent_pt"):
@@ -171,6 +151,27 @@ def test_what_a_tagger_of_constituents_needs(campaign: Configuration) -> None:
         Tagger("boosted", 20, 0.0, 1.0, "gbdt.txt", constituents=True)
     with pytest.raises(ConfigError, match=r"tagger served: got no layout.constituents.pt, charge or layout"):
         replace(campaign, taggers=(tagger,), layout=replace(BEAMPIPE, constituents=type(BEAMPIPE.constituents)()))
+
+
+def test_the_shipped_one_separates_simulated_jets(tmp_path: Path) -> None:
+    (collisions,) = PythiaRun(sample_spec("nominal2"), SLICES[1], 31).batches(150)
+    events, path = detected(collisions, 31, 1, 0, with_constituents=True), tmp_path / "made.root"
+    write_ntuple(path, events, bookkeeping_of(events))
+    n = len(events)
+    jets = constituents_of(path, BEAMPIPE, 0, n, np.arange(n), np.tile([0, 1], (n, 1)))
+    rows = (events.offset[:-1, None] + [0, 1]).ravel()
+    network, label = JetNetwork(SHIPPED.path), events.columns["jet_label"][rows]
+    described = network.describe(constituent_features(jets), np.diff(jets.offset))
+    scores = network.scores(described, np.stack([events.jet_pt[rows], np.abs(events.jet_eta[rows])], axis=1))
+    assert area_under_curve(scores[label > 0].astype(float), label[label > 0] == 21, np.ones((label > 0).sum())) > 0.8
+
+
+def test_the_shipped_one_is_for_simulated_ntuples_only(campaign: Configuration, tmp_path: Path) -> None:
+    assert SHIPPED.of_constituents
+    run_calibration(replace(campaign, taggers=(SHIPPED,), output=tmp_path / "out"), INLINE, until="predict")
+    other = preset_layout("beampipe", {"constituents": {"pt": "PFCands_pt"}})
+    with pytest.raises(ConfigError, match=r"tagger shipped: .* it knows only their detector. Train one for yours"):
+        replace(campaign, taggers=(SHIPPED,), layout=other)
 
 
 def test_the_tracking_cannot_vary_without_its_branch(campaign: Configuration, tmp_path: Path) -> None:
@@ -191,11 +192,12 @@ def test_training(campaign: Configuration, tmp_path: Path, monkeypatch: pytest.M
     assert files[0] == files[1]
     assert made[0] == made[1]
     assert list(made[0].rejection) == ["constituents", "boosted", "n_trk"]
-    assert made[0].gain is not None
-    assert made[0].gain.value == made[0].rejection["constituents"].value / made[0].rejection["boosted"].value
-    assert 0.6 < made[0].auc < 1
+    assert list(made[0].gain) == ["constituents"]
+    gain = made[0].rejection["constituents"].value / made[0].rejection["boosted"].value
+    assert made[0].gain["constituents"].value == gain
+    assert 0.6 < made[0].auc["constituents"] < 1
     assert all(each.error > 0 and each.value > 1 for each in made[0].rejection.values())
-    assert f"AUC {made[0].auc:.4f}" in str(made[0])
+    assert f"constituents   AUC {made[0].auc['constituents']:.4f}, rejection" in str(made[0])
     jets = np.ones((2, JETS.dims[1]), np.float32)
     network = JetNetwork(tmp_path / "a.safetensors")
     none = network.describe(np.empty((0, 6), np.float32), np.zeros(2, np.int64))

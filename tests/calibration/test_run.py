@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
-from beampipe.calibration.events.scores import SHIPPED_MODEL
+from beampipe.calibration.config import SHIPPED_MODELS, Configuration, InputSample, Tagger
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
@@ -378,7 +377,7 @@ def test_a_model_that_was_trained_again_under_its_old_name_is_used(toys: Toys, t
     taggers = (Tagger("gbdt", 20, 0.0, 1.0, str(model)),)
     run_calibration(configuration_of(toys, tmp_path / "kept", taggers=taggers), RunSettings("inline"))
     first = (tmp_path / "kept" / FACTORS).read_bytes()
-    shutil.copy(SHIPPED_MODEL, model)
+    shutil.copy(SHIPPED_MODELS["shipped"], model)
     for name in ("kept", "fresh"):
         run_calibration(configuration_of(toys, tmp_path / name, taggers=taggers), RunSettings("inline"))
     shipped = (Tagger("gbdt", 20, 0.0, 1.0, "shipped"),)

@@ -12,10 +12,12 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from beampipe.calibration import config
+from beampipe.chain.fit import class_cuts, in_classes
 from beampipe.chain.ntuples import EnergyScale, Performance
-from beampipe.chain.plan import INPUTS, Plan, make_chunk
+from beampipe.chain.plan import INPUTS, Plan, make_chunk, stage_code
 from beampipe.chain.report import write_report
-from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, run_chain, store_of
+from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, measure_ntuples, run_chain, store_of
 from beampipe.chain.settings import (
     ChainSettings,
     CollisionSettings,
@@ -25,9 +27,10 @@ from beampipe.chain.settings import (
     TrackSettings,
 )
 from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents
-from beampipe.errors import FileError
+from beampipe.errors import FileError, MissingExtraError
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
 from beampipe.tables import load_table
+from beampipe.workflow import installed_version
 
 INLINE = Executor("inline")
 
@@ -96,6 +99,20 @@ def test_calibration_and_fit_read_the_ntuple(made: ChainResult) -> None:
     assert made.counts.simulation.sum() > 0
     assert made.measurements[0].shares == "simulation"
     assert made.measurements[0].bins[0].jets >= 5
+
+
+def test_the_score_of_an_own_tagger_divides_the_jets(made: ChainResult, tmp_path: Path) -> None:
+    tree = Path(config.__file__).parent / "data/gbdt.txt"
+    measurement = replace(made.settings.measurement, tagger=tree)
+    settings = replace(made.settings, output=tmp_path, measurement=measurement)
+    result = measure_ntuples(settings, made.ntuples, INLINE)
+    ((name, cuts),) = result.factors.cuts.items()
+    assert name == "score"
+    assert ((cuts > 0) & (cuts < 1)).all()
+    np.testing.assert_allclose(result.counts.data.sum(), made.counts.data.sum())
+    assert class_cuts(result.factors).tolist() == np.rint(100 * cuts).tolist()
+    below = in_classes(result.counts.simulation.swapaxes(0, 1), class_cuts(result.factors))[:, 0, 0]
+    assert below[0] / result.counts.simulation[0, 0].sum() > below[1] / result.counts.simulation[0, 1].sum()
 
 
 def test_nothing_is_made_twice_and_lost_artifacts_are_made_again(made: ChainResult) -> None:
@@ -201,13 +218,16 @@ def test_jets_beside_photons_are_a_region(made: ChainResult, tmp_path: Path) -> 
     photon, beside = region == -1, region == 0
     assert min(photon.sum(), beside.sum()) > 10
     assert events.jet_n_trk[photon].mean() < 2 < 5 < events.jet_n_trk[beside].mean()
-    assert (label[photon] == 0).all()
+    assert (label[photon] == 21).all()
     quark = (label >= 1) & (label <= 5)
     assert quark[beside].mean() > 0.7 > 0.5 > quark[region == 1].mean()
     # An event has one photon, and its other jets are beside it.
     event = np.repeat(events.event, np.diff(events.offset))
     assert len(np.unique(event[photon])) == photon.sum()
     assert set(event[beside]) <= set(event[photon])
+    # Jets beside photons are the region with more quarks.
+    beside_photons, in_dijets = result.factors.fractions["n_trk"][0]
+    assert beside_photons > 0.7 > 0.5 > in_dijets
     # The measurement is in dijets alone.
     assert result.counts.simulation.sum() == pytest.approx(made.counts.simulation.sum(), rel=0.02)
     assert "dijets and gammajet" in write_report(result).read_text()
@@ -224,3 +244,14 @@ def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> 
     assert about["notes"]["cpu"] > 0
     assert about["notes"]["peak"] > 10**7
     assert json.loads((made.settings.output / RESULT).read_text())["gluon_fraction"][0]["shares"] == "simulation"
+
+
+def test_a_missing_package_is_reported_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "beampipe.chain.plan.installed_version", lambda name: "none" if name == "pyhf" else installed_version(name)
+    )
+    stage_code.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"result of a chain needs pyhf, .*pip install 'beampipe\[chain\]'"):
+        run_chain(small(tmp_path / "run"), INLINE)
+    stage_code.cache_clear()
+    assert not (tmp_path / "run").exists()

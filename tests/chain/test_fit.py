@@ -106,6 +106,16 @@ def test_scale_factors_move_the_shares_and_widen_the_error() -> None:
     assert shares.nominal[0, 1] == pytest.approx([0.3, 0.3, 0.4])
 
 
+def test_a_bin_whose_flavours_have_equal_shares_is_left_out() -> None:
+    made = counts()
+    shares = simulated_shares(made, CUTS)
+    alike = np.stack([shares.nominal[0], shares.nominal[1, :1].repeat(2, axis=0)])
+    result = fit_fraction(made, replace(shares, nominal=alike), CUTS, EDGES, "alike")
+    assert result is not None
+    assert result.left_out == ("400-500 GeV",)
+    assert fit_fraction(made, replace(shares, nominal=alike[:, :1].repeat(2, axis=1)), CUTS, EDGES, "alike") is None
+
+
 def test_bins_without_jets_or_scale_factors_are_left_out() -> None:
     made = counts()
     made.data[1] *= 5e-4

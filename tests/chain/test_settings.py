@@ -67,6 +67,11 @@ def test_shipped_ntuples_begin_with_the_jets_that_the_chain_makes_now(tmp_path: 
         (("[jets]\nmin_pt", "[jets]\nmin_ptt"), "unknown key 'min_ptt'"),
         (("dead_modules = 0.01", "dead_modules = 1.0"), "dead_modules=1.0"),
         (("working_points = [0.8]", "working_points = [0.8, 0.6]"), "expected them to rise"),
+        (
+            ('# card = "my.cmnd"', 'card = "no.cmnd" '),
+            "no.cmnd: cannot be read .*expected lines for Pythia of sample data",
+        ),
+        (("# pythia = [", 'pythia = ["include = my.cmnd", '), "got a line `include`.*name the file as `card`"),
     ],
 )
 def test_wrong_settings_are_refused(change: tuple[str, str], message: str, tmp_path: Path) -> None:
@@ -76,3 +81,16 @@ def test_wrong_settings_are_refused(change: tuple[str, str], message: str, tmp_p
     path.write_text(text.replace(*change))
     with pytest.raises(BeampipeError, match=message):
         load_settings(path)
+
+
+def test_lines_of_a_card_come_before_single_ones_and_decide_what_is_made(tmp_path: Path) -> None:
+    path, card = tmp_path / "chain.toml", tmp_path / "my.cmnd"
+    path.write_text(EXAMPLE.read_text().replace("# pythia = [", "pythia = [").replace('# card = "my', 'card = "my'))
+    keys = set()
+    for text in ("! tuned\n\nPartonLevel:MPI = off\n", "! tuned\n\nPartonLevel:MPI = on\n"):
+        card.write_text(text)
+        settings = load_settings(path)
+        lines = text.splitlines()
+        assert settings.samples["data"].lines == (lines[0], lines[2], "TimeShower:alphaSvalue = 0.13")
+        keys.add(Plan(settings).chunks["data"][0].recipes["generate"].key)
+    assert len(keys) == 2

@@ -1,12 +1,14 @@
-"""Random constituents of jets, and weights of a network that was not trained."""
+"""Random constituents of jets and of the jets of events, and weights of a network that was not trained."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from beampipe.simulation.jet_network import CONSTITUENT_FEATURES
+from beampipe.simulation.ntuples import Events
 from beampipe.simulation.substructure import JetConstituents
 
 
@@ -43,3 +45,30 @@ def random_network(path: Path, *, width: int = 16, blocks: int = 1, seed: int = 
     counts = {"heads": np.array([4], np.int32), "blocks": np.array([blocks], np.int32)}
     save_file({**weights, **counts}, path)
     return path
+
+
+def with_constituents(events: Events, seed: int) -> Events:
+    """The events, and constituents of their jets that agree with the numbers of tracks in all variations."""
+    rng = np.random.default_rng(seed)
+    assert events.jet_n_trk_eff is not None
+    assert events.jet_n_trk_fake is not None
+    n_trk, less, more = (each.astype(int) for each in (events.jet_n_trk, events.jet_n_trk_eff, events.jet_n_trk_fake))
+    numbers = np.arange(len(n_trk))
+    kinds = [(less, True, 0), (n_trk - less, True, 1), (more - n_trk, True, 2), (n_trk // 2, False, 0)]
+    jet = np.concatenate([np.repeat(numbers, count) for count, _, _ in kinds])
+    charged = np.concatenate([np.full(count.sum(), of) for count, of, _ in kinds])
+    variation = np.concatenate([np.full(count.sum(), of, np.uint8) for count, _, of in kinds])
+    order = np.argsort(jet, kind="stable")
+    jet, n = jet[order], len(jet)
+    event = np.searchsorted(events.offset, jet, side="right") - 1
+    around = events.jet_phi[jet] + rng.normal(0, 0.1, n).astype(np.float32)
+    return replace(
+        events,
+        constituent_offset=np.searchsorted(event, np.arange(len(events) + 1)).astype(np.int64),
+        constituent_jet=(jet - events.offset[event]).astype(np.uint8),
+        constituent_pt=(1.1 + rng.exponential(10, n)).astype(np.float32),
+        constituent_eta=events.jet_eta[jet] + rng.normal(0, 0.1, n).astype(np.float32),
+        constituent_phi=((around + np.pi) % (2 * np.pi) - np.pi).astype(np.float32),
+        constituent_charged=charged[order],
+        constituent_variation=variation[order],
+    )

@@ -20,7 +20,7 @@ from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
-from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
+from beampipe.analysisops.ledger import Entry, Ledger, entry_from_json, read_ledger
 from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start
 from beampipe.analysisops.tasks.spec import read_yaml
@@ -246,7 +246,7 @@ def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
     own = load_checks(Path(checks["file"])) if checks else {}
     rubric = read_rubric(record["rubric"], "rubric of the record", own)
     task = _RecordedTask(request.task_id, request.task_type, rubric, eval_ref)
-    entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
+    entries = list(map(entry_from_json, record["ledger"]))
     again = grade(
         task,
         record["submission"],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast, runtime_checkable
 
-from beampipe.errors import BeampipeError, InputError
+from beampipe.errors import BeampipeError, InputError, nearest
 
 Level = Literal[1, 2, 3]
 """Level of detail of the prompt: 1 lists all steps, 2 describes the analysis, 3 only states the question."""
@@ -176,3 +176,19 @@ class RunningSystem(Protocol):
 
 class ToolRefusedError(BeampipeError):
     """A tool refused its arguments; the message is for the agent and gives a remedy."""
+
+
+def require_name(what: str, name: str, valid: Collection[str]) -> None:
+    """Refuse a name in the arguments of a tool that is not one of the valid ones.
+
+    Args:
+        what: what it names.
+        name: the name.
+        valid: the valid names, in the order in which the message lists them.
+
+    Raises:
+        ToolRefusedError: it is none of them; the message suggests the nearest one.
+    """
+    if name not in valid:
+        listed = ", ".join(list(valid)[:60]) or "none"
+        raise ToolRefusedError(f"{what}: got {name[:60]!r}, expected one of {listed}{nearest(name, valid)}")

@@ -23,7 +23,7 @@ from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.references import numbers_in
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
-from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, render_prompt
+from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, reference_analysis, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -70,14 +70,8 @@ def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
     """
     if not task.spec.family:
         raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
-    ranges = {}
-    for name, given in task.parameters.items():
-        numbers = [float(number) for number in given if isinstance(number, int | float)]
-        if len(given) != 2 or len(numbers) != 2:
-            raise ConfigError(f"{task.id}: parameters: {name}: got {list(given)}, expected [lowest, highest]")
-        ranges[name] = (numbers[0], numbers[1])
     make = load_program(program_file(task.spec.family, task.folder)).make
-    return prepare(make, task.spec.family, seed, folder, ranges=ranges)
+    return prepare(make, task.spec.family, seed, folder, ranges=task.parameters)
 
 
 def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
@@ -137,7 +131,7 @@ def oracle_session(prepared: PreparedInstance, ledger: Path) -> tuple[Session, d
 def oracle_of(task: Task, hidden: HiddenTruth) -> ScriptedAgent:
     """The agent with the hidden truth of an instance, whose result is the reference."""
     layout = Layout(hidden.tree, hidden.columns, hidden.energy_unit)
-    return ScriptedAgent(lambda _: load_program(program_file(task.type, task.folder)).analyse, layout)
+    return ScriptedAgent(lambda _: reference_analysis(task.type, task.folder), layout)
 
 
 def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> PreparedInstance:
@@ -358,9 +352,11 @@ def work_code() -> str:
 
 
 def program_digest(task: Task) -> str:
-    """Digest of the code that makes the data of a task and computes its reference; empty for a task on open data."""
+    """Digest of what makes the data of a task and computes its reference; empty for a task on open data."""
     if not task.spec.family:
         return ""
     programs = [program_file(name, task.folder) for name in (task.spec.family, task.type)]
     others = [path for path in sorted(task.folder.glob("*.py")) if task.is_live and path.name != PROGRAM]
-    return digest_of([file_digest(path) for path in (*programs, *others)])
+    analysis = reference_analysis(task.type, task.folder)
+    files = [file_digest(path) for path in (*programs, *others)]
+    return digest_of([*files, analysis if isinstance(analysis, str) else ""])

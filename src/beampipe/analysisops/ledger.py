@@ -126,7 +126,7 @@ class Ledger:
             code = _sign(self._key, self._code, plain)
             line = json.dumps({**plain, "code": code}, allow_nan=False)
             self._write(line + "\n")
-            entry = _entry(json.loads(line))
+            entry = entry_from_json(json.loads(line))
             self._entries.append(entry)
             self._code = code
             return entry
@@ -180,6 +180,11 @@ def read_ledger(path: Path, key: bytes, last: str | None = None) -> tuple[Entry,
     return tuple(entries)
 
 
+def entry_from_json(plain: Mapping[str, Any]) -> Entry:
+    """An entry of a log or a line of a ledger."""
+    return Entry(**{**plain, "sources": tuple(plain["sources"])})
+
+
 def entries_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """The entries as JSON types, for a log."""
     return [{**asdict(entry), "sources": list(entry.sources)} for entry in entries]
@@ -192,7 +197,7 @@ def _checked(line: str, number: int, before: str, key: bytes) -> Entry | None:
         code = str(plain.pop("code"))
         if plain["number"] != number or not hmac.compare_digest(code.encode(), _sign(key, before, plain).encode()):
             return None
-        return _entry({**plain, "code": code})
+        return entry_from_json({**plain, "code": code})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -212,10 +217,6 @@ def _as_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [_as_json(item, depth + 1) for item in value]
     return repr(value)[:_LONGEST_TEXT]
-
-
-def _entry(plain: Mapping[str, Any]) -> Entry:
-    return Entry(**{**plain, "sources": tuple(plain["sources"])})
 
 
 def _sign(key: bytes, before: str, plain: Mapping[str, Any]) -> str:

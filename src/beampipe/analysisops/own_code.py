@@ -25,25 +25,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy import ndarray
 
 from beampipe.analysisops.agents.agent import stated_answer
 from beampipe.analysisops.assessment import Answer, Ask
 from beampipe.analysisops.contract import PROGRAM_RUN, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
-from beampipe.analysisops.grading.submission import number_of
+from beampipe.analysisops.grading.submission import number_of, read_histogram
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.references import CALL, call_name, referenced
 from beampipe.analysisops.runs.folder import Record
@@ -257,18 +255,14 @@ def _histogram(name: str, table: object) -> Histogram | None:
     """A histogram of finite numbers; None if the table is not of that form."""
     if not isinstance(table, dict):
         return None
-    edges, values = (_floats(table.get(key)) for key in ("edges", "values"))
-    if edges is None or values is None or len(edges) != len(values) + 1:
+    lists = [table.get(key) for key in ("edges", "values")]
+    if not all(isinstance(numbers, list) and len(numbers) <= _MOST_BINS for numbers in lists):
         return None
+    histogram, _ = read_histogram(table, name)
+    if histogram is None:
+        return None
+    edges, values = (frozen(np.array(numbers, np.float64)) for numbers in (histogram.edges, histogram.values))
     return Histogram(edges, values, values, 0.0, 0.0, int(min(abs(values.sum()), 2**62)), name)
-
-
-def _floats(values: object) -> ndarray | None:
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) > _MOST_BINS:
-        return None
-    numbers = [number_of(value) for value in values]
-    finite = [number for number in numbers if number is not None and math.isfinite(number)]
-    return frozen(np.array(finite, dtype=np.float64)) if len(finite) == len(numbers) else None
 
 
 def _lay_out(home: Path, program: Path, data: Path, request: TaskRequest) -> tuple[Path, list[str], dict[str, str]]:

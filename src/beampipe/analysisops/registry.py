@@ -14,7 +14,7 @@ from beampipe.analysisops.agents.follower import FollowerAgent
 from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
 from beampipe.analysisops.runs.plan import AgentChoice
-from beampipe.analysisops.tasks.load import TaskProgram, load_program, program_file
+from beampipe.analysisops.tasks.load import load_program, program_file, reference_analysis
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml
 from beampipe.workflow import digest_of, file_digest
@@ -135,13 +135,10 @@ def make_agent(name: str, folder: Path | None = None) -> Agent:
         UnknownNameError: there is no such agent, or only the host can start it.
     """
 
-    def program(task_type: str) -> TaskProgram:
-        return load_program(program_file(task_type, folder))
-
     if name == "scripted":
-        return ScriptedAgent(lambda task_type: program(task_type).analyse)
+        return ScriptedAgent(lambda task_type: reference_analysis(task_type, folder))
     if name == "recall":
-        return RecallAgent(lambda task_type: program(task_type).RECALLED)
+        return RecallAgent(lambda task_type: load_program(program_file(task_type, folder)).RECALLED)
     if name == "follower":
         return FollowerAgent()
     if name == "nop":

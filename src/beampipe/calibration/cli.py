@@ -12,21 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beampipe.terminal import bars, console, say
-from beampipe.terminal.commands import Commands, Json, Replace, print_json
-from beampipe.terminal.task_options import (
-    Account,
-    Executor,
-    Interface,
-    Memory,
-    Partition,
-    Walltime,
-    Workers,
-    number_of_workers,
-    task_progress,
-)
+from beampipe.terminal.commands import Commands, Json, Replace, print_json, with_options
+from beampipe.terminal.task_options import Executor, Workers, number_of_workers, slurm_options, task_progress
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
+    from beampipe.workflow import SlurmOptions
 
 
 app = Commands("Quark/gluon tagging: scale factors from ROOT files.")
@@ -258,33 +249,22 @@ def _stage(name: str, until: str, text: str) -> None:
     """Add the command that runs all stages up to `until`."""
 
     @app.command(name, help=text)
+    @with_options(slurm=slurm_options)
     def stage(
         config: Config,
+        slurm: SlurmOptions,
         output: Output = None,
         workers: Workers = 0,
         executor: Executor = "processes",
-        partition: Partition = "",
-        account: Account = "",
-        interface: Interface = "",
-        memory: Memory = "2GiB",
-        walltime: Walltime = "01:00:00",
         force: Replace = False,
         as_json: Json = False,
     ) -> None:
         from beampipe.calibration.config import load_configuration
         from beampipe.calibration.run import run_calibration
         from beampipe.calibration.tasks.runtime import RunSettings, fork_workers
-        from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
         _require_our_results(configuration.output, force=force)
-        slurm = SlurmOptions(
-            queue=partition or None,
-            account=account or None,
-            interface=interface or None,
-            memory=memory,
-            walltime=walltime,
-        )
         settings = RunSettings(executor, number_of_workers(workers), slurm)
         if not configuration.output.exists():
             fork_workers(settings)

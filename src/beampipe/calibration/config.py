@@ -230,6 +230,11 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 """Kinds of samples that may be used as data."""
 
 
+_DATA: Final = Path(__file__).parent / "data"
+
+SHIPPED_MODELS: Final = {"shipped": _DATA / "gbdt.txt", "shipped_constituents": _DATA / "constituents.safetensors"}
+"""Models that come with the package, by name: a boosted tree, and a tagger of constituents, for simulated ntuples."""
+
 NETWORK_SUFFIX: Final = ".safetensors"
 """Suffix of the files of taggers of constituents."""
 
@@ -244,8 +249,8 @@ class Tagger:
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        model: location of the model: ``shipped`` for the boosted tree that comes with the package, a LightGBM text
-            file, a file ``*.safetensors`` of a tagger of constituents, or ``grpc://HOST:PORT/MODEL`` for a served one.
+        model: location of the model: a name of `SHIPPED_MODELS`, a LightGBM text file, a file ``*.safetensors`` of a
+            tagger of constituents, or ``grpc://HOST:PORT/MODEL`` for a served one.
         cut: position of the cut of a working point. ``at_least``: the first bin edge with at least the working point's
             quark efficiency. ``nearest``: the edge with the nearest efficiency. ``inside``: inside a bin, by linear
             interpolation of the efficiency; for continuous scores, not for whole numbers.
@@ -300,12 +305,17 @@ class Tagger:
     @property
     def of_constituents(self) -> bool:
         """Whether the model takes the constituents of jets."""
-        return self.constituents if self.served else self.model.endswith(NETWORK_SUFFIX)
+        return self.constituents if self.served else self.path.suffix == NETWORK_SUFFIX
 
     @property
     def shipped(self) -> bool:
-        """Whether the model is the one that comes with the package."""
-        return self.model == "shipped"
+        """Whether the model comes with the package."""
+        return self.model in SHIPPED_MODELS
+
+    @property
+    def path(self) -> Path:
+        """The file of the model, unless it is served."""
+        return SHIPPED_MODELS.get(self.model, Path(self.model))
 
     @property
     def model_file(self) -> bool:
@@ -483,6 +493,12 @@ class Configuration(Shown):
                 raise ConfigError(
                     f"tagger {tagger.name}: got no layout.constituents.pt, charge or layout.branches.phi, expected the"
                     " branches of the constituents of jets"
+                )
+            if tagger.shipped and tagger.of_constituents and given != BEAMPIPE.constituents:
+                raise ConfigError(
+                    f"tagger {tagger.name}: got model {tagger.model!r} and other layout.constituents than those of"
+                    " simulated ntuples; it knows only their detector. Train one for yours: beampipe calibration"
+                    " train-tagger -o NAME.safetensors"
                 )
 
     def facts(self) -> Mapping[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -225,7 +225,9 @@ class Inspection:
     simulated: bool
 
 
-def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspection:
+def inspect_ntuple(
+    path: str | Path, preset: str = "", tree: str = "", *, configured: Sequence[str | Path] = ()
+) -> Inspection:
     """Inspect a file with a preset, by default the one that fits best; branches of unknown formats are guessed.
 
     What is missing is what a run with the tagger ``n_trk`` would miss.
@@ -234,6 +236,7 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
         path: ROOT file or address.
         preset: name of the preset; empty for the one that fits best.
         tree: name of the tree of events, with its folders; empty for the one that fits best.
+        configured: files that the configuration lists; by default this one.
 
     Raises:
         FileError: the file cannot be read, or has no tree of events.
@@ -282,7 +285,9 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
         missing=missing,
         wrong=wrong,
         good=not (missing or wrong),
-        configuration=as_toml([str(path)], layout.preset, changes, missing, simulated=simulated),
+        configuration=as_toml(
+            [str(each) for each in configured or [path]], layout.preset, changes, missing, simulated=simulated
+        ),
         trees=summaries,
         layout=layout,
         simulated=simulated,
@@ -298,16 +303,8 @@ def inspect_ntuples(paths: Sequence[str | Path], preset: str = "", tree: str = "
         FileError: a file cannot be read, or has no tree of events.
         UnknownNameError: there is no such preset or tree.
     """
-    first = inspect_ntuple(paths[0], preset, tree)
-    every = [first, *(inspect_ntuple(path, preset, tree or first.tree) for path in paths[1:])]
-    if len(every) == 1:
-        return every
-    named = [str(path) for path in paths]
-    text = json.dumps(named[0], ensure_ascii=False)
-    configuration = first.configuration.replace(
-        f"files = {text}", f"files = {json.dumps(named, ensure_ascii=False)}", 1
-    )
-    return [replace(first, configuration=configuration), *every[1:]]
+    first = inspect_ntuple(paths[0], preset, tree, configured=paths)
+    return [first, *(inspect_ntuple(path, preset, tree or first.tree) for path in paths[1:])]
 
 
 def _is_simulated(layout: Layout, branches: set[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -42,19 +43,36 @@ def train_from_configuration(
         FileError: the files have no constituents of jets.
         MissingExtraError: lightgbm or torch is not installed.
     """
-    # The model may not exist yet, but the table must have what a model takes.
-    without = replace(configuration, taggers=(Tagger("to be trained", 2, 0.0, 1.0, "shipped"),), systematics=())
-    plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
-    store, chunks = workspace_of(without).store, plan.samples[without.nominal].chunks
-    tables = [read_dijets(store.require(chunk.select)) for chunk in chunks]
-    jets = balanced(LabelledJets(*map(np.concatenate, zip(*map(_jets, tables), strict=True))), without.pt_edges)
+    jets, read_constituents = training_jets(configuration, RunSettings(executor, workers), progress)
     if output.suffix != NETWORK_SUFFIX:
         return train_trees(jets, output, seed)
     from beampipe.simulation.jet_network_training import NetworkRecipe
 
-    recipe, constituents = NetworkRecipe(), JetConstituents.join(list(map(_constituents, chunks, tables)))
+    recipe, constituents = NetworkRecipe(), read_constituents()
     with progress("epochs", recipe.epochs) as step:
         return train_on_constituents(jets, constituents, output, seed, recipe, lambda _: step())
+
+
+def training_jets(
+    configuration: Configuration, settings: RunSettings, progress: Progress
+) -> tuple[LabelledJets, Callable[[], JetConstituents]]:
+    """The selected jets of the nominal sample, as by `balanced`, and a function that reads their constituents.
+
+    Args:
+        configuration: configuration of the calibration; its models are ignored.
+        settings: where and how tasks run.
+        progress: opens a progress bar for each batch of tasks.
+
+    Raises:
+        InputError: there are too few quark or gluon jets.
+    """
+    # The model may not exist yet, but the table must have what a model takes.
+    without = replace(configuration, taggers=(Tagger("to be trained", 2, 0.0, 1.0, "shipped"),), systematics=())
+    plan = run_calibration(without, settings, until="select", progress=progress)
+    store, chunks = workspace_of(without).store, plan.samples[without.nominal].chunks
+    tables = [read_dijets(store.require(chunk.select)) for chunk in chunks]
+    jets = LabelledJets(*map(np.concatenate, zip(*map(_jets, tables), strict=True)))
+    return balanced(jets, without.pt_edges), lambda: JetConstituents.join(list(map(_constituents, chunks, tables)))
 
 
 def _constituents(chunk: Chunk, table: Dijets) -> JetConstituents:

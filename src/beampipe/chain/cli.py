@@ -13,17 +13,8 @@ import typer
 
 from beampipe.errors import BeampipeError
 from beampipe.terminal import console, make_table, say
-from beampipe.terminal.commands import Commands, Json, Replace, print_json
-from beampipe.terminal.task_options import (
-    Account,
-    Executor,
-    Memory,
-    Partition,
-    Walltime,
-    Workers,
-    number_of_workers,
-    task_progress,
-)
+from beampipe.terminal.commands import Commands, Json, Replace, print_json, with_options
+from beampipe.terminal.task_options import Executor, Workers, number_of_workers, slurm_options, task_progress
 from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE
 
 if TYPE_CHECKING:
@@ -35,25 +26,21 @@ app = Commands("From collisions to a measurement: simulate, find tracks, calibra
 
 
 @app.command("run")
+@with_options(slurm=slurm_options)
 def run_command(
     config: Annotated[Path, typer.Argument(help="TOML file that describes the chain.")],
+    slurm: SlurmOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
     ] = None,
     workers: Workers = 0,
     executor: Executor = "processes",
-    partition: Partition = "",
-    account: Account = "",
-    memory: Memory = "2GiB",
-    walltime: Walltime = "01:00:00",
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Run everything that is not yet done, from collisions to the report."""
     from beampipe.chain.settings import load_settings
-    from beampipe.workflow import SlurmOptions
 
-    slurm = SlurmOptions(queue=partition or None, account=account or None, memory=memory, walltime=walltime)
     _run(load_settings(config, output), executor, workers, slurm, force=force, as_json=as_json)
 
 

@@ -29,7 +29,10 @@ from beampipe.calibration.method.joint import JointUncertainties, principal_comp
 from beampipe.errors import InputError
 
 TAGGER: Final = "n_trk"
-"""Name of the tagger whose working points divide the jets into classes."""
+"""Name of the tagger whose working points divide the jets into classes, unless there is a model."""
+
+SCORE_BINS: Final = 100
+"""Bins of the score of a model."""
 
 _SMALLEST: Final = 1e-3
 """Smallest share of a class: scale factors with large errors could make it negative."""
@@ -133,7 +136,8 @@ def in_classes(counts: Float64[ndarray, "*v p x"], cuts: Int64[ndarray, "p w"]) 
 
 def class_cuts(factors: Factors) -> Int64[ndarray, "p w"]:
     """Numbers of bins below the cuts of the working points, in rising order."""
-    return np.sort(np.rint(factors.cuts[TAGGER]).astype(np.int64), axis=1)
+    ((tagger, cuts),) = factors.cuts.items()
+    return np.sort(np.rint(cuts if tagger == TAGGER else cuts * SCORE_BINS).astype(np.int64), axis=1)
 
 
 def simulated_shares(counts: JetCounts, cuts: Int64[ndarray, "p w"]) -> Shares:
@@ -173,7 +177,7 @@ def calibrated_shares(simulated: Shares, factors: Factors, joint: JointUncertain
     order = np.argsort(factors.working_points)
     for f, flavour in enumerate(FLAVOUR_NAMES):
         for k, w in enumerate(order.tolist()):
-            part = joint.part(FactorKey(TAGGER, factors.working_points[w], flavour, "efficiency"))
+            part = joint.part(FactorKey(next(iter(factors.cuts)), factors.working_points[w], flavour, "efficiency"))
             known[:, f, k] = joint.published[part]
             factor[:, f, k] = np.where(known[:, f, k], joint.nominal[part], 1.0)
             shift[:, :, f, k] = np.where(known[:, f, k], components[:, part], 0.0)
@@ -225,12 +229,13 @@ def fit_fraction(
     """
     import pyhf
 
-    bins = np.flatnonzero(shares.usable).tolist()
+    weights = counts.data.sum(axis=-1)
+    effective = np.divide(weights**2, counts.data_squares.sum(axis=-1), out=np.zeros(len(cuts)), where=weights > 0)
+    precision = expected_precision(shares, effective)
+    bins = np.flatnonzero(shares.usable & (precision > 0)).tolist()
     left_out = tuple(f"{pt_edges[p]:g}-{pt_edges[p + 1]:g} GeV" for p in range(len(cuts)) if p not in bins)
     if not bins:
         return None
-    weights = counts.data.sum(axis=-1)
-    effective = np.divide(weights**2, counts.data_squares.sum(axis=-1), out=np.zeros(len(cuts)), where=weights > 0)
     classes = in_classes(counts.data, cuts)
     channels, observed = [], []
     for p in bins:
@@ -251,8 +256,7 @@ def fit_fraction(
         fractions[row] = gluon / (quark + gluon)
         slopes[row, at] = np.array([-gluon, quark]) / (quark + gluon) ** 2
     spread = slopes @ covariance @ slopes.T
-    precision = expected_precision(shares, effective)[bins]
-    part = precision / precision.sum()
+    part = precision[bins] / precision[bins].sum()
     in_bins = tuple(
         FractionInBin(
             pt_edges[p],
@@ -300,7 +304,8 @@ def measure(counts: JetCounts, factors: Factors, joint: JointUncertainties) -> l
     by_simulation = fit_fraction(counts, simulated, cuts, factors.pt_edges, "simulation")
     if by_simulation is None:
         raise InputError(
-            f"gluon fraction: got no bin of pT with {_FEWEST:g} jets or more, expected one; generate more events"
+            f"gluon fraction: got no bin of pT with {_FEWEST:g} jets or more, in which quark and gluon jets differ,"
+            " expected one; generate more events"
         )
     calibrated = calibrated_shares(simulated, factors, joint)
     by_factors = fit_fraction(counts, calibrated, cuts, factors.pt_edges, "calibrated")

@@ -20,6 +20,7 @@ from beampipe.arrays import Float64, Int64
 from beampipe.chain.tables import FAKE, JetEvents
 from beampipe.errors import FileError
 from beampipe.simulation.jets import distance
+from beampipe.simulation.ntuples.injection import GLUON_LABEL
 from beampipe.simulation.ntuples.ntuple_files import (
     Events,
     new_bookkeeping,
@@ -250,7 +251,8 @@ def write_chain_ntuple(path: Path, jets: Sequence[Path], scale: Path, performanc
         jet_c1=c1[order].astype(np.float32),
         jet_n_trk_eff=fewer[order].astype(np.uint16),
         jet_n_trk_fake=more[order].astype(np.uint16),
-        jet_label=np.where(is_photon, 0, data.jets.label)[order].astype(np.int8),
+        # A photon is in no region, so that its label has no effect, but events without labels are left out.
+        jet_label=np.where(is_photon, GLUON_LABEL, data.jets.label)[order].astype(np.int8),
         jet_region=region[order].astype(np.int8) if spec.photon_files else None,
         weight=data.events.weight[picked, None].astype(np.float32),
     )

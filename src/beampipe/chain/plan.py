@@ -16,6 +16,7 @@ from beampipe.chain.jets import make_jets
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import TraceTarget, recorded
 from beampipe.chain.tracks import find_tracks
+from beampipe.errors import MissingExtraError
 from beampipe.simulation.pythia import seed_of
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
 from beampipe.tracking.acts import acts_settings
@@ -73,6 +74,8 @@ _SUFFIX: Final = {"simulate": ".parquet"}
 def stage_code(stage: str) -> str:
     """Digest of the code of a stage, with the versions of the packages that it computes with."""
     versions = {package: installed_version(package) for package in ("numpy", *_PACKAGES.get(stage, ()))}
+    if missing := [package for package, version in versions.items() if version == "none"]:
+        raise MissingExtraError(missing[0], "chain", f"the stage {stage} of a chain")
     return digest_of([code_digest(f"beampipe.chain.{_MODULES[stage]}", but=_NO_RESULT), versions])
 
 
@@ -106,7 +109,7 @@ class Chunk:
     @property
     def spec(self) -> SampleSpec:
         """What Pythia generates."""
-        return sample_spec_of(self.sample.generator, (*PROCESSES[self.process], *self.sample.pythia))
+        return sample_spec_of(self.sample.generator, (*PROCESSES[self.process], *self.sample.lines))
 
     @property
     def run_seed(self) -> int:
@@ -245,13 +248,13 @@ class Plan:
     def cross_section(self, sample: str) -> Recipe:
         """The cross section of a sample."""
         each = self.settings.samples[sample]
-        parameters = [sample_spec_of(each.generator, each.pythia).settings, self.settings.collisions.slice]
+        parameters = [sample_spec_of(each.generator, each.lines).settings, self.settings.collisions.slice]
         return Recipe("cross_section", stage_code("cross_section"), parameters, (), f"cross_section {sample}")
 
     def make_cross_section(self, store: Store, sample: str) -> Path:
         """The file of the cross section of a sample, made if it is missing."""
         each = self.settings.samples[sample]
-        spec = sample_spec_of(each.generator, each.pythia)
+        spec = sample_spec_of(each.generator, each.lines)
         part = self.settings.collisions.slice
         return store.get(self.cross_section(sample), ".json", lambda path: write_cross_section(path, spec, part))
 

@@ -29,7 +29,7 @@ from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.cost import measured_artifact
-from beampipe.chain.fit import TAGGER, JetCounts, Measurement, measure, read_measurements, write_measurements
+from beampipe.chain.fit import SCORE_BINS, JetCounts, Measurement, measure, read_measurements, write_measurements
 from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
 from beampipe.chain.plan import Plan, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, Sample
@@ -46,10 +46,8 @@ RESULT: Final = "result.json"
 _RECYCLE: Final = 16
 """Chunks per worker after which it is replaced: each leaves about 50 MB of ACTS and Pythia behind."""
 
-_WITH_REGIONS: Final = preset_layout(
-    "beampipe", {"branches": {"region": "jet_region"}, "labels": {"max_unmatched": 1.0}}
-)
-"""Layout of ntuples with photons: jets have a region, and photons no label."""
+_WITH_REGIONS: Final = preset_layout("beampipe", {"branches": {"region": "jet_region"}})
+"""Layout of ntuples with photons, whose jets have a region."""
 
 _PRELOAD: Final = ("beampipe.chain.plan",)
 """Modules that workers import before their first task."""
@@ -90,6 +88,7 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
         WorkflowError: chunks failed; all others are done and kept.
     """
     plan, store = Plan(settings), store_of(settings)
+    _ = stage_code("result")  # a missing package is an error now, and not after all collisions
     check_output(store.root / "artifact", parents=True)
     store.sweep()
     with remembering_code():
@@ -123,6 +122,9 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
     roles = ("nominal", data, "alternative")
     used = [sample for sample in settings.samples.values() if sample.role in roles]
     edges = measurement.pt_edges
+    tagger = Tagger(cut="nearest", cut_shape="label")  # few jets
+    if measurement.tagger is not None:
+        tagger = replace(tagger, name="score", bins=SCORE_BINS, high=1.0, model=str(measurement.tagger))
     sources = [
         Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
         Systematic("nonclosure", method="nonclosure"),
@@ -146,7 +148,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         selection=DijetSelection(edges[0], edges[-1], min_n_trk=0 if photons else 1),  # a photon has no tracks
         regions=Regions("branch") if photons else Regions("eta_rank", measurement.min_eta_gap),
         layout=_WITH_REGIONS if photons else BEAMPIPE,
-        taggers=(Tagger(cut="nearest", cut_shape="label"),),  # few jets
+        taggers=(tagger,),
         energy=Energy(0, 0),
         bootstrap=Bootstrap(measurement.replicas, settings.seed),
         systematics=tuple(sources),
@@ -219,7 +221,8 @@ def measure_ntuples(
         filled = run_calibration(measured, run_settings, until="fill", progress=progress)
     simulation = read_templates(made, filled.samples[measured.nominal])
     of_dijets = slice(1, 2) if photons else slice(0, 2)
-    counts = _counts(simulation, read_templates(made, filled.samples[measured.data]), of_dijets)
+    data = read_templates(made, filled.samples[measured.data])
+    counts = _counts(simulation, data, measured.taggers[0].name, of_dijets)
     inputs = [("factors", calibrated.factors), ("extract", calibrated.extract)]
     parts = (filled.samples[measured.nominal], filled.samples[measured.data])
     inputs += [("jets", recipe) for part in parts for recipe in part.merged.values()]
@@ -244,17 +247,17 @@ def measure_ntuples(
     return ChainResult(settings, Plan(settings), ntuples, factors, counts, result, read_measurements(path))
 
 
-def _counts(simulation: Templates, data: Templates, regions: slice) -> JetCounts:
-    """Jets of these regions together, by bin of pT and number of tracks."""
+def _counts(simulation: Templates, data: Templates, tagger: str, regions: slice) -> JetCounts:
+    """Jets of these regions together, by bins of pT and of the tagger."""
     by_flavour = [
-        replace(simulation, values=each).flavours(TAGGER)[0][:, regions]
+        replace(simulation, values=each).flavours(tagger)[0][:, regions]
         for each in (simulation.values, simulation.squares)
     ]
-    labelled = data.flavours(TAGGER)[0][:, regions].sum(axis=(1, 3))  # (p, (quark, gluon))
+    labelled = data.flavours(tagger)[0][:, regions].sum(axis=(1, 3))  # (p, (quark, gluon))
     total = np.maximum(labelled.sum(axis=1), np.finfo(float).tiny)
     jets, jet_squares = (each.sum(axis=1) for each in by_flavour)
     values, squares = (
-        replace(data, values=each).flavours(TAGGER)[0][:, regions].sum(axis=(1, 2))
+        replace(data, values=each).flavours(tagger)[0][:, regions].sum(axis=(1, 2))
         for each in (data.values, data.squares)
     )
     return JetCounts(jets, jet_squares, values, squares, labelled[:, 1] / total)
@@ -264,7 +267,7 @@ def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
     """What decides whether ntuples are of the same sample: collisions, state of the detector, and finder."""
     collisions = settings.collisions
     return (
-        *(sample.generator, *sample.pythia),
+        *(sample.generator, *sample.lines),
         *(collisions.process if collisions.with_photons else ()),
         f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
         *([f"pile-up {collisions.pileup:g}, within {settings.tracks.max_dz:g} mm"] if collisions.pileup else []),

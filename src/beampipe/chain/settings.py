@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.settings import build, read_toml
+from beampipe.settings import build, read_lines, read_toml
 from beampipe.simulation.calorimeter import Calorimeter
 from beampipe.simulation.degradation import Degradation
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SAMPLES, Slice
@@ -77,6 +78,7 @@ class Sample:
         events: number of collisions to generate of each process.
         generator: settings of Pythia, one of `beampipe.simulation.samples.SAMPLES`.
         pythia: further lines for Pythia, e.g. ``"TimeShower:alphaSvalue = 0.13"``.
+        card: file of further lines for Pythia, which come before those.
         hit_loss: share of hits that are lost at random.
         dead_modules: share of modules that give no hits.
         noise: hits made by no particle, as a share of the other hits.
@@ -88,6 +90,7 @@ class Sample:
     events: int
     generator: str = "nominal"
     pythia: tuple[str, ...] = ()
+    card: Path | None = None
     hit_loss: float = 0.02
     dead_modules: float = 0.01
     noise: float = 0.05
@@ -98,7 +101,15 @@ class Sample:
             raise ConfigError(f"sample {self.name}: got {self.events} events, expected 1 or more")
         if self.generator not in SAMPLES:
             raise UnknownNameError(f"generator of sample {self.name}", self.generator, SAMPLES)
+        if any(line.split()[:1] == ["include"] for line in self.lines):
+            raise ConfigError(f"sample {self.name}: got a line `include`, expected settings; name the file as `card`")
         _ = self.degradation
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """All further lines for Pythia."""
+        card = () if self.card is None else read_lines(self.card, f"lines for Pythia of sample {self.name}")
+        return (*card, *self.pythia)
 
     @property
     def degradation(self) -> Degradation:
@@ -185,6 +196,8 @@ class MeasurementSettings:
             fewer jets, but relies on shapes of simulation; or another one by name.
         min_eta_gap: smallest difference of the \\|eta\\| of the two jets from which scale factors are measured.
         replicas: replicas of the bootstrap, for statistical uncertainties.
+        tagger: file of boosted trees, as `beampipe calibration train-tagger` writes it, whose score divides the jets in
+            place of the number of tracks.
     """
 
     pt_edges: tuple[float, ...] = (300.0, 420.0, 580.0, 800.0)
@@ -192,6 +205,7 @@ class MeasurementSettings:
     extraction: str = "matrix"
     min_eta_gap: float = 0.5
     replicas: int = 200
+    tagger: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self.pt_edges) < 2 or any(low >= high for low, high in pairwise(self.pt_edges)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def train_network(
         jets: pT [GeV] and |eta| of the jets.
         gluon: whether each jet is a gluon's.
         weight: weights of the jets.
-        output: safetensors file to write.
+        output: safetensors file to write; its metadata states seed, number of jets and recipe.
         seed: seed of initial weights and of all random choices.
         recipe: sizes and steps.
         progress: is called with the mean loss of each epoch.
@@ -130,7 +131,9 @@ def train_network(
         progress(float(np.mean(losses)))
     named = {name: np.ascontiguousarray(value.detach().numpy()) for name, value in network.state_dict().items()}
     named |= {"heads": np.array([recipe.heads], np.int32), "blocks": np.array([recipe.blocks], np.int32)}
-    payload = save(named, {"about": f"tagger of constituents, {MARK}"})
+    card = {"seed": seed, "jets": len(gluon), **asdict(recipe)}
+    # One entry only: those of several would be written in a random order.
+    payload = save(named, {"about": f"tagger of constituents, {MARK}; training: {json.dumps(card)}"})
     write_whole(output, lambda part: part.write_bytes(payload))
 
 

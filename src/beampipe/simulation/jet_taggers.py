@@ -15,6 +15,7 @@ from beampipe.errors import InputError
 from beampipe.files import write_whole
 from beampipe.simulation.jet_network import JetNetwork, constituent_features
 from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
+from beampipe.units import Estimate
 
 if TYPE_CHECKING:
     from beampipe.simulation.jet_network_training import NetworkRecipe
@@ -40,45 +41,34 @@ _REPLICAS: Final = 100
 """Bootstrap replicas of the held-out events, for errors."""
 
 
-class Estimate(NamedTuple):
-    """A number with its statistical error."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} +- {self.error:.2f}"
-
-
 @dataclass(frozen=True)
 class TrainedTagger:
-    """Performance of a tagger on held-out events.
+    """Performance of taggers on held-out events.
 
     Attributes:
         n_jets: number of jets used for training.
         n_held_out: number of jets used for the evaluation.
-        auc: area under the ROC curve: 0.5 is a random guess, 1 is perfect.
-        auc_n_trk: area under the ROC curve of n_trk alone.
-        rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger: ``constituents`` (if it was
-            trained), ``boosted`` (trained on the same jets) and ``n_trk``.
-        gain: rejection of the tagger of constituents over that of the boosted one; None if only the latter was trained.
+        auc: area under the ROC curve by name of the tagger: ``constituents`` (if it was trained), ``boosted`` (trained
+            on the same jets) and ``n_trk``. 0.5 is a random guess, 1 is perfect.
+        rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger.
+        gain: rejection of the other models over that of the boosted trees.
     """
 
     n_jets: int
     n_held_out: int
-    auc: float
-    auc_n_trk: float
+    auc: Mapping[str, float]
     rejection: Mapping[str, Estimate]
-    gain: Estimate | None = None
+    gain: Mapping[str, Estimate]
 
     def __str__(self) -> str:
-        """Two lines for the terminal."""
-        rejections = ", ".join(f"{name} {estimate}" for name, estimate in self.rejection.items())
-        return (
-            f"trained on {self.n_jets} jets; on {self.n_held_out} others AUC {self.auc:.4f}, n_trk alone"
-            f" {self.auc_n_trk:.4f}\nrejection of gluons at half of the quarks: {rejections}"
-            + (f"; constituents over boosted {self.gain}" if self.gain else "")
-        )
+        """A line on the jets, and one for each tagger."""
+        lines = [
+            f"  {name:14} AUC {self.auc[name]:.4f}, rejection {rejection}"
+            + (f", {self.gain[name]} of that of the boosted trees" if name in self.gain else "")
+            for name, rejection in self.rejection.items()
+        ]
+        start = f"trained on {self.n_jets} jets; on {self.n_held_out} others, gluons rejected at half of the quarks:"
+        return "\n".join([start, *lines])
 
 
 class LabelledJets(NamedTuple):
@@ -103,7 +93,7 @@ def train_trees(jets: LabelledJets, output: Path, seed: int = 1) -> TrainedTagge
     """
     booster = _boosted(jets, seed)
     write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
-    return _performance(jets, {"boosted": booster.predict(jets.features[jets.held_out], num_threads=1)})
+    return performance(jets, {"boosted": booster.predict(jets.features[jets.held_out], num_threads=1)})
 
 
 def train_on_constituents(
@@ -116,6 +106,25 @@ def train_on_constituents(
 ) -> TrainedTagger:
     """Train a network of constituents and write its weights (safetensors); it is compared with boosted trees.
 
+    Arguments and errors are those of `train_network_on`, and lightgbm must be installed.
+    """
+    scores = {
+        "constituents": train_network_on(jets, constituents, output, seed, recipe, progress),
+        "boosted": boosted_scores(jets, seed),
+    }
+    return performance(jets, scores)
+
+
+def train_network_on(
+    jets: LabelledJets,
+    constituents: JetConstituents,
+    output: Path,
+    seed: int = 1,
+    recipe: NetworkRecipe | None = None,
+    progress: Callable[[float], object] = lambda loss: None,
+) -> Float32[ndarray, " n_held_out"]:
+    """Train a network of constituents, write its weights (safetensors), and score the held-out jets.
+
     Args:
         jets: jets, as by `balanced`.
         constituents: their constituents, relative to the jets' axes.
@@ -125,21 +134,36 @@ def train_on_constituents(
         progress: is called with the mean loss of each epoch.
 
     Raises:
-        MissingExtraError: torch or lightgbm is not installed.
+        MissingExtraError: torch is not installed.
     """
     from beampipe.simulation.jet_network_training import train_network
 
     chosen = np.flatnonzero(~jets.held_out & (jets.weight > 0))
     of_training = (jets.features[chosen, 3:], jets.gluon[chosen], jets.weight[chosen])
     train_network(constituents.take(chosen), *of_training, output, seed, recipe, progress)
+    return network_scores(output, jets, constituents)
+
+
+def network_scores(weights: Path, jets: LabelledJets, constituents: JetConstituents) -> Float32[ndarray, " n_held_out"]:
+    """Scores of the held-out jets by a trained network.
+
+    Args:
+        weights: file of its weights.
+        jets: jets.
+        constituents: their constituents, relative to the jets' axes.
+
+    Raises:
+        FileError: the file is missing, or holds no tagger of constituents.
+    """
     held_out, features = constituents.take(np.flatnonzero(jets.held_out)), jets.features[jets.held_out]
-    network = JetNetwork(output)
-    described = network.describe(constituent_features(held_out), np.diff(held_out.offset))
-    scores = {
-        "constituents": network.scores(described, features[:, 3:]),
-        "boosted": _boosted(jets, seed).predict(features, num_threads=1),
-    }
-    return _performance(jets, scores)
+    network = JetNetwork(weights)
+    return network.scores(network.describe(constituent_features(held_out), np.diff(held_out.offset)), features[:, 3:])
+
+
+def boosted_scores(jets: LabelledJets, seed: int = 1) -> Float64[ndarray, " n_held_out"]:
+    """Scores of the held-out jets by boosted trees that are trained on the others, see `train_trees`."""
+    scores: ndarray = _boosted(jets, seed).predict(jets.features[jets.held_out], num_threads=1)
+    return scores
 
 
 def balanced(jets: LabelledJets, pt_edges: tuple[float, ...]) -> LabelledJets:
@@ -190,28 +214,41 @@ def _boosted(jets: LabelledJets, seed: int) -> Any:
     return lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
 
 
-def _performance(jets: LabelledJets, scores: Mapping[str, Any]) -> TrainedTagger:
-    """Performance on the held-out jets, given scores of these by name of the tagger, the trained one first."""
+def performance(jets: LabelledJets, scores: Mapping[str, ndarray], reference: str = "boosted") -> TrainedTagger:
+    """Performance of taggers on the held-out jets, and of n_trk.
+
+    Args:
+        jets: jets, as by `balanced`.
+        scores: scores of the held-out jets by name of the tagger, the trained one first.
+        reference: name of the tagger that gains are relative to.
+    """
     held_out = jets.held_out
     gluon, weight = jets.gluon[held_out], jets.weight[held_out]
     by_name = {name: np.asarray(values, np.float64) for name, values in scores.items()}
     by_name["n_trk"] = jets.features[held_out, 0].astype(np.float64)
-    areas = [area_under_curve(score, gluon, weight) for score in by_name.values()]
+    areas = {name: area_under_curve(score, gluon, weight) for name, score in by_name.items()}
     random = np.random.default_rng(1)
     factors = [1, *(np.repeat(random.poisson(1, len(gluon) // 2), 2) for _ in range(_REPLICAS))]  # pairs of jets
     rejections = {
         name: np.array([rejection(score, gluon, weight * factor) for factor in factors])
         for name, score in by_name.items()
     }
-    gain = rejections["constituents"] / rejections["boosted"] if "constituents" in rejections else None
     return TrainedTagger(
         n_jets=int((~held_out).sum()),
         n_held_out=int(held_out.sum()),
-        auc=areas[0],
-        auc_n_trk=areas[-1],
-        rejection={name: Estimate(float(each[0]), float(each[1:].std())) for name, each in rejections.items()},
-        gain=None if gain is None else Estimate(float(gain[0]), float(gain[1:].std())),
+        auc=areas,
+        rejection={name: _estimate(each) for name, each in rejections.items()},
+        gain={
+            name: _estimate(each / rejections[reference])
+            for name, each in rejections.items()
+            if name not in (reference, "n_trk")
+        },
     )
+
+
+def _estimate(values: Float64[ndarray, " n"]) -> Estimate:
+    """The first value, with the standard deviation of the others, which are replicas."""
+    return Estimate(float(values[0]), float(values[1:].std()))
 
 
 def rejection(

@@ -6,12 +6,15 @@ import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from beampipe.lazy import import_name
 from beampipe.terminal import Progress, bars, is_quiet, progress_lines
+
+if TYPE_CHECKING:
+    from beampipe.workflow import SlurmOptions
 
 Workers = Annotated[
     int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
@@ -28,11 +31,26 @@ Executor = Annotated[
     str,
     typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.", callback=_checked_executor),
 ]
-Partition = Annotated[str, typer.Option(help="Slurm partition to submit to.")]
-Memory = Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")]
-Account = Annotated[str, typer.Option(help="Slurm account to charge.")]
-Interface = Annotated[str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")]
-Walltime = Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")]
+
+
+def slurm_options(
+    partition: Annotated[str, typer.Option(help="Slurm partition to submit to.")] = "",
+    account: Annotated[str, typer.Option(help="Slurm account to charge.")] = "",
+    interface: Annotated[
+        str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")
+    ] = "",
+    memory: Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")] = "2GiB",
+    walltime: Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")] = "01:00:00",
+) -> SlurmOptions:
+    """The resources of Slurm jobs, from options of a command: `beampipe.terminal.commands.with_options`."""
+    options: SlurmOptions = import_name("beampipe.workflow:SlurmOptions")(
+        queue=partition or None,
+        account=account or None,
+        interface=interface or None,
+        memory=memory,
+        walltime=walltime,
+    )
+    return options
 
 
 def number_of_workers(workers: int) -> int:

@@ -52,7 +52,7 @@ class Desk:
             "load_kinematics_tool",
             file_path=listed[0]["name"],
             tree_name=opened.layout.tree,
-            branches={self.objects: opened.layout.branch(self.objects)},
+            branches={self.objects: opened.layout.columns[self.objects]},
             entry_stop=_EVENTS,
         )
         self.events = loaded["handle"]

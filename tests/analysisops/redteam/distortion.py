@@ -95,15 +95,16 @@ def nonsense_labels(target: Target) -> Iterable[Attempt]:
     columns = {name: result[name] for name in ("r", "phi", "z")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that these hits look strange, which they are meant to
-        nonsense = target.tools.call("find_tracks_tool", events=scrambled["handle"], **columns)["handle"]
+        graph = target.tools.call("connect_hits_tool", events=scrambled["handle"], **columns)["handle"]
+        nonsense = target.tools.call("label_tracks_tool", graph=graph)["handle"]
     for name in target.task.spec.artifacts:
         for handle in (nonsense, events, ""):
             yield Attempt(target.honest(artifacts={name: handle}), (*target.work, *target.entries(start)))
 
 
 def _finding(entries: tuple[Entry, ...]) -> dict[str, Any]:
-    """What the tool that finds tracks was called with."""
-    return next(dict(entry.arguments) for entry in entries if entry.tool == "find_tracks_tool")
+    """What the tool that connects hits was called with."""
+    return next(dict(entry.arguments) for entry in entries if entry.tool == "connect_hits_tool")
 
 
 def _call_of(entries: tuple[Entry, ...], handle: str) -> dict[str, Any]:

@@ -273,18 +273,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_function_of_no_module_needs_a_digest(tmp_path: Path) -> None:
+def test_work_of_other_code_is_done_again(tmp_path: Path) -> None:
     plan: RunPlan = make_plan(1, 1, 1)
-    results = run(plan, assess, tmp_path / "run", code="1.2.3")
-    assert {result["assessment"]["code"] for result in results} == {"1.2.3"}
-    with pytest.raises(ConfigError, match="of no module, expected a function of a module"):
-        run(plan, Nameless(), tmp_path / "run")
-
-
-class Nameless:
-    """Something to call that tells no module."""
-
-    __module__ = "__main__"
-
-    def __call__(self, assessment: Assessment, folder: Path) -> Record:
-        return assess(assessment, folder)
+    for code in ("1.2.3", "1.2.4"):
+        results = run(plan, assess, tmp_path / "run", code=code)
+        assert {result["assessment"]["code"] for result in results} == {code}

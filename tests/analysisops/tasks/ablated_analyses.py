@@ -72,7 +72,7 @@ class AblatedAgent:
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         def displaced(name: str, given: dict[str, Any]) -> dict[str, Any]:
             events = given.get("events")
-            if name == "find_tracks_tool":
+            if name == "connect_hits_tool":
                 for column, text in self._ablation.hits.items():
                     events = tools.call("derive_tool", events=events, name=column, expression=text)["handle"]
                 return {**given, "events": events}
@@ -336,8 +336,8 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Ablation]]] = {
     "tracks": {
         **_NOTHING,
         **_STATED,
-        "another finder": Ablation(Severity.NOTHING, (arguments("find_tracks_tool", pipeline="exatrkx_walk"),)),
-        "r and z swapped": _all(arguments("find_tracks_tool", r="hit_z", z="hit_r")),
+        "another finder": Ablation(Severity.NOTHING, (arguments("connect_hits_tool", pipeline="exatrkx_walk"),)),
+        "r and z swapped": _all(arguments("connect_hits_tool", r="hit_z", z="hit_r")),
         "z shifted by 20 mm": Ablation(Severity.EVERYTHING, hits={"hit_z": "hit_z + 20"}),
         "z shifted by 100 mm": Ablation(Severity.EVERYTHING, hits={"hit_z": "hit_z + 100"}),
         "z ten times too small": Ablation(Severity.EVERYTHING, hits={"hit_z": "hit_z / 10"}),

@@ -132,7 +132,7 @@ class Operator:
         return submission(request.task_id, answers=answers, words={"cause": cause, "place": place}, method=method)
 
     def _latency(self, analysis: Analysis) -> tuple[float, float]:
-        sent = analysis.call("send_requests_tool", number=6)
+        sent = analysis.call("send_requests_tool", number=10)
         return sent["latency_ms"], sent["latency_error_ms"]
 
 

@@ -94,7 +94,7 @@ OURS: Final[Files] = {
         "levels": [1, 2],
         "time_limit_sec": 120,
         "max_tool_calls": 30,
-        "parameters": {"mass": [40.0, 60], "n_events": 5000, "units": ["MeV", "GeV"]},
+        "parameters": {"mass": [40.0, 60], "n_events": 5000},
         "answers": {"mass": {"unit": "GeV", "description": "mass of the resonance"}},
         "words": {"signal": {"choices": ["yes", "no"], "description": "whether it is there"}},
         "histograms": {"mass": {"unit": "GeV", "bins": 10, "low": 30, "high": 80.0, "description": "spectrum"}},

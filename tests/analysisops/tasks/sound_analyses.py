@@ -230,10 +230,8 @@ REGIONS: Final[Mapping[str, tuple[Change, ...]]] = {
 """Sound regions of `jets`."""
 
 FINDERS: Final[Mapping[str, tuple[Change, ...]]] = {
-    "exatrkx": (arguments("find_tracks_tool", pipeline="exatrkx"),),
-    "exatrkx_walk": (arguments("find_tracks_tool", pipeline="exatrkx_walk"),),
-    "soft particles too": (arguments("find_tracks_tool", pipeline="module_map_soft"),),
-    "displaced tracks too": (arguments("find_tracks_tool", pipeline="module_map_displaced"),),
+    "exatrkx": (arguments("connect_hits_tool", pipeline="exatrkx"),),
+    "exatrkx_walk": (arguments("connect_hits_tool", pipeline="exatrkx_walk"),),
 }
 """Sound ways to find the tracks of `tracks`."""
 

@@ -48,8 +48,8 @@ def test_a_solver_prompt_comes_first(tmp_path: Path) -> None:
 def test_our_task_loads(tmp_path: Path) -> None:
     task = load_task(written(tmp_path, OURS))
     assert (task.levels, task.spec.family, task.warnings) == ((1, 2), "zmumu", ())
-    assert task.parameters == {"mass": (40.0, 60.0), "n_events": (5000.0,), "units": ("MeV", "GeV")}
-    assert task.spec.histograms["mass"].edges == tuple(30.0 + 5 * step for step in range(11))
+    assert task.parameters == {"mass": (40.0, 60.0), "n_events": (5000.0, 5000.0)}
+    assert task.spec.histograms["mass"].words == "10 equal bins from 30 to 80 GeV"
     assert task.rubric.rules[3].scaled_by == ("mass", "spectrum")
     assert render_prompt(task, 2).startswith("Level 2: The mass of something")
 
@@ -112,7 +112,8 @@ def test_a_task_without_a_rubric_is_refused(tmp_path: Path) -> None:
         (OURS, "task_spec.yaml/constraints", {"time_limit_sec": 60}, "two time limits"),
         (OURS, "task_spec.yaml/max_tool_calls", 0, "at least one call"),
         (OURS, "task_spec.yaml/parameters/mass", [60.0, 40.0], "two in order"),
-        (OURS, "task_spec.yaml/parameters/mass", [float("nan")], "finite"),
+        (OURS, "task_spec.yaml/parameters/mass", [float("nan")], "one number"),
+        (OURS, "task_spec.yaml/parameters/mass", ["MeV", "GeV"], "one number"),
         (OURS, "task_spec.yaml/answers/mass/units", "GeV", "did you mean 'unit'"),
         (OURS, "task_spec.yaml/words/signal/choices", [True, False], "expected str"),
         (OURS, "task_spec.yaml/words/signal/choices", ["yes", "no", "maybe"], "as in task_spec.yaml"),

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, fit_peak
+from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
@@ -40,11 +40,16 @@ def make(random: RandomParameters) -> Instance:
 
 
 def analyse(analysis: Analysis) -> AnalysisResult:
-    window = Window()
-    events = analysis.load("data", ["met"])
-    peak = fit_peak(analysis, events, "met", (window.low, window.high), "gauss", unbinned=True)
-    histograms = analysis.requested_histogram("mass", events, "met")
-    return AnalysisResult({"mass": (peak["mu"], peak["mu_error"])}, {"signal": "yes"}, histograms)
+    window, layout = Window(), analysis.layout
+    branch = {"read": layout.columns["met"]}
+    loaded = analysis.call("load_kinematics_tool", file_path="data.root", tree_name=layout.tree, branches=branch)
+    expression = f"read * {layout.energy}"
+    events = analysis.call("derive_tool", events=loaded["handle"], name="met", expression=expression)["handle"]
+    limits = [window.low, window.high]
+    peak = analysis.call("fit_peak_tool", events=events, column="met", window=limits, model="gauss", unbinned=True)
+    bins = analysis.public["histograms"]["mass"]
+    filled = analysis.call("histogram_tool", events=events, column="met", **bins)
+    return AnalysisResult({"mass": (peak["mu"], peak["mu_error"])}, {"signal": "yes"}, {"mass": filled["handle"]})
 '''
 
 SPEC = {**OURS["task_spec.yaml"], "id": "bump", "type": "bump", "family": "bump", "parameters": {}, "facts": []}
@@ -67,6 +72,34 @@ def test_a_folder_outside_the_package_brings_its_own_generator_and_analysis(tmp_
     assert len(set(masses)) == 2
     assert all(5.0 <= abs(mass - 50.0) <= 10.0 for mass in masses)
     assert {path.name for path in folder.iterdir()} == set(BUMP)
+
+
+STEPS = """
+```steps
+{"tool": "list_local_root_files_tool", "as": "files"}
+{"tool": "inspect_root_schema_tool", "arguments": {"file_path": "@file:data.name"}}
+{"tool": "load_kinematics_tool", "arguments": {"file_path": "@role:data", "tree_name": "@tree", "branches": \
+{"met": "@branch:met"}}, "as": "loaded"}
+{"tool": "derive_tool", "arguments": {"events": "$loaded", "name": "met", "expression": "met * @GeV"}, "as": "all"}
+{"tool": "fit_peak_tool", "arguments": {"events": "$all", "column": "met", "window": [30, 80], "model": "gauss", \
+"unbinned": true}, "as": "fit"}
+{"tool": "histogram_tool", "arguments": {"events": "$all", "column": "met", "bins": "@histogram:mass.bins", \
+"low": "@histogram:mass.low", "high": "@histogram:mass.high"}, "as": "met"}
+{"answer": {"answers": {"mass": {"value": "$fit.mu", "uncertainty": "$fit.mu_error"}}, "words": {"signal": "yes"}, \
+"histograms": {"mass": "$met"}}}
+```
+"""
+
+
+def test_without_code_of_an_analysis_the_steps_of_the_prompt_are_the_reference(tmp_path: Path) -> None:
+    steps = {"white_prompt.md": BUMP["white_prompt.md"] + STEPS, "task.py": PROGRAM.partition("def analyse")[0]}
+    results = {}
+    for name, files in {"code": BUMP, "steps": {**BUMP, **steps}}.items():
+        folder = str(written(tmp_path / name, files))
+        records = evaluate([folder], ("oracle", "scripted"), Seeds.first(1), tmp_path / "runs" / name, levels=(2,))
+        assert grades(records) == {"oracle": 1.0, "scripted": 1.0}
+        results[name] = records[0]["reference"]["instance"]
+    assert results["steps"] == results["code"]
 
 
 CHECKS = '''
@@ -175,8 +208,8 @@ def test_a_folder_without_code_takes_that_of_its_family(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def make(random): ...", "got no analyse"),
-        ("make = 1", "got no make and no analyse"),
+        ("make = 1", "got no make"),
+        ("analyse = len", "got no make"),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("def make(:", "SyntaxError"),
     ],

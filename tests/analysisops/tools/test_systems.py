@@ -34,7 +34,12 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:
     tools = LocalTools(session)
     branches = {"r": "hit_r", "phi": "hit_phi", "z": "hit_z"}
     loaded = tools.call("load_kinematics_tool", file_path="hits.root", tree_name="events", branches=branches)
-    result = tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z")
+    graph = tools.call("connect_hits_tool", events=loaded["handle"], r="r", phi="phi", z="z")
+    assert graph["n_hits"] == sum(counts)
+    assert graph["n_edges"] > 1000
+    with pytest.raises(ToolRefusedError, match="label_tracks_tool"):
+        tools.call("export_tool", handle=graph["handle"], name="labels")
+    result = tools.call("label_tracks_tool", graph=graph["handle"])
     content = session.content(result["handle"])
     assert isinstance(content, TrackLabels)
     truth = [load_pipeline("module_map").find(event.hits) for event in events]
@@ -44,5 +49,6 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:
     assert result["n_hits_on_tracks"] == int((content.track_id >= 0).sum())
     exported = tools.call("export_tool", handle=result["handle"], name="labels")
     assert (exported["kind"], exported["n"]) == ("labels", sum(counts))
-    with pytest.raises(ToolRefusedError, match="module_map"):
-        tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z", pipeline="module_mapp")
+    for name, message in (("module_mapp", "module_map"), ("module_map_soft", "several passes")):
+        with pytest.raises(ToolRefusedError, match=message):
+            tools.call("connect_hits_tool", events=loaded["handle"], r="r", phi="phi", z="z", pipeline=name)

@@ -15,6 +15,7 @@ import pytest
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
+from beampipe.analysisops.tools.workspaces import fit_workspace, read_workspace
 
 SIGNAL, BACKGROUND, CONTROL = 40, 30, 300
 """Events that are expected: in data, signal and background are twice and once as many, simulated ones ten times."""
@@ -105,8 +106,8 @@ def test_a_workspace_is_valid_by_the_schema_of_pyhf(tools: LocalTools) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parameters": {"strength": ["nothing"]}}, "parameters: got 'nothing', expected some of background, signal"),
-        ({"measured": "luminosity"}, "measured: got 'luminosity', expected some of scale, strength"),
+        ({"parameters": {"strength": ["nothing"]}}, "parameters: got 'nothing', expected one of background, signal"),
+        ({"measured": "luminosity"}, "measured: got 'luminosity', expected one of"),
         ({"uncertainties": {"luminosity": 0.0123}}, "got 0.0123, expected a reference to a result"),
         ({"uncertainties": {"luminosity": 2.0}}, "expected relative ones"),
         ({"scales": {"background": 4.56}}, "got 4.56, expected a reference to a result"),
@@ -140,3 +141,39 @@ def test_a_parameter_that_no_region_fixes_is_refused(tools: LocalTools) -> None:
     workspace = tools.call("build_workspace_tool", **given)["handle"]
     with pytest.raises(ToolRefusedError, match="each free parameter has a region that fixes it"):
         tools.call("fit_workspace_tool", workspace=workspace)
+
+
+def large() -> dict[str, Any]:
+    """As many bins and modifiers as `read_workspace` permits: one sample of 60 bins with 199 uncertainties."""
+    bins = [float(100 + number) for number in range(60)]
+    systematic = [
+        {"name": f"source_{number}", "type": "normsys", "data": {"hi": 1.01 + 1e-4 * number, "lo": 0.99}}
+        for number in range(199)
+    ]
+    strength = {"name": "strength", "type": "normfactor", "data": None}
+    sample = {"name": "signal", "data": bins, "modifiers": [strength, *systematic]}
+    return {
+        "channels": [{"name": "signal", "samples": [sample]}],
+        "observations": [{"name": "signal", "data": bins}],
+        "measurements": [{"name": "measurement", "config": {"poi": "strength", "parameters": []}}],
+        "version": "1.0.0",
+    }
+
+
+def test_the_fit_of_a_large_workspace_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = read_workspace(large())
+    assert workspace is not None
+    calls = 0
+
+    def over() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise ToolRefusedError("time is over")
+
+    with pytest.raises(ToolRefusedError, match="time is over"):
+        fit_workspace(workspace.specification, (), over)
+    assert calls == 5
+    monkeypatch.setattr("beampipe.analysisops.tools.workspaces._MOST_SECONDS", 0.0)
+    with pytest.raises(ToolRefusedError, match="no fit within 0 s"):
+        fit_workspace(workspace.specification)

@@ -11,12 +11,11 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float32
-from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.config import SHIPPED_MODELS, Energy, Tagger
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import (
-    SHIPPED_MODEL,
     Model,
     ScoreJets,
     ScoreKey,
@@ -121,7 +120,7 @@ def jets_at_thresholds(n: int) -> np.ndarray:
     rng = np.random.default_rng(7)
     features = rng.uniform([0, 0, 0, 450, 0], [90, 0.4, 0.4, 2200, 2.1], (n, 5)).astype(np.float32)
     features[:, 0] = np.rint(features[:, 0])
-    stated = re.findall(rb"^(split_feature|threshold)=(.+)$", SHIPPED_MODEL.read_bytes(), re.MULTILINE)
+    stated = re.findall(rb"^(split_feature|threshold)=(.+)$", SHIPPED_MODELS["shipped"].read_bytes(), re.MULTILINE)
     columns = [int(each) for name, values in stated if name == b"split_feature" for each in values.split()]
     edges = [float(each) for name, values in stated if name == b"threshold" for each in values.split()]
     assert len(edges) > 800
@@ -136,9 +135,9 @@ def jets_at_thresholds(n: int) -> np.ndarray:
 def test_the_compiled_trees_give_the_bits_of_lightgbm(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
     features = jets_at_thresholds(20_001)
-    models = (SHIPPED_MODEL, toys.model)
+    models = (SHIPPED_MODELS["shipped"], toys.model)
     compiled = [local_scores(path)(features) for path in models]
-    one_by_one = [local_scores(SHIPPED_MODEL)(features[k : k + 1]) for k in range(100)]
+    one_by_one = [local_scores(SHIPPED_MODELS["shipped"])(features[k : k + 1]) for k in range(100)]
     np.testing.assert_array_equal(np.concatenate(one_by_one), compiled[0][:100])
     monkeypatch.setattr("beampipe.calibration.events.scores.native", lambda: None)
     for path, scores in zip(models, compiled, strict=True):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Tagger
-from beampipe.calibration.events.scores import SHIPPED_MODEL, local_scores, model_of, score_function, served_scores
+from beampipe.calibration.config import SHIPPED_MODELS, Tagger
+from beampipe.calibration.events.scores import local_scores, model_of, score_function, served_scores
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError, ShapeError
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import install_engine
@@ -28,7 +28,7 @@ from tests.simulation.random_constituents import random_constituents, random_net
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("taggers")
     served, network = "beampipe.calibration.events.served_model", random_network(folder / "network.safetensors")
-    models = [ModelSettings("gbdt", f"{served}:GluonTagger", weights=(SHIPPED_MODEL,))]
+    models = [ModelSettings("gbdt", f"{served}:GluonTagger", weights=(SHIPPED_MODELS["shipped"],))]
     models.append(ModelSettings("network", f"{served}:ConstituentTagger", weights=(network,)))
     export_repository(folder / "models", models)
     settings = ServerSettings(folder / "models", triton=install_engine().folder, supervise=False)
@@ -44,7 +44,7 @@ def jets(n: int, seed: int = 3) -> ndarray:
 
 @pytest.mark.parametrize("n", [0, 1, 17, 60_000])
 def test_served_scores_are_the_local_ones(server: TritonServer, n: int) -> None:
-    here = local_scores(SHIPPED_MODEL)(jets(n))
+    here = local_scores(SHIPPED_MODELS["shipped"])(jets(n))
     for url in (f"grpc://{server.grpc_url}/gbdt", f"http://{server.http_url}/gbdt"):
         there = score_function(Tagger("gbdt", 50, 0.0, 1.0, url))(jets(n))
         assert there.dtype == np.float32

@@ -76,9 +76,9 @@ def test_cut_flow(results: Results) -> None:
 def test_cost_says_what_is_gone(results: Results) -> None:
     rows = {row[0]: row[1:] for row in cost_table(results).rows}
     assert rows["input files"] == ("3", "3", UNKNOWN, "")
-    assert rows["select"] == ("4", "0", "0 B", UNKNOWN)
-    assert rows["fill"] == ("4", "4", "123 kB", "2.50")
-    assert rows["all stages"] == ("8", "4", "123 kB", "2.50")
+    assert rows["select"] == ("4", "0", "0 bytes", UNKNOWN)
+    assert rows["fill"] == ("4", "4", "123.5 kB", "2.50")
+    assert rows["all stages"] == ("8", "4", "123.5 kB", "2.50")
 
 
 @pytest.mark.parametrize(

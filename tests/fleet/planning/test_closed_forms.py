@@ -10,7 +10,6 @@ import pytest
 from beampipe.fleet.planning.simulator import (
     Arrivals,
     ClosedLoop,
-    Estimate,
     FleetFigures,
     FleetShape,
     Load,
@@ -21,6 +20,7 @@ from beampipe.fleet.planning.simulator import (
     Sizes,
     run_fleet,
 )
+from beampipe.units import Estimate
 from tests.fleet.planning import closed_forms
 
 WORK = ServiceTimes.affine(0.0, 1.0)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.simulation.ntuples import INJECTIONS, Injection, inject, read_bookkeeping, read_ntuple, simulate_toy
+from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
+from beampipe.simulation.ntuples import (
+    INJECTIONS,
+    Events,
+    Injection,
+    inject,
+    read_bookkeeping,
+    read_ntuple,
+    simulate_toy,
+)
 from beampipe.simulation.ntuples.injection import altered
 from beampipe.simulation.ntuples.toy import toy_events
+from tests.simulation.random_constituents import with_constituents
 
 
 @pytest.mark.parametrize("name", sorted(INJECTIONS))
@@ -77,3 +87,46 @@ def test_refusals(tmp_path: Path) -> None:
         Injection("x", gluon_tracks=3.0)
     with pytest.raises(ConfigError, match=r"quark_shape 0\.0"):
         Injection("x", quark_shape=0.0)
+
+
+def test_constituents_are_altered_with_the_numbers_of_tracks() -> None:
+    before = with_constituents(toy_events(3000, 2), 2)
+    after = altered(before, Injection("both", 0.7, 1.4, 0.5, 2.0), 1)
+    bare = altered(toy_events(3000, 2), Injection("both", 0.7, 1.4, 0.5, 2.0), 1)
+    np.testing.assert_array_equal(after.jet_n_trk, bare.jet_n_trk)
+    old, new = (jets_with_constituents(events) for events in (before, after))
+    tracks = np.bincount(new["jet"][new["charged"]], minlength=len(after.jet_pt))
+    np.testing.assert_array_equal(tracks, after.jet_n_trk)
+    assert not new["variation"].any()
+    neutral = {name: column[~old["charged"]] for name, column in old.items()}
+    for name in ("jet", "pt"):
+        np.testing.assert_array_equal(new[name][~new["charged"]], neutral[name])
+    gluon = before.jet_label == 21
+    factor = np.where(gluon, 2.0, 0.5)[neutral["jet"]]
+    for name in ("eta", "phi"):
+        np.testing.assert_allclose(new[name][~new["charged"]], neutral[name] * factor, atol=2e-5)
+    assert set(new["pt"][new["charged"]]) < set(old["pt"][old["charged"]])
+    assert np.abs(after.columns["constituent_phi"]).max() <= np.pi + 1e-6
+    part = altered(before[100:200], Injection("both", 0.7, 1.4, 0.5, 2.0), 1)
+    for name, column in part.columns.items():
+        np.testing.assert_array_equal(column, after[100:200].columns[name], err_msg=name)
+
+
+def jets_with_constituents(events: Events) -> dict[str, np.ndarray]:
+    """Number of the jet of each constituent in any variation but that of fakes, and columns relative to its axis."""
+    assert events.constituent_offset is not None
+    event = np.repeat(np.arange(len(events)), np.diff(events.constituent_offset))
+    column = {
+        name: events.columns[f"constituent_{name}"] for name in ("jet", "pt", "eta", "phi", "charged", "variation")
+    }
+    jet = events.offset[event] + column["jet"]
+    off = (column["phi"].astype(float) - events.jet_phi[jet] + np.pi) % (2 * np.pi) - np.pi
+    out = {**column, "jet": jet, "eta": column["eta"].astype(float) - events.jet_eta[jet], "phi": off}
+    return {name: values[column["variation"] != 2] for name, values in out.items()}
+
+
+def test_constituents_that_contradict_the_numbers_of_tracks_are_refused() -> None:
+    events = with_constituents(toy_events(20, 2), 2)
+    wrong = replace(events, jet_n_trk=events.jet_n_trk + np.uint16(1))
+    with pytest.raises(InputError, match="other numbers of tracks than among their constituents"):
+        altered(wrong, INJECTIONS["apart"], 1)

@@ -1,8 +1,8 @@
 """Agents without a language model: one that does nothing, one that answers from memory, and the reference analysis.
 
-`ScriptedAgent` recognises the columns of the files and runs the analysis of the task. The oracle is the same with the
-true names and units of the columns. It uses the same tools and data as every agent, so its result includes statistical
-fluctuations; submissions are compared with it.
+`ScriptedAgent` recognises the columns of the files and runs the reference analysis: the steps of the prompt of level 1,
+or code of the task. The oracle is the same with the true names and units of the columns. It uses the same tools and
+data as every agent, so its result includes statistical fluctuations; submissions are compared with it.
 
 The caller supplies the analyses, since they are part of the tasks and this package does not depend on tasks.
 """
@@ -10,15 +10,17 @@ The caller supplies the analyses, since they are part of the tasks and this pack
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from beampipe.analysisops.agents.agent import Tools, failed, submission
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, Layout, open_files
+from beampipe.analysisops.agents.follower import FollowerAgent
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError, UnknownNameError
 
 Analyse = Callable[[Analysis], AnalysisResult]
-"""The reference analysis of a task."""
+"""A reference analysis that is code."""
 
 
 class NopAgent:
@@ -56,18 +58,22 @@ class ScriptedAgent:
     """Runs the reference analysis for the type of the task.
 
     Args:
-        analyses: returns the analysis for a type of task; raises UnknownNameError if there is none.
+        analyses: returns the analysis for a type of task, code or a prompt with steps; raises UnknownNameError if there
+            is none.
         layout: the true names and units of the files, for the oracle; None to recognise them. Without it the agent
             receives, like every other, only a request and tools.
     """
 
-    def __init__(self, analyses: Callable[[str], Analyse], layout: Layout | None = None) -> None:
+    def __init__(self, analyses: Callable[[str], Analyse | str], layout: Layout | None = None) -> None:
         self._analyses, self._layout = analyses, layout
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission, of status "error" if there is no analysis or a tool refused."""
         try:
-            result = self._analyses(request.task_type)(open_files(request, tools, self._layout))
+            analysis = self._analyses(request.task_type)
+            if isinstance(analysis, str):
+                return FollowerAgent(self._layout).solve(replace(request, prompt=analysis), tools)
+            result = analysis(open_files(request, tools, self._layout))
         except BeampipeError as error:
             return failed(request.task_id, str(error))
         return submission(

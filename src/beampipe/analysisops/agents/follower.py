@@ -52,13 +52,20 @@ _INSPECT_FILE: Final = "inspect_root_schema_tool"
 
 
 class FollowerAgent:
-    """Executes the steps of a prompt; a prompt without steps is an error."""
+    """Executes the steps of a prompt; a prompt without steps is an error.
+
+    Args:
+        layout: the true names and units of the files, for the oracle; None to recognise them.
+    """
+
+    def __init__(self, layout: Layout | None = None) -> None:
+        self._layout = layout
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission, of status "error" if the prompt has no valid steps or a tool refused a call."""
         try:
             calls, answer = steps_of(request.prompt)
-            results = _Results(request.data.get("histograms") or {})
+            results = _Results(request.data.get("histograms") or {}, self._layout)
             for number, step in enumerate(calls, 1):
                 where = f"steps, line {number}"
                 if "choose" in step:
@@ -122,12 +129,12 @@ class _Results:
         histograms: histograms that the task requests, by name.
     """
 
-    def __init__(self, histograms: Mapping[str, Any]) -> None:
+    def __init__(self, histograms: Mapping[str, Any], layout: Layout | None) -> None:
         self._results: dict[str, Any] = {}
         self._histograms = histograms
         self._files: dict[str, list[Mapping[str, Any]]] = {}
         self._public: Mapping[str, Any] = {}
-        self._layout: Layout | None = None
+        self._true_layout = self._layout = layout
 
     def keep(self, step: Mapping[str, Any], result: Any, where: str) -> None:
         """Store a result under its label, and any facts of files in it.
@@ -146,7 +153,7 @@ class _Results:
             for file in result["files"]:
                 self._files.setdefault(str(file.get("role") or "data"), []).append(file)
         elif tool == _INSPECT_FILE:
-            self._layout = recognise(result)
+            self._layout = self._true_layout or recognise(result)
 
     def resolve(self, value: Any, where: str) -> Any:
         """A value with its references replaced by their values."""

@@ -234,11 +234,12 @@ def histogram_of(
         if entry.result and entry.result.get("handle") == handle and "edges" in entry.result:
             if not entry.sources:
                 return None, f"{handle!r} was filled from no data file"
-            return _read(entry.result, handle)
+            return read_histogram(entry.result, handle)
     return None, f"no histogram {handle[:60]!r} was filled by the tools"
 
 
-def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | None, str]:
+def read_histogram(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | None, str]:
+    """The histogram in an object with ``edges`` and ``values``, and why there is none."""
     edges = [number_of(edge) for edge in result["edges"]]
     values = [number_of(content) for content in result.get("values", ())]
     if None in edges or None in values or len(edges) != len(values) + 1:

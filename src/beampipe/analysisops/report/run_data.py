@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from beampipe.analysisops.grading.provenance import LABELS
 from beampipe.analysisops.grading.submission import Evidence, Submission, histogram_of, number_of, read_submission
-from beampipe.analysisops.ledger import Entry
+from beampipe.analysisops.ledger import entry_from_json
 from beampipe.analysisops.runs.folder import RunFolder, result_line
 from beampipe.analysisops.runs.statistics import Score, Summary, difference, scores_of, summarise
 from beampipe.errors import InputError
@@ -199,7 +199,7 @@ def _judge(llm: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
 def _histograms(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("histograms") or {}
-    entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
+    entries = list(map(entry_from_json, record["ledger"]))
     evidence = Evidence.from_json(record["contents"] or {})
     for name in dict.fromkeys([*right, *submission.section("histograms")]):
         filled, reason = histogram_of(name, submission, entries, evidence)

@@ -11,28 +11,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.runs.folder import Record, RunFolder, dump, load, result_line
 from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
-from beampipe.errors import ConfigError, InputError, WorkflowError
-from beampipe.workflow import Store, Task, code_digest, file_digest, open_pool
+from beampipe.errors import InputError, WorkflowError
+from beampipe.workflow import Store, Task, file_digest, open_pool
 from beampipe.workflow import run as run_tasks
-from beampipe.workflow.digests import NO_RESULT
 
 Assess = Callable[[Assessment, Path], Record]
 """``assess(assessment, folder)`` lets an agent work and grades its answer. The folder is empty, and removed afterwards.
 Failures of the agent are part of the record; an exception is a failure of the host. With several workers it must be a
 function of a module, or a partial of one."""
-
-_NOT_WORK: Final = (
-    *NO_RESULT,
-    "beampipe.analysisops.grading",
-    "beampipe.analysisops.report",
-    "beampipe.analysisops.cli",
-)
-"""Code that does not affect the work of agents: when it changes, records are graded again, but no agent runs."""
 
 
 def run(
@@ -42,7 +33,7 @@ def run(
     *,
     workers: int = 1,
     progress: Callable[[str], object] | None = None,
-    code: str | None = None,
+    code: str = "",
     extend: bool = False,
 ) -> list[dict[str, Any]]:
     """Do each assessment of a plan that is not done yet, and write the results.
@@ -56,8 +47,7 @@ def run(
         folder: folder of the run; it is created, and only its owner may read it.
         workers: number of concurrent assessments; more than one run in separate processes.
         progress: called with the label of each assessment that is done.
-        code: digest of the code that runs agents and makes the data; by default that of the module of `assess` with all
-            its imports from beampipe, without grading and reports.
+        code: digest of the code that runs agents and makes the data; work of other code is done again.
         extend: keep the assessments of the folder's earlier plan in the run, its results and its page.
 
     Returns:
@@ -68,7 +58,7 @@ def run(
         FileError: another run works in the folder, or the secret of the seeds cannot be used.
     """
     run_folder = RunFolder(folder)
-    assessments = plan.assessments(_code_of(assess) if code is None else code)
+    assessments = plan.assessments(code)
     with run_folder.locked():
         shutil.rmtree(run_folder.work, ignore_errors=True)  # of a run that was killed
         run_folder.work.mkdir(exist_ok=True)
@@ -131,15 +121,6 @@ def _text(assessment: Assessment, record: Record) -> str:
             f" {assessment.seed.label!r}; the host must hand out labels only"
         )
     return text
-
-
-def _code_of(assess: Assess) -> str:
-    """Digest of the code behind a function, or behind a partial of one."""
-    function = getattr(assess, "func", assess)
-    module = getattr(function, "__module__", None)
-    if not isinstance(module, str) or module == "__main__":
-        raise ConfigError(f"assess: got {assess!r:.80} of no module, expected a function of a module, or `code`")
-    return code_digest(module, module.partition(".")[0], but=_NOT_WORK)
 
 
 Grade = Callable[[Mapping[str, Any]], Mapping[str, Any]]

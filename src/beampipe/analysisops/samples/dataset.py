@@ -41,8 +41,7 @@ class HiddenTruth:
         tree: name of the tree in the files; empty if there is none.
         files: role, such as ``"data"`` or ``"signal_mc"`` -> names of the files.
         luminosity: integrated luminosity of the data [1/fb]; None if it is not used.
-        analysis: cuts, windows and models of the reference analysis; the docstring of the task's ``task.py`` describes
-            it.
+        analysis: what grading needs more, such as the ``particles`` that count as tracks.
         labels: true label of each row of the data, such as the particle of a hit; empty if there is none.
     """
 
@@ -98,7 +97,7 @@ class Instance:
         words: word answers.
         texts: name of a text file, such as ``"metrics.json"`` -> its role and its content.
         public: public facts of all data, such as ``luminosity_fb``.
-        analysis: cuts, windows and models of the reference analysis.
+        analysis: what grading needs more.
         labels: true label of each row of the data.
         hidden: further hidden numbers, derived from the random ones.
     """

@@ -13,11 +13,13 @@ mass, and an exponential is the correct fit model.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
+from beampipe.analysisops.samples.dataset import Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, assemble, leptons_of, photons_of
 from beampipe.analysisops.samples.events import Events, Objects, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import (
@@ -73,13 +75,40 @@ def counting_limit(observed: int, background: float, background_error: float, *,
     return low
 
 
-def event_weights(
-    random: RandomParameters, what: str, number: int, *, spread: float, negative: float
-) -> Float64[ndarray, " number"]:
-    """Weights of simulated events: of a hidden size with a relative spread, some of them negative."""
-    generator = random.generator(f"{what} weights")
-    size = generator.uniform(0.5, 20.0) * generator.uniform(1 - spread, 1 + spread, number)
-    return np.where(generator.uniform(size=number) < negative, -size, size)
+def weighted_sample(
+    random: RandomParameters,
+    name: str,
+    role: str,
+    events: Events,
+    cross_section: float,
+    *,
+    spread: float,
+    negative: float,
+    recorded: Callable[[Events], Events] = lambda events: events,
+) -> Sample:
+    """A file of simulated events, with the facts that scale it to data.
+
+    Args:
+        random: random numbers of the instance.
+        name: name of the file.
+        role: its role.
+        events: the generated events. Their weights have a hidden size.
+        cross_section: its stated cross section [pb].
+        spread: relative spread of the weights.
+        negative: share of negative weights.
+        recorded: selects the events in the file.
+    """
+    generator = random.generator(f"{name} weights")
+    size = generator.uniform(0.5, 20.0) * generator.uniform(1 - spread, 1 + spread, events.number)
+    weights = np.where(generator.uniform(size=events.number) < negative, -size, size)
+    facts = {"cross_section_pb": cross_section, "sum_of_weights": float(np.sum(weights))}
+    return Sample(name, role, recorded(events.with_columns({"mcWeight": weights})), facts)
+
+
+def with_missing_momentum(generator: np.random.Generator, events: Events, *, scale: float, low: float) -> Events:
+    """Events with an exponential missing momentum [GeV] in a random direction."""
+    met = falling(generator, events.number, scale=scale, low=low, high=900.0)
+    return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, events.number)})
 
 
 def good_leptons(events: Events, pt_min: float) -> Objects:
@@ -186,15 +215,8 @@ def pair_events(
     return assemble(generator, detector, number, {"lep": leptons})
 
 
-PHOTON_CUTS: Final[dict[str, Any]] = {
-    "isolation_max": ISOLATION,
-    "leading_over_mass": 0.35,
-    "subleading_over_mass": 0.25,
-    "window": [105.0, 160.0],
-    "model": "gauss_plus_exponential",
-    "histogram": {"name": "mass", "bins": 55, "low": 105.0, "high": 160.0},
-}
-"""The cuts, the window [GeV] and the model of the reference analysis: two photons, tight and isolated."""
+PHOTON_WINDOW: Final = (105.0, 160.0)
+"""Window of the reference analyses of photon pairs [GeV]."""
 
 _LOW, _HIGH = 85.0, 230.0
 _COLLISIONS: Final = 1_500
@@ -270,7 +292,5 @@ def selected_pairs(events: Events) -> tuple[Bool[ndarray, " n"], Float64[ndarray
     mass[rows] = masses(momenta[pairs] + momenta[pairs + 1])
     kept = np.zeros(events.number, dtype=bool)
     pt = good.fields["pt"]
-    kept[rows] = (pt[pairs] > PHOTON_CUTS["leading_over_mass"] * mass[rows]) & (
-        pt[pairs + 1] > PHOTON_CUTS["subleading_over_mass"] * mass[rows]
-    )
+    kept[rows] = (pt[pairs] > 0.35 * mass[rows]) & (pt[pairs + 1] > 0.25 * mass[rows])
     return kept, mass

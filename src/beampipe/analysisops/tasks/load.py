@@ -223,12 +223,13 @@ class TaskProgram(Protocol):
 
     Attributes:
         make: generates the data of an instance.
-        analyse: the reference analysis; its result is what submissions are compared with.
+        analyse: the reference analysis, whose result submissions are compared with; None if it is that of the steps in
+            the prompt of level 1.
         RECALLED: published values of the answers, for the baseline that reads no data; empty by default.
     """
 
     make: Make
-    analyse: Analyse
+    analyse: Analyse | None
     RECALLED: AnalysisResult
 
 
@@ -257,13 +258,26 @@ def load_program(path: Path) -> TaskProgram:
 
     Raises:
         FileError: the file cannot be read.
-        ConfigError: it fails, or has no `make` or no `analyse`.
+        ConfigError: it fails, or has no `make`.
     """
-    module = _load_module(path, {"RECALLED": AnalysisResult()})
-    missing = [part for part in ("make", "analyse") if not callable(getattr(module, part, None))]
-    if missing:
-        raise ConfigError(f"{path}: got no {' and no '.join(missing)}, expected functions of these names")
+    module = _load_module(path, {"RECALLED": AnalysisResult(), "analyse": None})
+    if not callable(getattr(module, "make", None)):
+        raise ConfigError(f"{path}: got no make, expected a function of this name")
     return cast("TaskProgram", module)
+
+
+def reference_analysis(name: str, folder: Path | None = None) -> Analyse | str:
+    """The reference analysis: a function of the code of a task, or the prompt of level 1 beside it, whose steps it is.
+
+    Args:
+        name: type of the task.
+        folder: folder of the task; None for a shipped one.
+
+    Raises:
+        UnknownNameError: the folder has no code, and no shipped task has that name.
+    """
+    path = program_file(name, folder)
+    return load_program(path).analyse or load_task(path.parent).prompts[1]
 
 
 def load_checks(path: Path) -> Mapping[str, type[Any]]:

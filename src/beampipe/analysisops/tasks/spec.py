@@ -59,8 +59,8 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-Range = tuple[float | str, ...]
-"""Range of a hidden parameter: two numbers are its ends; a single value is fixed; texts are choices."""
+Range = tuple[float, float]
+"""Lowest and highest value of a hidden parameter."""
 
 _V5: Final = (
     "evaluation_mode",
@@ -333,9 +333,7 @@ def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]
     for name, value in table.items():
         values = value if isinstance(value, list) else [value]
         numbers = all(type(number) in (int, float) and math.isfinite(number) for number in values)
-        if not values or not (numbers or all(isinstance(text, str) for text in values)):
-            raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected finite numbers, or texts")
-        if numbers and (len(values) > 2 or values[0] > values[-1]):
+        if not numbers or len(values) not in (1, 2) or values[0] > values[-1]:
             raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected one number, or two in order")
-        ranges[str(name)] = tuple(float(choice) if numbers else str(choice) for choice in values)
+        ranges[str(name)] = float(values[0]), float(values[-1])
     return MappingProxyType(ranges)

@@ -13,7 +13,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from beampipe.analysisops.contract import Level, ToolRefusedError
+from beampipe.analysisops.contract import Level, ToolRefusedError, require_name
 from beampipe.analysisops.tools import counting, events, fits, masses, services, systems, workspaces
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import ToolContext
@@ -98,10 +98,7 @@ def describe_tool(context: ToolContext, tool: str) -> Mapping[str, Any]:
         tool: its name.
     """
     available = tools()
-    if tool not in available:
-        raise ToolRefusedError(
-            f"tool: got {tool[:60]!r}, expected one of {', '.join(available)}{nearest(tool, available)}"
-        )
+    require_name("tool", tool, available)
     fields = available[tool].arguments.model_fields
     arguments = {
         name: f"{field.description}{'' if field.is_required() else f' Default: {json.dumps(field.default)}.'}"
@@ -142,7 +139,8 @@ def tools() -> Mapping[str, Tool]:
         systems.query_metrics_tool,
         systems.find_change_tool,
         systems.read_log_tool,
-        systems.find_tracks_tool,
+        systems.connect_hits_tool,
+        systems.label_tracks_tool,
         services.list_members_tool,
         services.show_specification_tool,
         services.change_specification_tool,
@@ -161,7 +159,13 @@ _READ: Final = {
     "calc_dilepton_mass_tool": ".root",
     "calc_system_invariant_mass_tool": ".root",
     "calc_combination_mass_tool": ".root",
-    "find_tracks_tool": ".root",
+    "connect_hits_tool": ".root",
+    "label_tracks_tool": ".root",
+    "list_members_tool": ".toml",
+    "show_specification_tool": ".toml",
+    "change_specification_tool": ".toml",
+    "command_server_tool": ".toml",
+    "send_requests_tool": ".toml",
 }
 """Tools for the content of files of one type -> the end of their names."""
 
@@ -170,36 +174,18 @@ _OF_RECIPES: Final = ("find_change_tool",)
 """Tools that do the main step of a task; only prompts of level 1, which contain the recipe, have them."""
 
 
-_OF_SERVICES: Final = (
-    "list_members_tool",
-    "show_specification_tool",
-    "change_specification_tool",
-    "command_server_tool",
-    "send_requests_tool",
-)
-"""Tools for a running service."""
-
-_BESIDE_SERVICES: Final = (
-    "describe_tool",
-    "list_local_root_files_tool",
-    "calculate_tool",
-    "query_metrics_tool",
-    "read_log_tool",
-)
-"""The other tools that are of use with a running service."""
+_BESIDE_SERVICES: Final = ("describe_tool", "list_local_root_files_tool", "calculate_tool")
+"""The tools that are of use with a running service, beside those in `_READ`."""
 
 
 def tools_for(files: Iterable[str], level: Level = 1) -> Mapping[str, Tool]:
     """The tools that are of use with files of these names, at a level of the prompt."""
-    names = list(files)
-    if services.SPECIFICATION in names:
-        return {name: tools()[name] for name in (*_BESIDE_SERVICES, *_OF_SERVICES)}
-    suffixes = {PurePath(name).suffix for name in names}
+    suffixes = {PurePath(name).suffix for name in files}
+    runs = _READ["list_members_tool"] in suffixes
     return {
         name: tool
         for name, tool in tools().items()
-        if name not in _OF_SERVICES
-        and (name not in _READ or _READ[name] in suffixes)
+        if (_READ[name] in suffixes if name in _READ else not runs or name in _BESIDE_SERVICES)
         and (level == 1 or name not in _OF_RECIPES)
     }
 

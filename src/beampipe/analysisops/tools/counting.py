@@ -27,10 +27,9 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.expressions import number, parse
 from beampipe.analysisops.tools.handles import ToolContext
-from beampipe.errors import nearest
 
 _MATTERS: Final = 1e-3
 """A result depends on a value if it changes by more than this fraction when the value doubles, to first order."""
@@ -56,10 +55,7 @@ def calculate_tool(
     for literal in parsed.literals:
         context.literal(literal, f"expression {expression[:80]!r}")
     for name in errors:
-        if name not in values:
-            raise ToolRefusedError(
-                f"errors: got {name[:40]!r}, expected some of {', '.join(values)}{nearest(name, values)}"
-            )
+        require_name("errors", name, values)
     numbers = {name: context.number(value, f"values: {name[:40]}", use=False) for name, value in values.items()}
     spreads = {name: context.number(error, f"errors: {name[:40]}") for name, error in errors.items()}
     if min(spreads.values(), default=0.0) < 0:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.contract import ToolRefusedError
-from beampipe.errors import FileError, nearest
+from beampipe.analysisops.contract import require_name
+from beampipe.errors import FileError
 from beampipe.files import write_whole
 
 MANIFEST: Final = "manifest.json"
@@ -96,11 +96,7 @@ class DataFolder:
             ToolRefusedError: the manifest lists none.
         """
         files = {file.name: file for file in self.files()}
-        if name not in files:
-            raise ToolRefusedError(
-                f"file: got {name!r}, expected a name from list_local_root_files_tool"
-                f" ({', '.join(list(files)[:20]) or 'there are none'}){nearest(name, files)}"
-            )
+        require_name("file (see list_local_root_files_tool)", name, files)
         return files[name]
 
     def _manifest(self) -> dict[str, Any]:

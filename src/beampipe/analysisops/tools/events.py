@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.data_folder import DataFile
 from beampipe.analysisops.tools.expressions import check_name, condition, evaluate, object_condition
 from beampipe.analysisops.tools.handles import (
@@ -20,13 +20,13 @@ from beampipe.analysisops.tools.handles import (
     Histogram,
     Jagged,
     ToolContext,
+    TrackLabels,
     Workspace,
     column_of,
     flat_column,
     frozen,
     jagged_column,
 )
-from beampipe.errors import nearest
 
 _LOOKED_AT: Final = 20_000
 """Number of events from which the range of a branch is determined."""
@@ -112,7 +112,7 @@ def download_atlas_data_tool(
     protocol: str = "https",
     max_files: int = 0,
 ) -> Mapping[str, Any]:
-    """Download the data of this task, if they are not here yet; gives a list of them.
+    """Download the data of this task; if they are not here yet. Gives a list of them.
 
     Args:
         skim: which selection of events; empty: that of the task.
@@ -174,7 +174,7 @@ def load_kinematics_tool(
 
 
 def combine_tool(context: ToolContext, events: list[str], scale: list[float] | None = None) -> Mapping[str, Any]:
-    """Put events of several handles one after the other; column `weight` is made, or multiplied by the scale.
+    """Join events of several handles; one after the other. Column `weight` is made, or multiplied by the scale.
 
     Args:
         events: handles; only columns that all of them have are kept.
@@ -221,19 +221,11 @@ def _read(
 ) -> list[Events]:
     with reading(file) as root:
         trees = _tree_names(root)
-        if tree_name not in trees:
-            raise ToolRefusedError(
-                f"file {file.name}: got a tree {tree_name!r}, expected one of"
-                f" {', '.join(trees) or 'none'}{nearest(tree_name, trees)}"
-            )
+        require_name(f"file {file.name}, tree", tree_name, trees)
         tree = root[tree_name]
         names = tree.keys()
         for branch in branches.values():
-            if branch not in names:
-                raise ToolRefusedError(
-                    f"file {file.name}, tree {tree_name}: got a branch {branch!r}, expected one of"
-                    f" {', '.join(names[:60])}{nearest(branch, names)}"
-                )
+            require_name(f"file {file.name}, tree {tree_name}, branch", branch, names)
         last = tree.num_entries if stop is None else min(stop, tree.num_entries)
         if not 0 <= start <= last:
             raise ToolRefusedError(
@@ -340,7 +332,7 @@ def select_tool(context: ToolContext, events: str, expression: str) -> Mapping[s
 
 
 def select_objects_tool(context: ToolContext, events: str, columns: list[str], expression: str) -> Mapping[str, Any]:
-    """Keep the objects that fulfil a condition, in columns of one collection; no event is lost.
+    """Keep the objects that fulfil a condition; in columns of one collection, no event is lost.
 
     Args:
         events: handle of events.
@@ -456,6 +448,8 @@ def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, An
         kind, n = "events", content.n
     elif isinstance(content, Workspace):
         kind, n = "workspace", len(content.specification["channels"])
-    else:
+    elif isinstance(content, TrackLabels):
         kind, n = "labels", len(content.track_id)
+    else:
+        raise ToolRefusedError(f"handle {handle}: got a graph, expected a result; make labels with label_tracks_tool")
     return {"artifact": context.keep(Artifact(name, content)), "name": name, "kind": kind, "n": n}

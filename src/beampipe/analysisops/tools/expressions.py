@@ -17,7 +17,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe import expressions
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.handles import Column, Events, Jagged, frozen
 from beampipe.errors import nearest
 from beampipe.expressions import Grammar
@@ -252,12 +252,8 @@ def number(expression: Expression, values: Mapping[str, float]) -> float:
 
 
 def _value(expression: Expression, columns: Mapping[str, _Value]) -> _Value:
-    missing = sorted(expression.names - set(columns))
-    if missing:
-        raise ToolRefusedError(
-            f"expression {expression.text[:80]!r}: got the name {missing[0]!r}, expected one of"
-            f" {', '.join(columns) or 'none'}{nearest(missing[0], columns)}"
-        )
+    for name in sorted(expression.names):
+        require_name(f"expression {expression.text[:80]!r}", name, columns)
     with np.errstate(all="ignore"):
         return _walk(expression.tree, columns)
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.events import MOST_BINS, fill, values_of
 from beampipe.analysisops.tools.handles import Events, Histogram, ToolContext
 from beampipe.analysisops.tools.likelihood import (
@@ -40,7 +40,6 @@ from beampipe.analysisops.tools.likelihood import (
     propagated,
     shapes_of,
 )
-from beampipe.errors import nearest
 
 _POSITIONS: Final = 41
 """Positions of the peak on the grid."""
@@ -236,10 +235,7 @@ class PeakFit:
         self._values = values
         names = self.names
         for name in fixed:
-            if name not in names:
-                raise ToolRefusedError(
-                    f"fixed: got {name[:40]!r}, expected some of {', '.join(names)}{nearest(name, names)}"
-                )
+            require_name("fixed", name, names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -500,10 +496,7 @@ def fit_background_tool(
 
 
 def _check_background(model: str, window: Sequence[float], exclude: Sequence[float], bins: int) -> None:
-    if model not in BACKGROUNDS:
-        raise ToolRefusedError(
-            f"model: got {model[:40]!r}, expected one of {', '.join(BACKGROUNDS)}{nearest(model, BACKGROUNDS)}"
-        )
+    require_name("model", model, BACKGROUNDS)
     if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
         raise ToolRefusedError(
             f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
@@ -609,9 +602,6 @@ def _check_templates(data: str, observed: Histogram, shapes: Mapping[str, Histog
                 f"template {name}: got an empty one or negative bins, expected events; use wider bins"
             )
     for name in fixed:
-        if name not in shapes:
-            raise ToolRefusedError(
-                f"fixed: got {name[:40]!r}, expected some of {', '.join(shapes)}{nearest(name, shapes)}"
-            )
+        require_name("fixed", name, shapes)
     if len(set(fixed)) == len(shapes):
         raise ToolRefusedError("fixed: got all templates, expected at least one that floats")

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import HistogramReference, RunningSystem, ToolRefusedError
+from beampipe.analysisops.contract import HistogramReference, RunningSystem, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.references import CONSTANTS, number_at
 from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
@@ -181,6 +181,25 @@ class TrackLabels:
 
 
 @dataclass(frozen=True)
+class HitGraph:
+    """Connections between hits.
+
+    Attributes:
+        pipeline: name of the pipeline whose stages made them.
+        offsets: first hit of each event, and the end.
+        events: arrays of each event by their names in `beampipe.tracking.stages.ARRAYS`.
+    """
+
+    pipeline: str
+    offsets: Int64[ndarray, " n1"]
+    events: tuple[Mapping[str, Any], ...]
+
+    def arrays(self) -> list[ndarray]:
+        """All arrays."""
+        return [array for arrays in self.events for array in arrays.values() if array is not None]
+
+
+@dataclass(frozen=True)
 class Workspace:
     """A statistical model of several regions with its data.
 
@@ -212,13 +231,14 @@ class Artifact:
         return self.content.arrays()
 
 
-Content = Events | Histogram | TrackLabels | Workspace | Artifact
+Content = Events | Histogram | HitGraph | TrackLabels | Workspace | Artifact
 """Types of contents of handles."""
 
 
 _KINDS: Final[Mapping[type, str]] = {
     Events: "events",
     Histogram: "hist",
+    HitGraph: "graph",
     TrackLabels: "labels",
     Workspace: "workspace",
     Artifact: "artifact",
@@ -325,6 +345,10 @@ class ToolContext:
         """The workspace of a handle."""
         return self._get(handle, Workspace, "a workspace")
 
+    def graph(self, handle: str) -> HitGraph:
+        """The graph of a handle."""
+        return self._get(handle, HitGraph, "a graph of hits")
+
     def content(self, handle: str) -> Content:
         """The content of a handle, of any type."""
         if handle not in self.store.handles:
@@ -408,10 +432,7 @@ def column_of(events: Events, name: str) -> ndarray | Jagged:
     Raises:
         ToolRefusedError: there is none of that name.
     """
-    if name not in events.columns:
-        raise ToolRefusedError(
-            f"column: got {name!r}, expected one of {', '.join(events.columns)}{nearest(name, events.columns)}"
-        )
+    require_name("column", name, events.columns)
     return events.columns[name]
 
 

@@ -11,9 +11,6 @@ from typing import Any, Literal
 from beampipe.analysisops.contract import RunningSystem, ToolRefusedError
 from beampipe.analysisops.tools.handles import ToolContext
 
-SPECIFICATION = "fleet.toml"
-"""File of the data of an assessment with a running fleet: its settings as they are."""
-
 
 def list_members_tool(context: ToolContext) -> Mapping[str, Any]:
     """List the servers of the running service with their states, and the last incidents."""
@@ -58,5 +55,5 @@ def send_requests_tool(context: ToolContext, number: int) -> Mapping[str, Any]:
 def _system(context: ToolContext) -> RunningSystem:
     if context.system is None:
         raise ToolRefusedError("service: got none, expected a task with a running service")
-    context.file(SPECIFICATION)
+    context.used.update(file.name for file in context.folder.files())
     return context.system

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import Level, RunningSystem, ToolRefusedError
+from beampipe.analysisops.contract import Level, RunningSystem, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
 from beampipe.analysisops.tools.catalogue import Tool, tools_for
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
-from beampipe.errors import BeampipeError, UnknownNameError, nearest
+from beampipe.errors import BeampipeError, UnknownNameError
 
 _LONGEST_ARGUMENTS: Final = 64 * 1024
 """Arguments with more characters than this, as JSON, are refused."""
@@ -155,10 +155,7 @@ class Session:
 
     def _run(self, context: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         available = self.tools
-        if name not in available:
-            raise ToolRefusedError(
-                f"tool: got {name[:60]!r}, expected one of {', '.join(available)}{nearest(name, available)}"
-            )
+        require_name("tool", name, available)
         tool = available[name]
         try:
             checked = tool.checked(arguments)

@@ -1,7 +1,7 @@
 """Tools for metrics and logs of services, and for track finding.
 
 Metrics are in ``metrics.json``: ``{"series": [{"name", "labels": {}, "times": [], "values": []}]}``, logs in ``*.log``.
-Tracks are found by the pipelines of `beampipe.tracking`.
+Tracks are found by the stages of a pipeline of `beampipe.tracking`: those up to the graph of hits, and those after it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.data_folder import DataFile
-from beampipe.analysisops.tools.handles import Jagged, ToolContext, TrackLabels, column_of, frozen
-from beampipe.errors import nearest
+from beampipe.analysisops.tools.handles import HitGraph, Jagged, ToolContext, TrackLabels, column_of, frozen
+
+if TYPE_CHECKING:
+    from beampipe.tracking.pipeline import Pipeline
 
 _METRICS: Final = "metrics.json"
 
@@ -136,10 +138,7 @@ def _chosen(context: ToolContext, name: str, labels: Mapping[str, str]) -> list[
     """The series of a metric that have all these labels."""
     series = _series(context.file(_METRICS))
     metrics = {str(entry["name"]) for entry in series}
-    if name not in metrics:
-        raise ToolRefusedError(
-            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(metrics))}{nearest(name, metrics)}"
-        )
+    require_name("name", name, sorted(metrics))
     chosen = [entry for entry in series if entry["name"] == name and labels.items() <= entry["labels"].items()]
     if not chosen:
         raise ToolRefusedError(f"labels: got {labels}, which no series of {name} has; list them with name=''")
@@ -182,19 +181,24 @@ def largest_change(values: Sequence[float]) -> int | None:
     return int(np.argmax(gain)) + 1 if n > 1 and gain.max() > 1e-12 * max(total**2, 1e-12) else None
 
 
-def find_tracks_tool(
+_LABELLING: Final = "labelling"
+"""Name of the stages of a pipeline that make tracks of a graph."""
+
+
+def connect_hits_tool(
     context: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
 ) -> Mapping[str, Any]:
-    """Find the tracks of hits; the labels have for each hit the number of its track, or -1 for none.
+    """Make a graph of hits; of those that may follow each other on a track, by what a pipeline learned from simulation.
 
     Args:
-        events: handle of events whose objects are hits, or whose rows are the hits of one event.
-        r: column of distances from the beam [mm].
+        events: handle of the hits; with one hit in each row, all rows are of one event.
+        r: column of distances to the beam [mm].
         phi: column of azimuths [rad].
         z: column of positions along the beam [mm].
-        pipeline: name of the pipeline.
+        pipeline: the pipeline, such as module_map or exatrkx.
     """
-    from beampipe.tracking import Hits, load_pipeline
+    from beampipe.tracking import Hits
+    from beampipe.tracking.pipeline import wrap_phi
 
     given = context.events(events)
     columns = [
@@ -205,20 +209,64 @@ def find_tracks_tool(
         raise ToolRefusedError(
             f"columns {r}, {phi}, {z}: got different numbers of hits, expected those of one collection"
         )
-    finder = load_pipeline(pipeline)
+    finder = _finder(pipeline)
     offsets = columns[0].offsets
-    labels, n_tracks = [np.zeros(0, np.int64)], []
+    graphs = []
     for first, last in itertools.pairwise(offsets.tolist()):
         context.check_time()
-        position = np.stack([column.values[first:last] for column in columns], 1).astype(np.float32)
-        tracks = finder.find(Hits(position))
-        labels.append(np.asarray(tracks.track_id, np.int64))
-        n_tracks.append(int(tracks.n_tracks))
-    found_tracks = TrackLabels(frozen(np.concatenate(labels)), offsets, tuple(n_tracks))
+        hits = Hits(np.stack([column.values[first:last] for column in columns], 1).astype(np.float32))
+        context.store.check_room(int(finder.memory(len(hits))))
+        finder.check_hits([hits])
+        arrays = {"position": wrap_phi(finder.beam_spot.relative_to(hits.position)), "offsets": None}
+        graphs.append(_after_stages(finder, arrays, labelling=False))
     return {
-        "handle": context.keep(found_tracks),
-        "n_events": len(n_tracks),
-        "n_hits": len(found_tracks.track_id),
-        "n_tracks": sum(n_tracks),
-        "n_hits_on_tracks": int((found_tracks.track_id >= 0).sum()),
+        "handle": context.keep(HitGraph(pipeline, offsets, tuple(graphs))),
+        "n_events": len(graphs),
+        "n_hits": int(offsets[-1]),
+        "n_edges": sum(arrays["edge_index"].shape[1] for arrays in graphs),
     }
+
+
+def label_tracks_tool(context: ToolContext, graph: str) -> Mapping[str, Any]:
+    """Make tracks of a graph; of its best paths. The labels have for each hit the number of its track, or -1 for none.
+
+    Args:
+        graph: handle of the graph.
+    """
+    from beampipe.tracking.kernels.reference import number_by_first_hit
+
+    given = context.graph(graph)
+    finder = _finder(given.pipeline)
+    labels, n_tracks = [np.zeros(0, np.int64)], []
+    for arrays in given.events:
+        context.check_time()
+        track_id = number_by_first_hit(_after_stages(finder, arrays, labelling=True)["track_id"])
+        labels.append(np.asarray(track_id, np.int64))
+        n_tracks.append(int(track_id.max(initial=-1)) + 1)
+    tracks = TrackLabels(frozen(np.concatenate(labels)), given.offsets, tuple(n_tracks))
+    return {
+        "handle": context.keep(tracks),
+        "n_events": len(n_tracks),
+        "n_hits": len(tracks.track_id),
+        "n_tracks": sum(n_tracks),
+        "n_hits_on_tracks": int((tracks.track_id >= 0).sum()),
+    }
+
+
+def _finder(name: str) -> Pipeline:
+    """A pipeline by its name."""
+    from beampipe.tracking import load_pipeline
+
+    finder = load_pipeline(name)
+    if len(finder.passes) > 1:
+        raise ToolRefusedError(f"pipeline: got {name}, which works in several passes, expected module_map or exatrkx")
+    return finder
+
+
+def _after_stages(finder: Pipeline, arrays: Mapping[str, Any], *, labelling: bool) -> dict[str, Any]:
+    """The arrays of an event after the stages that make the graph, or after those that make tracks of it."""
+    arrays = dict(arrays)
+    for name, stage in finder.stages:
+        if (name == _LABELLING) == labelling:
+            arrays.update(zip(stage.makes, stage(**{need: arrays[need] for need in stage.needs}), strict=True))
+    return arrays

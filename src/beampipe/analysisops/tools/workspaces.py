@@ -15,17 +15,18 @@ Source Softw. 6 (2021) 2823 (pyhf).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.tools.handles import Histogram, ToolContext, Workspace
 from beampipe.analysisops.tools.likelihood import propagated
-from beampipe.errors import nearest
 
 _DATA: Final = "data"
 """Name under which a channel lists its histogram of data."""
@@ -44,6 +45,9 @@ _STEP: Final = 0.2
 
 _LARGEST_CONDITION: Final = 1e8
 """Largest condition of the matrix of second derivatives."""
+
+_MOST_SECONDS: Final = 60.0
+"""Processor time for a fit outside of a tool [s]: a grade does not depend on the load of the host."""
 
 _UNFIXED: Final = "the fit does not converge; check that each free parameter has a region that fixes it"
 
@@ -81,10 +85,14 @@ def build_workspace_tool(
         scales: sample -> reference to a number that its histograms are multiplied by, such as a normalisation.
     """
     samples = {name for histograms in channels.values() for name in histograms if name != _DATA}
-    _check_names("parameters", [name for scaled in parameters.values() for name in scaled], samples)
-    _check_names("scales", scales, samples)
-    _check_names("uncertainties", uncertainties, parameters)
-    _check_names("measured", [measured], set(parameters) - set(uncertainties))
+    for what, names, valid in (
+        ("parameters", chain.from_iterable(parameters.values()), sorted(samples)),
+        ("scales", scales, sorted(samples)),
+        ("uncertainties", uncertainties, parameters),
+        ("measured", [measured], [name for name in parameters if name not in uncertainties]),
+    ):
+        for name in names:
+            require_name(what, name, valid)
     sizes = {name: context.number(value, f"uncertainties: {name[:40]}") for name, value in uncertainties.items()}
     factors = {name: context.number(value, f"scales: {name[:40]}") for name, value in scales.items()}
     if not all(0 < size < 1 for size in sizes.values()):
@@ -130,8 +138,7 @@ def fit_workspace_tool(
         workspace: handle of the workspace.
         fixed: parameters that are fixed at their best values; the others keep only the rest of their uncertainties.
     """
-    fit = fit_workspace(context.workspace(workspace).specification, fixed)
-    context.check_time()
+    fit = fit_workspace(context.workspace(workspace).specification, fixed, context.check_time)
     return {
         "parameters": {name: {"value": fit.values[name], "error": fit.errors[name]} for name in fit.values},
         "expected": {
@@ -223,18 +230,31 @@ def _specification(
     }
 
 
-def fit_workspace(specification: Mapping[str, Any], fixed: Sequence[str] = ()) -> WorkspaceFit:
+def fit_workspace(
+    specification: Mapping[str, Any], fixed: Sequence[str] = (), check_time: Callable[[], None] | None = None
+) -> WorkspaceFit:
     """Fit a workspace.
 
     Args:
         specification: the workspace in the JSON form of pyhf.
         fixed: parameters that are fixed at their best values.
+        check_time: called with each evaluation of the likelihood; raises ToolRefusedError when time is over. By default
+            a fit may take `_MOST_SECONDS` of this thread.
 
     Raises:
-        ToolRefusedError: there is no such parameter, names clash, or the fit does not converge.
+        ToolRefusedError: there is no such parameter, names clash, or the fit does not converge, or not in time.
     """
     import pyhf
 
+    until = time.thread_time() + _MOST_SECONDS
+
+    def check_own_time() -> None:
+        if time.thread_time() > until:
+            raise ToolRefusedError(
+                f"workspace: got no fit within {_MOST_SECONDS:g} s, expected one; use fewer bins or parameters"
+            )
+
+    check = check_time or check_own_time
     pyhf.set_backend("numpy", "minuit")
     settings = specification["measurements"][0]["config"]
     try:
@@ -250,7 +270,15 @@ def fit_workspace(specification: Mapping[str, Any], fixed: Sequence[str] = ()) -
     observed = {observation["name"]: observation["data"] for observation in specification["observations"]}
     data = [*(count for channel in model.config.channels for count in observed[channel]), *model.config.auxdata]
     names = list(model.config.par_names)
-    _check_names("fixed", fixed, names)
+    for name in fixed:
+        require_name("fixed", name, names)
+    likelihood = model.logpdf
+
+    def limited(parameters: Any, observations: Any) -> Any:
+        check()
+        return likelihood(parameters, observations)
+
+    model.logpdf = limited
     try:
         values = np.asarray(pyhf.infer.mle.fit(data, model))
     except pyhf.exceptions.FailedMinimization as error:
@@ -305,13 +333,6 @@ def _contents(model: Any, values: ndarray) -> ndarray:
     slices = [model.config.channel_slices[channel] for channel in model.config.channels]
     contents: ndarray = np.array([by_sample[:, part].sum(axis=1) for part in slices])
     return contents.ravel()
-
-
-def _check_names(what: str, names: Iterable[str], valid: Collection[str]) -> None:
-    for name in names:
-        if name not in valid:
-            listed = ", ".join(sorted(valid)) or "nothing"
-            raise ToolRefusedError(f"{what}: got {name[:40]!r}, expected some of {listed}{nearest(name, valid)}")
 
 
 def _check_channel(channel: str, histograms: Mapping[str, Histogram], factors: Mapping[str, float]) -> None:

@@ -48,10 +48,6 @@ Model = Callable[[Callable[[], JetConstituents]], ScoreRows]
 constituents, two jets for each event. Only taggers of constituents call it."""
 
 
-SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
-"""Model file of the boosted tagger that comes with the package."""
-
-
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
     """`JET_FEATURES` of chosen jets.
 
@@ -77,7 +73,7 @@ def model_of(tagger: Tagger) -> Model:
         return lambda read: lambda rows, features: score(features)
     if tagger.served:
         return served_constituents(tagger.model)
-    network = JetNetwork(model_path(tagger))
+    network = JetNetwork(tagger.path)
 
     def local(read: Callable[[], JetConstituents]) -> ScoreRows:
         """Describe the constituents once for all variations of pT."""
@@ -97,12 +93,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
     """
     if tagger.served:
         return served_scores(tagger.model)
-    return local_scores(model_path(tagger))
-
-
-def model_path(tagger: Tagger) -> Path:
-    """The model file of a local tagger."""
-    return SHIPPED_MODEL if tagger.shipped else Path(tagger.model)
+    return local_scores(tagger.path)
 
 
 def model_bytes(tagger: Tagger) -> bytes:
@@ -112,10 +103,10 @@ def model_bytes(tagger: Tagger) -> bytes:
     if tagger.served:
         return tagger.model.encode()
     try:
-        return model_path(tagger).read_bytes()
+        return tagger.path.read_bytes()
     except OSError as error:
         raise FileError(
-            f"tagger {tagger.name}: {model_path(tagger)} cannot be read ({error.strerror}); make it:"
+            f"tagger {tagger.name}: {tagger.path} cannot be read ({error.strerror}); make it:"
             " beampipe calibration train-tagger"
         ) from error
 

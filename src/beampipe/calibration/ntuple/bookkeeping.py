@@ -13,7 +13,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -129,13 +129,9 @@ class FileInfo(FileOrigin):
         """Number and sums of weights of each file merged into this one; of the file itself if it is not merged."""
         return ((self.file_number, self.sum_weights), *self.merged)
 
-    def plain(self) -> dict[str, Any]:
-        """The facts as JSON types."""
-        return asdict(self)
-
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> FileInfo:
-        """The facts from the JSON types of `plain`."""
+        """The facts from JSON types, as by `dataclasses.asdict`."""
 
         def as_tuple(value: Any) -> Any:
             return tuple([as_tuple(each) if isinstance(each, list | tuple) else each for each in value])
@@ -281,13 +277,9 @@ class Bookkeeping:
     labelled: bool
     slices: tuple[SliceFactors, ...]
 
-    def plain(self) -> dict[str, Any]:
-        """The bookkeeping as JSON types."""
-        return asdict(self)
-
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
-        """The bookkeeping from the JSON types of `plain`."""
+        """The bookkeeping from JSON types, as by `dataclasses.asdict`."""
         slices = tuple(SliceFactors(s["number"], tuple(s["factors"]), s["median_weight"]) for s in plain["slices"])
         return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
 

@@ -730,6 +730,8 @@ def missing_branches(
             advice = f'{suggestion}; if so, set layout.{key} = "{close}"'
             if key.endswith(_OF_LISTS):
                 advice = f"{suggestion}; if so, name it in layout.{key}"
+            if layout.own_books and key.startswith("constituents."):
+                advice = "; simulate files that have it: beampipe calibration simulate --constituents"
             if key in _OPTIONAL:
                 advice += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
             lines[branch] = f"got no branch {branch!r}, expected it{advice}"

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from rich.console import Console
+from rich.filesize import decimal
 
 from beampipe.calibration.config import REGIONS, Configuration
 from beampipe.calibration.events.dijets import CUT_NAMES
@@ -35,8 +36,6 @@ from beampipe.terminal import make_table
 
 UNKNOWN = "not known"
 """Table entry for an unknown number."""
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 @dataclass(frozen=True)
@@ -245,12 +244,7 @@ def write_csv(table: TextTable, path: Path) -> None:
 
 
 def _size(n_bytes: int | None) -> str:
-    if n_bytes is None:
-        return UNKNOWN
-    value, unit = float(n_bytes), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} B" if unit == 0 else f"{value:.3g} {_UNITS[unit]}"
+    return UNKNOWN if n_bytes is None else decimal(n_bytes)
 
 
 _NAMES: Final = "SF_q: efficiency, SF_g: rejection; data / simulation."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os.path import abspath
 from pathlib import Path
@@ -236,7 +236,7 @@ def bookkeeping_of(
         }
         recipe = Recipe("bookkeeping", stage_code("bookkeeping"), parameters, inputs, sample.name)
         if store is not None and store.find(recipe) is None:
-            text = json.dumps(bookkeeping.plain())
+            text = json.dumps(asdict(bookkeeping))
             store.get(recipe, ".json", partial(Path.write_text, data=text))
         samples[name] = InspectedSample(sample, tuple(ordered), bookkeeping, recipe)
     return samples
@@ -249,7 +249,7 @@ def _inspect(store: Store, recipe: Recipe, path: Path, request: InspectionReques
     facts = inspect_file(path, **vars(request))
     if stamp is not None:
         stamp.require(path)
-    store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
+    store.write(recipe, ".json", lambda to: to.write_text(json.dumps(asdict(facts))))
 
 
 def _facts(store: Store, recipe: Recipe, content: bytes | None) -> FileInfo:

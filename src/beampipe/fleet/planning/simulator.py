@@ -35,6 +35,7 @@ from simpy import Environment, Event, Resource
 
 from beampipe.arrays import Float64
 from beampipe.errors import ConfigError
+from beampipe.units import Estimate
 
 _DRAWS: Final = 100_000
 """Number of events drawn for a mean."""
@@ -697,24 +698,10 @@ def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, fl
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A figure with its statistical error.
-
-    Attributes:
-        value: mean over the runs.
-        error: standard error of that mean; NaN for a single run.
-    """
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.error:.1g}"
-
-
-@dataclass(frozen=True)
 class FleetFigures:
-    """Performance of a fleet under a load. Latencies are over answered requests, NaN if there are none.
+    """Performance of a fleet under a load: means over runs, with their standard errors, NaN for a single run.
+
+    Latencies are over answered requests, NaN if there are none.
 
     Attributes:
         throughput: answers per second.

@@ -15,11 +15,12 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import UInt16
+from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.simulation.ntuples.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.simulation.ntuples.ntuple_format import CONSTITUENT_BRANCHES
 from beampipe.simulation.random_numbers import keys, uniform
+from beampipe.simulation.substructure import IN_ALL, ONLY_IN_FAKES
 
 GLUON_LABEL: Final = 21
 """PDG number of the gluon, the label of gluon jets."""
@@ -35,10 +36,11 @@ class Injection:
     Attributes:
         name: name of the injection.
         quark_tracks: factor on the mean number of tracks of quark jets, 0 to 2. Below 1 each track is kept with this
-            chance; above 1 each track is doubled with the chance by which the factor exceeds 1.
+            chance; above 1 each track is doubled with the chance by which the factor exceeds 1. So are the tracks among
+            the constituents, if the files have them.
         gluon_tracks: factor on the mean number of tracks of gluon jets, 0 to 2.
-        quark_shape: factor on width and c1 of quark jets.
-        gluon_shape: factor on width and c1 of gluon jets.
+        quark_shape: factor on width and c1 of quark jets, and on the distances of constituents from the jet's axis.
+        gluon_shape: the same for gluon jets.
     """
 
     name: str
@@ -80,8 +82,7 @@ def inject(
 ) -> list[Path]:
     """Make pseudo-data from the files of a simulated sample, one output file per input file.
 
-    Labels are kept as the truth, and the nominal weight; other weights, varied numbers of tracks and constituents are
-    dropped.
+    Labels are kept as the truth, and the nominal weight; other weights and variations of the tracking are dropped.
 
     Args:
         source: files of one simulated sample.
@@ -160,38 +161,75 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
         seed: seed which, with the numbers of run and event, fixes what happens to an event.
 
     Raises:
-        InputError: the events are of data.
+        InputError: the events are of data, or constituents of jets disagree with their numbers of tracks.
     """
     if events.jet_label is None or events.weight is None:
         raise InputError("injection: got data (no labels, no weights), expected simulated events")
-    counts = np.diff(events.offset)
-    jet_event = np.repeat(np.arange(len(events)), counts)
-    rank = np.arange(len(jet_event)) - events.offset[jet_event]
+    jet_event = np.repeat(np.arange(len(events)), np.diff(events.offset))
+    rank = _numbers_within(jet_event)
     own = keys(np.full(len(jet_event), seed), _INJECTED, events.run[jet_event], events.event[jet_event], rank)
     gluon = events.jet_label == GLUON_LABEL
-
-    def by_flavour(quark: float, other: float) -> Any:
-        return np.where(gluon, other, quark)
-
-    shape = by_flavour(injection.quark_shape, injection.gluon_shape).astype(np.float32)
-    # Constituents would contradict the numbers of tracks.
-    without: dict[str, Any] = dict.fromkeys(("constituent_offset", *CONSTITUENT_BRANCHES))
+    shape = np.where(gluon, injection.gluon_shape, injection.quark_shape).astype(np.float32)
+    factor = np.where(gluon, injection.gluon_tracks, injection.quark_tracks)
+    jet = np.repeat(np.arange(len(gluon)), events.jet_n_trk)  # of each track
+    chance = uniform(keys(own[jet], _numbers_within(jet)), 0)
+    copies = (chance < factor[jet]).astype(np.int64) + (chance < factor[jet] - 1)
     return replace(
         events,
-        jet_n_trk=_altered_counts(events.jet_n_trk, by_flavour(injection.quark_tracks, injection.gluon_tracks), own),
+        jet_n_trk=np.bincount(jet, copies, len(gluon)).astype(np.uint16),
         jet_width=events.jet_width * shape,
         jet_c1=events.jet_c1 * shape,
         jet_n_trk_eff=None,
         jet_n_trk_fake=None,
         weight=events.weight[:, :1].copy(),
-        **without,
+        **_altered_constituents(events, shape, copies),
     )
 
 
-def _altered_counts(n_trk: UInt16[ndarray, " n"], factor: ndarray, own: ndarray) -> UInt16[ndarray, " n"]:
-    """Numbers of tracks after each track is kept, dropped or doubled independently, with the probability of its jet."""
-    jet = np.repeat(np.arange(len(n_trk)), n_trk)
-    track = np.arange(len(jet)) - np.repeat(np.cumsum(n_trk, dtype=np.int64) - n_trk, n_trk)
-    chance = uniform(keys(own[jet], track), 0)
-    n_left = (chance < factor[jet]).astype(np.int64) + (chance < factor[jet] - 1)
-    return np.bincount(jet, n_left, len(n_trk)).astype(np.uint16)
+def _altered_constituents(
+    events: Events, shape: Float32[ndarray, " n_jets"], copies: Int64[ndarray, " n_tracks"]
+) -> dict[str, Any]:
+    """The columns of constituents after an injection; none if the events have no constituents.
+
+    Args:
+        events: the events before.
+        shape: factor on the distances from the axis of each jet.
+        copies: number of copies of each counted track, by jet and falling pT.
+
+    Raises:
+        InputError: the tracks among the constituents of a jet are not those that are counted.
+    """
+    if events.constituent_offset is None:
+        return {}
+    kept = events.columns["constituent_variation"] != ONLY_IN_FAKES
+    columns = {name: events.columns[name][kept] for name in CONSTITUENT_BRANCHES}
+    event = np.repeat(np.arange(len(events)), np.diff(events.constituent_offset))[kept]
+    jet = events.offset[event] + columns["constituent_jet"]
+    charged = columns["constituent_charged"]
+    if not np.array_equal(np.bincount(jet[charged], minlength=len(shape)), events.jet_n_trk):
+        raise InputError(
+            "injection: got jets with other numbers of tracks than among their constituents, expected equal"
+        )
+    for name, axis in (("constituent_eta", events.jet_eta), ("constituent_phi", events.jet_phi)):
+        off = columns[name] - axis[jet]
+        if name == "constituent_phi":
+            off = _turned(off)
+        columns[name] = axis[jet] + shape[jet] * off
+    columns["constituent_phi"] = _turned(columns["constituent_phi"])
+    columns["constituent_variation"][:] = IN_ALL
+    repeated = np.ones(len(jet), np.int64)
+    repeated[charged] = copies
+    counts = np.bincount(event, repeated, len(events)).astype(np.int64)
+    altered = {name: np.repeat(column, repeated) for name, column in columns.items()}
+    return {"constituent_offset": np.concatenate([[0], np.cumsum(counts)]), **altered}
+
+
+def _turned(phi: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
+    """Azimuths moved by full turns to -pi to pi."""
+    turned: ndarray = (phi + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
+    return turned
+
+
+def _numbers_within(owner: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+    """The position of each entry among those of its owner, for sorted owners."""
+    return np.arange(len(owner)) - np.searchsorted(owner, owner)

@@ -9,42 +9,29 @@ weights, some negative.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import (
-    Analysis,
-    AnalysisResult,
-    expected_events,
-    half_band,
-    leptons,
-    opposite_pairs,
-    stated,
-)
+from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector
+from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import falling
 from beampipe.analysisops.samples.pairs import (
     counting_limit,
-    event_weights,
     good_leptons,
     lepton_mass,
     pair_events,
     resonance_pairs,
+    weighted_sample,
+    with_missing_momentum,
 )
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
-CUTS: Final[dict[str, Any]] = {
-    "pt_min": 20.0,
-    "isolation_max": ISOLATION,
-    "mass_window": [76.0, 106.0],
-    "met_min": 150.0,
-    "histogram": {"name": "met", "bins": 24, "low": 60.0, "high": 300.0},
-}
-"""Cuts [GeV] of the reference analysis."""
+_PT_MIN, _MET_MIN = 20.0, 150.0
+_MASS_WINDOW: Final = (76.0, 106.0)
+"""Cuts of the reference analysis [GeV]."""
 
 RECALLED: Final = AnalysisResult({"limit": (1.0, 0.3)})
 """A guess of the usual size, as no table has it."""
@@ -73,13 +60,9 @@ def make(random: RandomParameters) -> Instance:
         number = random.count(f"{name} events", mean * factors[name])
         chosen.append(events.first(number))
         rest = events.rows(np.arange(number, events.number))
-        weights = event_weights(random, name, rest.number, spread=0.2, negative=0.04)
-        facts = {
-            "cross_section_pb": float(f"{mean / (1000 * luminosity):.6g}"),
-            "sum_of_weights": float(np.sum(weights)),
-        }
+        stated = float(f"{mean / (1000 * luminosity):.6g}")
         selected[name] = mean * float(np.mean(_passes(events)))
-        samples.append(Sample(name, f"{name}_mc", rest.with_columns({"mcWeight": weights}), facts))
+        samples.append(weighted_sample(random, name, f"{name}_mc", rest, stated, spread=0.2, negative=0.04))
     data = joined(chosen).shuffled(random.generator("order"))
     observed = int(np.sum(_passes(data)))
     error = uncertainty * selected["background"]
@@ -88,7 +71,6 @@ def make(random: RandomParameters) -> Instance:
         (Sample("data", "data", data), *samples),
         {"limit": limit},
         public={"luminosity_fb": luminosity, "background_uncertainty": uncertainty},
-        analysis=CUTS,
         hidden={"background_factor": factors["background"]},
     )
 
@@ -108,72 +90,13 @@ def _sample(random: RandomParameters, name: str) -> Events:
             pair_events(generator, detector, (pairs[0][half:], pairs[1][half:]), (11, -11), soft=0.05),
         ]
     ).shuffled(generator)
-    met = falling(generator, number, scale=_SCALES[name], low=60.0, high=900.0)
-    return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, number)})
+    return with_missing_momentum(generator, events, scale=_SCALES[name], low=60.0)
 
 
 def _passes(events: Events) -> ndarray:
     """Whether each event passes the reference analysis."""
-    leptons = good_leptons(events, CUTS["pt_min"])
+    leptons = good_leptons(events, _PT_MIN)
     two, mass = lepton_mass(leptons, events.number)
-    low, high = CUTS["mass_window"]
-    passes: ndarray = two & (mass > low) & (mass < high) & (events.columns["met"] > CUTS["met_min"])
+    low, high = _MASS_WINDOW
+    passes: ndarray = two & (mass > low) & (mass < high) & (events.columns["met"] > _MET_MIN)
     return passes
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Count pairs of leptons with much missing momentum, and compare with what is expected.
-
-    Tight, isolated (ptcone20 < 0.1 pt) leptons with pt > 20 GeV; exactly two, of opposite charge and the same kind;
-    mass from 76 to 106 GeV; met > 150 GeV. Expected events of a simulated file: its sum of weights after the cuts times
-    cross_section_pb * 1000 * luminosity_fb / sum_of_weights. `background_error` is the quadratic sum of the stated
-    relative uncertainty and the statistical one of the sample. Limit: 95 % CLs upper limit on the signal strength; its
-    uncertainty is the half-width of the expected +-1 sigma band. Histogram ``met``: 24 bins from 60 to 300 GeV after
-    all cuts but that on met.
-    """
-    met = CUTS["met_min"]
-    low, high = CUTS["mass_window"]
-    data = _pairs(analysis, "data", ["met"])
-    tight = f"met > {met:g}"
-    observed = analysis.call("count_tool", events=data, expression=tight)
-    background, signal = (
-        expected_events(analysis, _pairs(analysis, role, ["met", "mcWeight"]), tight, analysis.files[role][0])
-        for role in ("background_mc", "signal_mc")
-    )
-    total = analysis.call(
-        "calculate_tool",
-        expression="sqrt((share * background)**2 + error**2)",
-        values={
-            "share": stated(analysis.public, "background_uncertainty"),
-            "background": background["value"],
-            "error": background["uncertainty"],
-        },
-    )
-    limit = analysis.call(
-        "limit_tool",
-        observed=observed["n"],
-        background=background["value"],
-        background_error=total["value"],
-        signal=signal["value"],
-        signal_error=signal["uncertainty"],
-    )
-    return AnalysisResult(
-        {"limit": (limit["limit"], half_band(analysis, limit))},
-        histograms=analysis.requested_histogram("met", data, "met"),
-        method={
-            "selection": "two tight, isolated leptons of opposite charge and one kind, of a mass from"
-            f" {low:g} to {high:g} GeV, and missing momentum above {met:g} GeV, where the signal is",
-            "model": "a Poisson count over the simulated background, scaled to the luminosity; CLs for the limit",
-            "window": f"missing momentum above {met:g} GeV",
-            "uncertainty": "half the width of the band of expected limits; the background has its stated uncertainty"
-            " and that of the simulated sample",
-        },
-    )
-
-
-def _pairs(analysis: Analysis, role: str, more: list[str]) -> str:
-    """Events with exactly two good leptons of opposite charge and one kind within the range of masses."""
-    low, high = CUTS["mass_window"]
-    events = analysis.select(leptons(analysis, role, pt=CUTS["pt_min"], more=more), "count(lep_pt) == 2")
-    events = opposite_pairs(analysis, events, lepton_type="lep_type")
-    return analysis.select(events, f"mass > {low:g} and mass < {high:g}")

@@ -78,7 +78,8 @@ class Measured:
     """All points for a latency of the whole service that a tool measured at the right moment.
 
     Before: with the fault, and before the first change. After: after the last one, and so much lower than the latency
-    before that at least three tenths of the excess are gone (one tenth earns nothing).
+    before that three tenths of the excess are gone, which is (1 - L_h / L_b) of it (one tenth earns nothing): test
+    requests are few, and the repair itself is measured by the host.
 
     Attributes:
         answer: name of the answer.
@@ -110,8 +111,8 @@ class Measured:
         before, after = (case.submission.answer(name)[0] for name in ("latency_before", self.answer))
         if not before or not after or min(before, after) <= 0:
             return Outcome(0.0, "no latency before, or none after")
-        excess = system["expected_broken_s"] / system["expected_healthy_s"] - 1.0
-        gone = (before / after - 1.0) / excess
+        excess = 1.0 - system["expected_healthy_s"] / system["expected_broken_s"]
+        gone = (1.0 - after / before) / excess
         return Outcome(1.0 - slope(gone, 0.1, 0.3), f"latency fell by a factor {before / after:.2f}", {"gone": gone})
 
     def _times(self, case: Case) -> tuple[float, float] | None:

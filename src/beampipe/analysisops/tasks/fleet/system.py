@@ -121,7 +121,7 @@ _RANGES: Final[Mapping[str, tuple[int, int]]] = {
 _BALANCING: Final = ("round_robin", "least_connections")
 
 Settings = dict[str, int | str]
-"""The settings that may be changed, by their dotted names in the specification."""
+"""The settings that may be changed, by their dotted names."""
 
 
 def healthy_settings(hidden: HiddenTruth) -> Settings:
@@ -232,15 +232,15 @@ class FleetSystem:
     Args:
         hidden: the hidden truth of the instance, with its fault.
         public: public facts of the instance.
-        place: private folder of the fleet.
+        folder: private folder of the fleet.
         data: folder for metrics and logs, which tools read.
     """
 
-    def __init__(self, hidden: HiddenTruth, public: Mapping[str, Any], place: Path, data: Path) -> None:
+    def __init__(self, hidden: HiddenTruth, public: Mapping[str, Any], folder: Path, data: Path) -> None:
         self.data, self._public = data, public
         self._cause, self._server = hidden.words["cause"], hidden.words["place"]
-        self._place, self._run = place, RunFolder(place / "run")
-        self._file, self._slow = place / "fleet.toml", place / "slow"
+        self._folder, self._run = folder, RunFolder(folder / "run")
+        self._file, self._slow = folder / "fleet.toml", folder / "slow"
         self.settings = healthy_settings(hidden)
         self._port = free_port()
         self._clients = Clients(self._port)
@@ -309,9 +309,9 @@ class FleetSystem:
             raise ToolRefusedError(f"changes: got none, expected some of {', '.join(self.settings)}")
         for name, value in changes.items():
             if name not in self.settings:
-                known = self.settings
+                suggestion = nearest(name, self.settings)
                 raise ToolRefusedError(
-                    f"changes: got {name[:60]!r}, expected some of {', '.join(known)}{nearest(name, known)}"
+                    f"changes: got {name[:60]!r}, expected some of {', '.join(self.settings)}{suggestion}"
                 )
             if name == "gateway.balancing":
                 if value not in _BALANCING:
@@ -374,7 +374,7 @@ class FleetSystem:
         write_whole(self._file, lambda part: part.write_text(text, encoding="utf-8"))
         shown = json.dumps(settings, indent=1)
         write_whole(self.data / "fleet.toml", lambda part: part.write_text(shown, encoding="utf-8"))
-        model = self._place / "models" / "service"
+        model = self._folder / "models" / "service"
         (model / "1").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(__file__).with_name("served_model.py"), model / "1" / "model.py")
         config = _CONFIG.format(
@@ -424,7 +424,7 @@ class FleetSystem:
 
     def _sample_until_stopped(self) -> None:
         while not self._stopped.wait(_INTERVAL):
-            with suppress(BeampipeError, OSError, ValueError, KeyError):  # such as a server that is being replaced
+            with suppress(BeampipeError, OSError):  # the next point comes in a second
                 self._sample()
 
     def _sample(self) -> None:
@@ -439,7 +439,8 @@ class FleetSystem:
             if times:
                 self._add("latency_ms", name, now, fmean(times))
             if row["metrics"]:
-                self._add_counters(name, row["metrics"], now)
+                with suppress(BeampipeError, KeyError):  # a server that is being replaced
+                    self._add_counters(name, row["metrics"], now)
             log = Path(row["log"])
             if log.exists():
                 text = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:])
@@ -512,47 +513,47 @@ def start(hidden: HiddenTruth, public: Mapping[str, Any], data: Path) -> Iterato
         ServiceError: the fleet does not start.
     """
     find_engine()
-    place = Path(tempfile.mkdtemp(prefix="bp-fleet-"))  # a short path, since it contains sockets
-    system = FleetSystem(hidden, public, place, data)
-    keeper = subprocess.Popen(
-        [sys.executable, "-P", __file__, str(place)],
+    folder = Path(tempfile.mkdtemp(prefix="bp-fleet-"))  # a short path, since it contains sockets
+    system = FleetSystem(hidden, public, folder, data)
+    supervisor = subprocess.Popen(
+        [sys.executable, "-P", __file__, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
         text=True,
     )
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
+    assert supervisor.stdin is not None
+    assert supervisor.stdout is not None
     try:
-        problem = keeper.stdout.readline().strip()
+        problem = supervisor.stdout.readline().strip()
         if problem != "ready":
             raise ServiceError(f"fleet of the task: does not start: {problem or 'its process has ended'}")
         with system.running():
             yield system
     finally:
-        keeper.stdin.close()
+        supervisor.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            keeper.wait(_STOP)
-        keeper.kill()
-        keeper.wait()
-        keeper.stdout.close()
-        _stop(place)
+            supervisor.wait(_STOP)
+        supervisor.kill()
+        supervisor.wait()
+        supervisor.stdout.close()
+        _stop(folder)
 
 
-def _stop(place: Path) -> None:
+def _stop(folder: Path) -> None:
     """Stop the fleet of a folder if it runs, and remove the folder."""
-    if (place / "run").exists():
+    if (folder / "run").exists():
         with suppress(BeampipeError):
-            stop_fleet(place / "fleet.toml", place / "run")
-    shutil.rmtree(place, ignore_errors=True)
+            stop_fleet(folder / "fleet.toml", folder / "run")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _keep(place: Path) -> None:
+def _supervise(folder: Path) -> None:
     """Start the fleet of a folder, and stop it when the process that wants it closes the input, or has ended."""
     parent = os.getppid()
     try:
         try:
-            start_fleet(place / "fleet.toml", place / "run")
+            start_fleet(folder / "fleet.toml", folder / "run")
         except BeampipeError as error:
             print(" ".join(str(error).split()), flush=True)
             return
@@ -560,8 +561,8 @@ def _keep(place: Path) -> None:
         while os.getppid() == parent and not select.select([sys.stdin], [], [], 1.0)[0]:
             pass
     finally:
-        _stop(place)
+        _stop(folder)
 
 
 if __name__ == "__main__":
-    _keep(Path(sys.argv[1]))
+    _supervise(Path(sys.argv[1]))

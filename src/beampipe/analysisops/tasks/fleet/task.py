@@ -79,7 +79,7 @@ def diagnose(analysis: Analysis, settings: Mapping[str, Any]) -> tuple[str, str]
     if settings["gateway.in_flight"] < settings["model.instances"]:
         return "few_slots", "gateway"
     series = analysis.call("query_metrics_tool", name="model_ms")["series"]
-    times = {str(one["labels"]["server"]): fmean(one["values"][-5:]) for one in series}
+    times = {str(curve["labels"]["server"]): fmean(curve["values"][-5:]) for curve in series}
     slowest = max(times, key=lambda server: times[server])
     if times[slowest] > 2 * median(times.values()):
         return "slow_process", slowest.rpartition("-")[0]

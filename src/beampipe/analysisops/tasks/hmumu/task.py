@@ -8,20 +8,13 @@ resolution of 1.5 to 2.5 %, the peak one of 1.1 to 1.8 %.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import (
-    RECALLED_HIGGS,
-    Analysis,
-    AnalysisResult,
-    dimuons,
-    fit_peak,
-    peak_result,
-)
+from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector
+from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.kinematics import HIGGS_MASS, decay, isotropic
 from beampipe.analysisops.samples.pairs import (
@@ -34,15 +27,8 @@ from beampipe.analysisops.samples.pairs import (
 )
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
-CUTS: Final[dict[str, Any]] = {
-    "lepton_type": 13,
-    "pt_min": 20.0,
-    "isolation_max": ISOLATION,
-    "window": [105.0, 160.0],
-    "model": "gauss_plus_exponential",
-    "histogram": {"name": "mass", "bins": 55, "low": 105.0, "high": 160.0},
-}
-"""Cuts [GeV], window [GeV] and model of the reference analysis."""
+_PT_MIN: Final = 20.0
+"""Threshold of the reference analysis [GeV]."""
 
 RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
 """Published values of the answers."""
@@ -62,7 +48,7 @@ def make(random: RandomParameters) -> Instance:
     number = random.count("signal", mean)
     bosons = higgs_bosons(random, mass, number + _MORE)
     signal = pair_events(generator, detector, decay(bosons, isotropic(generator, len(bosons))), soft=0.05)
-    two, _ = lepton_mass(good_leptons(signal, CUTS["pt_min"]), signal.number)
+    two, _ = lepton_mass(good_leptons(signal, _PT_MIN), signal.number)
     pairs = continuum_pairs(random, "pairs", random.count("pairs", background), scale=scale, low=95.0, high=250.0)
     fakes = shoulder_pairs(random, "fakes", random.count("fakes", 12_000.0), mass=mass, width=3.0)
     wrong = shoulder_pairs(random, "wrong charge", random.count("wrong charge", 700.0), mass=mass, width=3.0)
@@ -76,23 +62,4 @@ def make(random: RandomParameters) -> Instance:
     )
     recorded = events.where(events.columns["trigM"]).shuffled(random.generator("order"))
     truth = {"mass": mass, "signal_yield": float(mean * np.mean(two))}
-    return Instance((Sample("data", "data", recorded),), truth, analysis=CUTS)
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Fit a narrow peak of muon pairs over a falling continuum.
-
-    Tight, isolated (ptcone20 < 0.1 pt) muons with pt > 20 GeV, exactly two, of opposite charge. All parameters of the
-    Gaussian and the exponential are free, starting at the highest excess over the sidebands. Mass to about 0.15 GeV;
-    signal_yield: the Gaussian's number of events after these cuts, to about 8 %. Histogram ``mass``: 55 bins from 105
-    to 160 GeV.
-    """
-    events = dimuons(analysis, "data", pt=CUTS["pt_min"])
-    return peak_result(
-        analysis,
-        events,
-        fit_peak(analysis, events, "mass", CUTS["window"], CUTS["model"], unbinned=True),
-        selection=f"exactly two tight, isolated muons of opposite charge above {CUTS['pt_min']:g} GeV",
-        model="a Gaussian of the resolution over an exponential of other pairs",
-        window=CUTS["window"],
-    )
+    return Instance((Sample("data", "data", recorded),), truth)

@@ -9,21 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from beampipe.analysisops.agents.analysis import (
-    DIPHOTON_SELECTION,
-    RECALLED_HIGGS,
-    Analysis,
-    AnalysisResult,
-    diphotons,
-    fit_peak,
-    is_signal,
-    peak_result,
-)
+from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.kinematics import HIGGS_MASS
-from beampipe.analysisops.samples.pairs import PHOTON_CUTS, continuum, higgs_events
+from beampipe.analysisops.samples.pairs import continuum, higgs_events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult(RECALLED_HIGGS, {"signal": "yes"})
@@ -42,26 +33,4 @@ def make(random: RandomParameters) -> Instance:
         (Sample("data", "data", recorded),),
         {"mass": mass, "signal_yield": expected},
         {"signal": "yes"},
-        analysis=PHOTON_CUTS,
-    )
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Fit a Gaussian over an exponential to the masses of photon pairs.
-
-    Photons that are tight and isolated (ptcone20 < 0.1 pt); the two of highest pt of at least two; the first above 0.35
-    and the second above 0.25 of the mass of the two. All parameters are free, starting at the highest excess over the
-    sidebands. Mass to about 0.15 GeV; signal_yield: the Gaussian's number of events after these cuts, to about 10 %.
-    Word ``signal``: yes. Histogram ``mass``: 55 bins from 105 to 160 GeV.
-    """
-    events = diphotons(analysis, PHOTON_CUTS)
-    peak = fit_peak(analysis, events, "mass", PHOTON_CUTS["window"], PHOTON_CUTS["model"], unbinned=True)
-    return peak_result(
-        analysis,
-        events,
-        peak,
-        selection=DIPHOTON_SELECTION,
-        model="a Gaussian, since the resolution is far broader than the natural width, over an exponential continuum",
-        window=PHOTON_CUTS["window"],
-        words={"signal": "yes" if is_signal(peak) else "no"},
     )

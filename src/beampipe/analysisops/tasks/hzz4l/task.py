@@ -7,37 +7,22 @@ fake leptons of any kind, of which those within 8 GeV of the peak are kept. Lept
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import (
-    RECALLED_HIGGS,
-    Analysis,
-    AnalysisResult,
-    fit_peak,
-    four_vectors,
-    leptons,
-    peak_result,
-)
+from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe, triggered
+from beampipe.analysisops.samples.detector import Detector, leptons_of, observe, triggered
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import HIGGS_MASS, collide, higgs_mass_settings, masses, parents
 from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
 
-CUTS: Final[dict[str, Any]] = {
-    "pt_min": 7.0,
-    "leading_pt_min": 20.0,
-    "isolation_max": ISOLATION,
-    "window": [105.0, 160.0],
-    "model": "gauss_plus_linear",
-    "histogram": {"name": "mass", "bins": 55, "low": 105.0, "high": 160.0},
-}
-"""Cuts [GeV], window [GeV] and model of the reference analysis."""
+_PT_MIN, _LEADING_PT_MIN = 7.0, 20.0
+"""Thresholds of the reference analysis [GeV]."""
 
 RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
 """Published values of the answers."""
@@ -73,7 +58,7 @@ def make(random: RandomParameters) -> Instance:
     )
     truth = {"mass": mass, "signal_yield": float(mean * np.mean(_passes(signal)))}
     recorded = triggered(events).shuffled(random.generator("order"))
-    return Instance((Sample("data", "data", recorded),), truth, analysis=CUTS)
+    return Instance((Sample("data", "data", recorded),), truth)
 
 
 def _continuum(random: RandomParameters, detector: Detector) -> Events:
@@ -111,38 +96,13 @@ def _fakes(random: RandomParameters, detector: Detector, mass: float) -> Events:
 
 def _passes(events: Events) -> Bool[ndarray, " n"]:
     """Whether each event passes the reference analysis."""
-    leptons = good_leptons(events, CUTS["pt_min"])
+    leptons = good_leptons(events, _PT_MIN)
     charge = leptons.fields["charge"]
 
     def total(values: ndarray) -> ndarray:
         return np.bincount(leptons.event, values, minlength=events.number)
 
-    first = total(leptons.fields["pt"] > CUTS["leading_pt_min"]) > 0
+    first = total(leptons.fields["pt"] > _LEADING_PT_MIN) > 0
     neutral = (total(charge) == 0) & (total(charge * (leptons.fields["type"] == 13)) == 0)
     passes: ndarray = (leptons.counts(events.number) == 4) & neutral & first
     return passes
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Fit a narrow peak of four leptons over a flat continuum.
-
-    Tight, isolated (ptcone20 < 0.1 pt) leptons with pt > 7 GeV; exactly four; the sum of all charges and that of the
-    muons are 0 (two pairs of the same kind and opposite charge); the first above 20 GeV. A Gaussian over a straight
-    line, unbinned as there are few events, starting at the highest of 55 bins. Mass to about 0.15 GeV; signal_yield:
-    the Gaussian's number of events after these cuts, to about 10 %. Histogram ``mass``: 55 bins from 105 to 160 GeV.
-    """
-    pt, leading = CUTS["pt_min"], CUTS["leading_pt_min"]
-    muons = analysis.derive(leptons(analysis, "data", pt=pt), "muon_charge", "lep_charge * (lep_type == 13)")
-    four = analysis.select(
-        muons, f"count(lep_pt) == 4 and lep_pt[0] > {leading:g} and sum(lep_charge) == 0 and sum(muon_charge) == 0"
-    )
-    events = analysis.handle("calc_system_invariant_mass_tool", events=four, **four_vectors("lep"), number=4)
-    return peak_result(
-        analysis,
-        events,
-        fit_peak(analysis, events, "mass", CUTS["window"], CUTS["model"], unbinned=True),
-        selection=f"exactly four tight, isolated leptons above {pt:g} GeV, the first above {leading:g} GeV, in two"
-        " pairs of one kind and opposite charge",
-        model="a Gaussian of the resolution over a straight line of other pairs of Z bosons",
-        window=CUTS["window"],
-    )

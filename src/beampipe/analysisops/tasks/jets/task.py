@@ -10,19 +10,22 @@ counts as a quark jet if its n_trk is at most ``working_point_n_trk`` of the man
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, stated
+from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool, Float64
 
-CUTS: Final[dict[str, Any]] = {"forward_abs_eta_min": 1.0, "gluon_label": 21}
-"""Where the regions meet, and the label of gluons; other labels are quarks."""
+_BORDER: Final = 1.0
+"""Pseudorapidity where the regions meet."""
+
+_GLUON: Final = 21
+"""Label of gluons; other labels are quarks."""
 
 RECALLED: Final = AnalysisResult({"sf_quark": (1.0, 0.05), "sf_gluon": (1.0, 0.05)})
 """Guesses of the usual size, as no table has these."""
@@ -55,10 +58,9 @@ def make(random: RandomParameters) -> Instance:
         truth,
         public={
             "working_point_n_trk": working_point,
-            "forward_abs_eta_min": CUTS["forward_abs_eta_min"],
+            "forward_abs_eta_min": _BORDER,
             "abs_eta_max": 2.1,
         },
-        analysis={**CUTS, "working_point_n_trk": working_point},
     )
 
 
@@ -74,11 +76,11 @@ def _jets(
     """Jets, with their pt [GeV] and whether they are quarks."""
     pt = 500 + generator.exponential(120, _JETS)
     eta = generator.uniform(-2.1, 2.1, _JETS)
-    forward = np.abs(eta) > CUTS["forward_abs_eta_min"]
+    forward = np.abs(eta) > _BORDER
     quark = generator.uniform(size=_JETS) < np.where(forward, _QUARKS[1], _QUARKS[0])
     mean = np.where(quark, means["quark"], means["gluon"]) * _growth(pt)
     tracks = generator.poisson(mean * generator.gamma(_CLUMPS, 1 / _CLUMPS, _JETS))
-    flavour = np.where(quark, generator.integers(1, 6, _JETS), CUTS["gluon_label"])
+    flavour = np.where(quark, generator.integers(1, 6, _JETS), _GLUON)
     columns = {
         "jet_pt": pt,
         "jet_eta": eta,
@@ -94,58 +96,3 @@ def _accepted(working_point: int, mean: float, pt: Float64[ndarray, " n"]) -> fl
 
     means = mean * _growth(pt)
     return float(np.mean(nbinom.cdf(working_point, _CLUMPS, _CLUMPS / (_CLUMPS + means))))
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Solve the shares that pass in both regions for quarks and gluons, and compare with simulation.
-
-    In either region, the accepted share p of the data's jets, and from simulation the share f of quarks. Solve f_F e_q
-    + (1 - f_F) e_g = p_F and f_C e_q + (1 - f_C) e_g = p_C for the efficiencies e of the data, with the errors of p and
-    f. Divide by the efficiencies of simulated quarks and gluons of both regions together: sf_quark, to about 1 %, and
-    sf_gluon, to about 2.5 %. Both shares of simulated quarks and the efficiencies come from counting labels.
-    """
-    point, border = stated(analysis.public, "working_point_n_trk"), stated(analysis.public, "forward_abs_eta_min")
-    columns = ("jet_pt", "jet_eta", "jet_n_trk")
-    data = analysis.load("data", columns)
-    simulated = analysis.load("calibration_mc", [*columns, "jet_label"])
-    regions = (f"abs(jet_eta) > {border}", f"abs(jet_eta) <= {border}")
-    passes = f"jet_n_trk <= {point:g}"
-    is_quark, is_gluon = f"jet_label != {CUTS['gluon_label']}", f"jet_label == {CUTS['gluon_label']}"
-    accepted = [_share(analysis, data, passes, region) for region in regions]
-    quarks = [_share(analysis, simulated, is_quark, region) for region in regions]
-    gluons = [_share(analysis, simulated, is_gluon, region) for region in regions]
-    solved = analysis.call(
-        "solve_linear_tool",
-        matrix=[[quark["efficiency"], gluon["efficiency"]] for quark, gluon in zip(quarks, gluons, strict=True)],
-        matrix_errors=[[quark["error"], gluon["error"]] for quark, gluon in zip(quarks, gluons, strict=True)],
-        right=[share["efficiency"] for share in accepted],
-        right_errors=[share["error"] for share in accepted],
-    )
-    answers = {}
-    for number, (name, flavour) in enumerate({"sf_quark": is_quark, "sf_gluon": is_gluon}.items()):
-        expected = _share(analysis, simulated, passes, flavour)
-        factor = analysis.call(
-            "calculate_tool",
-            expression="data / simulation",
-            values={"data": solved["solution"][number], "simulation": expected["efficiency"]},
-            errors={"data": solved["errors"][number], "simulation": expected["error"]},
-        )
-        answers[name] = (factor["value"], factor["uncertainty"])
-    return AnalysisResult(
-        answers,
-        method={
-            "selection": f"jets in two regions, beyond and within |eta| = {border:g}, which differ in their share of"
-            f" quarks; a jet passes with at most {point:g} tracks",
-            "model": "in either region the share that passes is that of quarks and of gluons, weighted by their shares"
-            " in simulation; the two equations are solved for the efficiencies in data",
-            "window": "all jets of both regions",
-            "uncertainty": "binomial errors of all shares, propagated through the solution to first order",
-        },
-    )
-
-
-def _share(analysis: Analysis, events: str, passing: str, among: str) -> dict[str, Any]:
-    """Share of the jets of some kind that pass, with its error."""
-    passed = analysis.call("count_tool", events=events, expression=f"({among}) and ({passing})")
-    total = analysis.call("count_tool", events=events, expression=among)
-    return analysis.call("efficiency_tool", passed=passed["n"], total=total["n"])

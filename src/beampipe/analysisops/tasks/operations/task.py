@@ -145,7 +145,6 @@ def make(random: RandomParameters) -> Instance:
         words={"cause": cause, "server": broken},
         texts=texts,
         public={"causes": causes, "servers": servers, "interval_s": INTERVAL, "duration_s": DURATION},
-        analysis={"signatures": SIGNATURES, "scales": SCALES},
     )
 
 

@@ -10,20 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import (
-    DIPHOTON_SELECTION,
-    Analysis,
-    AnalysisResult,
-    diphotons,
-    fit_peak,
-    half_band,
-    is_signal,
-)
+from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
-from beampipe.analysisops.samples.pairs import PHOTON_CUTS, continuum, counting_limit, selected_pairs
+from beampipe.analysisops.samples.pairs import PHOTON_WINDOW, continuum, counting_limit, selected_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-from beampipe.errors import InputError
 
 HALF_WINDOW: Final = 4.0
 """Half the width of the search window [GeV]."""
@@ -46,7 +37,7 @@ def make(random: RandomParameters) -> Instance:
     window = [round(centre - HALF_WINDOW, 1), round(centre + HALF_WINDOW, 1)]
     inside = kept & (mass > window[0]) & (mass < window[1])
     # A window around the window tells the background to better than the fit of an analysis does.
-    low, high = PHOTON_CUTS["window"]
+    low, high = PHOTON_WINDOW
     all_inside = kept & (mass > low) & (mass < high)
     scale = random.drawn["background_scale"]
     share = (np.exp(-window[0] / scale) - np.exp(-window[1] / scale)) / (np.exp(-low / scale) - np.exp(-high / scale))
@@ -57,51 +48,5 @@ def make(random: RandomParameters) -> Instance:
         {"limit": limit, "signal_yield": 0.0},
         {"signal": "no"},
         public={"search_window_gev": window},
-        analysis={**PHOTON_CUTS, "search_window": window},
         hidden={"expected_background": expected},
-    )
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Whether there is a peak, and the limit on one in the window that the data name.
-
-    Photons are selected as in `hyy`. Observed: the number of events in the window. Background: the integral in the
-    window of an exponential that is fitted to the masses from 105 to 160 GeV without the window, to about 2 %. Limit:
-    95 % CLs upper limit on a number of signal events in the window; its uncertainty is the half-width of the expected
-    +-1 sigma band. Word ``signal``: no. Histogram ``mass``: 55 bins from 105 to 160 GeV.
-    """
-    window = analysis.public.get("search_window_gev")
-    if not window:
-        raise InputError("data: got no search_window_gev, expected the window of the limit among what is public")
-    low, high = map(float, window)
-    events = diphotons(analysis, PHOTON_CUTS)
-    peak = fit_peak(analysis, events, "mass", PHOTON_CUTS["window"], PHOTON_CUTS["model"], bins=110)
-    inside = analysis.call("count_tool", events=events, expression=f"mass > {low} and mass < {high}")
-    background = analysis.call(
-        "fit_background_tool",
-        events=events,
-        column="mass",
-        window=PHOTON_CUTS["window"],
-        exclude=[low, high],
-        model="exponential",
-        bins=110,
-    )
-    limit = analysis.call(
-        "limit_tool",
-        observed=inside["n"],
-        background=background["expected"],
-        background_error=background["expected_error"],
-        signal=1.0,
-    )
-    first, last = PHOTON_CUTS["window"]
-    return AnalysisResult(
-        {"limit": (limit["limit"], half_band(analysis, limit))},
-        {"signal": "yes" if is_signal(peak) else "no"},
-        analysis.requested_histogram("mass", events, "mass"),
-        method={
-            "selection": DIPHOTON_SELECTION,
-            "model": "an exponential from both sidebands gives the background in the window; CLs for the limit",
-            "window": f"{first:g} to {last:g} GeV, whose sidebands fix the background",
-            "uncertainty": "half the width of the band of expected limits",
-        },
     )

@@ -7,32 +7,17 @@ those of equal charge have masses around the peak. Events are recorded if at lea
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import (
-    LEPTONS,
-    Analysis,
-    AnalysisResult,
-    muon_probes,
-    probe_efficiency,
-    tag_and_probe,
-)
+from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.kinematics import Z_MASS
 from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-CUTS: Final[dict[str, Any]] = {
-    "pt_min": 20.0,
-    "window": [71.0, 111.0],
-    "model": "voigt_plus_exponential",
-    "histogram": {"name": "mass", "bins": 40, "low": 71.0, "high": 111.0},
-}
-"""Cut [GeV], window [GeV] and model of the reference analysis."""
 
 RECALLED: Final = AnalysisResult({"efficiency": (0.95, 0.01)})
 """A guess of the usual size, as no table has it."""
@@ -59,30 +44,4 @@ def make(random: RandomParameters) -> Instance:
     leptons = events.collections["lep"]
     tags = np.bincount(leptons.event[leptons.fields["isTightID"]], minlength=events.number)
     recorded = events.where(events.columns["trigM"] & (tags > 0)).shuffled(random.generator("order"))
-    return Instance((Sample("data", "data", recorded),), {"efficiency": efficiency}, analysis=CUTS)
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Fit pairs where both muons pass, and pairs where one does.
-
-    Muons with pt > 20 GeV; exactly two, of opposite charge. Each passing muon is a tag for the other one. Fit a Voigt
-    line over an exponential to the masses from 71 to 111 GeV, once where both pass (TT) and once where one passes (TF),
-    the latter with position, width and resolution fixed to those of the former: N_TT and N_TF signal events. A pair
-    where both pass gives two passing probes: efficiency = 2 N_TT / (2 N_TT + N_TF), with an error of about 0.003 by
-    propagation of both. Histogram ``mass``: 40 bins from 71 to 111 GeV, of all selected events.
-    """
-    low, high = CUTS["window"]
-    events = muon_probes(analysis, analysis.load("data", [f"lep_{name}" for name in LEPTONS]), CUTS["pt_min"])
-    passing, failing = tag_and_probe(analysis, events, (low, high), CUTS["model"])
-    yields = [peak[name] for name in ("signal_yield", "signal_yield_error") for peak in (passing, failing)]
-    return AnalysisResult(
-        {"efficiency": probe_efficiency(analysis, *yields)},
-        histograms=analysis.requested_histogram("mass", events, "mass"),
-        method={
-            "selection": "two muons of opposite charge above 20 GeV; each that passes is a tag, the other the probe",
-            "model": "a Voigt profile over an exponential, of one shape for pairs of both kinds, so that fakes do not"
-            " count as probes",
-            "window": f"{low:g} to {high:g} GeV",
-            "uncertainty": "those of both numbers of signal events, propagated",
-        },
-    )
+    return Instance((Sample("data", "data", recorded),), {"efficiency": efficiency})

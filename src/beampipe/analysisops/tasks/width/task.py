@@ -8,34 +8,14 @@ of the same mass without natural width, seen by the same detector: its peak is t
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from beampipe.analysisops.agents.analysis import (
-    Analysis,
-    AnalysisResult,
-    Binning,
-    dimuons,
-    fit_peak,
-    fullest_bin,
-    window_around,
-)
+from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector
+from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-CUTS: Final[dict[str, Any]] = {
-    "lepton_type": 13,
-    "pt_min": 15.0,
-    "isolation_max": ISOLATION,
-    "half_window": 70.0,
-    "model": "voigt_plus_exponential",
-    "calibration_half_window": 15.0,
-    "calibration_model": "gauss",
-    "histogram": {"name": "mass", "bins": 100, "low": 100.0, "high": 400.0},
-}
-"""Cuts [GeV], windows to either side of the highest bin [GeV] and models of the reference analysis."""
 
 RECALLED: Final = AnalysisResult({"width": (2.4955, 0.0023)})
 """The width of the Z boson by the Review of Particle Physics (2024) [GeV]."""
@@ -77,46 +57,4 @@ def make(random: RandomParameters) -> Instance:
             Sample("narrow", "calibration_mc", calibration, {"natural_width_gev": 0.0}),
         ),
         {"width": width},
-        analysis=CUTS,
-    )
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Fit the narrow line for the resolution, then the broad one with that resolution.
-
-    Tight, isolated (ptcone20 < 0.1 pt) muons with pt > 15 GeV, exactly two, of opposite charge, in either file. Fit a
-    Gaussian to the calibration within 15 GeV of its highest bin: its sigma, with its error. Fit a Voigt line over an
-    exponential to the data within 70 GeV of the highest bin, with sigma fixed to that of the calibration. Width: the
-    full width at half maximum of the Breit-Wigner part, to about 0.4 GeV; the error of sigma adds a tenth of it.
-    Histogram ``mass``: 100 bins from 100 to 400 GeV.
-    """
-    search = Binning(100, 100.0, 400.0)
-    narrow = dimuons(analysis, "calibration_mc", pt=CUTS["pt_min"])
-    near = window_around(fullest_bin(analysis, narrow, "mass", search), CUTS["calibration_half_window"])
-    resolution = fit_peak(analysis, narrow, "mass", near, CUTS["calibration_model"], unbinned=True)
-    sigma, error = resolution["sigma"], resolution["sigma_error"]
-    broad = dimuons(analysis, "data", pt=CUTS["pt_min"])
-    window = window_around(fullest_bin(analysis, broad, "mass", search), CUTS["half_window"])
-    widths = [
-        fit_peak(analysis, broad, "mass", window, CUTS["model"], bins=140, fixed={"sigma": value})
-        for value in (sigma, sigma + error)
-    ]
-    total = analysis.call(
-        "calculate_tool",
-        expression="sqrt(statistical**2 + (shifted - width)**2)",
-        values={
-            "statistical": widths[0]["width_error"],
-            "shifted": widths[1]["width"],
-            "width": widths[0]["width"],
-        },
-    )
-    return AnalysisResult(
-        {"width": (widths[0]["width"], total["value"])},
-        histograms=analysis.requested_histogram("mass", broad, "mass"),
-        method={
-            "selection": "exactly two tight, isolated muons of opposite charge above 15 GeV",
-            "model": "a Voigt profile over an exponential, its resolution fixed to that of the narrow simulated line",
-            "window": f"{window[0]:g} to {window[1]:g} GeV, around the fullest bin, wide enough for both tails",
-            "uncertainty": "statistical, and the change of the width when the resolution is moved by its error",
-        },
     )

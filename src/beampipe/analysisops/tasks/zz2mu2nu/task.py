@@ -11,48 +11,25 @@ of the data is Gaussian around the stated one, with the stated uncertainty, up t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import (
-    LEPTONS,
-    Analysis,
-    AnalysisResult,
-    Binning,
-    muon_probes,
-    opposite_pairs,
-    probe_efficiency,
-    stated,
-    tag_and_probe,
-    tight_leptons,
-)
+from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import ISOLATION, Detector, triggered
+from beampipe.analysisops.samples.detector import Detector, triggered
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import Z_MASS, falling
+from beampipe.analysisops.samples.kinematics import Z_MASS
 from beampipe.analysisops.samples.pairs import (
     continuum_pairs,
-    event_weights,
     pair_events,
     resonance_pairs,
     shoulder_pairs,
+    weighted_sample,
+    with_missing_momentum,
 )
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-CUTS: Final[dict[str, Any]] = {
-    "pt_min": 20.0,
-    "isolation_max": ISOLATION,
-    "mass_window": [76.0, 106.0],
-    "probe_window": [71.0, 111.0],
-    "model": "voigt_plus_exponential",
-    "signal_met": [80.0, 400.0],
-    "control_met": [30.0, 60.0],
-    "histogram": {"name": "met", "bins": 30, "low": 0.0, "high": 300.0},
-}
-"""Cuts [GeV], windows [GeV] and model of the reference analysis."""
 
 RECALLED: Final = AnalysisResult(
     {
@@ -101,17 +78,16 @@ def make(random: RandomParameters) -> Instance:
         number = random.count(f"{name} events", mean * luminosity / stated_luminosity)
         data.append(_events(random, f"{name} in data", name, data_detector, number, z_bosons))
         events = _events(random, f"{name} simulated", name, simulated_detector, _SIMULATED[name], z_bosons)
-        weights = event_weights(random, name, events.number, spread=0.1, negative=0.03)
-        recorded = triggered(events.with_columns({"mcWeight": weights}))
-        predicted = mean / (1000 * stated_luminosity) * stated_over_true[name]
-        facts = {"cross_section_pb": float(f"{predicted:.5g}"), "sum_of_weights": float(np.sum(weights))}
-        samples.append(Sample(name, "signal_mc" if name == "zz" else "background_mc", recorded, facts))
+        stated = float(f"{mean / (1000 * stated_luminosity) * stated_over_true[name]:.5g}")
+        role = "signal_mc" if name == "zz" else "background_mc"
+        samples.append(
+            weighted_sample(random, name, role, events, stated, spread=0.1, negative=0.03, recorded=triggered)
+        )
     data.append(_fakes(random, data_detector, random.uniform("fakes", 3_000.0, 5_000.0)))
     return Instance(
         (Sample("data", "data", triggered(joined(data)).shuffled(random.generator("order"))), *samples),
         {"cross_section": cross_section, "efficiency": efficiency},
         public={"luminosity_fb": stated_luminosity, "luminosity_uncertainty": uncertainty},
-        analysis=CUTS,
     )
 
 
@@ -136,7 +112,7 @@ def _events(
     else:
         chosen = generator.integers(len(z_bosons[0]), size=number)
         events = pair_events(generator, detector, (z_bosons[0][chosen], z_bosons[1][chosen]), soft=0.05)
-    return _with_met(generator, events, _MET[name])
+    return with_missing_momentum(generator, events, scale=_MET[name], low=0.0)
 
 
 def _fakes(random: RandomParameters, detector: Detector, mean: float) -> Events:
@@ -150,190 +126,4 @@ def _fakes(random: RandomParameters, detector: Detector, mean: float) -> Events:
             pair_events(generator, detector, equal, (13, 13), prompt=False),
         ]
     )
-    return _with_met(generator, events, _MET["fakes"])
-
-
-def _with_met(generator: np.random.Generator, events: Events, scale: float) -> Events:
-    met = falling(generator, events.number, scale=scale, low=0.0, high=900.0)
-    return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, events.number)})
-
-
-def analyse(analysis: Analysis) -> AnalysisResult:
-    """Measure the muon efficiency, fix the backgrounds in control regions, and fit all regions together.
-
-    Efficiency: muons with pt > 20 GeV, exactly two of opposite charge, any missing momentum; 2 N_TT / (2 N_TT + N_TF)
-    with N_TT and N_TF signal events of Voigt lines over exponentials from 71 to 111 GeV, as in the task `tagprobe`. In
-    simulation without fakes, N_TT and N_TF are sums of weights.
-
-    Regions: exactly two tight, isolated (ptcone20 < 0.1 pt) leptons with pt > 20 GeV, of opposite charge. Signal: two
-    muons of a mass from 76 to 106 GeV, met from 80 to 400 GeV in 4 bins. Z with jets: the same pairs, met from 30 to 60
-    GeV. Top: a muon and an electron of any mass, met from 80 to 400 GeV. Each sample is scaled by cross_section_pb *
-    1000 * luminosity_fb / sum_of_weights, the signal also by (efficiency in data / efficiency in simulation)^2. Free:
-    the strength of the signal and both backgrounds. Constrained: luminosity and the square of the efficiency ratio, on
-    the signal. Cross section [fb]: 1000 cross_section_pb * strength, to 6 to 8 %.
-
-    Table of uncertainties: a part is the root of the difference of squares of the whole uncertainty and of that with
-    its parameter fixed; the statistical one that with both fixed. ``background``: expected events of both
-    backgrounds in the signal region, from the fit. Histogram ``met``: 30 bins from 0 to 300 GeV, pairs of the signal
-    region with any missing momentum.
-    """
-    columns = [*(f"lep_{name}" for name in LEPTONS), "met"]
-    data = analysis.load("data", columns)
-    simulated = {
-        name: (analysis.load(role, [*columns, "mcWeight"], file=number), analysis.files[role][number])
-        for name, role, number in (
-            ("signal", "signal_mc", 0),
-            ("first", "background_mc", 0),
-            ("second", "background_mc", 1),
-        )
-    }
-    passing, failing = tag_and_probe(
-        analysis, muon_probes(analysis, data, CUTS["pt_min"]), CUTS["probe_window"], CUTS["model"]
-    )
-    yields = [peak[name] for name in ("signal_yield", "signal_yield_error") for peak in (passing, failing)]
-    efficiency = probe_efficiency(analysis, *yields)
-    correction, relative = _correction(analysis, efficiency, simulated["signal"][0])
-    regions, pairs = _regions(analysis, data, None)
-    channels = {region: {"data": handle} for region, handle in regions.items()}
-    scales = {}
-    for name, (events, file) in simulated.items():
-        for region, handle in _regions(analysis, events, "mcWeight")[0].items():
-            channels[region][name] = handle
-        scales[name] = _scale(analysis, file, correction if name == "signal" else 1)
-    workspace = analysis.handle(
-        "build_workspace_tool",
-        channels=channels,
-        parameters={
-            "strength": ["signal"],
-            "scale_of_first": ["first"],
-            "scale_of_second": ["second"],
-            "luminosity": ["signal"],
-            "muon_efficiency": ["signal"],
-        },
-        measured="strength",
-        uncertainties={
-            "luminosity": stated(analysis.public, "luminosity_uncertainty"),
-            "muon_efficiency": relative,
-        },
-        scales=scales,
-    )
-    stated_cross_section = stated(simulated["signal"][1], "cross_section_pb")
-    (cross_section, whole), fit = _measured(analysis, workspace, stated_cross_section, [])
-    left = {
-        name: _measured(analysis, workspace, stated_cross_section, fixed)[0][1]
-        for name, fixed in (
-            ("luminosity", ["luminosity"]),
-            ("efficiency", ["muon_efficiency"]),
-            ("statistical", ["luminosity", "muon_efficiency"]),
-        )
-    }
-    parts = {"cross_section_statistical": left["statistical"]}
-    for name in ("luminosity", "efficiency"):
-        parts[f"cross_section_{name}"] = analysis.call(
-            "calculate_tool",
-            expression="sqrt(max(whole**2 - left**2, 0))",
-            values={"whole": whole, "left": left[name]},
-        )["value"]
-    expected = fit["expected"]["signal_region"]
-    background = analysis.call(
-        "calculate_tool",
-        expression="first + second",
-        values={name: expected[name]["value"] for name in ("first", "second")},
-        errors={name: expected[name]["error"] for name in ("first", "second")},
-    )
-    return AnalysisResult(
-        {
-            "efficiency": efficiency,
-            "background": (background["value"], background["uncertainty"]),
-            "cross_section": (cross_section, whole),
-            **{name: (cross_section, part) for name, part in parts.items()},
-        },
-        histograms=analysis.requested_histogram("met", pairs, "met"),
-        artifacts={"workspace": workspace},
-        method={
-            "selection": "two tight, isolated muons of opposite charge near the Z boson with much missing momentum; a"
-            " muon and an electron for top, little missing momentum for Z with jets",
-            "model": "one HistFactory workspace of the signal region and both control regions, whose fit scales the"
-            " signal and both backgrounds",
-            "window": "missing momentum from 80 to 400 GeV, muon pairs from 76 to 106 GeV",
-            "uncertainty": "of the fit, with constraints on luminosity and muon efficiency; its parts by fixing these",
-        },
-    )
-
-
-def _correction(analysis: Analysis, efficiency: tuple[float, float], signal: str) -> tuple[float, float]:
-    """Square of the efficiency in data over that in the simulated signal, and its relative uncertainty."""
-    probes = muon_probes(analysis, signal, CUTS["pt_min"])
-    low, high = CUTS["probe_window"]
-    both, one = (
-        analysis.call(
-            "count_tool",
-            events=probes,
-            expression=f"count(lep_isTightID) == {passing} and mass > {low:g} and mass < {high:g}",
-            weight="mcWeight",
-        )
-        for passing in (2, 1)
-    )
-    simulated = probe_efficiency(analysis, both["sum_weights"], one["sum_weights"], both["error"], one["error"])
-    ratio = analysis.call(
-        "calculate_tool",
-        expression="(data / simulated)**2",
-        values={"data": efficiency[0], "simulated": simulated[0]},
-        errors={"data": efficiency[1], "simulated": simulated[1]},
-    )
-    relative = analysis.call(
-        "calculate_tool",
-        expression="error / ratio",
-        values={"error": ratio["uncertainty"], "ratio": ratio["value"]},
-    )
-    return ratio["value"], relative["value"]
-
-
-def _regions(analysis: Analysis, events: str, weight: str | None) -> tuple[dict[str, str], str]:
-    """Histograms of missing momentum in the signal region and both control regions, and the pairs of muons."""
-    good = tight_leptons(analysis, events, CUTS["pt_min"])
-    leptons = opposite_pairs(analysis, analysis.select(good, "count(lep_pt) == 2"))
-    low, high = CUTS["mass_window"]
-    muons = analysis.select(leptons, f"sum(lep_type) == 26 and mass > {low:g} and mass < {high:g}")
-    mixed = analysis.select(leptons, "sum(lep_type) == 24")
-    signal_met, control_met = CUTS["signal_met"], CUTS["control_met"]
-    regions = {
-        "signal_region": (muons, Binning(4, *signal_met)),
-        "little_met": (muons, Binning(1, *control_met)),
-        "muon_electron": (mixed, Binning(1, *signal_met)),
-    }
-    handles = {
-        name: str(analysis.fill(selected, "met", binning, weight)["handle"])
-        for name, (selected, binning) in regions.items()
-    }
-    return handles, muons
-
-
-def _scale(analysis: Analysis, file: Mapping[str, Any], correction: float) -> float:
-    """The factor by which a simulated sample describes the data."""
-    scale = analysis.call(
-        "calculate_tool",
-        expression="correction * cross_section * 1000 * luminosity / all",
-        values={
-            "correction": correction,
-            "cross_section": stated(file, "cross_section_pb"),
-            "luminosity": stated(analysis.public, "luminosity_fb"),
-            "all": stated(file, "sum_of_weights"),
-        },
-    )
-    return cast("float", scale["value"])
-
-
-def _measured(
-    analysis: Analysis, workspace: str, stated_cross_section: float, fixed: list[str]
-) -> tuple[tuple[float, float], dict[str, Any]]:
-    """Cross section [fb] with its uncertainty, by a fit with some parameters fixed, and the fit."""
-    fit = analysis.call("fit_workspace_tool", workspace=workspace, fixed=fixed)
-    strength = fit["parameters"]["strength"]
-    result = analysis.call(
-        "calculate_tool",
-        expression="1000 * stated * strength",
-        values={"stated": stated_cross_section, "strength": strength["value"]},
-        errors={"strength": strength["error"]},
-    )
-    return (result["value"], result["uncertainty"]), fit
+    return with_missing_momentum(generator, events, scale=_MET["fakes"], low=0.0)

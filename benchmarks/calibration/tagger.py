@@ -1,0 +1,101 @@
+"""Taggers of quark and gluon jets beside each other: `python benchmarks/calibration/tagger.py`.
+
+It needs `pip install '.[calibration,simulation,train]'`. It simulates dijets with constituents and trains on three in
+four of the selected events; complete files of events and of weights are kept. On the other events it measures the
+rejection of gluons at half of the quarks, with errors by bootstrap over events, of
+
+    constituents   the network of tracks and neutral constituents; its weights are those that come with the package
+    tracks         the same network, trained without neutral constituents
+    boosted        boosted trees of n_trk, width, C1, pT and |eta|
+    n_trk          the number of tracks
+
+The weights are beside the JSON file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import beampipe.terminal.scripts  # noqa: F401
+
+from measuring import CONSOLE, conditions, measured, report
+
+from beampipe.calibration.config import Configuration, InputSample
+from beampipe.calibration.tasks.runtime import RunSettings
+from beampipe.calibration.training import training_jets
+from beampipe.simulation.jet_network_training import NetworkRecipe
+from beampipe.simulation.jet_taggers import boosted_scores, network_scores, performance, train_network_on
+from beampipe.simulation.ntuples import simulate_dijets, simulate_toy
+from beampipe.terminal import make_table
+
+SAMPLE: Final = "nominal2"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, default=Path("runs/calibration/constituents"))
+    parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--files", type=int, default=6, help="per slice of hard pT")
+    parser.add_argument("--seed", type=int, default=101, help="of the simulation")
+    parser.add_argument("--epochs", type=int, default=NetworkRecipe().epochs)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_tagger.json"))
+    options = parser.parse_args()
+    begun = conditions("taggers of constituents, boosted trees and numbers of tracks")
+    recipe = NetworkRecipe(epochs=options.epochs)
+    make = partial(simulate_dijets, SAMPLE, options.samples / SAMPLE, options.events, seed=options.seed)
+    simulation, files = measured(lambda: make(files=options.files, workers=options.workers, constituents=True))
+    data = simulate_toy(options.output.parent / "tagger_data", 1000, kind="data", dataset="data")  # required, not used
+    samples = {"nominal": InputSample("nominal", tuple(files)), "data": InputSample("data", tuple(data), "data")}
+    configuration = Configuration(options.output.parent / "tagger_store", samples)
+    settings = RunSettings("processes", options.workers)
+    jets, read_constituents = training_jets(configuration, settings, lambda what, total: nullcontext(lambda: None))
+    every = read_constituents()
+    costs, scores = {}, {}
+    for name, constituents in (("constituents", every), ("tracks", every.only(every.charged))):
+        weights = options.output.parent / f"{name}.safetensors"
+        if weights.exists():
+            scores[name] = network_scores(weights, jets, constituents)
+            continue
+        train = partial(train_network_on, jets, constituents, weights, 1, recipe, print_loss)
+        costs[name], scores[name] = measured(train)
+    costs["boosted"], scores["boosted"] = measured(partial(boosted_scores, jets))
+    result = performance(jets, scores)
+
+    counts = {"constituents": len(every.pt) / len(every), "tracks": every.charged.sum() / len(every)}
+    heads = ("AUC", "gluon rejection", "over boosted", "constituents of a jet", "training [CPU s]")
+    table = make_table("", ("tagger",), heads)
+    body: dict[str, Any] = {"jets": result.n_jets, "held_out": result.n_held_out, "simulation": simulation.cpu}
+    for name, rejection in result.rejection.items():
+        gain, cost, count = result.gain.get(name), costs.get(name), counts.get(name)
+        table.add_row(
+            name,
+            f"{result.auc[name]:.4f}",
+            str(rejection),
+            str(gain or ""),
+            f"{count:.1f}" if count else "",
+            f"{cost.cpu:.0f}" if cost else "kept" if count else "",
+        )
+        body[name] = {"auc": result.auc[name], "rejection": rejection, "over_boosted": gain, "cpu": cost and cost.cpu}
+    CONSOLE.print(f"trained on {result.n_jets} jets, {recipe.epochs} epochs; measured on {result.n_held_out} others")
+    CONSOLE.print(table)
+    ratios = ", ".join(f"{name} {gain}" for name, gain in result.gain.items())
+    of_neutral = performance(jets, scores, "tracks").gain["constituents"]
+    body["summary"] = [
+        f"gluon rejection at half of the quarks over that of boosted trees: {ratios}",
+        f"with over without neutral constituents: {of_neutral}",
+    ]
+    CONSOLE.print("\n".join(body["summary"]))
+    report(options.output, begun, body)
+
+
+def print_loss(loss: float) -> None:
+    CONSOLE.print(f"mean loss of the epoch: {loss:.4f}")
+
+
+if __name__ == "__main__":
+    main()
