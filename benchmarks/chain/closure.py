@@ -147,8 +147,9 @@ def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, wor
         ("jets", "tracks / particles", "particles with a track", "mean difference", "spread of the difference"),
     )
     figures = []
-    for finder in finders:
-        jets = counted(settings, finder, chunks, workers)
+    for text in finders:
+        finder, _, fewer = text.partition("=")
+        jets = counted(settings, finder, int(fewer or chunks), workers)
         for low, high in pairwise(edges):
             here = (jets["pt"] >= low) & (jets["pt"] < high)
             tracks, particles, result = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
@@ -248,7 +249,8 @@ INDEPENDENT_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f",
 
 def part_of(path: Path, output: Path, number: int, n_parts: int) -> Path:
     """One of as many parts of the events of an ntuple, no two of which have an event in common."""
-    chosen, bookkeeping = read_ntuple(path)[number::n_parts], read_bookkeeping(path)
+    events, bookkeeping = read_ntuple(path), read_bookkeeping(path)
+    chosen = events[number * len(events) // n_parts : (number + 1) * len(events) // n_parts]
     assert chosen.weight is not None
     write_ntuple(output, chosen, {**bookkeeping, "sum_weights": chosen.weight.sum(axis=0).astype(np.float64)})
     return output
@@ -476,7 +478,12 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
     parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
-    parser.add_argument("--finders", nargs="+", default=["module_map_soft", "acts-soft"], help="finders compared")
+    parser.add_argument(
+        "--finders",
+        nargs="+",
+        default=["module_map_soft", "acts-soft"],
+        help="finders compared; NAME=N for the first N chunks",
+    )
     parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
     parser.add_argument("--experiments", type=int, default=20, help="replicas that are fitted")
     parser.add_argument("--parts", type=int, default=8, help="parts of the ntuples that are experiments of their own")

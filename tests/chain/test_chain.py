@@ -15,7 +15,7 @@ import pytest
 from beampipe.calibration import config
 from beampipe.chain.fit import class_cuts, in_classes
 from beampipe.chain.ntuples import EnergyScale, Performance
-from beampipe.chain.plan import INPUTS, Plan, make_chunk
+from beampipe.chain.plan import INPUTS, Plan, make_chunk, stage_code
 from beampipe.chain.report import write_report
 from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, measure_ntuples, run_chain, store_of
 from beampipe.chain.settings import (
@@ -27,9 +27,10 @@ from beampipe.chain.settings import (
     TrackSettings,
 )
 from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents
-from beampipe.errors import FileError
+from beampipe.errors import FileError, MissingExtraError
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
 from beampipe.tables import load_table
+from beampipe.workflow import installed_version
 
 INLINE = Executor("inline")
 
@@ -243,3 +244,14 @@ def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> 
     assert about["notes"]["cpu"] > 0
     assert about["notes"]["peak"] > 10**7
     assert json.loads((made.settings.output / RESULT).read_text())["gluon_fraction"][0]["shares"] == "simulation"
+
+
+def test_a_missing_package_is_reported_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "beampipe.chain.plan.installed_version", lambda name: "none" if name == "pyhf" else installed_version(name)
+    )
+    stage_code.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"result of a chain needs pyhf, .*pip install 'beampipe\[chain\]'"):
+        run_chain(small(tmp_path / "run"), INLINE)
+    stage_code.cache_clear()
+    assert not (tmp_path / "run").exists()

@@ -16,6 +16,7 @@ from beampipe.chain.jets import make_jets
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import TraceTarget, recorded
 from beampipe.chain.tracks import find_tracks
+from beampipe.errors import MissingExtraError
 from beampipe.simulation.pythia import seed_of
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
 from beampipe.tracking.acts import acts_settings
@@ -73,6 +74,8 @@ _SUFFIX: Final = {"simulate": ".parquet"}
 def stage_code(stage: str) -> str:
     """Digest of the code of a stage, with the versions of the packages that it computes with."""
     versions = {package: installed_version(package) for package in ("numpy", *_PACKAGES.get(stage, ()))}
+    if missing := [package for package, version in versions.items() if version == "none"]:
+        raise MissingExtraError(missing[0], "chain", f"the stage {stage} of a chain")
     return digest_of([code_digest(f"beampipe.chain.{_MODULES[stage]}", but=_NO_RESULT), versions])
 
 

@@ -114,14 +114,9 @@ def write_report(result: ChainResult) -> Path:
         ),
         costs=[
             (
-                each.stage,
-                f"{each.artifacts}",
-                f"{each.events}",
-                f"{each.wall:.1f}",
-                f"{each.cpu:.1f}",
+                *(each.stage, f"{each.artifacts}", f"{each.events}", f"{each.wall:.1f}", f"{each.cpu:.1f}"),
                 f"{1000 * each.cpu / max(each.events, 1):.1f}",
-                f"{each.read / _MB:.1f}",
-                f"{each.written / _MB:.1f}",
+                *(f"{n_bytes / _MB:.1f}" for n_bytes in (each.read, each.written)),
                 f"{each.peak / _MB:.0f}",
             )
             for each in costs

@@ -88,6 +88,7 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
         WorkflowError: chunks failed; all others are done and kept.
     """
     plan, store = Plan(settings), store_of(settings)
+    _ = stage_code("result")  # a missing package is an error now, and not after all collisions
     check_output(store.root / "artifact", parents=True)
     store.sweep()
     with remembering_code():

@@ -47,7 +47,7 @@ _LARGEST_CONDITION: Final = 1e8
 """Largest condition of the matrix of second derivatives."""
 
 _MOST_SECONDS: Final = 60.0
-"""Time for a fit outside of a tool [s]."""
+"""Processor time for a fit outside of a tool [s]: a grade does not depend on the load of the host."""
 
 _UNFIXED: Final = "the fit does not converge; check that each free parameter has a region that fixes it"
 
@@ -239,17 +239,17 @@ def fit_workspace(
         specification: the workspace in the JSON form of pyhf.
         fixed: parameters that are fixed at their best values.
         check_time: called with each evaluation of the likelihood; raises ToolRefusedError when time is over. By default
-            a fit may take `_MOST_SECONDS`.
+            a fit may take `_MOST_SECONDS` of this thread.
 
     Raises:
         ToolRefusedError: there is no such parameter, names clash, or the fit does not converge, or not in time.
     """
     import pyhf
 
-    until = time.monotonic() + _MOST_SECONDS
+    until = time.thread_time() + _MOST_SECONDS
 
     def check_own_time() -> None:
-        if time.monotonic() > until:
+        if time.thread_time() > until:
             raise ToolRefusedError(
                 f"workspace: got no fit within {_MOST_SECONDS:g} s, expected one; use fewer bins or parameters"
             )
