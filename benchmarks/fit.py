@@ -24,13 +24,13 @@ import beampipe.terminal.scripts  # noqa: F401
 import numpy as np
 from diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
 from harness import CONSOLE, existing, options_of, print_header, report, selection_of
+from kalman_fit import fit_tracks
 from numpy import ndarray
 from samples import DEGRADATIONS, degraded, take
 
 from beampipe.events import MAX_OUTLIERS, FitStatus, TrackParameters, Tracks
 from beampipe.terminal import make_table
 from beampipe.tracking import Event, Selection, compare, load_pipeline
-from beampipe.tracking.acts import fit_tracks
 from beampipe.tracking.acts.sequencer import FittedTracks
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.evaluation.results import Proportion, Quality

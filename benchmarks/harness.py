@@ -195,7 +195,7 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
             elif (settings := acts_settings(name)) is not None:
                 by_name[name] = StoredActs(settings, options.cache, options.fresh)
             elif name.endswith(FIT):
-                from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
+                from kalman_fit import KALMAN_FIT, KalmanFitted
 
                 bare = name.removesuffix(FIT)
                 by_name[bare + KALMAN_FIT] = KalmanFitted(_pipeline(bare, options.threads))

@@ -30,12 +30,12 @@ from harness import (
     report,
     selection_of,
 )
+from kalman_fit import KALMAN_FIT
 from rich.table import Table
 from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.figures import save_figure
 from beampipe.tracking.acts import acts_settings
-from beampipe.tracking.acts.fitting import KALMAN_FIT
 from beampipe.tracking.evaluation.report import curve_table, plot_efficiency, plot_stages, stage_table
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.evaluation.scoring import VARIABLES, evaluate

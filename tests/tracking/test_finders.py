@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.kalman_fit import KalmanFitted
 
 from beampipe.errors import InputError, UnknownNameError
 from beampipe.events import Event, Hits, Tracks, Truth
 from beampipe.tracking.acts import ActsTrackFinder, acts_names
-from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
 from beampipe.tracking.acts.settings import ACTS_SOFT
 from beampipe.tracking.cli import PIPELINE_HELP
 from beampipe.tracking.data import shipped_events
@@ -53,9 +53,8 @@ def test_acts_finds_most_particles_of_a_shipped_event() -> None:
 @pytest.mark.acts
 def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
     event = largest(0)
-    finders = named_finders(["exatrkx"], fit=True)
-    bare, fitted = finders["exatrkx"], finders["exatrkx" + KALMAN_FIT]
-    assert isinstance(fitted, KalmanFitted)
+    bare = named_finder("exatrkx", threads=1)
+    fitted = KalmanFitted(bare)
     result = fitted.find(event.hits)
     tracks = bare.find(event.hits)
     candidates = Candidates.of(tracks)

@@ -204,6 +204,9 @@ def test_the_overview_names_every_pipeline(copied: Path) -> None:
     assert "efficiency 99.00 %" in output
     assert output.count("not measured") == len(model.pipelines) - 1
     assert output.count("cannot take events of more than 60,000 hits (use module_map_soft)") == 2  # the soft networks
+    assert "beyond this limit" not in output
+    dense = replace(model, performance={"exatrkx_soft": replace(MEASURED, hits=160_000.0)})
+    assert "\n".join(model_overview(dense)).count("measured on events of 160,000 hits, beyond this limit") == 1
     rows = {name: cannot for name, *_, cannot in pipeline_rows(model)}
     assert rows["exatrkx_walk_soft"] == "-; events of more than 60,000 hits (use module_map_soft)"
     assert rows["module_map_soft"] == "-"

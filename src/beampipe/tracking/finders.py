@@ -10,7 +10,6 @@ from beampipe.notebook import listed_options
 from beampipe.plugins import load_plugin, plugin_names
 from beampipe.tracking.acts import ActsTrackFinder, acts_settings
 from beampipe.tracking.acts.finder import adapted_settings
-from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
 from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.finder import TrackFinder
@@ -52,7 +51,6 @@ def named_finder(name: str, detector: ActsDetector | None = None, **options: Unp
 def named_finders(
     names: Sequence[str],
     *,
-    fit: bool = False,
     detector: ActsDetector | None = None,
     **options: Unpack[PipelineOptions],
 ) -> dict[str, TrackFinder]:
@@ -62,7 +60,6 @@ def named_finders(
 
     Args:
         names: names that `named_finder` accepts.
-        fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
         detector: detector that ACTS finds tracks in, or None for its Generic one.
         options: those of `load_pipeline`, with one thread if `threads` is not given.
 
@@ -70,9 +67,4 @@ def named_finders(
         BeampipeError: any error of `named_finder`.
     """
     options.setdefault("threads", 1)
-    finders: dict[str, TrackFinder] = {}
-    for name in names:
-        finders[name] = named_finder(name, detector, **options)
-        if fit and acts_settings(name) is None:
-            finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
-    return finders
+    return {name: named_finder(name, detector, **options) for name in names}

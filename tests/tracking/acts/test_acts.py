@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmarks.kalman_fit import fit_batch, fit_tracks
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError, UnknownNameError
@@ -17,8 +18,6 @@ from beampipe.tracking.acts import (
     ActsSettings,
     ActsTrackFinder,
     ActsTracks,
-    fit_batch,
-    fit_tracks,
 )
 from beampipe.tracking.acts.finder import label_hits
 from beampipe.tracking.acts.sequencer import python_algorithm, run_sequence

@@ -89,6 +89,8 @@ def hard_case() -> tuple[Shot, Tracks]:
     label = np.where(lost, -1, shot.tracks.track_id)
     label[1100:1140] = random.permutation(label[1100:1140])
     label[90:120] = -1  # three tracks without hits
+    label[:20] = -1
+    label[[0, 2, 4, 6, 8, 11, 13, 15, 17, 19]] = 0  # hits of two particles in turn
     return replace(shot, event=replace(shot.event, hits=Hits(position))), Tracks(label)
 
 
@@ -186,6 +188,32 @@ def test_a_wrong_hit_is_left_out() -> None:
     np.testing.assert_array_equal(fitted.parameters.values, alone.values)
     np.testing.assert_array_equal(fitted.parameters.chi2, alone.chi2)
     assert (fitted.parameters.n_hits[:40] == 9).all()
+
+
+def with_hits_beside(distance: float, along: float = 0.0) -> tuple[Hits, Tracks]:
+    """Tracks of ten hits and, on no track, a hit beside the third of each of the first 40, in mm along phi and z."""
+    shot = shoot(toy_tables(), 200, seed=8)
+    position = shot.event.hits.position
+    beside = position[10 * np.arange(40) + 2].copy()
+    beside[:, 1] += distance / beside[:, 0]
+    beside[:, 2] += along
+    label = np.concatenate([shot.tracks.track_id, np.full(40, -1)])
+    return Hits(np.concatenate([position, beside])), Tracks(label)
+
+
+def test_a_hit_is_left_out_if_another_one_fits_as_well() -> None:
+    hits, tracks = with_hits_beside(0.07)
+    fitted = TrackFitter(toy_tables())(hits, tracks)
+    ambiguous = np.flatnonzero((fitted.outliers[:40] == 10 * np.arange(40)[:, None] + 2).any(axis=1))
+    assert len(ambiguous) > 5
+    reference = reference_fits(hits, *hit_lists(hits, tracks), toy_tables())
+    np.testing.assert_array_equal(fitted.outliers, reference.outliers)
+    # A hit of another track is no choice, and one at nearly the same place changes nothing.
+    of_others = replace(tracks, track_id=np.where(tracks.track_id < 0, 200, tracks.track_id))
+    near, labels = with_hits_beside(0.02, 0.03)
+    for event, candidates in ((hits, of_others), (near, labels)):
+        outliers = TrackFitter(toy_tables())(event, candidates).outliers[:40]
+        assert np.count_nonzero(outliers == 10 * np.arange(40)[:, None] + 2) <= 1
 
 
 def test_all_hits_stay_on_request() -> None:

@@ -113,7 +113,7 @@ def test_shipped_tables_fit_the_shipped_events() -> None:
 @pytest.mark.acts
 def test_resolution_is_that_of_the_kalman_fit_of_acts() -> None:
     pytest.importorskip("acts")
-    from beampipe.tracking.acts import fit_tracks
+    from benchmarks.kalman_fit import fit_tracks
 
     event = shipped_events(60)[0]
     tracks, true = true_tracks(event)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.kernels import embed
 from beampipe.tracking.kernels.features import hit_features
-from beampipe.tracking.training.edge_networks import Building, FilterConfig, GnnConfig
+from beampipe.tracking.training.edge_networks import Building, FilterConfig, GnnConfig, TrainingGraph
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
 from beampipe.tracking.training.networks import Embedding, FilterNetwork, Log
 from beampipe.tracking.training.recipe import (
@@ -134,6 +134,28 @@ def test_true_tracks_score_one_and_scrambled_ones_nothing() -> None:
 def test_choice_prefers_efficiency_over_nothing() -> None:
     points = scan([], [], [])
     assert choose(points).efficiency == 0
+
+
+def test_a_scan_counts_particles_from_the_layers_on_that_the_detector_asks_for() -> None:
+    (sample,) = clean_events([toy_event(80, 12)])
+    event = label(sample, 0.5)
+    layers, n_hits = np.unique(event.layer, return_counts=True)
+    kept = np.isin(event.layer, layers[np.argsort(-n_hits)[:5]])  # a detector of five layers
+    few = replace(event, particle=np.where(kept, event.particle, -1))
+    edge_index = event.edge_index[:, kept[event.edge_index].all(axis=0)]
+    n = edge_index.shape[1]
+    true_edges = TrainingGraph(
+        position=event.position,
+        nodes=np.zeros((len(event), 3), np.float32),
+        edge_index=edge_index,
+        edges=np.zeros((n, 12), np.float32),
+        target=np.ones(n, np.float32),
+        weight=np.ones(n, np.float32),
+        edge_efficiency=1.0,
+    )
+    scores = [np.ones(n, np.float32)]
+    assert scan([few], [true_edges], scores)[0].efficiency == 0
+    assert scan([few], [true_edges], scores, min_hits=5, min_layers=5)[0].efficiency > 0.9
 
 
 def test_no_events_and_unknown_recipes_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ACTS as the reference for our pipelines: its combinatorial Kalman filter, track fit and vertices."""
+"""ACTS as the reference for our pipelines: its combinatorial Kalman filter and vertices."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.finder import SeederSettings as SeederSettings
     from beampipe.tracking.acts.finder import beampipe_seeder as beampipe_seeder
     from beampipe.tracking.acts.finder import beampipe_track_finder as beampipe_track_finder
-    from beampipe.tracking.acts.fitting import fit_batch as fit_batch
-    from beampipe.tracking.acts.fitting import fit_tracks as fit_tracks
     from beampipe.tracking.acts.sequencer import ActsTracks as ActsTracks
     from beampipe.tracking.acts.sequencer import FittedTracks as FittedTracks
     from beampipe.tracking.acts.settings import ACTS_BEAMPIPE as ACTS_BEAMPIPE

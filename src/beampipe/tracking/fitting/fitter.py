@@ -27,7 +27,8 @@ class TrackFitter(Shown):
     the tables are left out: see `TrackParameters.n_hits`. The field is constant and along z.
 
     A track whose chi2 is doubtful (as that of one right track of forty) is fitted without each of its hits in turn. If
-    the best of these fits is clearly better, the hit is an outlier: see `TrackParameters.outliers`. Up to three hits
+    the best of these fits is clearly better, the hit is an outlier: see `TrackParameters.outliers`. So is a hit that is
+    ambiguous: another hit of its layer, on no track and apart from it, fits the other hits as well. Up to three hits
     are left out; at least seven stay, or six of a track whose chi2 is improbable.
 
     Attributes:
@@ -106,13 +107,16 @@ def reference_fits(
     layer, xyz = layer_of(hits.position, tables.layers), cartesian(hits.position)
     r, _, z = hits.position.astype(np.float64).T
     distance2 = r**2 + z**2
+    is_free = np.ones(len(hits), np.bool_)
+    is_free[rows] = False
+    free = {number: xyz[is_free & (layer == number)] for number in range(len(tables.layers))}
     fits, status, n_hits, outliers = [], [], [], []
     for track in split_hit_lists(rows, begin):
         on_layers = track[layer[track] >= 0]
         on_layers = on_layers[np.argsort(distance2[on_layers], kind="stable")]
         left_out: list[int] = []
         if reject_outliers:
-            fit, left_out = fit_without_outliers(xyz[on_layers], layer[on_layers], tables)
+            fit, left_out = fit_without_outliers(xyz[on_layers], layer[on_layers], tables, free)
         else:
             fit = fit_track(xyz[on_layers], layer[on_layers], tables)
         fits.append(fit)

@@ -15,6 +15,7 @@ perigee, where the transport between layers is the identity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ from beampipe.tracking.fitting.helix import (
     Crossings,
     cross,
     curvature,
+    from_acts,
     through,
     to_acts,
     to_acts_jacobian,
@@ -181,6 +183,16 @@ MIN_HITS_LEFT: Final = 6
 MIN_HITS_LEFT_IF_DOUBTFUL: Final = 7
 """The same for a doubtful one: with fewer it would not count as found."""
 
+FITS: Final = 12.0
+"""Another hit of the layer could take the place of a hit if its chi2 to the track through the other hits is smaller."""
+
+AS_GOOD: Final = 4.0
+"""It is as good a choice if this chi2 is larger than that of the hit itself by less. Of the hits that are left out for
+it a third are wrong; a smaller value lets more wrong hits stay, a larger one costs many more right ones."""
+
+APART: Final = 9.0
+"""Only a hit that is further apart counts, as chi2 of the two: others change little, and mostly are of the particle."""
+
 MAX_HITS_TRIED: Final = 40
 """Outliers are not looked for in a track with more hits on layers: the time grows with the square of their number."""
 
@@ -246,14 +258,18 @@ def _may_lose_hit(fit: Fit, n_hits: int) -> bool:
 
 
 def fit_without_outliers(
-    xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
+    xyz: Float64[ndarray, "n 3"],
+    layer: Int64[ndarray, " n"],
+    tables: FitTables,
+    free: Mapping[int, Float64[ndarray, "_ 3"]],
 ) -> tuple[Fit, list[int]]:
-    """Fit one track; while it is doubtful, leave out the hit without which it fits best.
+    """Fit one track; leave out the hit without which it fits best while it is doubtful, then those that are ambiguous.
 
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
         layer: row of `tables.layers` of each hit.
         tables: learned resolutions and scattering.
+        free: x, y, z [mm] of the hits of each layer that are on no track.
 
     Returns:
         The fit, and the rows that were left out.
@@ -271,7 +287,49 @@ def fit_without_outliers(
             break
         fit, rows = better, _without(rows, worst)
         outliers.append(worst)
+    while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT_IF_DOUBTFUL < len(rows) <= MAX_HITS_TRIED:
+        ambiguous = _ambiguous_hit(fit, xyz[rows], layer[rows], tables, free)
+        if ambiguous is None:
+            break
+        outliers.append(rows.pop(ambiguous))
+        fit = fit_track(xyz[rows], layer[rows], tables)
     return fit, outliers
+
+
+def _ambiguous_hit(
+    fit: Fit,
+    xyz: Float64[ndarray, "n 3"],
+    layer: Int64[ndarray, " n"],
+    tables: FitTables,
+    free: Mapping[int, Float64[ndarray, "_ 3"]],
+) -> int | None:
+    """The hit that fits least well beside a free hit of its layer; None where every hit is a clear choice.
+
+    With P = V^-1 - V^-1 H (H^T V^-1 H)^-1 H^T V^-1, P_ii^-1 is the covariance of hit i less what the other hits
+    predict, and P_ii^-1 (P r)_i is that difference.
+    """
+    if fit.status != FitStatus.FITTED:
+        return None
+    helix = from_acts(fit.values[None], float(tables.field[0]))[0]
+    errors, design, rest = _system(helix, xyz, layer, tables)
+    weighted = np.linalg.solve(errors, design)
+    unexplained = np.linalg.inv(errors) - weighted @ np.linalg.solve(design.T @ weighted, weighted.T)
+    worst, most = None, 0.0
+    for hit in range(len(xyz)):
+        both = slice(2 * hit, 2 * hit + 2)
+        weight = unexplained[both, both]
+        away = np.linalg.solve(weight, unexplained[both] @ rest)
+        places = np.concatenate([xyz[hit : hit + 1], free.get(int(layer[hit]), np.zeros((0, 3)))])
+        helices, barrel = np.broadcast_to(helix, (len(places), 5)), np.full(len(places), tables.barrel[layer[hit]])
+        at = cross(helices, places[:, 0], places[:, 1])
+        residual, _, _ = measurements(helices, at, places, barrel)
+        distance = residual - residual[0]
+        apart = (distance * distance / (2 * tables.variance[layer[hit]])).sum(axis=1) > APART
+        chi2 = np.einsum("ni,ij,nj->n", away + distance, weight, away + distance)
+        best = chi2[apart].min(initial=np.inf)
+        if best < FITS and chi2[0] - best + AS_GOOD > most:
+            worst, most = hit, chi2[0] - best + AS_GOOD
+    return worst
 
 
 def start(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, " 5"] | None:
@@ -357,10 +415,10 @@ def path_through(
     return np.asarray(np.sqrt(1 + cot * cot) / normal)
 
 
-def _step(
+def _system(
     helix: Float64[ndarray, " 5"], xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
-) -> tuple[Float64[ndarray, " 5"], Float64[ndarray, "5 5"], float]:
-    """One Gauss-Newton step: the change of the helix, its covariance, and the chi2 that is left."""
+) -> tuple[Float64[ndarray, "two_n two_n"], Float64[ndarray, "two_n 5"], Float64[ndarray, " two_n"]]:
+    """Covariance of the residuals of all hits, their derivatives by the helix, and the residuals."""
     n = len(xyz)
     omega, cot = helix[2], helix[4]
     barrel = tables.barrel[layer]
@@ -390,7 +448,14 @@ def _step(
     slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (omega * loss)[:, None], moves.astype(np.float64))
     spread = np.concatenate([across, along], axis=2).reshape(2 * n, -1)
     errors = np.diag(tables.variance[layer].astype(np.float64).ravel()) + spread @ spread.T
-    design, rest = by_helix.reshape(2 * n, 5), (residual - slowed).ravel()
+    return errors, by_helix.reshape(2 * n, 5), (residual - slowed).ravel()
+
+
+def _step(
+    helix: Float64[ndarray, " 5"], xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
+) -> tuple[Float64[ndarray, " 5"], Float64[ndarray, "5 5"], float]:
+    """One Gauss-Newton step: the change of the helix, its covariance, and the chi2 that is left."""
+    errors, design, rest = _system(helix, xyz, layer, tables)
     weighted = np.linalg.solve(errors, np.concatenate([design, rest[:, None]], axis=1))
     covariance = np.linalg.inv(design.T @ weighted[:, :5])
     step = covariance @ (design.T @ weighted[:, 5])

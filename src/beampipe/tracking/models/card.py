@@ -56,7 +56,11 @@ def model_overview(model: TrackerModel) -> list[str]:
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
         lines += [f"    cannot take {what}" for what in _refused_events(name)]
-        lines += _measured_lines(model, model.performance.get(name), model.acts)
+        limit, measured = PIPELINES[name].limit, model.performance.get(name)
+        if limit is not None and measured is not None and measured.hits > limit.hits:
+            hits = f"{measured.hits:,.0f} hits"
+            lines.append(f"    measured on events of {hits}, beyond this limit; within it, fewer fits are suspect")
+        lines += _measured_lines(model, measured, model.acts)
     for name, measured in model.acts.items():
         lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(model, measured)]
     samples = dict.fromkeys((measured.sample, measured.counted) for measured in model.performance.values())

@@ -131,6 +131,7 @@ def scan(
     scores: Sequence[Float32[ndarray, " _"]],
     cuts: Sequence[float] = SCORE_CUTS,
     min_hits: int = 7,
+    min_layers: int = 7,
 ) -> list[WorkingPoint]:
     """Components of the edges above each cut, scored."""
     points = []
@@ -138,7 +139,7 @@ def scan(
         total = np.zeros(5)
         for event, graph, score in zip(events, graphs, scores, strict=True):
             track = connected_components(len(event), graph.edge_index[:, score >= cut], min_hits)
-            total += score_tracks(event, track, min_hits)
+            total += score_tracks(event, track, min_hits, min_layers)
         wanted, found_single, found_double, tracks, matched = total
         points.append(
             WorkingPoint(
@@ -299,7 +300,13 @@ def train(
         record("graphs", 0, found=edge_efficiency, edges=n_edges)
 
         def save(network: InteractionNetwork) -> None:
-            points = scan(judged, checks, [scores(network, graph) for graph in checks], min_hits=config.min_hits)
+            points = scan(
+                judged,
+                checks,
+                [scores(network, graph) for graph in checks],
+                min_hits=config.min_hits,
+                min_layers=config.selection.min_layers,
+            )
             chosen = choose(points)
             metrics["gnn"] = {"edge_efficiency_before": edge_efficiency, **purity(network, checks)}
             metrics["tracks"] = {"chosen": asdict(chosen), "scan": [asdict(point) for point in points]}

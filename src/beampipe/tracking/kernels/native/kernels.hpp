@@ -40,13 +40,14 @@
      const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden, int steps,        \
      int threads))
 
-#define BEAMPIPE_KERNELS(K)                                                                                      \
-  BEAMPIPE_MAP_KERNELS(K)                                                                                        \
-  BEAMPIPE_NETWORK_KERNELS(K)                                                                                    \
-  K(fit_tracks, Fits,                                                                                            \
-    (const float* position, const HitLists& tracks, const FitTables& tables, bool reject_outliers, int threads)) \
-  K(connected_components, Array<std::int64_t>,                                                                   \
-    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,                 \
+#define BEAMPIPE_KERNELS(K)                                                                       \
+  BEAMPIPE_MAP_KERNELS(K)                                                                         \
+  BEAMPIPE_NETWORK_KERNELS(K)                                                                     \
+  K(fit_tracks, Fits,                                                                             \
+    (const float* position, std::int64_t n_hits, const HitLists& tracks, const FitTables& tables, \
+     bool reject_outliers, int threads))                                                          \
+  K(connected_components, Array<std::int64_t>,                                                    \
+    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,  \
      std::int64_t min_hits))
 
 namespace beampipe {

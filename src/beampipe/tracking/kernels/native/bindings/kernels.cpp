@@ -287,8 +287,8 @@ auto fit_tracks(Position position, In<std::int64_t, -1> rows, Offsets begin, In<
     const std::int64_t n = position.shape(0);
     for (std::size_t k = 0; k < rows.shape(0); ++k)
       require(rows.data()[k] >= 0 && rows.data()[k] < n, "rows: out of range");
-    fits =
-        kernels().fit_tracks(position.data(), {tracks.n, tracks.begin, rows.data()}, tables, reject_outliers, threads);
+    fits = kernels().fit_tracks(position.data(), n, {tracks.n, tracks.begin, rows.data()}, tables, reject_outliers,
+                                threads);
   }
   const std::size_t n = fits.chi2.size();
   return nb::make_tuple(numpy(std::move(fits.values), {n, 5}), numpy(std::move(fits.covariance), {n, 5, 5}),

@@ -23,6 +23,8 @@ constexpr double kMaxCot = 1e3;
 // Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
 constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
 constexpr int kMinHitsLeft = 6, kMinHitsLeftIfDoubtful = 7, kMaxHitsTried = 40;
+constexpr double kHalfTurn = 3.141592653589793;
+constexpr double kFits = 12, kAsGood = 4, kApart = 9;
 
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
@@ -39,6 +41,7 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
                     double(r) * r + double(z) * z,
                     {t.variance[2 * layer], t.variance[2 * layer + 1]},
                     t.scattering[layer],
+                    box,
                     box[3] - box[2] > box[1] - box[0],
                     rows[k]};
   }
@@ -76,7 +79,13 @@ struct Bending {
     inverse_beta2 = 1 + kPionMass * kPionMass * inverse_p2;
   }
 
-  // The state outside the matter, extrapolated inwards through it. `amount` is its scattering along the way through it [GeV^2].
+  // Way of the helix through the layer of a hit, in units of its thickness.
+  double path(const Helix& h, const FitHit& hit, const Measurement& m) const {
+    return std::sqrt(slope2) / std::fabs(hit.barrel ? m.radial : h.cot);
+  }
+
+  // The state on one side of matter, extrapolated through it; outwards with a negative energy loss. `amount` is its scattering
+  // along the way through it [GeV^2].
   void pass(const Helix& h, const Crossing& at, double amount, double energy_loss, Information* known) const {
     Kicks k = kicks(h, at);
     const double angle = std::sqrt(amount * inverse_p2 * inverse_beta2);
@@ -88,46 +97,58 @@ struct Bending {
   }
 };
 
-Information filter(const Helix& helix, const FitHit* hits, int n, const FitTables& t) {
+// What the hits say of the helix at the beam line (`step` -1) or behind the last hit (`step` 1). Calls before_hit(i, crossing,
+// measurement, information) at each hit with what those before it say.
+template <int step, class BeforeHit>
+Information filter(const Helix& helix, const FitHit* hits, int n, const FitTables& t, BeforeHit&& before_hit) {
   const Bending bending(helix, t);
+  const double energy_loss = -step * t.energy_loss;
   Information known;
-  int tube = t.n_tubes - 1;
-  const auto pass_tubes_beyond = [&](double radius2, bool reached) {
-    for (; tube >= 0 && t.tubes[2 * tube] * t.tubes[2 * tube] > radius2; --tube) {
+  int tube = step < 0 ? t.n_tubes - 1 : 0;
+  const auto pass_tubes_until = [&](double radius2, bool reached) {
+    for (; tube >= 0 && tube < t.n_tubes; tube += step) {
+      if ((t.tubes[2 * tube] * t.tubes[2 * tube] > radius2) != (step < 0)) break;
       if (!reached || !(t.tubes[2 * tube + 1] > 0)) continue;
       double radial;
       const Crossing at = cross_tube(helix, t.tubes[2 * tube], &radial);
-      bending.pass(helix, at, t.tubes[2 * tube + 1] * std::sqrt(bending.slope2) / radial, t.energy_loss, &known);
+      bending.pass(helix, at, t.tubes[2 * tube + 1] * std::sqrt(bending.slope2) / radial, energy_loss, &known);
     }
   };
-  for (int i = n - 1; i >= 0; --i) {
+  const int first = step < 0 ? n - 1 : 0;
+  for (int i = first; i >= 0 && i < n; i += step) {
     const FitHit& hit = hits[i];
-    pass_tubes_beyond(hit.x * hit.x + hit.y * hit.y, i < n - 1);
+    pass_tubes_until(hit.x * hit.x + hit.y * hit.y, i != first);
     const Crossing at = cross(helix, hit.x, hit.y);
     const Measurement m = measure(helix, at, hit);
+    before_hit(i, at, m, known);
     for (int k = 0; k < 2; ++k) known.add(m.by_helix[k], m.residual[k], hit.variance[k]);
-    const double path = std::sqrt(bending.slope2) / std::fabs(hit.barrel ? m.radial : helix.cot);
-    bending.pass(helix, at, hit.scattering * path, t.energy_loss, &known);
+    bending.pass(helix, at, hit.scattering * bending.path(helix, hit, m), energy_loss, &known);
   }
-  pass_tubes_beyond(0, true);
+  if (step < 0) pass_tubes_until(0, true);
   return known;
 }
 
 struct Solution {
   FitStatus status;
-  Helix helix;
+  Helix helix, before_last_step;
   double covariance[kParameters][kParameters];
   double chi2;
 };
 
-Solution fit(const FitHit* hits, int n, const FitTables& t) {
+// Fills `outside`, if it is given, with what the hits further out say at each hit, before the last step.
+Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside = nullptr) {
   Solution now{};
   now.status = n < kMinHits ? kTooFewHits : start(hits, n, &now.helix) ? kNotConverged : kNoStart;
   if (now.status != kNotConverged) return now;
   Helix& helix = now.helix;
   for (int s = 0; s < kMaxSteps; ++s) {
     double step[kParameters], size2;
-    if (!filter(helix, hits, n, t).solve(step, now.covariance, &now.chi2, &size2)) break;
+    now.before_last_step = helix;
+    const Information known =
+        filter<-1>(helix, hits, n, t, [outside](int i, const Crossing&, const Measurement&, const Information& before) {
+          if (outside != nullptr) outside[i] = before;
+        });
+    if (!known.solve(step, now.covariance, &now.chi2, &size2)) break;
     helix.d0 += step[0], helix.phi += step[1], helix.omega += step[2], helix.z0 += step[3], helix.cot += step[4];
     helix.turn();
     if (!(std::fabs(helix.cot) < kMaxCot)) break;
@@ -152,10 +173,122 @@ bool may_lose_hit(const Solution& found, int n) {
   return n > least && n <= kMaxHitsTried && is_suspect(found, n, kDoubtful);
 }
 
-// Fit, and while the track is doubtful, leave out the hit without which it fits best. Changes `hits`.
-Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, std::int64_t* outliers) {
-  Solution best = fit(hits, *n, t);
-  for (int k = 0; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
+// Hits on no track, in cells of phi and z.
+class FreeHits {
+public:
+  FreeHits(const float* position, std::int64_t n_hits, const HitLists& tracks) : begin_(kPhiCells * kZCells + 1) {
+    std::vector<std::int32_t> cell(n_hits);
+    float z_max = 0;
+    for (std::int64_t hit = 0; hit < n_hits; ++hit) z_max = std::max(z_max, std::fabs(position[3 * hit + 2]));
+    z_cells_ = z_max > 0 ? kZCells / (2 * z_max) : 0;
+    for (std::int64_t hit = 0; hit < n_hits; ++hit)
+      cell[hit] = column(phi_cell(position[3 * hit + 1])) + z_cell(position[3 * hit + 2]);
+    for (std::int64_t k = 0; n_hits > 0 && k < tracks.begin[tracks.n_tracks]; ++k) cell[tracks.rows[k]] = -1;
+    for (const std::int32_t c : cell)
+      if (c >= 0) ++begin_[c + 1];
+    for (std::size_t c = 1; c < begin_.size(); ++c) begin_[c] += begin_[c - 1];
+    position_.resize(3 * begin_.back());
+    std::vector<std::int32_t> next(begin_.begin(), begin_.end() - 1);
+    for (std::int64_t hit = 0; hit < n_hits; ++hit)
+      if (cell[hit] >= 0) std::copy_n(position + 3 * hit, 3, position_.data() + 3 * std::int64_t{next[cell[hit]]++});
+  }
+
+  // Calls see(r, phi, z) for the hits in a box, and perhaps for others.
+  template <class See>
+  void near(double phi, double half_width, double z_low, double z_high, See&& see) const {
+    const double half = std::fmin(half_width, kHalfTurn * (1 - 1.0 / kPhiCells));
+    const int last = phi_cell(phi + half);
+    const std::int32_t low = z_cell(z_low), high = z_cell(z_high);
+    for (int cell = phi_cell(phi - half); cell <= last; ++cell)
+      for (std::int64_t k = begin_[column(cell) + low]; k < begin_[column(cell) + high + 1]; ++k)
+        see(position_[3 * k], position_[3 * k + 1], position_[3 * k + 2]);
+  }
+
+private:
+  static constexpr int kPhiCells = 1024, kZCells = 64;  // kPhiCells is a power of two
+
+  static int phi_cell(double phi) { return static_cast<int>(std::floor(phi * (kPhiCells / (2 * kHalfTurn)))); }
+  static std::int32_t column(int phi_cell) { return (phi_cell & (kPhiCells - 1)) * kZCells; }
+  std::int32_t z_cell(double z) const {
+    return static_cast<std::int32_t>(std::clamp(z * z_cells_ + kZCells / 2, 0.0, kZCells - 1.0));
+  }
+
+  double z_cells_ = 0;  // per mm
+  std::vector<std::int32_t> begin_;
+  std::vector<float> position_;  // r, phi, z of the hits of all cells
+};
+
+// chi2 of the best free hit that could take the place of a hit, apart from it; infinity where there is none.
+// away, covariance: the hit less what the other hits predict, and the covariance of that.
+double best_other(const Helix& helix, const FitHit& hit, const Measurement& m, const double* away,
+                  const double (*covariance)[2], const FreeHits& free) {
+  const float* box = hit.box;
+  const double inverse = 1 / (covariance[0][0] * covariance[1][1] - covariance[0][1] * covariance[0][1]);
+  const double slope = std::sqrt(std::fmax(1 - m.radial * m.radial, 0)) / m.radial;
+  const double depth =
+      hit.barrel ? box[1] - box[0] : (box[3] - box[2]) / std::fabs(helix.cot);  // in r, through the layer
+  const double across = 1.2 * (std::fabs(away[0]) + std::sqrt(kFits * covariance[0][0])) + depth * slope;
+  const double along =
+      1.2 * (std::fabs(away[1]) + std::sqrt(kFits * covariance[1][1])) + depth * std::fabs(helix.cot) / m.radial;
+  double best = std::numeric_limits<double>::infinity();
+  if (!std::isfinite(across + along)) return best;
+  const double r_hit = std::hypot(hit.x, hit.y), phi_hit = std::atan2(hit.y, hit.x), half_width = across / r_hit;
+  free.near(phi_hit, half_width, hit.barrel ? hit.z - along : box[2], hit.barrel ? hit.z + along : box[3],
+            [&](float r, float phi, float z) {
+              if (std::fabs(hit.barrel ? z - hit.z : r - r_hit) > along) return;
+              if (!(r >= box[0] && r <= box[1] && z >= box[2] && z <= box[3])) return;
+              const double apart = std::fabs(phi - phi_hit);
+              if (apart > half_width && apart < 2 * kHalfTurn - half_width) return;
+              FitHit other = hit;
+              other.x = r * std::cos(double(phi)), other.y = r * std::sin(double(phi)), other.z = z;
+              const Measurement of_other = measure(helix, cross(helix, other.x, other.y), other);
+              const double d0 = of_other.residual[0] - m.residual[0], d1 = of_other.residual[1] - m.residual[1];
+              if (d0 * d0 / (2 * hit.variance[0]) + d1 * d1 / (2 * hit.variance[1]) <= kApart) return;
+              const double e0 = away[0] + d0, e1 = away[1] + d1;
+              best = std::fmin(
+                  best,
+                  (e0 * e0 * covariance[1][1] - 2 * e0 * e1 * covariance[0][1] + e1 * e1 * covariance[0][0]) * inverse);
+            });
+  return best;
+}
+
+// The hit that fits least well beside a free hit of its layer; -1 where every hit is a clear choice.
+int ambiguous_hit(const Solution& fitted, const FitHit* hits, int n, const FitTables& t, const Information* outside,
+                  const FreeHits& free) {
+  const Helix& helix = fitted.before_last_step;
+  const Bending bending(helix, t);
+  int worst = -1;
+  double most = 0;
+  filter<1>(helix, hits, n, t, [&](int i, const Crossing& at, const Measurement& m, const Information& inside) {
+    Information others = outside[i];
+    bending.pass(helix, at, hits[i].scattering * bending.path(helix, hits[i], m), t.energy_loss, &others);
+    others.join(inside);
+    double away[2], covariance[2][2];
+    if (!others.predict(m, hits[i].variance, away, covariance)) return;
+    const double best = best_other(helix, hits[i], m, away, covariance, free);
+    if (!(best < kFits)) return;
+    const double determinant = covariance[0][0] * covariance[1][1] - covariance[0][1] * covariance[0][1];
+    const double own = (away[0] * away[0] * covariance[1][1] - 2 * away[0] * away[1] * covariance[0][1] +
+                        away[1] * away[1] * covariance[0][0]) /
+                       determinant;
+    if (own - best + kAsGood > most) most = own - best + kAsGood, worst = i;
+  });
+  return worst;
+}
+
+void leave_out(FitHit* hits, int* n, int which, std::int64_t* outlier) {
+  *outlier = hits[which].row;
+  std::copy(hits + which + 1, hits + *n, hits + which);
+  --*n;
+}
+
+// Fit, and while the track is doubtful, leave out the hit without which it fits best; then those that are no clear choice.
+// Changes `hits`.
+Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const FreeHits& free, std::int64_t* outliers) {
+  Information outside[kMaxHitsTried];
+  Solution best = fit(hits, *n, t, *n <= kMaxHitsTried ? outside : nullptr);
+  int k = 0;
+  for (; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
     FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
     Solution without{};
     int worst = -1;
@@ -165,10 +298,14 @@ Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, std::int
       if (tried.status == kFitted && (worst < 0 || tried.chi2 < without.chi2)) without = tried, worst = left_out;
     }
     if (worst < 0 || (best.status == kFitted && !(best.chi2 - without.chi2 > kMinGain))) break;
-    outliers[k] = hits[worst].row;
-    std::copy(hits + worst + 1, hits + *n, hits + worst);
-    --*n;
-    best = without;
+    leave_out(hits, n, worst, outliers + k);
+    best = fit(hits, *n, t, outside);
+  }
+  for (; k < kMaxOutliers && best.status == kFitted && *n > kMinHitsLeftIfDoubtful && *n <= kMaxHitsTried; ++k) {
+    const int worst = ambiguous_hit(best, hits, *n, t, outside, free);
+    if (worst < 0) break;
+    leave_out(hits, n, worst, outliers + k);
+    best = fit(hits, *n, t, outside);
   }
   return best;
 }
@@ -196,8 +333,8 @@ void write(const Helix& h, const double (*covariance)[kParameters], double field
 
 }  // namespace
 
-Fits fit_tracks(const float* position, const HitLists& tracks, const FitTables& tables, bool reject_outliers,
-                int threads) {
+Fits fit_tracks(const float* position, std::int64_t n_hits, const HitLists& tracks, const FitTables& tables,
+                bool reject_outliers, int threads) {
   const std::int64_t n = tracks.n_tracks;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   Fits fits{Array<double>(kParameters * n, nan),
@@ -207,14 +344,15 @@ Fits fit_tracks(const float* position, const HitLists& tracks, const FitTables& 
             Array<std::int8_t>(n),
             Array<std::int64_t>(kMaxOutliers * n, -1)};
   std::vector<FitHit> hits(tracks.begin[n]);
+  const FreeHits free(position, reject_outliers ? n_hits : 0, tracks);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
   for (std::int64_t t = 0; t < n; ++t) {
     const std::int64_t begin = tracks.begin[t];
     FitHit* mine = hits.data() + begin;
     int size = gather(position, tracks.rows + begin, tracks.begin[t + 1] - begin, tables, mine);
-    const Solution found = reject_outliers
-                               ? fit_without_outliers(mine, &size, tables, fits.outliers.data() + kMaxOutliers * t)
-                               : fit(mine, size, tables);
+    const Solution found =
+        reject_outliers ? fit_without_outliers(mine, &size, tables, free, fits.outliers.data() + kMaxOutliers * t)
+                        : fit(mine, size, tables);
     fits.n_hits[t] = size;
     fits.status[t] = found.status == kFitted && is_suspect(found, size) ? kSuspect : found.status;
     if (found.status != kFitted) continue;

@@ -20,6 +20,7 @@ struct FitHit {
   double x, y, z, distance2;
   double variance[2];  // across and along [mm^2]
   double scattering;   // at right angles [GeV^2]
+  const float* box;    // r_min, r_max, z_min, z_max [mm] of its layer
   bool barrel;
   std::int64_t row;  // among the hits of the event
 };
@@ -159,6 +160,13 @@ struct Information {
     constant += weight * residual * residual;
   }
 
+  // Both, of different hits.
+  void join(const Information& other) {
+    for (int i = 0; i < kParameters; ++i) matrix[i].add(1, other.matrix[i].value);
+    vector.add(1, other.vector.value);
+    constant += other.constant;
+  }
+
   // The state inside two kicks of unknown size, whose standard deviations are the lengths of a and b.
   void scatter(const double* a, const double* b) {
     const Row of_a = times(a), of_b = times(b);
@@ -189,16 +197,45 @@ struct Information {
     return product;
   }
 
-  // The best change, its covariance and the chi2 that is left; false where the hits do not fix all parameters.
-  bool solve(double* step, double (*covariance)[kParameters], double* chi2, double* size2) const {
-    double lower[kParameters][kParameters], inverse[kParameters][kParameters] = {};
-    for (int i = 0; i < kParameters; ++i)  // Cholesky: matrix = lower lower^T
+  // Cholesky decomposition: matrix = lower lower^T; false where the hits do not fix all parameters.
+  bool decompose(double (*lower)[kParameters]) const {
+    for (int i = 0; i < kParameters; ++i)
       for (int j = 0; j <= i; ++j) {
         double sum = matrix[i][j];
         for (int k = 0; k < j; ++k) sum -= lower[i][k] * lower[j][k];
         if (i == j && !(sum > 0)) return false;
         lower[i][j] = i == j ? std::sqrt(sum) : sum / lower[j][j];
       }
+    return true;
+  }
+
+  // Residuals of another hit less what is predicted, and the covariance of that; false as for `decompose`.
+  bool predict(const Measurement& m, const double* variance, double* away, double (*covariance)[2]) const {
+    double lower[kParameters][kParameters], of_vector[kParameters], of_row[2][kParameters];
+    if (!decompose(lower)) return false;
+    const auto divide = [&](const auto& right, double* out) {
+      for (int i = 0; i < kParameters; ++i) {
+        out[i] = right[i];
+        for (int k = 0; k < i; ++k) out[i] -= lower[i][k] * out[k];
+        out[i] /= lower[i][i];
+      }
+    };
+    divide(vector, of_vector), divide(m.by_helix[0], of_row[0]), divide(m.by_helix[1], of_row[1]);
+    for (int a = 0; a < 2; ++a) {
+      away[a] = m.residual[a];
+      for (int b = 0; b < 2; ++b) covariance[a][b] = a == b ? variance[a] : 0;
+      for (int k = 0; k < kParameters; ++k) {
+        away[a] -= of_row[a][k] * of_vector[k];
+        for (int b = 0; b < 2; ++b) covariance[a][b] += of_row[a][k] * of_row[b][k];
+      }
+    }
+    return true;
+  }
+
+  // The best change, its covariance and the chi2 that is left; false as for `decompose`.
+  bool solve(double* step, double (*covariance)[kParameters], double* chi2, double* size2) const {
+    double lower[kParameters][kParameters], inverse[kParameters][kParameters] = {};
+    if (!decompose(lower)) return false;
     for (int j = 0; j < kParameters; ++j)
       for (int i = j; i < kParameters; ++i) {
         double sum = i == j;

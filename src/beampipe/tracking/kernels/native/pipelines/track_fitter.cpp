@@ -70,7 +70,7 @@ Fits TrackFitter::fit(const float* position, const std::int64_t* track_id, std::
   std::vector<std::int64_t> rows(begin[n_tracks]), next(begin.begin(), begin.end() - 1);
   for (std::int64_t hit = 0; hit < n_hits; ++hit)
     if (track_id[hit] >= 0) rows[next[track_id[hit]]++] = hit;
-  return kernels_.fit_tracks(position, {n_tracks, begin.data(), rows.data()}, tables_.view(), true, threads);
+  return kernels_.fit_tracks(position, n_hits, {n_tracks, begin.data(), rows.data()}, tables_.view(), true, threads);
 }
 
 }  // namespace beampipe
