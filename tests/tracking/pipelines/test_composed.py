@@ -121,7 +121,7 @@ def test_absurd_events(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_refused_events(name: str) -> None:
-    crowd = Hits(np.concatenate([absurd("one line", 20_000), absurd("one point", 20_000)]))
+    crowd = Hits(np.concatenate([absurd("one line", 5000), absurd("one point", 5000)]))
     refused = outcome(lambda: composed(name).find(crowd))
     if isinstance(refused, tuple):
         assert refused[0] is TooLargeError
