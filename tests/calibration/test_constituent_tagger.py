@@ -169,9 +169,10 @@ def test_the_shipped_one_separates_simulated_jets(tmp_path: Path) -> None:
 def test_the_shipped_one_is_for_simulated_ntuples_only(campaign: Configuration, tmp_path: Path) -> None:
     assert SHIPPED.of_constituents
     run_calibration(replace(campaign, taggers=(SHIPPED,), output=tmp_path / "out"), INLINE, until="predict")
-    other = preset_layout("beampipe", {"constituents": {"pt": "PFCands_pt"}})
-    with pytest.raises(ConfigError, match=r"tagger shipped: .* it knows only their detector. Train one for yours"):
-        replace(campaign, taggers=(SHIPPED,), layout=other)
+    none = replace(BEAMPIPE, constituents=type(BEAMPIPE.constituents)())
+    for other in (preset_layout("beampipe", {"constituents": {"pt": "PFCands_pt"}}), none):
+        with pytest.raises(ConfigError, match=r"tagger shipped: .* it is valid for these only. Train one for yours"):
+            replace(campaign, taggers=(SHIPPED,), layout=other)
 
 
 def test_the_tracking_cannot_vary_without_its_branch(campaign: Configuration, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from beampipe.calibration import config
+from beampipe.calibration.config import SHIPPED_MODELS
 from beampipe.chain.fit import class_cuts, in_classes
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.plan import INPUTS, Plan, make_chunk, stage_code
@@ -102,8 +102,7 @@ def test_calibration_and_fit_read_the_ntuple(made: ChainResult) -> None:
 
 
 def test_the_score_of_an_own_tagger_divides_the_jets(made: ChainResult, tmp_path: Path) -> None:
-    tree = Path(config.__file__).parent / "data/gbdt.txt"
-    measurement = replace(made.settings.measurement, tagger=tree)
+    measurement = replace(made.settings.measurement, tagger=SHIPPED_MODELS["shipped"])
     settings = replace(made.settings, output=tmp_path, measurement=measurement)
     result = measure_ntuples(settings, made.ntuples, INLINE)
     ((name, cuts),) = result.factors.cuts.items()

@@ -71,6 +71,7 @@ def test_shipped_ntuples_begin_with_the_jets_that_the_chain_makes_now(tmp_path: 
             ('# card = "my.cmnd"', 'card = "no.cmnd" '),
             "no.cmnd: cannot be read .*expected lines for Pythia of sample data",
         ),
+        (('# tagger = "tagger.txt"', 'tagger = "no.txt"'), "no.txt: cannot be read .*expected a model of LightGBM"),
         (("# pythia = [", 'pythia = ["include = my.cmnd", '), "got a line `include`.*name the file as `card`"),
     ],
 )

@@ -298,7 +298,7 @@ class Tagger:
         return self.name != "n_trk" and not self.model
 
     @property
-    def boosted(self) -> bool:
+    def is_score(self) -> bool:
         """Whether the tagger is a score, and not the number of tracks."""
         return self.name != "n_trk"
 
@@ -489,16 +489,16 @@ class Configuration(Shown):
                     " expected a model or a branch of scores for every tagger but n_trk, and not both"
                 )
             given = self.layout.constituents
+            if tagger.shipped and tagger.of_constituents and given != BEAMPIPE.constituents:
+                raise ConfigError(
+                    f"tagger {tagger.name}: got model {tagger.model!r} and other layout.constituents than those of"
+                    " simulated ntuples; it is valid for these only. Train one for yours: beampipe calibration"
+                    " train-tagger -o NAME.safetensors"
+                )
             if tagger.of_constituents and not (given.pt and given.charge and self.layout.branches.phi):
                 raise ConfigError(
                     f"tagger {tagger.name}: got no layout.constituents.pt, charge or layout.branches.phi, expected the"
                     " branches of the constituents of jets"
-                )
-            if tagger.shipped and tagger.of_constituents and given != BEAMPIPE.constituents:
-                raise ConfigError(
-                    f"tagger {tagger.name}: got model {tagger.model!r} and other layout.constituents than those of"
-                    " simulated ntuples; it knows only their detector. Train one for yours: beampipe calibration"
-                    " train-tagger -o NAME.safetensors"
                 )
 
     def facts(self) -> Mapping[str, object]:

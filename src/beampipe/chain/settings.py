@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_lines, read_toml
+from beampipe.simulation.boosted_trees import read_trees
 from beampipe.simulation.calorimeter import Calorimeter
 from beampipe.simulation.degradation import Degradation
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SAMPLES, Slice
@@ -208,6 +209,8 @@ class MeasurementSettings:
     tagger: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.tagger is not None:
+            read_trees(self.tagger)  # an error now, and not after all collisions
         if len(self.pt_edges) < 2 or any(low >= high for low, high in pairwise(self.pt_edges)):
             raise ConfigError(f"measurement: got pt_edges {self.pt_edges}, expected two or more that rise")
         if not self.working_points or not all(0 < point < 1 for point in self.working_points):

@@ -35,7 +35,10 @@ class BoostedTrees(NamedTuple):
 
 
 def read_trees(path: Path) -> BoostedTrees | None:
-    """The trees of a model of `JET_FEATURES`; None for a kind that the compiled loop does not have.
+    """The trees of a model of `JET_FEATURES`; None for trees that the compiled loop cannot score.
+
+    These have more than 32 leaves, linear leaves, categorical features or splits by missing values, or their scores are
+    not the sigmoid of a sum, as in a regression or a random forest.
 
     Raises:
         FileError: the file cannot be read, has no trees, or a model of other features.
@@ -73,7 +76,7 @@ def _model_text(path: Path) -> bytes:
 
 
 def _trees(text: bytes) -> BoostedTrees | None:
-    """The trees of a model; None for a kind that the compiled loop does not have; KeyError, ValueError for no trees."""
+    """The trees of a model, or None as `read_trees`; KeyError or ValueError if the text is damaged."""
     head, *blocks = re.split(rb"^Tree=\d+\n", text.partition(b"\nend of trees")[0], flags=re.MULTILINE)
     nodes: list[tuple[int, float, int]] = []
     n_nodes, leaves = [], np.zeros((len(blocks), 32))

@@ -51,7 +51,7 @@ class TrainedTagger:
         auc: area under the ROC curve by name of the tagger: ``constituents`` (if it was trained), ``boosted`` (trained
             on the same jets) and ``n_trk``. 0.5 is a random guess, 1 is perfect.
         rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger.
-        gain: rejection of the other models over that of the boosted trees.
+        gain: rejection of the other models over that of a reference, usually the boosted trees.
     """
 
     n_jets: int
@@ -64,10 +64,12 @@ class TrainedTagger:
         """A line on the jets, and one for each tagger."""
         lines = [
             f"  {name:14} AUC {self.auc[name]:.4f}, rejection {rejection}"
-            + (f", {self.gain[name]} of that of the boosted trees" if name in self.gain else "")
+            + (f", {self.gain[name]} times that of the boosted trees" if name in self.gain else "")
             for name, rejection in self.rejection.items()
         ]
-        start = f"trained on {self.n_jets} jets; on {self.n_held_out} others, gluons rejected at half of the quarks:"
+        start = (
+            f"trained on {self.n_jets} jets; on {self.n_held_out} others, rejection of gluons at half of the quarks:"
+        )
         return "\n".join([start, *lines])
 
 

@@ -245,7 +245,7 @@ class FillPath(NamedTuple):
         """The path for the settings in the current environment."""
         if native() is None:
             return cls("numpy", "the compiled kernels are not installed")
-        scored = [tagger.name for tagger in settings.taggers if tagger.boosted]
+        scored = [tagger.name for tagger in settings.taggers if tagger.is_score]
         if scored:
             return cls("table", f"scores of {', '.join(scored)} are of the selected events")
         return cls("one pass", "the files have all that is counted")
@@ -313,7 +313,7 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
 
     Args:
         dijets: events with two leading jets.
-        scores: scores of the boosted taggers.
+        scores: scores of the taggers other than n_trk.
         settings: axes, cuts and variations.
 
     Raises:
@@ -397,7 +397,7 @@ def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequen
         "energy": (*model, eta_nodes(fill.energy), fill.energy.resolution, noise_seed),
         "variations": [variations[name] for name in fill.kinematics],
         "scores": [
-            columns[ScoreKey(tagger.name, name)] if tagger.boosted else -1
+            columns[ScoreKey(tagger.name, name)] if tagger.is_score else -1
             for name in (NOMINAL, *fill.kinematics)
             for tagger in fill.taggers
         ],
@@ -453,7 +453,7 @@ def _cells(dijets: Dijets, scores: Scores, settings: FillSettings, variation: st
     bins = np.empty((len(dijets), 2, len(settings.taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(settings.taggers):
-        x = scores.by_name[ScoreKey(tagger.name, variation)] if tagger.boosted else jets.n_trk
+        x = scores.by_name[ScoreKey(tagger.name, variation)] if tagger.is_score else jets.n_trk
         tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, bins[:, :, t])
         offset += tagger.bins
     return Cells(rows, bins)

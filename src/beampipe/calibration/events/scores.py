@@ -89,7 +89,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
 
     Raises:
         FileError: the model file is missing, or is not a LightGBM model of `JET_FEATURES`.
-        MissingExtraError: lightgbm or the client is not installed.
+        MissingExtraError: the client is not installed, or lightgbm for trees that the compiled loop cannot score.
     """
     if tagger.served:
         return served_scores(tagger.model)
@@ -114,8 +114,8 @@ def model_bytes(tagger: Tagger) -> bytes:
 def local_scores(path: Path) -> ScoreJets:
     """Scores of a LightGBM model in one thread, as there is one process per core.
 
-    A compiled loop scores trees of the kind that `train-tagger` makes, with the same results as LightGBM, about ten
-    times faster; LightGBM scores others.
+    A compiled loop scores the trees that `read_trees` returns, such as those of `train-tagger`: the same scores, ten
+    times faster. LightGBM scores other trees, and all of them where the package has no compiled loops.
     """
     trees, compiled = read_trees(path), native()
     if compiled is None or trees is None:

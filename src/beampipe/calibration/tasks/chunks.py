@@ -175,8 +175,8 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
     recipe, settings = chunk.predict, chunk.settings.fill
     if recipe is None:
         return Scores(), []
-    boosted = [tagger for tagger in settings.taggers if tagger.boosted]
-    wanted = {ScoreKey(tagger.name, name) for tagger in boosted for name in (NOMINAL, *settings.kinematics)}
+    taggers = [tagger for tagger in settings.taggers if tagger.is_score]
+    wanted = {ScoreKey(tagger.name, name) for tagger in taggers for name in (NOMINAL, *settings.kinematics)}
     stored: dict[ScoreKey, Any] = {}
     made_from = []
     for each in [recipe, *map(chunk.predict_of, VariationSets(store).ranked(chunk.variations))]:
@@ -187,7 +187,7 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
     if wanted <= stored.keys():
         return Scores({key: stored[key] for key in wanted}), made_from
     models = {each.name: each.key for each in chunk.models}
-    with_models = [(tagger, _model_of(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files]
+    with_models = [(tagger, _model_of(tagger, models[tagger.name])) for tagger in taggers if not tagger.in_files]
     began = perf_counter()
 
     def constituents(variation: str) -> JetConstituents:

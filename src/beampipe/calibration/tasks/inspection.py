@@ -141,7 +141,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
 def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     """The inspection settings of each file in use."""
     layout = configuration.layout
-    models = [tagger for tagger in configuration.taggers if tagger.boosted and not tagger.in_files]
+    models = [tagger for tagger in configuration.taggers if tagger.is_score and not tagger.in_files]
     of_constituents = any(tagger.of_constituents for tagger in models)
     needs = needed_observables(layout, boosted=bool(models), constituents=of_constituents)
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()

@@ -168,11 +168,11 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
 
 
 def models_of(configuration: Configuration) -> list[Input]:
-    """The models of the boosted taggers, as inputs of their scores."""
+    """The models of the taggers, as inputs of their scores."""
     return [
         Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
         for tagger in configuration.taggers
-        if tagger.boosted
+        if tagger.is_score
     ]
 
 
@@ -354,7 +354,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         weights=weights,
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
         layout=configuration.layout_of(sample.name).alone,
-        observables=any(tagger.boosted for tagger in configuration.taggers),
+        observables=any(tagger.is_score for tagger in configuration.taggers),
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,
@@ -383,7 +383,7 @@ def chunks_of(
         configuration: number of events of a chunk, and whether tables are kept.
         file: the file.
         settings: settings of its sample.
-        models: models of the boosted taggers.
+        models: models of the taggers other than n_trk.
     """
     code = {stage: stage_code(stage) for stage in ("select", "fill", *(["predict"] if models else []))}
     return [
@@ -441,7 +441,7 @@ class Chunk:
         stop: one past the last entry of the range.
         settings: settings of stages 1 and 3.
         source: digest of the file.
-        models: models of the boosted taggers.
+        models: models of the taggers other than n_trk.
         code: digest of the code of each stage.
         keep_tables: whether tables of stages 1 and 2 are stored.
         fill_path: how its histograms are filled, and why.
@@ -489,7 +489,7 @@ class Chunk:
 
     @cached_property
     def predict(self) -> Recipe | None:
-        """The recipe of the scores; None if no tagger is boosted."""
+        """The recipe of the scores; None if n_trk is the only tagger."""
         return self.predict_of(self.variations) if self.models else None
 
     @cached_property
