@@ -234,9 +234,8 @@ def module_map_edges(
 ) -> EdgeIndex:
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
-    A triplet counts if a track may begin with it, which has its middle hit on a seed layer and skips no layer, or if
-    its inner doublet is an edge already. Regions that no track reaches are not searched. See
-    `beampipe.tracking.windows`.
+    A triplet counts if a track may begin with it, or if its inner doublet is an edge already: regions that no track
+    reaches are not searched. See `beampipe.tracking.windows.may_begin`.
 
     The compiled kernel searches dense events (more than 20,000 hits and 3,000 million pairs of doublets around seeds)
     with a smaller seed depth, down to 1.
