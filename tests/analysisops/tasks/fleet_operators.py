@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 from beampipe.analysisops.agents.agent import Tools, submission
 from beampipe.analysisops.agents.analysis import Analysis, open_files
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.tasks.load import live_tasks, load_program
+from beampipe.analysisops.tasks.load import load_program, program_file
 
-_TASK: Final[Any] = load_program(live_tasks()["fleet"] / "task.py")
+_TASK: Final[Any] = load_program(program_file("fleet"))
 
 Settings = Mapping[str, Any]
 Repair = Callable[[Analysis, Settings, str, str], None]
