@@ -29,7 +29,7 @@ from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs.plan import Seed, Seeds
-from beampipe.analysisops.tasks.load import live_tasks, shipped_task, shipped_tasks
+from beampipe.analysisops.tasks.load import all_tasks, shipped_task
 from beampipe.analysisops.tools.catalogue import tools as all_tools
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError, InputError
@@ -96,7 +96,7 @@ def registered() -> dict[str, Any]:
         return decorated
 
     return {
-        **{name: make_for(name) for name in (*shipped_tasks(), *live_tasks())},
+        **{name: make_for(name) for name in all_tasks()},
         **{made.__name__: solver(made) for made in (analyst, scripted, nop)},
         "grade": scorer(metrics=[mean(), stderr()])(grade),
     }

@@ -20,7 +20,7 @@ from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
 from beampipe.analysisops.runs.folder import Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
-from beampipe.analysisops.tasks.load import Task, live_tasks, load_task, shipped_tasks
+from beampipe.analysisops.tasks.load import Task, all_tasks, load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import ConfigError, UnknownNameError
@@ -51,7 +51,7 @@ def task_folder(name: str) -> Path:
         UnknownNameError: there is no such task and no such folder.
         ConfigError: a plug-in cannot be imported.
     """
-    shipped, plugins = {**shipped_tasks(), **live_tasks()}, plugin_names("tasks")
+    shipped, plugins = all_tasks(), plugin_names("tasks")
     if name in shipped:
         return shipped[name]
     if name in plugins:
@@ -198,7 +198,7 @@ def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
 
 def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
     """Current rubric and reference of the shipped task of a record; of other tasks only their own checks."""
-    folder = {**shipped_tasks(), **live_tasks()}.get(str(record["assessment"]["task_id"]))
+    folder = all_tasks().get(str(record["assessment"]["task_id"]))
     if folder is None:
         checks = record.get("checks") or {}
         return {"checks": own_checks(Path(checks["file"])) or checks} if checks else {}
