@@ -117,8 +117,8 @@ async def _assess(state: TaskState, ask: Ask) -> None:
 
     def work() -> Mapping[str, Any]:
         prepared = InstanceStore(Path(_folder.name) / "instances").get(shipped_task(name), seed.value)
-        with tempfile.TemporaryDirectory(dir=_folder.name) as place:
-            return assess(prepared, level, seed.value, ask, Path(place)).grade
+        with tempfile.TemporaryDirectory(dir=_folder.name) as temporary:
+            return assess(prepared, level, seed.value, ask, Path(temporary)).grade
 
     _grades[state.uuid] = await anyio.to_thread.run_sync(work)
 

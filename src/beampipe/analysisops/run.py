@@ -131,10 +131,10 @@ def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) 
         program, judge = Path(str(agent.settings["program"])), conditions.judge.judge()
         record = assess(prepared, assessment.level, seed.value, ask_program(program, prepared), folder, judge=judge)
         if task.spec.family:  # there is only one instance of open data
-            number, place = second_seed(task.id, seed.value), folder / "second"
-            make_folder(place)
+            number, folder_of_second = second_seed(task.id, seed.value), folder / "second"
+            make_folder(folder_of_second)
             other = store.get(task, number)
-            again = assess(other, assessment.level, number, ask_program(program, other), place, judge=judge)
+            again = assess(other, assessment.level, number, ask_program(program, other), folder_of_second, judge=judge)
             record = lower_of(record, again)
         return replace(record, grade={**record.grade, "seed": seed.label})
     if "url" in agent.settings:

@@ -45,7 +45,7 @@ def query_metrics_tool(
 ) -> Mapping[str, Any]:
     """Query the metrics of services: without a name list them, with one give its series over time [s].
 
-    Each series comes with mean, min and max of the asked range; a long one is averaged over short stretches of time.
+    Each series comes with mean, min and max of the requested range; a long one is averaged over short intervals.
 
     Args:
         name: of the metric; empty: list all with their labels.
