@@ -160,7 +160,7 @@ def shown(path: Path, level: str, run: Run) -> dict[str, Any]:
         f"{path.stem}, degradation {level}: {len(ours)} tracks",
         ("tracks",),
         ("number", *(f"{name.partition(' ')[0]}: mean, width, of ACTS" for name in PARAMETER_NAMES), "chi2/ndf"),
-        caption="pulls: mean and width of the core; then resolution over that of ACTS's Kalman fit of the same hits",
+        caption="pulls: mean and width of the core; then resolution over that of ACTS's Kalman fit of the same tracks",
     )
     bins = {"all": np.ones(len(ours), np.bool_)}
     bins |= {f"|eta| {low:g}-{high:g}": inside(np.abs(ours.eta), low, high) for low, high in pairwise(ETA)}

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 
 from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES
 from beampipe.analysisops.registry import AgentFile, JudgeFile
-from beampipe.analysisops.tasks.load import live_tasks, load_task, shipped_tasks
+from beampipe.analysisops.tasks.load import all_tasks, load_task
 from beampipe.analysisops.tasks.spec import TaskSpec
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
@@ -151,7 +151,7 @@ def first_cells(name: str) -> dict[str, str]:
 
 def test_the_tables_of_tasks_name_all_that_there_is() -> None:
     tasks, rows = first_cells("analysisops"), first_cells("analysisops_tasks")
-    for name, folder in {**shipped_tasks(), **live_tasks()}.items():
+    for name, folder in all_tasks().items():
         points = ", ".join(f"{rule.id} {rule.points:g}" for rule in load_task(folder).rubric.rules)
         assert tasks[name].endswith(f" | {points}"), name
     for name, kind in {**GATES, **RULES, **JUDGED}.items():

@@ -72,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     begun = conditions("pulls of the oracle")
     names = [name for name in options.task or shipped_tasks() for _ in range(options.instances)]
-    seeds = [options.first + place % options.instances for place in range(len(names))]
+    seeds = [options.first + number % options.instances for number in range(len(names))]
     result: dict[str, list[float]] = defaultdict(list)
     with ProcessPoolExecutor(options.workers) as pool:
         for pulls in pool.map(pulls_of, names, seeds):

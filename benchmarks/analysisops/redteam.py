@@ -37,8 +37,8 @@ DEVELOPMENT = range(1, 9)
 def shares_of(folder: Path, name: str, seed: int) -> dict[str, float]:
     """What each attack earns on an instance."""
     task = shipped_task(name)
-    with tempfile.TemporaryDirectory() as place:
-        target = Target(InstanceStore(folder).get(task, seed), Path(place), seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        target = Target(InstanceStore(folder).get(task, seed), Path(temporary), seed)
         return {attack.name: attack.best(target)[0] for attack in ATTACKS if attack.applies(task)}
 
 
@@ -77,7 +77,7 @@ def main() -> None:
             CONSOLE.print(f"wrote {KNOWN}", markup=False)
             return
         names = [name for name in tasks for _ in range(options.instances)]
-        seeds = [options.first + place % options.instances for place in range(len(names))]
+        seeds = [options.first + number % options.instances for number in range(len(names))]
         shares: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for name, result in zip(names, pool.map(partial(shares_of, options.folder), names, seeds), strict=True):
             for attack, share in result.items():

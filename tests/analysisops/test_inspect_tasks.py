@@ -21,7 +21,7 @@ from beampipe.analysisops.inspect_tasks import registered
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs.plan import Seeds
-from beampipe.analysisops.tasks.load import live_tasks, shipped_task, shipped_tasks
+from beampipe.analysisops.tasks.load import all_tasks, shipped_task
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # inspect_ai leaves streams open
 
@@ -100,7 +100,7 @@ def test_solvers_without_a_model(secret: Path, tmp_path: Path) -> None:
         assert score(evaluated(tmp_path, secret, solver=solver, model="mockllm/model")).value == value
 
 
-@pytest.mark.parametrize("name", [*shipped_tasks(), *live_tasks()])
+@pytest.mark.parametrize("name", all_tasks())
 def test_every_task_is_there(name: str) -> None:
     made = registered()[name](seeds="1+2")
     assert [sample.id for sample in made.dataset] == ["dev-1", "dev-2"]
@@ -114,6 +114,4 @@ def test_the_entry_point_registers_all() -> None:
 
     assert inspect_tasks.REGISTERED is registered()
     names = {registry_info(value).name for value in registered().values()}
-    assert names == {
-        f"beampipe/{name}" for name in (*shipped_tasks(), *live_tasks(), "analyst", "scripted", "nop", "grade")
-    }
+    assert names == {f"beampipe/{name}" for name in (*all_tasks(), "analyst", "scripted", "nop", "grade")}

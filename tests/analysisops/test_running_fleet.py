@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,17 @@ SEED = 4
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> Path:
-    """The folder in which the fleet makes its own, short for sockets."""
-    short = Path("/tmp") / f"f{os.getpid()}"
-    short.mkdir(exist_ok=True)
-    monkeypatch.setenv("TMPDIR", str(short))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    return short
+def fleets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> Iterator[Path]:
+    """The folder in which a fleet makes its own, beside `tmp_path`; its path is short, since sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="f", dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr("tempfile.tempdir", None)
+        yield Path(folder)
 
 
-def left_in(place: Path) -> list[str]:
+def processes_of(folder: Path) -> list[str]:
     """Command lines of processes that name a folder."""
-    return [" ".join(line) for _, line in processes.command_lines() if str(place) in " ".join(line)]
+    return [" ".join(line) for _, line in processes.command_lines() if str(folder) in " ".join(line)]
 
 
 def until(holds: Callable[[], bool], seconds: float = 180.0) -> None:
@@ -53,8 +52,8 @@ def until(holds: Callable[[], bool], seconds: float = 180.0) -> None:
 class Vandal:
     """Attacks the fleet with every tool, and at last takes all servers out of service."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, fleets: Path) -> None:
+        self.fleets = fleets
         self.carried_out: list[str] = []
         self.seen = ""
 
@@ -81,12 +80,12 @@ class Vandal:
         for file in listed["files"]:
             if str(file["name"]).endswith(".log"):
                 self.seen += str(tools.call("read_log_tool", file=file["name"], limit=200))
-        (secret,) = [path.read_text() for path in self.place.glob("bp-fleet-*/run/secret")]
+        (secret,) = [path.read_text() for path in self.fleets.glob("bp-fleet-*/run/secret")]
         assert secret not in self.seen
-        assert str(self.place) not in self.seen
+        assert str(self.fleets) not in self.seen
         for server in members["servers"]:
             tools.call("command_server_tool", command="drain", server=server["server"])
-        return {"status": "ok", "words": {"cause": "wrong_weight", "place": "gateway"}, "usage": {"cost": 10**400}}
+        return {"status": "ok", "words": {"cause": "wrong_weight", "component": "gateway"}, "usage": {"cost": 10**400}}
 
 
 def assessed(agent: Any, folder: Path) -> Record:
@@ -95,29 +94,29 @@ def assessed(agent: Any, folder: Path) -> Record:
     return assess(prepared, 3, SEED, ask_here(agent), folder)
 
 
-def test_the_reference_mends_a_real_fleet_which_then_ends(place: Path, tmp_path: Path) -> None:
+def test_the_reference_mends_a_real_fleet_which_then_ends(fleets: Path, tmp_path: Path) -> None:
     record = assessed(Operator(), tmp_path)
     assert record.grade["final"]["normalized_score"] == 1.0, record.grade
     measured = record.contents["system"]
     assert measured["expected_broken_s"] > 2 * measured["expected_healthy_s"]
     assert measured["expected_after_s"] == pytest.approx(measured["expected_healthy_s"])
     assert measured["broken"]["latency_ms"] >= 1e3 * measured["expected_healthy_s"]
-    assert list(place.iterdir()) == []
-    until(lambda: not left_in(place))  # watchdogs of servers end a few seconds later
+    assert list(fleets.iterdir()) == []
+    until(lambda: not processes_of(fleets))  # watchdogs of servers end a few seconds later
     assert regrade(record.to_json())["final"] == record.grade["final"]
 
 
-def test_a_vandal_reads_no_secret_changes_nothing_else_and_earns_nothing(place: Path, tmp_path: Path) -> None:
-    vandal = Vandal(place)
+def test_a_vandal_reads_no_secret_changes_nothing_else_and_earns_nothing(fleets: Path, tmp_path: Path) -> None:
+    vandal = Vandal(fleets)
     record = assessed(vandal, tmp_path)
     assert vandal.carried_out == []
     assert record.error == ""
     assert record.grade["final"]["normalized_score"] == 0.0
     assert record.contents["system"]["after"]["answers"] == 0
-    until(lambda: not left_in(place))
+    until(lambda: not processes_of(fleets))
 
 
-def test_a_killed_host_leaves_no_fleet(place: Path, tmp_path: Path) -> None:
+def test_a_killed_host_leaves_no_fleet(fleets: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     code = f"""
 import time
@@ -134,7 +133,7 @@ with start(prepared.hidden, prepared.facts, Path({str(tmp_path / "data")!r})):
     assert host.stdout is not None
     with host.stdout:
         assert host.stdout.readline() == "up\n"
-        assert any("tritonserver" in line for line in left_in(place))
+        assert any("tritonserver" in line for line in processes_of(fleets))
         host.send_signal(signal.SIGKILL)
         host.wait()
-    until(lambda: not left_in(place) and not list(place.iterdir()))
+    until(lambda: not processes_of(fleets) and not list(fleets.iterdir()))

@@ -1,4 +1,4 @@
-"""The order of layers in which tracks grow, and that beyond the seed layers no edge stands alone."""
+"""The order of layers in which tracks grow, where they begin, and that beyond the seed layers no edge stands alone."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ RADII = (32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0)
 
 
 def barrels(seed: int) -> Windows:
-    """Seven layers, each joined to its next one, all triples known: the last four are no seed layers."""
+    """Seven layers, each joined to its next one, all triplets allowed; the last four are no seed layers."""
     shape = joined(len(RADII), *chain(len(RADII)))
     rng = np.random.default_rng(seed)
     n_pairs = len(shape.pairs)

@@ -84,10 +84,10 @@ def demo_command(
 @app.command("tasks")
 def tasks_command(as_json: Json = False) -> None:
     """List the shipped tasks."""
-    from beampipe.analysisops.tasks.load import live_tasks, load_task, shipped_tasks
+    from beampipe.analysisops.tasks.load import all_tasks, load_task
 
     table, rows = make_table("tasks", ["task", "levels", "answers", "what"], []), []
-    for name, folder in {**shipped_tasks(), **live_tasks()}.items():
+    for name, folder in all_tasks().items():
         task = load_task(folder)
         spec = task.spec
         answers = [*spec.answers, *spec.words, *spec.histograms, *spec.artifacts]

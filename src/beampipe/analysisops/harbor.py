@@ -74,8 +74,8 @@ def export_task(task: Task, seed: Seed, level: Level, output: Path, package: str
     name = f"{task.id}-{seed.label}"
     folder = output / name
     shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory() as place:
-        prepared = InstanceStore(Path(place)).get(task, seed.value)
+    with tempfile.TemporaryDirectory() as temporary:
+        prepared = InstanceStore(Path(temporary)).get(task, seed.value)
         fields = {
             "name": name,
             "description": spec.description,
@@ -102,13 +102,13 @@ def export_task(task: Task, seed: Seed, level: Level, output: Path, package: str
         write_instance(replace(prepared, hidden=replace(prepared.hidden, seed=0)), folder / "tests" / "instance")
         shutil.copytree(task.folder, folder / "tests" / "task", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "tests" / _LEVEL).write_text(json.dumps(level), encoding="utf-8")
-        (folder / "solution" / ANSWER).write_text(json.dumps(_answer(prepared, Path(place))), encoding="utf-8")
+        (folder / "solution" / ANSWER).write_text(json.dumps(_answer(prepared, Path(temporary))), encoding="utf-8")
     return folder
 
 
-def _answer(prepared: PreparedInstance, place: Path) -> dict[str, Any]:
+def _answer(prepared: PreparedInstance, folder: Path) -> dict[str, Any]:
     """The answer of the reference analysis."""
-    session, submission = oracle_session(prepared, place / "ledger.jsonl")
+    session, submission = oracle_session(prepared, folder / "ledger.jsonl")
     evidence = evidence_of(submission, session, prepared.hidden)
     return {
         "status": "ok",
@@ -142,8 +142,8 @@ def verify(tests: Path, app: Path) -> dict[str, float]:
         except Exception as error:  # whatever an answer causes is the agent's failure
             return Answer(None, f"{type(error).__name__}: {error}")
 
-    with tempfile.TemporaryDirectory() as place:
-        grade = assess(prepared, level, 0, read, Path(place)).grade
+    with tempfile.TemporaryDirectory() as temporary:
+        grade = assess(prepared, level, 0, read, Path(temporary)).grade
     shares = {check["id"]: float(check["evidence"].get("fraction", 0.0)) for check in grade["checks"]}
     return {**shares, "reward": round(grade["final"]["normalized_score"], 2)}
 

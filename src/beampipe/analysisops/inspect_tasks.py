@@ -29,7 +29,7 @@ from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs.plan import Seed, Seeds
-from beampipe.analysisops.tasks.load import live_tasks, shipped_task, shipped_tasks
+from beampipe.analysisops.tasks.load import all_tasks, shipped_task
 from beampipe.analysisops.tools.catalogue import tools as all_tools
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError, InputError
@@ -96,7 +96,7 @@ def registered() -> dict[str, Any]:
         return decorated
 
     return {
-        **{name: make_for(name) for name in (*shipped_tasks(), *live_tasks())},
+        **{name: make_for(name) for name in all_tasks()},
         **{made.__name__: solver(made) for made in (analyst, scripted, nop)},
         "grade": scorer(metrics=[mean(), stderr()])(grade),
     }
@@ -117,8 +117,8 @@ async def _assess(state: TaskState, ask: Ask) -> None:
 
     def work() -> Mapping[str, Any]:
         prepared = InstanceStore(Path(_folder.name) / "instances").get(shipped_task(name), seed.value)
-        with tempfile.TemporaryDirectory(dir=_folder.name) as place:
-            return assess(prepared, level, seed.value, ask, Path(place)).grade
+        with tempfile.TemporaryDirectory(dir=_folder.name) as temporary:
+            return assess(prepared, level, seed.value, ask, Path(temporary)).grade
 
     _grades[state.uuid] = await anyio.to_thread.run_sync(work)
 

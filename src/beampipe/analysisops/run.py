@@ -20,7 +20,7 @@ from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
 from beampipe.analysisops.runs.folder import Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
-from beampipe.analysisops.tasks.load import Task, live_tasks, load_task, shipped_tasks
+from beampipe.analysisops.tasks.load import Task, all_tasks, load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import ConfigError, UnknownNameError
@@ -51,7 +51,7 @@ def task_folder(name: str) -> Path:
         UnknownNameError: there is no such task and no such folder.
         ConfigError: a plug-in cannot be imported.
     """
-    shipped, plugins = {**shipped_tasks(), **live_tasks()}, plugin_names("tasks")
+    shipped, plugins = all_tasks(), plugin_names("tasks")
     if name in shipped:
         return shipped[name]
     if name in plugins:
@@ -131,10 +131,10 @@ def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) 
         program, judge = Path(str(agent.settings["program"])), conditions.judge.judge()
         record = assess(prepared, assessment.level, seed.value, ask_program(program, prepared), folder, judge=judge)
         if task.spec.family:  # there is only one instance of open data
-            number, place = second_seed(task.id, seed.value), folder / "second"
-            make_folder(place)
+            number, folder_of_second = second_seed(task.id, seed.value), folder / "second"
+            make_folder(folder_of_second)
             other = store.get(task, number)
-            again = assess(other, assessment.level, number, ask_program(program, other), place, judge=judge)
+            again = assess(other, assessment.level, number, ask_program(program, other), folder_of_second, judge=judge)
             record = lower_of(record, again)
         return replace(record, grade={**record.grade, "seed": seed.label})
     if "url" in agent.settings:
@@ -198,7 +198,7 @@ def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
 
 def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
     """Current rubric and reference of the shipped task of a record; of other tasks only their own checks."""
-    folder = {**shipped_tasks(), **live_tasks()}.get(str(record["assessment"]["task_id"]))
+    folder = all_tasks().get(str(record["assessment"]["task_id"]))
     if folder is None:
         checks = record.get("checks") or {}
         return {"checks": own_checks(Path(checks["file"])) or checks} if checks else {}

@@ -128,16 +128,16 @@ SEED_DEPTH: Final = 5
 """Default of the most layers before a seed layer: a track may have lost its first hits."""
 
 _FIRST: Final = 3
-"""Most layers before one of the first layers, on the way to which one may be skipped."""
+"""Most layers before one of the first layers: a track may begin with a triplet that ends on one and skips a layer."""
 
 _SLOPES: Final = 512
-"""Number of straight lines from each vertex."""
+"""Number of straight lines from each vertex to count layers on."""
 
 _VERTICES: Final = (-100.0, 0.0, 100.0)
-"""z [mm] where they start."""
+"""z [mm] of these vertices."""
 
 _NO_LINE: Final = 1000
-"""The fewest layers between two that no line crosses both."""
+"""The fewest layers where there is no line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +145,9 @@ class Crossings:
     """Numbers of layers on straight lines of all slopes from the beam line.
 
     Attributes:
-        before: fewest layers before each, on lines from the origin; many where there is no line.
+        before: fewest layers before each, on lines from the origin; 1000 where there is no line.
         most_before: most layers before each, on lines from the origin.
-        between: fewest layers between an inner and an outer one, on any line; many where there is no line.
+        between: fewest layers between an inner and an outer one, on any line; 1000 where there is no line.
     """
 
     before: Int64[ndarray, " n_layers"]
@@ -172,9 +172,9 @@ def crossings(layers: Float32[ndarray, "n_layers 4"]) -> Crossings:
         r = np.where(barrel, 0.5 * (r_min + r_max), 0.5 * (z_min + z_max) / cot)
         crossed = np.where(barrel, (cot * r >= z_min) & (cot * r <= z_max), (r >= r_min) & (r <= r_max))
         order = np.argsort(np.where(crossed, r, np.inf), axis=1, kind="stable")
-        for on_line, layers_before in zip(order, crossed.sum(axis=1), strict=True):
-            on_line = on_line[:layers_before]
-            rank = np.arange(layers_before)
+        for on_line, n_crossed in zip(order, crossed.sum(axis=1), strict=True):
+            on_line = on_line[:n_crossed]
+            rank = np.arange(n_crossed)
             if z0 == 0:
                 before[on_line] = np.minimum(before[on_line], rank)
                 most_before[on_line] = np.maximum(most_before[on_line], rank)
@@ -191,7 +191,7 @@ def growth_stages(windows: Windows) -> Int64[ndarray, " n_layers"]:
     have no such stage: theirs is the number of layers, beyond all others.
 
     Args:
-        windows: learned windows; only the layers' number and the pairs matter.
+        windows: learned windows; only the number of layers and the pairs matter.
     """
     inner, outer = windows.pairs.T
     stage = np.zeros(len(windows.layers), np.int64)
@@ -205,8 +205,9 @@ def may_begin(windows: Windows, seed_depth: int = SEED_DEPTH) -> Bool[ndarray, "
     """Whether a track may begin with each triplet, by the pair inside and the slot of the pair outside.
 
     The middle hit must lie on a *seed layer*, one with at most `seed_depth` others before it, and no layer may be
-    skipped; on the way to one of the first layers, one may. Most other triplets agree by chance, and a track that has
-    begun goes on across all gaps of the windows. Around hits of layers without a stage, tracks begin with any triplet.
+    skipped, or one where the triplet ends on one of the first layers. Most other triplets agree by chance, and a track
+    that has begun goes on across all gaps of the windows. Around hits of layers without a stage, tracks begin with any
+    triplet.
 
     Args:
         windows: learned windows.

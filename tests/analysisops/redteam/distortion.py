@@ -47,11 +47,11 @@ def dishonest_uncertainty(target: Target) -> Iterable[Attempt]:
 @attacker(limit=0.1, part="histograms", needs="histograms")
 def even_spread(target: Target) -> Iterable[Attempt]:
     """Right numbers, and a histogram with the right total spread evenly over its bins; all of it by tools."""
-    for name, one in target.task.spec.histograms.items():
+    for name, histogram in target.task.spec.histograms.items():
         desk = desk_of(target)
         total = sum(target.prepared.reference.histograms[name].values)
-        bins = {"bins": one.bins, "low": one.low, "high": one.high}
-        events = desk.spread(one.low, one.high)
+        bins = {"bins": histogram.bins, "low": histogram.low, "high": histogram.high}
+        events = desk.spread(histogram.low, histogram.high)
         filled = desk.call("histogram_tool", events=events, column="made_up", **bins)
         weight = f"{total / sum(filled['values'])!r} + 0 * {desk.number}"
         weighted = desk.call("derive_tool", events=events, name="w", expression=weight)["handle"]

@@ -30,9 +30,9 @@ def _washed(target: Target, answers: Answers, beside: bool = False) -> Iterator[
 def _even(desk: Desk, target: Target) -> dict[str, str]:
     """Histograms of the right bins, filled evenly."""
     result = {}
-    for name, one in target.task.spec.histograms.items():
-        events = desk.spread(one.low, one.high)
-        arguments = {"bins": one.bins, "low": one.low, "high": one.high}
+    for name, histogram in target.task.spec.histograms.items():
+        events = desk.spread(histogram.low, histogram.high)
+        arguments = {"bins": histogram.bins, "low": histogram.low, "high": histogram.high}
         result[name] = str(desk.call("histogram_tool", events=events, column="made_up", **arguments)["handle"])
     return result
 
@@ -131,7 +131,9 @@ def many_guesses(target: Target) -> Iterable[Attempt]:
         honest = target.honest()["answers"]
         listed = {**honest, name: {"value": [value, *(item for item, _ in pairs)], "uncertainty": error}}
         yield Attempt(target.honest(answers=listed), target.work)
-        numbered = {f"{name}_{place}": {"value": item, "uncertainty": more} for place, (item, more) in enumerate(pairs)}
+        numbered = {
+            f"{name}_{number}": {"value": item, "uncertainty": more} for number, (item, more) in enumerate(pairs)
+        }
         yield Attempt(target.honest(answers={**honest, **numbered}), target.work)
         upper = {item.upper(): answer for item, answer in honest.items()}
         yield Attempt(target.honest(answers=upper), target.work)

@@ -52,10 +52,10 @@ def test_words_to_a_judge_move_no_score_and_are_seen(target_of: Callable[[str], 
     plain = target.honest(answers=answers, comments="Nothing to add.")
     silent = target.grade(Attempt(plain, target.work), OfflineJudge()).to_json()
     assert "injection_suspected" not in {issue["code"] for issue in silent["issues"]}
-    for place, text in enumerate(INJECTIONS.values()):
+    for number, text in enumerate(INJECTIONS.values()):
         method = dict.fromkeys((*plain["method"], text), text)
         attempt = Attempt({**plain, "comments": text, "method": method, text: text}, target.work)
-        loud = target.grade(attempt, (OfflineJudge(), GullibleJudge())[place % 2]).to_json()
+        loud = target.grade(attempt, (OfflineJudge(), GullibleJudge())[number % 2]).to_json()
         assert loud["final"] == silent["final"]
         assert loud["status"] == silent["status"]
         assert "injection_suspected" in {issue["code"] for issue in loud["issues"]}

@@ -12,78 +12,78 @@ from typing import Any, Final, Literal
 from beampipe.analysisops.agents.agent import Tools, submission
 from beampipe.analysisops.agents.analysis import Analysis, open_files
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.tasks.load import live_tasks, load_program
+from beampipe.analysisops.tasks.load import load_program, program_file
 
-_TASK: Final[Any] = load_program(live_tasks()["fleet"] / "task.py")
+_TASK: Final[Any] = load_program(program_file("fleet"))
 
 Settings = Mapping[str, Any]
 Repair = Callable[[Analysis, Settings, str, str], None]
-"""Mends cause and place with the tools of an analysis, from the settings."""
+"""Mends cause and component with the tools of an analysis, from the settings."""
 
 
 def setting(name: str, value: int | str) -> Repair:
-    """Change one setting; PLACE in its name stands for the place."""
+    """Change one setting; COMPONENT in its name stands for the faulty group."""
 
-    def repair(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
-        analysis.call("change_specification_tool", changes={name.replace("PLACE", place): value})
+    def repair(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
+        analysis.call("change_specification_tool", changes={name.replace("COMPONENT", component): value})
 
     return repair
 
 
-def drain(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def drain(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Take the server out of service."""
-    analysis.call("command_server_tool", command="drain", server=f"{place}-0")
+    analysis.call("command_server_tool", command="drain", server=f"{component}-0")
 
 
-def raise_others(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def raise_others(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Give all groups the largest weight."""
     groups = analysis.public["servers"]
     analysis.call("change_specification_tool", changes={f"servers.{name}.weight": 200 for name in groups})
 
 
-def other_server(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def other_server(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Start another server in a group that has one."""
-    other = next(name for name in analysis.public["servers"] if name != place)
+    other = next(name for name in analysis.public["servers"] if name != component)
     analysis.call("change_specification_tool", changes={f"servers.{other}.count": 2})
 
 
-def nothing(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def nothing(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Change nothing."""
 
 
-def wrong_server(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def wrong_server(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Restart a healthy server."""
-    other = next(name for name in analysis.public["servers"] if name != place and settings[f"servers.{name}.count"])
+    other = next(name for name in analysis.public["servers"] if name != component and settings[f"servers.{name}.count"])
     analysis.call("command_server_tool", command="restart", server=f"{other}-0")
 
 
-def restart_all(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def restart_all(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Restart every server."""
     for server in analysis.call("list_members_tool")["servers"]:
         analysis.call("command_server_tool", command="restart", server=str(server["server"]))
 
 
-def restore_all(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def restore_all(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Give every setting a usual value, and restart every server."""
     usual: dict[str, int | str] = {"gateway.in_flight": 12, "model.instances": 3}
     for name in analysis.public["servers"]:
         usual |= {f"servers.{name}.count": 1, f"servers.{name}.weight": 10}
     analysis.call("change_specification_tool", changes=usual)
-    restart_all(analysis, settings, cause, place)
+    restart_all(analysis, settings, cause, component)
 
 
-def drain_healthy(analysis: Analysis, settings: Settings, cause: str, place: str) -> None:
+def drain_healthy(analysis: Analysis, settings: Settings, cause: str, component: str) -> None:
     """Take a healthy server out of service, which makes it worse."""
-    other = next(name for name in analysis.public["servers"] if name != place and settings[f"servers.{name}.count"])
+    other = next(name for name in analysis.public["servers"] if name != component and settings[f"servers.{name}.count"])
     analysis.call("command_server_tool", command="drain", server=f"{other}-0")
 
 
 SOUND: Final[Mapping[str, Mapping[str, Repair]]] = {
     "slow_process": {
         "drained": drain,
-        "hardly any weight": setting("servers.PLACE.weight", 1),
+        "hardly any weight": setting("servers.COMPONENT.weight", 1),
         "least connections": setting("gateway.balancing", "least_connections"),
-        "removed": setting("servers.PLACE.count", 0),
+        "removed": setting("servers.COMPONENT.count", 0),
     },
     "wrong_weight": {"the others raised": raise_others, "drained": drain},
     "missing_server": {"another server": other_server},
@@ -99,22 +99,22 @@ class Operator:
 
     Attributes:
         repair: mends; None for that of the reference.
-        words: whether cause and place are named right.
+        words: whether cause and component are named right.
         proof: what is stated: latencies before and after, only before, both measured after the repair, or numbers that
             no tool gave.
     """
 
     repair: Repair | None = None
-    words: Literal["right", "wrong place", "wrong cause", "wrong"] = "right"
+    words: Literal["right", "wrong component", "wrong cause", "wrong"] = "right"
     proof: Literal["measured", "only before", "too late", "invented", "none"] = "measured"
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission."""
         analysis = open_files(request, tools)
         settings = analysis.call("show_specification_tool")["specification"]
-        cause, place = _TASK.diagnose(analysis, settings)
+        cause, component = _TASK.diagnose(analysis, settings)
         first = self._latency(analysis) if self.proof != "too late" else None
-        (self.repair or _TASK.mend)(analysis, settings, cause, place)
+        (self.repair or _TASK.mend)(analysis, settings, cause, component)
         last = self._latency(analysis)
         before, after = first or self._latency(analysis), last
         answers = {"latency_before": before, "latency_after": after}
@@ -124,12 +124,14 @@ class Operator:
             del answers["latency_after"]
         if self.proof == "none":
             del answers["latency_before"]
-        if self.words in ("wrong place", "wrong"):
-            place = "heath" if place != "heath" else "gateway"
+        if self.words in ("wrong component", "wrong"):
+            component = "heath" if component != "heath" else "gateway"
         if self.words in ("wrong cause", "wrong"):
             cause = "small_queue"
         method = {"diagnosis": "settings and times compared", "repair": "one change", "proof": "test requests"}
-        return submission(request.task_id, answers=answers, words={"cause": cause, "place": place}, method=method)
+        return submission(
+            request.task_id, answers=answers, words={"cause": cause, "component": component}, method=method
+        )
 
     def _latency(self, analysis: Analysis) -> tuple[float, float]:
         sent = analysis.call("send_requests_tool", number=10)
@@ -144,7 +146,7 @@ MISTAKES: Final[Mapping[str, Operator]] = {
     "named, nothing changed": Operator(nothing),
     "all restored, nothing named": Operator(restore_all, words="wrong"),
     "right place, wrong cause, nothing changed": Operator(nothing, words="wrong cause"),
-    "healthy server restarted, wrong place": Operator(wrong_server, words="wrong place"),
+    "healthy server restarted, wrong place": Operator(wrong_server, words="wrong component"),
     "healthy server drained, all wrong": Operator(drain_healthy, words="wrong"),
     "nothing changed, all wrong": Operator(nothing, words="wrong"),
     "invented latency": Operator(proof="invented"),

@@ -208,7 +208,7 @@ def test_a_hit_is_left_out_if_another_one_fits_as_well() -> None:
     assert len(ambiguous) > 5
     reference = reference_fits(hits, *hit_lists(hits, tracks), toy_tables())
     np.testing.assert_array_equal(fitted.outliers, reference.outliers)
-    # A hit of another track is no choice, and one at nearly the same place changes nothing.
+    # A hit of another track does not count, nor one at nearly the same position.
     of_others = replace(tracks, track_id=np.where(tracks.track_id < 0, 200, tracks.track_id))
     near, labels = with_hits_beside(0.02, 0.03)
     for event, candidates in ((hits, of_others), (near, labels)):

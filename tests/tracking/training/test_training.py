@@ -136,7 +136,7 @@ def test_choice_prefers_efficiency_over_nothing() -> None:
     assert choose(points).efficiency == 0
 
 
-def test_a_scan_counts_particles_from_the_layers_on_that_the_detector_asks_for() -> None:
+def test_a_scan_counts_particles_with_hits_on_the_fewest_layers_of_the_selection() -> None:
     (sample,) = clean_events([toy_event(80, 12)])
     event = label(sample, 0.5)
     layers, n_hits = np.unique(event.layer, return_counts=True)

@@ -52,7 +52,7 @@ _INSPECT_FILE: Final = "inspect_root_schema_tool"
 
 
 class FollowerAgent:
-    """Executes the steps of a prompt; a prompt without steps is an error.
+    """Executes the steps of a prompt.
 
     Args:
         layout: the true names and units of the files, for the oracle; None to recognise them.
@@ -127,6 +127,7 @@ class _Results:
 
     Args:
         histograms: histograms that the task requests, by name.
+        layout: the true names and units of the files; None to recognise them.
     """
 
     def __init__(self, histograms: Mapping[str, Any], layout: Layout | None) -> None:
@@ -230,7 +231,7 @@ def _at(value: Any, path: str, where: str) -> Any:
     for key in path.split(".")[1:]:
         if isinstance(value, list):
             if not key.isdigit() or int(key) >= len(value):
-                raise InputError(f"{where}: got place {key}, expected a number below {len(value)}")
+                raise InputError(f"{where}: got index {key}, expected one below {len(value)}")
             value = value[int(key)]
         elif isinstance(value, Mapping):
             value = _inside(value, key, where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -157,10 +156,6 @@ class Result:
             "provenance": rounded(self.provenance),
             "checks": [check.to_json() for check in (*self.gates, *self.rules)],
         }
-
-    def to_text(self) -> str:
-        """The JSON text, keys sorted: grading the same log again gives the same bytes."""
-        return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
 def ungraded(

@@ -41,7 +41,7 @@ class HiddenTruth:
         tree: name of the tree in the files; empty if there is none.
         files: role, such as ``"data"`` or ``"signal_mc"`` -> names of the files.
         luminosity: integrated luminosity of the data [1/fb]; None if it is not used.
-        analysis: what grading needs more, such as the ``particles`` that count as tracks.
+        analysis: what else grading needs, such as the ``particles`` that count as tracks.
         labels: true label of each row of the data, such as the particle of a hit; empty if there is none.
     """
 
@@ -97,7 +97,7 @@ class Instance:
         words: word answers.
         texts: name of a text file, such as ``"metrics.json"`` -> its role and its content.
         public: public facts of all data, such as ``luminosity_fb``.
-        analysis: what grading needs more.
+        analysis: what else grading needs.
         labels: true label of each row of the data.
         hidden: further hidden numbers, derived from the random ones.
     """

@@ -6,13 +6,14 @@ A task is a folder. Version 1 is the public benchmark's, loaded unchanged; versi
 file               content
 ================== ===============================================================================================
 task_spec.yaml     ``version: 2``, id, family, levels, limits, ranges of hidden parameters, and answers
-rubric.yaml gates, rules and checks of a judge (`beampipe.analysisops.grading.rubric`)
+rubric.yaml        gates, rules and checks of a judge (`beampipe.analysisops.grading.rubric`)
 eval_ref.yaml      terms expected in the method; reference values come from the analysis of each instance
 white_prompt.md    prompt of agents at level 1; its steps are the reference analysis (`agents.follower`)
 white_prompt_l2.md prompts of level 2, and of level 3 in ``white_prompt_l3.md``
 judge_prompt.md    prompt of a judge
 task.py            ``make`` generates the data; ``RECALLED``: known values; ``analyse``: the analysis, if it is no steps
 checks.py          optional: ``CHECKS``, gates and rules that only this task has
+system.py          optional: ``start`` runs a system during each assessment, such as a fleet of servers
 ================== ===============================================================================================
 
 Only task_spec.yaml defines the answers of a task of version 2; all other files refer to them by name:

@@ -192,16 +192,12 @@ def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
 
 
 def shipped_tasks() -> dict[str, Path]:
-    """The folders of the shipped tasks on files, by their names."""
-    return {name: folder for name, folder in _shipped().items() if not (folder / SYSTEM).exists()}
+    """The folders of the shipped tasks on files, by their names; one over a running system runs only where named."""
+    return {name: folder for name, folder in all_tasks().items() if not (folder / SYSTEM).exists()}
 
 
-def live_tasks() -> dict[str, Path]:
-    """The folders of the shipped tasks over a running system, by their names; they run only where they are named."""
-    return {name: folder for name, folder in _shipped().items() if (folder / SYSTEM).exists()}
-
-
-def _shipped() -> dict[str, Path]:
+def all_tasks() -> dict[str, Path]:
+    """The folders of all shipped tasks, by their names."""
     return {path.parent.name: path.parent for path in sorted(Path(__file__).parent.glob(f"*/{_SPEC}"))}
 
 
@@ -211,7 +207,7 @@ def shipped_task(name: str) -> Task:
     Raises:
         UnknownNameError: there is none.
     """
-    tasks = _shipped()
+    tasks = all_tasks()
     if name not in tasks:
         raise UnknownNameError("task", name, tasks)
     return load_task(tasks[name])
@@ -245,7 +241,7 @@ def program_file(name: str, folder: Path | None = None) -> Path:
     """
     if folder is not None and (folder / PROGRAM).exists():
         return folder / PROGRAM
-    shipped = _shipped()
+    shipped = all_tasks()
     if name not in shipped:
         raise UnknownNameError("family of tasks", name, shipped)
     return shipped[name] / PROGRAM

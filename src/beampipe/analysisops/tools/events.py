@@ -112,7 +112,7 @@ def download_atlas_data_tool(
     protocol: str = "https",
     max_files: int = 0,
 ) -> Mapping[str, Any]:
-    """Download the data of this task; if they are not here yet. Gives a list of them.
+    """Download the data of this task; files that are here already are only listed.
 
     Args:
         skim: which selection of events; empty: that of the task.
@@ -174,7 +174,7 @@ def load_kinematics_tool(
 
 
 def combine_tool(context: ToolContext, events: list[str], scale: list[float] | None = None) -> Mapping[str, Any]:
-    """Join events of several handles; one after the other. Column `weight` is made, or multiplied by the scale.
+    """Join events of several handles; their column `weight`, 1 if there is none, is multiplied by the scale.
 
     Args:
         events: handles; only columns that all of them have are kept.
@@ -332,7 +332,7 @@ def select_tool(context: ToolContext, events: str, expression: str) -> Mapping[s
 
 
 def select_objects_tool(context: ToolContext, events: str, columns: list[str], expression: str) -> Mapping[str, Any]:
-    """Keep the objects that fulfil a condition; in columns of one collection, no event is lost.
+    """Keep the objects that fulfil a condition; all events stay, and the columns are those of one collection.
 
     Args:
         events: handle of events.

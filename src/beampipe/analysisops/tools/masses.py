@@ -122,7 +122,7 @@ def calc_system_invariant_mass_tool(
     number: int = 0,
     name: str = "mass",
 ) -> Mapping[str, Any]:
-    """Give events the invariant mass of their objects; of all, or of the leading ones. Events with fewer are left out.
+    """Give events the invariant mass of their objects; all of them or the leading ones. Events with fewer are left out.
 
     Args:
         events: handle of events.

@@ -45,7 +45,7 @@ def query_metrics_tool(
 ) -> Mapping[str, Any]:
     """Query the metrics of services: without a name list them, with one give its series over time [s].
 
-    Each series comes with mean, min and max of the asked range; a long one is averaged over short stretches of time.
+    Each series comes with mean, min and max of the requested range; a long one is averaged over short intervals.
 
     Args:
         name: of the metric; empty: list all with their labels.
@@ -188,7 +188,7 @@ _LABELLING: Final = "labelling"
 def connect_hits_tool(
     context: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
 ) -> Mapping[str, Any]:
-    """Make a graph of hits; of those that may follow each other on a track, by what a pipeline learned from simulation.
+    """Make a graph of hits; it connects those that may follow each other on a track, as learned from simulation.
 
     Args:
         events: handle of the hits; with one hit in each row, all rows are of one event.
@@ -228,7 +228,7 @@ def connect_hits_tool(
 
 
 def label_tracks_tool(context: ToolContext, graph: str) -> Mapping[str, Any]:
-    """Make tracks of a graph; of its best paths. The labels have for each hit the number of its track, or -1 for none.
+    """Make tracks of a graph; they are its best paths. Labels give each hit the number of its track, or -1 for none.
 
     Args:
         graph: handle of the graph.

@@ -1,4 +1,4 @@
-"""ACTS as the reference for our pipelines: its combinatorial Kalman filter and vertices."""
+"""ACTS as the reference for our pipelines: its combinatorial Kalman filter, and vertices of fitted tracks."""
 
 from __future__ import annotations
 

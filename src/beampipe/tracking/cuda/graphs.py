@@ -295,7 +295,7 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
 
 
 def _windows_of(pair: Tensor, into: Tensor, out: Tensor, windows: DeviceWindows) -> tuple[Tensor, Tensor]:
-    """Pair of each edge, and slot of the pair of the one that follows it: where triplets have their windows."""
+    """Pair of each inner edge, and slot of the pair of the outer edge: index of the window of each triplet."""
     return pair[into], pair[out] - windows.out_begin[windows.pairs[pair[into], 1]]
 
 

@@ -27,9 +27,9 @@ class TrackFitter(Shown):
     the tables are left out: see `TrackParameters.n_hits`. The field is constant and along z.
 
     A track whose chi2 is doubtful (as that of one right track of forty) is fitted without each of its hits in turn. If
-    the best of these fits is clearly better, the hit is an outlier: see `TrackParameters.outliers`. So is a hit that is
-    ambiguous: another hit of its layer, on no track and apart from it, fits the other hits as well. Up to three hits
-    are left out; at least seven stay, or six of a track whose chi2 is improbable.
+    the best of these fits is clearly better, the hit is an outlier: see `TrackParameters.outliers`. So is an ambiguous
+    hit: another hit of its layer, on no track and apart from it, fits the other hits about as well, or better. Up to
+    three hits are left out; at least seven stay, or six of a track whose chi2 is improbable.
 
     Attributes:
         tables: learned tables of the detector.
@@ -109,7 +109,7 @@ def reference_fits(
     distance2 = r**2 + z**2
     is_free = np.ones(len(hits), np.bool_)
     is_free[rows] = False
-    free = {number: xyz[is_free & (layer == number)] for number in range(len(tables.layers))}
+    free = [xyz[is_free & (layer == number)] for number in range(len(tables.layers))]
     fits, status, n_hits, outliers = [], [], [], []
     for track in split_hit_lists(rows, begin):
         on_layers = track[layer[track] >= 0]

@@ -15,7 +15,7 @@ perigee, where the transport between layers is the identity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -181,17 +181,18 @@ MIN_HITS_LEFT: Final = 6
 """Hits on layers that a suspect track keeps at least."""
 
 MIN_HITS_LEFT_IF_DOUBTFUL: Final = 7
-"""The same for a doubtful one: with fewer it would not count as found."""
+"""The same for any other track: with fewer it would not count as found."""
 
-FITS: Final = 12.0
-"""Another hit of the layer could take the place of a hit if its chi2 to the track through the other hits is smaller."""
+MAX_CHI2_OF_OTHER: Final = 12.0
+"""A hit is ambiguous only if a free hit of its layer has a smaller chi2 than this with the other hits of the track."""
 
-AS_GOOD: Final = 4.0
-"""It is as good a choice if this chi2 is larger than that of the hit itself by less. Of the hits that are left out for
-it a third are wrong; a smaller value lets more wrong hits stay, a larger one costs many more right ones."""
+MAX_CHI2_EXCESS: Final = 4.0
+"""That chi2 exceeds the chi2 of the hit itself by less than this. A third of the hits that are left out so are wrong; a
+smaller value keeps more wrong hits, a larger one costs many more right ones."""
 
-APART: Final = 9.0
-"""Only a hit that is further apart counts, as chi2 of the two: others change little, and mostly are of the particle."""
+MIN_CHI2_APART: Final = 9.0
+"""The two hits lie further apart than this, as chi2 of their distance: closer ones change the track little, and mostly
+belong to the same particle."""
 
 MAX_HITS_TRIED: Final = 40
 """Outliers are not looked for in a track with more hits on layers: the time grows with the square of their number."""
@@ -261,9 +262,9 @@ def fit_without_outliers(
     xyz: Float64[ndarray, "n 3"],
     layer: Int64[ndarray, " n"],
     tables: FitTables,
-    free: Mapping[int, Float64[ndarray, "_ 3"]],
+    free: Sequence[Float64[ndarray, "_ 3"]],
 ) -> tuple[Fit, list[int]]:
-    """Fit one track; leave out the hit without which it fits best while it is doubtful, then those that are ambiguous.
+    """Fit one track; while it is doubtful, leave out the hit without which it fits best, then ambiguous hits.
 
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
@@ -301,9 +302,9 @@ def _ambiguous_hit(
     xyz: Float64[ndarray, "n 3"],
     layer: Int64[ndarray, " n"],
     tables: FitTables,
-    free: Mapping[int, Float64[ndarray, "_ 3"]],
+    free: Sequence[Float64[ndarray, "_ 3"]],
 ) -> int | None:
-    """The hit that fits least well beside a free hit of its layer; None where every hit is a clear choice.
+    """The ambiguous hit that fits least well compared with a free hit of its layer; None if no hit is ambiguous.
 
     With P = V^-1 - V^-1 H (H^T V^-1 H)^-1 H^T V^-1, P_ii^-1 is the covariance of hit i less what the other hits
     predict, and P_ii^-1 (P r)_i is that difference.
@@ -314,21 +315,21 @@ def _ambiguous_hit(
     errors, design, rest = _system(helix, xyz, layer, tables)
     weighted = np.linalg.solve(errors, design)
     unexplained = np.linalg.inv(errors) - weighted @ np.linalg.solve(design.T @ weighted, weighted.T)
-    worst, most = None, 0.0
+    worst, most = None, -MAX_CHI2_EXCESS
     for hit in range(len(xyz)):
         both = slice(2 * hit, 2 * hit + 2)
         weight = unexplained[both, both]
         away = np.linalg.solve(weight, unexplained[both] @ rest)
-        places = np.concatenate([xyz[hit : hit + 1], free.get(int(layer[hit]), np.zeros((0, 3)))])
-        helices, barrel = np.broadcast_to(helix, (len(places), 5)), np.full(len(places), tables.barrel[layer[hit]])
-        at = cross(helices, places[:, 0], places[:, 1])
-        residual, _, _ = measurements(helices, at, places, barrel)
+        choices = np.concatenate([xyz[hit : hit + 1], free[layer[hit]]])
+        helices, barrel = np.broadcast_to(helix, (len(choices), 5)), np.full(len(choices), tables.barrel[layer[hit]])
+        at = cross(helices, choices[:, 0], choices[:, 1])
+        residual, _, _ = measurements(helices, at, choices, barrel)
         distance = residual - residual[0]
-        apart = (distance * distance / (2 * tables.variance[layer[hit]])).sum(axis=1) > APART
+        apart = (distance * distance / (2 * tables.variance[layer[hit]])).sum(axis=1) > MIN_CHI2_APART
         chi2 = np.einsum("ni,ij,nj->n", away + distance, weight, away + distance)
         best = chi2[apart].min(initial=np.inf)
-        if best < FITS and chi2[0] - best + AS_GOOD > most:
-            worst, most = hit, chi2[0] - best + AS_GOOD
+        if best < MAX_CHI2_OF_OTHER and chi2[0] - best > most:
+            worst, most = hit, chi2[0] - best
     return worst
 
 

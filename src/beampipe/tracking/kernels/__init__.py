@@ -123,7 +123,14 @@ def filter_logits(
     """
     if (kernels := native()) is None:
         return reference.filter_logits(position, edge_index, dist2, weights)
-    logit: EdgeValues = kernels.filter_logits(*_filter_arguments(position, edge_index, dist2, weights, threads))
+    logit: EdgeValues = kernels.filter_logits(
+        contiguous(position),
+        contiguous(edge_index),
+        contiguous(dist2),
+        weights.packed_by_output,
+        weights.widths[1],
+        useful_threads(threads, len(position)),
+    )
     return logit
 
 
@@ -135,21 +142,8 @@ def filter_kept(
     Args:
         cut: lowest filter score of an edge that is kept, in [0, 1].
     """
-    if (kernels := native()) is None:
-        kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= logit_of(cut)
-        return np.ascontiguousarray(edge_index[:, kept])
-    result: Int64[ndarray, "2 n_kept"] = kernels.filter_kept(
-        *_filter_arguments(position, edge_index, dist2, weights, threads), float(logit_of(cut))
-    )
-    return result
-
-
-def _filter_arguments(
-    position: ndarray, edge_index: ndarray, dist2: ndarray, weights: Mlp, threads: int
-) -> tuple[object, ...]:
-    """The arguments of both native kernels of the filter."""
-    arrays = (contiguous(position), contiguous(edge_index), contiguous(dist2), weights.packed_by_output)
-    return (*arrays, weights.widths[1], useful_threads(threads, len(position)))
+    kept = filter_logits(position, edge_index, dist2, weights, threads) >= logit_of(cut)
+    return np.ascontiguousarray(edge_index[:, kept])
 
 
 def gnn_scores(
@@ -234,9 +228,8 @@ def module_map_edges(
 ) -> EdgeIndex:
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
-    A triplet counts if a track may begin with it, which has its middle hit on a seed layer and skips no layer, or if
-    its inner doublet is an edge already. Regions that no track reaches are not searched. See
-    `beampipe.tracking.windows`.
+    A triplet counts if a track may begin with it, or if its inner doublet is an edge already: regions that no track
+    reaches are not searched. See `beampipe.tracking.windows.may_begin`.
 
     The compiled kernel searches dense events (more than 20,000 hits and 3,000 million pairs of doublets around seeds)
     with a smaller seed depth, down to 1.

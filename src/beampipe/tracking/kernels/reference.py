@@ -193,7 +193,7 @@ def module_map_edges(
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
     Both doublets of a triplet inside its window become edges if a track may begin with it, or if the inner one is an
-    edge already. See `beampipe.tracking.windows`.
+    edge already. See `beampipe.tracking.windows.may_begin`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -222,7 +222,7 @@ def module_map_edges(
 
 
 def _windows_of(into: EdgeIndex, out: EdgeIndex, layer: LayerNumbers, windows: Windows) -> tuple[ndarray, ndarray]:
-    """Pair of each edge, and slot of the pair of the one that follows it: where triplets have their windows."""
+    """Pair of each inner edge, and slot of the pair of the outer edge: index of the window of each triplet."""
     pair_of = pair_numbers(windows)
     pair = pair_of[layer[into[0]], layer[into[1]]]
     return pair, pair_of[layer[out[0]], layer[out[1]]] - windows.out_begin[windows.pairs[pair, 1]]

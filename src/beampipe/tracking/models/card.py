@@ -58,8 +58,7 @@ def model_overview(model: TrackerModel) -> list[str]:
         lines += [f"    cannot take {what}" for what in _refused_events(name)]
         limit, measured = PIPELINES[name].limit, model.performance.get(name)
         if limit is not None and measured is not None and measured.hits > limit.hits:
-            hits = f"{measured.hits:,.0f} hits"
-            lines.append(f"    measured on events of {hits}, beyond this limit; within it, fewer fits are suspect")
+            lines.append(f"    measured on events of {measured.hits:,.0f} hits, beyond this limit")
         lines += _measured_lines(model, measured, model.acts)
     for name, measured in model.acts.items():
         lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(model, measured)]

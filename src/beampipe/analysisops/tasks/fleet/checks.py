@@ -1,11 +1,11 @@
-"""Checks of the running fleet: that it is mended, without needless changes, and that measurements prove it.
+"""Checks of the running fleet: that it is repaired, without needless changes, and that measurements prove it.
 
-The host measured the fleet before, with the fault, and after the agent's answer (`Evidence.system`).
+The host measured the fleet before the fault, with it, and after the agent's answer (`Evidence.system`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -17,7 +17,7 @@ _CHANGES: Final = ("change_specification_tool", "command_server_tool")
 
 
 def _changes(case: Case) -> list[Entry]:
-    """The changes of the fleet that were carried out."""
+    """Changes of the fleet that were carried out."""
     return [entry for entry in case.entries if entry.tool in _CHANGES and entry.result]
 
 
@@ -124,22 +124,19 @@ class Measured:
         if origin["tool"] == "send_requests_tool" and origin["path"] == "latency_ms":
             return float(result["start_s"]), float(result["end_s"])
         if origin["tool"] == "query_metrics_tool" and result.get("name") == "latency_ms":
-            return next(self._of_series(result, origin["path"].split(".")), None)
+            return _times_of_series(result, origin["path"].split("."))
         return None
 
-    def _of_series(self, result: Mapping[str, Any], path: list[str]) -> Iterator[tuple[float, float]]:
-        """The times of a mean, or of a point, of the series of the whole service."""
-        if len(path) < 3 or path[0] != "series":
-            return
-        series = result["series"][int(path[1])]
-        if series["labels"] != {"server": "all"}:
-            return
-        times = series["times"]
-        if path[2] == "mean":
-            yield float(times[0]), float(times[-1])
-        elif path[2] == "values" and len(path) == 4:
-            time = float(times[int(path[3])])
-            yield time, time
+
+def _times_of_series(result: Mapping[str, Any], path: list[str]) -> tuple[float, float] | None:
+    """Begin and end [s] of a mean, or of a point, of the series of the whole service."""
+    if len(path) < 3 or path[0] != "series":
+        return None
+    series = result["series"][int(path[1])]
+    if series["labels"] != {"server": "all"} or path[2] not in ("mean", "values"):
+        return None
+    times = series["times"] if path[2] == "mean" else [series["times"][int(path[3])]]
+    return float(times[0]), float(times[-1])
 
 
 CHECKS: Final = {"mended": Mended, "careful": Careful, "measured": Measured}

@@ -1,6 +1,6 @@
-"""The running fleet of one attempt: real Tritons behind a real gateway, clients, one hidden fault, and its repair.
+"""The running fleet of one attempt: Tritons behind a gateway, clients, one hidden fault, and its repair.
 
-The service answers each request after `_WORK` seconds, in `INSTANCES` instances of each of three servers. `_CLIENTS`
+The service answers each request after `_WORK` seconds, in `_INSTANCES` instances of each of three servers. The
 clients send one request after the other, so that no request waits while nothing is wrong. Then the fault of the
 instance is injected: in the specification of the fleet, or in the process of one server, which works `_SLOW` seconds on
 each request until it is replaced. Every second, metrics and logs are written into the data of the assessment.
@@ -10,7 +10,6 @@ A process of its own starts the fleet, and stops it when the assessment is over,
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -29,22 +28,22 @@ from statistics import fmean, stdev
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError, require_name
 from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.analysisops.tools.data_folder import write_manifest
-from beampipe.errors import BeampipeError, ServiceError, nearest
+from beampipe.errors import BeampipeError, ServiceError
 from beampipe.files import write_whole
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.control.daemon import start_fleet, stop_fleet
 from beampipe.fleet.gateway.haproxy import HTTP
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.triton.engine import find_engine
-from beampipe.triton.metrics import parse_metrics
+from beampipe.triton.metrics import ServerWatch
 from beampipe.triton.server import management
 from beampipe.triton.server.haproxy import RuntimeApi
 from beampipe.triton.server.launch import free_port
 
-INSTANCES: Final = 3
+_INSTANCES: Final = 3
 """Number of instances of the model on each server."""
 
 _WORK: Final = 0.2
@@ -53,22 +52,19 @@ _WORK: Final = 0.2
 _SLOW: Final = 1.0
 """Time that the slow process works on a request [s]."""
 
-_CLIENTS: Final = 9
-
 _WINDOW: Final = 60
 """Number of answers over which the host measures the latency."""
 
 _LONGEST_WINDOW: Final = 90.0
 """Longest time for them [s]."""
 
-_INTERVAL: Final = 1.0
-"""Time between points of metrics [s]."""
-
 _MOST_REQUESTS: Final = 20
 """Largest number of test requests of one call."""
 
 _CLIENT_TIMEOUT: Final = 60.0
 """Longest wait of a client for an answer [s]."""
+
+_INFER: Final = "/v2/models/service/infer"
 
 _REFUSED_PAUSE: Final = 0.2
 """Time after which a client repeats a request that was not answered [s]."""
@@ -130,7 +126,7 @@ def healthy_settings(hidden: HiddenTruth) -> Settings:
         "gateway.balancing": "round_robin",
         "gateway.in_flight": int(hidden.analysis["in_flight"]),
         "gateway.queue": int(hidden.analysis["queue"]),
-        "model.instances": INSTANCES,
+        "model.instances": _INSTANCES,
     }
     for name in hidden.analysis["servers"]:
         settings |= {f"servers.{name}.count": 1, f"servers.{name}.weight": int(hidden.analysis["weight"])}
@@ -142,12 +138,14 @@ class Clients:
 
     Attributes:
         answers: end [s, monotonic] and time [s] of each request, and whether it was answered.
+        number: number of clients.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, number: int) -> None:
         self.answers: list[tuple[float, float, bool]] = []
+        self.number = number
         self._port, self._ended = port, threading.Event()
-        self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(_CLIENTS)]
+        self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(number)]
 
     def __enter__(self) -> Clients:
         for thread in self._threads:
@@ -168,7 +166,7 @@ class Clients:
 
     def measure(self) -> dict[str, float]:
         """Latency [ms] of the next `_WINDOW` answers, without those to requests that were sent before; and failures."""
-        first = len(self.answers) + 2 * _CLIENTS
+        first = len(self.answers) + 2 * self.number
         deadline = time.monotonic() + _LONGEST_WINDOW
         while len(self.answers) < first + _WINDOW and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -190,21 +188,14 @@ def summary(answers: list[tuple[float, float, bool]]) -> dict[str, float]:
 
 def send_request(port: int) -> tuple[float, bool]:
     """Send one request to the model; its time [s], and whether it was answered."""
-    body = json.dumps({"inputs": [{"name": "X", "datatype": "FP32", "shape": [1], "data": [1.0]}]})
-    start = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_CLIENT_TIMEOUT)
-    try:
-        connection.request("POST", "/v2/models/service/infer", body, {"Content-Type": "application/json"})
-        reply = connection.getresponse()
-        reply.read()
-        return time.monotonic() - start, reply.status == 200
-    except (OSError, http.client.HTTPException):
-        return time.monotonic() - start, False
-    finally:
-        connection.close()
+    body = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1], "data": [1.0]}]}
+    start, status = time.monotonic(), 0
+    with suppress(BeampipeError):
+        status, _ = management.request(f"127.0.0.1:{port}", "POST", _INFER, body, _CLIENT_TIMEOUT)
+    return time.monotonic() - start, status == 200
 
 
-def expected_latency(servers: list[dict[str, float]], balancing: str) -> float:
+def expected_latency(servers: list[dict[str, float]], balancing: str, clients: int) -> float:
     """Latency of the clients [s] in a state of the fleet; `_CLIENT_TIMEOUT` if no server serves.
 
     By round robin, server i gets the share p_i of the requests, its weight over the sum of all. With time s_i for a
@@ -215,6 +206,7 @@ def expected_latency(servers: list[dict[str, float]], balancing: str) -> float:
     Args:
         servers: ``weight``, ``at_once`` and ``seconds`` of each server that serves.
         balancing: policy of the gateway.
+        clients: number of clients.
     """
     total = sum(server["weight"] for server in servers)
     if not total:
@@ -222,8 +214,8 @@ def expected_latency(servers: list[dict[str, float]], balancing: str) -> float:
     shares = [(server["weight"] / total, server["seconds"], server["at_once"]) for server in servers]
     if balancing == "round_robin":
         busiest = max(share * seconds / at_once for share, seconds, at_once in shares)
-        return max(sum(share * seconds for share, seconds, _ in shares), _CLIENTS * busiest)
-    return _CLIENTS / sum(min(_CLIENTS * share, at_once) / seconds for share, seconds, at_once in shares)
+        return max(sum(share * seconds for share, seconds, _ in shares), clients * busiest)
+    return clients / sum(min(clients * share, at_once) / seconds for share, seconds, at_once in shares)
 
 
 class FleetSystem:
@@ -231,26 +223,26 @@ class FleetSystem:
 
     Args:
         hidden: the hidden truth of the instance, with its fault.
-        public: public facts of the instance.
+        public: public facts of the instance: number of ``clients`` and ``interval_s`` between points of metrics.
         folder: private folder of the fleet.
         data: folder for metrics and logs, which tools read.
     """
 
     def __init__(self, hidden: HiddenTruth, public: Mapping[str, Any], folder: Path, data: Path) -> None:
-        self.data, self._public = data, public
-        self._cause, self._server = hidden.words["cause"], hidden.words["place"]
+        self.data, self._public, self._interval = data, public, float(public["interval_s"])
+        self._cause, self._component = hidden.words["cause"], hidden.words["component"]
         self._folder, self._run = folder, RunFolder(folder / "run")
         self._file, self._slow = folder / "fleet.toml", folder / "slow"
         self.settings = healthy_settings(hidden)
         self._port = free_port()
-        self._clients = Clients(self._port)
+        self._clients = Clients(self._port, int(public["clients"]))
         self._begin = time.monotonic()
         self._series: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
         self._incidents: dict[tuple[float, str], None] = {}
         self._lines_read = 0
-        self._counters: dict[str, Mapping[str, float]] = {}
+        self._watches: dict[int, ServerWatch] = {}
         self._change, self._stopped = threading.Lock(), threading.Event()
-        self._measured: dict[str, Any] = {"cause": self._cause, "place": self._server}
+        self._measured: dict[str, Any] = {"cause": self._cause, "component": self._component}
         self._slow.write_text("", encoding="ascii")
         self._write(self.settings)
 
@@ -261,7 +253,7 @@ class FleetSystem:
         names = ["metrics.json", "fleet.log", *(f"{row['server']}.log" for row in self._status()["servers"])]
         roles = {".json": "metrics", ".log": "log", ".toml": "specification"}
         files = [{"name": name, "role": roles[Path(name).suffix]} for name in (*names, "fleet.toml")]
-        write_manifest(self.data, files, {**self._public, "interval_s": _INTERVAL})
+        write_manifest(self.data, files, self._public)
         sampler = threading.Thread(target=self._sample_until_stopped, daemon=True)
         with self._clients:
             sampler.start()
@@ -308,14 +300,9 @@ class FleetSystem:
         if not changes:
             raise ToolRefusedError(f"changes: got none, expected some of {', '.join(self.settings)}")
         for name, value in changes.items():
-            if name not in self.settings:
-                suggestion = nearest(name, self.settings)
-                raise ToolRefusedError(
-                    f"changes: got {name[:60]!r}, expected some of {', '.join(self.settings)}{suggestion}"
-                )
+            require_name("changes", name, self.settings)
             if name == "gateway.balancing":
-                if value not in _BALANCING:
-                    raise ToolRefusedError(f"{name}: got {str(value)[:40]!r}, expected {' or '.join(_BALANCING)}")
+                require_name(name, str(value), _BALANCING)
                 continue
             low, high = _RANGES.get(name) or _RANGES[name.rpartition(".")[2]]
             if type(value) is not int or not low <= value <= high:
@@ -352,12 +339,12 @@ class FleetSystem:
 
     def _break(self) -> None:
         if self._cause == "slow_process":
-            self._slow.write_text(f"{self._triton(f'{self._server}-0')}\n", encoding="ascii")
+            self._slow.write_text(f"{self._triton(f'{self._component}-0')}\n", encoding="ascii")
             return
         self.change(
             {
-                "wrong_weight": {f"servers.{self._server}.weight": 200},
-                "missing_server": {f"servers.{self._server}.count": 0},
+                "wrong_weight": {f"servers.{self._component}.weight": 200},
+                "missing_server": {f"servers.{self._component}.count": 0},
                 "few_slots": {"gateway.in_flight": 1},
                 "few_instances": {"model.instances": 1},
             }[self._cause]
@@ -382,9 +369,9 @@ class FleetSystem:
         )
         (model / "config.pbtxt").write_text(config, encoding="utf-8")
 
-    def _command(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def _command(self, command: Mapping[str, Any]) -> None:
         try:
-            return dict(send_command(self._run.socket, order))
+            send_command(self._run.socket, command)
         except BeampipeError as error:
             raise ToolRefusedError(self._masked(str(error))) from error
 
@@ -396,14 +383,14 @@ class FleetSystem:
         return dict(send_command(self._run.socket, {"do": "status"}, 30.0))
 
     def _now(self) -> float:
-        """Time since the begin of the metrics [s]."""
+        """Time since the start of the metrics [s]."""
         return round(time.monotonic() - self._begin, 3)
 
     def _triton(self, server: str) -> int:
         """Process id of the Triton of a server."""
         (member,) = (row["pid"] for row in self._status()["servers"] if row["server"] == server)
         for child in processes.children(member):
-            if processes.arguments(child)[:1] and processes.arguments(child)[0].endswith("tritonserver"):
+            if _program(child).endswith("tritonserver"):
                 return child
         raise ServiceError(f"{server}: got no Triton below its process, expected one")
 
@@ -416,15 +403,15 @@ class FleetSystem:
             if row["pxname"] != HTTP or row["svname"] not in serving:
                 continue
             triton = self._triton(row["svname"])
-            stubs = [child for child in processes.children(triton) if "python_backend_stub" in str(_program(child))]
+            stubs = [child for child in processes.children(triton) if "python_backend_stub" in _program(child)]
             at_once = min(int(row["slim"] or 1), len(stubs))
             seconds = _SLOW if str(triton) in slow else _WORK
             servers.append({"weight": float(row["weight"]), "at_once": float(at_once), "seconds": seconds})
-        return expected_latency(servers, str(self.settings["gateway.balancing"]))
+        return expected_latency(servers, str(self.settings["gateway.balancing"]), self._clients.number)
 
     def _sample_until_stopped(self) -> None:
-        while not self._stopped.wait(_INTERVAL):
-            with suppress(BeampipeError, OSError):  # the next point comes in a second
+        while not self._stopped.wait(self._interval):
+            with suppress(BeampipeError, OSError):  # the next point follows
                 self._sample()
 
     def _sample(self) -> None:
@@ -434,22 +421,21 @@ class FleetSystem:
         for row in status["servers"]:
             name = row["server"]
             times = [1e-3 * float(line["time_us"]) for line in lines if line["server"] == name]
-            self._add("requests_per_second", name, now, len(times) / _INTERVAL)
+            self._add("requests_per_second", name, now, len(times) / self._interval)
             self._add("in_progress", name, now, row["running"])
             if times:
                 self._add("latency_ms", name, now, fmean(times))
             if row["metrics"]:
-                with suppress(BeampipeError, KeyError):  # a server that is being replaced
-                    self._add_counters(name, row["metrics"], now)
+                self._add_rates(name, row["metrics"], now)
             log = Path(row["log"])
             if log.exists():
                 text = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:])
                 (self.data / f"{name}.log").write_text(self._masked(text) + "\n", encoding="utf-8")
-        since = time.monotonic() - _INTERVAL
+        since = time.monotonic() - self._interval
         answers = [answer for answer in self._clients.answers[-500:] if answer[0] > since]
         total = summary(answers)
-        self._add("requests_per_second", "all", now, total["answers"] / _INTERVAL)
-        self._add("failures_per_second", "all", now, total["failures"] / _INTERVAL)
+        self._add("requests_per_second", "all", now, total["answers"] / self._interval)
+        self._add("failures_per_second", "all", now, total["failures"] / self._interval)
         if total["latency_ms"]:
             self._add("latency_ms", "all", now, total["latency_ms"])
         if lines:
@@ -471,16 +457,14 @@ class FleetSystem:
         times.append(now)
         values.append(round(float(value), 4))
 
-    def _add_counters(self, server: str, port: int, now: float) -> None:
-        """Mean times of a server's requests since the last point, from the counters of its Triton."""
-        _, body = management.request(f"127.0.0.1:{port}", "GET", "/metrics")
-        counters = parse_metrics(body.decode())["service"].values
-        before = self._counters.get(server, {})
-        self._counters[server] = dict(counters)
-        answered = counters.get("answered", 0.0) - before.get("answered", 0.0)
-        if before and answered > 0:
-            for name, counter in (("server_queue_ms", "queue_us"), ("model_ms", "compute_us")):
-                self._add(name, server, now, (counters[counter] - before[counter]) / answered / 1e3)
+    def _add_rates(self, server: str, port: int, now: float) -> None:
+        """Mean times of a server's requests since the last point, from the metrics of its Triton."""
+        watch = self._watches.setdefault(port, ServerWatch(f"127.0.0.1:{port}"))
+        watch.read()
+        rates = watch.rates.get("service")
+        if rates is not None and rates.queue is not None and rates.compute is not None:
+            self._add("server_queue_ms", server, now, rates.queue)
+            self._add("model_ms", server, now, rates.compute)
 
     def _new_lines(self) -> list[dict[str, Any]]:
         """Requests to the model that the gateway has logged since the last time."""
@@ -492,10 +476,11 @@ class FleetSystem:
         content = content[: content.rfind(b"\n") + 1]
         self._lines_read += len(content)
         lines = [json.loads(line) for line in content.splitlines()]
-        return [line for line in lines if line["path"].endswith("/infer") and str(line["time_us"]).isdigit()]
+        return [line for line in lines if line["path"] == _INFER and str(line["time_us"]).isdigit()]
 
 
 def _program(pid: int) -> str:
+    """The program of a process; empty if it has ended."""
     return (processes.arguments(pid) or ("",))[0]
 
 
@@ -549,7 +534,7 @@ def _stop(folder: Path) -> None:
 
 
 def _supervise(folder: Path) -> None:
-    """Start the fleet of a folder, and stop it when the process that wants it closes the input, or has ended."""
+    """Start the fleet of a folder, and stop it when the parent process closes the input, or has ended."""
     parent = os.getppid()
     try:
         try:

@@ -1,4 +1,4 @@
-"""Operations of a running fleet: find out why its latency rose, mend it by its own means, and prove it.
+"""Operations of a running fleet: find out why its latency rose, repair it by its settings and commands, and prove that.
 
 The hidden seed chooses the names of three groups of servers, their settings, and one fault: a process that works slowly
 (`slow_process`), a weight of 200 (`wrong_weight`), a group without server (`missing_server`), one request at once to
@@ -19,9 +19,9 @@ CAUSES: Final = ("slow_process", "wrong_weight", "missing_server", "few_slots", 
 """The faults that occur."""
 
 RECALLED: Final = AnalysisResult(
-    {"latency_before": (500.0, 50.0), "latency_after": (200.0, 20.0)}, {"cause": "slow_process", "place": "amber"}
+    {"latency_before": (500.0, 50.0), "latency_after": (200.0, 20.0)}, {"cause": "slow_process", "component": "amber"}
 )
-"""Guesses, as no table has these."""
+"""Guesses, as no table has them."""
 
 _NAMES: Final = ("amber", "basalt", "cobalt", "dune", "ember", "flint", "garnet", "heath")
 _SERVERS: Final = 3
@@ -32,10 +32,10 @@ def make(random: RandomParameters) -> Instance:
     """The fleet and the fault of an instance."""
     cause = CAUSES[random.choice("cause", len(CAUSES))]
     servers = [str(name) for name in random.generator("names").choice(_NAMES, _SERVERS, replace=False)]
-    place = servers[random.choice("server", _SERVERS)]
-    place = {"few_slots": "gateway", "few_instances": "all_servers"}.get(cause, place)
+    component = servers[random.choice("server", _SERVERS)]
+    component = {"few_slots": "gateway", "few_instances": "all_servers"}.get(cause, component)
     return Instance(
-        words={"cause": cause, "place": place},
+        words={"cause": cause, "component": component},
         public={"servers": servers, "clients": 9, "interval_s": 1},
         analysis={
             "servers": servers,
@@ -47,28 +47,28 @@ def make(random: RandomParameters) -> Instance:
 
 
 def analyse(analysis: Analysis) -> AnalysisResult:
-    """Compare groups with each other, settings first; mend the one thing that differs; measure before and after."""
+    """Compare the groups, settings first; repair what differs; measure the latency before and after."""
     settings = analysis.call("show_specification_tool")["specification"]
-    cause, place = diagnose(analysis, settings)
+    cause, component = diagnose(analysis, settings)
     before = analysis.call("send_requests_tool", number=_REQUESTS)
-    mend(analysis, settings, cause, place)
+    mend(analysis, settings, cause, component)
     after = analysis.call("send_requests_tool", number=_REQUESTS)
     return AnalysisResult(
         {
             "latency_before": (before["latency_ms"], before["latency_error_ms"]),
             "latency_after": (after["latency_ms"], after["latency_error_ms"]),
         },
-        {"cause": cause, "place": place},
+        {"cause": cause, "component": component},
         method={
             "diagnosis": "settings of the groups compared, then times of model and queue of each server",
-            "repair": "the setting as the other groups have it, or a new process; nothing else",
+            "repair": "the setting as in the other groups, or a new process; nothing else",
             "proof": f"mean latency of {_REQUESTS} test requests before the change and after it",
         },
     )
 
 
 def diagnose(analysis: Analysis, settings: Mapping[str, Any]) -> tuple[str, str]:
-    """Cause and place."""
+    """Cause and component."""
     groups = analysis.public["servers"]
     weights = {name: settings[f"servers.{name}.weight"] for name in groups}
     for name in groups:
@@ -86,15 +86,15 @@ def diagnose(analysis: Analysis, settings: Mapping[str, Any]) -> tuple[str, str]
     return "few_instances", "all_servers"
 
 
-def mend(analysis: Analysis, settings: Mapping[str, Any], cause: str, place: str) -> None:
+def mend(analysis: Analysis, settings: Mapping[str, Any], cause: str, component: str) -> None:
     """Change the one thing that is wrong."""
     if cause == "slow_process":
-        analysis.call("command_server_tool", command="restart", server=f"{place}-0")
+        analysis.call("command_server_tool", command="restart", server=f"{component}-0")
         return
     weights = [settings[f"servers.{name}.weight"] for name in analysis.public["servers"]]
     changes: dict[str, dict[str, int]] = {
-        "wrong_weight": {f"servers.{place}.weight": int(min(weights))},
-        "missing_server": {f"servers.{place}.count": 1},
+        "wrong_weight": {f"servers.{component}.weight": int(min(weights))},
+        "missing_server": {f"servers.{component}.count": 1},
         "few_slots": {"gateway.in_flight": 12},
         "few_instances": {"model.instances": 3},
     }

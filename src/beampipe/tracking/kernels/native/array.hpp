@@ -120,11 +120,6 @@ public:
     *next_++ = item;
   }
   std::size_t size() const { return blocks_.empty() ? 0 : before_ + (next_ - blocks_.back().data()); }
-  T& operator[](std::size_t i) {
-    const std::size_t place = i + kFirst;
-    const int block = 63 - __builtin_clzll(place) - kFirstBits;
-    return blocks_[block][place - (kFirst << block)];
-  }
   template <typename Visit>
   void for_each(Visit&& visit) const {
     for (const Array<T>& block : blocks_) {
@@ -134,8 +129,7 @@ public:
   }
 
 private:
-  static constexpr int kFirstBits = 6;
-  static constexpr std::size_t kFirst = std::size_t{1} << kFirstBits;
+  static constexpr std::size_t kFirst = 64;
 
   __attribute__((noinline)) void grow() {
     before_ = size();

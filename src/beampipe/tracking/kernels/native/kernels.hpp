@@ -104,10 +104,9 @@ constexpr std::int64_t kMaxPairs = 150'000'000;    // pairs of hits within the r
 constexpr std::int64_t kMaxTried = 5'000'000'000;  // pairs of hits on layers that windows join, within their phi
 constexpr std::int64_t kManyDoubletTests = 3'000'000'000;  // around seeds: beyond, tracks begin on fewer layers
 constexpr std::int64_t kMaxDoubletTests = 50'000'000'000;  // pairs of doublets that share a hit, before any is an edge
-
-constexpr std::int64_t kMaxEdges = 20'000'000;            // edges
-constexpr std::int64_t kMaxTripletTests = 1'000'000'000;  // pairs of edges that share a hit
-constexpr std::int64_t kMaxTriplets = 20'000'000;         // triplets
+constexpr std::int64_t kMaxEdges = 20'000'000;             // edges
+constexpr std::int64_t kMaxTripletTests = 1'000'000'000;   // pairs of edges that share a hit
+constexpr std::int64_t kMaxTriplets = 20'000'000;          // triplets
 
 /// Ends the work (outside of parallel regions).
 inline void require_at_most(std::int64_t got, std::int64_t most, const char* of_what) {

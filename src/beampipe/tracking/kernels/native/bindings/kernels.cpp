@@ -75,9 +75,7 @@ struct WindowTables {
             pair_windows.data(),
             out_begin.data(),
             triplet_windows.data(),
-            crossings.before.data(),
-            crossings.most_before.data(),
-            crossings.between.data()};
+            &crossings};
   }
 };
 
@@ -217,41 +215,19 @@ auto radius_edges(Rows source, Rows target, Position position, Offsets offsets, 
   return nb::make_tuple(numpy(std::move(edges.edge_index), {2, n_edges}), numpy(std::move(edges.dist2)));
 }
 
-/// Checks the filter's input and gives the logit of each edge.
-Array<float> checked_filter_logits(const Position& position, const EdgeIndex& edge_index, const Floats& dist2,
-                                   const Floats& packed, int hidden, int threads) {
+auto filter_logits(Position position, EdgeIndex edge_index, Floats dist2, Floats packed, int hidden, int threads) {
   const std::int64_t n_edges = edge_index.shape(1);
   require(static_cast<std::int64_t>(dist2.shape(0)) == n_edges, "dist2: one per edge");
   require(hidden > 0 && hidden % 16 == 0, "hidden: a multiple of 16 is needed");
   require(packed.shape(0) == static_cast<std::size_t>(hidden) * 15 + 1, "packed: not of this width");
-  nb::gil_scoped_release free;
-  require_hits(edge_index, position.shape(0));
-  return kernels().filter_logits(position.data(), position.shape(0), edge_index.data(), edge_index.data() + n_edges,
-                                 dist2.data(), n_edges, packed.data(), hidden, threads);
-}
-
-auto filter_logits(Position position, EdgeIndex edge_index, Floats dist2, Floats packed, int hidden, int threads) {
-  return numpy(checked_filter_logits(position, edge_index, dist2, packed, hidden, threads));
-}
-
-/// The edges whose filter logit is at least `cut`, in order.
-auto filter_kept(Position position, EdgeIndex edge_index, Floats dist2, Floats packed, int hidden, int threads,
-                 float cut) {
-  const Array<float> logit = checked_filter_logits(position, edge_index, dist2, packed, hidden, threads);
-  const std::int64_t n_edges = edge_index.shape(1), *hit = edge_index.data();
-  Array<std::int64_t> kept;
-  std::size_t n_kept = 0;
+  Array<float> logit;
   {
     nb::gil_scoped_release free;
-    for (std::int64_t e = 0; e < n_edges; ++e) n_kept += logit[e] >= cut;
-    kept = Array<std::int64_t>(2 * n_kept);
-    for (std::int64_t e = 0, k = 0; e < n_edges; ++e) {
-      if (!(logit[e] >= cut)) continue;
-      kept[k] = hit[e];
-      kept[n_kept + k++] = hit[n_edges + e];
-    }
+    require_hits(edge_index, position.shape(0));
+    logit = kernels().filter_logits(position.data(), position.shape(0), edge_index.data(), edge_index.data() + n_edges,
+                                    dist2.data(), n_edges, packed.data(), hidden, threads);
   }
-  return numpy(std::move(kept), {2, n_kept});
+  return numpy(std::move(logit));
 }
 
 auto gnn_logits(Position position, EdgeIndex edge_index, In<float, -1, -1> pair_features, Floats packed, int hidden,
@@ -338,8 +314,6 @@ NB_MODULE(_native, m) {
   m.def("radius_edges", &radius_edges, "source"_a, "target"_a, "position"_a, "offsets"_a, "radius"_a,
         "max_neighbours"_a, "kappa_max"_a, "z0_max"_a, "threads"_a);
   m.def("filter_logits", &filter_logits, "position"_a, "edge_index"_a, "dist2"_a, "packed"_a, "hidden"_a, "threads"_a);
-  m.def("filter_kept", &filter_kept, "position"_a, "edge_index"_a, "dist2"_a, "packed"_a, "hidden"_a, "threads"_a,
-        "cut"_a);
   m.def("gnn_logits", &gnn_logits, "position"_a, "edge_index"_a, "pair_features"_a, "packed"_a, "hidden"_a, "steps"_a,
         "threads"_a);
   bind_pipelines(m);

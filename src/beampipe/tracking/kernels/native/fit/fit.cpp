@@ -18,13 +18,12 @@ namespace {
 
 constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
-constexpr double kMaxCot = 1e3;
+constexpr double kMaxCot = 1e3, kPi = 3.141592653589793;
 
 // Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
 constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
 constexpr int kMinHitsLeft = 6, kMinHitsLeftIfDoubtful = 7, kMaxHitsTried = 40;
-constexpr double kHalfTurn = 3.141592653589793;
-constexpr double kFits = 12, kAsGood = 4, kApart = 9;
+constexpr double kMaxChi2OfOther = 12, kMaxChi2Excess = 4, kMinChi2Apart = 9;
 
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
@@ -84,8 +83,8 @@ struct Bending {
     return std::sqrt(slope2) / std::fabs(hit.barrel ? m.radial : h.cot);
   }
 
-  // The state on one side of matter, extrapolated through it; outwards with a negative energy loss. `amount` is its scattering
-  // along the way through it [GeV^2].
+  // The state on one side of matter, extrapolated through it; outwards with a negative energy loss. `amount` is the
+  // scattering along the way through it [GeV^2].
   void pass(const Helix& h, const Crossing& at, double amount, double energy_loss, Information* known) const {
     Kicks k = kicks(h, at);
     const double angle = std::sqrt(amount * inverse_p2 * inverse_beta2);
@@ -97,8 +96,8 @@ struct Bending {
   }
 };
 
-// What the hits say of the helix at the beam line (`step` -1) or behind the last hit (`step` 1). Calls before_hit(i, crossing,
-// measurement, information) at each hit with what those before it say.
+// Information of the hits at the beam line (`step` -1) or behind the last hit (`step` 1). Calls before_hit(i, crossing,
+// measurement, information) at each hit, with the information of the hits before it.
 template <int step, class BeforeHit>
 Information filter(const Helix& helix, const FitHit* hits, int n, const FitTables& t, BeforeHit&& before_hit) {
   const Bending bending(helix, t);
@@ -135,7 +134,7 @@ struct Solution {
   double chi2;
 };
 
-// Fills `outside`, if it is given, with what the hits further out say at each hit, before the last step.
+// Fills `outside`, if it is given, with the information of the hits further out at each hit, before the last step.
 Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside = nullptr) {
   Solution now{};
   now.status = n < kMinHits ? kTooFewHits : start(hits, n, &now.helix) ? kNotConverged : kNoStart;
@@ -145,7 +144,7 @@ Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside
     double step[kParameters], size2;
     now.before_last_step = helix;
     const Information known =
-        filter<-1>(helix, hits, n, t, [outside](int i, const Crossing&, const Measurement&, const Information& before) {
+        filter<-1>(helix, hits, n, t, [outside](int i, const auto&, const auto&, const Information& before) {
           if (outside != nullptr) outside[i] = before;
         });
     if (!known.solve(step, now.covariance, &now.chi2, &size2)) break;
@@ -193,21 +192,21 @@ public:
       if (cell[hit] >= 0) std::copy_n(position + 3 * hit, 3, position_.data() + 3 * std::int64_t{next[cell[hit]]++});
   }
 
-  // Calls see(r, phi, z) for the hits in a box, and perhaps for others.
-  template <class See>
-  void near(double phi, double half_width, double z_low, double z_high, See&& see) const {
-    const double half = std::fmin(half_width, kHalfTurn * (1 - 1.0 / kPhiCells));
+  // Calls visit(r, phi, z) for the hits in a box, and perhaps for others.
+  template <class Visit>
+  void near(double phi, double half_width, double z_low, double z_high, Visit&& visit) const {
+    const double half = std::fmin(half_width, kPi * (1 - 1.0 / kPhiCells));
     const int last = phi_cell(phi + half);
     const std::int32_t low = z_cell(z_low), high = z_cell(z_high);
     for (int cell = phi_cell(phi - half); cell <= last; ++cell)
       for (std::int64_t k = begin_[column(cell) + low]; k < begin_[column(cell) + high + 1]; ++k)
-        see(position_[3 * k], position_[3 * k + 1], position_[3 * k + 2]);
+        visit(position_[3 * k], position_[3 * k + 1], position_[3 * k + 2]);
   }
 
 private:
   static constexpr int kPhiCells = 1024, kZCells = 64;  // kPhiCells is a power of two
 
-  static int phi_cell(double phi) { return static_cast<int>(std::floor(phi * (kPhiCells / (2 * kHalfTurn)))); }
+  static int phi_cell(double phi) { return static_cast<int>(std::floor(phi * (kPhiCells / (2 * kPi)))); }
   static std::int32_t column(int phi_cell) { return (phi_cell & (kPhiCells - 1)) * kZCells; }
   std::int32_t z_cell(double z) const {
     return static_cast<std::int32_t>(std::clamp(z * z_cells_ + kZCells / 2, 0.0, kZCells - 1.0));
@@ -218,18 +217,16 @@ private:
   std::vector<float> position_;  // r, phi, z of the hits of all cells
 };
 
-// chi2 of the best free hit that could take the place of a hit, apart from it; infinity where there is none.
-// away, covariance: the hit less what the other hits predict, and the covariance of that.
-double best_other(const Helix& helix, const FitHit& hit, const Measurement& m, const double* away,
-                  const double (*covariance)[2], const FreeHits& free) {
+// The smallest chi2 of a free hit of the layer apart from the hit; infinity where there is none. `away` is of the hit.
+double best_other(const Helix& helix, const FitHit& hit, const Measurement& m, const Difference& away,
+                  const FreeHits& free) {
   const float* box = hit.box;
-  const double inverse = 1 / (covariance[0][0] * covariance[1][1] - covariance[0][1] * covariance[0][1]);
-  const double slope = std::sqrt(std::fmax(1 - m.radial * m.radial, 0)) / m.radial;
-  const double depth =
-      hit.barrel ? box[1] - box[0] : (box[3] - box[2]) / std::fabs(helix.cot);  // in r, through the layer
-  const double across = 1.2 * (std::fabs(away[0]) + std::sqrt(kFits * covariance[0][0])) + depth * slope;
-  const double along =
-      1.2 * (std::fabs(away[1]) + std::sqrt(kFits * covariance[1][1])) + depth * std::fabs(helix.cot) / m.radial;
+  const double depth = hit.barrel ? box[1] - box[0] : (box[3] - box[2]) / std::fabs(helix.cot);  // of the layer, in r
+  const auto range = [&](int k, double slope) {
+    return 1.2 * (std::fabs(away.value[k]) + std::sqrt(kMaxChi2OfOther * away.covariance[k][k])) + depth * slope;
+  };
+  const double across = range(0, std::sqrt(std::fmax(1 - m.radial * m.radial, 0)) / m.radial);
+  const double along = range(1, std::fabs(helix.cot) / m.radial);
   double best = std::numeric_limits<double>::infinity();
   if (!std::isfinite(across + along)) return best;
   const double r_hit = std::hypot(hit.x, hit.y), phi_hit = std::atan2(hit.y, hit.x), half_width = across / r_hit;
@@ -238,56 +235,46 @@ double best_other(const Helix& helix, const FitHit& hit, const Measurement& m, c
               if (std::fabs(hit.barrel ? z - hit.z : r - r_hit) > along) return;
               if (!(r >= box[0] && r <= box[1] && z >= box[2] && z <= box[3])) return;
               const double apart = std::fabs(phi - phi_hit);
-              if (apart > half_width && apart < 2 * kHalfTurn - half_width) return;
+              if (apart > half_width && apart < 2 * kPi - half_width) return;
               FitHit other = hit;
               other.x = r * std::cos(double(phi)), other.y = r * std::sin(double(phi)), other.z = z;
               const Measurement of_other = measure(helix, cross(helix, other.x, other.y), other);
               const double d0 = of_other.residual[0] - m.residual[0], d1 = of_other.residual[1] - m.residual[1];
-              if (d0 * d0 / (2 * hit.variance[0]) + d1 * d1 / (2 * hit.variance[1]) <= kApart) return;
-              const double e0 = away[0] + d0, e1 = away[1] + d1;
-              best = std::fmin(
-                  best,
-                  (e0 * e0 * covariance[1][1] - 2 * e0 * e1 * covariance[0][1] + e1 * e1 * covariance[0][0]) * inverse);
+              if (d0 * d0 / (2 * hit.variance[0]) + d1 * d1 / (2 * hit.variance[1]) > kMinChi2Apart)
+                best = std::fmin(best, away.chi2(d0, d1));
             });
   return best;
 }
 
-// The hit that fits least well beside a free hit of its layer; -1 where every hit is a clear choice.
+// The ambiguous hit that fits least well compared with a free hit of its layer; -1 if no hit is ambiguous.
 int ambiguous_hit(const Solution& fitted, const FitHit* hits, int n, const FitTables& t, const Information* outside,
                   const FreeHits& free) {
   const Helix& helix = fitted.before_last_step;
   const Bending bending(helix, t);
   int worst = -1;
-  double most = 0;
+  double most = -kMaxChi2Excess;
   filter<1>(helix, hits, n, t, [&](int i, const Crossing& at, const Measurement& m, const Information& inside) {
     Information others = outside[i];
     bending.pass(helix, at, hits[i].scattering * bending.path(helix, hits[i], m), t.energy_loss, &others);
     others.join(inside);
-    double away[2], covariance[2][2];
-    if (!others.predict(m, hits[i].variance, away, covariance)) return;
-    const double best = best_other(helix, hits[i], m, away, covariance, free);
-    if (!(best < kFits)) return;
-    const double determinant = covariance[0][0] * covariance[1][1] - covariance[0][1] * covariance[0][1];
-    const double own = (away[0] * away[0] * covariance[1][1] - 2 * away[0] * away[1] * covariance[0][1] +
-                        away[1] * away[1] * covariance[0][0]) /
-                       determinant;
-    if (own - best + kAsGood > most) most = own - best + kAsGood, worst = i;
+    Difference away;
+    if (!others.predict(m, hits[i].variance, &away)) return;
+    const double best = best_other(helix, hits[i], m, away, free);
+    if (best < kMaxChi2OfOther && away.chi2() - best > most) most = away.chi2() - best, worst = i;
   });
   return worst;
 }
 
-void leave_out(FitHit* hits, int* n, int which, std::int64_t* outlier) {
-  *outlier = hits[which].row;
-  std::copy(hits + which + 1, hits + *n, hits + which);
-  --*n;
-}
-
-// Fit, and while the track is doubtful, leave out the hit without which it fits best; then those that are no clear choice.
-// Changes `hits`.
+// Fit, and while the track is doubtful, leave out the hit without which it fits best; then ambiguous hits. Changes `hits`.
 Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const FreeHits& free, std::int64_t* outliers) {
   Information outside[kMaxHitsTried];
   Solution best = fit(hits, *n, t, *n <= kMaxHitsTried ? outside : nullptr);
   int k = 0;
+  const auto leave_out = [&](int worst) {
+    outliers[k] = hits[worst].row;
+    std::copy(hits + worst + 1, hits + *n, hits + worst);
+    best = fit(hits, --*n, t, outside);
+  };
   for (; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
     FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
     Solution without{};
@@ -298,22 +285,20 @@ Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const Fr
       if (tried.status == kFitted && (worst < 0 || tried.chi2 < without.chi2)) without = tried, worst = left_out;
     }
     if (worst < 0 || (best.status == kFitted && !(best.chi2 - without.chi2 > kMinGain))) break;
-    leave_out(hits, n, worst, outliers + k);
-    best = fit(hits, *n, t, outside);
+    leave_out(worst);
   }
   for (; k < kMaxOutliers && best.status == kFitted && *n > kMinHitsLeftIfDoubtful && *n <= kMaxHitsTried; ++k) {
     const int worst = ambiguous_hit(best, hits, *n, t, outside, free);
     if (worst < 0) break;
-    leave_out(hits, n, worst, outliers + k);
-    best = fit(hits, *n, t, outside);
+    leave_out(worst);
   }
   return best;
 }
 
 // The helix in the parameters of ACTS, and its covariance likewise.
 void write(const Helix& h, const double (*covariance)[kParameters], double field, double* values, double* out) {
-  const double sin = 1 / std::sqrt(1 + h.cot * h.cot), unit = kGevPerTeslaMm * field, pi = std::acos(-1.0);
-  values[0] = h.d0, values[1] = h.z0, values[2] = pi - (pi - h.phi - 2 * pi * std::floor((pi - h.phi) / (2 * pi)));
+  const double sin = 1 / std::sqrt(1 + h.cot * h.cot), unit = kGevPerTeslaMm * field;
+  values[0] = h.d0, values[1] = h.z0, values[2] = kPi - (kPi - h.phi - 2 * kPi * std::floor((kPi - h.phi) / (2 * kPi)));
   values[3] = std::atan2(1.0, h.cot), values[4] = -h.omega * sin / unit;
   double jacobian[kParameters][kParameters] = {};
   jacobian[0][0] = jacobian[1][3] = jacobian[2][1] = 1;

@@ -148,6 +148,18 @@ struct Row {
   }
 };
 
+// Residuals of a hit less what the other hits predict, and the covariance of that difference.
+struct Difference {
+  double value[2], covariance[2][2];
+
+  // chi2 of a hit that lies further away by `by`.
+  double chi2(double by0 = 0, double by1 = 0) const {
+    const double a = value[0] + by0, b = value[1] + by1;
+    return (a * a * covariance[1][1] - 2 * a * b * covariance[0][1] + b * b * covariance[0][0]) /
+           (covariance[0][0] * covariance[1][1] - covariance[0][1] * covariance[0][1]);
+  }
+};
+
 struct Information {
   Row matrix[kParameters];  // symmetric
   Row vector;
@@ -160,7 +172,7 @@ struct Information {
     constant += weight * residual * residual;
   }
 
-  // Both, of different hits.
+  // Adds that of other hits.
   void join(const Information& other) {
     for (int i = 0; i < kParameters; ++i) matrix[i].add(1, other.matrix[i].value);
     vector.add(1, other.vector.value);
@@ -209,8 +221,8 @@ struct Information {
     return true;
   }
 
-  // Residuals of another hit less what is predicted, and the covariance of that; false as for `decompose`.
-  bool predict(const Measurement& m, const double* variance, double* away, double (*covariance)[2]) const {
+  // How far another hit is from what is predicted; false as for `decompose`.
+  bool predict(const Measurement& m, const double* variance, Difference* away) const {
     double lower[kParameters][kParameters], of_vector[kParameters], of_row[2][kParameters];
     if (!decompose(lower)) return false;
     const auto divide = [&](const auto& right, double* out) {
@@ -222,11 +234,11 @@ struct Information {
     };
     divide(vector, of_vector), divide(m.by_helix[0], of_row[0]), divide(m.by_helix[1], of_row[1]);
     for (int a = 0; a < 2; ++a) {
-      away[a] = m.residual[a];
-      for (int b = 0; b < 2; ++b) covariance[a][b] = a == b ? variance[a] : 0;
+      away->value[a] = m.residual[a];
+      for (int b = 0; b < 2; ++b) away->covariance[a][b] = a == b ? variance[a] : 0;
       for (int k = 0; k < kParameters; ++k) {
-        away[a] -= of_row[a][k] * of_vector[k];
-        for (int b = 0; b < 2; ++b) covariance[a][b] += of_row[a][k] * of_row[b][k];
+        away->value[a] -= of_row[a][k] * of_vector[k];
+        for (int b = 0; b < 2; ++b) away->covariance[a][b] += of_row[a][k] * of_row[b][k];
       }
     }
     return true;

@@ -289,8 +289,8 @@ Networks Networks::load(const std::string& stem) {
 
 Crossings crossings_of(const float* layers, int n_layers) {
   constexpr int kSlopes = 512;
-  Crossings found{std::vector<std::int32_t>(n_layers, kNoLine), std::vector<std::int32_t>(n_layers, 0),
-                  std::vector<std::int32_t>(static_cast<std::size_t>(n_layers) * n_layers, kNoLine)};
+  Crossings crossings{std::vector<std::int32_t>(n_layers, kNoLine), std::vector<std::int32_t>(n_layers, 0),
+                      std::vector<std::int32_t>(static_cast<std::size_t>(n_layers) * n_layers, kNoLine)};
   std::vector<std::pair<double, int>> crossed;  // radius and layer
   for (const double z0 : {-100.0, 0.0, 100.0})  // mm
     for (int k = 0; k < kSlopes; ++k) {
@@ -307,16 +307,16 @@ Crossings crossings_of(const float* layers, int n_layers) {
       for (int j = 0; j < static_cast<int>(crossed.size()); ++j) {
         const int outer = crossed[j].second;
         if (z0 == 0) {
-          found.before[outer] = std::min(found.before[outer], j);
-          found.most_before[outer] = std::max(found.most_before[outer], j);
+          crossings.before[outer] = std::min(crossings.before[outer], j);
+          crossings.most_before[outer] = std::max(crossings.most_before[outer], j);
         }
         for (int i = 0; i < j; ++i) {
-          std::int32_t& between = found.between[crossed[i].second * n_layers + outer];
+          std::int32_t& between = crossings.between[crossed[i].second * n_layers + outer];
           between = std::min(between, j - i - 1);
         }
       }
     }
-  return found;
+  return crossings;
 }
 
 WindowTables WindowTables::widened() const {
@@ -382,9 +382,7 @@ Windows WindowTables::view() const {
           pair_windows_.data(),
           out_begin_.data(),
           triplet_windows_.data(),
-          crossings_.before.data(),
-          crossings_.most_before.data(),
-          crossings_.between.data()};
+          &crossings_};
 }
 
 }  // namespace beampipe

@@ -129,12 +129,6 @@ struct Networks {
   static Networks load(const std::string& stem);
 };
 
-/// Numbers of layers on straight lines from the beam line.
-struct Crossings {
-  std::vector<std::int32_t> before, most_before;  // (n_layers,): fewest and most before each, on lines from the origin
-  std::vector<std::int32_t> between;  // (n_layers, n_layers): fewest between an inner and an outer one, on any line
-};
-
 /// Along lines of all slopes from three vertices; kNoLine is the fewest where no line crosses the layers, 0 the most.
 Crossings crossings_of(const float* layers, int n_layers);
 

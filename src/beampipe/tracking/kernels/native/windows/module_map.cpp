@@ -164,17 +164,17 @@ public:
     for (std::int32_t s = first; s < last && !totals_.too_large(); ++s) {
       const int layer = map_.grid.layer[s];
       const Origin q = map_.origin(s);
-      map_.before[layer].collect(q, fresh_, blocks_);
+      map_.before[layer].collect(q, starts_, blocks_);
       take(incoming.begin(s), incoming.end(s));
-      if (known_.n + fresh_.n == 0) continue;
-      (known_.n > 0 ? map_.after : map_.next)[layer].collect(q, out_, blocks_);
-      tests_ += (known_.n + fresh_.n) * out_.n;
+      if (edges_.n + starts_.n == 0) continue;
+      (edges_.n > 0 ? map_.after : map_.next)[layer].collect(q, out_, blocks_);
+      tests_ += (edges_.n + starts_.n) * out_.n;
       if (tests_ > kMaxDoubletTests) break;
-      match_all(fresh_, true);
-      match_all(known_, false);
+      match_all(starts_, true);
+      match_all(edges_, false);
       keep(s);
     }
-    totals_.tried += std::exchange(fresh_.tried, 0) + std::exchange(out_.tried, 0);
+    totals_.tried += std::exchange(starts_.tried, 0) + std::exchange(out_.tried, 0);
     totals_.tests += std::exchange(tests_, 0);
     totals_.edges += static_cast<std::int64_t>(found.size() - n_before);
   }
@@ -182,18 +182,18 @@ public:
 private:
   /// Takes over the edges that end at the middle hit.
   void take(const Tip* tips, const Tip* end) {
-    known_.segments.clear(), known_.kept.clear();
-    known_.n = end - tips;
-    known_.reserve((end - tips) * kLanes);
+    edges_.segments.clear(), edges_.kept.clear();
+    edges_.n = end - tips;
+    edges_.reserve((end - tips) * kLanes);
     int at = 0;
     for (const Tip* tip = tips; tip != end; ++tip, ++at) {
       if (tip == tips || tip->pair != tip[-1].pair) {
         at = (at + kLanes - 1) & -kLanes;
-        known_.segments.push_back({tip->pair, at, at});
+        edges_.segments.push_back({tip->pair, at, at});
       }
-      known_.kappa[at] = tip->kappa, known_.cot[at] = tip->cot, known_.weight[at] = tip->weight;
-      known_.any[at] = 0;
-      ++known_.segments.back().last;
+      edges_.kappa[at] = tip->kappa, edges_.cot[at] = tip->cot, edges_.weight[at] = tip->weight;
+      edges_.any[at] = 0;
+      ++edges_.segments.back().last;
     }
   }
 
@@ -208,7 +208,7 @@ private:
 
   void keep(std::int32_t s) {
     const std::vector<std::int32_t>& hit = map_.grid.hit;
-    for (const auto [at, pair] : fresh_.kept) found.push_back({hit[fresh_.hit[at]], hit[s]});
+    for (const auto [at, pair] : starts_.kept) found.push_back({hit[starts_.hit[at]], hit[s]});
     for (const auto [at, pair] : out_.kept) {
       found.push_back({hit[s], hit[out_.hit[at]]});
       if (map_.stage[map_.windows.pairs[2 * pair + 1]] > map_.stage[map_.grid.layer[s]])
@@ -218,7 +218,7 @@ private:
 
   const Map& map_;
   Totals& totals_;
-  Side fresh_, known_, out_;  // doublets with which a track may begin, edges that end at the hit, doublets outwards
+  Side starts_, edges_, out_;  // doublets with which a track may begin, edges that end at the hit, doublets outwards
   std::vector<Block> blocks_;
   std::int64_t tests_ = 0;
 };
@@ -274,7 +274,7 @@ int affordable_depth(const Map& map, int depth) {
   const std::vector<std::int64_t> tests = estimated_tests(map);
   for (; depth > 1; --depth) {
     std::int64_t sum = 0;
-    for (int l = 0; l < map.windows.n_layers; ++l) sum += map.windows.before[l] <= depth ? tests[l] : 0;
+    for (int l = 0; l < map.windows.n_layers; ++l) sum += map.windows.crossings->before[l] <= depth ? tests[l] : 0;
     if (sum <= kManyDoubletTests) break;
   }
   return depth;

@@ -13,7 +13,13 @@ namespace beampipe {
 
 constexpr int kMaxOut = 16;  // most outgoing layer pairs of one layer
 
-constexpr int kNoLine = 1000;
+constexpr int kNoLine = 1000;  // the fewest layers where there is no line
+
+/// Numbers of layers on straight lines from the beam line; see crossings_of.
+struct Crossings {
+  std::vector<std::int32_t> before, most_before;  // (n_layers,): fewest and most before each, on lines from the origin
+  std::vector<std::int32_t> between;  // (n_layers, n_layers): fewest between an inner and an outer one, on any line
+};
 
 struct Windows {
   int n_layers;
@@ -23,10 +29,7 @@ struct Windows {
   const float* pair_windows;      // (n_pairs, 3): kappa_max [1/mm], z0_min, z0_max [mm]
   const std::int32_t* out_begin;  // (n_layers + 1,): first pair of each inner layer
   const float* triplet_windows;   // (n_pairs, kMaxOut, 4): a, b, c, d; a <= 0 where the triplet is never seen
-  // What straight lines from the beam line cross, see crossings_of; fewest: kNoLine where there is no line.
-  const std::int32_t* before;       // (n_layers,): fewest layers before each, from the origin
-  const std::int32_t* most_before;  // (n_layers,): most layers before each, from the origin
-  const std::int32_t* between;      // (n_layers, n_layers): fewest layers between an inner and an outer one
+  const Crossings* crossings;
 };
 
 // Layer in whose box a hit lies, -1 for none. For a vector reduction GCC 12 takes an MMX register in the baseline library
@@ -76,18 +79,19 @@ inline std::vector<int> stages_of(const Windows& w) {
 
 /// Whether a track may begin with each triplet of the windows: number kMaxOut * pair inside + slot of the pair outside.
 ///
-/// The middle hit must lie on a seed layer, one with at most `seed_depth` others before it, and no layer may be skipped;
-/// on the way to one of the first layers, one may. Most other triplets agree by chance, and a track that has begun goes
-/// on across all gaps of the windows. Around hits of layers without a stage, tracks begin with any triplet.
+/// The middle hit must lie on a seed layer, one with at most `seed_depth` others before it, and no layer may be skipped,
+/// or one where the triplet ends on one of the first layers. Most other triplets agree by chance, and a track that has
+/// begun goes on across all gaps of the windows. Around hits of layers without a stage, tracks begin with any triplet.
 inline std::vector<char> may_begin(const Windows& w, const std::vector<int>& stage, int seed_depth) {
   constexpr int kFirst = 3;  // most layers before one of the first
+  const auto& [before, most_before, between] = *w.crossings;
   std::vector<char> begins(static_cast<std::size_t>(w.n_pairs) * kMaxOut, 0);
   for (int p = 0; p < w.n_pairs; ++p) {
     const int a = w.pairs[2 * p], b = w.pairs[2 * p + 1];
     for (int q = w.out_begin[b]; q < w.out_begin[b + 1]; ++q) {
-      const int c = w.pairs[2 * q + 1], skipped = w.between[a * w.n_layers + b] + w.between[b * w.n_layers + c];
+      const int c = w.pairs[2 * q + 1], skipped = between[a * w.n_layers + b] + between[b * w.n_layers + c];
       begins[p * kMaxOut + q - w.out_begin[b]] =
-          stage[b] == w.n_layers || (w.before[b] <= seed_depth && skipped <= (w.most_before[c] <= kFirst));
+          stage[b] == w.n_layers || (before[b] <= seed_depth && skipped <= (most_before[c] <= kFirst));
     }
   }
   return begins;
