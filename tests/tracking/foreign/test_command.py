@@ -33,7 +33,7 @@ def test_the_share_of_hits_on_tracks_is_printed(tmp_path: Path) -> None:
     done = track(shipped_path(60), "-o", tmp_path / "tracks.parquet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 events, 103640 hits (13." in done.stdout
-    assert re.search(r"% on tracks\), 11\d\d tracks -> ", done.stdout)
+    assert re.search(r"% on tracks\), 12\d\d tracks -> ", done.stdout)
 
 
 def test_another_scale_is_one_error_and_no_file(tmp_path: Path) -> None:

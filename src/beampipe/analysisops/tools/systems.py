@@ -188,7 +188,7 @@ _LABELLING: Final = "labelling"
 def connect_hits_tool(
     context: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
 ) -> Mapping[str, Any]:
-    """Make a graph of hits; it connects those that may follow each other on a track, as learned from simulation.
+    """Build a graph of hits; it connects those that may follow each other on a track, as learned from simulation.
 
     Args:
         events: handle of the hits; with one hit in each row, all rows are of one event.
