@@ -156,9 +156,8 @@ def assess(
         data = prepared.data if system is None else system.data
         session = Session(data, Ledger(ledger, key), limits, literals_of(task, request), level, system)
         nothing = evidence_of(None, session, prepared.hidden)
-        grade(
-            task, {}, prepared.reference, (), evidence=nothing, level=level
-        )  # raises if the reference lacks something
+        # Raises if the reference lacks something, before the agent begins.
+        grade(task, {}, prepared.reference, (), evidence=nothing, level=level)
         start = time.monotonic()
         answer = ask(request, session)
         seconds = time.monotonic() - start
@@ -213,16 +212,15 @@ def _running(prepared: PreparedInstance, folder: Path) -> Iterator[RunningSystem
         return
     data = folder / "system"
     make_folder(data)
-    with ExitStack() as running:
-        start = load_start(prepared.task.folder / SYSTEM)
-        system = running.enter_context(start(prepared.hidden, prepared.facts, data))
+    start, running = load_start(prepared.task.folder / SYSTEM), ExitStack()
+    system = running.enter_context(start(prepared.hidden, prepared.facts, data))
+    try:
+        yield system
+    finally:
         try:
-            yield system
-        finally:
-            try:
-                running.close()
-            except Exception:
-                _log.exception("the system of %s did not end as it should", prepared.task.id)
+            running.close()
+        except Exception:
+            _log.exception("the system of %s did not end as it should", prepared.task.id)
 
 
 def own_checks(path: Path) -> dict[str, str]:
