@@ -265,8 +265,9 @@ def measure_efficiencies(
     flavours, data = _reweighted_cases(cases, reweighting, len(others))
     fractions, frozen = quark_fractions(flavours), flavours[0]
     nominal = [extract(jets, fractions[0]) for jets in (data[0], all_flavours(frozen))]
-    every = (*nominal, truth(frozen))
-    quark = every[2 if cut_shape == "label" else 1].quark
+    labelled = truth(frozen)
+    every = (*nominal, labelled)
+    quark = (labelled if cut_shape == "label" else nominal[1]).quark
     cuts = np.stack([working_point_cuts(quark, wp, cut) for wp in working_points], axis=-1)
     drawn = reweighted(cases.simulation_replicas, reweighting.replicas)
     drawn_data = apply_factors(cases.data_replicas, reweighting.replicas)
