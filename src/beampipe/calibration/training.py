@@ -17,7 +17,15 @@ from beampipe.calibration.ntuple.columns import constituents_of
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Chunk
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
-from beampipe.simulation.jet_taggers import LabelledJets, TrainedTagger, balanced, train_on_constituents, train_trees
+from beampipe.simulation.jet_taggers import (
+    LabelledJets,
+    TrainedTagger,
+    balanced,
+    boosted_scores,
+    performance,
+    train_network_on,
+    train_trees,
+)
 from beampipe.simulation.substructure import JetConstituents
 from beampipe.terminal import Progress
 
@@ -50,7 +58,8 @@ def train_from_configuration(
 
     recipe, constituents = NetworkRecipe(), read_constituents()
     with progress("epochs", recipe.epochs) as step:
-        return train_on_constituents(jets, constituents, output, seed, recipe, lambda _: step())
+        scores = train_network_on(jets, constituents, output, seed, recipe, lambda _: step())
+    return performance(jets, {"constituents": scores, "boosted": boosted_scores(jets, seed)})
 
 
 def training_jets(

@@ -98,25 +98,6 @@ def train_trees(jets: LabelledJets, output: Path, seed: int = 1) -> TrainedTagge
     return performance(jets, {"boosted": booster.predict(jets.features[jets.held_out], num_threads=1)})
 
 
-def train_on_constituents(
-    jets: LabelledJets,
-    constituents: JetConstituents,
-    output: Path,
-    seed: int = 1,
-    recipe: NetworkRecipe | None = None,
-    progress: Callable[[float], object] = lambda loss: None,
-) -> TrainedTagger:
-    """Train a network of constituents and write its weights (safetensors); it is compared with boosted trees.
-
-    Arguments and errors are those of `train_network_on`, and lightgbm must be installed.
-    """
-    scores = {
-        "constituents": train_network_on(jets, constituents, output, seed, recipe, progress),
-        "boosted": boosted_scores(jets, seed),
-    }
-    return performance(jets, scores)
-
-
 def train_network_on(
     jets: LabelledJets,
     constituents: JetConstituents,
