@@ -385,7 +385,7 @@ _TRACKS, _SCALE, _RESOLUTION = range(3)
 def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
     """Axes and variations for the compiled filler; `varied` and `scores` name columns of n_trk and scores."""
     kinds = {"jes": _SCALE, "jer": _RESOLUTION}
-    variations = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
+    variations = {name: (kinds[each.kind], each.number, each.sign) for name, each in energy_shifts(fill.energy).items()}
     variations |= {name: (_TRACKS, column, 0.0) for column, name in enumerate(varied)}
     columns = {key: column for column, key in enumerate(scores)}
     *model, noise_seed = MODEL

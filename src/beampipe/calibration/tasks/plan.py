@@ -287,7 +287,7 @@ class ChunkSettings(NamedTuple):
         """All variations that are filled."""
         fill, energy = self.fill, self.fill.energy
         points = {"jes": eta_nodes(energy), "jer": energy.resolution}
-        of_energy = {shift.name: points[shift.kind] for shift in energy_shifts(energy)}
+        of_energy = {name: points[shift.kind] for name, shift in energy_shifts(energy).items()}
         weights = zip(fill.weight_names[1:], self.select.weights[1:], strict=True)
         return NOMINAL_ALONE.union(
             (VariationKey("weight", *weight) for weight in weights),
