@@ -449,6 +449,8 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
     if task.detector is not None and task.detector.is_file():
         detector = "detector.toml"
         copyfile(task.detector, folder / detector)
+        if (given := read_layout(task.detector).field_map) is not None:
+            copyfile(given.file, folder / given.file.name)
     if task.detector is not None and (modules := modules_of_layout(read_layout(task.detector))).stereo is not None:
         save_strips(modules, weight_file(folder, STRIPS))
     return TrackerModel(
