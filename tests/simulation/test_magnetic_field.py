@@ -162,5 +162,7 @@ def test_wrong_maps_are_refused(tmp_path: Path) -> None:
     refused(table * np.nan, "got 0 columns")
     with pytest.raises(BeampipeError, match="no_map: cannot be read"):
         read_field_map(FieldMap(tmp_path / "no_map"), 3.8, 1300.0, 2800.0)
+    (tmp_path / "own.toml").write_text(f'{COMPACT.read_text()}\n[field_map]\nfile = "maps/no_map.txt"\n')
+    assert read_layout(tmp_path / "own.toml").field_map == FieldMap(tmp_path / "no_map.txt")
     with pytest.raises(ConfigError, match=r"both \[solenoid\] and \[field_map\]"):
         replace(read_layout(COMPACT), solenoid=COIL, field_map=FieldMap(tmp_path / "map.txt"))

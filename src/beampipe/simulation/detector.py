@@ -455,9 +455,10 @@ def read_layout(path: Path) -> DetectorLayout:
     if not path.exists() and str(path) in plugin_names("detectors"):
         path = Path(load_plugin("detectors", str(path)))
     layout = build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path), path.parent)
-    if layout.field_map is not None and (beside := path.parent / layout.field_map.file.name).exists():
-        layout = replace(layout, field_map=replace(layout.field_map, file=beside))  # as in the folder of a model
-    return layout
+    if (given := layout.field_map) is None or given.file.exists():
+        return layout
+    # A tracker model keeps both files in its folder.
+    return replace(layout, field_map=replace(given, file=path.parent / given.file.name))
 
 
 def _positive(where: str, **numbers: float) -> None:
