@@ -92,21 +92,22 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
     check_output(store.root / "artifact", parents=True)
     store.sweep()
     with remembering_code():
-        missing = [
-            chunk for chunks in plan.chunks.values() for chunk in chunks if store.find(chunk.recipes["jets"]) is None
-        ]
-        if missing:
-            missing.sort(key=lambda chunk: chunk.number)  # all samples grow together
+        # All samples grow together; other finders come after that of the chain, whose hits they share.
+        own = sorted((chunk for chunks in plan.chunks.values() for chunk in chunks), key=lambda chunk: chunk.number)
+        others = [chunk for chunks in list(plan.compared.values())[1:] for chunk in chunks]
+        steps = [[chunk for chunk in part if store.find(chunk.recipes["jets"]) is None] for part in (own, others)]
+        if any(steps):
             with (
                 span("chunks"),
                 open_pool(
                     executor.name, executor.workers, slurm=executor.slurm, recycle=_RECYCLE, preload=_PRELOAD
                 ) as pool,
-                (progress or _no_bar)("chunks of events", len(missing)) as step,
+                (progress or _no_bar)("chunks of events", sum(map(len, steps))) as step,
             ):
                 trace = target_below()
-                tasks = [Task(chunk.label, make_chunk, (store, chunk, "jets", trace)) for chunk in missing]
-                run(tasks, pool, log=store.log, progress=lambda _: step())
+                for missing in filter(None, steps):
+                    tasks = [Task(chunk.label, make_chunk, (store, chunk, "jets", trace)) for chunk in missing]
+                    run(tasks, pool, log=store.log, progress=lambda _: step())
         return {name: _ntuple(plan, store, name) for name in plan.chunks}
 
 
@@ -128,7 +129,11 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
     sources = [
         Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
         Systematic("nonclosure", method="nonclosure"),
-        *(Systematic(sample.name, samples=(sample.name,)) for sample in used if sample.role == "alternative"),
+        *(
+            Systematic(sample.name, samples=(sample.name,), only_data=True)
+            for sample in used
+            if sample.role == "alternative"
+        ),
     ]
     return Configuration(
         output=settings.output / "calibration",
