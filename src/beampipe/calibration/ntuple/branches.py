@@ -257,7 +257,7 @@ def read_lists(
         yield _whole(path, lists, branch, start, stop)
         return
     with suppress(Exception):  # a damaged basket: the read below reports the error
-        if start == 0 and (first := _first_lists(lists, stop)) is not None:
+        if start == 0 and (first := first_lists(lists, stop)) is not None:
             yield first
             return
     for number, (first, last) in enumerate(pairwise(lists.entry_offsets)):
@@ -395,7 +395,7 @@ def whole_baskets(branch: PlainBranch, start: int, stop: int, memory: Buffer) ->
             yield first - start, last - start, data[:end].view(stored)
 
 
-def _first_lists(branch: Any, stop: int) -> Basket | None:
+def first_lists(branch: Any, stop: int) -> Basket | None:
     """The lists before `stop`, if they are at the start of a long basket.
 
     The counter branch gives their number, so that only this part of the basket is decompressed.
