@@ -66,7 +66,7 @@ public:
 
 private:
   std::int32_t first_ = 0;
-  std::vector<std::int32_t> begin_;
+  Column<std::int32_t> begin_;
   Array<Tip> tips_;
 };
 
@@ -207,7 +207,7 @@ private:
   }
 
   void keep(std::int32_t s) {
-    const std::vector<std::int32_t>& hit = map_.grid.hit;
+    const Column<std::int32_t>& hit = map_.grid.hit;
     for (const auto [at, pair] : starts_.kept) found.push_back({hit[starts_.hit[at]], hit[s]});
     for (const auto [at, pair] : out_.kept) {
       found.push_back({hit[s], hit[out_.hit[at]]});
@@ -225,11 +225,11 @@ private:
 
 /// An edge may have been found at both of its ends: the lists brought together, sorted, each edge once.
 Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
-  std::vector<std::int32_t> begin(n + 1, 0);
+  Column<std::int32_t> begin(n + 1, 0);
   for (const Middle& part : parts) part.found.for_each([&](const Edge& edge) { ++begin[edge.inner + 1]; });
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   Array<std::int32_t> outer(begin.back()), size(n);
-  std::vector<std::int32_t> next(begin.begin(), begin.end() - 1);
+  Column<std::int32_t> next(begin.begin(), begin.end() - 1);
   for (const Middle& part : parts)
     part.found.for_each([&](const Edge& edge) { outer[next[edge.inner]++] = edge.outer; });
   std::int64_t n_edges = 0;
