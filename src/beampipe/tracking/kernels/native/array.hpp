@@ -102,8 +102,7 @@ public:
   Array(std::size_t size, T value) : Array(size) {
     for (std::size_t i = 0; i < size; ++i) data_[i] = value;
   }
-  Array(Array&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Array& operator=(Array&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);

@@ -22,8 +22,7 @@ struct Twin {
 // Give each hit of a path the free hit of its layer that fits best in its place, if there is one.
 void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::int64_t* outer,
                const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, const std::int16_t* layer,
-               const Column<std::int32_t>& before, const Column<std::int32_t>& after,
-               Array<std::int64_t>& label) {
+               const Column<std::int32_t>& before, const Column<std::int32_t>& after, Array<std::int64_t>& label) {
   Column<Twin> twins;
   const auto propose = [&](std::int64_t t, std::int64_t hit, std::int64_t spot) {
     if (label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
