@@ -172,7 +172,7 @@ NOT_HERE: Final = {
     "fleet update": "needs a fleet whose clients ask for some time; tests/fleet has one",
     "perf_analyzer": "needs NVIDIA's load generator, of the extra bench",
     "agentbeats-gateway": "needs the gateway and the templates of the platform",
-    "chain run chain.toml": "takes too long: it simulates 5,550 collisions; the demo runs the same stages",
+    "chain run chain.toml": "takes too long: it simulates 12,000 collisions; the demo runs the same stages",
     "combine dijets=": "needs two calibrations with taggers of one name; tests/calibration has them",
 }
 """Part of a line that cannot be run here -> why."""

@@ -7,7 +7,8 @@ fit      gluon fractions in pseudo-experiments. First the bootstrap replicas of 
          scale factors; all replicas share these and the simulation, so their errors show as one common shift, and the
          width is below 1. Then experiments with simulation and scale factors of their own: parts of all three ntuples
          that have no events in common, calibrated and fitted as those of the chain
-toys     the same with toy samples, as many as wanted
+toys     the same with toy samples, as many as wanted: jets of pseudo-data differ by a random multiple of the difference
+         between the alternative sample and nominal simulation
 loss     pseudo-data whose tracks are lost at random: shifts of the scale factors against the same pseudo-data without,
          and those that nominal simulation predicts if its tracks are lost by the efficiency that was measured in
          pseudo-data, in bins of pT, eta and distance to the jet's axis. The replicas of the bootstrap have the same
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,7 @@ from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.plan import Plan as CalibrationPlan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
+from beampipe.chain.figures import track_ratio
 from beampipe.chain.fit import (
     TAGGER,
     JetCounts,
@@ -66,7 +68,7 @@ from beampipe.chain.ntuples import (
     write_performance,
     write_scale,
 )
-from beampipe.chain.plan import Plan, make_chunk
+from beampipe.chain.plan import Plan
 from beampipe.chain.run import (
     RESULT,
     ChainResult,
@@ -77,7 +79,7 @@ from beampipe.chain.run import (
     run_chain,
     store_of,
 )
-from beampipe.chain.settings import EXAMPLE, ChainSettings, load_settings
+from beampipe.chain.settings import EXAMPLE, ROLES, ChainSettings, Sample, load_settings
 from beampipe.chain.tables import PRIMARY, JetEvents, Owners, TrackTable
 from beampipe.simulation.ntuples import ToyModel, simulate_toy
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple, write_ntuple
@@ -85,7 +87,7 @@ from beampipe.simulation.random_numbers import keys, uniform
 from beampipe.simulation.samples import Slice
 from beampipe.tables import load_table, load_tables
 from beampipe.terminal import make_table
-from beampipe.workflow import Store, Task, open_pool, run
+from beampipe.workflow import Store
 
 SMALL = """
 chunk_events = 10
@@ -113,33 +115,8 @@ events = 20
 """A chain that is run several times."""
 
 
-def counted(settings: ChainSettings, finder: str, chunks: int, workers: int) -> dict[str, ndarray]:
-    """Tracks, charged particles and pT of the jets of the first chunks of nominal simulation, for one finder."""
-    other = replace(settings, tracks=replace(settings.tracks, finder=finder))
-    plan, store = Plan(other), store_of(other)
-    first = plan.chunks[settings.of_role("nominal").name][:chunks]
-    with open_pool("processes" if workers > 1 else "inline", workers) as pool:
-        run([Task(chunk.label, make_chunk, (store, chunk)) for chunk in first], pool)
-    data = JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in first])
-    scale = load_table(store.require(Plan(settings).scale), "scale", EnergyScale)
-    n = len(data.jets)
-    if settings.collisions.pileup:
-        share, events = data.events.vertex_efficiency, len(data.events)
-        CONSOLE.print(
-            f"{finder}: hard vertex right in {100 * share:.1f} % of {events} events, {data.events.vertices.mean():.1f}"
-            " vertices each",
-            markup=False,
-        )
-    return {
-        "pt": scale.corrected(data.jets.pt, data.jets.eta),
-        "tracks": np.bincount(data.owners.track[data.owners.track >= 0], minlength=n),
-        "particles": np.bincount(data.owners.particle[data.owners.particle >= 0], minlength=n),
-        "found": np.bincount(data.owners.particle[(data.owners.particle >= 0) & data.particles.found], minlength=n),
-    }
-
-
-def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, workers: int) -> list[dict[str, Any]]:
-    """The figures of `tracks`."""
+def compare_tracks(settings: ChainSettings) -> list[dict[str, Any]]:
+    """The figures of `tracks`: the finder of the chain in all nominal collisions, others in the first ones."""
     edges = (100.0, 200.0, 300.0, 420.0, 580.0, 800.0, 1200.0)
     table = make_table(
         "tracks against charged particles of jets",
@@ -147,36 +124,33 @@ def compare_tracks(settings: ChainSettings, finders: list[str], chunks: int, wor
         ("jets", "tracks / particles", "particles with a track", "mean difference", "spread of the difference"),
     )
     figures = []
-    for text in finders:
-        finder, _, fewer = text.partition("=")
-        jets = counted(settings, finder, int(fewer or chunks), workers)
+    plan, store = Plan(settings), store_of(settings)
+    scale = load_table(store.require(plan.scale), "scale", EnergyScale)
+    every = {settings.tracks.finder: plan.chunks[settings.of_role("nominal").name]}
+    for finder, chunks in (plan.compared | every).items():
+        data = JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in chunks])
+        if settings.collisions.pileup:
+            share, events = data.events.vertex_efficiency, len(data.events)
+            CONSOLE.print(
+                f"{finder}: hard vertex right in {100 * share:.1f} % of {events} events,"
+                f" {data.events.vertices.mean():.1f} vertices each",
+                markup=False,
+            )
+        pt = scale.corrected(data.jets.pt, data.jets.eta)
         for low, high in pairwise(edges):
-            here = (jets["pt"] >= low) & (jets["pt"] < high)
-            tracks, particles, result = (jets[name][here].astype(float) for name in ("tracks", "particles", "found"))
+            here = (pt >= low) & (pt < high)
             if here.sum() < 20:
                 continue
-            rng = np.random.default_rng(1)
-            rows = rng.integers(len(tracks), size=(400, len(tracks)))
-            error = float(np.std(tracks[rows].sum(axis=1) / particles[rows].sum(axis=1)))
-            figure = {
-                "finder": finder,
-                "pt": [low, high],
-                "jets": int(here.sum()),
-                "ratio": float(tracks.sum() / particles.sum()),
-                "ratio_error": error,
-                "found": float(result.sum() / particles.sum()),
-                "mean": float((tracks - particles).mean()),
-                "spread": float((tracks - particles).std()),
-            }
-            figures.append(figure)
+            ratio = track_ratio(data, here)
+            figures.append({"finder": finder, "pt": [low, high], **asdict(ratio)})
             table.add_row(
                 finder,
                 f"{low:g}-{high:g}",
-                str(figure["jets"]),
-                f"{figure['ratio']:.4f} ± {error:.4f}",
-                f"{figure['found']:.4f}",
-                f"{figure['mean']:+.2f}",
-                f"{figure['spread']:.2f}",
+                str(ratio.jets),
+                f"{ratio.ratio:.4f} ± {ratio.ratio_error:.4f}",
+                f"{ratio.found:.4f}",
+                f"{ratio.mean:+.2f}",
+                f"{ratio.spread:.2f}",
             )
     CONSOLE.print(table)
     return figures
@@ -256,15 +230,17 @@ def part_of(path: Path, output: Path, number: int, n_parts: int) -> Path:
     return output
 
 
-def toy_ntuple(output: Path, sample: str, seed: int) -> Path:
-    """A toy sample, whose pseudo-data have other numbers of tracks than simulation.
+def toy_ntuple(output: Path, sample: Sample, number: int, seed: int, events: int) -> Path:
+    """A toy sample of an experiment; jets of pseudo-data have other numbers of tracks than those of simulation.
 
-    Tracks are found as in simulation, so that there is no shift by the variations of their number.
+    The difference is that of the alternative sample times a normal random number of the experiment. Tracks are found
+    as in simulation, so that there is no shift by the variations of their number.
     """
-    model = ToyModel() if sample == "nominal" else ToyModel(quark_tracks=1.04, gluon_tracks=0.96)
-    events = 2000 if sample == "measured" else 4000
-    folder = output.parent / sample
-    (path,) = simulate_toy(folder, events, seed=seed, slices=(TOY_SLICE,), model=model, dataset=sample)
+    shift = {"nominal": 0.0, "alternative": 1.0}.get(sample.role, float(np.random.default_rng(number).normal()))
+    tracks = 1 - TOY_SHIFT * shift
+    model = ToyModel(quark_tracks=tracks, gluon_tracks=tracks)
+    folder = output.parent / sample.name
+    (path,) = simulate_toy(folder, events, seed=seed, slices=(TOY_SLICE,), model=model, dataset=sample.name)
     drawn = read_ntuple(path)
     varied = replace(drawn, jet_n_trk_eff=drawn.jet_n_trk, jet_n_trk_fake=drawn.jet_n_trk)
     write_ntuple(output, varied, read_bookkeeping(path))
@@ -272,6 +248,9 @@ def toy_ntuple(output: Path, sample: str, seed: int) -> Path:
 
 
 TOY_SLICE: Final = Slice(470.0, 1100.0, 4.0, 1.0)
+TOY_SHIFT: Final = 0.05
+"""Relative difference of the mean numbers of tracks of the alternative toy sample and of the nominal one."""
+
 TOY_EDGES: Final = (500.0, 600.0, 750.0, 1000.0)
 
 
@@ -347,7 +326,8 @@ def quark_like(templates: Templates, of: SumsOf, cuts: ndarray) -> ndarray:
 
 
 def track_loss(settings: ChainSettings, loss: float, extractions: list[str], workers: int) -> dict[str, Any]:
-    """The figures of `loss`."""
+    """The figures of `loss`, without alternative samples."""
+    settings = replace(settings, samples={each.name: each for each in map(settings.of_role, ROLES)})
     plan, store = Plan(settings), store_of(settings)
     names = {role: settings.of_role(role).name for role in ("nominal", "data")}
     events = {
@@ -478,16 +458,12 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
     parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
     parser.add_argument("--folder", type=Path, help="folder of the chain; by default that in the file")
-    parser.add_argument(
-        "--finders",
-        nargs="+",
-        default=["module_map_soft", "acts-soft"],
-        help="finders compared; NAME=N for the first N chunks",
-    )
-    parser.add_argument("--chunks", type=int, default=20, help="chunks of nominal collisions for the finders")
+    parser.add_argument("--finders", nargs="*", default=["acts-soft"], help="finders compared with that of the chain")
+    parser.add_argument("--finder-events", type=int, default=400, help="nominal collisions for these finders")
     parser.add_argument("--experiments", type=int, default=20, help="replicas that are fitted")
     parser.add_argument("--parts", type=int, default=8, help="parts of the ntuples that are experiments of their own")
     parser.add_argument("--toys", type=int, default=60, help="experiments with toy samples")
+    parser.add_argument("--toy-events", type=int, default=20000, help="events of each toy sample")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--without-server", action="store_true", help="no tracks from a Triton")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/closure.json"))
@@ -498,15 +474,19 @@ def main() -> None:
     if {"tracks", "fit", "loss"} & set(options.only):
         folder = options.folder or (Path("runs/chain") if options.config == EXAMPLE else None)
         settings = load_settings(options.config, folder)
+        finders = {
+            "compare": tuple(options.finders) if "tracks" in options.only else (),
+            "compare_events": options.finder_events,
+        }
+        settings = replace(settings, tracks=replace(settings.tracks, **finders))
         executor = Executor("processes", options.workers)
         body["events"] = {sample.name: sample.events for sample in settings.samples.values()}
         CONSOLE.print(f"simulated collisions: {body['events']}", markup=False)
-        if "fit" not in options.only:
-            make_ntuples(settings, executor)
+        make_ntuples(settings, executor)
         if "loss" in options.only:
             body["loss"] = track_loss(settings, options.loss, options.extraction, options.workers)
         if "tracks" in options.only:
-            body["tracks"] = compare_tracks(settings, options.finders, options.chunks, options.workers)
+            body["tracks"] = compare_tracks(settings)
         if "fit" in options.only:
             result = run_chain(settings, executor)
             body["result"] = [each.__dict__ | {"pull": each.pull} for each in result.measurements]
@@ -525,7 +505,8 @@ def main() -> None:
     if "toys" in options.only:
 
         def toy(output: Path, sample: str, number: int) -> Path:
-            return toy_ntuple(output, sample, 100 * number + list(toys.samples).index(sample))
+            seed = 100 * number + list(toys.samples).index(sample)
+            return toy_ntuple(output, toys.samples[sample], number, seed, options.toy_events)
 
         toys = load_settings(EXAMPLE, Path("runs/chain"))
         toys = replace(toys, measurement=replace(toys.measurement, pt_edges=TOY_EDGES))

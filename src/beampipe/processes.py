@@ -360,10 +360,15 @@ def parent(pid: int) -> int | None:
     return int(fields[1]) if fields else None
 
 
-def processor_time(pid: int) -> float | None:
-    """CPU time of a process [s], user and system; None if there is no such process."""
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
+def processor_time(pid: int, *, with_ended: bool = False) -> float | None:
+    """CPU time of a process [s], user and system; None if there is no such process.
+
+    Args:
+        pid: its id.
+        with_ended: whether to add that of its children that have ended and were waited for.
+    """
+    fields = _stat(pid)[11 : 15 if with_ended else 13]
+    return sum(map(int, fields)) / os.sysconf("SC_CLK_TCK") if fields else None
 
 
 def resident_memory(pid: int) -> int | None:

@@ -13,22 +13,35 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import SHIPPED_MODELS
+from beampipe.chain.figures import track_ratio
 from beampipe.chain.fit import class_cuts, in_classes
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.plan import INPUTS, Plan, make_chunk, stage_code
 from beampipe.chain.report import write_report
 from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, measure_ntuples, run_chain, store_of
 from beampipe.chain.settings import (
+    SHIPPED,
     ChainSettings,
     CollisionSettings,
     JetSettings,
     MeasurementSettings,
     Sample,
     TrackSettings,
+    shipped_settings,
 )
-from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, JetEvents
+from beampipe.chain.tables import (
+    DUPLICATE,
+    FAKE,
+    PRIMARY,
+    EventTable,
+    JetEvents,
+    JetTable,
+    Owners,
+    ParticleTable,
+    TrackTable,
+)
 from beampipe.errors import FileError, MissingExtraError
-from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
+from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.tables import load_table
 from beampipe.workflow import installed_version
 
@@ -112,6 +125,54 @@ def test_the_score_of_an_own_tagger_divides_the_jets(made: ChainResult, tmp_path
     assert class_cuts(result.factors).tolist() == np.rint(100 * cuts).tolist()
     below = in_classes(result.counts.simulation.swapaxes(0, 1), class_cuts(result.factors))[:, 0, 0]
     assert below[0] / result.counts.simulation[0, 0].sum() > below[1] / result.counts.simulation[0, 1].sum()
+
+
+def test_shapes_of_an_alternative_sample_are_an_uncertainty(tmp_path: Path) -> None:
+    """Of the shipped ntuples: the fraction stays, and its error grows."""
+    demo = shipped_settings(tmp_path)
+    ntuples = {name: SHIPPED / f"{name}.root" for name in demo.samples}
+    (tmp_path / "without").mkdir()
+    without = measure_ntuples(replace(demo, output=tmp_path / "without"), ntuples, INLINE).measurements[-1]
+    events, book = read_ntuple(ntuples["nominal"]), read_bookkeeping(ntuples["nominal"])
+    more = events.jet_n_trk + (events.jet_n_trk > 10)
+    ntuples["other"] = tmp_path / "other.root"
+    write_ntuple(ntuples["other"], replace(events, jet_n_trk=more.astype(np.uint16)), {**book, "dataset": "other"})
+    samples = {**demo.samples, "other": Sample("other", "alternative", 1)}
+    result = measure_ntuples(replace(demo, samples=MappingProxyType(samples)), ntuples, INLINE)
+    covered = result.measurements[-1]
+    assert {each.sources["other"].max() > 0.01 for each in result.factors.by_name.values()} == {True}
+    assert without.shares == covered.shares == "calibrated"
+    assert covered.error > 1.1 * without.error
+
+
+def test_finders_are_compared_on_the_same_hits(made: ChainResult) -> None:
+    before, store = digest(made.settings), store_of(made.settings)
+    assert store.log is not None
+    n_lines = len(list(store.log.read()))
+    tracks = TrackSettings(compare=("acts-soft",), compare_events=5)
+    result = run_chain(replace(made.settings, tracks=tracks), INLINE)
+    done = [line["label"] for line in list(store.log.read())[n_lines:] if line["event"] == "done"]
+    assert done == ["tracks nominal 0", "jets nominal 0"]
+    assert digest(made.settings) == before
+    text = write_report(result).read_text(encoding="utf-8")
+    assert "the first 10 collisions of nominal" in text
+    assert text.count('<th scope="row">acts-soft</th>') == 1
+
+
+def test_tracks_over_particles() -> None:
+    """Two jets with 3 and 5 tracks and 4 particles each, of which 3 and 4 are found."""
+    none, two, eight, event = np.zeros(1, np.int64), np.ones(2), np.zeros(8), np.zeros(8, np.int64)
+    data = JetEvents(
+        EventTable(np.ones(1), none, none, none, np.zeros(1)),
+        JetTable(event[:2], two, two, two, event[:2], two),
+        TrackTable(event, eight, eight, eight, event.astype(np.int8)),
+        ParticleTable(event, eight, eight, eight, np.arange(8) != 3, event == 0),
+        Owners(np.repeat([0, 1], [3, 5]), np.repeat([0, 1], [4, 4])),
+    )
+    whole = track_ratio(data)
+    assert (whole.jets, whole.ratio, whole.found, whole.mean, whole.spread) == (2, 1.0, 7 / 8, 0.0, 1.0)
+    assert whole.ratio_error == pytest.approx(2**0.5 / 8)
+    assert track_ratio(data, np.array([False, True])).ratio == 1.25
 
 
 def test_nothing_is_made_twice_and_lost_artifacts_are_made_again(made: ChainResult) -> None:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from beampipe.errors import ConfigError, FileError, InputError
 from beampipe.events import NO_TRACK, Event, Hits
-from beampipe.simulation.detector import Modules, detector_modules, read_layout
+from beampipe.simulation.detector import FieldMap, Modules, detector_modules, read_layout
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import pipeline_weights
@@ -133,12 +133,21 @@ def test_the_detector_file_is_kept_with_the_model(tmp_path: Path) -> None:
 
 def test_training_keeps_the_detector_and_measures_with_its_strips(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text((files("beampipe.simulation") / "odd.toml").read_text())
-    events = [shot(read_layout(file), seed, 400, (1.0, 10.0), 3.0) for seed in range(6)]
+    file.write_text((files("beampipe.simulation") / "odd.toml").read_text() + '[field_map]\nfile = "maps/own.txt"\n')
+    layout = replace(read_layout(file), field_map=None)
+    events = [shot(layout, seed, 400, (1.0, 10.0), 3.0) for seed in range(6)]
     task = Task("mine", effort=BUDGETS["quick"], only=("module_map",), field=3.0, force=True, detector=file)
+    with pytest.raises(FileError, match=r"field_map: got no file .*own.txt"):
+        learn_model(events, tmp_path / "model", task)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "own.txt").write_text("0 0 0 3")
     model = learn_model(events, tmp_path / "model", task)
     assert model.detector == "detector.toml"
-    assert load_model(tmp_path / "model").detector_layout == read_layout(file)
+    kept = load_model(tmp_path / "model").detector_layout
+    assert kept is not None
+    assert kept.field_map == FieldMap(tmp_path / "model" / "own.txt")
+    assert replace(kept, field_map=None) == layout
+    assert kept.field_map.file.read_text() == "0 0 0 3"
     assert (load_file(model.path / "strips.safetensors")["sensors"] != 0).any()
     efficiency = model.performance["module_map"].efficiency
     assert efficiency is not None

@@ -32,9 +32,6 @@ from beampipe.workflow import file_digest
 
 _SECONDS: Final = 1800.0
 
-_SECONDS_PER_CHANGE: Final = 300.0
-"""Time limit of one call of a tool while a system runs [s]: servers are replaced one after the other."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -151,8 +148,6 @@ def assess(
     ledger = folder / "ledger.jsonl"
     with _running(prepared, folder) as system:
         limits = SessionLimits(task.spec.max_tool_calls)
-        if system is not None:
-            limits = replace(limits, seconds_per_call=_SECONDS_PER_CHANGE)
         data = prepared.data if system is None else system.data
         session = Session(data, Ledger(ledger, key), limits, literals_of(task, request), level, system)
         nothing = evidence_of(None, session, prepared.hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -155,27 +156,63 @@ class RunningSystem(Protocol):
 
     def members(self) -> dict[str, Any]:
         """Its servers and the last incidents."""
-        ...
 
     def change(self, changes: Mapping[str, int | str]) -> dict[str, Any]:
         """Run with other values of settings."""
-        ...
 
     def command(self, command: str, server: str) -> dict[str, Any]:
         """Drain, resume or restart a server."""
-        ...
 
     def send(self, number: int) -> dict[str, Any]:
         """Send test requests."""
-        ...
 
     def measured(self) -> dict[str, Any]:
         """What the host measured, as evidence for checks; called once, after the answer."""
-        ...
 
 
 class ToolRefusedError(BeampipeError):
     """A tool refused its arguments; the message is for the agent and gives a remedy."""
+
+
+_WALL_TIME: Final = 10.0
+"""Wall time that a limit allows for each second of processor time: load does not use it up, sleeping does."""
+
+
+def exceeded_time(limit: float, processor: float, wall: float) -> str:
+    """How a time limit is exceeded; empty if it is not.
+
+    A limit is one of processor time, which does not depend on what else the machine does; wall time may be longer.
+
+    Args:
+        limit: the limit [s].
+        processor: processor time that was used [s].
+        wall: time since the begin [s].
+    """
+    for used, most, kind in ((processor, limit, "processor time"), (wall, _WALL_TIME * limit, "wall time")):
+        if used > most:
+            return f"time: got more than {most:g} s of {kind}, expected less"
+    return ""
+
+
+class TimeLimit:
+    """A time limit of what this thread does from now on.
+
+    Args:
+        seconds: the limit, as in `exceeded_time` [s].
+    """
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds, self._processor, self._wall = seconds, time.thread_time(), time.monotonic()
+
+    def check(self) -> None:
+        """Check the limit; long loops call this in each step.
+
+        Raises:
+            ToolRefusedError: it is exceeded.
+        """
+        exceeded = exceeded_time(self._seconds, time.thread_time() - self._processor, time.monotonic() - self._wall)
+        if exceeded:
+            raise ToolRefusedError(f"{exceeded}; ask for less: fewer events, bins or parameters")
 
 
 def require_name(what: str, name: str, valid: Collection[str]) -> None:

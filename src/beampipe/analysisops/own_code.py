@@ -97,7 +97,7 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
             with sandbox.running(command, environment) as confined:
                 code = confined.wait()
                 if code != 0:
-                    reason = f"ended for {confined.ended_by}" if confined.ended_by else f"exit status {code}"
+                    reason = confined.ended_by or f"exit status {code}"
                     return Answer(None, f"program: {reason}; it said: {confined.output()[-_SHOWN:]}")
                 answer = read_answer(confined.work)
             return Answer(submission_from(answer, prepared, session))

@@ -1,7 +1,7 @@
 """Run processes with restricted rights.
 
-Always: limits on time, memory, file size and number of processes; an empty environment; a new, empty folder; no way to
-gain rights (``no_new_privs``). All descendants are killed at the end.
+Always: limits on processor time, memory, file size and number of processes; an empty environment; a new, empty folder;
+no way to gain rights (``no_new_privs``). All descendants are killed at the end.
 
 With kernel namespaces, if the system supports them, the process also sees no other process, and only the files of the
 system, of Python and those it was given, all read-only. `Sandbox.weaknesses` lists the restrictions that cannot be
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from beampipe import processes
+from beampipe.analysisops.contract import exceeded_time
 from beampipe.errors import ConfigError
 
 Kind = Literal["namespaces", "process"]
@@ -49,7 +50,7 @@ class SandboxLimits:
     """Limits of a process and its descendants.
 
     Attributes:
-        seconds: time [s].
+        seconds: processor time of all together, as in `beampipe.analysisops.contract.exceeded_time` [s].
         memory: address space of each process, and resident memory of all together [bytes].
         file_size: size of each file [bytes].
         processes: number of processes and threads of its user, if it has a separate user.
@@ -69,7 +70,7 @@ class Confined:
     Attributes:
         work: its folder.
         log: file with its output.
-        ended_by: the limit that it exceeded: ``"time"`` or ``"memory"``; empty if none.
+        ended_by: how it exceeded its limit of time or memory; empty if it did not.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], work: Path, log: Path, limits: SandboxLimits) -> None:
@@ -112,12 +113,13 @@ class Confined:
 
     def _watching(self) -> None:
         """Kill the process when it exceeds its time or memory."""
-        until = time.monotonic() + self._limits.seconds
+        begin, most = time.monotonic(), self._limits.memory
         while not self._stop.wait(_WATCH_SECONDS) and self._process.poll() is None:
-            if time.monotonic() > until:
-                self.ended_by = "time"
-            elif sum(processes.resident_memory(pid) or 0 for pid in _descendants(self.pid)) > self._limits.memory:
-                self.ended_by = "memory"
+            pids = _descendants(self.pid)
+            used = sum(processes.processor_time(pid, with_ended=True) or 0.0 for pid in (self.pid, *pids))
+            self.ended_by = exceeded_time(self._limits.seconds, used, time.monotonic() - begin)
+            if sum(processes.resident_memory(pid) or 0 for pid in pids) > most:
+                self.ended_by = f"memory: got more than {most / 1e6:.0f} MB of all processes, expected less"
             if self.ended_by:
                 self.end()
                 return
@@ -241,7 +243,7 @@ class Sandbox:
                 "RLIMIT_FSIZE": limits.file_size,
                 "RLIMIT_NOFILE": limits.open_files,
                 "RLIMIT_CORE": 0,
-                "RLIMIT_CPU": max(1, int(limits.seconds * (os.cpu_count() or 1))),
+                "RLIMIT_CPU": 10 + int(limits.seconds),  # of one process, if the host cannot watch
                 **({"RLIMIT_NPROC": limits.processes} if self._own_user or os.geteuid() != 0 else {}),
             },
             "command": list(command),

@@ -175,6 +175,8 @@ class Systematic:
         method: variation of the method itself: ``gluon_reweight`` or ``nonclosure``.
         experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
         smooth: whether each shift is replaced by a smooth function of jet pT that is compatible with it.
+        only_data: whether the efficiency in simulation stays nominal, for scale factors that only correct nominal
+            simulation: the shift is then that of the efficiency in data, as it is measured with the variation.
     """
 
     name: str
@@ -186,6 +188,7 @@ class Systematic:
     method: str = ""
     experimental: bool = False
     smooth: bool = False
+    only_data: bool = False
 
     def __post_init__(self) -> None:
         given = [self.weights, self.kinematics, self.samples, self.extractions, self.method]

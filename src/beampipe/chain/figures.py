@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,45 @@ _QUARK, _GLUON, _INK = PALETTE[0], PALETTE[3], "#1b1f24"
 
 _EVENTS_SHOWN = 12
 """Events of a chunk in the picture of a trace."""
+
+
+@dataclass(frozen=True)
+class TrackRatio:
+    """Tracks of some jets against their charged particles.
+
+    Attributes:
+        jets: number of jets.
+        ratio: tracks over particles.
+        ratio_error: its statistical error.
+        found: share of the particles with a track.
+        mean: mean of the tracks less the particles of a jet.
+        spread: standard deviation of this difference.
+    """
+
+    jets: int
+    ratio: float
+    ratio_error: float
+    found: float
+    mean: float
+    spread: float
+
+
+def per_jet(rows: ndarray, data: JetEvents) -> ndarray:
+    """Number of tracks or particles of each jet, from the jets that they belong to."""
+    return np.bincount(rows[rows >= 0], minlength=len(data.jets))
+
+
+def track_ratio(data: JetEvents, chosen: ndarray | slice = slice(None)) -> TrackRatio:
+    """Tracks against charged particles of the chosen ones of the jets."""
+    owners = data.owners
+    rows = (owners.track, owners.particle, owners.particle[data.particles.found])
+    tracks, particles, found = (per_jet(each, data)[chosen].astype(float) for each in rows)
+    n, apart = particles.sum(), tracks - particles
+    ratio = tracks.sum() / n
+    error = np.sqrt(np.square(tracks - ratio * particles).sum()) / n
+    return TrackRatio(
+        len(tracks), *(float(each) for each in (ratio, error, found.sum() / n, apart.mean(), apart.std()))
+    )
 
 
 def plot_spectrum(data: JetEvents) -> Figure:
@@ -70,8 +110,7 @@ def plot_jets(data: JetEvents, scale: EnergyScale) -> Figure:
     """Response before and after the correction, and tracks against charged particles of the same jet."""
     jets, owners = data.jets, data.owners
     corrected = scale.corrected(jets.pt, jets.eta)
-    n_tracks = np.bincount(owners.track[owners.track >= 0], minlength=len(jets))
-    n_particles = np.bincount(owners.particle[owners.particle >= 0], minlength=len(jets))
+    n_tracks, n_particles = per_jet(owners.track, data), per_jet(owners.particle, data)
     known = np.isfinite(jets.true_pt) & (jets.true_pt > 1.5 * jets.pt.min(initial=np.inf))
     edges = np.quantile(jets.true_pt[known], np.linspace(0, 1, 7)) if known.any() else np.linspace(0, 1, 7)
     bins = np.clip(np.searchsorted(edges, jets.true_pt[known], "right") - 1, 0, 5)

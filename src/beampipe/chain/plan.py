@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from hashlib import sha256
 from itertools import product
@@ -230,6 +231,20 @@ class Plan:
                 for number, (process, first) in enumerate(product(processes, range(0, sample.events, size)))
             )
             for name, sample in self.settings.samples.items()
+        }
+
+    @cached_property
+    def compared(self) -> dict[str, tuple[Chunk, ...]]:
+        """The first chunks of the nominal sample by finder: that of the chain, then those that it is compared with."""
+        settings, tracks = self.settings, self.settings.tracks
+        n = math.ceil(tracks.compare_events / settings.chunk_events)
+        first = self.chunks[settings.of_role("nominal").name][:n]
+        others = {
+            name: replace(settings, tracks=replace(tracks, finder=name, compare=(), servers=()))
+            for name in tracks.compare
+        }
+        return {tracks.finder: first} | {
+            name: tuple(replace(chunk, settings=other) for chunk in first) for name, other in others.items()
         }
 
     def jets(self, sample: str) -> tuple[Recipe, ...]:

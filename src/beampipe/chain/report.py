@@ -45,6 +45,15 @@ _PROJECTED: Final = 1e9
 
 _MB: Final = 1e6
 
+_TRACK_COLUMNS: Final = (
+    "particles in jets",
+    "efficiency",
+    "of all particles",
+    "fakes / tracks",
+    "other particles / tracks",
+)
+"""Heads of the columns of `figures.track_table` after the first."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -235,16 +244,10 @@ def _sections(result: ChainResult) -> list[Section]:
             f" {unfitted} of {int(data.events.tracks.sum())} tracks of {nominal} have no fit and are left out.",
             "Points: efficiency of tracks in jets against pT and against the distance to the axis, by sample",
             _png(figures.plot_efficiency(performance)),
-            (
-                "sample",
-                "particles in jets",
-                "efficiency",
-                "of all particles",
-                "fakes / tracks",
-                "other particles / tracks",
-            ),
+            ("sample", *_TRACK_COLUMNS),
             figures.track_table(performance),
         ),
+        *_finders_section(result),
         Section(
             "jets",
             "4 Jets",
@@ -280,6 +283,37 @@ def _sections(result: ChainResult) -> list[Section]:
             "Left: jets in classes, and the fit by simulation. Right: fractions of gluons, fitted and by label",
             _png(figures.plot_fit(result.counts, result.factors, result.measurements)),
         ),
+    ]
+
+
+def _finders_section(result: ChainResult) -> list[Section]:
+    """Other finders beside that of the chain, if there are any."""
+    compared, store = result.plan.compared, store_of(result.settings)
+    if len(compared) == 1:
+        return []
+    jets = {
+        name: JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in chunks])
+        for name, chunks in compared.items()
+    }
+    performance = {name: Performance.measured(data) for name, data in jets.items()}
+    rows = []
+    for row, (name, data) in zip(figures.track_table(performance), jets.items(), strict=True):
+        ratio = figures.track_ratio(data)
+        (cost,) = stage_costs(store, [chunk.recipes["tracks"] for chunk in compared[name]])
+        rows.append((*row, f"{ratio.ratio:.3f} ± {ratio.ratio_error:.3f}", f"{1000 * cost.cpu / cost.events:.1f}"))
+    data = next(iter(jets.values()))
+    return [
+        Section(
+            "finders",
+            "3 Tracks: finders compared",
+            f"Each finder on the same hits: the first {len(data.events)} collisions of"
+            f" {result.settings.of_role('nominal').name}, with {len(data.jets)} jets. The fit is the same."
+            " Processor time is that of the whole stage: search, fit and matching.",
+            "Points: efficiency of tracks in jets against pT and against the distance to the axis, by finder",
+            _png(figures.plot_efficiency(performance)),
+            ("finder", *_TRACK_COLUMNS, "tracks / particles", "CPU / event [ms]"),
+            rows,
+        )
     ]
 
 

@@ -17,6 +17,7 @@ from beampipe.calibration.config import (
     Energy,
     InputSample,
     Regions,
+    ShiftSettings,
     Systematic,
     Tagger,
 )
@@ -45,6 +46,10 @@ RESULT: Final = "result.json"
 
 _RECYCLE: Final = 16
 """Chunks per worker after which it is replaced: each leaves about 50 MB of ACTS and Pythia behind."""
+
+_GROUPS: Final = 20
+"""Groups of events that give the errors of the shifts by alternative samples: in few jets these must be smooth in pT,
+or a bin whose shift is small by chance counts too much in the fraction."""
 
 _WITH_REGIONS: Final = preset_layout("beampipe", {"branches": {"region": "jet_region"}})
 """Layout of ntuples with photons, whose jets have a region."""
@@ -92,21 +97,22 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
     check_output(store.root / "artifact", parents=True)
     store.sweep()
     with remembering_code():
-        missing = [
-            chunk for chunks in plan.chunks.values() for chunk in chunks if store.find(chunk.recipes["jets"]) is None
-        ]
-        if missing:
-            missing.sort(key=lambda chunk: chunk.number)  # all samples grow together
+        # All samples grow together; other finders come after that of the chain, whose hits they share.
+        own = sorted((chunk for chunks in plan.chunks.values() for chunk in chunks), key=lambda chunk: chunk.number)
+        others = [chunk for chunks in list(plan.compared.values())[1:] for chunk in chunks]
+        steps = [[chunk for chunk in part if store.find(chunk.recipes["jets"]) is None] for part in (own, others)]
+        if any(steps):
             with (
                 span("chunks"),
                 open_pool(
                     executor.name, executor.workers, slurm=executor.slurm, recycle=_RECYCLE, preload=_PRELOAD
                 ) as pool,
-                (progress or _no_bar)("chunks of events", len(missing)) as step,
+                (progress or _no_bar)("chunks of events", sum(map(len, steps))) as step,
             ):
                 trace = target_below()
-                tasks = [Task(chunk.label, make_chunk, (store, chunk, "jets", trace)) for chunk in missing]
-                run(tasks, pool, log=store.log, progress=lambda _: step())
+                for missing in filter(None, steps):
+                    tasks = [Task(chunk.label, make_chunk, (store, chunk, "jets", trace)) for chunk in missing]
+                    run(tasks, pool, log=store.log, progress=lambda _: step())
         return {name: _ntuple(plan, store, name) for name in plan.chunks}
 
 
@@ -121,6 +127,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
     measurement, photons = settings.measurement, settings.collisions.with_photons
     roles = ("nominal", data, "alternative")
     used = [sample for sample in settings.samples.values() if sample.role in roles]
+    alternatives = [sample.name for sample in used if sample.role == "alternative"]
     edges = measurement.pt_edges
     tagger = Tagger(cut="nearest", cut_shape="label")  # few jets
     if measurement.tagger is not None:
@@ -128,7 +135,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
     sources = [
         Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
         Systematic("nonclosure", method="nonclosure"),
-        *(Systematic(sample.name, samples=(sample.name,)) for sample in used if sample.role == "alternative"),
+        *(Systematic(name, samples=(name,), smooth=True, only_data=True) for name in alternatives),
     ]
     return Configuration(
         output=settings.output / "calibration",
@@ -152,6 +159,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         energy=Energy(0, 0),
         bootstrap=Bootstrap(measurement.replicas, settings.seed),
         systematics=tuple(sources),
+        shifts=ShiftSettings(_GROUPS if alternatives else 0),
     )
 
 
@@ -215,6 +223,7 @@ def measure_ntuples(
         calibration_of(settings, ntuples, "measured"),
         regions=Regions("branch" if photons else "eta_rank"),
         systematics=(),
+        shifts=ShiftSettings(),
         bootstrap=Bootstrap(0, settings.seed),
     )
     with span("jets of the fit"):

@@ -75,7 +75,7 @@ class Sample:
         name: name of the sample.
         role: ``nominal`` (simulation), ``data`` (pseudo-data from which scale factors are measured), ``measured``
             (pseudo-data in which the fraction of gluons is fitted), or ``alternative``, whose difference to nominal is
-            an uncertainty of the scale factors.
+            an uncertainty of the scale factors: that of the shapes by which efficiencies in pseudo-data are measured.
         events: number of collisions to generate of each process.
         generator: settings of Pythia, one of `beampipe.simulation.samples.SAMPLES`.
         pythia: further lines for Pythia, e.g. ``"TimeShower:alphaSvalue = 0.13"``.
@@ -143,6 +143,8 @@ class TrackSettings:
         max_abs_eta: largest absolute pseudorapidity of a track.
         max_d0: largest distance from the beam line [mm].
         max_dz: with pile-up, largest distance from the hard vertex along z, times sin(theta) [mm].
+        compare: names of other finders, which the report compares with that one; no result depends on them.
+        compare_events: number of nominal collisions in which finders are compared, up to whole chunks.
     """
 
     finder: str = "module_map_soft"
@@ -152,8 +154,15 @@ class TrackSettings:
     max_abs_eta: float = 2.5
     max_d0: float = 2.0
     max_dz: float = 1.0
+    compare: tuple[str, ...] = ()
+    compare_events: int = 100
 
     def __post_init__(self) -> None:
+        if len({self.finder, *self.compare}) <= len(self.compare) or self.compare_events < 1:
+            raise ConfigError(
+                f"tracks: got compare {list(self.compare)} with finder {self.finder!r} in {self.compare_events} events,"
+                " expected different finders, and 1 event or more"
+            )
         if not (self.min_pt >= 0.1 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0 and self.max_dz > 0):
             raise ConfigError(
                 f"tracks: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, max_d0 {self.max_d0:g}, max_dz"
@@ -288,7 +297,8 @@ class ChainSettings:
 
 
 EXAMPLE: Final = Path(__file__).parent / "data" / "chain.toml"
-"""Commented settings to start from. The demo has the same, with fewer collisions and shipped ntuples."""
+"""Commented settings to start from. The demo has the same with fewer collisions, shipped ntuples, and no alternative
+sample, whose fluctuations would be larger than its difference."""
 
 SHIPPED: Final = EXAMPLE.parent
 """Folder of the ntuples that the demo adds to its own, by name of the sample."""
@@ -303,7 +313,7 @@ _DEMO_EVENTS: Final = {"nominal": 150, "data": 75, "measured": 75}
 def shipped_settings(output: Path) -> ChainSettings:
     """The settings that the shipped ntuples were made with: `benchmarks/chain/make_demo_sample.py` makes them again."""
     settings = load_settings(EXAMPLE, output)
-    samples = {name: replace(sample, events=_SHIPPED_EVENTS) for name, sample in settings.samples.items()}
+    samples = {sample.name: replace(sample, events=_SHIPPED_EVENTS) for sample in map(settings.of_role, ROLES)}
     return replace(settings, samples=MappingProxyType(samples))
 
 

@@ -430,7 +430,7 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
         importance=("state", "answered", "p50 [ms]", "p99 [ms]", "p95 [ms]", "waiting", "running", "gateway"),
     )
     for row in status["servers"]:
-        state = row["state"] if row["wish"] == "serve" else f"{row['state']}, {row['wish']}"
+        state = row["state"] if row["desired"] == "serve" else f"{row['state']}, {row['desired']}"
         numbers = [str(row[key] if row[key] is not None else "-") for key in ("pid", "starts", "running", "waiting")]
         numbers += [str(row["answered"]), *_percentiles(row)]
         table.add_row(row["server"], state, row["gateway"], ", ".join(row["models"]), *numbers)

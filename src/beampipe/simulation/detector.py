@@ -38,7 +38,7 @@ Layers count from 1 away from the centre, modules from 1 in the order in which t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import as_file, files
 from itertools import pairwise
@@ -55,7 +55,8 @@ from beampipe.plugins import load_plugin, plugin_names
 from beampipe.settings import build, read_toml
 from beampipe.units import T, mm, um
 
-_MAX_FIELD: Final = 20.0  # [T]
+MAX_FIELD: Final = 20.0
+"""Largest field [T]; a larger one is a wrong unit."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,24 @@ class Solenoid:
 
     def __post_init__(self) -> None:
         _positive("solenoid", radius_mm=self.radius_mm, half_length_mm=self.half_length_mm)
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """A file with the field at the points of a grid: see `beampipe.simulation.magnetic_field.read_field_map`.
+
+    Attributes:
+        file: the file, relative to that of the detector.
+        length_unit_mm: unit of its coordinates [mm]; 10 for centimetres.
+        field_unit_T: unit of its fields [T]; 0.1 for kilogauss.
+    """
+
+    file: Path
+    length_unit_mm: float = 1.0
+    field_unit_T: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("field_map", length_unit_mm=self.length_unit_mm, field_unit_T=self.field_unit_T)
 
 
 @dataclass(frozen=True)
@@ -360,7 +379,8 @@ class DetectorLayout:
         beam_pipe: beam pipe, or None for none.
         tubes: further tubes, between the shells.
         vertex: luminous region.
-        solenoid: coil of the field, or None for a constant field.
+        solenoid: coil of the field, or None for none.
+        field_map: map of the field, or None for none; without coil and map the field is constant.
     """
 
     name: str
@@ -371,10 +391,13 @@ class DetectorLayout:
     tubes: tuple[Tube, ...] = ()
     vertex: Vertex = field(default_factory=Vertex)
     solenoid: Solenoid | None = None
+    field_map: FieldMap | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < abs(self.field_T) <= _MAX_FIELD:
-            raise ConfigError(f"field_T: got {self.field_T}, expected a field of at most {_MAX_FIELD} T that bends")
+        if not 0 < abs(self.field_T) <= MAX_FIELD:
+            raise ConfigError(f"field_T: got {self.field_T}, expected a field of at most {MAX_FIELD} T that bends")
+        if self.solenoid is not None and self.field_map is not None:
+            raise ConfigError("detector: got both [solenoid] and [field_map], expected one of them")
         if not self.barrel and not self.discs:
             raise ConfigError("detector: got no tables [barrel.NAME] and [discs.NAME], expected at least one")
         if self.beam_pipe is not None and self.beam_pipe.radius_mm + _PIPE_CLEARANCE > self.inner_radius:
@@ -431,7 +454,11 @@ def read_layout(path: Path) -> DetectorLayout:
             return read_layout(shipped)
     if not path.exists() and str(path) in plugin_names("detectors"):
         path = Path(load_plugin("detectors", str(path)))
-    return build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path))
+    layout = build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path), path.parent)
+    if (given := layout.field_map) is None or given.file.exists():
+        return layout
+    # A tracker model keeps both files in its folder.
+    return replace(layout, field_map=replace(given, file=path.parent / given.file.name))
 
 
 def _positive(where: str, **numbers: float) -> None:
@@ -905,7 +932,7 @@ class Detector:
     """The ACTS GenericDetector, or one of your own, in the field of a solenoid.
 
     Attributes:
-        field: magnetic field along z [T] that reconstruction assumes; with a coil, that in the centre.
+        field: magnetic field along z [T] that reconstruction assumes; if it is not constant, that in the centre.
         field_scale: factor on the field in the simulation, to study a wrong field in reconstruction.
         hadronic: let charged hadrons interact with the nuclei of the detector.
         layout: layout of the detector, or None for the GenericDetector.

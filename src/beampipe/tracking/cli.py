@@ -125,7 +125,9 @@ def simulate(
     vertex_z_max: Annotated[
         float | None,
         typer.Option(
-            help="Spread the vertices evenly over |z| below this, in mm.", show_default="normally, by 50 mm", min=1
+            help="Spread the vertices evenly over |z| below this, in mm.",
+            show_default="normally, by 50 mm or as in the file of --detector",
+            min=1,
         ),
     ] = None,
     beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",

@@ -82,7 +82,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def session(data: Path, ledger: Ledger) -> Session:
-    return Session(data, ledger, SessionLimits(calls=60, seconds_per_call=60.0))
+    return Session(data, ledger, SessionLimits(calls=60))
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def pt_of(objects: Any) -> float:
 
 def run(folder: Path, tool: Any, events: Events, **arguments: Any) -> Events:
     shelf = HandleStore(1 << 30)
-    bench = ToolContext(DataFolder(folder), shelf, 60.0)
+    bench = ToolContext(DataFolder(folder), shelf)
     handle = bench.keep(events)
     result = tool(bench, handle, **arguments)
     content: Content = shelf.get(result["handle"])[0]

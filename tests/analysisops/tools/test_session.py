@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from pathlib import Path
@@ -142,11 +143,28 @@ def test_memory_runs_out_and_nothing_is_kept(data: Path, ledger: Ledger) -> None
         session.content("events_2")
 
 
-def test_time_runs_out(data: Path, ledger: Ledger) -> None:
-    session = Session(data, ledger, SessionLimits(seconds_per_call=0.0))
-    with pytest.raises(ToolRefusedError, match="time"):
-        load(LocalTools(session))
-    assert ledger.entries[0].error.startswith("time")
+@pytest.mark.parametrize(
+    ("clock", "step", "refused"),
+    [
+        ("thread_time", 61.0, "time: got more than 60 s of processor time"),
+        ("monotonic", 601.0, "time: got more than 600 s of wall time"),
+        ("thread_time", 1e-3, ""),
+        ("monotonic", 1.0, ""),
+    ],
+)
+def test_processor_time_runs_out_and_much_wall_time(
+    data: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, clock: str, step: float, refused: str
+) -> None:
+    times = itertools.count(0.0, step)
+    monkeypatch.setattr(f"beampipe.analysisops.contract.time.{clock}", lambda: next(times))
+    tools = LocalTools(Session(data, ledger))
+    if refused:
+        with pytest.raises(ToolRefusedError, match=refused):
+            load(tools)
+    else:
+        load(tools)
+    assert ledger.entries[0].error.startswith(refused)
+    assert bool(ledger.entries[0].error) == bool(refused)
 
 
 def test_threads_take_turns(data: Path, ledger: Ledger, tmp_path: Path) -> None:

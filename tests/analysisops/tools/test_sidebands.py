@@ -17,7 +17,7 @@ WINDOW, EXCLUDE = [105.0, 160.0], [121.0, 129.0]
 
 @pytest.fixture
 def bench(data: Path) -> ToolContext:
-    return ToolContext(DataFolder(data), HandleStore(1 << 28), 60.0)
+    return ToolContext(DataFolder(data), HandleStore(1 << 28))
 
 
 def exponential(bench: ToolContext, seed: int, n: float, scale: float) -> str:

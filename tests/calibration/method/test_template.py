@@ -9,22 +9,27 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.config import Systematic
+from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.method.extractions import extraction_digest, extraction_named
 from beampipe.calibration.method.matrix import efficiencies_at, inverted, measure_efficiencies, truth
 from beampipe.calibration.method.reweight import measure_reweighting
 from beampipe.calibration.method.template import fitted
 from beampipe.calibration.method.templates import Cases
+from beampipe.calibration.method.uncertainties import shifts_of
 from beampipe.errors import UnknownNameError
 
 N_X = 24
 CUT = 10
 
 
-def simulation() -> ndarray:
-    """(2 bins of pT, 2 regions, 2 flavours, x) expected jets; quark and gluon shapes are the same in both regions."""
+def simulation(factor: float = 1.0) -> ndarray:
+    """(2 bins of pT, 2 regions, 2 flavours, x) expected jets; quark and gluon shapes are the same in both regions.
+
+    `factor` multiplies the mean x of both flavours.
+    """
     x = np.arange(N_X) + 0.5
-    shapes = np.stack([np.exp(-0.5 * ((x - mean) / 4.0) ** 2) for mean in (8.0, 14.0)])
+    shapes = np.stack([np.exp(-0.5 * ((x - factor * mean) / 4.0) ** 2) for mean in (8.0, 14.0)])
     shapes /= shapes.sum(axis=-1, keepdims=True)
     fractions = np.array([[0.7, 0.45], [0.75, 0.6]])
     jets: ndarray = (
@@ -87,6 +92,34 @@ def test_closure(quark: float, gluon: float) -> None:
     result = fitted(tilted(flavours, quark, gluon).sum(axis=-2), flavours, CUTS, flavours)
     before = efficiencies_at(truth(flavours), CUTS)
     np.testing.assert_allclose(result[:, 0] / before[:, 0], [[quark, gluon]] * 2, rtol=1e-6)
+
+
+def test_a_sample_with_other_shapes_covers_the_bias_of_wrong_ones() -> None:
+    """Pseudo-data differ by random multiples of the difference of that sample, which statistics do not hide."""
+    nominal, rng = simulation(), np.random.default_rng(11)
+    other = Systematic("other", samples=("other",), only_data=True)
+    pulls, pulls_without = [], []
+    for z in rng.normal(size=100):
+        true = simulation(1 + 0.05 * z)
+        data = rng.poisson(50 * true.sum(axis=-2), (21, 2, 2, N_X)).astype(float)
+        cases = Cases(
+            (UNVARIED, Variation("sample", "other")),
+            np.stack([nominal, simulation(1.05)]),
+            np.stack([nominal] * 20),
+            data[0],
+            data[1:],
+        )
+        frozen = measure_reweighting(cases.simulation, cases.simulation_replicas)
+        measured = measure_efficiencies(cases, frozen, (0.8,), extraction=fitted)
+        off = measured.data[0, :, 0] - efficiencies_at(truth(true), measured.cuts)[:, 0]
+        error = measured.data_replicas[:, :, 0].std(axis=0)
+        shift = [shifts_of(measured, (0, f), "efficiency", other).values[0] for f in (0, 1)]
+        shift_of_data = np.stack(shift, axis=-1) * measured.simulation[0, :, 0]
+        pulls.append(off / np.hypot(error, shift_of_data))
+        pulls_without.append(off / error)
+    assert (np.std(pulls_without, axis=0) > 3).all()
+    assert (np.abs(np.mean(pulls, axis=0)) < 0.3).all()
+    assert (np.abs(np.std(pulls, axis=0) - 1) < 0.3).all()
 
 
 def test_errors_are_smaller_than_those_of_the_inversion() -> None:

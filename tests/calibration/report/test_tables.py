@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,9 @@ def test_sources(results: Results) -> None:
     assert rows["shower"] == ("sample: one against other", "difference", "theory or method")
     assert rows["me_proxy"][0] == "sample: me against nominal"
     assert rows["tracking"] == ("jets: trk_*", "quadrature", "experimental")
+    one = replace(results.configuration.systematics[0], only_data=True)
+    alone = replace(results, configuration=replace(results.configuration, systematics=(one,)))
+    assert source_table(alone).rows[0][2].endswith(", in data alone")
 
 
 def test_yields_add_up(results: Results) -> None:

@@ -1,4 +1,4 @@
-"""What a fleet lacks, case by case: the wanted and the actual state, and the actions that follow."""
+"""The actions that follow from desired and actual states, case by case."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from beampipe.fleet.control.differences import (
     FROZEN,
     Action,
     Actual,
+    Desired,
     ServerState,
-    Wanted,
+    desired_slots,
     differences,
-    wanted_slots,
 )
 from beampipe.fleet.gateway.haproxy import GatewayState, SlotState
 from beampipe.fleet.gateway.plan import Address, Slot
@@ -47,17 +47,17 @@ def set_slots(slots: tuple[Slot, ...]) -> Action:
 def actions_of(
     server: ServerState | None, slot: Slot, state: SlotState | None, **others: object
 ) -> tuple[Slot, Sequence[Action]]:
-    """The wanted slot and the actions for a fleet of one slot; without state, the gateway does not tell any."""
+    """The desired slot and the actions for a fleet of one slot; without state, the gateway reports none."""
     states = {} if state is None else {"cpu-0": state}
-    gateway = GatewayState("running", None if state is None else "wanted", states)
+    gateway = GatewayState("running", None if state is None else "desired", states)
     actual = Actual(gateway, {} if server is None else {server.name: server})
     actual = replace(actual, **others)  # type: ignore[arg-type]
-    slots = wanted_slots([slot], actual)
-    return slots[0], differences(Wanted(FLEET, "wanted", slots), actual, NOW)
+    slots = desired_slots([slot], actual)
+    return slots[0], differences(Desired(FLEET, "desired", slots), actual, NOW)
 
 
 @pytest.mark.parametrize(
-    ("server", "before", "state", "wanted", "actions"),
+    ("server", "before", "state", "desired", "actions"),
     [
         # Servers and their slots.
         pytest.param(READY, SERVING, UP, SERVING, [], id="all is well"),
@@ -121,7 +121,7 @@ def actions_of(
         pytest.param(ENDED, SERVING, UP, FREE, [set_slots((FREE,)), Action("start server", "cpu-0")], id="crashed"),
         pytest.param(replace(ENDED, may_start=False), FREE, MAINT, FREE, [], id="crashed often"),
         pytest.param(
-            replace(ENDED, desired="end"), FREE, MAINT, FREE, [Action("forget", "cpu-0")], id="ended as wanted"
+            replace(ENDED, desired="end"), FREE, MAINT, FREE, [Action("forget", "cpu-0")], id="ended as desired"
         ),
         pytest.param(
             ENDED, SERVING, None, FREE, [Action("start server", "cpu-0")], id="crashed while the gateway hangs"
@@ -187,9 +187,9 @@ def actions_of(
     ],
 )
 def test_a_server(
-    server: ServerState | None, before: Slot, state: SlotState | None, wanted: Slot, actions: list[Action]
+    server: ServerState | None, before: Slot, state: SlotState | None, desired: Slot, actions: list[Action]
 ) -> None:
-    assert actions_of(server, before, state) == (wanted, actions)
+    assert actions_of(server, before, state) == (desired, actions)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_server(
         (GatewayState("starting"), {}, []),
         (GatewayState("hangs"), {}, [Action("kill gateway")]),
         (GatewayState("running"), {}, []),
-        (GatewayState("running", "wanted", {"cpu-0": UP}), {}, []),
+        (GatewayState("running", "desired", {"cpu-0": UP}), {}, []),
         (GatewayState("running", "other", {"cpu-0": UP}), {}, [Action("reload gateway")]),
         (GatewayState("running", "other", {"cpu-0": UP}), {"gateway_may_reload": False}, []),
         (GatewayState("running", "other", {"cpu-0": MAINT}), {}, [Action("reload gateway"), set_slots((SERVING,))]),

@@ -33,7 +33,7 @@ prometheus = false
 class Notebook:
     """A gateway that does what it is asked to, unless a test has it fail."""
 
-    wanted_configuration = "same"
+    desired_configuration = "same"
 
     def __init__(self, plan: GatewayPlan) -> None:
         self.plan = plan

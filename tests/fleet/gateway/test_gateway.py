@@ -343,7 +343,7 @@ def test_configurations_one_right_after_the_other_are_all_loaded(fleet: RunningF
     for queue in range(900, 920):
         wanted = replace(fleet.reconciler.fleet, gateway=replace(fleet.reconciler.fleet.gateway, queue=queue))
         steps.configure_gateway(wanted)
-        assert gateway.observe().configuration == gateway.wanted_configuration
+        assert gateway.observe().configuration == gateway.desired_configuration
     assert gateway.pid == before
     fleet.orders.apply(str(fleet.write()))
 

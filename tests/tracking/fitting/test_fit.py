@@ -20,6 +20,9 @@ from .toy import BARREL, DISCS, Shot, shoot, toy_tables
 
 pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
+COIL = (0.004, 0.001, -0.012, 0.0005, -0.0006, 0.003, 0.0, 0.004, 0.001)
+"""A field that is 7 % weaker along the way to the last disc."""
+
 FORWARD = {"cot": (2.6, 3.4), "pt": (0.8, 4.0)}
 """Particles that cross all discs."""
 
@@ -36,9 +39,9 @@ def sigmas(fitted: TrackParameters) -> ndarray:
 
 
 @pytest.mark.parametrize(("layers", "options"), [(BARREL, {}), (DISCS, FORWARD)], ids=["barrel", "discs"])
-@pytest.mark.parametrize("field", [2.0, -3.8])
-def test_exact_helices_give_exact_parameters(layers: Any, options: Any, field: float) -> None:
-    tables = toy_tables(layers, scattering=1e-12, beam_pipe=(0, 0), energy_loss=0, field=field)
+@pytest.mark.parametrize(("field", "shape"), [(2.0, (0.0,) * 9), (-3.8, (0.0,) * 9), (3.8, COIL)])
+def test_exact_helices_give_exact_parameters(layers: Any, options: Any, field: float, shape: Any) -> None:
+    tables = toy_tables(layers, scattering=1e-12, beam_pipe=(0, 0), energy_loss=0, field=field, field_shape=shape)
     shot = shoot(tables, 200, smeared=False, width=1.0, **options)
     fitted = TrackFitter(tables)(shot.event.hits, shot.tracks)
     assert fitted.fitted.all()
@@ -94,9 +97,10 @@ def hard_case() -> tuple[Shot, Tracks]:
     return replace(shot, event=replace(shot.event, hits=Hits(position))), Tracks(label)
 
 
-def test_native_is_the_reference(isa: str) -> None:
+@pytest.mark.parametrize("shape", [(0.0,) * 9, COIL])
+def test_native_is_the_reference(isa: str, shape: Any) -> None:
     shot, tracks = hard_case()
-    hits, tables = shot.event.hits, toy_tables(tubes=((145, 5e-6), (900, 5e-6)))
+    hits, tables = shot.event.hits, toy_tables(tubes=((145, 5e-6), (900, 5e-6)), field_shape=shape)
     native = TrackFitter(tables)(hits, tracks)
     reference = reference_fits(hits, *hit_lists(hits, tracks), tables)
     np.testing.assert_array_equal(native.status, reference.status)

@@ -25,6 +25,7 @@ def toy_tables(
     energy_loss: float = 100.0,
     field: float = 2.0,
     tubes: tuple[tuple[float, float], ...] = (),
+    field_shape: tuple[float, ...] = (0.0,) * 9,
 ) -> FitTables:
     """Tables of layers that are all alike; `errors` across and along in mm."""
     n = len(layers)
@@ -36,6 +37,7 @@ def toy_tables(
         np.array([energy_loss], np.float32),
         np.array([field], np.float32),
         np.array(tubes, np.float32).reshape(-1, 2),
+        np.array(field_shape, np.float32),
     )
 
 
@@ -94,7 +96,10 @@ def shoot(
             helix = _scattered(random, helix, at, direction, scattering / radial, tables)
             place, turned = _crossing(helix, radius, z)
         error = random.normal(0, np.sqrt(variance), (n, 2)) if smeared else np.zeros((n, 2))
-        hits.append(_hit(place, error, bool(barrel)))
+        seen = place  # where the field bends the particle to
+        for _ in range(3 if tables.field_shape.any() else 0):
+            seen, _ = _crossing(helix * tables.bending(seen), radius, z)
+        hits.append(_hit(seen, error, bool(barrel)))
         if smeared:
             radial = np.cos(np.arctan2(place[:, 1], place[:, 0]) - turned)
             helix = _scattered(

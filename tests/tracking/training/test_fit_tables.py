@@ -13,10 +13,11 @@ from beampipe.errors import ConfigError, InputError
 from beampipe.events import Event, TrackParameters, Tracks
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.fitting.fitter import TrackFitter
+from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, learn_fit_tables
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
-from tests.tracking.fitting.test_fit import FORWARD, differences, sigmas
+from tests.tracking.fitting.test_fit import COIL, FORWARD, differences, sigmas
 from tests.tracking.fitting.toy import BARREL, DISCS, shoot, toy_tables
 
 PARTICLES = 12_000
@@ -32,6 +33,7 @@ def test_tables_are_those_of_the_detector(forward: bool) -> None:
     assert learn_fit_tables([shot.event], made.layers).field[0] == pytest.approx(-3.0, rel=2e-3)
     # A learned field is wrong by up to a fifth of the error of a track's momentum: the rest is learned in the true one.
     learned = learn_fit_tables([shot.event], made.layers, field=-3.0)
+    assert not learned.field_shape.any()
     inner = slice(0, 4)  # further out, scattering hides the errors of hits
     np.testing.assert_allclose(np.sqrt(learned.variance[inner, 0]), 0.015, rtol=0.2)
     np.testing.assert_allclose(np.sqrt(learned.variance[inner, 1]), 0.03, rtol=0.2)
@@ -45,6 +47,23 @@ def test_tables_are_those_of_the_detector(forward: bool) -> None:
     np.testing.assert_allclose(pulls.std(axis=0), 1, atol=0.12)
     assert (np.abs(pulls.mean(axis=0)) < 0.1).all()
     assert abs((pulls[:, 4] * np.sign(again.true[:, 4])).mean()) < 0.1
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_the_shape_of_the_field_is_learned(forward: bool) -> None:
+    layers, cot = (DISCS, FORWARD["cot"]) if forward else (BARREL, (-0.5, 0.5))
+    made = toy_tables(layers, field=3.8, field_shape=COIL)
+    shot = shoot(made, 6000, pt=(1.0, 8.0), cot=cot)
+    learned = learn_fit_tables([shot.event], made.layers, field=3.8)
+    xyz = cartesian(shot.event.hits.position)
+    np.testing.assert_allclose(learned.bending(xyz), made.bending(xyz), atol=2e-3)
+    again = shoot(made, 2000, seed=2, pt=(2, 8), cot=cot)
+    bias = [
+        np.median(TrackFitter(tables)(again.event.hits, again.tracks).values[:, 4] / again.true[:, 4]) - 1
+        for tables in (learned, replace(learned, field_shape=np.zeros(9, np.float32)))
+    ]
+    assert abs(bias[0]) < 1e-3
+    assert abs(bias[1]) > 2e-3
 
 
 def test_scattering_in_a_tube_between_discs_is_learned() -> None:

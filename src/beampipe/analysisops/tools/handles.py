@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import HistogramReference, RunningSystem, ToolRefusedError, require_name
+from beampipe.analysisops.contract import HistogramReference, RunningSystem, TimeLimit, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.references import CONSTANTS, number_at
 from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
@@ -317,7 +316,7 @@ class ToolContext:
     Attributes:
         folder: the data files.
         store: contents by handle.
-        seconds: time limit of the call [s].
+        check_time: raises ToolRefusedError if the call has exceeded its time limit; long loops call it in each step.
         calls: earlier calls, to whose results arguments may refer.
         literals: numbers that a calculation may contain.
         system: the system that runs during the assessment; None if there is none.
@@ -326,12 +325,11 @@ class ToolContext:
 
     folder: DataFolder
     store: HandleStore
-    seconds: float
+    check_time: Callable[[], None] = field(default_factory=lambda: TimeLimit().check)
     calls: Sequence[Entry] = ()
     literals: frozenset[float] = frozenset(CONSTANTS)
     system: RunningSystem | None = None
     used: set[str] = field(default_factory=set)
-    _started: float = field(default_factory=time.monotonic)
 
     def events(self, handle: str) -> Events:
         """The events of a handle."""
@@ -401,17 +399,6 @@ class ToolContext:
                 " prompt or of the constants of the task"
             )
         return value
-
-    def check_time(self) -> None:
-        """Check the time limit; long loops call this in each step.
-
-        Raises:
-            ToolRefusedError: the call has exceeded its time limit.
-        """
-        if time.monotonic() - self._started > self.seconds:
-            raise ToolRefusedError(
-                f"time: got more than {self.seconds:g} s, expected less; ask for less: fewer events, bins or parameters"
-            )
 
     def _get(self, handle: str, kind: type[_Content], words: str) -> _Content:
         content = self.content(handle)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import Level, RunningSystem, ToolRefusedError, require_name
+from beampipe.analysisops.contract import Level, RunningSystem, TimeLimit, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
 from beampipe.analysisops.tools.catalogue import Tool, tools_for
@@ -38,7 +38,7 @@ class SessionLimits:
 
     Attributes:
         calls: number of calls, including refused ones.
-        seconds_per_call: time limit of one call [s].
+        seconds_per_call: time limit of one call, as in `beampipe.analysisops.contract.exceeded_time` [s].
         bytes_held: memory limit of all handles together [bytes].
     """
 
@@ -135,8 +135,8 @@ class Session:
             raise ToolRefusedError(refused)
         started = time.monotonic()
         calls = self._ledger.entries
-        limit = self._limits.seconds_per_call
-        context = ToolContext(self._folder, self._store, limit, calls, self._literals, self._system)
+        limit = TimeLimit(self._limits.seconds_per_call)
+        context = ToolContext(self._folder, self._store, limit.check, calls, self._literals, self._system)
         result: dict[str, Any] | None = None
         error = ""
         try:

@@ -15,7 +15,6 @@ Source Softw. 6 (2021) 2823 (pyhf).
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -24,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError, require_name
+from beampipe.analysisops.contract import TimeLimit, ToolRefusedError, require_name
 from beampipe.analysisops.tools.handles import Histogram, ToolContext, Workspace
 from beampipe.analysisops.tools.likelihood import propagated
 
@@ -45,9 +44,6 @@ _STEP: Final = 0.2
 
 _LARGEST_CONDITION: Final = 1e8
 """Largest condition of the matrix of second derivatives."""
-
-_MOST_SECONDS: Final = 60.0
-"""Processor time for a fit outside of a tool [s]: a grade does not depend on the load of the host."""
 
 _UNFIXED: Final = "the fit does not converge; check that each free parameter has a region that fixes it"
 
@@ -239,22 +235,14 @@ def fit_workspace(
         specification: the workspace in the JSON form of pyhf.
         fixed: parameters that are fixed at their best values.
         check_time: called with each evaluation of the likelihood; raises ToolRefusedError when time is over. By default
-            a fit may take `_MOST_SECONDS` of this thread.
+            that of a new `TimeLimit`.
 
     Raises:
         ToolRefusedError: there is no such parameter, names clash, or the fit does not converge, or not in time.
     """
     import pyhf
 
-    until = time.thread_time() + _MOST_SECONDS
-
-    def check_own_time() -> None:
-        if time.thread_time() > until:
-            raise ToolRefusedError(
-                f"workspace: got no fit within {_MOST_SECONDS:g} s, expected one; use fewer bins or parameters"
-            )
-
-    check = check_time or check_own_time
+    check = check_time or TimeLimit().check
     pyhf.set_backend("numpy", "minuit")
     settings = specification["measurements"][0]["config"]
     try:

@@ -338,7 +338,8 @@ def _shifts(
 ) -> tuple[tuple[str, ...], Float64[ndarray, "n m p"]]:
     """Names and shifts of the variations, from efficiencies in data, in simulation and by label."""
     data, simulation, truth = parts
-    every = scale_factors(data, simulation, quantity)
+    shared = np.broadcast_to(simulation[:, :1], data.shape) if source.only_data else simulation
+    every = scale_factors(data, shared, quantity)
     if source.method == "nonclosure":
         closure = scale_factors(simulation[:, :1], truth[:, :1], quantity)
         return ("nonclosure",), every[:, :1] * (1 - closure)

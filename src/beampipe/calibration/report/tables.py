@@ -144,7 +144,7 @@ def source_table(results: Results) -> TextTable:
             "method": source.method.replace("_", " "),
         }
         what = next(f"{kind}: {text}" for kind, text in varied.items() if text)
-        rule = source.rule.replace("_", " and ") + (", smooth" if source.smooth else "")
+        rule = source.rule.replace("_", " and ") + ", smooth" * source.smooth + ", in data alone" * source.only_data
         rows.append((source.name, what, rule, "experimental" if source.experimental else "theory or method"))
     return TextTable(
         "sources", "Sources of uncertainty", ("source", "what varies", "rule", "drawn as"), tuple(rows), labels=4

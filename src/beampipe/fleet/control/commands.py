@@ -1,7 +1,7 @@
 """Commands for a running fleet. Each returns when its work is done; no request is lost.
 
 They consist of a few steps: drain a server, wait until it serves, end or replace it, configure the gateway. A step
-changes the wanted state, and waits until the reconciler has made it the actual one.
+changes the desired state, and waits until the reconciler has made it the actual one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class GatewayCommands:
                 {
                     "server": server.name,
                     "group": server.group,
-                    "wish": server.desired_state,
+                    "desired": server.desired_state,
                     "state": current.state if current is not None else "starting" if server.pid else "dead",
                     "pid": server.pid,
                     "metrics": None if current is None else current.metrics,
@@ -100,7 +100,7 @@ class GatewayCommands:
             "page": reconciler.page.url,
             "prometheus": {"pid": prometheus.pid, "url": prometheus.url},
             "servers": servers,
-            "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
+            "ready": bool(servers) and all(row["address"] is not None or row["desired"] != "serve" for row in servers),
             "incidents": [list(incident) for incident in reconciler.incidents[-_LATEST:]],
         }
 
@@ -162,8 +162,8 @@ class GatewayCommands:
             models: names of the models that a server must have to get requests; None for those as before.
 
         Raises:
-            ConfigError: HAProxy does not load it; the old one is wanted again.
-            ServiceError: HAProxy does not answer; the old one is wanted again.
+            ConfigError: HAProxy does not load it; the old one is in force again.
+            ServiceError: HAProxy does not answer; the old one is in force again.
         """
         reconciler = self.reconciler
         before = reconciler.fleet, reconciler.gateway.plan.models
@@ -238,15 +238,17 @@ class LocalCommands(GatewayCommands):
                 raise ConfigError(f"--group: got none, expected one of {', '.join(reconciler.fleet.servers)}")
         if group not in reconciler.fleet.servers:
             raise UnknownNameError("group of servers", group, reconciler.fleet.servers)
-        wanted = reconciler.fleet.servers[group]
-        if not 0 <= count <= wanted.slots:
+        specified = reconciler.fleet.servers[group]
+        if not 0 <= count <= specified.slots:
             raise ConfigError(
-                f"{group}: got {count} servers, expected 0 to {wanted.slots}, the slots that the gateway has;"
+                f"{group}: got {count} servers, expected 0 to {specified.slots}, the slots that the gateway has;"
                 f" for more, set servers.{group}.most and do: beampipe fleet up"
             )
         with reconciler.lock:
-            names = [wanted.server_name(number) for number in range(wanted.slots)]
-            new = [reconciler.add(wanted, number) for number in range(count) if names[number] not in reconciler.servers]
+            names = [specified.server_name(number) for number in range(specified.slots)]
+            new = [
+                reconciler.add(specified, number) for number in range(count) if names[number] not in reconciler.servers
+            ]
             old = [reconciler.servers[name] for name in names[count:] if name in reconciler.servers]
         self.serve(new)
         for server in old:

@@ -1,4 +1,4 @@
-"""What a fleet lacks: wanted and actual state as data, and the pure function that compares them.
+"""Desired and actual state of a fleet as data, and the pure function that compares them.
 
 Nothing is remembered of what was done: an action that failed leaves a difference, so the next cycle lists it again.
 """
@@ -31,13 +31,13 @@ FORGOTTEN: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The wanted state of a fleet; that of each server is in its `ServerState`.
+class Desired:
+    """The desired state of a fleet; that of each server is in its `ServerState`.
 
     Attributes:
         fleet: the specification, for its time limits.
         configuration: digest of the gateway's configuration.
-        slots: slots of the gateway, see `wanted_slots`.
+        slots: slots of the gateway, see `desired_slots`.
     """
 
     fleet: Fleet
@@ -47,7 +47,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What is known of one server.
+    """The actual state of one server, as far as it is known.
 
     Attributes:
         name: its name.
@@ -144,20 +144,20 @@ class Action:
     slots: tuple[Slot, ...] = ()
 
 
-def wanted_slots(before: Sequence[Slot], actual: Actual) -> tuple[Slot, ...]:
+def desired_slots(before: Sequence[Slot], actual: Actual) -> tuple[Slot, ...]:
     """The slots of the gateway as they should be: a server that reports `ready` gets requests if it should serve.
 
     A silent server keeps its slot while it passes health checks: its file system may be slow, or its disk full.
 
     Args:
-        before: the slots as they were wanted last.
+        before: their last desired states.
         actual: the actual state.
     """
     servers = {server.slot: server for server in actual.servers.values() if server.slot is not None}
-    return tuple(_wanted_slot(slot, servers.get(slot.server), actual) for slot in before)
+    return tuple(_desired_slot(slot, servers.get(slot.server), actual) for slot in before)
 
 
-def _wanted_slot(before: Slot, server: ServerState | None, actual: Actual) -> Slot:
+def _desired_slot(before: Slot, server: ServerState | None, actual: Actual) -> Slot:
     free = replace(before, address=None, drained=False)
     if server is None or not server.running:
         return free
@@ -171,25 +171,25 @@ def _wanted_slot(before: Slot, server: ServerState | None, actual: Actual) -> Sl
     return free
 
 
-def differences(wanted: Wanted, actual: Actual, now: float) -> list[Action]:
-    """What has to be done so that the actual state becomes the wanted one.
+def differences(desired: Desired, actual: Actual, now: float) -> list[Action]:
+    """The actions that turn the actual state into the desired one.
 
     Args:
-        wanted: the wanted state.
+        desired: the desired state.
         actual: the actual state.
         now: the time [s, monotonic].
     """
-    slots = {slot.server: slot for slot in wanted.slots}
-    actions = list(_of_gateway(wanted, actual))
+    slots = {slot.server: slot for slot in desired.slots}
+    actions = list(_of_gateway(desired, actual))
     for server in actual.servers.values():
         if server.local:
-            actions += _of_server(server, slots.get(server.slot or ""), actual, wanted.fleet, now)
+            actions += _of_server(server, slots.get(server.slot or ""), actual, desired.fleet, now)
         elif server.silent and server.slot is None and now - server.since > FORGOTTEN:
             actions.append(Action("forget", server.name, f"is silent for {FORGOTTEN:g} s; forgotten"))
     return actions
 
 
-def _of_gateway(wanted: Wanted, actual: Actual) -> Iterator[Action]:
+def _of_gateway(desired: Desired, actual: Actual) -> Iterator[Action]:
     gateway = actual.gateway
     if gateway.condition == "ended":
         if actual.gateway_may_start:
@@ -198,10 +198,10 @@ def _of_gateway(wanted: Wanted, actual: Actual) -> Iterator[Action]:
         yield Action("kill gateway")
     if gateway.configuration is None:  # it does not run, or did not report its state
         return
-    if gateway.configuration != wanted.configuration and actual.gateway_may_reload:
+    if gateway.configuration != desired.configuration and actual.gateway_may_reload:
         yield Action("reload gateway")
     states = gateway.slots
-    different = tuple(slot for slot in wanted.slots if slot.server in states and not states[slot.server].agrees(slot))
+    different = tuple(slot for slot in desired.slots if slot.server in states and not states[slot.server].agrees(slot))
     if different:
         yield Action("set slots", slots=different)
 

@@ -28,10 +28,10 @@ from beampipe.fleet.control.differences import (
     EXIT_GRACE,
     Action,
     Actual,
+    Desired,
     ServerState,
-    Wanted,
+    desired_slots,
     differences,
-    wanted_slots,
 )
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, RegisteredServer
 from beampipe.fleet.gateway.access_log import AccessLog
@@ -59,7 +59,7 @@ _RELOAD_AGAIN: Final = 1.0
 class Reconciler(ABC):
     """Keeps gateway, credentials and monitoring of a fleet as specified; subclasses do the same for its servers.
 
-    Commands change the wanted state, that is `fleet`, the servers' `desired_state` and `outdated`, `canary`, and wait
+    Commands change the desired state, that is `fleet`, the servers' `desired_state` and `outdated`, `canary`, and wait
     until `actual` agrees.
 
     Args:
@@ -73,7 +73,7 @@ class Reconciler(ABC):
         actual: the actual state, as of the last cycle.
         incidents: incidents so far: time [s since 1970] and text.
         ended: set when the fleet should stop.
-        lock: guards the wanted state; held for every change of it, by threads of commands too.
+        lock: guards the desired state; held for every change of it, by threads of commands too.
         gateway: the gateway.
         status_port: port of the gateway's metrics, on loopback.
         page: the page of the fleet.
@@ -190,10 +190,10 @@ class Reconciler(ABC):
                 gateway_may_start=gateway.condition == "ended" and self._gateway_pause.due(now),
                 gateway_may_reload=now >= self._reload_after,
             )
-            slots = wanted_slots(self.gateway.plan.slots, actual)
+            slots = desired_slots(self.gateway.plan.slots, actual)
             self.gateway.plan = replace(self.gateway.plan, slots=slots)
-            wanted = Wanted(self.fleet, self.gateway.wanted_configuration, slots)
-            actions = differences(wanted, actual, now)
+            desired = Desired(self.fleet, self.gateway.desired_configuration, slots)
+            actions = differences(desired, actual, now)
             for action in actions:
                 try:
                     self._act(action, actual)
@@ -220,7 +220,7 @@ class Reconciler(ABC):
                 try:
                     self.gateway.reload()
                 except ConfigError as error:
-                    self._refused = (self.gateway.wanted_configuration, str(error))
+                    self._refused = (self.gateway.desired_configuration, str(error))
                     raise
                 self._reload_after = 0.0
             case "set slots":
@@ -291,7 +291,7 @@ class Reconciler(ABC):
         return {"gateway": self.gateway_status(), "servers": servers}
 
     def change_gateway(self, fleet: Fleet, models: tuple[str, ...] | None = None) -> None:
-        """Set the wanted configuration of the gateway; slots keep their servers.
+        """Set the desired configuration of the gateway; slots keep their servers.
 
         Args:
             fleet: the specification.
@@ -313,14 +313,14 @@ class Reconciler(ABC):
             self.gateway.change(replace(plan, slots=tuple(slots)))
 
     def gateway_is_configured(self) -> bool:
-        """Whether the gateway runs with the wanted configuration, as of the last cycle.
+        """Whether the gateway runs with the desired configuration, as of the last cycle.
 
         Raises:
             ConfigError: HAProxy cannot load it.
         """
-        if self._refused[0] == self.gateway.wanted_configuration:
+        if self._refused[0] == self.gateway.desired_configuration:
             raise ConfigError(self._refused[1])
-        return self.actual.gateway.configuration == self.gateway.wanted_configuration
+        return self.actual.gateway.configuration == self.gateway.desired_configuration
 
     def _fetch_keys(self, fleet: Fleet) -> None:
         """Fetch the public keys of the issuer of tokens, if they have an address; old ones stay if that fails."""

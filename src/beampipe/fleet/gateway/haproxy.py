@@ -151,7 +151,7 @@ class SlotState:
         return self.status in _UP
 
     def agrees(self, slot: Slot) -> bool:
-        """Whether it is as wanted; the address of a slot that is out of service does not matter."""
+        """Whether it is as desired; the address of a slot that is out of service does not matter."""
         return self.mode == slot.mode and (slot.address is None or self.address == slot.address)
 
 
@@ -222,8 +222,8 @@ class GatewayState:
 class Gateway:
     """The gateway of a fleet: a master process of HAProxy with its workers.
 
-    `plan` is its wanted state. `observe` reads the actual one, as HAProxy itself tells it; `launch`, `reload` and
-    `apply` make it as wanted, and may be repeated.
+    `plan` is its desired state. `observe` reads the actual one from HAProxy; `launch`, `reload` and
+    `apply` bring it into the desired state, and may be repeated.
 
     Args:
         plan: the gateway, with its current servers.
@@ -278,14 +278,14 @@ class Gateway:
         return "starting" if time.monotonic() - self._launched < _START_TIMEOUT else "hangs"
 
     def change(self, plan: GatewayPlan) -> None:
-        """Replace the wanted state."""
+        """Replace the desired state."""
         free = tuple(replace(slot, address=None) for slot in plan.slots)
         text = f"{haproxy_configuration(replace(plan, slots=free))}{self._renewed}"
-        self.wanted_configuration = hashlib.sha256(text.encode()).hexdigest()[:16]  # first, see `observe`
+        self.desired_configuration = hashlib.sha256(text.encode()).hexdigest()[:16]  # first, see `observe`
         self.plan = plan
 
     def check(self, plan: GatewayPlan) -> None:
-        """Check a wanted state before it replaces the present one.
+        """Check a desired state before it replaces the present one.
 
         Raises:
             ServiceError: HAProxy refuses the configuration.
@@ -367,7 +367,7 @@ class Gateway:
 
     def observe(self) -> GatewayState:
         """The actual state."""
-        plan, wanted = self.plan, self.wanted_configuration  # in this order: another thread may change both
+        plan, desired = self.plan, self.desired_configuration  # in this order: another thread may change both
         condition = self.condition
         if condition != "running":
             return GatewayState(condition)
@@ -378,7 +378,7 @@ class Gateway:
         info, _, rest = text.partition("# be_id")
         states, _, statistics = rest.partition("# pxname")
         lines = dict(line.partition(": ")[::2] for line in info.splitlines())
-        if (configuration := lines.get("description")) == wanted:
+        if (configuration := lines.get("description")) == desired:
             self._in_force = plan
         table = table_of(f"# pxname{statistics}")
         rows = [row for row in table if row["pxname"] in _BACKENDS]
@@ -391,7 +391,7 @@ class Gateway:
         )
 
     def apply(self, slots: Iterable[Slot]) -> None:
-        """Set addresses and administrative states of slots; those that are as wanted stay as they are.
+        """Set addresses and administrative states of slots; those that have their desired state are left alone.
 
         A server on trial gets requests while the switch of its backend is on, even if it is drained.
 
@@ -491,7 +491,7 @@ class Gateway:
             yield f"set server {TRIAL}/{OPEN} state ready"
 
     def _write(self, plan: GatewayPlan, file: Path) -> None:
-        identity = f"\nglobal\n  description {self.wanted_configuration}\n"
+        identity = f"\nglobal\n  description {self.desired_configuration}\n"
         for key in plan.jwt_keys:
             (plan.jwt_folder / key.file).write_text(key.pem, encoding="ascii")
         with replacing(file) as part:

@@ -50,12 +50,17 @@ FLATTEST: Final = 0.3
 
 @dataclass(frozen=True, eq=False)
 class FitTables:
-    """Learned resolution and scattering of each layer of one detector, in a constant solenoidal field.
+    """Learned resolution and scattering of each layer of one detector, in a solenoidal field.
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
     the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in units of
     the thickness, and it loses the energy ``energy_loss * scattering * path``.
+
+    A hit at r, z is compared with a helix whose curvature is that of the track in `field`, times
+    ``1 + sum of field_shape * terms``, with the terms z^i r^(2j), i + 2j <= 4 (r, z in metres). That stands for the
+    field along the way to the hit: to first order in the curvature, a track from the origin deviates by this factor if
+    it is ``1 + 2 * integral of (1 - x) (B_z - B_r z / r - field) / field`` over the share x of the way.
 
     Attributes:
         layers: (n_layers, 4) float32: r_min, r_max, z_min, z_max [mm] of each layer; boxes do not overlap.
@@ -63,9 +68,10 @@ class FitTables:
         scattering: (n_layers,) float32 [GeV^2] of a crossing at right angles.
         beam_pipe: (2,) float32: radius [mm] and scattering [GeV^2] of the material inside the first hit.
         energy_loss: (1,) float32 [1/GeV]: energy lost for each GeV^2 of scattering.
-        field: (1,) float32: magnetic field along z [T].
+        field: (1,) float32: magnetic field along z [T]; if it is not constant, that in the centre.
         tubes: (n_tubes, 2) float32: radius and scattering of cylinders further out that leave no hit, such as supports
             between parts of the detector; from the beam outwards.
+        field_shape: (9,) float32: coefficients of the terms above, as in `field_terms`; 0 in a constant field.
 
     Raises:
         ConfigError: the tables do not fit together, a variance is not positive, or the field is 0.
@@ -78,6 +84,7 @@ class FitTables:
     energy_loss: Float32[ndarray, " 1"]
     field: Float32[ndarray, " 1"]
     tubes: Float32[ndarray, "n_tubes 2"]
+    field_shape: Float32[ndarray, " 9"]
 
     def __post_init__(self) -> None:
         n = len(self.layers)
@@ -89,6 +96,7 @@ class FitTables:
             "energy_loss": (1,),
             "field": (1,),
             "tubes": (len(self.tubes), 2),
+            "field_shape": (len(FIELD_POWERS),),
         }
         for name, shape in shapes.items():
             table = getattr(self, name)
@@ -111,6 +119,22 @@ class FitTables:
     def all_tubes(self) -> Float32[ndarray, "n_tubes 2"]:
         """Radius and scattering of the beam pipe and of the tubes, from the beam outwards."""
         return np.concatenate([self.beam_pipe[None], self.tubes])
+
+    def bending(self, xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, "n 5"]:
+        """Factors on the parameters of a helix that each hit is compared with; only that on omega is not 1."""
+        factors = np.ones((len(xyz), 5))
+        factors[:, 2] += field_terms(xyz) @ self.field_shape.astype(np.float64)
+        return factors
+
+
+FIELD_POWERS: Final = tuple((i, j) for j in range(0, 5, 2) for i in range(5 - j))
+"""Powers of z and r in the terms of `FitTables.field_shape`."""
+
+
+def field_terms(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, "n 9"]:
+    """Terms z^i r^j of the shape of the field at hits x, y, z [mm]: powers of metres up to the fourth."""
+    r, z = np.hypot(xyz[:, 0], xyz[:, 1]) / 1000, xyz[:, 2] / 1000
+    return np.stack([z**i * r**j for i, j in FIELD_POWERS], axis=1)
 
 
 def layer_of(position: Position, layers: Float32[ndarray, "n_layers 4"]) -> Int64[ndarray, " n_hits"]:
@@ -144,8 +168,8 @@ def load_fit_tables(path: Path) -> FitTables:
     from safetensors.numpy import load_file
 
     try:
-        tables = load_file(path)
-        tables.setdefault("tubes", np.zeros((0, 2), np.float32))  # optional in the file
+        absent = {"tubes": np.zeros((0, 2), np.float32), "field_shape": np.zeros(len(FIELD_POWERS), np.float32)}
+        tables = absent | load_file(path)
         return FitTables(**{f.name: tables[f.name] for f in fields(FitTables)})
     except (OSError, SafetensorError, KeyError) as error:
         raise FileError(
@@ -321,7 +345,8 @@ def _ambiguous_hit(
         weight = unexplained[both, both]
         away = np.linalg.solve(weight, unexplained[both] @ rest)
         choices = np.concatenate([xyz[hit : hit + 1], free[layer[hit]]])
-        helices, barrel = np.broadcast_to(helix, (len(choices), 5)), np.full(len(choices), tables.barrel[layer[hit]])
+        helices = np.broadcast_to(helix * tables.bending(xyz[hit : hit + 1]), (len(choices), 5))
+        barrel = np.full(len(choices), tables.barrel[layer[hit]])
         at = cross(helices, choices[:, 0], choices[:, 1])
         residual, _, _ = measurements(helices, at, choices, barrel)
         distance = residual - residual[0]
@@ -423,10 +448,12 @@ def _system(
     n = len(xyz)
     omega, cot = helix[2], helix[4]
     barrel = tables.barrel[layer]
-    helices = np.broadcast_to(helix, (n, 5))
+    factors = tables.bending(xyz)
+    helices = helix * factors
     at = cross(helices, xyz[:, 0], xyz[:, 1])
     residual, by_helix, radial = measurements(helices, at, xyz, barrel)
-    by_phi, by_cot, by_omega = kicks(helices, at)
+    by_helix = by_helix * factors[:, None]
+    by_phi, by_cot, by_omega = (change / factors for change in kicks(helices, at))
     matter, path = tables.scattering[layer].astype(np.float64), path_through(barrel, radial, cot)
     moves = np.arange(n) < np.arange(n)[:, None]  # whether kick i moves hit k: those of layers, then those of tubes
     radius = np.hypot(xyz[:, 0], xyz[:, 1])
@@ -436,6 +463,7 @@ def _system(
         crossing, angle = cross_tube(helix[None], tube)
         changes = zip((by_phi, by_cot, by_omega), kicks(helix[None], crossing), strict=True)
         by_phi, by_cot, by_omega = (np.concatenate(change) for change in changes)
+        helices = np.concatenate([helices, helix[None]])
         matter, path = np.append(matter, of_tube), np.append(path, path_through(np.array(True), angle, cot))
         moves = np.column_stack([moves, radius >= tube])
     energy_loss, field = float(tables.energy_loss[0]), float(tables.field[0])
@@ -446,7 +474,7 @@ def _system(
     loss = energy_loss * matter * path * np.sqrt(inverse_p2 * inverse_beta2)  # of momentum, relative
     across = np.einsum("kmj,ij->kmi", by_helix, by_phi) * (np.sqrt(angle2 * (1 + cot * cot)) * moves[:, None, :])
     along = np.einsum("kmj,ij->kmi", by_helix, by_cot) * (np.sqrt(angle2) * (1 + cot * cot) * moves[:, None, :])
-    slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (omega * loss)[:, None], moves.astype(np.float64))
+    slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (helices[:, 2] * loss)[:, None], moves.astype(np.float64))
     spread = np.concatenate([across, along], axis=2).reshape(2 * n, -1)
     errors = np.diag(tables.variance[layer].astype(np.float64).ravel()) + spread @ spread.T
     return errors, by_helix.reshape(2 * n, 5), (residual - slowed).ravel()

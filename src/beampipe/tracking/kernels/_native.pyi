@@ -50,6 +50,7 @@ def fit_tracks(
     tubes: ndarray,
     energy_loss: float,
     field: float,
+    field_shape: ndarray,
     reject_outliers: bool,
     threads: int,
 ) -> tuple[

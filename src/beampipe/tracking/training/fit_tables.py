@@ -1,8 +1,9 @@
 """Learn the tables of the track fit from simulated events: field, resolution, scattering and energy loss.
 
-The helix of a simulated particle is known, so its hits deviate by measurement errors, scattering and loss of energy
-alone. To first order the deviations of a track are sums of these, as in `beampipe.tracking.fitting.reference`. The
-variances of the layers are those that make the deviations of all tracks most likely.
+The helix of a simulated particle is known, so its hits deviate by measurement errors, scattering, loss of energy and
+changes of the field alone. To first order the deviations of a track are sums of these, as in
+`beampipe.tracking.fitting.reference`. The variances of the layers are those that make the deviations of all tracks most
+likely.
 
 The beam pipe stands for all material inside the first hits, and a tube in each gap between discs for the support there.
 Their radii are assumed, not learned.
@@ -32,9 +33,11 @@ from beampipe.tracking.fitting.helix import (
     perigee_of,
 )
 from beampipe.tracking.fitting.reference import (
+    FIELD_POWERS,
     PION_MASS,
     FitTables,
     cross_tube,
+    field_terms,
     kicks,
     layer_of,
     measurements,
@@ -192,6 +195,15 @@ _LONGEST_PATH: Final = 30.0
 _BLOCK: Final = 2000
 """Number of tracks that are summed at once."""
 
+_SHAPE: Final = 0.1
+"""Error of a weak constraint of each coefficient of the field to 0, where the data do not fix it."""
+
+_CONSTANT: Final = 1e-3
+"""A field counts as constant if what hits see of it changes by less than this share, ..."""
+
+_SIGNIFICANT: Final = 5.0
+"""... or by less than this many times its error."""
+
 _FIRST_SCATTERING: Final = 2e-6
 """Scattering of each layer and of the beam pipe [GeV^2] in the first round: 1 % of a radiation length."""
 
@@ -205,12 +217,14 @@ class _Deviations:
         by_kick: (n, n_residuals, 2 n_kicks) derivatives by the kicks in tubes and at each hit, in units of a
             scattering of 1 GeV^2 at right angles: first those across the track, then those along it.
         by_loss: (n, n_residuals, n_kicks) derivatives by the energy lost there, in the same units.
+        by_shape: (n, n_residuals, n_terms) derivatives by the coefficients of the field.
         index: (n, n_residuals + 2 n_kicks) number of the variance of each residual and of each kick.
     """
 
     residual: Float64[ndarray, "n n_residuals"]
     by_kick: Float64[ndarray, "n n_residuals n_both"]
     by_loss: Float64[ndarray, "n n_residuals n_kicks"]
+    by_shape: Float64[ndarray, "n n_residuals n_terms"]
     index: Int64[ndarray, "n n_variances"]
 
 
@@ -229,6 +243,7 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> Ite
     tubes = [cross_tube(of_particle, float(tube)) for tube in tables.all_tubes[:, 0]]
     in_tubes = [_changes(of_particle, crossing, field) for crossing, _ in tubes]
     path_in_tubes = [path_through(np.array(True), radial, of_particle[:, 4]) for _, radial in tubes]
+    by_shape = (by_helix[:, :, 2] * helix[:, 2:3])[:, :, None] * field_terms(chains.xyz)[:, None]
     usable = np.isfinite(residual).all(axis=1) & (path < _LONGEST_PATH) & (radial > 0)
     usable &= (np.abs(helix[:, 2] * at.s) < config.turn_max) & (at.s > 0)
     chosen = np.flatnonzero(np.bincount(chains.particle, ~usable) == 0)
@@ -257,6 +272,7 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> Ite
                 residual[row].reshape(len(track), 2 * n),
                 np.concatenate([across, along], axis=2),
                 loss,
+                by_shape[row].reshape(len(track), 2 * n, -1),
                 np.concatenate([measured, kick, kick], axis=1),
             )
 
@@ -271,8 +287,18 @@ def _changes(helix: Float64[ndarray, "n 5"], at: Crossings, field: float) -> tup
 
 
 def _scoring_step(
-    deviations: Iterable[_Deviations], values: Float64[ndarray, " n"], loss: float, config: FitConfig
-) -> tuple[Float64[ndarray, "n n"], Float64[ndarray, " n"], float]:
+    deviations: Iterable[_Deviations],
+    values: Float64[ndarray, " n"],
+    loss: float,
+    shape: Float64[ndarray, " n_terms"],
+    config: FitConfig,
+) -> tuple[
+    Float64[ndarray, "n n"],
+    Float64[ndarray, " n"],
+    float,
+    Float64[ndarray, " n_terms"],
+    Float64[ndarray, "n_terms n_terms"],
+]:
     """One step of Fisher's scoring to the variances that make the deviations most likely.
 
     The covariance of the residuals r of a track is linear in the variances x: V = sum of x_i c_i c_i^T, with c the
@@ -285,14 +311,17 @@ def _scoring_step(
         deviations: the tracks.
         values: variances of the step before.
         loss: energy loss of the step before [1/GeV].
+        shape: coefficients of the field of the step before.
         config: definition of tails.
 
     Returns:
-        The matrix, the right side, and the energy loss by which momenta are right on average: the median over tracks.
+        The matrix, the right side, the energy loss by which momenta are right on average (the median over tracks), the
+        coefficients of the field by least squares, for any energy loss, and their covariance.
     """
     size = len(values)
     matrix, right = np.zeros(size * size), np.zeros(size)
     losses, weights = [], []
+    of_means, right_of_means = np.diag([*np.full(len(shape), _SHAPE**-2), 0.0]), np.zeros(len(shape) + 1)
     most, share = config.tail**2, _mean_of_clipped_square(config.tail)
     for block in deviations:
         n, n_kicks = block.by_loss.shape[1:]
@@ -300,7 +329,8 @@ def _scoring_step(
         response = np.concatenate([np.broadcast_to(np.eye(n), (len(variance), n, n)), block.by_kick], axis=2)
         inverse = np.linalg.inv((response * variance[:, None]) @ response.swapaxes(1, 2))
         slowed = np.einsum("tki,ti->tk", block.by_loss, variance[:, n : n + n_kicks])
-        residual = block.residual - loss * slowed
+        bent = block.by_shape @ shape
+        residual = block.residual - loss * slowed - bent
         weighted = np.einsum("tij,tj->ti", inverse, residual)
         largest, shrinking = _core_of_chi2(n, config.core)
         keep = (weighted * residual).sum(axis=1) < largest
@@ -315,13 +345,19 @@ def _scoring_step(
         right += np.bincount(index.ravel(), pull2.ravel(), size)
         by_loss = np.einsum("tij,tj->ti", inverse, slowed[keep])
         weight = (by_loss * slowed[keep]).sum(axis=1)
-        losses.append((by_loss * block.residual[keep]).sum(axis=1) / weight)
+        losses.append((by_loss * (block.residual - bent)[keep]).sum(axis=1) / weight)
         weights.append(np.sqrt(weight))
+        by_mean = np.concatenate([block.by_shape, slowed[:, :, None]], axis=2)[keep]
+        weighted_means = np.einsum("tij,tjk->tik", inverse, by_mean)
+        of_means += np.einsum("tik,til->kl", weighted_means, by_mean)
+        right_of_means += np.einsum("tik,ti->k", weighted_means, block.residual[keep])
     all_losses = np.concatenate(losses)
     order = np.argsort(all_losses)
     total = np.cumsum(np.concatenate(weights)[order])
     median = float(all_losses[order[np.searchsorted(total, total[-1] / 2)]]) if len(order) else loss
-    return matrix.reshape(size, size), right, max(median, 0.0)
+    covariance = np.linalg.inv(of_means)
+    means = (covariance @ right_of_means)[:-1]
+    return matrix.reshape(size, size), right, max(median, 0.0), means, covariance[:-1, :-1]
 
 
 def _mean_of_clipped_square(cut: float) -> float:
@@ -408,14 +444,18 @@ def learn_fit_tables(
         np.zeros(1, np.float32),
         np.array([strength], np.float32),
         _gaps(layers),
+        np.zeros(len(FIELD_POWERS), np.float32),
     )
     deviations = list(_deviations(chains, tables, config))
     if not deviations:
         raise ConfigError("fit tables: got no track that is long and nearly straight; give more events, or the field")
     values = np.concatenate([_first_variances(deviations, n), np.full(n + len(tables.all_tubes), _FIRST_SCATTERING)])
-    loss = 0.0
+    loss, shape, terms = 0.0, tables.field_shape.astype(np.float64), field_terms(chains.xyz)
     for _ in range(_ROUNDS):
-        matrix, right, loss = _scoring_step(deviations, values, loss, config)
+        matrix, right, loss, shape, covariance = _scoring_step(deviations, values, loss, shape, config)
+        noise = np.sqrt(np.einsum("ni,ij,nj->n", terms, covariance, terms).mean())
+        if np.sqrt(np.mean((terms @ shape) ** 2)) < max(_CONSTANT, _SIGNIFICANT * noise):
+            shape = np.zeros_like(shape)
         values = _solution(matrix, right, _typical(values, tables))
     return replace(
         tables,
@@ -424,6 +464,7 @@ def learn_fit_tables(
         beam_pipe=np.array([tables.beam_pipe[0], values[3 * n]], np.float32),
         tubes=np.column_stack([tables.tubes[:, 0], values[3 * n + 1 :]]).astype(np.float32),
         energy_loss=np.array([loss], np.float32),
+        field_shape=shape.astype(np.float32),
     )
 
 
@@ -477,6 +518,7 @@ def train_fit_tables(
         "beam_pipe_scattering": float(tables.beam_pipe[1]),
         "tubes": tables.tubes.tolist(),
         "energy_loss": float(tables.energy_loss[0]),
+        "field_shape": tables.field_shape.tolist(),
     }
     write_card(out, asdict(config), {"events": len(kept), **about}, metrics)
     return tables

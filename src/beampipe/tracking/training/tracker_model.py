@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.simulation.detector import modules_of_layout, read_layout
 from beampipe.terminal import bar, overall_bar
@@ -320,9 +320,13 @@ def learn_model(
         ConfigError: events or their particles are too few, have no layers or another field, or windows cannot be
             learned.
         InputError: an event has no truth.
-        FileError: there is something in the folder already, or it cannot be written.
+        FileError: there is something in the folder already, it cannot be written, or the map of the field is missing.
     """
     layout = None if task.detector is None else read_layout(task.detector)
+    if layout is not None and layout.field_map is not None and not layout.field_map.file.is_file():
+        raise FileError(
+            f"{task.detector}: field_map: got no file {layout.field_map.file}, expected the map of the field"
+        )
     with new_folder(folder) as building:
         sample = prepare(events, task.beam_spot, task.field, task.min_layers, keep_identifiers=layout is not None)
         layers = sample.layers
@@ -449,6 +453,8 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
     if task.detector is not None and task.detector.is_file():
         detector = "detector.toml"
         copyfile(task.detector, folder / detector)
+        if (given := read_layout(task.detector).field_map) is not None:
+            copyfile(given.file, folder / given.file.name)
     if task.detector is not None and (modules := modules_of_layout(read_layout(task.detector))).stereo is not None:
         save_strips(modules, weight_file(folder, STRIPS))
     return TrackerModel(

@@ -69,15 +69,18 @@ struct RadiusEdges {
   Array<float> dist2;
 };
 
+constexpr int kFieldTerms = 9;
+
 struct FitTables {
   int n_layers;
-  const float* layers;      // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
-  const float* variance;    // (n_layers, 2): across and along [mm^2]
-  const float* scattering;  // (n_layers,) [GeV^2]
-  int n_tubes;              // the beam pipe, and what else is crossed without a hit, from the beam outwards
-  const float* tubes;       // (n_tubes, 2): radius [mm] and scattering [GeV^2]
-  double energy_loss;       // [1/GeV]
-  double field;             // [T]
+  const float* layers;       // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
+  const float* variance;     // (n_layers, 2): across and along [mm^2]
+  const float* scattering;   // (n_layers,) [GeV^2]
+  int n_tubes;               // the beam pipe, and what else is crossed without a hit, from the beam outwards
+  const float* tubes;        // (n_tubes, 2): radius [mm] and scattering [GeV^2]
+  double energy_loss;        // [1/GeV]
+  double field;              // [T]
+  const float* field_shape;  // (kFieldTerms,) how the field changes with r and z
 };
 
 // Hits of all tracks, one track after the other: those of track t are rows[begin[t]] to rows[begin[t + 1] - 1].

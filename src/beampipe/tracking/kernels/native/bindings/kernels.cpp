@@ -256,12 +256,19 @@ auto gnn_logits(Position position, EdgeIndex edge_index, In<float, -1, -1> pair_
 
 auto fit_tracks(Position position, In<std::int64_t, -1> rows, Offsets begin, In<float, -1, 4> layers,
                 In<float, -1, 2> variance, Floats scattering, In<float, -1, 2> tubes, double energy_loss, double field,
-                bool reject_outliers, int threads) {
+                Floats field_shape, bool reject_outliers, int threads) {
   const beampipe::Blocks tracks = blocks_of(begin, rows.shape(0));
+  require(field_shape.shape(0) == beampipe::kFieldTerms, "field_shape: nine coefficients");
   require(variance.shape(0) == layers.shape(0) && scattering.shape(0) == layers.shape(0), "tables: one per layer");
-  const beampipe::FitTables tables = {
-      static_cast<int>(layers.shape(0)), layers.data(), variance.data(), scattering.data(),
-      static_cast<int>(tubes.shape(0)),  tubes.data(),  energy_loss,     field};
+  const beampipe::FitTables tables = {static_cast<int>(layers.shape(0)),
+                                      layers.data(),
+                                      variance.data(),
+                                      scattering.data(),
+                                      static_cast<int>(tubes.shape(0)),
+                                      tubes.data(),
+                                      energy_loss,
+                                      field,
+                                      field_shape.data()};
   beampipe::Fits fits;
   {
     nb::gil_scoped_release free;
@@ -307,7 +314,7 @@ NB_MODULE(_native, m) {
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,
         "min_hits"_a);
   m.def("fit_tracks", &fit_tracks, "position"_a, "rows"_a, "begin"_a, "layers"_a, "variance"_a, "scattering"_a,
-        "tubes"_a, "energy_loss"_a, "field"_a, "reject_outliers"_a, "threads"_a);
+        "tubes"_a, "energy_loss"_a, "field"_a, "field_shape"_a, "reject_outliers"_a, "threads"_a);
   m.def("complete", &complete, "position"_a, "offsets"_a, "track_id"_a, "windows"_a, "penalty"_a, "min_score"_a,
         "threads"_a);
   m.def("embed", &embed, "position"_a, "packed"_a, "widths"_a, "threads"_a);

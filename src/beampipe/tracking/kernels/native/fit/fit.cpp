@@ -25,6 +25,12 @@ constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
 constexpr int kMinHitsLeft = 6, kMinHitsLeftIfDoubtful = 7, kMaxHitsTried = 40;
 constexpr double kMaxChi2OfOther = 12, kMaxChi2Excess = 4, kMinChi2Apart = 9;
 
+// Mean field along the way to a point, relative to that of the tables.
+double bending(const float* c, double r, double z) {
+  const double r2 = 1e-6 * r * r, x = 1e-3 * z;
+  return 1 + c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4]))) + r2 * (c[5] + x * (c[6] + x * c[7]) + r2 * c[8]);
+}
+
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
   int size = 0;
@@ -42,6 +48,7 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
                     t.scattering[layer],
                     box,
                     box[3] - box[2] > box[1] - box[0],
+                    bending(t.field_shape, r, z),
                     rows[k]};
   }
   for (int i = 1; i < size; ++i) {  // stable, and short lists need no better
@@ -117,11 +124,12 @@ Information filter(const Helix& helix, const FitHit* hits, int n, const FitTable
   for (int i = first; i >= 0 && i < n; i += step) {
     const FitHit& hit = hits[i];
     pass_tubes_until(hit.x * hit.x + hit.y * hit.y, i != first);
-    const Crossing at = cross(helix, hit.x, hit.y);
-    const Measurement m = measure(helix, at, hit);
+    const Helix here = bent(helix, hit);
+    const Crossing at = cross(here, hit.x, hit.y);
+    const Measurement m = measure(here, at, hit);
     before_hit(i, at, m, known);
     for (int k = 0; k < 2; ++k) known.add(m.by_helix[k], m.residual[k], hit.variance[k]);
-    bending.pass(helix, at, hit.scattering * bending.path(helix, hit, m), energy_loss, &known);
+    bending.pass(here, at, hit.scattering * bending.path(here, hit, m), energy_loss, &known);
   }
   if (step < 0) pass_tubes_until(0, true);
   return known;
@@ -255,11 +263,12 @@ int ambiguous_hit(const Solution& fitted, const FitHit* hits, int n, const FitTa
   double most = -kMaxChi2Excess;
   filter<1>(helix, hits, n, t, [&](int i, const Crossing& at, const Measurement& m, const Information& inside) {
     Information others = outside[i];
-    bending.pass(helix, at, hits[i].scattering * bending.path(helix, hits[i], m), t.energy_loss, &others);
+    const Helix here = bent(helix, hits[i]);
+    bending.pass(here, at, hits[i].scattering * bending.path(here, hits[i], m), t.energy_loss, &others);
     others.join(inside);
     Difference away;
     if (!others.predict(m, hits[i].variance, &away)) return;
-    const double best = best_other(helix, hits[i], m, away, free);
+    const double best = best_other(here, hits[i], m, away, free);
     if (best < kMaxChi2OfOther && away.chi2() - best > most) most = away.chi2() - best, worst = i;
   });
   return worst;

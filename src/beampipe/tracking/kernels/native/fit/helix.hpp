@@ -22,15 +22,23 @@ struct FitHit {
   double scattering;   // at right angles [GeV^2]
   const float* box;    // r_min, r_max, z_min, z_max [mm] of its layer
   bool barrel;
+  double bending;    // mean field along the way, relative to that of the tables
   std::int64_t row;  // among the hits of the event
 };
 
 struct Helix {
   double d0, phi, omega, z0, cot;
   double cos_phi, sin_phi;
+  double bending = 1;  // factor on the curvature of the track where it is compared with a hit
 
   void turn() { cos_phi = std::cos(phi), sin_phi = std::sin(phi); }
 };
+
+// The helix that a hit is compared with.
+inline Helix bent(Helix h, const FitHit& hit) {
+  h.omega *= hit.bending, h.bending = hit.bending;
+  return h;
+}
 
 // Where the helix comes closest to a hit in the transverse plane.
 struct Crossing {
@@ -77,7 +85,7 @@ inline Helix through(double x, double y, double z, double phi, double omega, dou
   return h;
 }
 
-// Residuals of a hit, their derivatives by the helix, and the cosine between the transverse direction and the radius.
+// Residuals of a hit, their derivatives by the track, and the cosine between the transverse direction and the radius.
 struct Measurement {
   double residual[2];
   double by_helix[2][kWidth];
@@ -108,14 +116,14 @@ inline Measurement measure(const Helix& h, const Crossing& at, const FitHit& hit
     m.residual[i] = p[0] * du + p[1] * dv + p[2] * dz;
     m.by_helix[i][0] = p[1];
     m.by_helix[i][1] = p[1] * at.along - p[0] * (h.d0 + at.across);
-    m.by_helix[i][2] = p[0] * bent_along + p[1] * bent_across;
+    m.by_helix[i][2] = (p[0] * bent_along + p[1] * bent_across) * h.bending;
     m.by_helix[i][3] = p[2];
     m.by_helix[i][4] = p[2] * at.s;
   }
   return m;
 }
 
-// Change of the helix by a change of phi, of cot at constant momentum, and of omega, where it crosses a layer.
+// Change of the track by a change of phi, of cot at constant momentum, and of omega, where it crosses a layer.
 struct Kicks {
   double by_phi[kWidth], by_cot[kWidth], by_omega[kWidth];
 };
@@ -129,6 +137,7 @@ inline Kicks kicks(const Helix& h, const Crossing& at) {
       {0, 0, 0, -at.s, 1},
       {at.along * at.along / (1 + at.cos), -at.along * stretch, 1, -h.cot * (shortfall - at.s * h.d0) * stretch, 0}};
   for (int i = 0; i < kParameters; ++i) k.by_cot[i] += bend * k.by_omega[i];
+  k.by_cot[2] /= h.bending, k.by_omega[2] /= h.bending;
   return k;
 }
 

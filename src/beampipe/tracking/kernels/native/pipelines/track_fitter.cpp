@@ -35,10 +35,12 @@ OwnFitTables::OwnFitTables(const std::string& path) {
     }
     energy_loss_ = numbers<float>(file, "energy_loss", {1});
     field_ = numbers<float>(file, "field", {1});
+    field_shape_.assign(kFieldTerms, 0);
+    if (file.has("field_shape")) field_shape_ = numbers<float>(file, "field_shape", {kFieldTerms});
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": fit tables: " + error.what());
   }
-  for (const auto* table : {&layers_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_})
+  for (const auto* table : {&layers_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_, &field_shape_})
     require(all(*table, [](float x) { return std::isfinite(x); }), "got a number that is not finite, expected finite");
   require(all(variance_, [](float x) { return x > 0; }), "got a variance <= 0, expected positive resolutions");
   require(all(scattering_, [](float x) { return x >= 0; }) && all(tubes_, [](float x) { return x >= 0; }),
@@ -47,8 +49,15 @@ OwnFitTables::OwnFitTables(const std::string& path) {
 }
 
 FitTables OwnFitTables::view() const {
-  return {static_cast<int>(scattering_.size()), layers_.data(), variance_.data(), scattering_.data(),
-          static_cast<int>(tubes_.size() / 2),  tubes_.data(),  energy_loss_[0],  field_[0]};
+  return {static_cast<int>(scattering_.size()),
+          layers_.data(),
+          variance_.data(),
+          scattering_.data(),
+          static_cast<int>(tubes_.size() / 2),
+          tubes_.data(),
+          energy_loss_[0],
+          field_[0],
+          field_shape_.data()};
 }
 
 bool TrackFitter::has_tables(const std::string& weights) { return std::ifstream(path_in(weights)).good(); }
