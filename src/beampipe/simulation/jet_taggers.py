@@ -41,7 +41,7 @@ _REPLICAS: Final = 100
 """Bootstrap replicas of the held-out events, for errors."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class TrainedTagger:
     """Performance of taggers on held-out events.
 
@@ -57,17 +57,17 @@ class TrainedTagger:
     n_jets: int
     n_held_out: int
     auc: Mapping[str, float]
-    rejections: Mapping[str, Float64[ndarray, " n_replicas_1"]]
+    rejections: Mapping[str, tuple[float, ...]]
 
     @property
     def rejection(self) -> dict[str, Estimate]:
         """1 / efficiency of gluons at half of the quarks, with its error, by name of the tagger."""
-        return {name: _estimate(values) for name, values in self.rejections.items()}
+        return {name: _estimate(np.array(values)) for name, values in self.rejections.items()}
 
     def gain(self, reference: str = "boosted") -> dict[str, Estimate]:
         """Rejection of the other models over that of a reference, by name of the tagger."""
         others = {name: values for name, values in self.rejections.items() if name not in (reference, "n_trk")}
-        return {name: _estimate(values / self.rejections[reference]) for name, values in others.items()}
+        return {name: _estimate(np.divide(values, self.rejections[reference])) for name, values in others.items()}
 
     def __str__(self) -> str:
         """A line on the jets, and one for each tagger."""
@@ -226,7 +226,7 @@ def performance(jets: LabelledJets, scores: Mapping[str, ndarray]) -> TrainedTag
         n_held_out=int(held_out.sum()),
         auc=areas,
         rejections={
-            name: np.array([rejection(score, gluon, weight * factor) for factor in factors])
+            name: tuple(rejection(score, gluon, weight * factor) for factor in factors)
             for name, score in by_name.items()
         },
     )
