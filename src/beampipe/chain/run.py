@@ -17,6 +17,7 @@ from beampipe.calibration.config import (
     Energy,
     InputSample,
     Regions,
+    ShiftSettings,
     Systematic,
     Tagger,
 )
@@ -45,6 +46,10 @@ RESULT: Final = "result.json"
 
 _RECYCLE: Final = 16
 """Chunks per worker after which it is replaced: each leaves about 50 MB of ACTS and Pythia behind."""
+
+_GROUPS: Final = 20
+"""Groups of events that give the errors of the shifts by alternative samples: in few jets these must be smooth in pT,
+or a bin whose shift is small by chance counts too much in the fraction."""
 
 _WITH_REGIONS: Final = preset_layout("beampipe", {"branches": {"region": "jet_region"}})
 """Layout of ntuples with photons, whose jets have a region."""
@@ -122,6 +127,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
     measurement, photons = settings.measurement, settings.collisions.with_photons
     roles = ("nominal", data, "alternative")
     used = [sample for sample in settings.samples.values() if sample.role in roles]
+    alternatives = [sample.name for sample in used if sample.role == "alternative"]
     edges = measurement.pt_edges
     tagger = Tagger(cut="nearest", cut_shape="label")  # few jets
     if measurement.tagger is not None:
@@ -129,11 +135,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
     sources = [
         Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
         Systematic("nonclosure", method="nonclosure"),
-        *(
-            Systematic(sample.name, samples=(sample.name,), only_data=True)
-            for sample in used
-            if sample.role == "alternative"
-        ),
+        *(Systematic(name, samples=(name,), smooth=True, only_data=True) for name in alternatives),
     ]
     return Configuration(
         output=settings.output / "calibration",
@@ -157,6 +159,7 @@ def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str 
         energy=Energy(0, 0),
         bootstrap=Bootstrap(measurement.replicas, settings.seed),
         systematics=tuple(sources),
+        shifts=ShiftSettings(_GROUPS if alternatives else 0),
     )
 
 
@@ -220,6 +223,7 @@ def measure_ntuples(
         calibration_of(settings, ntuples, "measured"),
         regions=Regions("branch" if photons else "eta_rank"),
         systematics=(),
+        shifts=ShiftSettings(),
         bootstrap=Bootstrap(0, settings.seed),
     )
     with span("jets of the fit"):
