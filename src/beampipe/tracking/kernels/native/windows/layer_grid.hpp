@@ -155,16 +155,15 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
   const std::int32_t total = grid.size();
   Column<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
   grid.hit.resize(total);
-  for (std::int64_t i = 0; i < n; ++i)
-    if (layer_of[i] >= 0) grid.hit[next[key[i]]++] = static_cast<std::int32_t>(i);
-  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->assign(total + kWidth, 0.0f);
+  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->resize(total + kWidth);
   grid.layer.resize(total);
-  for (std::int32_t s = 0; s < total; ++s) {
-    const float* p = position + 3 * grid.hit[s];
-    grid.r[s] = p[0];
-    grid.phi[s] = p[1];
-    grid.z[s] = p[2];
-    grid.layer[s] = layer_of[grid.hit[s]];
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (layer_of[i] < 0) continue;
+    const std::int32_t s = next[key[i]]++;
+    const float* p = position + 3 * i;
+    grid.hit[s] = static_cast<std::int32_t>(i);
+    grid.r[s] = p[0], grid.phi[s] = p[1], grid.z[s] = p[2];
+    grid.layer[s] = layer_of[i];
   }
   for (const int l : order) {
     const std::size_t n_stages = stage[l] + 1;

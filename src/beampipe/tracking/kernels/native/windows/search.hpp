@@ -188,7 +188,7 @@ struct Side {
 /// Up to kLanes hits of one run of the grid to test.
 struct Block {
   std::int32_t first, n;
-  int pair;
+  int pair;        // its number among those of the search
   int align;       // kLanes - 1 for the first block of a pair, or 0
   int begin, end;  // its doublets, once it was tested
 };
@@ -207,10 +207,13 @@ public:
   Partners(const Grid& grid, const Windows& w, float least_curvature, const std::vector<int>& pairs)
       : grid_(&grid),
         w_(&w),
-        least_curvature_(least_curvature),
         pairs_(pairs),
         n_ahead_(pairs.empty() ? 0 : std::max(kLanes / static_cast<int>(pairs.size()), 1)),
         lanes_((n_ahead_ * pairs.size() + kLanes - 1) / kLanes) {
+    for (const int pair : pairs) {
+      const float* window = w.pair_windows + 3 * pair;
+      limits_.push_back({window[0], std::nextafter(least_curvature * window[0], -1.0f), window[1], window[2]});
+    }
     for (std::size_t i = 0; i < n_ahead_ * pairs.size(); ++i) {
       const int pair = pairs[i % pairs.size()];
       lanes_[i / kLanes].set(i % kLanes, w.pair_windows + 3 * pair, other_layer(pair));
@@ -253,6 +256,11 @@ public:
   }
 
 private:
+  /// The window of a pair.
+  struct Limits {
+    float kappa_max, below_kappa, z0_min, z0_max;  // below_kappa: the next number below the least curvature
+  };
+
   const LayerGrid& other_layer(int pair) const { return grid_->layers[w_->pairs[2 * pair + kOutward]]; }
 
   /// Adds the doublets of the hit in row `s` on the pairs, in their cells: `cells_of(i)` gives lanes and lane, or none.
@@ -264,7 +272,7 @@ private:
       const auto [cells, lane] = cells_of(i);
       if (cells == nullptr) continue;
       const std::size_t begin = n;
-      n = add_blocks(pairs_[i], *cells, lane, blocks, n);
+      n = add_blocks(static_cast<int>(i), *cells, lane, blocks, n);
       if (n == begin) continue;
       blocks[begin].align = kLanes - 1;
       side.segments.push_back({pairs_[i], static_cast<int>(begin), static_cast<int>(n - 1)});
@@ -310,9 +318,9 @@ private:
     return n + n_blocks;
   }
 
-  /// The runs of hits in the cells of one pair, after the n blocks that are there; how many there are then.
+  /// The runs of hits in the cells of one of the pairs, after the n blocks that are there; how many there are then.
   std::size_t add_blocks(int pair, const CellLanes& cells, int lane, std::vector<Block>& blocks, std::size_t n) const {
-    const LayerGrid& g = other_layer(pair);
+    const LayerGrid& g = other_layer(pairs_[pair]);
     const int low = cells.first_bin[lane], high = cells.last_bin[lane];
     const int first = std::clamp(low, 0, g.n_phi), last = std::clamp(high + 1, 0, g.n_phi);
     for (int row = cells.first_row[lane]; row <= cells.last_row[lane]; ++row) {
@@ -330,32 +338,34 @@ private:
       float r, z, cosine, sine;
     } q{grid_->r[s], grid_->z[s], grid_->cosine[s], grid_->sine[s]};
     const float x = q.r * q.cosine, y = q.r * q.sine;
-    constexpr float kSign = kOutward ? 1.0f : -1.0f;
+    constexpr float kTwice = kOutward ? 2.0f : -2.0f;
+    const float twice_cosine = kTwice * q.cosine, twice_sine = kTwice * q.sine;
     int size = side.size;
     std::int64_t found = 0, tried = 0;
     float *const to_kappa = side.kappa.data(), *const to_cot = side.cot.data(), *const to_weight = side.weight.data();
     std::int32_t* const to_hit = side.hit.data();
     const float *const rs = grid_->r.data(), *const zs = grid_->z.data(), *const us = grid_->cosine.data(),
                        *const vs = grid_->sine.data();
+    const Limits* const all_limits = limits_.data();
     for (Block *block = blocks.data(), *end = block + n_blocks; block != end; ++block) {
       const std::int32_t j = block->first;
-      const float* window = w_->pair_windows + 3 * block->pair;
+      const Limits limits = all_limits[block->pair];
       size = (size + block->align) & ~block->align;
       const Vec r = load(rs + j), z = load(zs + j), u = load(us + j), v = load(vs + j);
-      const Vec dr = (r - q.r) * kSign, dz = (z - q.z) * kSign;
+      const Vec dr = kOutward ? r - q.r : q.r - r, dz = kOutward ? z - q.z : q.z - z;
       const Vec dx = r * u - x, dy = r * v - y;
-      const Vec inverse_d = inverse_root(maximum(dx * dx + dy * dy, splat(kMinChord * kMinChord)));
-      const Vec sine = v * q.cosine - u * q.sine, cosine = u * q.cosine + v * q.sine;
-      const Vec kappa = (2.0f * kSign) * sine * inverse_d;
+      const Vec inverse_d = inverse_root(dx * dx + dy * dy);  // where it is infinite, dr is too short
+      const Vec cosine = u * q.cosine + v * q.sine;
+      const Vec kappa = (v * twice_cosine - u * twice_sine) * inverse_d;
       const Vec bend = kappa * kappa * kArcSeries;
       const Vec ds = dr * (1.0f + bend * (r * (r + q.r) + q.r * q.r));
       const Vec cot = dz * inverse(ds);
       const Arc arc{kappa, inverse_d * inverse_d, bend, ds};
       const Vec z0 = kOutward ? q.z - (q.r + bend * (q.r * q.r * q.r)) * cot : arc.z0(r, z, cot);
-      const unsigned inside = less_mask(splat(kMinDr), dr) & less_mask(splat(kLeastCosine), cosine) &
-                              less_mask(absolute(kappa), splat(window[0])) & less_mask(splat(window[1]), z0) &
-                              less_mask(z0, splat(window[2])) &
-                              ~less_mask(absolute(kappa), splat(least_curvature_ * window[0])) & ((1u << block->n) - 1);
+      const unsigned inside =
+          ((1u << block->n) - 1) & less_mask(splat(kMinDr), dr) & less_mask(splat(kLeastCosine), cosine) &
+          less_mask(absolute(kappa), splat(limits.kappa_max)) & less_mask(splat(limits.below_kappa), absolute(kappa)) &
+          less_mask(splat(limits.z0_min), z0) & less_mask(z0, splat(limits.z0_max));
       compress(to_kappa + size, kappa, inside);
       compress(to_cot + size, cot, inside);
       compress(to_weight + size, arc.inverse_d2, inside);
@@ -372,8 +382,8 @@ private:
 
   const Grid* grid_;
   const Windows* w_;
-  float least_curvature_;  // share of kappa_max
   std::vector<int> pairs_;
+  std::vector<Limits> limits_;    // of the pairs
   int n_ahead_;                   // hits that are looked at together
   std::vector<PairLanes> lanes_;  // of the pairs, once for each of these hits, kLanes at a time
 };
