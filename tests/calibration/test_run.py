@@ -18,9 +18,13 @@ import pytest
 
 from beampipe.calibration.config import SHIPPED_MODELS, Configuration, InputSample, Tagger
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.run import run_calibration
+from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.run import plan_calibration, run_calibration
+from beampipe.calibration.tasks.inspection import InspectedFile, InspectionRequest
+from beampipe.calibration.tasks.plan import ranges_of
 from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
+from beampipe.workflow import Recipe
 from tests.calibration.campaign import (
     INLINE,
     Toys,
@@ -384,3 +388,19 @@ def test_a_model_that_was_trained_again_under_its_old_name_is_used(toys: Toys, t
     run_calibration(configuration_of(toys, tmp_path / "shipped", taggers=shipped), RunSettings("inline"))
     again, fresh, wanted = ((tmp_path / name / FACTORS).read_bytes() for name in ("kept", "fresh", "shipped"))
     assert again == fresh == wanted != first
+
+
+def test_chunks_are_smaller_where_models_score_jets(base: Configuration) -> None:
+    path = base.samples["nominal"].files[0]
+    settings = plan_calibration(base).samples["nominal"].chunks[0].settings
+    facts = replace(inspect_file(path), borders=tuple(range(0, 600_001, 50_000)))
+    request = InspectionRequest(settings.select.layout, None, (), 0.0)
+    file = InspectedFile(path, None, "", facts, request, Recipe("inspect", ""))
+
+    def sizes(size: int, *taggers: Tagger) -> list[int]:
+        chosen = settings._replace(fill=replace(settings.fill, taggers=taggers))
+        return [stop - start for start, stop in ranges_of(file, replace(base, chunk_events=size), chosen)]
+
+    assert sizes(0, Tagger()) == [250_000, 250_000, 100_000]
+    assert sizes(0, Tagger(), Tagger("gbdt", 25, 0.0, 1.0, "shipped")) == [100_000] * 6
+    assert sizes(200_000, Tagger()) == [200_000] * 3
