@@ -23,8 +23,8 @@ import beampipe.terminal.scripts  # noqa: F401
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = FOLDER / "results"
 PAGE: Final = FOLDER.parent / "docs" / "benchmarks.md"
-PROGRESS: Final = re.compile(r"[^\n]*(?:Merging|Processing|Preprocessing) [^\n]*%[^\n]*\n")
-"""Progress bars of coffea."""
+PROGRESS: Final = re.compile(r"(?:[^\n]*(?:Merging|Processing|Preprocessing) [^\n]*%|wrote /)[^\n]*\n")
+"""Progress bars of coffea, and where a result was written."""
 
 WHERE: Final = re.compile(r" --(?:output|json|folder|cache)[ =]\S+")
 """Options of a command that say where it wrote."""

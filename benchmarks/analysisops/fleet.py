@@ -30,6 +30,9 @@ from measuring import CONSOLE, conditions, report
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are no package that is installed
 from tests.analysisops.tasks.fleet_operators import MISTAKES, RANK, SOUND, Operator
 
+_KINDS = ("sound", "mistake")
+"""Sound operators, and operators with a mistake."""
+
 
 def measured(folder: Path, seed: int, kind: str, name: str) -> dict[str, Any]:
     """Score of one operator in one attempt."""
@@ -56,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=7001, help="first seed")
     parser.add_argument("--causes", nargs="+", choices=list(SOUND), default=list(SOUND), help="only these faults")
+    parser.add_argument("--kinds", nargs="+", choices=_KINDS, default=list(_KINDS), help="only these operators")
     parser.add_argument("--workers", type=int, default=1, help="fleets at once")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/fleet.json"))
     options = parser.parse_args()
@@ -68,23 +72,25 @@ def main() -> None:
         work = [
             (seeds[cause], kind, name)
             for cause in options.causes
-            for kind, names in (("sound", ("as the reference", *SOUND[cause])), ("mistake", MISTAKES))
-            for name in names
+            for kind in options.kinds
+            for name in (MISTAKES if kind == "mistake" else ("as the reference", *SOUND[cause]))
         ]
         rows = list(pool.map(partial(measured, Path(folder)), *zip(*work, strict=True)))
-    scores = {(row["cause"], row["operator"]): row["score"] for row in rows if row["kind"] == "mistake"}
-    table = make_table("Operators with a mistake", ["mistake"], ["rank", *options.causes])
-    for name in MISTAKES:
-        table.add_row(name, str(RANK[name]), *(f"{scores[cause, name]:.3f}" for cause in options.causes))
-    correlations = {
-        cause: float(spearmanr([scores[cause, name] for name in MISTAKES], list(RANK.values())).statistic)
-        for cause in options.causes
-    }
-    table.add_row("rank correlation", "", *(f"{value:.2f}" for value in correlations.values()))
-    CONSOLE.print(table)
-    lowest = min(row["score"] for row in rows if row["kind"] == "sound")
-    CONSOLE.print(f"lowest score of {sum(row['kind'] == 'sound' for row in rows)} sound operators: {lowest:.3f}")
-    report(options.output, begun, {"results": rows, "rank_correlations": correlations, "lowest_sound": lowest})
+    figures: dict[str, Any] = {}
+    if sound := [row["score"] for row in rows if row["kind"] == "sound"]:
+        figures["lowest_sound"] = min(sound)
+        CONSOLE.print(f"lowest score of {len(sound)} sound operators: {min(sound):.3f}")
+    if scores := {(row["cause"], row["operator"]): row["score"] for row in rows if row["kind"] == "mistake"}:
+        table = make_table("Operators with a mistake", ["mistake"], ["rank", *options.causes])
+        for name in MISTAKES:
+            table.add_row(name, str(RANK[name]), *(f"{scores[cause, name]:.3f}" for cause in options.causes))
+        figures["rank_correlations"] = {
+            cause: float(spearmanr([scores[cause, name] for name in MISTAKES], list(RANK.values())).statistic)
+            for cause in options.causes
+        }
+        table.add_row("rank correlation", "", *(f"{value:.2f}" for value in figures["rank_correlations"].values()))
+        CONSOLE.print(table)
+    report(options.output, begun, {"results": rows, **figures})
 
 
 if __name__ == "__main__":

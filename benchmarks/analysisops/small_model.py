@@ -292,7 +292,7 @@ def solve_families(url: str, home: Path, tasks: Sequence[str], output: Path, beg
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops_small_model.json"))
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/small_model.json"))
     parser.add_argument("--families", action="store_true", help="each shipped task on files once")
     parser.add_argument("-t", "--task", action="append", default=[], help="only these, with --families")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
@@ -307,7 +307,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="beampipe-small-model-") as name:
         home = Path(name)
         if options.families:
-            output = options.output.with_name("analysisops_small_model_families.json")
+            output = options.output.with_name("small_model_families.json")
             with serving_model(home / "model.log") as url:
                 solve_families(url, home, options.task or list(shipped_tasks()), output, begun)
             return

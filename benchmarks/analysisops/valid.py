@@ -10,11 +10,14 @@ Ablated analyses: the reference analysis of each task with one mistake of `tests
 The order of their mean scores should be that of the mistakes' severity: the rank correlation (Spearman) should be at
 least 0.9. Difficulty is 1 - the mean score of all agents; discrimination is the point-biserial correlation of an
 agent's score with whether its answers are right (an uncertainty may be wrong).
+
+Each analysis is kept beside the output when it is done, so that a run that was stopped continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -83,10 +86,23 @@ def main() -> None:
     begun = conditions("sound and ablated analyses")
     seeds = range(options.first, options.first + options.instances)
     names = options.task or list(ABLATIONS)
-    work = [(name, seed, "sound", variation) for name in names for seed in seeds for variation in SOUND[name]]
-    work += [(name, seed, "ablated", mistake) for name in names for seed in seeds for mistake in ABLATIONS[name]]
-    with ProcessPoolExecutor(options.workers) as pool:
-        results = list(pool.map(partial(measured, options.folder), *zip(*work, strict=True)))
+    work = [
+        (name, seed, kind, variation)
+        for name in names
+        for seed in seeds
+        for kind, variations in (("sound", SOUND), ("ablated", ABLATIONS))
+        for variation in variations[name]
+    ]
+    kept = options.output.with_suffix(".jsonl")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    rows = map(json.loads, kept.read_text().splitlines()) if kept.exists() else ()
+    done = {(row["task"], row["seed"], row["kind"], row["variation"]): row for row in rows}
+    with ProcessPoolExecutor(options.workers) as pool, kept.open("a") as file:
+        left = [one for one in work if one not in done]
+        for one, row in zip(left, pool.map(partial(measured, options.folder), *zip(*left, strict=True)), strict=True):
+            done[one] = row
+            print(json.dumps(row), file=file, flush=True)
+    results = [done[one] for one in work]
     CONSOLE.print(sound_table([row for row in results if row["kind"] == "sound"]))
     ladders = {
         name: ladder([row for row in results if row["task"] == name and row["kind"] == "ablated"]) for name in names

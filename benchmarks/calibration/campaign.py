@@ -5,7 +5,8 @@
 A few toy files with 127 weights are copied until they have the wanted size. Each copy has a run and a
 number of its own, so that no event is in two files. The calibration then runs from an empty store
 to the report once with each executor. A run over the few files gives the CPU time to compare with; the memory is that
-of all processes of a run, looked at every second. The projection to 3 TB is a division, no measurement.
+of all processes of a run, looked at every second: in each tenth of the time until the last chunk is filled, and later,
+when sums, factors and figures are made. The projection to 3 TB is a division, no measurement.
 Slurm's jobs are no processes of the run: their CPU time is not in its figures, and is not projected.
 """
 
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
+from time import time
 from typing import BinaryIO, Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -32,9 +34,11 @@ from measuring import CONSOLE, Cost, conditions, measured_program, report
 from noop import CONFIGURATION
 from toys import KEPT, Toy, make_toys
 
+from beampipe.calibration.tasks.runtime import LOG
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping
 from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
 from beampipe.terminal import make_table
+from beampipe.workflow import EventLog
 
 FOLDER: Final = KEPT / "campaign"
 WEIGHTS: Final = 127
@@ -43,6 +47,9 @@ BYTES_PER_EVENT: Final = 600
 
 ORIGINALS: Final = 6
 """Number of files that are copied, of simulation; of data there is one for ten of them."""
+
+FILLED: Final = ("fill", "done")
+"""Stage and event of the log when a chunk is filled."""
 
 PROJECTED: Final = 3e12
 """Size of a year's files [bytes]."""
@@ -58,7 +65,8 @@ class Campaign:
         events: number of events in them.
         size: their size [bytes].
         cost: wall and CPU time.
-        memory: largest resident memory of all processes together [MB], in each tenth of the run.
+        memory: largest resident memory of all processes together [MB], in each tenth of the time until all is filled.
+        later: the same after that time [MB].
         factors: digest of the scale factors.
     """
 
@@ -68,6 +76,7 @@ class Campaign:
     size: int
     cost: Cost
     memory: Sequence[float]
+    later: float
     factors: str
 
 
@@ -128,12 +137,12 @@ def run(name: str, files: dict[str, list[Path]], executor: str, events: int) -> 
     path = output / "campaign.toml"
     path.write_text(CONFIGURATION.format(output=output.absolute(), **patterns))
     command = [sys.executable, "-m", "beampipe", "calibration", "run", str(path)]
-    samples: list[float] = []
+    samples: list[tuple[float, float]] = []
     ended = Event()
 
     def watch() -> None:
         while not ended.wait(1.0):
-            samples.append(memory_of_children())
+            samples.append((time(), memory_of_children()))
 
     watcher = Thread(target=watch)
     watcher.start()
@@ -142,11 +151,15 @@ def run(name: str, files: dict[str, list[Path]], executor: str, events: int) -> 
     finally:
         ended.set()
         watcher.join()
-    tenths = [max(samples[len(samples) * i // 10 : len(samples) * (i + 1) // 10] or [0.0]) for i in range(10)]
+    events_of_log = list(EventLog(output / LOG).read())
+    filled = max(float(str(each["time"])) for each in events_of_log if (each["stage"], each["event"]) == FILLED)
+    filling = [memory for at, memory in samples if at <= filled]
+    tenths = [max(filling[len(filling) * i // 10 : len(filling) * (i + 1) // 10] or [0.0]) for i in range(10)]
+    later = max((memory for _, memory in samples[len(filling) :]), default=0.0)
     paths = [path for part in files.values() for path in part]
     size = sum(path.stat().st_size for path in paths)
     digest = sha256((output / "factors.json").read_bytes()).hexdigest()
-    return Campaign(executor, len(paths), events, size, cost, tenths, digest)
+    return Campaign(executor, len(paths), events, size, cost, tenths, later, digest)
 
 
 def memory_of_children() -> float:
@@ -186,10 +199,11 @@ def main() -> None:
     }
     runs = [run("few", few, "processes", per_file * (ORIGINALS + 1))]
     runs += [run(f"many_{name}", many, name, per_file * options.files) for name in options.executors]
-    heads = ("files", "GB", "events", "wall [s]", "CPU [s]", "CPU [us an event]", "memory, second and last tenth [MB]")
+    of_memory = "memory [MB]: second, last tenth of filling; later"
+    heads = ("files", "GB", "events", "wall [s]", "CPU [s]", "CPU [us an event]", of_memory)
     table = make_table("", ("executor",), heads)
     for row in runs:
-        cost, memory = row.cost, f"{row.memory[1]:.0f}, {row.memory[-1]:.0f}"
+        cost, memory = row.cost, f"{row.memory[1]:.0f}, {row.memory[-1]:.0f}; {row.later:.0f}"
         figures = (f"{cost.wall:.0f}", f"{cost.cpu:.0f}", f"{1e6 * cost.cpu / row.events:.2f}", memory)
         table.add_row(row.executor, str(row.files), f"{row.size / 1e9:.2f}", f"{row.events:,}", *figures)
     CONSOLE.print(table)

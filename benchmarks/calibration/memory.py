@@ -5,7 +5,8 @@
 Every task is a chunk of the calibration, read from a file and filled into histograms with all weights and all
 variations of jets, and tells the resident memory of its worker and the most that it ever had. Once with workers that
 are replaced as the calibration does it, more often here (every 50 tasks each), once with the same ones to the end.
-The slope is a straight line through the memory after each task, from the tenth task of a worker on. Four toy files
+The slope is that of straight lines through the memory after each task, from the tenth task of a worker on: one slope
+for all workers, each with its own level, so that a worker with few tasks counts as much as these say. Four toy files
 are read again and again.
 """
 
@@ -119,16 +120,16 @@ def figures(seen: Sequence[Memory]) -> dict[str, Any]:
     by_worker: dict[int, list[float]] = defaultdict(list)
     for memory in seen:
         by_worker[memory.worker].append(memory.resident)
-    slopes = [
-        np.polyfit(np.arange(SETTLED, len(values)), values[SETTLED:], 1)[0]
-        for values in by_worker.values()
-        if len(values) > SETTLED + 5
-    ]
+    together = spread = 0.0
+    for values in by_worker.values():
+        settled = np.array(values[SETTLED:])
+        time = np.arange(len(settled)) - (len(settled) - 1) / 2
+        together, spread = together + float(time @ settled), spread + float(time @ time)
     return {
         "processes": len(by_worker),
         "most": max(memory.most for memory in seen),
         "last": float(np.mean([values[-1] for values in by_worker.values()])),
-        "slope": float(np.mean(slopes)) if slopes else 0.0,
+        "slope": together / spread if spread else 0.0,
         "resident": list(by_worker.values()),
     }
 

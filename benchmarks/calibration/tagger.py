@@ -70,8 +70,9 @@ def main() -> None:
     heads = ("AUC", "gluon rejection", "over boosted", "constituents of a jet", "training [CPU s]")
     table = make_table("", ("tagger",), heads)
     body: dict[str, Any] = {"jets": result.n_jets, "held_out": result.n_held_out, "simulation": simulation.cpu}
+    gains = result.gain()
     for name, rejection in result.rejection.items():
-        gain, cost, count = result.gain.get(name), costs.get(name), counts.get(name)
+        gain, cost, count = gains.get(name), costs.get(name), counts.get(name)
         table.add_row(
             name,
             f"{result.auc[name]:.4f}",
@@ -83,11 +84,10 @@ def main() -> None:
         body[name] = {"auc": result.auc[name], "rejection": rejection, "over_boosted": gain, "cpu": cost and cost.cpu}
     CONSOLE.print(f"trained on {result.n_jets} jets, {recipe.epochs} epochs; measured on {result.n_held_out} others")
     CONSOLE.print(table)
-    ratios = ", ".join(f"{name} {gain}" for name, gain in result.gain.items())
-    of_neutral = performance(jets, scores, "tracks").gain["constituents"]
+    ratios = ", ".join(f"{name} {gain}" for name, gain in gains.items())
     body["summary"] = [
         f"gluon rejection at half of the quarks over that of boosted trees: {ratios}",
-        f"with over without neutral constituents: {of_neutral}",
+        f"with over without neutral constituents: {result.gain('tracks')['constituents']}",
     ]
     CONSOLE.print("\n".join(body["summary"]))
     report(options.output, begun, body)

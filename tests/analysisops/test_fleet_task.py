@@ -263,6 +263,7 @@ def test_a_busy_machine_costs_nothing() -> None:
     slow = {**HEALTHY, "latency_ms": 1400.0}
     assert shares(GOOD, measured={"after": slow})["mended"] == 1.0
     assert shares(GOOD, measured={"broken": {**BROKEN, "latency_ms": 4000.0}, "after": slow})["mended"] == 1.0
+    assert shares((sent(900.0, 20.0), changed(30.0), sent(880.0, 40.0)))["latency_after"] == 1.0
 
 
 @pytest.mark.parametrize(("expected", "share"), [(1.0, 0.0), (0.8, 0.0), (0.64, 0.5), (0.5, 1.0)])
@@ -312,8 +313,10 @@ def test_a_latency_before_that_is_none_earns_nothing(entries: Sequence[Entry], b
 def test_a_latency_after_must_be_measured_after_the_last_change_and_be_lower() -> None:
     between = (sent(900.0, 20.0), changed(30.0), sent(220.0, 40.0), changed(50.0))
     assert shares(between)["latency_after"] == 0.0
-    assert shares((sent(900.0, 20.0), changed(30.0), sent(880.0, 40.0)))["latency_after"] == 0.0
-    assert shares((sent(900.0, 20.0), changed(30.0), sent(680.0, 40.0)))["latency_after"] == 1.0
+    without_effect = {"expected_after_s": 1.0}
+    for latency, share in ((880.0, 0.0), (680.0, 1.0)):
+        entries = (sent(900.0, 20.0), changed(30.0), sent(latency, 40.0))
+        assert shares(entries, measured=without_effect)["latency_after"] == share
 
 
 def test_invented_latencies_void_the_answer() -> None:

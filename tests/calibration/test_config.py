@@ -180,7 +180,7 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
         ("pt_edges = [500, nan, 800]" + SAMPLES, ConfigError, "pt_edges: got nan, expected a finite number"),
         ("working_points = [1.0]" + SAMPLES, ConfigError, "working_points: got .*expected fractions between 0 and 1"),
         ("working_points = []" + SAMPLES, ConfigError, "working_points: got"),
-        ("chunk_events = 0" + SAMPLES, ConfigError, "chunk_events: got 0, expected 1 or more"),
+        ("chunk_events = -1" + SAMPLES, ConfigError, "chunk_events: got -1, expected 0 or more"),
         ("[taggers]" + SAMPLES, ConfigError, "taggers: got none"),
         (SAMPLES + "luminosity = -1", ConfigError, "sample data: got luminosity -1.0, expected more than 0"),
         (SAMPLES + "weight_bits = 60", ConfigError, "sample data: got weight_bits 60, expected 1 to 50"),

@@ -193,9 +193,9 @@ def test_training(campaign: Configuration, tmp_path: Path, monkeypatch: pytest.M
     assert files[0] == files[1]
     assert made[0] == made[1]
     assert list(made[0].rejection) == ["constituents", "boosted", "n_trk"]
-    assert list(made[0].gain) == ["constituents"]
+    assert list(made[0].gain()) == ["constituents"]
     gain = made[0].rejection["constituents"].value / made[0].rejection["boosted"].value
-    assert made[0].gain["constituents"].value == gain
+    assert made[0].gain()["constituents"].value == gain
     assert 0.6 < made[0].auc["constituents"] < 1
     assert all(each.error > 0 and each.value > 1 for each in made[0].rejection.values())
     assert f"constituents   AUC {made[0].auc['constituents']:.4f}, rejection" in str(made[0])

@@ -156,23 +156,18 @@ class RunningSystem(Protocol):
 
     def members(self) -> dict[str, Any]:
         """Its servers and the last incidents."""
-        ...
 
     def change(self, changes: Mapping[str, int | str]) -> dict[str, Any]:
         """Run with other values of settings."""
-        ...
 
     def command(self, command: str, server: str) -> dict[str, Any]:
         """Drain, resume or restart a server."""
-        ...
 
     def send(self, number: int) -> dict[str, Any]:
         """Send test requests."""
-        ...
 
     def measured(self) -> dict[str, Any]:
         """What the host measured, as evidence for checks; called once, after the answer."""
-        ...
 
 
 class ToolRefusedError(BeampipeError):

@@ -42,26 +42,17 @@ class AgentFile(Model):
 
 
 @dataclass(frozen=True)
-class JudgeFile:
-    """A TOML file that describes a language model as a judge.
+class JudgeFile(Model):
+    """A TOML file that describes a language model as a judge; its other keys are those of the model.
 
     Attributes:
-        base_url: address of the model's server, up to and without ``/chat/completions``.
-        model: name of the model there.
         samples: number of replies; a single one uses temperature 0.
-        temperature: sampling temperature for more than one sample.
-        timeout: time limit of each reply, with all retries [s].
-        answer_tokens: maximum length of a reply [tokens].
-        api_key_variable: environment variable with the key; empty if none is needed.
     """
 
-    base_url: str
-    model: str
     samples: int = 1
-    temperature: float = 0.7
-    timeout: float = 120.0
+    temperature: float | None = 0.7
     answer_tokens: int = 800
-    api_key_variable: str = ""
+    request_seconds: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -92,15 +83,7 @@ class JudgeChoice:
             return OfflineJudge() if self.name == "offline" else None
         if described.api_key_variable and not os.environ.get(described.api_key_variable):
             raise ConfigError(f"{self.name}: got no ${described.api_key_variable}, expected the key of the judge there")
-        model = Model(
-            described.base_url,
-            described.model,
-            api_key_variable=described.api_key_variable,
-            temperature=described.temperature,
-            answer_tokens=described.answer_tokens,
-            request_seconds=described.timeout,
-        )
-        return EndpointJudge(model, described.samples)
+        return EndpointJudge(described, described.samples)
 
 
 def agent_choice(name: str) -> AgentChoice:

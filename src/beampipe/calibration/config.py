@@ -415,7 +415,8 @@ class Configuration(Shown):
         eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin of all jets.
         working_points: quark efficiencies aimed at.
         extraction: how efficiencies are measured: ``matrix``, ``template``, ``topics``, or the name of a plug-in.
-        chunk_events: approximate number of events per chunk; no result depends on it.
+        chunk_events: approximate number of events per chunk; 0 for 250,000, or for 100,000 if models score jets, which
+            takes more memory. No result depends on it.
         max_dropped: largest share of the events inside the cuts on pT and eta that quality, labels or weights may each
             drop in a sample; above it, commands end with an error after they have written the result.
         keep_tables: whether to keep jet tables and scores, so that other bins or more variations select no event again.
@@ -438,7 +439,7 @@ class Configuration(Shown):
     eta_edges: tuple[float, ...] = ()
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
     extraction: str = "matrix"
-    chunk_events: int = 100_000
+    chunk_events: int = 0
     max_dropped: float = 0.1
     keep_tables: bool = True
     selection: DijetSelection = field(default_factory=DijetSelection)
@@ -467,8 +468,8 @@ class Configuration(Shown):
             raise ConfigError(f"eta_edges: got {edges}, expected none, or two or more that rise from 0 or more")
         if not self.working_points or not all(0 < wp < 1 for wp in self.working_points):
             raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
-        if self.chunk_events < 1:
-            raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 or more")
+        if self.chunk_events < 0:
+            raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 0 or more")
         if not 0 < self.max_dropped <= 1:
             raise ConfigError(f"max_dropped: got {self.max_dropped}, expected a share, more than 0 up to 1")
         if not self.taggers:

@@ -50,21 +50,31 @@ class TrainedTagger:
         n_held_out: number of jets used for the evaluation.
         auc: area under the ROC curve by name of the tagger: ``constituents`` (if it was trained), ``boosted`` (trained
             on the same jets) and ``n_trk``. 0.5 is a random guess, 1 is perfect.
-        rejection: 1 / efficiency of gluons at half of the quarks, by name of the tagger.
-        gain: rejection of the other models over that of a reference, usually the boosted trees.
+        rejections: 1 / efficiency of gluons at half of the quarks, by name of the tagger: the measured one, then those
+            of bootstrap replicas of the events, which are the same for all taggers.
     """
 
     n_jets: int
     n_held_out: int
     auc: Mapping[str, float]
-    rejection: Mapping[str, Estimate]
-    gain: Mapping[str, Estimate]
+    rejections: Mapping[str, tuple[float, ...]]
+
+    @property
+    def rejection(self) -> dict[str, Estimate]:
+        """1 / efficiency of gluons at half of the quarks, with its error, by name of the tagger."""
+        return {name: _estimate(np.array(values)) for name, values in self.rejections.items()}
+
+    def gain(self, reference: str = "boosted") -> dict[str, Estimate]:
+        """Rejection of the other models over that of a reference, by name of the tagger."""
+        others = {name: values for name, values in self.rejections.items() if name not in (reference, "n_trk")}
+        return {name: _estimate(np.divide(values, self.rejections[reference])) for name, values in others.items()}
 
     def __str__(self) -> str:
         """A line on the jets, and one for each tagger."""
+        gain = self.gain()
         lines = [
             f"  {name:14} AUC {self.auc[name]:.4f}, rejection {rejection}"
-            + (f", {self.gain[name]} times that of the boosted trees" if name in self.gain else "")
+            + (f", {gain[name]} times that of the boosted trees" if name in gain else "")
             for name, rejection in self.rejection.items()
         ]
         start = (
@@ -197,13 +207,12 @@ def _boosted(jets: LabelledJets, seed: int) -> Any:
     return lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
 
 
-def performance(jets: LabelledJets, scores: Mapping[str, ndarray], reference: str = "boosted") -> TrainedTagger:
+def performance(jets: LabelledJets, scores: Mapping[str, ndarray]) -> TrainedTagger:
     """Performance of taggers on the held-out jets, and of n_trk.
 
     Args:
         jets: jets, as by `balanced`.
         scores: scores of the held-out jets by name of the tagger, the trained one first.
-        reference: name of the tagger that gains are relative to.
     """
     held_out = jets.held_out
     gluon, weight = jets.gluon[held_out], jets.weight[held_out]
@@ -212,19 +221,13 @@ def performance(jets: LabelledJets, scores: Mapping[str, ndarray], reference: st
     areas = {name: area_under_curve(score, gluon, weight) for name, score in by_name.items()}
     random = np.random.default_rng(1)
     factors = [1, *(np.repeat(random.poisson(1, len(gluon) // 2), 2) for _ in range(_REPLICAS))]  # pairs of jets
-    rejections = {
-        name: np.array([rejection(score, gluon, weight * factor) for factor in factors])
-        for name, score in by_name.items()
-    }
     return TrainedTagger(
         n_jets=int((~held_out).sum()),
         n_held_out=int(held_out.sum()),
         auc=areas,
-        rejection={name: _estimate(each) for name, each in rejections.items()},
-        gain={
-            name: _estimate(each / rejections[reference])
-            for name, each in rejections.items()
-            if name not in (reference, "n_trk")
+        rejections={
+            name: tuple(rejection(score, gluon, weight * factor) for factor in factors)
+            for name, score in by_name.items()
         },
     )
 

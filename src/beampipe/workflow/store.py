@@ -338,9 +338,8 @@ class Store:
                 seconds = round(seconds + time.perf_counter() - start, 6)
                 artifact = Artifact(recipe.stage, recipe.key, folder / f"{recipe.key}{suffix}", sha256, size, seconds)
                 self._commit(part, artifact.path)
-            about = json.loads(canonical(_sidecar_of(recipe, artifact, notes or {}, inputs)))
             with self._part(_SIDECAR) as part:
-                part.write_text(json.dumps(about, indent=1) + "\n")
+                part.write_bytes(canonical(_sidecar_of(recipe, artifact, notes or {}, inputs)) + b"\n")
                 self._commit(part, folder / f"{recipe.key}{_SIDECAR}")
             self._sync(folder)
         self._report("done", recipe, seconds=round(seconds, 3))

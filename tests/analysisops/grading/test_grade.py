@@ -94,7 +94,7 @@ def test_rules_are_scaled_by_others() -> None:
     submission["answers"]["mass"]["value"] = mass
     result = graded(submission, entries=honest_entries(mass))
     assert [rule.points for rule in result.rules] == pytest.approx([30.0, 10.0, 10.0])
-    assert [rule.fraction for rule in result.rules] == pytest.approx([0.5, 1.0, 1.0])
+    assert [rule.outcome.fraction for rule in result.rules] == pytest.approx([0.5, 1.0, 1.0])
 
 
 def test_no_judge_changes_no_score() -> None:

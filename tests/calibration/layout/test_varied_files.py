@@ -15,7 +15,7 @@ import pytest
 from beampipe.calibration.config import Configuration, DijetSelection, Energy, Regions, Systematic, Tagger
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
-from beampipe.calibration.events.variations import energy_factors, energy_names, event_keys
+from beampipe.calibration.events.variations import energy_factors, energy_shifts, event_keys
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.results import collect_results
@@ -115,7 +115,7 @@ def of_files(toys: Toys, folder: Path, variations: Mapping[str, Any] = VARIATION
 def test_branches_trees_and_functions_vary_jets_as_the_stand_in_does(
     toys: Toys, base: Configuration, tmp_path: Path
 ) -> None:
-    assert {name for name in VARIATIONS if name[0] == "j"} == set(energy_names(ENERGY))
+    assert {name for name in VARIATIONS if name[0] == "j"} == set(energy_shifts(ENERGY))
     result = of_files(toys, tmp_path)
     plan = run_calibration(result, INLINE)
     assert factors_sha256(result) == factors_sha256(base)

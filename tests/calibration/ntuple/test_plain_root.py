@@ -123,8 +123,8 @@ def test_a_file_is_what_uproot_says(packed: str, library: str, tmp_path: Path) -
             lists = first_lists(plain[name], 300)
             assert (lists is not None) == (name.startswith("many_"))
             if lists is not None:
-                np.testing.assert_array_equal(lists[0], [len(each) for each in whole[:300]])
-                np.testing.assert_array_equal(lists[1], np.concatenate(whole[:300]))
+                np.testing.assert_array_equal(np.diff(lists.offsets), [len(each) for each in whole[:300]])
+                np.testing.assert_array_equal(lists.numbers, np.concatenate(whole[:300]))
             assert first_lists(plain[name], 999) is None
 
 

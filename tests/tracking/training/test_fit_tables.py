@@ -30,8 +30,6 @@ def test_tables_are_those_of_the_detector(forward: bool) -> None:
     pipe = (float(np.min(layers, axis=0)[0]) * FIT_RECIPE.pipe_share, 1e-6)
     made = toy_tables(layers, scattering=3e-6, beam_pipe=pipe, energy_loss=400.0, field=-3.0)
     shot = shoot(made, PARTICLES, pt=(0.5, 8.0), cot=cot)
-    assert learn_fit_tables([shot.event], made.layers).field[0] == pytest.approx(-3.0, rel=2e-3)
-    # A learned field is wrong by up to a fifth of the error of a track's momentum: the rest is learned in the true one.
     learned = learn_fit_tables([shot.event], made.layers, field=-3.0)
     assert not learned.field_shape.any()
     inner = slice(0, 4)  # further out, scattering hides the errors of hits
@@ -91,15 +89,11 @@ def test_a_given_field_is_kept() -> None:
 def test_events_that_teach_nothing_are_refused() -> None:
     shot, layers = shoot(toy_tables(), 50), toy_tables().layers
     with pytest.raises(ConfigError, match="got no event"):
-        learn_fit_tables([], layers)
+        learn_fit_tables([], layers, 2.0)
     with pytest.raises(ConfigError, match="got 50 particles of 1 events"):
-        learn_fit_tables([shot.event], layers)
+        learn_fit_tables([shot.event], layers, 2.0)
     with pytest.raises(InputError, match="no truth"):
-        learn_fit_tables([replace(shot.event, truth=None)], layers)
-    with pytest.raises(ConfigError, match="got 0 long tracks"):
-        learn_fit_tables([shoot(toy_tables(), 200, pt=(0.5, 0.9)).event], layers)
-    with pytest.raises(ConfigError, match="got straight tracks"):
-        learn_fit_tables([shoot(toy_tables(field=1e-3), 200).event], layers)
+        learn_fit_tables([replace(shot.event, truth=None)], layers, 2.0)
 
 
 def true_tracks(event: Event) -> tuple[Tracks, ndarray]:

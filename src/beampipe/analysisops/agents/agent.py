@@ -16,7 +16,6 @@ class Tools(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """Names of the available tools."""
-        ...
 
     def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """The result of a tool; `name` is positional only, since some tools have an argument of that name.
@@ -24,7 +23,6 @@ class Tools(Protocol):
         Raises:
             BeampipeError: the tool refused the call; the message gives the reason and a remedy.
         """
-        ...
 
 
 @runtime_checkable
@@ -33,7 +31,6 @@ class DescribedTools(Tools, Protocol):
 
     def schemas(self) -> Sequence[Mapping[str, Any]]:
         """For each tool its ``name``, ``description`` and ``parameters``, the JSON schema of its arguments."""
-        ...
 
 
 @runtime_checkable
@@ -42,7 +39,6 @@ class Agent(Protocol):
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission for a request, as JSON types; its status is "error" if the task cannot be solved."""
-        ...
 
 
 class NoTools:

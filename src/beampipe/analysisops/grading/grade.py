@@ -26,32 +26,26 @@ class Gradable(Protocol):
     @property
     def id(self) -> str:
         """Name of the task."""
-        ...
 
     @property
     def type(self) -> str:
         """Family of the task."""
-        ...
 
     @property
     def rubric(self) -> Rubric:
         """Gates, rules and checks of a judge."""
-        ...
 
     @property
     def eval_ref(self) -> Mapping[str, Any]:
         """Content of eval_ref.yaml."""
-        ...
 
     @property
     def judge_prompt(self) -> str:
         """Prompt of the judge with its placeholders; empty if there is none."""
-        ...
 
     @property
     def prompts(self) -> Mapping[Level, str]:
         """Prompts of the agent, by level."""
-        ...
 
 
 def grade(
@@ -106,20 +100,17 @@ def grade(
     gates = []
     for check in checks:
         outcome = check.kind(case)
-        passed = outcome.fraction >= 1.0
-        gates.append(
-            CheckResult(check.id, check.type, 0.0, 0.0, passed, outcome.fraction, outcome.reason, outcome.evidence)
-        )
+        gates.append(CheckResult(check.id, check.type, 0.0, 0.0, outcome.fraction >= 1.0, outcome))
     error = _error_of(read)
     if error:
         issues.append(Issue("error", "agent_error", error))
-    issues += [Issue("error", "gate_failed", f"{gate.id}: {gate.reason}") for gate in gates if not gate.passed]
+    issues += [Issue("error", "gate_failed", f"{gate.id}: {gate.outcome.reason}") for gate in gates if not gate.passed]
     held = not error and all(gate.passed for gate in gates)
     rules, slips = _rules(task.rubric.rules, case, held)
     issues += slips
     suspicious = suspicions(read.content)
     issues += [Issue("warn", "injection_suspected", sentence) for sentence in suspicious]
-    signals = {f"{rule.id}.{key}": value for rule in (*gates, *rules) for key, value in rule.evidence.items()}
+    signals = {f"{rule.id}.{key}": value for rule in (*gates, *rules) for key, value in rule.outcome.evidence.items()}
     verdict = _verdict(task, case, judge, seed, held, [*gates, *rules], issues)
     status: Literal["ok", "fail", "error"] = "error" if error else ("ok" if held else "fail")
     return Result(task.id, task.type, level, seed, status, gates, rules, verdict, issues, signals, provenance)
@@ -153,18 +144,8 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckR
             # Reasons may hold numbers of the reference, and issues are shown for secret instances, too.
             why = f"{', '.join(without)} earned none" if without else "it is too far from the reference"
             slips.append(Issue("warn", "no_points", f"{check.id}: no points, since {why}"))
-        results.append(
-            CheckResult(
-                check.id,
-                check.type,
-                points,
-                check.points,
-                held and 2.0 * points > check.points,
-                outcome.fraction,
-                outcome.reason,
-                outcome.evidence,
-            )
-        )
+        passed = held and 2.0 * points > check.points
+        results.append(CheckResult(check.id, check.type, points, check.points, passed, outcome))
     return results, slips
 
 

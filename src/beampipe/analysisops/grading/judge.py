@@ -46,12 +46,10 @@ class Judge(Protocol):
     @property
     def name(self) -> str:
         """Name in results."""
-        ...
 
     @property
     def samples(self) -> int:
         """Number of replies to each question."""
-        ...
 
     def ask(self, question: Question, sample: int) -> JudgeReply:
         """One reply.
@@ -63,7 +61,6 @@ class Judge(Protocol):
         Raises:
             BeampipeError: there is no usable reply.
         """
-        ...
 
 
 def ask_judge(judge: Judge, question: Question) -> JudgeResult:
@@ -221,8 +218,8 @@ class EndpointJudge:
     def __post_init__(self) -> None:
         if self.samples < 1 or not self.model.request_seconds > 0.0:
             raise ConfigError(
-                f"judge: got samples = {self.samples}, timeout = {self.model.request_seconds}, expected at least one"
-                " sample and some time"
+                f"judge: got samples = {self.samples}, request_seconds = {self.model.request_seconds}, expected at"
+                " least one sample and some time"
             )
 
     @property

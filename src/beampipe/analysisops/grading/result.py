@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from beampipe.analysisops.grading.submission import Outcome
+
 _DIGITS: Final = 6
 """Significant digits of a number in a result; decimals of a score."""
 
@@ -36,9 +38,7 @@ class CheckResult:
         points: points earned.
         max_points: most points that it can earn.
         passed: for a gate, whether it passed; for a rule, whether it earned more than half of its points.
-        fraction: fraction of its points, before scaling by other rules.
-        reason: why, in a sentence.
-        evidence: numbers from which `fraction` was computed.
+        outcome: fraction of its points, before scaling by other rules, with reason and evidence.
     """
 
     id: str
@@ -46,9 +46,7 @@ class CheckResult:
     points: float
     max_points: float
     passed: bool
-    fraction: float
-    reason: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Outcome
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types."""
@@ -58,7 +56,11 @@ class CheckResult:
             "points": round(self.points, _DIGITS),
             "max_points": round(self.max_points, _DIGITS),
             "passed": self.passed,
-            "evidence": {**rounded(self.evidence), "fraction": round(self.fraction, _DIGITS), "reason": self.reason},
+            "evidence": {
+                **rounded(self.outcome.evidence),
+                "fraction": round(self.outcome.fraction, _DIGITS),
+                "reason": self.outcome.reason,
+            },
         }
 
 

@@ -96,8 +96,8 @@ def _served(session: Session, tool: Tool) -> McpTool:
 
 _CONNECT_SECONDS: Final = 30.0
 
-_CALL_SECONDS: Final = 600.0
-"""Timeout of a call [s]; servers end their calls long before."""
+_CALL_SECONDS: Final = 900.0
+"""Timeout of a call [s]; servers end their calls before."""
 
 _T = TypeVar("_T")
 

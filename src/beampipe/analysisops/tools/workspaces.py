@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, combinations_with_replacement
 from typing import Any, Final
 
 import numpy as np
@@ -303,7 +303,10 @@ def _covariance(function: Callable[[ndarray], float], best: ndarray, free: ndarr
         second = curvature(small * axis) / small**2
         scales.append(_STEP / np.sqrt(second) if second > 0 else np.nan)
     steps = np.array(scales)[:, None] * axes
-    matrix = np.array([[curvature(a + b) - curvature(a - b) for b in steps] for a in steps]) / 4
+    matrix = np.zeros((len(steps), len(steps)))
+    for row, column in combinations_with_replacement(range(len(steps)), 2):
+        a, b = steps[row], steps[column]
+        matrix[row, column] = matrix[column, row] = (curvature(a + b) - curvature(a - b)) / 4
     if not (np.isfinite(matrix).all() and np.linalg.cond(matrix) < _LARGEST_CONDITION):
         raise ToolRefusedError(f"workspace: {_UNFIXED}")
     inverse: ndarray = np.linalg.inv(matrix) * np.outer(scales, scales)

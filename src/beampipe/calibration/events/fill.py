@@ -283,7 +283,7 @@ def fill_file(
         stop: one past the last entry to read.
         select: cuts and regions; its cuts and weights are those of `fill`.
         fill: axes and variations.
-        with_table: whether to return the table of selected events, too.
+        with_table: whether to return the table of selected events, too, which may lack variations of weights and n_trk.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
@@ -385,7 +385,7 @@ _TRACKS, _SCALE, _RESOLUTION = range(3)
 def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
     """Axes and variations for the compiled filler; `varied` and `scores` name columns of n_trk and scores."""
     kinds = {"jes": _SCALE, "jer": _RESOLUTION}
-    variations = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
+    variations = {name: (kinds[each.kind], each.number, each.sign) for name, each in energy_shifts(fill.energy).items()}
     variations |= {name: (_TRACKS, column, 0.0) for column, name in enumerate(varied)}
     columns = {key: column for column, key in enumerate(scores)}
     *model, noise_seed = MODEL

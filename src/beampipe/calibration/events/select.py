@@ -320,7 +320,8 @@ def run_filler(
     Args:
         source: range of a file.
         settings: cuts, regions and weights.
-        with_table: whether to return the table of selected events.
+        with_table: whether to return the table of selected events; if there are histograms, without what variations of
+            weights and n_trk need.
         histograms: axes and variations of the histograms, as the filler takes them; None for none.
         sums: arrays to add to, if there are histograms.
 
@@ -361,7 +362,8 @@ def run_filler(
         run, event = source.flat("run"), source.flat("event")
         refuse_repeated(source.path, run, event)
         ranges = run_ranges(run, event)
-    table = filler.take_table(len(settings.weights) if settings.simulated else 1)
+    alone = histograms is not None or not settings.simulated
+    table = filler.take_table(1 if alone else len(settings.weights))
     table["event"] = table["event"].view(np.uint64)  # numpy has two distinct types of this size
     varied, numbers = (
         dict(zip(names, table.pop(key), strict=True))
@@ -373,7 +375,7 @@ def run_filler(
         width=numbers.get("jet_width", missing),
         c1=numbers.get("jet_c1", missing),
         ranges=ranges,
-        varied_n_trk=varied,
+        varied_n_trk=varied if histograms is None else {},
         scores={name.removeprefix(SCORE): values for name, values in numbers.items() if name.startswith(SCORE)},
         cut_flow=CutFlow(np.array(counts["events"], np.int64), np.array(counts["weights"], np.int64)),
     )

@@ -14,9 +14,10 @@ Random numbers are functions of the event, and thus independent of the order, th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -187,11 +188,6 @@ class EnergyShift(NamedTuple):
         return 1.0 if self.way == "up" else -1.0
 
 
-def energy_names(energy: Energy) -> tuple[str, ...]:
-    """Names of the variations: ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
-    return tuple(shift.name for shift in energy_shifts(energy))
-
-
 def energy_factors(
     name: str,
     energy: Energy,
@@ -211,9 +207,9 @@ def energy_factors(
     Raises:
         UnknownNameError: there is no such variation.
     """
-    shift = {shift.name: shift for shift in energy_shifts(energy)}.get(name)
+    shift = energy_shifts(energy).get(name)
     if shift is None:
-        raise UnknownNameError("variation of the jet energy", name, energy_names(energy))
+        raise UnknownNameError("variation of the jet energy", name, energy_shifts(energy))
     at = (pt.astype(np.float64) - MODEL.low_pt) / (MODEL.high_pt - MODEL.low_pt)
     if shift.kind == "jes":
         across = np.abs(eta.astype(np.float64)) / MODEL.last_eta
@@ -232,11 +228,13 @@ def eta_nodes(energy: Energy) -> int:
     return -(-energy.scale // MODEL.pt_nodes)
 
 
-def energy_shifts(energy: Energy) -> Iterator[EnergyShift]:
-    """Every parameter, up and down: first those of the scale, then those of the resolution."""
+@cache
+def energy_shifts(energy: Energy) -> Mapping[str, EnergyShift]:
+    """Every parameter, up and down, by name: ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
     ways: tuple[Literal["up", "down"], ...] = ("up", "down")
-    yield from (EnergyShift("jes", number, way) for number in range(energy.scale) for way in ways)
-    yield from (EnergyShift("jer", number, way) for number in range(energy.resolution) for way in ways)
+    every = [EnergyShift("jes", number, way) for number in range(energy.scale) for way in ways]
+    every += [EnergyShift("jer", number, way) for number in range(energy.resolution) for way in ways]
+    return {shift.name: shift for shift in every}
 
 
 def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[ndarray, "n 2"]:
@@ -272,7 +270,7 @@ class Kinematics:
 
 def known_jet_variations(energy: Energy) -> tuple[str, ...]:
     """Names of all variations of jets."""
-    return (*VARIED_N_TRK, *energy_names(energy))
+    return (*VARIED_N_TRK, *energy_shifts(energy))
 
 
 def dataset_key(dataset: str, seed: int = 0) -> int:

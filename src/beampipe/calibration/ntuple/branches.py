@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -21,7 +21,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import address, is_remote
-from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
+from beampipe.calibration.ntuple.plain_root import Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
 from beampipe.errors import BeampipeError, FileError
 
 
@@ -256,6 +256,10 @@ def read_lists(
     if not plain or getattr(kind, "header_bytes", None) not in _PLAIN:
         yield _whole(path, lists, branch, start, stop)
         return
+    with suppress(Exception):  # a damaged basket: the read below reports the error
+        if start == 0 and (first := first_lists(lists, stop)) is not None:
+            yield first
+            return
     for number, (first, last) in enumerate(pairwise(lists.entry_offsets)):
         low, high = max(start, first), min(stop, last)
         if low < high:
@@ -391,8 +395,8 @@ def whole_baskets(branch: PlainBranch, start: int, stop: int, memory: Buffer) ->
             yield first - start, last - start, data[:end].view(stored)
 
 
-def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
-    """Number of members of each list before `stop`, and all members, if they are at the start of a long basket.
+def first_lists(branch: Any, stop: int) -> Basket | None:
+    """The lists before `stop`, if they are at the start of a long basket.
 
     The counter branch gives their number, so that only this part of the basket is decompressed.
 
@@ -405,11 +409,12 @@ def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
     counts = branch.first_counts(stop)
     if counts is None:
         return None
-    n_bytes = int(counts.sum()) * stored.itemsize
-    basket = open_basket(branch.packed(0), SCRATCH, n_bytes)
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    n_bytes = int(offsets[-1]) * stored.itemsize
+    basket = open_basket(branch.packed(0), None, n_bytes)
     if counts.min(initial=0) < 0 or n_bytes > basket.end:
         raise ValueError("not as many numbers as are counted")
-    return counts.astype(np.int64), basket.data[:n_bytes].view(stored).copy()
+    return Basket(0, offsets, basket.data[:n_bytes].view(stored))
 
 
 def unpack_basket(branch: Any, number: int, memory: Buffer) -> UnpackedBasket:

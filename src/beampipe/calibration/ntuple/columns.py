@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,6 @@ from beampipe.calibration.ntuple.branches import (
     Basket,
     branch_error,
     file_errors,
-    first_lists,
     has_whole_baskets,
     is_flat,
     lossless,
@@ -412,9 +411,6 @@ class EventSource:
         Raises:
             FileError: the branch cannot be read, or holds no lists.
         """
-        with suppress(Exception):  # a damaged basket: the read below reports the error
-            if self.start == 0 and (lists := first_lists(self.tree[branch], self.stop)) is not None:
-                return lists
         return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, SCRATCH))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:

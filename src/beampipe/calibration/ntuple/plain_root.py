@@ -236,7 +236,8 @@ _KEY: Final = Struct(">ihiIhh")  # size, version, uncompressed size, date, size 
 _FAR: Final = 1000
 """Directories and keys above this version have file positions of 8 bytes."""
 
-_NUMBER, _COUNT, _TWO, _LONG = Struct(">I"), Struct(">H"), Struct(">ii"), Struct(">q")
+# Numbers; then of objects: bytes that follow and version; of TObjects: version, id and bits.
+_NUMBER, _TWO, _LONG, _START, _BITS = map(Struct, (">I", ">ii", ">q", ">IH", ">Hii"))
 
 _TREE: Final = Struct(">5qd4iI6q")  # entries first, number of clusters last but six
 
@@ -433,9 +434,8 @@ class _Cursor:
         self.at, _ = self._start()
 
     def _start(self) -> tuple[int, int]:
-        (size,) = self.take(_NUMBER)
-        end = self.at + (size & ~_SIZED)
-        (version,) = self.take(_COUNT)
+        size, version = self.take(_START)
+        end = self.at - 2 + (size & ~_SIZED)  # the version has two bytes
         if not size & _SIZED or end > len(self.data):
             raise UnknownKindError("an object of unknown size")
         return end, version
@@ -450,8 +450,7 @@ class _Cursor:
 
     def _bits(self) -> None:
         """Skip the TObject header: unique id and status bits."""
-        self.take(_COUNT)
-        _, bits = self.take(_TWO)
+        _, _, bits = self.take(_BITS)
         self.at += 2 if bits & 0x10 else 0
 
     def array(self) -> Iterator[Any]:

@@ -263,7 +263,8 @@ def digest_files(
 
     digests = FileDigests(space.digests)
     tasks = [Task(label, digests.of, (file.path, file.stamp)) for label, file in new.items()]
-    n_chunks = sum(len(ranges_of(file, configuration.chunk_events)) for file in new.values()) if until else 0
+    of_files = (ranges_of(file, configuration, settings[samples[file.path]]) for file in new.values())
+    n_chunks = sum(map(len, of_files)) if until else 0
     workers.run(f"reading files, {until}" if until else "reading files", tasks, follow=follow, more=n_chunks)
     return with_digests
 

@@ -287,7 +287,7 @@ class ChunkSettings(NamedTuple):
         """All variations that are filled."""
         fill, energy = self.fill, self.fill.energy
         points = {"jes": eta_nodes(energy), "jer": energy.resolution}
-        of_energy = {shift.name: points[shift.kind] for shift in energy_shifts(energy)}
+        of_energy = {name: points[shift.kind] for name, shift in energy_shifts(energy).items()}
         weights = zip(fill.weight_names[1:], self.select.weights[1:], strict=True)
         return NOMINAL_ALONE.union(
             (VariationKey("weight", *weight) for weight in weights),
@@ -399,16 +399,18 @@ def chunks_of(
             FillPath.of(settings.fill),
             file.stamp,
         )
-        for start, stop in ranges_of(file, configuration.chunk_events, settings.variation)
+        for start, stop in ranges_of(file, configuration, settings)
     ]
 
 
-def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple[int, int]]:
-    """First entry and one past the last of each chunk of a file, or of a variation's tree in it: about `size` events.
+def ranges_of(file: InspectedFile, configuration: Configuration, settings: ChunkSettings) -> list[tuple[int, int]]:
+    """First entry and one past the last of each chunk of a file, or of a variation's tree in it.
 
     Chunks begin and end at basket borders, so that no basket is read twice, unless there are too few common borders.
+    Added variations must not change their size: the tables of selected events would not be found again.
     """
-    borders = dict(file.facts.borders_of).get(variation, file.facts.borders)
+    size = configuration.chunk_events or (250_000 if FillPath.of(settings.fill).kind == "one pass" else 100_000)
+    borders = dict(file.facts.borders_of).get(settings.variation, file.facts.borders)
     if borders[-1] == borders[0]:
         return []
     out: list[tuple[int, int]] = []

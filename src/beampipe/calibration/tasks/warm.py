@@ -13,7 +13,7 @@ from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regio
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
-from beampipe.calibration.events.variations import energy_names
+from beampipe.calibration.events.variations import energy_shifts
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.chunks import fill_and_merge, run_chunk
 
@@ -28,7 +28,7 @@ def _warm() -> None:
     settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(), True, True, (0, 1), ("trk_eff",))
     wanted = FillSettings(
         *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, WeightUnits(), True, facts.weight_names[:2]),
-        *(("trk_eff", *energy_names(energy)), Bootstrap(4), facts.dataset),
+        *(("trk_eff", *energy_shifts(energy)), Bootstrap(4), facts.dataset),
     )
     fill_file(_FILE, 0, 100, settings, wanted)
 

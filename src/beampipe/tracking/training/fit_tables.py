@@ -1,4 +1,4 @@
-"""Learn the tables of the track fit from simulated events: field, resolution, scattering and energy loss.
+"""Learn the tables of the track fit from simulated events: resolution, scattering, energy loss, changes of the field.
 
 The helix of a simulated particle is known, so its hits deviate by measurement errors, scattering, loss of energy and
 changes of the field alone. To first order the deviations of a track are sums of these, as in
@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Float64, Int64
+from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import Event
 from beampipe.tracking.fitting.helix import (
@@ -28,7 +28,6 @@ from beampipe.tracking.fitting.helix import (
     Crossings,
     cartesian,
     cross,
-    curvature,
     from_acts,
     perigee_of,
 )
@@ -66,7 +65,7 @@ class FitConfig:
         tail: kicks in the beam pipe and at the first hit count as at most this many standard deviations. They have
             tails, and alone decide the errors of d0, z0 and the direction, whose core should be right; the momentum
             depends on many kicks, whose sum is nearly normal.
-        stiff: lowest pT of a particle that the field is learned from [GeV].
+        stiff: lowest pT of a particle that changes of the field are learned from [GeV]; softer ones lose more energy.
     """
 
     pt_min: float = 0.4
@@ -218,6 +217,7 @@ class _Deviations:
             scattering of 1 GeV^2 at right angles: first those across the track, then those along it.
         by_loss: (n, n_residuals, n_kicks) derivatives by the energy lost there, in the same units.
         by_shape: (n, n_residuals, n_terms) derivatives by the coefficients of the field.
+        stiff: (n,) bool, whether the field is learned from the track.
         index: (n, n_residuals + 2 n_kicks) number of the variance of each residual and of each kick.
     """
 
@@ -225,6 +225,7 @@ class _Deviations:
     by_kick: Float64[ndarray, "n n_residuals n_both"]
     by_loss: Float64[ndarray, "n n_residuals n_kicks"]
     by_shape: Float64[ndarray, "n n_residuals n_terms"]
+    stiff: Bool[ndarray, " n"]
     index: Int64[ndarray, "n n_variances"]
 
 
@@ -273,6 +274,7 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> Ite
                 np.concatenate([across, along], axis=2),
                 loss,
                 by_shape[row].reshape(len(track), 2 * n, -1),
+                chains.pt[track] > config.stiff,
                 np.concatenate([measured, kick, kick], axis=1),
             )
 
@@ -347,10 +349,11 @@ def _scoring_step(
         weight = (by_loss * slowed[keep]).sum(axis=1)
         losses.append((by_loss * (block.residual - bent)[keep]).sum(axis=1) / weight)
         weights.append(np.sqrt(weight))
-        by_mean = np.concatenate([block.by_shape, slowed[:, :, None]], axis=2)[keep]
-        weighted_means = np.einsum("tij,tjk->tik", inverse, by_mean)
+        stiff = block.stiff[keep]
+        by_mean = np.concatenate([block.by_shape, slowed[:, :, None]], axis=2)[keep][stiff]
+        weighted_means = np.einsum("tij,tjk->tik", inverse[stiff], by_mean)
         of_means += np.einsum("tik,til->kl", weighted_means, by_mean)
-        right_of_means += np.einsum("tik,ti->k", weighted_means, block.residual[keep])
+        right_of_means += np.einsum("tik,ti->k", weighted_means, block.residual[keep][stiff])
     all_losses = np.concatenate(losses)
     order = np.argsort(all_losses)
     total = np.cumsum(np.concatenate(weights)[order])
@@ -400,17 +403,10 @@ def _solution(
     return np.asarray(np.maximum(relative, _LEAST) * typical)
 
 
-_FEWEST_STIFF: Final = 30
-"""Fewest particles that the field is derived from."""
-
-_FIELD_ROUNDS: Final = 10
-"""Number of line fits to the field that each particle measures; each leaves out outliers of the last one."""
-
-
 def learn_fit_tables(
     events: Iterable[Event],
     layers: Float32[ndarray, "n_layers 4"],
-    field: float | None = None,
+    field: float,
     config: FitConfig = FIT_RECIPE,
 ) -> FitTables:
     """Tables of the track fit for the detector that the events are of.
@@ -418,11 +414,11 @@ def learn_fit_tables(
     Args:
         events: clean events with truth.
         layers: r_min, r_max, z_min, z_max [mm] of each layer, as of learned windows.
-        field: magnetic field along z [T]; learned from the curvature of true particles if not given.
+        field: magnetic field along z [T], in the centre; how it changes is learned.
         config: selection of particles.
 
     Raises:
-        ConfigError: too few particles, or their tracks are straight.
+        ConfigError: too few particles, or tracks that are no use; or the field is 0.
         InputError: an event has no truth.
     """
     kept = list(events)
@@ -434,7 +430,6 @@ def learn_fit_tables(
             f"fit tables: got {len(chains.charge)} particles of {len(kept)} events to learn from, expected"
             f" {config.min_particles} with pT > {config.pt_min} GeV and {config.min_hits} hits; give more events"
         )
-    strength = np.float32(_field(chains, config) if field is None else field)
     n = len(layers)
     tables = FitTables(
         np.asarray(layers, np.float32),
@@ -442,13 +437,13 @@ def learn_fit_tables(
         np.zeros(n, np.float32),
         np.array([config.pipe_share * layers[:, 0].min(), 0], np.float32),
         np.zeros(1, np.float32),
-        np.array([strength], np.float32),
+        np.array([field], np.float32),
         _gaps(layers),
         np.zeros(len(FIELD_POWERS), np.float32),
     )
     deviations = list(_deviations(chains, tables, config))
     if not deviations:
-        raise ConfigError("fit tables: got no track that is long and nearly straight; give more events, or the field")
+        raise ConfigError("fit tables: got no track that is long and nearly straight; give more events")
     values = np.concatenate([_first_variances(deviations, n), np.full(n + len(tables.all_tubes), _FIRST_SCATTERING)])
     loss, shape, terms = 0.0, tables.field_shape.astype(np.float64), field_terms(chains.xyz)
     for _ in range(_ROUNDS):
@@ -491,7 +486,7 @@ def train_fit_tables(
     layers: Float32[ndarray, "n_layers 4"],
     out: Path,
     about: Mapping[str, object],
-    field: float | None = None,
+    field: float,
     config: FitConfig = FIT_RECIPE,
 ) -> FitTables:
     """Learn the tables of the track fit and write them, with a card beside them.
@@ -501,7 +496,7 @@ def train_fit_tables(
         layers: box of each layer, as for `learn_fit_tables`.
         out: safetensors file to write; the card lies beside it.
         about: further facts for the card (command, data).
-        field: magnetic field along z [T]; learned if not given.
+        field: magnetic field along z [T], as for `learn_fit_tables`.
         config: selection of particles.
 
     Raises:
@@ -522,27 +517,3 @@ def train_fit_tables(
     }
     write_card(out, asdict(config), {"events": len(kept), **about}, metrics)
     return tables
-
-
-def _field(chains: TrueTracks, config: FitConfig) -> float:
-    """The field [T]: curvature of the circle through three hits, times pT, corrected for energy loss."""
-    first, last = chains.begin, chains.begin + chains.size - 1
-    inner, middle, outer = (chains.xyz[row] for row in (first, (first + last) // 2, last))
-    strength = -curvature(inner, middle, outer) * chains.pt / (GEV_PER_TESLA_MM * chains.charge)
-    length = np.hypot(*(outer - inner)[:, :2].T)
-    use = (chains.pt > config.stiff) & np.isfinite(strength) & (length > np.median(length))
-    if np.count_nonzero(use) < _FEWEST_STIFF:
-        raise ConfigError(
-            f"fit tables: got {np.count_nonzero(use)} long tracks with pT > {config.stiff} GeV, expected"
-            f" {_FEWEST_STIFF} to tell the field; give it, or more events"
-        )
-    design = np.stack([np.ones(np.count_nonzero(use)), 1 / chains.pt[use]], axis=1)
-    values = strength[use]
-    core = np.abs(values - np.median(values)) < np.abs(np.median(values))
-    for _ in range(_FIELD_ROUNDS):
-        solution = np.linalg.lstsq(design[core], values[core], rcond=None)[0]
-        away = np.abs(values - design @ solution)
-        core = away < config.core * 1.48 * np.median(away)
-    if not abs(solution[0]) > 1.48 * np.median(away):
-        raise ConfigError("fit tables: got straight tracks, expected a magnetic field along z; give its strength")
-    return float(solution[0])

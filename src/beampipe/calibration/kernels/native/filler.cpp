@@ -8,6 +8,9 @@
 
 namespace calibration {
 
+/// Number of events whose weights are fetched into the cache in advance.
+constexpr std::size_t kAhead = 8;
+
 void RegionRule::assign(Pairs& pairs) const {
   for (std::int64_t e = 0; e < pairs.n; ++e) {
     const float first = std::fabs(pairs.eta[0][e]), second = std::fabs(pairs.eta[1][e]);
@@ -45,7 +48,8 @@ const char* Filler::add(const Segment& segment) {
     const std::int64_t n = std::min(kBlock, segment.n - begin_);
     note_numbers(segment, n);
     const char* wrong = read_nominal(segment, n);
-    if (wrong == nullptr) wrong = read_pairs(segment, n);
+    const bool big = segment.pt.big && segment.eta.big && segment.n_trk.big;
+    if (wrong == nullptr) wrong = big ? read_pairs<true>(segment, n) : read_pairs<false>(segment, n);
     if (wrong == nullptr) choose_pairs();
     if (wrong == nullptr) wrong = read_kept(segment);
     if (wrong != nullptr) return wrong;
@@ -113,10 +117,12 @@ void Filler::count(int last, std::int64_t event) {
   calibration::add(counts.weights[last], units_[event]);
 }
 
+/// kBig: pT, eta and n_trk are big-endian, as in files.
+template <bool kBig>
 const char* Filler::read_pairs(const Segment& segment, std::int64_t n) {
   Pairs& pairs = *pairs_;
   const std::int64_t first = segment.offsets[0];
-  const auto pt_of = [&](std::int64_t jet) { return segment.pt.at<float>(jet); };
+  const auto pt_of = [&](std::int64_t jet) { return segment.pt.at<float, kBig>(jet); };
   std::int64_t m = 0;
   for (std::int64_t i = 0; i < n; ++i) {
     const bool triggered = segment.trigger.data == nullptr || segment.trigger.at<std::uint8_t>(begin_ + i) != 0;
@@ -131,11 +137,11 @@ const char* Filler::read_pairs(const Segment& segment, std::int64_t n) {
     for (int j = 0; j < 2; ++j) {
       const std::int64_t jet = pairs.jets[j][m] = jets[j];
       pairs.pt[j][m] = pt_of(jet);
-      pairs.eta[j][m] = segment.eta.at<float>(jet);
+      pairs.eta[j][m] = segment.eta.at<float, kBig>(jet);
       if (!std::isfinite(pairs.pt[j][m]) || !std::isfinite(pairs.eta[j][m]))
         return "a pT or eta of a leading jet is not finite";
       if (segment.clean.data != nullptr) clean &= segment.clean.at<std::uint8_t>(jet) != 0;
-      pairs.n_trk[j][m] = segment.n_trk.at<std::uint16_t>(jet);
+      pairs.n_trk[j][m] = segment.n_trk.at<std::uint16_t, kBig>(jet);
       pairs.flavour[j][m] = 0;
       if (selection_.flavours.empty()) continue;
       const std::int8_t flavour = selection_.flavours[segment.label.at<std::int8_t>(jet) + 128];
@@ -179,9 +185,10 @@ void Filler::choose_pairs() {
 const char* Filler::read_kept(const Segment& segment) {
   Pairs& pairs = *pairs_;
   selection_.regions.assign(pairs);
+  const int n_checked = segment.floats.empty() && segment.region.data == nullptr ? 0 : 2;
   for (std::size_t k = 0; k < kept_.size(); ++k) {
     const std::int64_t e = kept_[k];
-    for (int j = 0; j < 2; ++j) {
+    for (int j = 0; j < n_checked; ++j) {
       const std::int64_t jet = pairs.jets[j][e];
       for (const Column& each : segment.floats)
         if (!std::isfinite(each.at<float>(jet))) return "a number of a leading jet is not finite";
@@ -191,10 +198,14 @@ const char* Filler::read_kept(const Segment& segment) {
     }
     double size = std::fabs(pairs.weight[e]);
     if (n_weights_ > 1) {
-      const std::int64_t first = segment.weight.first + (begin_ + pairs.event[e]) * segment.n_weights;
-      size = largest_[k] = load_weights(segment.weight.data + 4 * first, segment.weight.big,
-                                        first_columns_ ? nullptr : selection_.weights.data(), n_weights_,
-                                        weights_.data() + k * padded(n_weights_));
+      const auto weights_of = [&](std::size_t i) {
+        return segment.weight.data + 4 * (segment.weight.first + (begin_ + pairs.event[kept_[i]]) * segment.n_weights);
+      };
+      const std::uint8_t* ahead = weights_of(std::min(k + kAhead, kept_.size() - 1));
+      for (std::int64_t byte = 0; byte < 4 * n_weights_; byte += 64) __builtin_prefetch(ahead + byte);
+      size = largest_[k] =
+          load_weights(weights_of(k), segment.weight.big, first_columns_ ? nullptr : selection_.weights.data(),
+                       n_weights_, weights_.data() + k * padded(n_weights_));
       if (!std::isfinite(size)) return "a weight is not finite";
     }
     counts.size += size;
@@ -203,14 +214,16 @@ const char* Filler::read_kept(const Segment& segment) {
   return nullptr;
 }
 
-/// Add the kept pairs to the table.
+/// Add the kept pairs to the table; if they are also filled, without the columns of variations.
 void Filler::append(const Segment& segment) {
   const Pairs& pairs = *pairs_;
+  const bool alone = sums_.n_rows > 0;
+  const std::int64_t n_weights = alone ? 1 : n_weights_;
   for (std::size_t k = 0; k < kept_.size(); ++k) {
-    const float* weights = n_weights_ > 1 ? weights_.data() + k * padded(n_weights_) : pairs.weight + kept_[k];
-    table.weight.insert(table.weight.end(), weights, weights + n_weights_);
+    const float* weights = n_weights > 1 ? weights_.data() + k * padded(n_weights_) : pairs.weight + kept_[k];
+    table.weight.insert(table.weight.end(), weights, weights + n_weights);
   }
-  table.varied_n_trk.resize(segment.varied_n_trk.size());
+  table.varied_n_trk.resize(alone ? 0 : segment.varied_n_trk.size());
   table.floats.resize(segment.floats.size());
   for (const std::int64_t e : kept_) {
     const std::int64_t event = begin_ + pairs.event[e];
@@ -225,7 +238,7 @@ void Filler::append(const Segment& segment) {
       table.n_trk.push_back(static_cast<std::uint16_t>(pairs.n_trk[j][e]));
       table.label.push_back(static_cast<std::int8_t>(pairs.flavour[j][e]));
       table.region.push_back(static_cast<std::int8_t>(pairs.region[j][e]));
-      for (std::size_t k = 0; k < segment.varied_n_trk.size(); ++k)
+      for (std::size_t k = 0; k < table.varied_n_trk.size(); ++k)
         table.varied_n_trk[k].push_back(segment.varied_n_trk[k].at<std::uint16_t>(jet));
       for (std::size_t k = 0; k < segment.floats.size(); ++k)
         table.floats[k].push_back(segment.floats[k].at<float>(jet));

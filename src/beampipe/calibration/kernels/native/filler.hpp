@@ -18,10 +18,10 @@ struct Column {
   bool big = false;
   std::int64_t first = 0;
 
-  /// Number k of the segment.
-  template <typename T>
+  /// Number k of the segment. kBig: the column is big-endian anyway.
+  template <typename T, bool kBig = false>
   T at(std::int64_t k) const {
-    return load<T>(data + static_cast<std::int64_t>(sizeof(T)) * (first + k), big);
+    return load<T>(data + static_cast<std::int64_t>(sizeof(T)) * (first + k), kBig || big);
   }
 };
 
@@ -114,6 +114,7 @@ private:
   void note_numbers(const Segment& segment, std::int64_t n);
   bool falls(const Segment& segment) const;
   const char* read_nominal(const Segment& segment, std::int64_t n);
+  template <bool kBig>
   const char* read_pairs(const Segment& segment, std::int64_t n);
   void count(int last, std::int64_t event);
   void choose_pairs();

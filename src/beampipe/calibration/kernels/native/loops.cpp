@@ -203,7 +203,12 @@ void add_weights(const std::vector<CellEvents>& cells, const std::int64_t* event
   const std::int64_t stride = padded(n);
   std::uint64_t magic;
   std::memcpy(&magic, &kMagic, 8);
-  for (const CellEvents& cell : cells) {
+  for (std::size_t c = 0; c < cells.size(); ++c) {
+    const CellEvents &cell = cells[c], &next = cells[std::min(c + 1, cells.size() - 1)];
+    for (std::int64_t k = 0; k < n; k += kHalf) {
+      __builtin_prefetch(sumw + next.of_group * n + k, 1);
+      __builtin_prefetch(sumw2 + next.row * n + k, 1);
+    }
     const std::uint64_t offset = static_cast<std::uint64_t>(cell.end - cell.begin) * magic;
     for (std::int64_t first = 0; first < n; first += kLanes) {
       Wholes units[2] = {}, squares[2] = {};

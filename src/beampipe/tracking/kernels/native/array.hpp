@@ -1,6 +1,7 @@
 // An owning array of plain numbers: what a kernel returns. Its memory goes to numpy without a copy.
 #pragma once
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <cstddef>
@@ -16,10 +17,11 @@ namespace beampipe {
 /// Keeps large blocks of destroyed arrays for new ones: the system clears memory that it hands out, page by page.
 class SpareMemory {
 public:
-  static constexpr std::size_t kLeast = std::size_t{1} << 18, kMost = std::size_t{1} << 28;  // of a block, of all
+  static constexpr std::size_t kLeast = std::size_t{1} << 16, kMost = std::size_t{1} << 28;  // of a block, of all
 
-  /// A block of at least that size, which becomes its true size; nullptr if there is none.
-  void* take(std::size_t& bytes) {
+  /// A block of at least that size; nullptr if there is none.
+  void* take(std::size_t bytes) {
+    if (bytes < kLeast) return nullptr;
     const std::lock_guard<std::mutex> lock(mutex_);
     std::size_t best = blocks_.size();
     for (std::size_t k = 0; k < blocks_.size(); ++k)
@@ -28,13 +30,14 @@ public:
         best = k;
     if (best == blocks_.size()) return nullptr;
     void* const block = blocks_[best].first;
-    all_ -= bytes = blocks_[best].second;
+    all_ -= blocks_[best].second;
     blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(best));
     return block;
   }
 
   /// Keeps a block for later; the blocks kept for longest are freed if there are too many.
-  void give(void* block, std::size_t bytes) {
+  void give(void* block) {
+    const std::size_t bytes = malloc_usable_size(block);
     if (bytes < kLeast || bytes > kMost) return std::free(block);
     const std::lock_guard<std::mutex> lock(mutex_);
     for (all_ += bytes; all_ > kMost; blocks_.erase(blocks_.begin())) {
@@ -57,39 +60,56 @@ inline SpareMemory*& spare_memory() {
   return memory;
 }
 
+/// A block on a cache line, which SpareMemory or std::free takes back. It is never empty, and may be read one vector past
+/// its end.
+inline void* new_block(std::size_t bytes) {
+  constexpr std::size_t kLargePage = std::size_t{1} << 21;
+  bytes = (bytes + 127) / 64 * 64;
+  if (void* const spare = spare_memory()->take(bytes)) return spare;
+  // In large pages where the system has them: first touches of small ones took a quarter of some kernels' time.
+  const bool large = bytes >= 2 * kLargePage;
+  if (large) bytes = (bytes + kLargePage - 1) / kLargePage * kLargePage;
+  void* const block = std::aligned_alloc(large ? kLargePage : 64, bytes);
+  if (block == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (large) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+  return block;
+}
+
+/// Numbers of which there is one for each hit or edge, in memory that is reused.
+template <typename T>
+struct SpareAllocator {
+  using value_type = T;
+  SpareAllocator() = default;
+  template <typename Other>
+  SpareAllocator(const SpareAllocator<Other>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(new_block(n * sizeof(T))); }
+  void deallocate(T* block, std::size_t) { spare_memory()->give(block); }
+  friend bool operator==(SpareAllocator, SpareAllocator) { return true; }
+  friend bool operator!=(SpareAllocator, SpareAllocator) { return false; }
+};
+template <typename T>
+using Column = std::vector<T, SpareAllocator<T>>;
+
 template <typename T>
 class Array {
 public:
   Array() = default;
 
-  /// `size` elements, not initialised, on a cache line.
-  explicit Array(std::size_t size) : size_(size) {
-    // Never empty; may be read one vector past its end.
-    bytes_ = (size * sizeof(T) + 127) / 64 * 64;
-    if (bytes_ >= SpareMemory::kLeast) data_ = static_cast<T*>(spare_memory()->take(bytes_));
-    if (data_ != nullptr) return;
-    // In large pages where the system has them: first touches of small ones took a quarter of some kernels' time.
-    const bool large = bytes_ >= 2 * kLargePage;
-    if (large) bytes_ = (bytes_ + kLargePage - 1) / kLargePage * kLargePage;
-    data_ = static_cast<T*>(std::aligned_alloc(large ? kLargePage : 64, bytes_));
-    if (data_ == nullptr) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (large) madvise(data_, bytes_, MADV_HUGEPAGE);
-#endif
-  }
+  /// `size` elements, not initialised, in a block as above.
+  explicit Array(std::size_t size) : data_(static_cast<T*>(new_block(size * sizeof(T)))), size_(size) {}
   Array(std::size_t size, T value) : Array(size) {
     for (std::size_t i = 0; i < size; ++i) data_[i] = value;
   }
-  Array(Array&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), bytes_(other.bytes_) {}
+  Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Array& operator=(Array&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
-    std::swap(bytes_, other.bytes_);
     return *this;
   }
   ~Array() {
-    if (data_ != nullptr) spare_memory()->give(data_, bytes_);
+    if (data_ != nullptr) spare_memory()->give(data_);
   }
 
   T* data() { return data_; }
@@ -106,9 +126,8 @@ public:
   T* release() { return std::exchange(data_, nullptr); }
 
 private:
-  static constexpr std::size_t kLargePage = std::size_t{1} << 21;
   T* data_ = nullptr;
-  std::size_t size_ = 0, bytes_ = 0;
+  std::size_t size_ = 0;
 };
 
 /// A list that grows block by block, each as long as all before it: nothing is copied, and long blocks lie in large pages.

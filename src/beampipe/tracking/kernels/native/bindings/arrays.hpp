@@ -36,6 +36,13 @@ nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
   return result;
 }
 
+/// The result of the work, done without the interpreter's lock.
+template <typename Work>
+auto without_lock(Work&& work) {
+  nb::gil_scoped_release free;
+  return work();
+}
+
 inline void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }

@@ -16,6 +16,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -44,16 +45,26 @@ void use_isa(const std::string& name) {
 
 // ---- kernels ----
 
+void require_hits(const EdgeIndex& edge_index, std::int64_t n) {
+  const std::int64_t* hit = edge_index.data();
+  bool outside = false;
+  for (std::size_t e = 0; e < 2 * edge_index.shape(1); ++e) outside |= hit[e] < 0 || hit[e] >= n;
+  require(!outside, "edge_index: out of range");
+}
+
+void require_sorted(const EdgeIndex& edge_index, std::int64_t n) {
+  require_hits(edge_index, n);
+  const std::int64_t* inner = edge_index.data();
+  require(std::is_sorted(inner, inner + edge_index.shape(1)), "edge_index: not sorted by inner hit");
+}
+
 auto connected_components(std::int64_t n, EdgeIndex edge_index, std::int64_t min_hits) {
   const std::int64_t n_edges = edge_index.shape(1);
   const std::int64_t* inner = edge_index.data();
-  Array<std::int64_t> label;
-  {
-    nb::gil_scoped_release free;
-    for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
-    label = kernels().connected_components(n, inner, inner + n_edges, n_edges, min_hits);
-  }
-  return numpy(std::move(label));
+  return numpy(without_lock([&] {
+    require_hits(edge_index, n);
+    return kernels().connected_components(n, inner, inner + n_edges, n_edges, min_hits);
+  }));
 }
 
 // ---- learned windows: layers, doublets, triplets, paths ----
@@ -82,33 +93,24 @@ struct WindowTables {
 auto fit_on_layers(Position position, const WindowTables& windows, int threads) {
   const auto n = static_cast<std::int64_t>(position.shape(0));
   const std::int64_t begin[] = {0, n};
-  beampipe::Fit fit{};
-  {
-    nb::gil_scoped_release free;
+  const beampipe::Fit fit = without_lock([&] {
     const Array<std::int16_t> layer = kernels().assign_layers(position.data(), n, windows.view(), threads);
-    fit = beampipe::fits_of(windows.view(), position.data(), layer.data(), {begin, 1}).front();
-  }
+    return beampipe::fits_of(windows.view(), position.data(), layer.data(), {begin, 1}).front();
+  });
   return nb::make_tuple(fit.outside, fit.unfilled);
 }
 
 auto assign_layers(Position position, const WindowTables& windows, int threads) {
-  Array<std::int16_t> layer;
-  {
-    nb::gil_scoped_release free;
-    layer = kernels().assign_layers(position.data(), position.shape(0), windows.view(), threads);
-  }
-  return numpy(std::move(layer));
+  return numpy(without_lock(
+      [&] { return kernels().assign_layers(position.data(), position.shape(0), windows.view(), threads); }));
 }
 
 auto module_map_edges(Position position, Offsets offsets, const WindowTables& windows, int seed_depth,
                       float least_curvature, int threads) {
   const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
-  Array<std::int64_t> edge_index;
-  {
-    nb::gil_scoped_release free;
-    edge_index =
-        kernels().module_map_edges(position.data(), blocks, windows.view(), {seed_depth, least_curvature}, threads);
-  }
+  Array<std::int64_t> edge_index = without_lock([&] {
+    return kernels().module_map_edges(position.data(), blocks, windows.view(), {seed_depth, least_curvature}, threads);
+  });
   const std::size_t n_edges = edge_index.size() / 2;
   return numpy(std::move(edge_index), {2, n_edges});
 }
@@ -116,14 +118,11 @@ auto module_map_edges(Position position, Offsets offsets, const WindowTables& wi
 auto triplets(Position position, EdgeIndex edge_index, const WindowTables& windows, int threads) {
   const std::int64_t n_edges = edge_index.shape(1);
   const std::int64_t* inner = edge_index.data();
-  beampipe::Triplets found;
-  {
-    nb::gil_scoped_release free;
-    const std::int64_t n = position.shape(0);
-    for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
-    for (std::int64_t e = 1; e < n_edges; ++e) require(inner[e - 1] <= inner[e], "edge_index: not sorted by inner hit");
-    found = kernels().triplets(position.data(), n, inner, inner + n_edges, n_edges, windows.view(), threads);
-  }
+  beampipe::Triplets found = without_lock([&] {
+    require_sorted(edge_index, position.shape(0));
+    return kernels().triplets(position.data(), position.shape(0), inner, inner + n_edges, n_edges, windows.view(),
+                              threads);
+  });
   const std::size_t n = found.chi2.size();
   return nb::make_tuple(numpy(std::move(found.edges), {2, n}), numpy(std::move(found.chi2)));
 }
@@ -131,12 +130,10 @@ auto triplets(Position position, EdgeIndex edge_index, const WindowTables& windo
 auto pair_features(EdgeIndex triplets, Floats chi2, std::int64_t n_edges) {
   const std::int64_t n = triplets.shape(1);
   require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
-  Array<float> features;
-  {
-    nb::gil_scoped_release free;
-    features = kernels().pair_features(triplets.data(), triplets.data() + n, chi2.data(), n, n_edges);
-  }
-  return numpy(std::move(features), {static_cast<std::size_t>(n_edges), 6});
+  return numpy(without_lock([&] {
+                 return kernels().pair_features(triplets.data(), triplets.data() + n, chi2.data(), n, n_edges);
+               }),
+               {static_cast<std::size_t>(n_edges), 6});
 }
 
 auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats chi2, Floats weight,
@@ -145,41 +142,28 @@ auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats 
   require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
   require(static_cast<std::int64_t>(weight.shape(0)) == n_edges, "weight: one per edge");
   require(static_cast<std::int64_t>(layer.shape(0)) == n_hits, "layer: one per hit");
-  Array<std::int64_t> label;
-  {
-    nb::gil_scoped_release free;
-    const std::int64_t* inner = edge_index.data();
-    label = kernels().walk(n_hits, inner, inner + n_edges, n_edges, triplets.data(), triplets.data() + n, chi2.data(),
-                           n, weight.data(), layer.data(), penalty, min_hits);
-  }
-  return numpy(std::move(label));
+  const std::int64_t* inner = edge_index.data();
+  return numpy(without_lock([&] {
+    return kernels().walk(n_hits, inner, inner + n_edges, n_edges, triplets.data(), triplets.data() + n, chi2.data(), n,
+                          weight.data(), layer.data(), penalty, min_hits);
+  }));
 }
 
 auto complete(Position position, Offsets offsets, In<std::int64_t, -1> track_id, const WindowTables& windows,
               float penalty, float min_score, int threads) {
   require(track_id.shape(0) == position.shape(0), "track_id: one per hit");
   const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
-  Array<std::int64_t> label;
-  {
-    nb::gil_scoped_release free;
+  return numpy(without_lock([&] {
     const std::int64_t n = track_id.shape(0);
     for (std::int64_t i = 0; i < n; ++i) require(track_id.data()[i] < n, "track_id: out of range");
-    label = kernels().complete(position.data(), blocks, track_id.data(), windows.view(), penalty, min_score, threads);
-  }
-  return numpy(std::move(label));
+    return kernels().complete(position.data(), blocks, track_id.data(), windows.view(), penalty, min_score, threads);
+  }));
 }
 
 // ---- networks ----
 
 // May be columns of a wider array.
 using Rows = nb::ndarray<const float, nb::shape<-1, beampipe::kEmbedding>, nb::device::cpu>;
-
-void require_hits(const EdgeIndex& edge_index, std::int64_t n) {
-  const std::int64_t* hit = edge_index.data();
-  bool outside = false;
-  for (std::size_t e = 0; e < 2 * edge_index.shape(1); ++e) outside |= hit[e] < 0 || hit[e] >= n;
-  require(!outside, "edge_index: out of range");
-}
 
 auto embed(Position position, Floats packed, std::vector<int> widths, int threads) {
   const int n_layers = static_cast<int>(widths.size()) - 1;
@@ -189,11 +173,9 @@ auto embed(Position position, Floats packed, std::vector<int> widths, int thread
     require(widths[k + 1] % 16 == 0, "widths: a multiple of 16 is needed");
   }
   require(n_layers > 0 && widths[0] == 5 && packed.shape(0) == size, "packed: not of these widths");
-  Array<float> out;
-  {
-    nb::gil_scoped_release free;
-    out = kernels().embed(position.data(), position.shape(0), packed.data(), widths.data(), n_layers, threads);
-  }
+  Array<float> out = without_lock([&] {
+    return kernels().embed(position.data(), position.shape(0), packed.data(), widths.data(), n_layers, threads);
+  });
   return numpy(std::move(out), {position.shape(0), static_cast<std::size_t>(widths[n_layers])});
 }
 
@@ -204,13 +186,11 @@ auto radius_edges(Rows source, Rows target, Position position, Offsets offsets, 
   require(position.shape(0) == 0 || (source.stride(1) == 1 && target.stride(1) == 1),
           "source, target: rows must be contiguous");
   const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
-  beampipe::RadiusEdges edges;
-  {
-    nb::gil_scoped_release free;
-    edges = kernels().radius_edges({source.data(), target.data(), source.stride(0), target.stride(0), position.data(),
-                                    blocks, radius, max_neighbours, kappa_max, z0_max},
-                                   threads);
-  }
+  beampipe::RadiusEdges edges = without_lock([&] {
+    return kernels().radius_edges({source.data(), target.data(), source.stride(0), target.stride(0), position.data(),
+                                   blocks, radius, max_neighbours, kappa_max, z0_max},
+                                  threads);
+  });
   const std::size_t n_edges = edges.dist2.size();
   return nb::make_tuple(numpy(std::move(edges.edge_index), {2, n_edges}), numpy(std::move(edges.dist2)));
 }
@@ -220,14 +200,11 @@ auto filter_logits(Position position, EdgeIndex edge_index, Floats dist2, Floats
   require(static_cast<std::int64_t>(dist2.shape(0)) == n_edges, "dist2: one per edge");
   require(hidden > 0 && hidden % 16 == 0, "hidden: a multiple of 16 is needed");
   require(packed.shape(0) == static_cast<std::size_t>(hidden) * 15 + 1, "packed: not of this width");
-  Array<float> logit;
-  {
-    nb::gil_scoped_release free;
+  return numpy(without_lock([&] {
     require_hits(edge_index, position.shape(0));
-    logit = kernels().filter_logits(position.data(), position.shape(0), edge_index.data(), edge_index.data() + n_edges,
-                                    dist2.data(), n_edges, packed.data(), hidden, threads);
-  }
-  return numpy(std::move(logit));
+    return kernels().filter_logits(position.data(), position.shape(0), edge_index.data(), edge_index.data() + n_edges,
+                                   dist2.data(), n_edges, packed.data(), hidden, threads);
+  }));
 }
 
 auto gnn_logits(Position position, EdgeIndex edge_index, In<float, -1, -1> pair_features, Floats packed, int hidden,
@@ -239,17 +216,12 @@ auto gnn_logits(Position position, EdgeIndex edge_index, In<float, -1, -1> pair_
   require(static_cast<std::int64_t>(packed.shape(0)) ==
               encoders + 2 * steps * ((3 * h + 1) * h + (h + 1) * h) + (3 * h + 1) * h + h + 1,
           "packed: not of these widths");
-  Array<float> logit;
-  {
-    nb::gil_scoped_release free;
-    require_hits(edge_index, position.shape(0));
+  return numpy(without_lock([&] {
+    require_sorted(edge_index, position.shape(0));
     const std::int64_t* inner = edge_index.data();
-    for (std::int64_t e = 1; e < n_edges; ++e)
-      require(inner[e - 1] <= inner[e], "edge_index: must be sorted by inner hit");
-    logit = kernels().gnn_logits(position.data(), position.shape(0), inner, inner + n_edges, pair_features.data(),
-                                 static_cast<int>(n_pair), n_edges, packed.data(), hidden, steps, threads);
-  }
-  return numpy(std::move(logit));
+    return kernels().gnn_logits(position.data(), position.shape(0), inner, inner + n_edges, pair_features.data(),
+                                static_cast<int>(n_pair), n_edges, packed.data(), hidden, steps, threads);
+  }));
 }
 
 // ---- track fit ----
@@ -269,15 +241,13 @@ auto fit_tracks(Position position, In<std::int64_t, -1> rows, Offsets begin, In<
                                       energy_loss,
                                       field,
                                       field_shape.data()};
-  beampipe::Fits fits;
-  {
-    nb::gil_scoped_release free;
+  beampipe::Fits fits = without_lock([&] {
     const std::int64_t n = position.shape(0);
     for (std::size_t k = 0; k < rows.shape(0); ++k)
       require(rows.data()[k] >= 0 && rows.data()[k] < n, "rows: out of range");
-    fits = kernels().fit_tracks(position.data(), n, {tracks.n, tracks.begin, rows.data()}, tables, reject_outliers,
+    return kernels().fit_tracks(position.data(), n, {tracks.n, tracks.begin, rows.data()}, tables, reject_outliers,
                                 threads);
-  }
+  });
   const std::size_t n = fits.chi2.size();
   return nb::make_tuple(numpy(std::move(fits.values), {n, 5}), numpy(std::move(fits.covariance), {n, 5, 5}),
                         numpy(std::move(fits.chi2)), numpy(std::move(fits.n_hits)), numpy(std::move(fits.status)),

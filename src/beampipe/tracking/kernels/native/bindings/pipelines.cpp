@@ -59,6 +59,11 @@ std::vector<beampipe::Measurements> measurements_of(const std::vector<Measured>&
   return result;
 }
 
+beampipe::BeamLine line_of(const std::array<double, 4>& numbers) {
+  const auto [x, y, dxdz, dydz] = numbers;
+  return {x, y, dxdz, dydz};
+}
+
 auto find(const beampipe::TrackFinder& finder, Position position, Offsets offsets,
           const std::array<double, 4>& beam_line, int threads, bool check, const nb::object& hook,
           const nb::object& run, const std::vector<Measured>& measured) {
@@ -72,12 +77,8 @@ auto find(const beampipe::TrackFinder& finder, Position position, Offsets offset
     };
   if (!run.is_none())
     options.run = [&](std::size_t pass, const beampipe::Hits& hits) { return run_in_python(run, pass, hits); };
-  beampipe::Found found;
-  {
-    nb::gil_scoped_release free;
-    const auto [x, y, dxdz, dydz] = beam_line;
-    found = finder.find(position.data(), events.begin, events.n, {x, y, dxdz, dydz}, options);
-  }
+  beampipe::Found found =
+      without_lock([&] { return finder.find(position.data(), events.begin, events.n, line_of(beam_line), options); });
   std::vector<std::array<double, 4>> seen_from;
   for (const beampipe::BeamLine& line : found.beam_line) seen_from.push_back({line.x, line.y, line.dxdz, line.dydz});
   return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, found.outside,
@@ -88,12 +89,8 @@ auto find(const beampipe::TrackFinder& finder, Position position, Offsets offset
 auto compare(const beampipe::TrackFinder& finder, Position position, Offsets offsets,
              const std::array<double, 4>& beam_line, int threads, bool check) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
-  std::vector<beampipe::Fit> fits;
-  {
-    nb::gil_scoped_release free;
-    const auto [x, y, dxdz, dydz] = beam_line;
-    fits = finder.compare(position.data(), events, {x, y, dxdz, dydz}, threads, check);
-  }
+  const std::vector<beampipe::Fit> fits =
+      without_lock([&] { return finder.compare(position.data(), events, line_of(beam_line), threads, check); });
   std::vector<std::int64_t> outside, unfilled;
   for (const beampipe::Fit& fit : fits) outside.push_back(fit.outside), unfilled.push_back(fit.unfilled);
   return nb::make_tuple(outside, unfilled);
@@ -116,8 +113,7 @@ auto packed(const std::vector<Matrix>& weights, const std::vector<Floats>& biase
 }
 
 auto seen_from(const std::array<double, 4>& beam_line, Position position) {
-  const auto [x, y, dxdz, dydz] = beam_line;
-  return numpy(beampipe::seen_from({x, y, dxdz, dydz}, position.data(), position.shape(0)), {position.shape(0), 3});
+  return numpy(beampipe::seen_from(line_of(beam_line), position.data(), position.shape(0)), {position.shape(0), 3});
 }
 
 auto beam_spot(Position position, In<std::int64_t, -1> track_id) {

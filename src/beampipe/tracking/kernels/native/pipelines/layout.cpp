@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <vector>
 
 #include "native/errors.hpp"
@@ -156,36 +157,25 @@ constexpr float kMostTurns = 2;         // phi counted from anywhere spans one t
 constexpr float kMilliradians = 6300;   // what a turn spans in them, and a little more
 
 struct Range {
-  float least, most;
+  float least = std::numeric_limits<float>::infinity(), most = -least;
+
+  void add(float value) { least = std::min(least, value), most = std::max(most, value); }
 };
 
 /// Least and most of each coordinate.
 std::array<Range, 3> ranges(const float* position, std::int64_t n) {
   std::array<Range, 3> found;
-  for (int c = 0; c < 3; ++c) found[c] = {position[c], position[c]};
-  for (std::int64_t i = 1; i < n; ++i)
-    for (int c = 0; c < 3; ++c) {
-      const float value = position[3 * i + c];
-      found[c].least = std::min(found[c].least, value);
-      found[c].most = std::max(found[c].most, value);
-    }
+  for (std::int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < 3; ++c) found[c].add(position[3 * i + c]);
   return found;
 }
 
 /// The hits on one layer.
 struct Filling {
   std::int64_t hits = 0;
-  Range r{}, z{};
+  Range r, z;
 
-  void add(float r_hit, float z_hit) {
-    if (hits++ == 0) {
-      r = {r_hit, r_hit};
-      z = {z_hit, z_hit};
-      return;
-    }
-    r = {std::min(r.least, r_hit), std::max(r.most, r_hit)};
-    z = {std::min(z.least, z_hit), std::max(z.most, z_hit)};
-  }
+  void add(float r_hit, float z_hit) { ++hits, r.add(r_hit), z.add(z_hit); }
 
   /// Whether they fill the layer's box: r_min, r_max, z_min, z_max. A few may lie anywhere.
   bool fills(const float* box) const {

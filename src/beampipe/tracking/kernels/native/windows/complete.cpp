@@ -10,8 +10,7 @@
 #include "geometry.hpp"
 #include "graphs/blocks.hpp"
 #include "kernels.hpp"
-#include "windows/layer_grid.hpp"
-#include "windows/windows.hpp"
+#include "windows/search.hpp"
 
 namespace beampipe {
 namespace {
@@ -86,7 +85,6 @@ private:
 constexpr int kRounds = 4;          // most hits that are added at each end of a track
 constexpr float kManyHits = 1e5f;   // hits of an event that the lowest score is meant for
 constexpr float kDenseHits = 2e5f;  // from here on it grows twice as fast
-constexpr float kMaxDphi = 1.2f;    // rad: as for edges
 constexpr float kSteepest = 1e4f;   // larger than any slope
 
 /// The end of a path: its last hit, and the doublet of its last two.

@@ -32,12 +32,12 @@ struct LayerGrid {
 // Hits of known layer, sorted by (stage and number of the layer, row, cell of phi).
 struct Grid {
   std::vector<LayerGrid> layers;
-  std::vector<std::int32_t> begin;        // first hit of each cell, one more at the end
+  Column<std::int32_t> begin;             // first hit of each cell, one more at the end
   std::vector<std::int32_t> stage_begin;  // first hit of each stage, one more at the end
-  std::vector<float> r, phi, z;           // padded by kWidth
-  std::vector<float> cosine, sine;        // of phi, once add_directions has run; padded, too
-  std::vector<std::int32_t> hit;          // input row
-  std::vector<std::int16_t> layer;
+  Column<float> r, phi, z;                // padded by kWidth
+  Column<float> cosine, sine;             // of phi, once add_directions has run; padded, too
+  Column<std::int32_t> hit;               // input row
+  Column<std::int16_t> layer;
 
   std::int32_t size() const { return begin.back(); }
 };
@@ -143,7 +143,7 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return stage[a] < stage[b]; });
   cut(grid, boxes_of(position, layer_of, n, w), population, w, order);
-  std::vector<std::int32_t> key(n);
+  Column<std::int32_t> key(n);
   for (std::int64_t i = 0; i < n; ++i) {
     if (layer_of[i] < 0) continue;
     const LayerGrid& g = grid.layers[layer_of[i]];
@@ -153,18 +153,17 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
   }
   std::partial_sum(grid.begin.begin(), grid.begin.end(), grid.begin.begin());
   const std::int32_t total = grid.size();
-  std::vector<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
+  Column<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
   grid.hit.resize(total);
-  for (std::int64_t i = 0; i < n; ++i)
-    if (layer_of[i] >= 0) grid.hit[next[key[i]]++] = static_cast<std::int32_t>(i);
-  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->assign(total + kWidth, 0.0f);
+  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->resize(total + kWidth);
   grid.layer.resize(total);
-  for (std::int32_t s = 0; s < total; ++s) {
-    const float* p = position + 3 * grid.hit[s];
-    grid.r[s] = p[0];
-    grid.phi[s] = p[1];
-    grid.z[s] = p[2];
-    grid.layer[s] = layer_of[grid.hit[s]];
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (layer_of[i] < 0) continue;
+    const std::int32_t s = next[key[i]]++;
+    const float* p = position + 3 * i;
+    grid.hit[s] = static_cast<std::int32_t>(i);
+    grid.r[s] = p[0], grid.phi[s] = p[1], grid.z[s] = p[2];
+    grid.layer[s] = layer_of[i];
   }
   for (const int l : order) {
     const std::size_t n_stages = stage[l] + 1;

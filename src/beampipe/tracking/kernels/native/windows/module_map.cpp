@@ -66,7 +66,7 @@ public:
 
 private:
   std::int32_t first_ = 0;
-  std::vector<std::int32_t> begin_;
+  Column<std::int32_t> begin_;
   Array<Tip> tips_;
 };
 
@@ -111,8 +111,10 @@ struct Map {
   std::vector<int> stage;
   std::vector<char> begins;  // as in may_begin
   Grid grid;
-  std::vector<Partners<false>> before;      // of each layer: with which a track may begin there
-  std::vector<Partners<true>> next, after;  // with which it may go on then, and in all
+  std::vector<Partners<false>> before;            // of each layer: with which a track may begin there
+  std::vector<Partners<true>> next, rest, after;  // with which it may go on then, the others, and all
+  std::vector<TripletWindow<float>> widest;       // of each pair, for any pair outside
+  std::vector<std::uint32_t> follow;              // of each pair: bit i if the i-th pair outside may follow
 
   Map(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads)
       : windows(w),
@@ -120,28 +122,37 @@ struct Map {
         begins(may_begin(w, stage, growth.seed_depth)),
         grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
     add_directions(grid);
-    std::vector<std::vector<int>> inwards(w.n_layers), outwards(w.n_layers), all(w.n_layers);
+    std::vector<std::vector<int>> inwards(w.n_layers), outwards(w.n_layers), others(w.n_layers), all(w.n_layers);
     std::vector<char> goes_on(w.n_pairs, 0);
     for (int p = 0; p < w.n_pairs; ++p) {
       const int middle = w.pairs[2 * p + 1];
       bool first = false;
-      for (int q = w.out_begin[middle]; q < w.out_begin[middle + 1]; ++q)
-        if (window(p, q)[0] > 0 && may_begin_with(p, q)) first = goes_on[q] = true;
+      TripletWindow<float> widest_of{0, 0, 0, 0};
+      std::uint32_t followers = 0;
+      for (int q = w.out_begin[middle]; q < w.out_begin[middle + 1]; ++q) {
+        const float* window_of = window(p, q);
+        if (window_of[0] <= 0) continue;
+        widest_of = {std::max(widest_of.a, window_of[0]), std::max(widest_of.b, window_of[1]),
+                     std::max(widest_of.c, window_of[2]), std::max(widest_of.d, window_of[3])};
+        followers |= 1u << (q - w.out_begin[middle]);
+        if (may_begin_with(p, q)) goes_on[q] = 1, first = true;
+      }
+      widest.push_back(widest_of), follow.push_back(followers);
       if (first) inwards[middle].push_back(p);
     }
     for (int p = 0; p < w.n_pairs; ++p) {
       all[w.pairs[2 * p]].push_back(p);
-      if (goes_on[p]) outwards[w.pairs[2 * p]].push_back(p);
+      (goes_on[p] ? outwards : others)[w.pairs[2 * p]].push_back(p);
     }
     for (int l = 0; l < w.n_layers; ++l) {
       before.emplace_back(grid, w, growth.least_curvature, inwards[l]);
       next.emplace_back(grid, w, growth.least_curvature, outwards[l]);
+      rest.emplace_back(grid, w, growth.least_curvature, others[l]);
       after.emplace_back(grid, w, growth.least_curvature, all[l]);
     }
   }
 
   int n_stages() const { return static_cast<int>(grid.stage_begin.size()) - 1; }
-  Origin origin(std::int32_t s) const { return {grid.r[s], grid.phi[s], grid.z[s], grid.cosine[s], grid.sine[s]}; }
   /// The window of a pair and one that starts where it ends, and whether a track may begin with both.
   const float* window(int p, int q) const { return windows.triplet_windows + 4 * triple(p, q); }
   bool may_begin_with(int p, int q) const { return begins[triple(p, q)] != 0; }
@@ -163,12 +174,14 @@ public:
     const std::size_t n_before = found.size();
     for (std::int32_t s = first; s < last && !totals_.too_large(); ++s) {
       const int layer = map_.grid.layer[s];
-      const Origin q = map_.origin(s);
-      map_.before[layer].collect(q, starts_, blocks_);
+      starts_.clear(), out_.clear();
+      if (!map_.before[layer].empty()) map_.before[layer].collect(s, ahead_in_, starts_, blocks_);
       take(incoming.begin(s), incoming.end(s));
-      if (edges_.n + starts_.n == 0) continue;
-      (edges_.n > 0 ? map_.after : map_.next)[layer].collect(q, out_, blocks_);
-      tests_ += (edges_.n + starts_.n) * out_.n;
+      if (starts_.n > 0) map_.next[layer].collect(s, ahead_out_, out_, blocks_);
+      tests_ += starts_.n * out_.n;
+      if (edges_.n > 0) (starts_.n > 0 ? map_.rest : map_.after)[layer].collect(s, lead_, out_, blocks_);
+      tests_ += edges_.n * out_.n;
+      if (out_.n == 0) continue;
       if (tests_ > kMaxDoubletTests) break;
       match_all(starts_, true);
       match_all(edges_, false);
@@ -182,8 +195,9 @@ public:
 private:
   /// Takes over the edges that end at the middle hit.
   void take(const Tip* tips, const Tip* end) {
-    edges_.segments.clear(), edges_.kept.clear();
+    edges_.clear();
     edges_.n = end - tips;
+    lead_ = {};
     edges_.reserve((end - tips) * kLanes);
     int at = 0;
     for (const Tip* tip = tips; tip != end; ++tip, ++at) {
@@ -193,6 +207,7 @@ private:
       }
       edges_.kappa[at] = tip->kappa, edges_.cot[at] = tip->cot, edges_.weight[at] = tip->weight;
       edges_.any[at] = 0;
+      lead_.add(tip->kappa, tip->cot, tip->weight, map_.widest[tip->pair], map_.follow[tip->pair]);
       ++edges_.segments.back().last;
     }
   }
@@ -207,7 +222,7 @@ private:
   }
 
   void keep(std::int32_t s) {
-    const std::vector<std::int32_t>& hit = map_.grid.hit;
+    const Column<std::int32_t>& hit = map_.grid.hit;
     for (const auto [at, pair] : starts_.kept) found.push_back({hit[starts_.hit[at]], hit[s]});
     for (const auto [at, pair] : out_.kept) {
       found.push_back({hit[s], hit[out_.hit[at]]});
@@ -219,17 +234,19 @@ private:
   const Map& map_;
   Totals& totals_;
   Side starts_, edges_, out_;  // doublets with which a track may begin, edges that end at the hit, doublets outwards
+  Lead lead_;
+  CellsAhead ahead_in_, ahead_out_;
   std::vector<Block> blocks_;
   std::int64_t tests_ = 0;
 };
 
 /// An edge may have been found at both of its ends: the lists brought together, sorted, each edge once.
 Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
-  std::vector<std::int32_t> begin(n + 1, 0);
+  Column<std::int32_t> begin(n + 1, 0);
   for (const Middle& part : parts) part.found.for_each([&](const Edge& edge) { ++begin[edge.inner + 1]; });
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   Array<std::int32_t> outer(begin.back()), size(n);
-  std::vector<std::int32_t> next(begin.begin(), begin.end() - 1);
+  Column<std::int32_t> next(begin.begin(), begin.end() - 1);
   for (const Middle& part : parts)
     part.found.for_each([&](const Edge& edge) { outer[next[edge.inner]++] = edge.outer; });
   std::int64_t n_edges = 0;
@@ -259,11 +276,13 @@ std::vector<std::int64_t> estimated_tests(const Map& map) {
   std::vector<std::int64_t> tests(map.windows.n_layers, 0);
   Side in, out;
   std::vector<Block> blocks;
+  CellsAhead ahead_in, ahead_out;
   for (std::int32_t s = 0; s < map.grid.size(); ++s) {
     const int layer = map.grid.layer[s];
     if (map.before[layer].empty() || !is_sampled(map.grid.phi[s])) continue;
-    map.before[layer].collect(map.origin(s), in, blocks);
-    map.next[layer].collect(map.origin(s), out, blocks);
+    in.clear(), out.clear();
+    map.before[layer].collect(s, ahead_in, in, blocks);
+    map.next[layer].collect(s, ahead_out, out, blocks);
     tests[layer] += (in.n * out.n) << kSampledBits;
   }
   return tests;

@@ -15,24 +15,27 @@ namespace {
 
 constexpr int kChunk = 1024;  // middle hits per task
 
-// Rank of each hit by r^2 + z^2, equal ones by row: the order in which a particle from the beam line meets them.
-std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
-  std::vector<std::uint32_t> key(n);
-  for (std::int64_t i = 0; i < n; ++i) {
+/// Sorts hits by r^2 + z^2, equal ones by row: the order in which a particle from the beam line meets them.
+void sort_outwards(const float* position, Column<std::int32_t>& hits) {
+  struct Keyed {
+    std::uint32_t key;
+    std::int32_t hit;
+  };
+  Column<Keyed> order, other(hits.size());
+  for (const std::int32_t i : hits) {
     const float* p = position + 3 * i;
     const float rho2 = p[0] * p[0] + p[2] * p[2];
-    std::memcpy(&key[i], &rho2, 4);  // non-negative floats sort as their bits do
+    order.push_back({0, i});
+    std::memcpy(&order.back().key, &rho2, 4);  // non-negative floats sort as their bits do
   }
-  std::vector<std::int32_t> order(n), other(n);
-  std::iota(order.begin(), order.end(), 0);
   for (const int shift : {0, 11, 22}) {
     std::array<std::int32_t, 2049> begin{};
-    for (const std::int32_t i : order) ++begin[((key[i] >> shift) & 2047) + 1];
+    for (const Keyed& x : order) ++begin[((x.key >> shift) & 2047) + 1];
     std::partial_sum(begin.begin(), begin.end(), begin.begin());
-    for (const std::int32_t i : order) other[begin[(key[i] >> shift) & 2047]++] = i;
+    for (const Keyed& x : order) other[begin[(x.key >> shift) & 2047]++] = x;
     order.swap(other);
   }
-  return order;
+  for (std::size_t k = 0; k < hits.size(); ++k) hits[k] = order[k].hit;
 }
 
 // Curvature, cot and 1 / d^2 of each edge, and the position of its layer pair in the windows. Arrays end in unused elements.
@@ -173,7 +176,7 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
                   std::int64_t n_edges, const Windows& w, int threads) {
   const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
   const Doublets d = measure(position, layer, inner, outer, n_edges, w, threads);
-  std::vector<std::int32_t> out_begin(n + 1, 0), in_begin(n + 1, 0);
+  Column<std::int32_t> out_begin(n + 1, 0), in_begin(n + 1, 0);
   for (std::int64_t e = 0; e < n_edges; ++e) {
     ++out_begin[inner[e] + 1];
     in_begin[outer[e] + 1] += d.pair[e] >= 0;
@@ -181,16 +184,15 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   std::partial_sum(out_begin.begin(), out_begin.end(), out_begin.begin());
   std::partial_sum(in_begin.begin(), in_begin.end(), in_begin.begin());
   Array<Incoming> into(in_begin.back());
-  std::vector<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
+  Column<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (d.pair[e] >= 0)
       into[next[outer[e]]++] = {static_cast<std::int32_t>(e), d.pair[e], d.kappa[e], d.cot[e], d.weight[e]};
 
-  std::vector<std::int32_t> middle = rank_outwards(position, n);
-  const auto lonely = [&](std::int32_t b) {
-    return in_begin[b] == in_begin[b + 1] || out_begin[b] == out_begin[b + 1];
-  };
-  middle.erase(std::remove_if(middle.begin(), middle.end(), lonely), middle.end());
+  Column<std::int32_t> middle;
+  for (std::int32_t b = 0; b < n; ++b)
+    if (in_begin[b] < in_begin[b + 1] && out_begin[b] < out_begin[b + 1]) middle.push_back(b);
+  sort_outwards(position, middle);
   std::int64_t tests = 0;
   for (const std::int32_t b : middle)
     tests += static_cast<std::int64_t>(in_begin[b + 1] - in_begin[b]) * (out_begin[b + 1] - out_begin[b]);
@@ -240,8 +242,8 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
 Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2,
                            std::int64_t n_triplets, std::int64_t n_edges) {
   constexpr float kNone = 2.0f;  // chi2 of an edge with no partner: beyond any that passes
-  std::vector<std::int16_t> n_in(n_edges, 0), n_out(n_edges, 0), level_in(n_edges, 0), level_out(n_edges, 0);
-  std::vector<float> best_in(n_edges, kNone), best_out(n_edges, kNone);
+  Column<std::int16_t> n_in(n_edges, 0), n_out(n_edges, 0), level_in(n_edges, 0), level_out(n_edges, 0);
+  Column<float> best_in(n_edges, kNone), best_out(n_edges, kNone);
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // outwards: the level of in_edge is final when it is read
     const std::int64_t i = in_edge[t], o = out_edge[t];
     best_in[o] = std::min(best_in[o], chi2[t]);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "geometry.hpp"
@@ -12,9 +14,30 @@ namespace beampipe {
 
 constexpr float kMaxDphi = 1.2f;  // rad: an edge turns by at most this
 
-/// Hit of which partners are looked for.
-struct Origin {
-  float r, phi, z, cosine, sine;
+/// Hits of which partners are looked for.
+struct Origins {
+  Vec r, phi, z;
+};
+
+/// Where the edges that end at a hit lead: what doublets outwards must agree with.
+struct Lead {
+  float kappa_low = kNever, kappa_high = -kNever;  // of the edges
+  float bend = 0, error = 0;                       // dkappa^2 is at most bend + error / d^2
+  float cot_low = kNever, cot_high = -kNever;      // of doublets that agree
+  std::uint32_t slots = 0;                         // bit i: the i-th pair that starts on the layer may follow
+
+  /// Takes in an edge, and the widest window of its triplets.
+  void add(float kappa, float cot, float weight, const TripletWindow<float>& widest, std::uint32_t may_follow) {
+    constexpr float kSlack = 1.01f, kSteep = 0.02f;
+    const float kappa2 = kappa * kappa, turn = kSlack * std::sqrt(widest.c + widest.d * kappa2);
+    const float down = 1 + cot * turn, up = 1 - cot * turn;
+    const bool is_bound = down > kSteep && up > kSteep;  // if not, doublets may agree that lead the other way
+    kappa_low = std::min(kappa_low, kappa), kappa_high = std::max(kappa_high, kappa);
+    bend = std::max(bend, kSlack * (widest.a * weight + widest.b * kappa2)), error = std::max(error, kSlack * widest.a);
+    cot_low = std::min(cot_low, is_bound ? (cot - turn) / down : -kNever);
+    cot_high = std::max(cot_high, is_bound ? (cot + turn) / up : kNever);
+    slots |= may_follow;
+  }
 };
 
 /// Windows of kLanes pairs, and their other layers.
@@ -23,6 +46,7 @@ struct PairLanes {
   Vec barrel;  // 1, or 0 for a disc
   Vec r_min, r_max, z_min, z_max;
   Vec low, inverse_pitch, last_row, n_phi;  // as in LayerGrid
+  IntVec hit;                               // number of the hit, counted from the first one
 
   void set(int lane, const float* window, const LayerGrid& layer) {
     kappa_max[lane] = window[0], z0_min[lane] = window[1], z0_max[lane] = window[2];
@@ -61,8 +85,8 @@ inline Vec arc_sine(Vec x) {
 /// z where lines through the hit meet the barrels: lengths lie between the straight line's and the tightest arc's.
 /// `stretch(r)`: how much longer that arc is than r, relative to the hit's own.
 template <typename Stretch>
-inline RowRange on_barrels(const Origin& q, const PairLanes& pair, Stretch&& stretch) {
-  const float inverse_r = 1 / q.r;
+inline RowRange on_barrels(const Origins& q, const PairLanes& pair, Stretch&& stretch) {
+  const Vec inverse_r = 1 / q.r;
   const Vec one = splat(1.0f);
   const Vec slope_low = (q.z - pair.z0_max) * inverse_r, slope_high = (q.z - pair.z0_min) * inverse_r;
   const Vec r_a = pair.r_min * minimum(one, stretch(pair.r_min)), r_b = pair.r_max * maximum(one, stretch(pair.r_max));
@@ -75,7 +99,7 @@ inline RowRange on_barrels(const Origin& q, const PairLanes& pair, Stretch&& str
 /// r where lines through the hit meet the discs. A track that has run from z0 to the hit's z has the hit's radius; on
 /// the way in z between hit and disc it gains (inwards: had still to gain) in proportion.
 template <bool kOutward, typename Stretch>
-inline RowRange on_discs(const Origin& q, const PairLanes& pair, Stretch&& stretch) {
+inline RowRange on_discs(const Origins& q, const PairLanes& pair, Stretch&& stretch) {
   const Vec above = pair.z_min - q.z, below = q.z - pair.z_max;
   const auto beside = (above <= 0.0f) & (below <= 0.0f);  // the hit lies within the disc's z
   const auto rises = kOutward ? above > 0.0f : below > 0.0f;
@@ -86,19 +110,20 @@ inline RowRange on_discs(const Origin& q, const PairLanes& pair, Stretch&& stret
   const auto unbound = beside | (shortest <= 0.0f);
   Vec low, high;
   if constexpr (kOutward) {
-    low = beside ? splat(q.r) : q.r + least;
+    low = beside ? q.r : q.r + least;
     high = unbound ? pair.r_max : q.r + most;
   } else {
     low = unbound ? splat(0.0f) : q.r - most;
-    high = beside ? splat(q.r) : q.r - least;
+    high = beside ? q.r : q.r - least;
   }
-  low = maximum(low / maximum(splat(1.0f), stretch(low)), kOutward ? maximum(pair.r_min, splat(q.r)) : pair.r_min);
-  high = minimum(high / minimum(splat(1.0f), stretch(high)), kOutward ? pair.r_max : minimum(pair.r_max, splat(q.r)));
+  low = maximum(low / maximum(splat(1.0f), stretch(low)), kOutward ? maximum(pair.r_min, q.r) : pair.r_min);
+  high = minimum(high / minimum(splat(1.0f), stretch(high)), kOutward ? pair.r_max : minimum(pair.r_max, q.r));
   return {low, high, ((beside == 0) & (longest <= 0.0f)) | (high < low)};
 }
 
-template <bool kOutward>
-inline void find_cells(const Origin& q, const PairLanes& pair, CellLanes& cells) {
+/// `curvatures(r)`: the bounds of the curvature of doublets with hits at that radius or beyond.
+template <bool kOutward, typename Curvatures>
+inline void find_cells(const Origins& q, const PairLanes& pair, Curvatures&& curvatures, CellLanes& cells) {
   const Vec k2 = pair.kappa_max * pair.kappa_max * kArcSeries;
   const Vec inverse_own = 1.0f / (1.0f + k2 * (q.r * q.r));
   const auto stretch = [&](Vec r) { return (1.0f + k2 * r * r) * inverse_own; };
@@ -107,18 +132,23 @@ inline void find_cells(const Origin& q, const PairLanes& pair, CellLanes& cells)
   const Vec low = barrel ? on_barrel.low : on_disc.low, high = barrel ? on_barrel.high : on_disc.high;
   const IntVec empty = barrel ? on_barrel.empty : on_disc.empty;
   // A circle through the beam line has sin phi = kappa r / 2, measured from its tangent there.
-  const Vec r_from = barrel ? pair.r_min : low, r_to = barrel ? pair.r_max : high;
-  const Vec near = 0.5f * pair.kappa_max * minimum(splat(q.r), r_from);
-  const Vec far = 0.5f * pair.kappa_max * maximum(splat(q.r), r_to);
-  const Vec widest = (far < 0.85f ? arc_sine(far) - arc_sine(near) : splat(kMaxDphi)) + 8e-5f;
+  const Vec r_low = barrel ? pair.r_min : low, r_high = barrel ? pair.r_max : high;
+  const Vec nearest = kOutward ? maximum(r_low, q.r) : minimum(r_high, q.r), farthest = kOutward ? r_high : r_low;
+  const auto largest_turn = [&](Vec kappa) {
+    const Vec half = 0.5f * absolute(kappa), r = kappa > 0.0f ? farthest : nearest;
+    const Vec near = half * minimum(q.r, r), far = half * maximum(q.r, r);
+    const Vec turn = arc_sine(far) - arc_sine(near);
+    return (far < 0.85f ? copy_sign(turn, kappa) : kappa > 0.0f ? splat(kMaxDphi) : splat(0.0f)) + 8e-5f;
+  };
+  const auto [kappa_low, kappa_high] = curvatures(nearest);
 
   const Vec zero = splat(0.0f), last_bin = 3.0f * pair.n_phi - 1.0f, per_rad = pair.n_phi * (1 / (2 * kPi));
   const Vec first_row = between((low - 1.0f - pair.low) * pair.inverse_pitch, zero, pair.last_row);
   const Vec last_row = between((high + 1.0f - pair.low) * pair.inverse_pitch, zero, pair.last_row);
   // Raised by a turn: above 0, to cut off the fraction is to round down.
-  const float phi = q.phi + kPi;
-  const Vec first = between((phi - widest) * per_rad + pair.n_phi, zero, last_bin);
-  const Vec last = between((phi + widest) * per_rad + pair.n_phi, zero, last_bin);
+  const Vec phi = q.phi + kPi;
+  const Vec first = between((phi - largest_turn(-kappa_low)) * per_rad + pair.n_phi, zero, last_bin);
+  const Vec last = between((phi + largest_turn(kappa_high)) * per_rad + pair.n_phi, zero, last_bin);
   store(cells.first_row, empty ? splat(1) : truncated(first_row));
   store(cells.last_row, empty ? splat(0) : truncated(last_row));
   store(cells.first_bin, truncated(first) - truncated(pair.n_phi));
@@ -143,21 +173,31 @@ struct Side {
   std::vector<float> s, t;
   std::int64_t n = 0;      // doublets
   std::int64_t tried = 0;  // hits that were tested
+  int size = 0;            // places in use
 
-  /// Room for so many, with the empty places between segments.
+  void clear() { segments.clear(), kept.clear(), n = 0, size = 0; }
+
+  /// Room for so many more, with the empty places between segments.
   void reserve(std::size_t places) {
-    if (hit.size() >= places + kWidth) return;
-    for (auto* column : {&kappa, &cot, &weight, &s, &t}) column->resize(2 * places + kWidth);
-    for (auto* column : {&hit, &any}) column->resize(2 * places + kWidth);
+    if (hit.size() >= size + places + kWidth) return;
+    for (auto* column : {&kappa, &cot, &weight, &s, &t}) column->resize(2 * (size + places) + kWidth);
+    for (auto* column : {&hit, &any}) column->resize(2 * (size + places) + kWidth);
   }
 };
 
 /// Up to kLanes hits of one run of the grid to test.
 struct Block {
   std::int32_t first, n;
-  int pair;
+  int pair;        // its number among those of the search
   int align;       // kLanes - 1 for the first block of a pair, or 0
   int begin, end;  // its doublets, once it was tested
+};
+
+/// Cells that the windows of some hits in a row of the grid reach: all pairs of the first hit, then of the next one.
+struct CellsAhead {
+  const void* of = nullptr;  // the Partners that found them
+  std::int32_t first = 0, n = 0;
+  std::vector<CellLanes> lanes;
 };
 
 /// The pairs that start (or end) on one layer, and the search for a hit's partners on their other layers.
@@ -167,39 +207,101 @@ public:
   Partners(const Grid& grid, const Windows& w, float least_curvature, const std::vector<int>& pairs)
       : grid_(&grid),
         w_(&w),
-        least_curvature_(least_curvature),
         pairs_(pairs),
-        lanes_((pairs.size() + kLanes - 1) / kLanes) {
-    for (std::size_t i = 0; i < pairs.size(); ++i)
-      lanes_[i / kLanes].set(i % kLanes, w.pair_windows + 3 * pairs[i], other_layer(pairs[i]));
+        n_ahead_(pairs.empty() ? 0 : std::max(kLanes / static_cast<int>(pairs.size()), 1)),
+        lanes_((n_ahead_ * pairs.size() + kLanes - 1) / kLanes) {
+    for (const int pair : pairs) {
+      const float* window = w.pair_windows + 3 * pair;
+      limits_.push_back({window[0], std::nextafter(least_curvature * window[0], -1.0f), window[1], window[2]});
+    }
+    for (std::size_t i = 0; i < n_ahead_ * pairs.size(); ++i) {
+      const int pair = pairs[i % pairs.size()];
+      lanes_[i / kLanes].set(i % kLanes, w.pair_windows + 3 * pair, other_layer(pair));
+      lanes_[i / kLanes].hit[i % kLanes] = static_cast<int>(i / pairs.size());
+    }
   }
 
   bool empty() const { return pairs_.empty(); }
 
-  /// The doublets of the hit at `q`.
-  void collect(const Origin& q, Side& side, std::vector<Block>& blocks) const {
-    side.segments.clear(), side.kept.clear();
-    std::size_t n = 0;
+  /// Adds the doublets of the hit in row `s`. Hits that follow one another are looked at together, `ahead`.
+  void collect(std::int32_t s, CellsAhead& ahead, Side& side, std::vector<Block>& blocks) const {
+    if (ahead.of != this || s < ahead.first || s >= ahead.first + ahead.n) {
+      ahead.of = this, ahead.first = s, ahead.n = n_ahead_;
+      ahead.lanes.resize(lanes_.size());
+      const Vec r = load(grid_->r.data() + s), phi = load(grid_->phi.data() + s), z = load(grid_->z.data() + s);
+      for (std::size_t k = 0; k < lanes_.size(); ++k) {
+        const PairLanes& pair = lanes_[k];
+        const Origins q{__builtin_shuffle(r, pair.hit), __builtin_shuffle(phi, pair.hit),
+                        __builtin_shuffle(z, pair.hit)};
+        find_cells<kOutward>(q, pair, [&](Vec) { return std::pair(-pair.kappa_max, pair.kappa_max); }, ahead.lanes[k]);
+      }
+    }
+    const std::size_t at = (s - ahead.first) * pairs_.size();
+    add_all(
+        s, [&](std::size_t i) { return std::pair(&ahead.lanes[(at + i) / kLanes], (at + i) % kLanes); }, side, blocks);
+  }
+
+  /// Adds those that agree with edges that end at the hit, and some that do not.
+  void collect(std::int32_t s, const Lead& lead, Side& side, std::vector<Block>& blocks) const {
+    const Origins q{splat(grid_->r[s]), splat(grid_->phi[s]), splat(grid_->z[s])};
     CellLanes cells;
+    add_all(
+        s,
+        [&](std::size_t i) {
+          if (i % kLanes == 0) find_led(q, lanes_[i / kLanes], lead, cells);
+          const int slot = pairs_[i] - w_->out_begin[w_->pairs[2 * pairs_[i]]];
+          return std::pair(lead.slots >> slot & 1 ? &cells : nullptr, i % kLanes);
+        },
+        side, blocks);
+  }
+
+private:
+  /// The window of a pair.
+  struct Limits {
+    float kappa_max, below_kappa, z0_min, z0_max;  // below_kappa: the next number below the least curvature
+  };
+
+  const LayerGrid& other_layer(int pair) const { return grid_->layers[w_->pairs[2 * pair + kOutward]]; }
+
+  /// Adds the doublets of the hit in row `s` on the pairs, in their cells: `cells_of(i)` gives lanes and lane, or none.
+  template <typename CellsOf>
+  void add_all(std::int32_t s, CellsOf&& cells_of, Side& side, std::vector<Block>& blocks) const {
+    const std::size_t before = side.segments.size();
+    std::size_t n = 0;
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
-      const int lane = static_cast<int>(i % kLanes);
-      if (lane == 0) find_cells<kOutward>(q, lanes_[i / kLanes], cells);
+      const auto [cells, lane] = cells_of(i);
+      if (cells == nullptr) continue;
       const std::size_t begin = n;
-      n = add_blocks(pairs_[i], cells, lane, blocks, n);
+      n = add_blocks(static_cast<int>(i), *cells, lane, blocks, n);
       if (n == begin) continue;
       blocks[begin].align = kLanes - 1;
       side.segments.push_back({pairs_[i], static_cast<int>(begin), static_cast<int>(n - 1)});
     }
     side.reserve((n + side.segments.size() + 1) * kLanes);
-    side.n = test(q, blocks, n, side);
-    for (Side::Segment& segment : side.segments) {  // so far, numbers of blocks
+    test(s, blocks, n, side);
+    for (std::size_t k = before; k < side.segments.size(); ++k) {  // so far, numbers of blocks
+      Side::Segment& segment = side.segments[k];
       segment.first = blocks[segment.first].begin;
       segment.last = blocks[segment.last].end;
     }
   }
 
-private:
-  const LayerGrid& other_layer(int pair) const { return grid_->layers[w_->pairs[2 * pair + kOutward]]; }
+  /// The cells in which doublets may agree with edges that end at the hit: some of those that its windows reach.
+  static void find_led(const Origins& q, const PairLanes& pair, const Lead& lead, CellLanes& cells) {
+    PairLanes led = pair;
+    // z0 = z - s cot, s: the length of the arc from the beam line to the hit.
+    const Vec shortest = q.r, longest = q.r * (1.0f + pair.kappa_max * pair.kappa_max * kArcSeries * (q.r * q.r));
+    led.z0_min = maximum(led.z0_min, q.z - maximum(lead.cot_high * shortest, lead.cot_high * longest));
+    led.z0_max = minimum(led.z0_max, q.z - minimum(lead.cot_low * shortest, lead.cot_low * longest));
+    find_cells<kOutward>(
+        q, led,
+        [&](Vec r) {
+          const Vec d = maximum(r - q.r, splat(kMinDr)), slack = square_root(lead.bend + lead.error / (d * d));
+          return std::pair(maximum(lead.kappa_low - slack, -pair.kappa_max),
+                           minimum(lead.kappa_high + slack, pair.kappa_max));
+        },
+        cells);
+  }
 
   static std::size_t add_run(int pair, std::int32_t first, std::int32_t last, std::vector<Block>& blocks,
                              std::size_t n) {
@@ -216,9 +318,9 @@ private:
     return n + n_blocks;
   }
 
-  /// The runs of hits in the cells of one pair, after the n blocks that are there; how many there are then.
+  /// The runs of hits in the cells of one of the pairs, after the n blocks that are there; how many there are then.
   std::size_t add_blocks(int pair, const CellLanes& cells, int lane, std::vector<Block>& blocks, std::size_t n) const {
-    const LayerGrid& g = other_layer(pair);
+    const LayerGrid& g = other_layer(pairs_[pair]);
     const int low = cells.first_bin[lane], high = cells.last_bin[lane];
     const int first = std::clamp(low, 0, g.n_phi), last = std::clamp(high + 1, 0, g.n_phi);
     for (int row = cells.first_row[lane]; row <= cells.last_row[lane]; ++row) {
@@ -230,36 +332,40 @@ private:
     return n;
   }
 
-  /// Writes down the hits of the blocks that lie inside their windows: how many.
-  std::int64_t test(const Origin& origin, std::vector<Block>& blocks, std::size_t n_blocks, Side& side) const {
-    const Origin q = origin;  // in registers
+  /// Writes down the hits of the blocks that lie inside their windows.
+  void test(std::int32_t s, std::vector<Block>& blocks, std::size_t n_blocks, Side& side) const {
+    const struct {
+      float r, z, cosine, sine;
+    } q{grid_->r[s], grid_->z[s], grid_->cosine[s], grid_->sine[s]};
     const float x = q.r * q.cosine, y = q.r * q.sine;
-    constexpr float kSign = kOutward ? 1.0f : -1.0f;
-    int size = 0;
+    constexpr float kTwice = kOutward ? 2.0f : -2.0f;
+    const float twice_cosine = kTwice * q.cosine, twice_sine = kTwice * q.sine;
+    int size = side.size;
     std::int64_t found = 0, tried = 0;
     float *const to_kappa = side.kappa.data(), *const to_cot = side.cot.data(), *const to_weight = side.weight.data();
     std::int32_t* const to_hit = side.hit.data();
     const float *const rs = grid_->r.data(), *const zs = grid_->z.data(), *const us = grid_->cosine.data(),
                        *const vs = grid_->sine.data();
+    const Limits* const all_limits = limits_.data();
     for (Block *block = blocks.data(), *end = block + n_blocks; block != end; ++block) {
       const std::int32_t j = block->first;
-      const float* window = w_->pair_windows + 3 * block->pair;
+      const Limits limits = all_limits[block->pair];
       size = (size + block->align) & ~block->align;
       const Vec r = load(rs + j), z = load(zs + j), u = load(us + j), v = load(vs + j);
-      const Vec dr = (r - q.r) * kSign, dz = (z - q.z) * kSign;
+      const Vec dr = kOutward ? r - q.r : q.r - r, dz = kOutward ? z - q.z : q.z - z;
       const Vec dx = r * u - x, dy = r * v - y;
-      const Vec inverse_d = inverse_root(maximum(dx * dx + dy * dy, splat(kMinChord * kMinChord)));
-      const Vec sine = v * q.cosine - u * q.sine, cosine = u * q.cosine + v * q.sine;
-      const Vec kappa = (2.0f * kSign) * sine * inverse_d;
+      const Vec inverse_d = inverse_root(dx * dx + dy * dy);  // where it is infinite, dr is too short
+      const Vec cosine = u * q.cosine + v * q.sine;
+      const Vec kappa = (v * twice_cosine - u * twice_sine) * inverse_d;
       const Vec bend = kappa * kappa * kArcSeries;
       const Vec ds = dr * (1.0f + bend * (r * (r + q.r) + q.r * q.r));
       const Vec cot = dz * inverse(ds);
       const Arc arc{kappa, inverse_d * inverse_d, bend, ds};
       const Vec z0 = kOutward ? q.z - (q.r + bend * (q.r * q.r * q.r)) * cot : arc.z0(r, z, cot);
-      const unsigned inside = less_mask(splat(kMinDr), dr) & less_mask(splat(kLeastCosine), cosine) &
-                              less_mask(absolute(kappa), splat(window[0])) & less_mask(splat(window[1]), z0) &
-                              less_mask(z0, splat(window[2])) &
-                              ~less_mask(absolute(kappa), splat(least_curvature_ * window[0])) & ((1u << block->n) - 1);
+      const unsigned inside =
+          ((1u << block->n) - 1) & less_mask(splat(kMinDr), dr) & less_mask(splat(kLeastCosine), cosine) &
+          less_mask(absolute(kappa), splat(limits.kappa_max)) & less_mask(splat(limits.below_kappa), absolute(kappa)) &
+          less_mask(splat(limits.z0_min), z0) & less_mask(z0, splat(limits.z0_max));
       compress(to_kappa + size, kappa, inside);
       compress(to_cot + size, cot, inside);
       compress(to_weight + size, arc.inverse_d2, inside);
@@ -271,15 +377,15 @@ private:
       found += n, tried += block->n;
     }
     std::memset(side.any.data(), 0, (size + kLanes) * sizeof(std::int32_t));
-    side.tried += tried;
-    return found;
+    side.size = size, side.n += found, side.tried += tried;
   }
 
   const Grid* grid_;
   const Windows* w_;
-  float least_curvature_;  // share of kappa_max
   std::vector<int> pairs_;
-  std::vector<PairLanes> lanes_;  // of the pairs, kLanes at a time
+  std::vector<Limits> limits_;    // of the pairs
+  int n_ahead_;                   // hits that are looked at together
+  std::vector<PairLanes> lanes_;  // of the pairs, once for each of these hits, kLanes at a time
 };
 
 }  // namespace beampipe
