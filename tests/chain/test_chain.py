@@ -299,6 +299,10 @@ def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> 
     assert "Projected to 1,000,000,000 events" in page
     for name in ("generate", "simulate", "tracks", "jets", "ntuple", "calibration", "fit", "cost"):
         assert f'id="{name}"' in page
+    template = replace(made.settings, measurement=replace(made.settings.measurement, extraction="template"))
+    note = "No alternative sample: "
+    assert note not in page
+    assert note in write_report(replace(made, settings=template)).read_text()
     about = store_of(made.settings).about(made.plan.chunks["nominal"][0].recipes["simulate"].key)
     assert about["notes"]["events"] == 10
     assert about["notes"]["cpu"] > 0

@@ -19,6 +19,7 @@ from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntup
 def test_demo_adds_shipped_ntuples_of_another_seed(tmp_path: Path) -> None:
     settings = demo_settings(tmp_path)
     assert settings.output == tmp_path
+    assert [len(chunks) for chunks in Plan(settings).compared.values()] == [2, 2]
     assert [settings.of_role(role).name for role in ("nominal", "data", "measured")] == ["nominal", "data", "measured"]
     for sample in settings.samples.values():
         (path,) = sample.further

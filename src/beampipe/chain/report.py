@@ -17,6 +17,7 @@ from beampipe.chain.cost import Facility, projections, read_facility, stage_cost
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.plan import INPUTS
 from beampipe.chain.run import ChainResult, store_of
+from beampipe.chain.settings import ROLES
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
 from beampipe.events import Event
@@ -194,6 +195,10 @@ def _notes(result: ChainResult) -> list[str]:
             notes.append(
                 f"{sample.name}: events of {names}, made by earlier chains, are added to those simulated here."
             )
+    if result.settings.measurement.extraction == "template" and len(result.settings.samples) == len(ROLES):
+        notes.append(
+            "No alternative sample: no uncertainty covers shapes of jets that differ from those of simulation."
+        )
     if len(result.measurements) == 1:
         notes.append("No bin of pT has valid scale factors: the fit uses shares of simulation. Generate more events.")
     factors = [each for each in result.factors.by_name.values() if not each.valid.all()]

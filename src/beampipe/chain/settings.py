@@ -298,7 +298,7 @@ class ChainSettings:
 
 EXAMPLE: Final = Path(__file__).parent / "data" / "chain.toml"
 """Commented settings to start from. The demo has the same with fewer collisions, shipped ntuples, and no alternative
-sample, whose fluctuations would be larger than its difference."""
+sample: there are no shipped ntuples of it."""
 
 SHIPPED: Final = EXAMPLE.parent
 """Folder of the ntuples that the demo adds to its own, by name of the sample."""
@@ -324,7 +324,8 @@ def demo_settings(output: Path) -> ChainSettings:
         name: replace(sample, events=_DEMO_EVENTS[name], further=(SHIPPED / f"{name}.root",))
         for name, sample in settings.samples.items()
     }
-    return replace(settings, samples=MappingProxyType(samples), seed=settings.seed + 1, chunk_events=25)
+    tracks = replace(settings.tracks, compare=("acts-soft",), compare_events=50)
+    return replace(settings, samples=MappingProxyType(samples), seed=settings.seed + 1, chunk_events=25, tracks=tracks)
 
 
 def load_settings(path: Path, output: Path | None = None) -> ChainSettings:
