@@ -113,7 +113,7 @@ class FieldMap:
     """A file with the field at the points of a grid: see `beampipe.simulation.magnetic_field.read_field_map`.
 
     Attributes:
-        file: the file, relative to that of the detector.
+        file: the file, relative to that of the detector; or one of the same name beside that.
         length_unit_mm: unit of its coordinates [mm]; 10 for centimetres.
         field_unit_T: unit of its fields [T]; 0.1 for kilogauss.
     """
