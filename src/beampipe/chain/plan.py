@@ -121,8 +121,7 @@ class Chunk:
     def recipes(self) -> dict[str, Recipe]:
         """The recipes by stage."""
         settings, sample = self.settings, self.sample
-        layout, pileup = settings.detector.layout, settings.collisions.pileup
-        detector = [layout and (file_digest(layout) if layout.exists() else str(layout)), settings.detector.hadronic]
+        detector, pileup = settings.detector.contents, settings.collisions.pileup
         parameters: dict[str, object] = {
             "generate": [self.spec.settings, settings.collisions.slice, self.seed(1), self.n_events, pileup],
             "simulate": [detector, self.seed(2), pileup],

@@ -25,7 +25,7 @@ from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
 from beampipe.processes import processor_name
 from beampipe.simulation.degradation import degrade
-from beampipe.simulation.detector import detector_modules, read_layout
+from beampipe.simulation.detector import detector_modules
 from beampipe.simulation.ntuples.ntuple_files import read_ntuple
 from beampipe.tables import load_table
 from beampipe.tracking.finders import named_finder
@@ -356,10 +356,10 @@ def _about_vertices(result: ChainResult, data: JetEvents) -> str:
 def _first_event(result: ChainResult) -> Event:
     """The first event of the nominal sample, as tracks were found in it."""
     settings = result.settings
-    sample, layout = settings.of_role("nominal"), settings.detector.layout
+    sample = settings.of_role("nominal")
     chunk = result.plan.chunks[sample.name][0]
     clean = next(read_events(store_of(settings).require(chunk.recipes["simulate"])))
-    modules = detector_modules(None if layout is None else read_layout(layout))
+    modules = detector_modules(settings.detector.read())
     return degrade(clean, sample.degradation, chunk.seed(4), run_seed=chunk.run_seed, modules=modules)
 
 

@@ -20,7 +20,7 @@ from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTabl
 from beampipe.chain.telemetry import note, span
 from beampipe.events import Event, Particles, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
-from beampipe.simulation.detector import Detector, detector_modules, read_layout
+from beampipe.simulation.detector import Detector, detector_modules
 from beampipe.tables import save_tables
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
@@ -60,7 +60,7 @@ def find_tracks(
         seed: seed of losses and noise.
         run_seed: seed of the dead modules, which all events of a sample share.
     """
-    finder, layout = _finder(settings), None if detector.layout is None else read_layout(detector.layout)
+    finder, layout = _finder(settings), detector.read()
     modules, field = detector_modules(layout), Detector().field if layout is None else layout.field_T
     momenta = None if record is None else hard_momenta(record)
     tracks, particles, counts, dz = [], [], [], []
