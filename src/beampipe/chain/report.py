@@ -20,6 +20,7 @@ from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.settings import ROLES
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
+from beampipe.chain.tracks import local_finder
 from beampipe.events import Event
 from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
@@ -28,7 +29,6 @@ from beampipe.simulation.degradation import degrade
 from beampipe.simulation.detector import detector_modules
 from beampipe.simulation.ntuples.ntuple_files import read_ntuple
 from beampipe.tables import load_table
-from beampipe.tracking.finders import named_finder
 from beampipe.tracking.formats.parquet import read_events
 
 if TYPE_CHECKING:
@@ -312,8 +312,8 @@ def _finders_section(result: ChainResult) -> list[Section]:
             "finders",
             "3 Tracks: finders compared",
             f"Each finder on the same hits: the first {len(data.events)} collisions of"
-            f" {result.settings.of_role('nominal').name}, with {len(data.jets)} jets. The fit is the same."
-            " Processor time is that of the whole stage: search, fit and matching.",
+            f" {result.settings.of_role('nominal').name}, with {len(data.jets)} jets. The track fit is the same."
+            " Processor time is that of the whole stage: search, fit and matching; not that of servers.",
             "Points: efficiency of tracks in jets against pT and against the distance to the axis, by finder",
             _png(figures.plot_efficiency(performance)),
             ("finder", *_TRACK_COLUMNS, "tracks / particles", "CPU / event [ms]"),
@@ -364,6 +364,5 @@ def _first_event(result: ChainResult) -> Event:
 
 
 def _event_figure(event: Event, result: ChainResult) -> Figure:
-    tracks = result.settings.tracks
-    with named_finder(tracks.finder, model=tracks.model, threads=1) as finder:
+    with local_finder(result.settings.tracks, result.settings.detector.read()) as finder:
         return finder.find(event.hits).found_in(event).plot(min_pt=1.0)
