@@ -168,8 +168,8 @@ class TrackSettings:
         max_abs_eta: largest absolute pseudorapidity of a track.
         max_d0: largest distance from the beam line [mm].
         max_dz: with pile-up, largest distance from the hard vertex along z, times sin(theta) [mm].
-        compare: names of other finders, which the report compares with that one; no result depends on them.
-        compare_events: number of nominal collisions in which finders are compared, up to whole chunks.
+        compare: names of other finders, which the report compares with `finder`; no result depends on them.
+        compare_events: number of nominal collisions in which finders are compared, rounded up to whole chunks.
     """
 
     finder: str = "module_map_soft"

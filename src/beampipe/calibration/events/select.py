@@ -320,8 +320,8 @@ def run_filler(
     Args:
         source: range of a file.
         settings: cuts, regions and weights.
-        with_table: whether to return the table of selected events; if there are histograms, without what variations of
-            weights and n_trk need.
+        with_table: whether to return the table of selected events; if there are histograms, without the weights and
+            n_trk of variations.
         histograms: axes and variations of the histograms, as the filler takes them; None for none.
         sums: arrays to add to, if there are histograms.
 
