@@ -153,7 +153,7 @@ bench-calibration: $(test_ready)
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # The shipped tracker models. Events are simulated once, into EVENTS; takes hours on one core. Vertices lie evenly over
-# |z| < 250 mm. The shipped tables of the track fit alone are from 30 events whose vertices are spread normally, by 50 mm.
+# |z| < 250 mm. Only the shipped tables of the track fit are from others: 30 events with vertices spread normally, by 50 mm.
 EVENTS ?= runs/events
 GENERIC := ACTS's Generic detector, 2 T, vertices to |z| = 250 mm; soft parts from single collisions
 models: $(test_ready)

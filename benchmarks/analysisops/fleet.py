@@ -41,7 +41,7 @@ def measured(folder: Path, seed: int, kind: str, name: str) -> dict[str, Any]:
     operator = MISTAKES[name] if kind == "mistake" else Operator(SOUND[cause].get(name))
     with tempfile.TemporaryDirectory() as attempt:
         record = assess(prepared, 3, seed, ask_here(operator), Path(attempt))
-    row = {
+    return {
         "kind": kind,
         "operator": name,
         "cause": cause,
@@ -51,8 +51,6 @@ def measured(folder: Path, seed: int, kind: str, name: str) -> dict[str, Any]:
         "system": record.contents.get("system", {}),
         "error": record.error,
     }
-    CONSOLE.print(f"{row['cause']}: {kind}: {name}: {row['score']:.3f} {record.error}")
-    return row
 
 
 def main() -> None:
@@ -75,7 +73,11 @@ def main() -> None:
             for kind in options.kinds
             for name in (MISTAKES if kind == "mistake" else ("as the reference", *SOUND[cause]))
         ]
-        rows = list(pool.map(partial(measured, Path(folder)), *zip(*work, strict=True)))
+        rows = []
+        for row in pool.map(partial(measured, Path(folder)), *zip(*work, strict=True)):
+            line = f"{row['cause']}: {row['kind']}: {row['operator']}: {row['score']:.3f} {row['error']}"
+            CONSOLE.print(line, markup=False)
+            rows.append(row)
     figures: dict[str, Any] = {}
     if sound := [row["score"] for row in rows if row["kind"] == "sound"]:
         figures["lowest_sound"] = min(sound)
@@ -85,7 +87,7 @@ def main() -> None:
         for name in MISTAKES:
             table.add_row(name, str(RANK[name]), *(f"{scores[cause, name]:.3f}" for cause in options.causes))
         figures["rank_correlations"] = {
-            cause: float(spearmanr([scores[cause, name] for name in MISTAKES], list(RANK.values())).statistic)
+            cause: float(spearmanr([scores[cause, name] for name in RANK], list(RANK.values())).statistic)
             for cause in options.causes
         }
         table.add_row("rank correlation", "", *(f"{value:.2f}" for value in figures["rank_correlations"].values()))

@@ -292,7 +292,7 @@ def solve_families(url: str, home: Path, tasks: Sequence[str], output: Path, beg
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/small_model.json"))
+    parser.add_argument("--output", type=Path, help="in runs/bench/analysisops by default")
     parser.add_argument("--families", action="store_true", help="each shipped task on files once")
     parser.add_argument("-t", "--task", action="append", default=[], help="only these, with --families")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
@@ -300,6 +300,8 @@ def main() -> None:
     if options.serve is not None:
         serve_model(options.serve)
         return
+    file = "small_model_families.json" if options.families else "small_model.json"
+    output = options.output or Path("runs/bench/analysisops", file)
     weights()
     begun = conditions(PACKAGES)
     print_conditions("a small model", begun)
@@ -307,7 +309,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="beampipe-small-model-") as name:
         home = Path(name)
         if options.families:
-            output = options.output.with_name("small_model_families.json")
             with serving_model(home / "model.log") as url:
                 solve_families(url, home, options.task or list(shipped_tasks()), output, begun)
             return
@@ -337,7 +338,7 @@ def main() -> None:
         table.add_row(line["what"], line["seen"], "yes" if line["holds"] else "NO")
     CONSOLE.print(table)
     CONSOLE.print(f"one thread, {time.monotonic() - begin:.0f} s")
-    write_result(options.output, begun, {"findings": findings.lines})
+    write_result(output, begun, {"findings": findings.lines})
     if not findings.good:
         raise SystemExit("some of this does not hold")
 

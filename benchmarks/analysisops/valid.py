@@ -11,7 +11,8 @@ The order of their mean scores should be that of the mistakes' severity: the ran
 least 0.9. Difficulty is 1 - the mean score of all agents; discrimination is the point-biserial correlation of an
 agent's score with whether its answers are right (an uncertainty may be wrong).
 
-Each analysis is kept beside the output when it is done, so that a run that was stopped continues.
+The result of each analysis is kept in a file beside the output (`.jsonl`) until all are done, so that a run that was
+stopped continues. Remove the file if the code has changed since.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def main() -> None:
             mistakes.add_row(name, mistake, spoils, f"{score:.3f}")
     CONSOLE.print(mistakes)
     report(options.output, begun, {"results": results, "ladders": ladders})
+    kept.unlink()
 
 
 def sound_table(results: list[dict[str, Any]]) -> Any:

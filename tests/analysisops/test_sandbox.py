@@ -24,7 +24,7 @@ KINDS = [pytest.param("namespaces", marks=namespaces), "process"]
 
 
 def run(program: str, kind: Kind, limits: SandboxLimits | None = None, **more: Any) -> tuple[int | None, str, str]:
-    """Exit status, what was said, and what the host ended it for."""
+    """Exit status, output, and the limit that it exceeded."""
     box = Sandbox(limits or SandboxLimits(seconds=20.0), kind=kind, **more)
     with box.running([sys.executable, "-I", "-c", textwrap.dedent(program)]) as confined:
         return confined.wait(120.0), confined.output(), confined.ended_by
@@ -258,6 +258,7 @@ def test_what_is_not_closed_is_said() -> None:
     open_words = " ".join(Sandbox(kind="process").weaknesses())
     assert "sees the processes" in open_words
     assert "network is open" in open_words
+    assert "SIGCHLD" in open_words
     if best_kind() == "namespaces":
         closed = Sandbox(network=False).weaknesses()
         assert not any("network" in item or "sees the processes" in item for item in closed)

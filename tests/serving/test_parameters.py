@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from beampipe.errors import ServiceError
 from beampipe.events import BeamSpot
@@ -20,7 +21,7 @@ from beampipe.serving.models import ServingSettings, named_models, native_librar
 from beampipe.serving.tracking_model import FittingModel, TrackingModel
 from beampipe.tracking import Hits, Tracks
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.models import load_model
+from beampipe.tracking.models import digest_of, load_model
 from beampipe.triton.client.fake import FakeTransport
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import Engine
@@ -72,14 +73,33 @@ def unfitted(folder: Path) -> Path:
     return folder
 
 
+def in_uneven_field(folder: Path) -> Path:
+    """A tracker model in that folder whose fit follows a field that changes with r and z."""
+    shutil.copytree(load_model().path, folder)
+    tables = load_file(folder / "fit.safetensors")
+    shape = np.array([0.004, 0.001, -0.012, 0.0005, -0.0006, 0.003, 0.002, 0.004, 0.001], np.float32)
+    save_file({**tables, "field_shape": shape}, folder / "fit.safetensors")
+    card = json.loads((folder / "model.json").read_text())
+    card["weights"]["fit"]["files"]["fit.safetensors"] = asdict(digest_of(folder / "fit.safetensors"))
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
 @pytest.fixture(scope="module")
-def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A pipeline by each backend, plain and in batches, and one of a tracker model that fits no tracks."""
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return in_uneven_field(tmp_path_factory.mktemp("uneven") / "model")
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory, uneven: Path) -> Iterator[TritonServer]:
+    """A pipeline by each backend, plain and in batches, and in an uneven field; one of a model that fits no tracks."""
     folder = tmp_path_factory.mktemp("parameters")
     models = []
     for backend in BACKENDS:
         some = named_models(ServingSettings(("module_map", "module_map_ragged"), threads=1, backend=backend))
         models += [replace(model, name=f"{model.name}_{backend}") for model in some]
+        (other,) = named_models(ServingSettings(("module_map",), threads=1, backend=backend, tracker_model=uneven))
+        models.append(replace(other, name=f"uneven_{backend}"))
     (plain,) = named_models(ServingSettings(("module_map",), threads=1, tracker_model=unfitted(folder / "unfitted")))
     names = export_repository(folder / "models", [*models, replace(plain, name="unfitted")])
     with TritonServer(ServerSettings(folder / "models", models=tuple(names), triton=engine.folder)) as running:
@@ -95,6 +115,16 @@ def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, 
     with finder, pytest.warns(match="tracks come from x = "):  # it comes as soon as an answer does
         results = [answer.result() for answer in [finder.submit(hits) for hits in events() * 2]]
     assert list(map(written, results)) == expected() * 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_fit_follows_the_shape_of_the_field(server: TritonServer, uneven: Path, backend: str) -> None:
+    hits = events()[-2]
+    with DirectTrackFinder("module_map", model=uneven, threads=1, parameters=True) as here:
+        fitted = written(here.find(hits))
+    assert fitted != expected()[-2]
+    with TritonTrackFinder(server.grpc_url, f"uneven_{backend}", parameters=True) as finder:
+        assert written(finder.find(hits)) == fitted
 
 
 def fit_seconds(server: TritonServer, model: str) -> float:

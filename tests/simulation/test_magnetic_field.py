@@ -117,7 +117,7 @@ def write_map(path: Path, names: list[str], table: ndarray) -> Path:
             file.mktree("bField", dict.fromkeys(names, np.float64)).extend(dict(zip(names, table.T, strict=True)))
     else:
         comma = "," if path.suffix == ".csv" else " "
-        np.savetxt(path, table, fmt="%.7g", delimiter=comma, header=comma.join(names), comments="")
+        np.savetxt(path, table, fmt="%.9g", delimiter=comma, header=f"{comma.join(names)}\n---", comments="")
     return path
 
 
@@ -127,6 +127,7 @@ def test_a_map_from_a_file_is_the_field(dimensions: int, name: str, tmp_path: Pa
     import acts
 
     names, table = points_of_coil(dimensions)
+    table[:, :dimensions] += np.random.default_rng(2).uniform(-4e-4, 4e-4, (len(table), dimensions))  # rounding
     table[:, :dimensions] /= 10
     table[:, dimensions:] *= 10
     write_map(tmp_path / name, names, table)  # centimetres, kilogauss
@@ -163,6 +164,8 @@ def test_wrong_maps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BeampipeError, match="no_map: cannot be read"):
         read_field_map(FieldMap(tmp_path / "no_map"), 3.8, 1300.0, 2800.0)
     (tmp_path / "own.toml").write_text(f'{COMPACT.read_text()}\n[field_map]\nfile = "maps/no_map.txt"\n')
+    assert read_layout(tmp_path / "own.toml").field_map == FieldMap(tmp_path / "maps" / "no_map.txt")
+    (tmp_path / "no_map.txt").touch()
     assert read_layout(tmp_path / "own.toml").field_map == FieldMap(tmp_path / "no_map.txt")
     with pytest.raises(ConfigError, match=r"both \[solenoid\] and \[field_map\]"):
         replace(read_layout(COMPACT), solenoid=COIL, field_map=FieldMap(tmp_path / "map.txt"))

@@ -175,18 +175,19 @@ class ToolRefusedError(BeampipeError):
 
 
 _WALL_TIME: Final = 10.0
-"""Wall time that a limit allows for each second of processor time: load does not use it up, sleeping does."""
+"""Allowed wall time for each second of allowed processor time: a limit on waiting, with room for a busy machine."""
 
 
 def exceeded_time(limit: float, processor: float, wall: float) -> str:
-    """How a time limit is exceeded; empty if it is not.
+    """Which time limit is exceeded, as part of an error message; empty if none is.
 
-    A limit is one of processor time, which does not depend on what else the machine does; wall time may be longer.
+    The limit is on processor time, which does not depend on the load of the machine; wall time may be ten times as
+    long.
 
     Args:
-        limit: the limit [s].
+        limit: limit on processor time [s].
         processor: processor time that was used [s].
-        wall: time since the begin [s].
+        wall: wall time since the start [s].
     """
     for used, most, kind in ((processor, limit, "processor time"), (wall, _WALL_TIME * limit, "wall time")):
         if used > most:
@@ -195,10 +196,10 @@ def exceeded_time(limit: float, processor: float, wall: float) -> str:
 
 
 class TimeLimit:
-    """A time limit of what this thread does from now on.
+    """A time limit on the work of the thread that creates it, from then on; `check` is for this thread alone.
 
     Args:
-        seconds: the limit, as in `exceeded_time` [s].
+        seconds: limit on processor time [s]; wall time may be longer, see `exceeded_time`.
     """
 
     def __init__(self, seconds: float = 60.0) -> None:

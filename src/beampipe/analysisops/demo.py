@@ -135,7 +135,7 @@ def _agent_process(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         while not _is_ready(url):
             if confined.wait(0.1) is not None or time.monotonic() > until:
                 raise ServiceUnavailableError(
-                    f"agent {name}: got no server, expected one; it said: {confined.output()}"
+                    f"agent {name}: got no server, expected one; its output: {confined.output()}"
                 )
         yield url, sandbox.weaknesses()
 

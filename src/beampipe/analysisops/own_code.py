@@ -98,7 +98,7 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
                 code = confined.wait()
                 if code != 0:
                     reason = confined.ended_by or f"exit status {code}"
-                    return Answer(None, f"program: {reason}; it said: {confined.output()[-_SHOWN:]}")
+                    return Answer(None, f"program: {reason}; its output: {confined.output()[-_SHOWN:]}")
                 answer = read_answer(confined.work)
             return Answer(submission_from(answer, prepared, session))
         except BeampipeError as error:

@@ -45,6 +45,8 @@ class AgentFile(Model):
 class JudgeFile(Model):
     """A TOML file that describes a language model as a judge; its other keys are those of the model.
 
+    Tools, prices and `seed` are of no use to a judge: each reply has a seed of its own, and its cost is not recorded.
+
     Attributes:
         samples: number of replies; a single one uses temperature 0.
     """

@@ -1,7 +1,7 @@
 """Run processes with restricted rights.
 
-Always: limits on processor time, memory, file size and number of processes; an empty environment; a new, empty folder;
-no way to gain rights (``no_new_privs``). All descendants are killed at the end.
+Always: limits on processor and wall time, memory, file size and number of processes; an empty environment; a new,
+empty folder; no way to gain rights (``no_new_privs``). All descendants are killed at the end.
 
 With kernel namespaces, if the system supports them, the process also sees no other process, and only the files of the
 system, of Python and those it was given, all read-only. `Sandbox.weaknesses` lists the restrictions that cannot be
@@ -50,7 +50,8 @@ class SandboxLimits:
     """Limits of a process and its descendants.
 
     Attributes:
-        seconds: processor time of all together, as in `beampipe.analysisops.contract.exceeded_time` [s].
+        seconds: processor time of all together [s]; wall time may be longer, see
+            `beampipe.analysisops.contract.exceeded_time`.
         memory: address space of each process, and resident memory of all together [bytes].
         file_size: size of each file [bytes].
         processes: number of processes and threads of its user, if it has a separate user.
@@ -70,7 +71,7 @@ class Confined:
     Attributes:
         work: its folder.
         log: file with its output.
-        ended_by: how it exceeded its limit of time or memory; empty if it did not.
+        ended_by: the limit of time or memory that it exceeded, as a sentence; empty if none.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], work: Path, log: Path, limits: SandboxLimits) -> None:
@@ -113,13 +114,13 @@ class Confined:
 
     def _watching(self) -> None:
         """Kill the process when it exceeds its time or memory."""
-        begin, most = time.monotonic(), self._limits.memory
+        start, memory = time.monotonic(), self._limits.memory
         while not self._stop.wait(_WATCH_SECONDS) and self._process.poll() is None:
             pids = _descendants(self.pid)
             used = sum(processes.processor_time(pid, with_ended=True) or 0.0 for pid in (self.pid, *pids))
-            self.ended_by = exceeded_time(self._limits.seconds, used, time.monotonic() - begin)
-            if sum(processes.resident_memory(pid) or 0 for pid in pids) > most:
-                self.ended_by = f"memory: got more than {most / 1e6:.0f} MB of all processes, expected less"
+            self.ended_by = exceeded_time(self._limits.seconds, used, time.monotonic() - start)
+            if sum(processes.resident_memory(pid) or 0 for pid in pids) > memory:
+                self.ended_by = f"memory: got more than {memory / 1e6:.0f} MB of all processes, expected less"
             if self.ended_by:
                 self.end()
                 return
@@ -184,6 +185,10 @@ class Sandbox:
         sentences.append("The sum of all files in the agent's folder has no limit, only each file has.")
         sentences.append("There is no filter of system calls: the agent meets the whole kernel.")
         sentences.append(
+            "Processor time of children that a process ignores (SIGCHLD) is not counted when they end; the limit on"
+            " wall time still applies."
+        )
+        sentences.append(
             f"Memory of all processes together is measured every {_WATCH_SECONDS:g} s, not limited by the kernel."
         )
         return tuple(sentences)
@@ -243,7 +248,7 @@ class Sandbox:
                 "RLIMIT_FSIZE": limits.file_size,
                 "RLIMIT_NOFILE": limits.open_files,
                 "RLIMIT_CORE": 0,
-                "RLIMIT_CPU": 10 + int(limits.seconds),  # of one process, if the host cannot watch
+                "RLIMIT_CPU": 10 + int(limits.seconds),  # of each process, in case the host does not end it before
                 **({"RLIMIT_NPROC": limits.processes} if self._own_user or os.geteuid() != 0 else {}),
             },
             "command": list(command),

@@ -113,7 +113,7 @@ class FieldMap:
     """A file with the field at the points of a grid: see `beampipe.simulation.magnetic_field.read_field_map`.
 
     Attributes:
-        file: the file, relative to that of the detector.
+        file: the file, relative to that of the detector; or one of the same name beside that.
         length_unit_mm: unit of its coordinates [mm]; 10 for centimetres.
         field_unit_T: unit of its fields [T]; 0.1 for kilogauss.
     """
@@ -455,10 +455,11 @@ def read_layout(path: Path) -> DetectorLayout:
     if not path.exists() and str(path) in plugin_names("detectors"):
         path = Path(load_plugin("detectors", str(path)))
     layout = build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path), path.parent)
-    if (given := layout.field_map) is None or given.file.exists():
-        return layout
-    # A tracker model keeps both files in its folder.
-    return replace(layout, field_map=replace(given, file=path.parent / given.file.name))
+    given = layout.field_map
+    # A tracker model keeps the map beside the detector file.
+    if given is not None and not given.file.exists() and (kept := path.parent / given.file.name).exists():
+        return replace(layout, field_map=replace(given, file=kept))
+    return layout
 
 
 def _positive(where: str, **numbers: float) -> None:

@@ -65,7 +65,11 @@ class TrainedTagger:
         return {name: _estimate(np.array(values)) for name, values in self.rejections.items()}
 
     def gain(self, reference: str = "boosted") -> dict[str, Estimate]:
-        """Rejection of the other models over that of a reference, by name of the tagger."""
+        """Rejection of the other models over that of a reference, with its error, by name of the tagger.
+
+        Args:
+            reference: name of a tagger, which must be among `rejections`; ``n_trk`` is never among the others.
+        """
         others = {name: values for name, values in self.rejections.items() if name not in (reference, "n_trk")}
         return {name: _estimate(np.divide(values, self.rejections[reference])) for name, values in others.items()}
 

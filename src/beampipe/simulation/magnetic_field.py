@@ -6,6 +6,7 @@ its radial field is 0.6 T next to the axis, where it has to vanish.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -126,8 +127,8 @@ def read_field_map(given: FieldMap, field: float, r_max: float, z_max: float) ->
     Args:
         given: the file and its units.
         field: expected field along z in the centre [T].
-        r_max: distance from the axis up to which there are modules [mm].
-        z_max: the same along the axis, on both sides [mm].
+        r_max: distance from the axis that the points must reach [mm].
+        z_max: distance along the axis that they must reach on both sides [mm].
 
     Raises:
         FileError: the file cannot be read, or has other columns.
@@ -140,9 +141,10 @@ def read_field_map(given: FieldMap, field: float, r_max: float, z_max: float) ->
     table *= np.repeat([given.length_unit_mm, given.field_unit_T], dimensions)
     # ACTS expects r to change fastest of r and z, but z of x, y and z.
     names, fastest = _NAMES[dimensions - 2], (0, 1) if dimensions == 2 else (2, 1, 0)
-    places = np.round(table[:, :dimensions], 3)
-    order = np.lexsort([places[:, axis] for axis in fastest])
-    table, places = table[order], places[order]
+    # ACTS counts coordinates that differ at all as different, so those of one row or column are made equal.
+    table[:, :dimensions] = np.round(table[:, :dimensions], 3)
+    table = table[np.lexsort([table[:, axis] for axis in fastest])]
+    places = table[:, :dimensions]
     axes = [np.unique(places[:, axis]) for axis in range(dimensions)]
     steps = [np.diff(axis) for axis in axes]
     if len(table) != np.prod([len(axis) for axis in axes]) or len(np.unique(places, axis=0)) != len(table):
@@ -172,7 +174,7 @@ def _text_table(path: Path) -> Float64[ndarray, "n_points n_columns"]:
     """All columns of a text file."""
     try:
         lines = [line.replace(",", " ") for line in path.read_text(encoding="utf-8").splitlines()]
-        rows = [line for line in lines if line.lstrip()[:1] in set("+-.0123456789")]
+        rows = [line for line in lines if re.match(r"\s*[+-]?\.?\d", line)]
         table = np.loadtxt(rows, ndmin=2) if rows else np.empty((0, 0))
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}); expected a map of the magnetic field") from error

@@ -281,8 +281,8 @@ def train(
     Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are recognised by identifiers
     of any kind, or by r and z of the hits. Of six events in a row one is for cuts, one for scores, four to learn from.
 
-    The file of --detector is kept with the model. If it has double-sided strips, their measurements are compared with
-    the tracks.
+    The file of --detector is kept with the model, with the map of its field. If it has double-sided strips, their
+    measurements are compared with the tracks.
 
     The last line says whether the model is usable; if it is not, the exit code is 1.
     """

@@ -21,7 +21,7 @@ from .toy import BARREL, DISCS, Shot, shoot, toy_tables
 pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 COIL = (0.004, 0.001, -0.012, 0.0005, -0.0006, 0.003, 0.0, 0.004, 0.001)
-"""A field that is 7 % weaker along the way to the last disc."""
+"""A field that is 6 to 7 % weaker along the way to the last disc."""
 
 FORWARD = {"cot": (2.6, 3.4), "pt": (0.8, 4.0)}
 """Particles that cross all discs."""

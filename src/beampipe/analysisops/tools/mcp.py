@@ -97,7 +97,7 @@ def _served(session: Session, tool: Tool) -> McpTool:
 _CONNECT_SECONDS: Final = 30.0
 
 _CALL_SECONDS: Final = 900.0
-"""Timeout of a call [s]; servers end their calls before."""
+"""Timeout of a call [s], above the wall time that a session allows for one."""
 
 _T = TypeVar("_T")
 

@@ -38,7 +38,8 @@ class SessionLimits:
 
     Attributes:
         calls: number of calls, including refused ones.
-        seconds_per_call: time limit of one call, as in `beampipe.analysisops.contract.exceeded_time` [s].
+        seconds_per_call: limit on processor time of one call [s]; wall time may be longer, see
+            `beampipe.analysisops.contract.exceeded_time`.
         bytes_held: memory limit of all handles together [bytes].
     """
 

@@ -234,8 +234,8 @@ def fit_workspace(
     Args:
         specification: the workspace in the JSON form of pyhf.
         fixed: parameters that are fixed at their best values.
-        check_time: called with each evaluation of the likelihood; raises ToolRefusedError when time is over. By default
-            that of a new `TimeLimit`.
+        check_time: called with each evaluation of the likelihood; raises ToolRefusedError when time is over. None for
+            the check of a new `TimeLimit`.
 
     Raises:
         ToolRefusedError: there is no such parameter, names clash, or the fit does not converge, or not in time.

@@ -329,21 +329,25 @@ class LocalCommands(GatewayCommands):
     def apply(self, specification: str) -> dict[str, Any]:
         """Apply a specification, changing only what differs."""
         reconciler = self.reconciler
-        wanted = read_fleet(Path(specification))
+        specified = read_fleet(Path(specification))
         before = reconciler.fleet
         done: list[str] = []
-        if wanted.name != before.name:
-            raise ConfigError(f"name: got {wanted.name!r}, expected {before.name!r}; it is another fleet")
-        if wanted.gateway != before.gateway or slots_of(wanted) != slots_of(before) or wanted.models != before.models:
-            self.configure_gateway(wanted, check_repository(reconciler.models[1], wanted.models))
+        if specified.name != before.name:
+            raise ConfigError(f"name: got {specified.name!r}, expected {before.name!r}; it is another fleet")
+        if (
+            specified.gateway != before.gateway
+            or slots_of(specified) != slots_of(before)
+            or specified.models != before.models
+        ):
+            self.configure_gateway(specified, check_repository(reconciler.models[1], specified.models))
             done.append("gateway")
         with reconciler.lock:
-            reconciler.fleet = wanted
-            gone = [server for server in reconciler.servers.values() if server.group not in wanted.servers]
+            reconciler.fleet = specified
+            gone = [server for server in reconciler.servers.values() if server.group not in specified.servers]
         for server in gone:
             self.end(server)
             done.append(server.name)
-        for group in wanted.servers.values():
+        for group in specified.servers.values():
             if sum(server.group == group.name for server in reconciler.servers.values()) != group.count:
                 self.scale(group.name, group.count)
                 done.append(f"servers.{group.name}")
@@ -352,7 +356,7 @@ class LocalCommands(GatewayCommands):
             if reconciler.current_settings(server) != server.settings:
                 self.replace(server)
                 done.append(server.name)
-        reconciler.prometheus.reconfigure(wanted)
+        reconciler.prometheus.reconfigure(specified)
         return {"changed": done}
 
     def server(self, name: str) -> LocalServer:

@@ -47,7 +47,7 @@ class Desired:
 
 @dataclass(frozen=True)
 class ServerState:
-    """The actual state of one server, as far as it is known.
+    """The state of one server: the desired one, and the actual one as far as it is known.
 
     Attributes:
         name: its name.

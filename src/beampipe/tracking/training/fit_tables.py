@@ -194,14 +194,17 @@ _LONGEST_PATH: Final = 30.0
 _BLOCK: Final = 2000
 """Number of tracks that are summed at once."""
 
-_SHAPE: Final = 0.1
-"""Error of a weak constraint of each coefficient of the field to 0, where the data do not fix it."""
+_SHAPE_ERROR: Final = 0.1
+"""Error of a weak constraint of each coefficient of the field to 0, for those that the tracks do not fix."""
+
+_LOSS_ERROR: Final = 1e6
+"""The same of the energy loss [1/GeV], where no track is stiff."""
 
 _CONSTANT: Final = 1e-3
-"""A field counts as constant if what hits see of it changes by less than this share, ..."""
+"""A field counts as constant if the factors on the curvature differ from 1 by less than this (rms over hits), ..."""
 
 _SIGNIFICANT: Final = 5.0
-"""... or by less than this many times its error."""
+"""... or by less than this many times their error."""
 
 _FIRST_SCATTERING: Final = 2e-6
 """Scattering of each layer and of the beam pipe [GeV^2] in the first round: 1 % of a radiation length."""
@@ -217,7 +220,7 @@ class _Deviations:
             scattering of 1 GeV^2 at right angles: first those across the track, then those along it.
         by_loss: (n, n_residuals, n_kicks) derivatives by the energy lost there, in the same units.
         by_shape: (n, n_residuals, n_terms) derivatives by the coefficients of the field.
-        stiff: (n,) bool, whether the field is learned from the track.
+        stiff: (n,) bool, whether changes of the field are learned from the track.
         index: (n, n_residuals + 2 n_kicks) number of the variance of each residual and of each kick.
     """
 
@@ -323,7 +326,8 @@ def _scoring_step(
     size = len(values)
     matrix, right = np.zeros(size * size), np.zeros(size)
     losses, weights = [], []
-    of_means, right_of_means = np.diag([*np.full(len(shape), _SHAPE**-2), 0.0]), np.zeros(len(shape) + 1)
+    # Normal equations of the coefficients of the field and of the energy loss.
+    normal, normal_right = np.diag([*np.full(len(shape), _SHAPE_ERROR**-2), _LOSS_ERROR**-2]), np.zeros(len(shape) + 1)
     most, share = config.tail**2, _mean_of_clipped_square(config.tail)
     for block in deviations:
         n, n_kicks = block.by_loss.shape[1:]
@@ -350,17 +354,17 @@ def _scoring_step(
         losses.append((by_loss * (block.residual - bent)[keep]).sum(axis=1) / weight)
         weights.append(np.sqrt(weight))
         stiff = block.stiff[keep]
-        by_mean = np.concatenate([block.by_shape, slowed[:, :, None]], axis=2)[keep][stiff]
-        weighted_means = np.einsum("tij,tjk->tik", inverse[stiff], by_mean)
-        of_means += np.einsum("tik,til->kl", weighted_means, by_mean)
-        right_of_means += np.einsum("tik,ti->k", weighted_means, block.residual[keep][stiff])
+        design = np.concatenate([block.by_shape, slowed[:, :, None]], axis=2)[keep][stiff]
+        weighted_design = np.einsum("tij,tjk->tik", inverse[stiff], design)
+        normal += np.einsum("tik,til->kl", weighted_design, design)
+        normal_right += np.einsum("tik,ti->k", weighted_design, block.residual[keep][stiff])
     all_losses = np.concatenate(losses)
     order = np.argsort(all_losses)
     total = np.cumsum(np.concatenate(weights)[order])
     median = float(all_losses[order[np.searchsorted(total, total[-1] / 2)]]) if len(order) else loss
-    covariance = np.linalg.inv(of_means)
-    means = (covariance @ right_of_means)[:-1]
-    return matrix.reshape(size, size), right, max(median, 0.0), means, covariance[:-1, :-1]
+    covariance = np.linalg.inv(normal)
+    new_shape = (covariance @ normal_right)[:-1]
+    return matrix.reshape(size, size), right, max(median, 0.0), new_shape, covariance[:-1, :-1]
 
 
 def _mean_of_clipped_square(cut: float) -> float:
@@ -414,11 +418,11 @@ def learn_fit_tables(
     Args:
         events: clean events with truth.
         layers: r_min, r_max, z_min, z_max [mm] of each layer, as of learned windows.
-        field: magnetic field along z [T], in the centre; how it changes is learned.
+        field: magnetic field along z [T] in the centre; how it changes with r and z is learned.
         config: selection of particles.
 
     Raises:
-        ConfigError: too few particles, or tracks that are no use; or the field is 0.
+        ConfigError: too few particles, none whose track is long and nearly straight, or a field of 0.
         InputError: an event has no truth.
     """
     kept = list(events)

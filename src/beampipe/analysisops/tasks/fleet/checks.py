@@ -77,10 +77,11 @@ class Careful:
 class Measured:
     """All points for a latency of the whole service that a tool measured at the right moment.
 
-    Before: with the fault, and before the first change. After: after the last one, with three tenths of the excess
-    latency gone (one tenth earns nothing): test requests are few, and the repair itself is measured by the host. The
-    excess is (1 - L_h / L_b) of the latency before. On a busy machine test requests may not show what is gone, so it is
-    at least what is expected to be gone in the state of gateway and processes, as in `Mended`.
+    Before: with the fault, and before the first change. After: after the last change, with three tenths of the excess
+    latency gone; one tenth earns nothing. More is not required, since test requests are few, and the host measures the
+    repair itself (`Mended`). The excess is (1 - L_h / L_b) of the latency before. The share that is gone is the larger
+    of two: by the test requests, and as expected from the state of gateway and processes, since on a busy machine test
+    requests may not show a repair.
 
     Attributes:
         answer: name of the answer.
