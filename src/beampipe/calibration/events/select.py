@@ -362,8 +362,8 @@ def run_filler(
         run, event = source.flat("run"), source.flat("event")
         refuse_repeated(source.path, run, event)
         ranges = run_ranges(run, event)
-    alone = histograms is not None or not settings.simulated
-    table = filler.take_table(1 if alone else len(settings.weights))
+    nominal_only = histograms is not None or not settings.simulated
+    table = filler.take_table(1 if nominal_only else len(settings.weights))
     table["event"] = table["event"].view(np.uint64)  # numpy has two distinct types of this size
     varied, numbers = (
         dict(zip(names, table.pop(key), strict=True))
