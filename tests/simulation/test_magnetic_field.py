@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.simulation.detector import FieldMap, Solenoid, read_layout
 from beampipe.simulation.magnetic_field import build_field, read_field_map, solenoid_field
 from tests.simulation.layouts import shot
@@ -169,3 +169,17 @@ def test_wrong_maps_are_refused(tmp_path: Path) -> None:
     assert read_layout(tmp_path / "own.toml").field_map == FieldMap(tmp_path / "no_map.txt")
     with pytest.raises(ConfigError, match=r"both \[solenoid\] and \[field_map\]"):
         replace(read_layout(COMPACT), solenoid=COIL, field_map=FieldMap(tmp_path / "map.txt"))
+
+
+def test_wrong_root_files_are_refused(tmp_path: Path) -> None:
+    def refused(name: str, message: str) -> None:
+        with pytest.raises(FileError, match=message):
+            read_field_map(FieldMap(tmp_path / name), 3.8, 1300.0, 2800.0)
+
+    write_map(tmp_path / "other.root", ["r", "z", "Br", "B"], np.zeros((4, 4)))
+    (tmp_path / "text.root").write_text("0 0 0 3.8")
+    whole = write_map(tmp_path / "whole.root", *points_of_coil(2)).read_bytes()
+    (tmp_path / "short.root").write_bytes(whole[: len(whole) // 2])
+    refused("other.root", "got no tree with the branches of a map, expected r, z, Br, Bz or")
+    for name in ("text.root", "short.root", "missing.root"):
+        refused(name, rf"(?s){name}: cannot be read .*expected a ROOT file")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64
-from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.errors import ConfigError, FileError
 from beampipe.simulation.detector import MAX_FIELD, DetectorLayout, FieldMap, Solenoid, modules_of_layout
 
 _STEP: Final = 25.0
@@ -187,17 +187,15 @@ def _text_table(path: Path) -> Float64[ndarray, "n_points n_columns"]:
 
 def _root_table(path: Path) -> Float64[ndarray, "n_points n_columns"]:
     """The columns of the first tree in a ROOT file that has them."""
-    try:
-        import uproot
-    except ImportError:
-        raise MissingExtraError("uproot", "tracking", "reading a map of the field from a ROOT file") from None
+    import uproot
+
     try:
         with uproot.open(path) as file:
             for tree in file.values(filter_classname="TTree"):
                 for names in _NAMES:
                     if set(names) <= set(tree.keys()):
                         return np.column_stack([tree[name].array(library="np") for name in names]).astype(np.float64)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # uproot raises all kinds of exceptions for damaged files
         raise FileError(f"{path}: cannot be read ({error}); expected a ROOT file") from error
     raise FileError(f"{path}: got no tree with the branches of a map, expected {_EXPECTED}")
 

@@ -60,8 +60,8 @@ inline SpareMemory*& spare_memory() {
   return memory;
 }
 
-/// A block on a cache line, which SpareMemory or std::free takes back. It is never empty, and may be read one vector past
-/// its end.
+/// A block that starts on a cache line; SpareMemory or std::free takes it back. It is never empty, and may be read one
+/// vector past its end.
 inline void* new_block(std::size_t bytes) {
   constexpr std::size_t kLargePage = std::size_t{1} << 21;
   bytes = (bytes + 127) / 64 * 64;

@@ -80,7 +80,7 @@ struct FitTables {
   const float* tubes;        // (n_tubes, 2): radius [mm] and scattering [GeV^2]
   double energy_loss;        // [1/GeV]
   double field;              // [T]
-  const float* field_shape;  // (kFieldTerms,) how the field changes with r and z
+  const float* field_shape;  // (kFieldTerms,) coefficients of changes of the field with r and z
 };
 
 // Hits of all tracks, one track after the other: those of track t are rows[begin[t]] to rows[begin[t + 1] - 1].

@@ -19,7 +19,7 @@ struct Origins {
   Vec r, phi, z;
 };
 
-/// Where the edges that end at a hit lead: what doublets outwards must agree with.
+/// Bounds on doublets outwards that agree with edges that end at their hit.
 struct Lead {
   float kappa_low = kNever, kappa_high = -kNever;  // of the edges
   float bend = 0, error = 0;                       // dkappa^2 is at most bend + error / d^2
@@ -193,7 +193,7 @@ struct Block {
   int begin, end;  // its doublets, once it was tested
 };
 
-/// Cells that the windows of some hits in a row of the grid reach: all pairs of the first hit, then of the next one.
+/// Cells that the windows of successive hits of the grid reach: all pairs of the first hit, then of the next one.
 struct CellsAhead {
   const void* of = nullptr;  // the Partners that found them
   std::int32_t first = 0, n = 0;
@@ -223,7 +223,7 @@ public:
 
   bool empty() const { return pairs_.empty(); }
 
-  /// Adds the doublets of the hit in row `s`. Hits that follow one another are looked at together, `ahead`.
+  /// Adds the doublets of the hit in row `s`. Cells of successive hits are found together, in `ahead`.
   void collect(std::int32_t s, CellsAhead& ahead, Side& side, std::vector<Block>& blocks) const {
     if (ahead.of != this || s < ahead.first || s >= ahead.first + ahead.n) {
       ahead.of = this, ahead.first = s, ahead.n = n_ahead_;
@@ -384,7 +384,7 @@ private:
   const Windows* w_;
   std::vector<int> pairs_;
   std::vector<Limits> limits_;    // of the pairs
-  int n_ahead_;                   // hits that are looked at together
+  int n_ahead_;                   // hits whose cells are found together
   std::vector<PairLanes> lanes_;  // of the pairs, once for each of these hits, kLanes at a time
 };
 
