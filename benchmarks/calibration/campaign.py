@@ -5,7 +5,7 @@
 A few toy files with 127 weights are copied until they have the wanted size. Each copy has a run and a
 number of its own, so that no event is in two files. The calibration then runs from an empty store
 to the report once with each executor. A run over the few files gives the CPU time to compare with; the memory is that
-of all processes of a run, looked at every second: in each tenth of the time until the last chunk is filled, and later,
+of all processes of a run, measured every second: in each tenth of the time until the last chunk is filled, and later,
 when sums, factors and figures are made. The projection to 3 TB is a division, no measurement.
 Slurm's jobs are no processes of the run: their CPU time is not in its figures, and is not projected.
 """

@@ -3,10 +3,10 @@
     python benchmarks/calibration/memory.py [--files 200] [--events 100000] [--weights 101]
 
 Every task is a chunk of the calibration, read from a file and filled into histograms with all weights and all
-variations of jets, and tells the resident memory of its worker and the most that it ever had. Once with workers that
+variations of jets, and records the resident memory of its worker and its largest value so far. Once with workers that
 are replaced as the calibration does it, more often here (every 50 tasks each), once with the same ones to the end.
 The slope is that of straight lines through the memory after each task, from the tenth task of a worker on: one slope
-for all workers, each with its own level, so that a worker with few tasks counts as much as these say. Four toy files
+for all workers, each with its own level, so that a worker with few tasks has little weight. Four toy files
 are read again and again.
 """
 

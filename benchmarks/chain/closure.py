@@ -5,7 +5,7 @@ tracks   number of tracks against charged particles of the same jets, by jet pT:
 fit      gluon fractions in pseudo-experiments. First the bootstrap replicas of the sample `measured`: pulls with shares
          of independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
          scale factors; all replicas share these and the simulation, so their errors show as one common shift, and the
-         width is below 1. Then experiments with simulation and scale factors of their own: parts of all three ntuples
+         width is below 1. Then experiments with simulation and scale factors of their own: parts of all ntuples
          that have no events in common, calibrated and fitted as those of the chain
 toys     the same with toy samples, as many as wanted: jets of pseudo-data differ by a random multiple of the difference
          between the alternative sample and nominal simulation

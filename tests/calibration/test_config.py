@@ -212,6 +212,11 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
         (SAMPLES + "[systematics.x]\nmethod='gluon'", UnknownNameError, "unknown method of systematic x: got 'gluon'"),
         (SAMPLES + "[systematics.x]\nsamples=['shwr']", UnknownNameError, "unknown sample of systematic x: got 'shwr'"),
         (
+            SAMPLES + "[systematics.x]\nmethod='nonclosure'\nonly_data=true",
+            ConfigError,
+            "systematic x: got only_data with nonclosure",
+        ),
+        (
             SAMPLES + "[systematics.x]\nsamples=['a', 'b', 'c']",
             ConfigError,
             "systematic x: got 3 samples, expected",

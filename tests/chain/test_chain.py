@@ -23,6 +23,7 @@ from beampipe.chain.settings import (
     SHIPPED,
     ChainSettings,
     CollisionSettings,
+    DetectorSettings,
     JetSettings,
     MeasurementSettings,
     Sample,
@@ -40,7 +41,7 @@ from beampipe.chain.tables import (
     ParticleTable,
     TrackTable,
 )
-from beampipe.errors import FileError, MissingExtraError
+from beampipe.errors import FileError, MissingExtraError, UnknownNameError
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.tables import load_table
 from beampipe.workflow import installed_version
@@ -157,6 +158,25 @@ def test_finders_are_compared_on_the_same_hits(made: ChainResult) -> None:
     text = write_report(result).read_text(encoding="utf-8")
     assert "the first 10 collisions of nominal" in text
     assert text.count('<th scope="row">acts-soft</th>') == 1
+
+
+def test_acts_finds_tracks_in_the_detector_of_the_chain(tmp_path: Path) -> None:
+    tracks = TrackSettings(model="odd", compare=("acts-soft",))
+    settings = replace(small(tmp_path), chunk_events=3, detector=DetectorSettings(Path("odd")), tracks=tracks)
+    store, found = store_of(settings), {}
+    for finder, chunks in Plan(settings).compared.items():
+        make_chunk(store, chunks[0])
+        particles = JetEvents.load(store.require(chunks[0].recipes["jets"])).particles
+        found[finder] = particles.found[particles.reconstructable].mean()
+    assert set(found) == {tracks.finder, "acts-soft"}
+    assert min(found.values()) > 0.85
+
+
+def test_an_unknown_finder_is_reported_before_any_work(tmp_path: Path) -> None:
+    for tracks in (TrackSettings(compare=("acts-sof",)), TrackSettings(compare=("module_mp",))):
+        with pytest.raises(UnknownNameError, match=tracks.compare[0]):
+            run_chain(replace(small(tmp_path), tracks=tracks), INLINE)
+    assert not (tmp_path / "store" / "artifact" / "generate").exists()
 
 
 def test_tracks_over_particles() -> None:

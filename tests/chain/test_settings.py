@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from beampipe.chain.plan import Plan, make_chunk
 from beampipe.chain.run import sample_settings, store_of
 from beampipe.chain.settings import EXAMPLE, SHIPPED, demo_settings, load_settings, shipped_settings
 from beampipe.chain.tables import JetEvents
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, FileError
+from beampipe.simulation.detector import read_layout
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple
 
 
@@ -96,3 +98,29 @@ def test_lines_of_a_card_come_before_single_ones_and_decide_what_is_made(tmp_pat
         assert settings.samples["data"].lines == (lines[0], lines[2], "TimeShower:alphaSvalue = 0.13")
         keys.add(Plan(settings).chunks["data"][0].recipes["generate"].key)
     assert len(keys) == 2
+
+
+def test_detector_and_map_of_the_field_decide_what_is_simulated(tmp_path: Path) -> None:
+    """Their contents do; comments and the place of the files do not."""
+    odd = (files("beampipe.simulation") / "odd.toml").read_text()
+
+    def key(name: str, detector: str, field: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "chain.toml").write_text(EXAMPLE.read_text().replace("# layout = ", "layout = "))
+        (folder / "my_detector.toml").write_text(f'{detector}\n[field_map]\nfile = "field.txt"\n')
+        (folder / "field.txt").write_text(field)
+        return Plan(load_settings(folder / "chain.toml")).chunks["nominal"][0].recipes["simulate"].key
+
+    first = key("first", odd, "0 0 0 2")
+    assert key("moved", f"# mine\n{odd}", "0 0 0 2") == first
+    assert len({first, key("map", odd, "0 0 0 3"), key("modules", odd.replace("odd", "other", 1), "0 0 0 2")}) == 3
+
+
+def test_a_detector_by_name_is_found_from_another_folder(tmp_path: Path) -> None:
+    path = tmp_path / "chain.toml"
+    path.write_text(EXAMPLE.read_text().replace('# layout = "my_detector.toml"', 'layout = "odd"'))
+    assert load_settings(path).detector.read() == read_layout(Path("odd"))
+    path.write_text(EXAMPLE.read_text().replace("# layout = ", "layout = "))
+    with pytest.raises(FileError, match=f"{tmp_path}/my_detector.toml: cannot be read"):
+        _ = Plan(load_settings(path)).chunks["nominal"][0].recipes

@@ -176,7 +176,8 @@ class Systematic:
         experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
         smooth: whether each shift is replaced by a smooth function of jet pT that is compatible with it.
         only_data: whether the efficiency in simulation stays nominal, for scale factors that only correct nominal
-            simulation: the shift is then that of the efficiency in data, as it is measured with the variation.
+            simulation: the shift is then that of the efficiency in data, as it is measured with the variation. Not for
+            ``nonclosure``, which does not use data.
     """
 
     name: str
@@ -201,6 +202,8 @@ class Systematic:
             raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
         if self.method not in ("", *_METHODS):
             raise UnknownNameError(f"method of systematic {self.name}", self.method, _METHODS)
+        if self.only_data and self.method == "nonclosure":
+            raise ConfigError(f"systematic {self.name}: got only_data with nonclosure, which does not use data")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.chain.settings import DetectorSettings
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
-from beampipe.simulation.detector import Detector, read_layout
+from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import MOST_COLLISIONS, EventGenerator
 from beampipe.simulation.pythia import (
     CollisionPool,
@@ -91,7 +91,7 @@ def simulate(path: Path, record: Path, detector: DetectorSettings, seed: int, pi
     from beampipe.simulation.hadronic import interaction_table
     from beampipe.tracking.formats.parquet import write_simulated
 
-    layout = None if detector.layout is None else read_layout(detector.layout)
+    layout = detector.read()
     generator = EventGenerator(pileup=pileup, hard="jets", turn_hard=False)
     tracker = replace(Detector() if layout is None else Detector.of(layout), hadronic=detector.hadronic)
     pool = load_table(record, "pool", CollisionPool)

@@ -16,15 +16,15 @@ from beampipe.chain.plan import INPUTS
 from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
+from beampipe.chain.tracks import local_finder
 from beampipe.events import Event
 from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
 from beampipe.processes import processor_name
 from beampipe.simulation.degradation import degrade
-from beampipe.simulation.detector import detector_modules, read_layout
+from beampipe.simulation.detector import detector_modules
 from beampipe.simulation.ntuples.ntuple_files import read_ntuple
 from beampipe.tables import load_table
-from beampipe.tracking.finders import named_finder
 from beampipe.tracking.formats.parquet import read_events
 
 if TYPE_CHECKING:
@@ -138,14 +138,13 @@ def _finder_rows(result: ChainResult, jets: dict[str, JetEvents]) -> list[tuple[
 def _first_event(result: ChainResult) -> Event:
     """The first event of the nominal sample, as tracks were found in it."""
     settings = result.settings
-    sample, layout = settings.of_role("nominal"), settings.detector.layout
+    sample = settings.of_role("nominal")
     chunk = result.plan.chunks[sample.name][0]
     clean = next(read_events(store_of(settings).require(chunk.recipes["simulate"])))
-    modules = detector_modules(None if layout is None else read_layout(layout))
+    modules = detector_modules(settings.detector.read())
     return degrade(clean, sample.degradation, chunk.seed(4), run_seed=chunk.run_seed, modules=modules)
 
 
 def _event_figure(event: Event, result: ChainResult) -> Figure:
-    tracks = result.settings.tracks
-    with named_finder(tracks.finder, model=tracks.model, threads=1) as finder:
+    with local_finder(result.settings.tracks, result.settings.detector.read()) as finder:
         return finder.find(event.hits).found_in(event).plot(min_pt=1.0)

@@ -48,8 +48,8 @@ _RECYCLE: Final = 16
 """Chunks per worker after which it is replaced: each leaves about 50 MB of ACTS and Pythia behind."""
 
 _GROUPS: Final = 20
-"""Groups of events that give the errors of the shifts by alternative samples: in few jets these must be smooth in pT,
-or a bin whose shift is small by chance counts too much in the fraction."""
+"""Groups of events that give the errors of the shifts by alternative samples, with which these are made smooth in pT:
+otherwise a bin with few jets, whose shift is small by chance, counts too much in the fraction."""
 
 _WITH_REGIONS: Final = preset_layout("beampipe", {"branches": {"region": "jet_region"}})
 """Layout of ntuples with photons, whose jets have a region."""

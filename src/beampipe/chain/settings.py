@@ -15,8 +15,10 @@ from beampipe.settings import build, read_lines, read_toml
 from beampipe.simulation.boosted_trees import read_trees
 from beampipe.simulation.calorimeter import Calorimeter
 from beampipe.simulation.degradation import Degradation
+from beampipe.simulation.detector import DetectorLayout, read_layout
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SAMPLES, Slice
 from beampipe.triton import TelemetrySettings
+from beampipe.workflow import file_digest
 
 ROLES: Final = ("nominal", "data", "measured")
 """Roles that exactly one sample has: simulation, and pseudo-data for the calibration and for the measurement."""
@@ -123,12 +125,35 @@ class DetectorSettings:
     """The tracker around the collisions.
 
     Attributes:
-        layout: TOML file of a detector, or the name of a plug-in; the Generic detector of ACTS if not given.
+        layout: TOML file of a detector, or a name that `beampipe.simulation.detector.read_layout` takes; the Generic
+            detector of ACTS if not given.
         hadronic: let hadrons interact with the nuclei of the detector.
     """
 
     layout: Path | None = None
     hadronic: bool = True
+
+    def read(self) -> DetectorLayout | None:
+        """The layout, or None for the Generic detector. Errors as of `read_layout`."""
+        if self.layout is None:
+            return None
+        is_file = self.layout.exists() or self.layout.suffix != ""  # a name has no suffix, and no folder
+        return read_layout(self.layout if is_file else Path(self.layout.name))
+
+    @cached_property
+    def contents(self) -> list[object]:
+        """What simulated hits depend on: the layout with the digest of its map of the field, and `hadronic`.
+
+        Raises:
+            FileError: the detector file or the map cannot be read.
+            ConfigError: it makes no detector.
+        """
+        layout = self.read()
+        if layout is None or layout.field_map is None:
+            return [layout, self.hadronic]
+        given = layout.field_map
+        field = [file_digest(given.file), given.length_unit_mm, given.field_unit_T]
+        return [replace(layout, field_map=None), self.hadronic, field]
 
 
 @dataclass(frozen=True)
@@ -143,8 +168,8 @@ class TrackSettings:
         max_abs_eta: largest absolute pseudorapidity of a track.
         max_d0: largest distance from the beam line [mm].
         max_dz: with pile-up, largest distance from the hard vertex along z, times sin(theta) [mm].
-        compare: names of other finders, which the report compares with that one; no result depends on them.
-        compare_events: number of nominal collisions in which finders are compared, up to whole chunks.
+        compare: names of other finders, which the report compares with `finder`; no result depends on them.
+        compare_events: number of nominal collisions in which finders are compared, rounded up to whole chunks.
     """
 
     finder: str = "module_map_soft"

@@ -20,8 +20,9 @@ from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTabl
 from beampipe.chain.telemetry import note, span
 from beampipe.events import Event, Particles, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
-from beampipe.simulation.detector import Detector, detector_modules, read_layout
+from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules
 from beampipe.tables import save_tables
+from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import TrackFinder
@@ -60,7 +61,8 @@ def find_tracks(
         seed: seed of losses and noise.
         run_seed: seed of the dead modules, which all events of a sample share.
     """
-    finder, layout = _finder(settings), None if detector.layout is None else read_layout(detector.layout)
+    layout = detector.read()
+    finder = _finder(settings, layout)
     modules, field = detector_modules(layout), Detector().field if layout is None else layout.field_T
     momenta = None if record is None else hard_momenta(record)
     tracks, particles, counts, dz = [], [], [], []
@@ -125,8 +127,26 @@ def _hard_vertex(tracks: Tracks, settings: TrackSettings, field: float) -> tuple
     return float(vertices[np.argmax(sums), 2]), len(vertices)
 
 
+def local_finder(settings: TrackSettings, layout: DetectorLayout | None) -> TrackFinder:
+    """The finder in this process, without a fit.
+
+    Args:
+        settings: name of the finder, and tracker model.
+        layout: detector that ACTS finds tracks in; None for its Generic one. Other finders do not need it.
+
+    Raises:
+        BeampipeError: any error of `named_finder`, or of `acts_detector`.
+    """
+    where = None
+    if layout is not None and acts_settings(settings.finder) is not None:
+        from beampipe.tracking.acts.layouts import acts_detector
+
+        where = acts_detector(layout)
+    return named_finder(settings.finder, where, model=settings.model, threads=1)
+
+
 @lru_cache(maxsize=2)  # once per worker, not per chunk
-def _finder(settings: TrackSettings) -> FittedFinder:
+def _finder(settings: TrackSettings, layout: DetectorLayout | None) -> FittedFinder:
     """The finder, here or on servers, with a fit in this process."""
     finder: TrackFinder
     if settings.servers:
@@ -136,7 +156,7 @@ def _finder(settings: TrackSettings) -> FittedFinder:
             settings.servers, settings.finder, on_failure=lambda error: note(repeated=str(error))
         )
     else:
-        finder = named_finder(settings.finder, model=settings.model, threads=1)
+        finder = local_finder(settings, layout)
     return FittedFinder(_WithoutSharedHits(finder), load_track_fitter(settings.model, threads=1))
 
 

@@ -283,7 +283,7 @@ def fill_file(
         stop: one past the last entry to read.
         select: cuts and regions; its cuts and weights are those of `fill`.
         fill: axes and variations.
-        with_table: whether to return the table of selected events, too, which may lack variations of weights and n_trk.
+        with_table: whether to return the table of selected events, too; it may lack weights and n_trk of variations.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.

@@ -320,8 +320,8 @@ def run_filler(
     Args:
         source: range of a file.
         settings: cuts, regions and weights.
-        with_table: whether to return the table of selected events; if there are histograms, without what variations of
-            weights and n_trk need.
+        with_table: whether to return the table of selected events; if there are histograms, without the weights and
+            n_trk of variations.
         histograms: axes and variations of the histograms, as the filler takes them; None for none.
         sums: arrays to add to, if there are histograms.
 
@@ -362,8 +362,8 @@ def run_filler(
         run, event = source.flat("run"), source.flat("event")
         refuse_repeated(source.path, run, event)
         ranges = run_ranges(run, event)
-    alone = histograms is not None or not settings.simulated
-    table = filler.take_table(1 if alone else len(settings.weights))
+    nominal_only = histograms is not None or not settings.simulated
+    table = filler.take_table(1 if nominal_only else len(settings.weights))
     table["event"] = table["event"].view(np.uint64)  # numpy has two distinct types of this size
     varied, numbers = (
         dict(zip(names, table.pop(key), strict=True))

@@ -256,10 +256,12 @@ def read_lists(
     if not plain or getattr(kind, "header_bytes", None) not in _PLAIN:
         yield _whole(path, lists, branch, start, stop)
         return
+    at_start = None
     with suppress(Exception):  # a damaged basket: the read below reports the error
-        if start == 0 and (first := first_lists(lists, stop)) is not None:
-            yield first
-            return
+        at_start = first_lists(lists, stop) if start == 0 else None
+    if at_start is not None:
+        yield at_start
+        return
     for number, (first, last) in enumerate(pairwise(lists.entry_offsets)):
         low, high = max(start, first), min(stop, last)
         if low < high:

@@ -476,9 +476,13 @@ def _given_facts(origin: FileOrigin, names: tuple[str, ...], sums: SumsByBranch,
     return FileInfo(**{**given, "weight_names": names, **about})
 
 
+_MEDIAN_EVENTS: Final = 1000
+"""Number of events for the median weight: a unit, of which the power of 2 matters, and the scale of `max_weight`."""
+
+
 def _median_weight(source: EventSource) -> float:
     """Median size of the nominal weights of the first events that are neither 0, infinite nor NaN; 0 without any."""
-    first = source.between(source.start, min(source.stop, source.start + 1000))  # a power of 2 counts
+    first = source.between(source.start, min(source.stop, source.start + _MEDIAN_EVENTS))
     sizes = np.abs(np.concatenate([table[:, NOMINAL_WEIGHT] for _, table in first.weights()]).astype(np.float64))
     sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
     return median_of(sizes) if len(sizes) else 0.0

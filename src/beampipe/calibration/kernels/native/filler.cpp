@@ -117,7 +117,7 @@ void Filler::count(int last, std::int64_t event) {
   calibration::add(counts.weights[last], units_[event]);
 }
 
-/// kBig: pT, eta and n_trk are big-endian, as in files.
+/// kBig: pT, eta and n_trk are big-endian, as in ROOT files.
 template <bool kBig>
 const char* Filler::read_pairs(const Segment& segment, std::int64_t n) {
   Pairs& pairs = *pairs_;

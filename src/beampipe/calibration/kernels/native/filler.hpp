@@ -18,7 +18,7 @@ struct Column {
   bool big = false;
   std::int64_t first = 0;
 
-  /// Number k of the segment. kBig: the column is big-endian anyway.
+  /// Number k of the segment. kBig: the column is big-endian, which the compiler then knows.
   template <typename T, bool kBig = false>
   T at(std::int64_t k) const {
     return load<T>(data + static_cast<std::int64_t>(sizeof(T)) * (first + k), kBig || big);
