@@ -132,17 +132,15 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
             yield simulator.run(first, n)
         return
     with worker_pool(workers) as pool:
+        # If this ends early, the pool ends its workers. Nothing is cancelled then: Python 3.11's executor prints a traceback
+        # if a future was cancelled when a worker ends.
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
-        try:
-            for first, n in chunks:
-                waiting.append(pool.submit(_work, sample, first, n))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+        for first, n in chunks:
+            waiting.append(pool.submit(_work, sample, first, n))
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:
