@@ -132,8 +132,8 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
             yield simulator.run(first, n)
         return
     with worker_pool(workers) as pool:
-        # If this ends early, the pool ends its workers. Nothing is cancelled then: Python 3.11's executor prints a traceback
-        # if a future was cancelled when a worker ends.
+        # If this ends early, the pool ends its workers. Nothing is cancelled then: the executor of Python 3.11 prints a
+        # traceback if a future was cancelled when a worker ends.
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         for first, n in chunks:
             waiting.append(pool.submit(_work, sample, first, n))

@@ -386,6 +386,11 @@ def validate(
     if output is not None:
         check_folder_outputs(output, (REPORT, PAGE), inputs=files, force=force, marks=[EVALUATION_MARK])
     model = tracking.load_model(tracker_model)
+    if card and not jets and not force and any("jets" in each.curves for each in model.performance.values()):
+        raise ConfigError(
+            f"--card: the card of {model.name} has efficiencies in jets, which would be lost; give events with --jets,"
+            " or drop these with --force"
+        )
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
     scored: Sequence[Event] = sample.layers.events

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 from math import hypot
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from beampipe.events import BeamSpot, Event
 from beampipe.tracking import load_model, load_pipeline
-from beampipe.tracking.data import shipped_events
+from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.tracking.models import TrackerModel
 from beampipe.tracking.models.card import model_overview
 from beampipe.tracking.training.samples import degraded_event
@@ -146,3 +150,15 @@ def test_a_beam_line_off_the_axis_changes_no_number(events: list[Event], validat
     measured = validate(moved, events, "shipped").written_to(moved)  # events relative to that line
     (before,), (after,) = validated.performance.values(), measured.performance.values()
     assert replace(after, milliseconds=before.milliseconds) == before
+
+
+def test_a_card_does_not_silently_lose_its_efficiencies_in_jets(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(load_model().path, folder)  # its card has them
+    before = (folder / "model.json").read_bytes()
+    words = ["tracking", "validate", str(shipped_path(60)), "--tracker-model", str(folder), "--card"]
+    done = subprocess.run([sys.executable, "-m", "beampipe", *words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "efficiencies in jets" in done.stderr
+    assert "--jets" in done.stderr
+    assert (folder / "model.json").read_bytes() == before
