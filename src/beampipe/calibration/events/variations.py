@@ -189,11 +189,7 @@ class EnergyShift(NamedTuple):
 
 
 def energy_factors(
-    name: str,
-    energy: Energy,
-    pt: Float32[ndarray, "n 2"],
-    eta: Float32[ndarray, "n 2"],
-    keys: UInt64[ndarray, " n"],
+    name: str, energy: Energy, pt: Float32[ndarray, "n 2"], eta: Float32[ndarray, "n 2"], keys: UInt64[ndarray, " n"]
 ) -> Float64[ndarray, "n 2"]:
     """The factor on the pT of each jet in a variation.
 

@@ -736,13 +736,7 @@ class Segment(NamedTuple):
 
 
 def segments(
-    source: EventSource,
-    *,
-    weighted: bool,
-    labels: bool,
-    regions: bool,
-    varied: Iterable[str],
-    floats: Iterable[str],
+    source: EventSource, *, weighted: bool, labels: bool, regions: bool, varied: Iterable[str], floats: Iterable[str]
 ) -> Iterator[Segment]:
     """The events of a range, divided where a column begins a new basket.
 
