@@ -175,7 +175,7 @@ class ToolRefusedError(BeampipeError):
 
 
 _WALL_TIME: Final = 10.0
-"""Allowed wall time for each second of allowed processor time: a limit on waiting, with room for a busy machine."""
+"""Limit on wall time over that on processor time: ends calls that only wait, and allows for a busy machine."""
 
 
 def exceeded_time(limit: float, processor: float, wall: float) -> str:

@@ -68,10 +68,9 @@ def write_report(result: ChainResult) -> Path:
         "fit": figures.plot_fit(result.counts, result.factors, result.measurements),
     }
     compared = _compared(result)
+    by_finder = {name: Performance.measured(jets) for name, jets in compared.items()}
     if compared:
-        drawn["finders"] = figures.plot_efficiency(
-            {name: Performance.measured(each) for name, each in compared.items()}
-        )
+        drawn["finders"] = figures.plot_efficiency(by_finder)
     spans = read_trace(settings.output / TRACE, result.trace) if result.trace else []
     if spans:
         drawn["trace"] = figures.plot_trace(spans)
@@ -90,7 +89,7 @@ def write_report(result: ChainResult) -> Path:
         n_invalid=sum(not each.valid.all() for each in result.factors.by_name.values()),
         track_rows=figures.track_table(performance),
         compared=next(iter(compared.values()), None),
-        finder_rows=_finder_rows(result, compared),
+        finder_rows=_finder_rows(result, compared, by_finder),
         vertex_matched=VERTEX_MATCHED,
         spans=spans,
         trace_file=TRACE,
@@ -123,11 +122,12 @@ def _compared(result: ChainResult) -> dict[str, JetEvents]:
     }
 
 
-def _finder_rows(result: ChainResult, jets: dict[str, JetEvents]) -> list[tuple[str, ...]]:
+def _finder_rows(
+    result: ChainResult, jets: dict[str, JetEvents], performance: dict[str, Performance]
+) -> list[tuple[str, ...]]:
     """For each finder: the figures of `figures.track_table`, tracks over particles, and processor time of an event."""
     rows = []
-    table = figures.track_table({name: Performance.measured(data) for name, data in jets.items()})
-    for row, (name, data) in zip(table, jets.items(), strict=True):
+    for row, (name, data) in zip(figures.track_table(performance), jets.items(), strict=True):
         ratio = figures.track_ratio(data)
         chunks = result.plan.compared[name]
         (cost,) = stage_costs(store_of(result.settings), [chunk.recipes["tracks"] for chunk in chunks])

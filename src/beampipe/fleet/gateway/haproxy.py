@@ -222,8 +222,8 @@ class GatewayState:
 class Gateway:
     """The gateway of a fleet: a master process of HAProxy with its workers.
 
-    `plan` is its desired state. `observe` reads the actual one from HAProxy; `launch`, `reload` and
-    `apply` bring it into the desired state, and may be repeated.
+    `plan` is its desired state. `observe` reads the actual one from HAProxy; `launch`, `reload` and `apply` bring it
+    into the desired state, and may be repeated.
 
     Args:
         plan: the gateway, with its current servers.

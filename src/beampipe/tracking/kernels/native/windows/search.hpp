@@ -177,7 +177,7 @@ struct Side {
 
   void clear() { segments.clear(), kept.clear(), n = 0, size = 0; }
 
-  /// Room for so many more, with the empty places between segments.
+  /// Allocates `places` more elements, including the unused ones between segments.
   void reserve(std::size_t places) {
     if (hit.size() >= size + places + kWidth) return;
     for (auto* column : {&kappa, &cot, &weight, &s, &t}) column->resize(2 * (size + places) + kWidth);
