@@ -22,7 +22,7 @@ from beampipe.events import Event, Particles, Tracks
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules
 from beampipe.tables import save_tables
-from beampipe.tracking.acts import acts_settings
+from beampipe.tracking.acts.layouts import detector_for_acts
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import TrackFinder
@@ -135,13 +135,9 @@ def local_finder(settings: TrackSettings, layout: DetectorLayout | None) -> Trac
         layout: detector that ACTS finds tracks in; None for its Generic one. Other finders do not need it.
 
     Raises:
-        BeampipeError: any error of `named_finder`, or of `acts_detector`.
+        BeampipeError: any error of `named_finder`, or of `detector_for_acts`.
     """
-    where = None
-    if layout is not None and acts_settings(settings.finder) is not None:
-        from beampipe.tracking.acts.layouts import acts_detector
-
-        where = acts_detector(layout)
+    where = detector_for_acts(layout, (settings.finder,))
     return named_finder(settings.finder, where, model=settings.model, threads=1)
 
 

@@ -24,7 +24,7 @@ from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
 from beampipe.events import BeamSpot, Event, Tracks
 from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
 from beampipe.simulation.degradation import run_degraded
-from beampipe.simulation.detector import Detector, DetectorLayout, Modules, detector_modules, read_layout
+from beampipe.simulation.detector import Detector, Modules, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.stereo import measured_on
 from beampipe.terminal import bar, console, say
@@ -42,7 +42,6 @@ from beampipe.tracking.catalogue import (
 from beampipe.tracking.formats.options import InputPaths, reads_events
 
 if TYPE_CHECKING:
-    from beampipe.tracking.acts.sequencer import ActsDetector
     from beampipe.tracking.formats import ReadOptions
 
 
@@ -741,6 +740,7 @@ def evaluate(
     With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
     become space points.
     """
+    from beampipe.tracking.acts.layouts import detector_for_acts
     from beampipe.tracking.evaluation.report import require_metric
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.evaluation.scoring import require_variables
@@ -765,7 +765,7 @@ def evaluate(
         model=tracker_model,
         beam_spot=expected,
         check=not force,
-        detector=_acts_detector(layout, pipeline or ()),
+        detector=detector_for_acts(layout, pipeline or ()),
     )
     fewest = model.crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
@@ -781,15 +781,6 @@ def evaluate(
             progress=step,
         )
     _print_evaluation(result, output, by or (), metric, as_json=as_json)
-
-
-def _acts_detector(layout: DetectorLayout | None, pipelines: Sequence[str]) -> ActsDetector | None:
-    """The detector for ACTS, None where none of the pipelines is ACTS or the detector is its Generic one."""
-    if layout is None or not set(pipelines) & set(acts_names()):
-        return None
-    from beampipe.tracking.acts.layouts import acts_detector
-
-    return acts_detector(layout)
 
 
 def _print_evaluation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from beampipe.simulation.acts_geometry import build_detector
 from beampipe.simulation.detector import DetectorLayout, shells
 from beampipe.simulation.magnetic_field import build_field
 from beampipe.tracking.acts.sequencer import ActsDetector
+from beampipe.tracking.acts.settings import acts_settings
 
 
 @cache
@@ -26,3 +28,19 @@ def acts_detector(layout: DetectorLayout) -> ActsDetector:
     inner = tuple(sorted({layer.volume for layer in shells(layout)[0].layers}))
     field = build_field(layout.field_T, layout)
     return ActsDetector(layout.field_T, built.geometry, f"the detector {layout.name!r}", strips[::2], inner, field)
+
+
+def detector_for_acts(layout: DetectorLayout | None, names: Iterable[str]) -> ActsDetector | None:
+    """The detector that ACTS finds tracks in; None for its Generic one, or if none of the finders is ACTS.
+
+    Args:
+        layout: layout of the detector; None for the Generic detector.
+        names: names of the finders.
+
+    Raises:
+        UnknownNameError: ACTS has no such settings.
+        BeampipeError: any error of `acts_detector`.
+    """
+    if layout is None or all(acts_settings(name) is None for name in names):
+        return None
+    return acts_detector(layout)
