@@ -449,14 +449,16 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
     from_what = ", ".join(task.inputs) or "events"
     for_what = task.for_what or f"{sample.layers.n_layers} layers in {sample.field:.3g} T, learned from {from_what}"
     weights = weights_of(folder, floors)
-    detector = "" if task.detector is None else str(task.detector)
-    if task.detector is not None and task.detector.is_file():
-        detector = "detector.toml"
-        copyfile(task.detector, folder / detector)
-        if (given := read_layout(task.detector).field_map) is not None:
-            copyfile(given.file, folder / given.file.name)
-    if task.detector is not None and (modules := modules_of_layout(read_layout(task.detector))).stereo is not None:
-        save_strips(modules, weight_file(folder, STRIPS))
+    detector = ""
+    if task.detector is not None:
+        detector, kept = str(task.detector), read_layout(task.detector)
+        if task.detector.is_file():
+            detector = "detector.toml"
+            copyfile(task.detector, folder / detector)
+            if kept.field_map is not None:
+                copyfile(kept.field_map.file, folder / kept.field_map.file.name)
+        if (modules := modules_of_layout(kept)).stereo is not None:
+            save_strips(modules, weight_file(folder, STRIPS))
     return TrackerModel(
         folder, task.name, for_what, layout, weights, origin, crossing=sample.crossing, detector=detector
     )
