@@ -284,7 +284,7 @@ class FleetSystem:
                     "group": row["group"],
                     "process": row["state"],
                     "gateway": row["gateway"],
-                    "wanted": row["desired"],
+                    "desired": row["desired"],
                     "in_progress": row["running"],
                     "waiting": row["waiting"],
                     "starts": row["starts"],
