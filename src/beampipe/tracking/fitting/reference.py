@@ -41,6 +41,10 @@ from beampipe.tracking.fitting.helix import (
 PION_MASS: Final = 0.13957039
 """Mass [GeV] that is assumed for every track. Source: Particle Data Group, charged pion."""
 
+HIGHLAND: Final = 0.0446
+"""Growth of the angle of scattering with the logarithm of the length: .038 / (1 + .038 ln x), at .02 radiation lengths.
+Source: G. R. Lynch, O. I. Dahl, Nucl. Instrum. Meth. B 58 (1991) 6."""
+
 STEEPEST: Final = 0.9
 """Largest sine of half the angle that a helix turns until it crosses a tube."""
 
@@ -54,8 +58,8 @@ class FitTables:
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
-    the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in units of
-    the thickness, and it loses the energy ``energy_loss * scattering * path``.
+    the variance ``scattering * path / (p beta)^2``, with the `path` of `path_through`, and it loses the energy
+    ``energy_loss * scattering * path``.
 
     A hit at r, z is compared with a helix whose curvature is that of the track in `field`, times
     ``1 + sum of field_shape * terms``, with the terms z^i r^(2j), i + 2j <= 4 (r, z in metres). That stands for the
@@ -436,9 +440,12 @@ def kicks(
 def path_through(
     barrel: ndarray, radial: Float64[ndarray, " n"], cot: float | Float64[ndarray, " n"]
 ) -> Float64[ndarray, " n"]:
-    """Length of each crossing through its layer, in units of the thickness."""
-    normal = np.where(barrel, np.abs(radial), np.abs(cot))
-    return np.asarray(np.sqrt(1 + cot * cot) / normal)
+    """Length of each crossing through its layer, in units of the thickness, times the excess of scattering in it.
+
+    By Highland's formula a long way scatters by more than its length. Its logarithm disregards how the track turns.
+    """
+    length = np.sqrt(1 + cot * cot) / np.where(barrel, 1, np.abs(cot))
+    return np.asarray(length / np.where(barrel, np.abs(radial), 1) * (1 + HIGHLAND * np.log(length)) ** 2)
 
 
 def _system(
