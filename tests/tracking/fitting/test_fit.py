@@ -203,6 +203,20 @@ def test_a_wrong_hit_is_left_out() -> None:
     assert (fitted.parameters.n_hits[:40] == 9).all()
 
 
+def test_two_hits_are_left_out_where_either_may_be_wrong() -> None:
+    shot = shoot(toy_tables(), 200, seed=9)
+    position = shot.event.hits.position.copy()
+    wrong = 10 * np.arange(200)
+    position[wrong, 2] += 0.3  # too little to tell the first hit from the second one in each track
+    hits = Hits(position)
+    outliers = TrackFitter(toy_tables())(hits, shot.tracks).outliers
+    np.testing.assert_array_equal(outliers, reference_fits(hits, *hit_lists(hits, shot.tracks), toy_tables()).outliers)
+    changed, both = (outliers >= 0).any(axis=1), (outliers >= 0).sum(axis=1) == 2
+    assert changed.sum() > 100
+    assert both.sum() > 10
+    assert (outliers == wrong[:, None]).any(axis=1)[changed].mean() > 0.96
+
+
 def with_hits_beside(distance: float, along: float = 0.0) -> tuple[Hits, Tracks]:
     """Tracks of ten hits and, on no track, a hit beside the third of each of the first 40, in mm along phi and z."""
     shot = shoot(toy_tables(), 200, seed=8)

@@ -216,7 +216,8 @@ MAX_CHI2_OF_OTHER: Final = 12.0
 
 MAX_CHI2_EXCESS: Final = 4.0
 """That chi2 exceeds the chi2 of the hit itself by less than this. A third of the hits that are left out so are wrong; a
-smaller value keeps more wrong hits, a larger one costs many more right ones."""
+smaller value keeps more wrong hits, a larger one costs many more right ones. Two hits are left out together if the chi2
+of the track without the one and without the other differ by less: either may be wrong."""
 
 MIN_CHI2_APART: Final = 9.0
 """The two hits lie further apart than this, as chi2 of their distance: closer ones change the track little, and mostly
@@ -294,6 +295,8 @@ def fit_without_outliers(
 ) -> tuple[Fit, list[int]]:
     """Fit one track; while it is doubtful, leave out the hit without which it fits best, then ambiguous hits.
 
+    A second hit is left out, too, if the track fits about as well without that one alone: either may be wrong.
+
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
         layer: row of `tables.layers` of each hit.
@@ -310,12 +313,15 @@ def fit_without_outliers(
         fits = {row: other for row, other in fits.items() if other.status == FitStatus.FITTED}
         if not fits:
             break
-        worst = min(fits, key=lambda row: fits[row].chi2)
-        better = fits[worst]
-        if fit.status == FitStatus.FITTED and not fit.chi2 - better.chi2 > MIN_GAIN:
+        worst, *next_worst = sorted(fits, key=lambda row: fits[row].chi2)[:2]
+        least = fits[worst].chi2
+        if fit.status == FitStatus.FITTED and not fit.chi2 - least > MIN_GAIN:
             break
-        fit, rows = better, _without(rows, worst)
         outliers.append(worst)
+        enough = len(rows) - 1 > MIN_HITS_LEFT_IF_DOUBTFUL and len(outliers) < MAX_OUTLIERS
+        outliers += [row for row in next_worst if enough and fits[row].chi2 - least < MAX_CHI2_EXCESS]
+        rows = [row for row in rows if row not in outliers]
+        fit = fit_track(xyz[rows], layer[rows], tables)
     while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT_IF_DOUBTFUL < len(rows) <= MAX_HITS_TRIED:
         ambiguous = _ambiguous_hit(fit, xyz[rows], layer[rows], tables, free)
         if ambiguous is None:

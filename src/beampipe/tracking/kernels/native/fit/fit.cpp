@@ -279,22 +279,26 @@ Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const Fr
   Information outside[kMaxHitsTried];
   Solution best = fit(hits, *n, t, *n <= kMaxHitsTried ? outside : nullptr);
   int k = 0;
-  const auto leave_out = [&](int worst) {
+  const auto leave_out = [&](std::ptrdiff_t worst) {
     outliers[k] = hits[worst].row;
     std::copy(hits + worst + 1, hits + *n, hits + worst);
     best = fit(hits, --*n, t, outside);
   };
   for (; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
     FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
-    Solution without{};
-    int worst = -1;
+    double chi2[kMaxHitsTried];
     for (int left_out = 0; left_out < *n; ++left_out) {
       if (left_out > 0) others[left_out - 1] = hits[left_out - 1];
       const Solution tried = fit(others, static_cast<int>(end - others), t);
-      if (tried.status == kFitted && (worst < 0 || tried.chi2 < without.chi2)) without = tried, worst = left_out;
+      chi2[left_out] = tried.status == kFitted ? tried.chi2 : std::numeric_limits<double>::infinity();
     }
-    if (worst < 0 || (best.status == kFitted && !(best.chi2 - without.chi2 > kMinGain))) break;
+    const auto worst = std::min_element(chi2, chi2 + *n) - chi2;
+    const double least = chi2[worst];
+    if (!std::isfinite(least) || (best.status == kFitted && !(best.chi2 - least > kMinGain))) break;
     leave_out(worst);
+    std::copy(chi2 + worst + 1, chi2 + *n + 1, chi2 + worst);
+    const auto next = std::min_element(chi2, chi2 + *n) - chi2;
+    if (chi2[next] - least < kMaxChi2Excess && *n > kMinHitsLeftIfDoubtful && k + 1 < kMaxOutliers) ++k, leave_out(next);
   }
   for (; k < kMaxOutliers && best.status == kFitted && *n > kMinHitsLeftIfDoubtful && *n <= kMaxHitsTried; ++k) {
     const int worst = ambiguous_hit(best, hits, *n, t, outside, free);
