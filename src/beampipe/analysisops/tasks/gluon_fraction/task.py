@@ -133,7 +133,8 @@ def _passing(events: ntuple_files.Events, cut: int) -> tuple[float, float, float
     )
     good = events.trigger & clean.all(axis=0) & (np.abs(eta).max(axis=0) < 2.1)
     good &= (pt[0] < 2000) & (pt[1] > 500) & (pt[0] < 1.5 * pt[1])
-    assert events.jet_label is not None and events.weight is not None
+    assert events.jet_label is not None
+    assert events.weight is not None
     rows = (first + np.array([[0], [1]]))[:, good]
     weight = np.broadcast_to(events.weight[good, 0], rows.shape)
     gluon, passed = events.jet_label[rows] == GLUON_LABEL, events.jet_n_trk[rows] <= cut
