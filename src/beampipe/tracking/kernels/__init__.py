@@ -29,7 +29,6 @@ __all__ = [
     "embed",
     "filter_kept",
     "filter_logits",
-    "fit_on_layers",
     "gnn_scores",
     "logit_of",
     "module_map_edges",
@@ -200,22 +199,6 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
         contiguous(position), _native_windows(windows), useful_threads(threads, len(position))
     )
     return layer
-
-
-def fit_on_layers(position: Position, windows: Windows, threads: int = 1) -> tuple[int, int]:
-    """Number of hits on no layer, and of layers without a hit or with many hits in a small part of the layer.
-
-    Args:
-        position: r [mm], phi [rad], z [mm], of the hits of one event.
-        windows: learned windows, whose `layers` are the boxes.
-        threads: largest number of threads that the call uses.
-    """
-    if (kernels := native()) is None:
-        return reference.fit_on_layers(position, windows)
-    outside, unfilled = kernels.fit_on_layers(
-        contiguous(position), _native_windows(windows), useful_threads(threads, len(position))
-    )
-    return outside, unfilled
 
 
 def module_map_edges(
