@@ -119,9 +119,9 @@ public:
   const T& operator[](std::size_t i) const { return data_[i]; }
   T* begin() { return data_; }
   T* end() { return data_ + size_; }
+  const T* begin() const { return data_; }
+  const T* end() const { return data_ + size_; }
 
-  /// Forget the elements past `size`.
-  void truncate(std::size_t size) { size_ = size; }
   /// Give up the memory; the caller frees it with std::free.
   T* release() { return std::exchange(data_, nullptr); }
 

@@ -27,12 +27,13 @@ struct Twin {
 };
 
 // Give each hit of a path the free hit of its layer that fits best in its place, if there is one.
-void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::int64_t* outer,
-               const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, const std::int16_t* layer,
+void add_twins(const EdgeList& edges, const TripletList& triplets, const std::int16_t* layer,
                const Column<std::int32_t>& before, const Column<std::int32_t>& after, Array<std::int64_t>& label) {
+  const std::int64_t *inner = edges.inner, *outer = edges.outer;
+  const std::int64_t n_triplets = triplets.n, *in_edge = triplets.in_edge, *out_edge = triplets.out_edge;
   Column<Twin> twins;
   const auto propose = [&](std::int64_t t, std::int64_t hit, std::int64_t spot) {
-    if (label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
+    if (label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({triplets.chi2[t], hit, spot});
   };
   // The hit before the one before, -1 for none; and likewise after.
   const auto second = [](const Column<std::int32_t>& next, std::int64_t hit) {
@@ -65,13 +66,12 @@ void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::in
 
 }  // namespace
 
-Array<std::int64_t> connected_components(std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                                         std::int64_t n_edges, std::int64_t min_hits) {
+Array<std::int64_t> connected_components(std::int64_t n, EdgeList edges, std::int64_t min_hits) {
   Array<std::int32_t> parent(n);
   for (std::int64_t i = 0; i < n; ++i) parent[i] = static_cast<std::int32_t>(i);
-  for (std::int64_t e = 0; e < n_edges; ++e) {
-    const std::int32_t a = root_of(parent.data(), static_cast<std::int32_t>(inner[e]));
-    const std::int32_t b = root_of(parent.data(), static_cast<std::int32_t>(outer[e]));
+  for (std::int64_t e = 0; e < edges.n; ++e) {
+    const std::int32_t a = root_of(parent.data(), static_cast<std::int32_t>(edges.inner[e]));
+    const std::int32_t b = root_of(parent.data(), static_cast<std::int32_t>(edges.outer[e]));
     if (a < b) parent[b] = a;
     if (b < a) parent[a] = b;
   }
@@ -97,10 +97,10 @@ Array<std::int64_t> connected_components(std::int64_t n, const std::int64_t* inn
   return label;
 }
 
-Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,
-                         const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2,
-                         std::int64_t n_triplets, const float* weight, const std::int16_t* layer, float penalty,
-                         int min_hits) {
+Array<std::int64_t> walk(std::int64_t n, EdgeList edges, TripletList triplets, const float* weight,
+                         const std::int16_t* layer, float penalty, int min_hits) {
+  const std::int64_t n_edges = edges.n, *inner = edges.inner, *outer = edges.outer;
+  const std::int64_t n_triplets = triplets.n, *in_edge = triplets.in_edge, *out_edge = triplets.out_edge;
   // Fixed point: sums along a path do not depend on the order of adding, so equal paths compare equal.
   constexpr double kUnit = 1 << 20;
   Array<std::int64_t> own(n_edges), score(n_edges);
@@ -112,7 +112,7 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // triplets come from the beam outwards
     if (t + kAhead < n_triplets) __builtin_prefetch(score.data() + in_edge[t + kAhead]);
     const std::int64_t i = in_edge[t], o = out_edge[t];
-    const std::int64_t through = score[i] + own[o] - std::llrint(chi2[t] * penalty * kUnit);
+    const std::int64_t through = score[i] + own[o] - std::llrint(triplets.chi2[t] * penalty * kUnit);
     if (through > score[o]) score[o] = through, previous[o] = static_cast<std::int32_t>(i);
   }
   for (std::int64_t e = 0; e < n_edges; ++e)
@@ -145,7 +145,7 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
     }
     ++n_tracks;
   }
-  add_twins(n_triplets, inner, outer, in_edge, out_edge, chi2, layer, before, after, label);
+  add_twins(edges, triplets, layer, before, after, label);
   // Numbers in the order of first hits, whatever the order in which paths were taken.
   std::vector<std::int64_t> number(n_tracks, -1);
   number_by_first_hit(label.data(), n, number);

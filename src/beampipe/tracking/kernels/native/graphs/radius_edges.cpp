@@ -260,11 +260,11 @@ struct Tree {
   Array<Leaf> leaves;
   Array<Boxes> boxes, outer_boxes;  // of 16 leaves, of 16 x 16
 
-  Tree(const RadiusQuery& q, std::int64_t size, int threads)
-      : n(size),
+  Tree(const Hits& hits, const RadiusQuery& q)
+      : n(hits.n),
         from(n),
         to(n),
-        target(order_by_direction(q.position, n)),
+        target(order_by_direction(hits.position, n)),
         leaves((n + 15) / 16),
         boxes((n + 255) / 256),
         outer_boxes((n + 4095) / 4096) {
@@ -272,7 +272,7 @@ struct Tree {
     std::memcpy(source.data(), target.data(), n * sizeof(std::int32_t));
     if (n >= kRefined) {
       const std::int64_t n_patches = (n + kPatch - 1) / kPatch;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+#pragma omp parallel for num_threads(hits.threads) schedule(dynamic, 1)
       for (std::int64_t p = 0; p < n_patches; ++p) {
         std::uint64_t key[kPatch];
         const std::int64_t first = p * kPatch, patch = std::min(kPatch, n - first);
@@ -280,16 +280,16 @@ struct Tree {
         split(q.source, q.source_stride, source.data() + first, patch, kGroup, key);
       }
     }
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
     for (std::size_t b = 0; b < boxes.size(); ++b) {
       boxes[b].clear();
       for (std::size_t leaf = kLeaf * b; leaf < std::min<std::size_t>(kLeaf * (b + 1), leaves.size()); ++leaf)
-        fill(q, leaf, boxes[b]);
+        fill(hits, q, leaf, boxes[b]);
     }
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
     for (std::int64_t s = 0; s < n; ++s) {
-      const float *p = q.position + 3 * static_cast<std::int64_t>(source[s]),
-                  *t = q.position + 3 * static_cast<std::int64_t>(target[s]);
+      const float *p = hits.position + 3 * static_cast<std::int64_t>(source[s]),
+                  *t = hits.position + 3 * static_cast<std::int64_t>(target[s]);
       from[s] = {p[0], p[1], p[2], distance_from_origin2(p)};
       to[s] = {t[0], t[1], t[2], distance_from_origin2(t)};
     }
@@ -298,7 +298,7 @@ struct Tree {
       outer_boxes[b / kLeaf].include(static_cast<int>(b % kLeaf), boxes[b]);
   }
 
-  void fill(const RadiusQuery& q, std::size_t leaf, Boxes& around) {
+  void fill(const Hits& hits, const RadiusQuery& q, std::size_t leaf, Boxes& around) {
     Leaf& l = leaves[leaf];
     for (int i = 0; i < kLeaf; ++i) {
       const std::int64_t place = static_cast<std::int64_t>(kLeaf * leaf) + i;
@@ -309,7 +309,7 @@ struct Tree {
       }
       const float* row = q.target + target[place] * q.target_stride;
       for (int k = 0; k < kEmbedding; ++k) l.column[k][i] = row[k];
-      l.rho2[i] = distance_from_origin2(q.position + 3 * static_cast<std::int64_t>(target[place]));
+      l.rho2[i] = distance_from_origin2(hits.position + 3 * static_cast<std::int64_t>(target[place]));
       around.include(static_cast<int>(leaf % kLeaf), row, l.rho2[i]);
     }
   }
@@ -346,17 +346,18 @@ struct Group {
   alignas(64) float source[kGroup][kEmbedding];
   float low[kEmbedding], high[kEmbedding], rho2[kGroup], least_rho2;
 
-  Group(const RadiusQuery& q, const std::int32_t* hit, int size) {
+  /// Those in the places [slot, slot + size) of the tree's order.
+  Group(const RadiusQuery& q, const Tree& tree, std::int64_t slot, int size) {
     for (int k = 0; k < kEmbedding; ++k) low[k] = INFINITY, high[k] = -INFINITY;
     least_rho2 = INFINITY;
     for (int m = 0; m < kGroup; ++m) {
-      const std::int64_t i = hit[m < size ? m : 0];
-      const float* row = q.source + i * q.source_stride;
+      const std::int64_t place = slot + (m < size ? m : 0);
+      const float* row = q.source + tree.source[place] * q.source_stride;
       for (int k = 0; k < kEmbedding; ++k) {
         const float x = source[m][k] = m < size ? row[k] : NAN;  // NaN is near no target
         low[k] = x < low[k] ? x : low[k], high[k] = x > high[k] ? x : high[k];
       }
-      rho2[m] = distance_from_origin2(q.position + 3 * i);
+      rho2[m] = tree.from[place].rho2;
       least_rho2 = std::min(least_rho2, rho2[m]);
     }
   }
@@ -461,17 +462,18 @@ struct Task {
   }
 };
 
-/// Sums over all blocks.
+/// Sums over all events.
 struct Totals {
   std::atomic<std::int64_t> pairs{0}, edges{0};
 };
 
-/// The edges of one block of n hits, whose arrays `q` points to; not all once there are too many.
-RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& totals) {
-  const Tree tree(q, n, threads);
+/// The edges of one event, whose vectors `q` points to; not all once there are too many.
+RadiusEdges find(const Hits& hits, const RadiusQuery& q, Totals& totals) {
+  const std::int64_t n = hits.n;
+  const Tree tree(hits, q);
   const std::int64_t n_tasks = (n + kChunk - 1) / kChunk;
   std::unique_ptr<Task[]> tasks(new Task[n_tasks]);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     Pairs pairs;
     pairs.reserve(kBuffer);
@@ -482,8 +484,7 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
       std::int64_t done = t * kChunk;
       for (std::int64_t k = done; k < last && totals.pairs.load(std::memory_order_relaxed) <= kMaxPairs; k += kGroup) {
         const std::int64_t after = std::min(last, k + kGroup);
-        search(tree, q.radius, Group(q, tree.source.data() + k, static_cast<int>(after - k)),
-               static_cast<std::int32_t>(k), pairs);
+        search(tree, q.radius, Group(q, tree, k, static_cast<int>(after - k)), static_cast<std::int32_t>(k), pairs);
         if (pairs.size < kBuffer && after < last) continue;
         totals.pairs += pairs.size;
         apply_windows(q, tree, pairs);
@@ -506,7 +507,7 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
   const std::int64_t n_edges = begin[n];
   if ((totals.edges += n_edges) > kMaxEdges) return {};
   RadiusEdges edges{Array<std::int64_t>(2 * n_edges), Array<float>(n_edges)};
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
   for (std::int64_t i = 0; i < n; ++i) {
     const Pairs& mine = tasks[task_of[i]].edges;
     for (std::int64_t e = begin[i], k = place[i]; e < begin[i + 1]; ++e, ++k) {
@@ -520,23 +521,25 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
 
 }  // namespace
 
-RadiusEdges radius_edges(const RadiusQuery& q, int threads) {
-  std::vector<RadiusEdges> parts(q.blocks.n);
+RadiusEdges radius_edges(Hits hits, const RadiusQuery& q) {
+  std::vector<Array<std::int64_t>> edges(hits.events.n);
+  std::vector<Array<float>> dist2(hits.events.n);
   Totals totals;
-  for_each_block(q.blocks, threads, [&](std::int64_t block, int shared) {
-    const std::int64_t first = q.blocks.begin[block];
+  for_each_event(hits, [&](std::int64_t k, const Hits& of_event) {
+    const std::int64_t first = hits.events.begin[k];
     RadiusQuery part = q;
-    part.source += first * q.source_stride, part.target += first * q.target_stride, part.position += 3 * first;
-    parts[block] = find(part, q.blocks.size(block), shared, totals);
+    part.source += first * q.source_stride, part.target += first * q.target_stride;
+    RadiusEdges found = find(of_event, part, totals);
+    edges[k] = std::move(found.edge_index), dist2[k] = std::move(found.dist2);
   });
   require_at_most(totals.pairs, kMaxPairs, "pairs of hits within the radius");
   require_at_most(totals.edges, kMaxEdges, "edges");
-  if (q.blocks.n == 1) return std::move(parts[0]);
-  RadiusEdges all{joined(q.blocks, [&](std::int64_t b) -> const Array<std::int64_t>& { return parts[b].edge_index; }),
-                  Array<float>(totals.edges)};
-  float* to = all.dist2.data();
-  for (const RadiusEdges& part : parts) to = std::copy_n(part.dist2.data(), part.dist2.size(), to);
-  return all;
+  Array<float> all = hits.events.n == 1 ? std::move(dist2[0]) : Array<float>(totals.edges);
+  if (hits.events.n != 1) {
+    float* to = all.data();
+    for (const auto& part : dist2) to = std::copy_n(part.data(), part.size(), to);
+  }
+  return {joined(hits.events, edges), std::move(all)};
 }
 
 }  // namespace beampipe

@@ -1,5 +1,7 @@
 // The networks that see one hit or one edge at a time, a block of them together: everything in between stays in L1. Hit
 // features and the embedding network; edge features and the filter network, of which only the score of each edge is kept.
+#include <algorithm>
+
 #include "geometry.hpp"
 #include "kernels.hpp"
 #include "networks/dense.hpp"
@@ -45,22 +47,21 @@ void filter_features(const Ends& ends, const float* dist2, float* out) {
 
 }  // namespace
 
-Array<float> embed(const float* position, std::int64_t n, const float* packed, const int* widths, int n_layers,
-                   int threads) {
+Array<float> embed(Hits hits, const float* packed, const int* widths, int n_layers) {
   const int n_out = widths[n_layers];
   int widest = 0;
   for (int k = 1; k <= n_layers; ++k) widest = widths[k] > widest ? widths[k] : widest;
-  const std::int64_t n_blocks = (n + kBlock - 1) / kBlock;
-  Array<float> out(n * n_out);
-#pragma omp parallel num_threads(threads)
+  const std::int64_t n_blocks = (hits.n + kBlock - 1) / kBlock;
+  Array<float> out(hits.n * n_out);
+#pragma omp parallel num_threads(hits.threads)
   {
     Array<float> features(kHitFeatures * kBlock), a(widest * kBlock), b(widest * kBlock);
     float inside[3 * kBlock] = {};
 #pragma omp for schedule(static)
     for (std::int64_t block = 0; block < n_blocks; ++block) {
       const std::int64_t first = block * kBlock;
-      const int size = static_cast<int>(n - first < kBlock ? n - first : kBlock);
-      for (int i = 0; i < 3 * size; ++i) inside[i] = position[3 * first + i];
+      const int size = static_cast<int>(std::min<std::int64_t>(hits.n - first, kBlock));
+      for (int i = 0; i < 3 * size; ++i) inside[i] = hits.position[3 * first + i];
       hit_features(inside, features.data());
       const float* next = packed;
       for (int k = 0; k < n_layers; ++k) {
@@ -83,22 +84,21 @@ Array<float> embed(const float* position, std::int64_t n, const float* packed, c
   return out;
 }
 
-Array<float> filter_logits(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                           const float* dist2, std::int64_t n_edges, const float* packed, int hidden, int threads) {
+Array<float> filter_logits(Hits hits, EdgeList edges, const float* dist2, const float* packed, int hidden) {
   // packed: weight (hidden, 13) by rows, bias (hidden), weight of the output (hidden), its bias
   const float *weight = packed, *bias = weight + hidden * kFilterFeatures, *last = bias + hidden;
-  const Array<Node> nodes = make_nodes(position, n, threads);
-  const std::int64_t n_blocks = (n_edges + kBlock - 1) / kBlock;
-  Array<float> logit(n_edges);
-#pragma omp parallel num_threads(threads)
+  const Array<Node> nodes = make_nodes(hits);
+  const std::int64_t n_blocks = (edges.n + kBlock - 1) / kBlock;
+  Array<float> logit(edges.n);
+#pragma omp parallel num_threads(hits.threads)
   {
     Ends ends;
     alignas(64) float features[kFilterFeatures * kBlock], d2[kBlock] = {};
 #pragma omp for schedule(static)
     for (std::int64_t block = 0; block < n_blocks; ++block) {
       const std::int64_t first = block * kBlock;
-      const int size = static_cast<int>(n_edges - first < kBlock ? n_edges - first : kBlock);
-      ends.gather(nodes.data(), inner + first, outer + first, size);
+      const int size = static_cast<int>(std::min<std::int64_t>(edges.n - first, kBlock));
+      ends.gather(nodes.data(), edges.inner + first, edges.outer + first, size);
       for (int i = 0; i < size; ++i) d2[i] = dist2[first + i];
       filter_features(ends, d2, features);
       Vec score[kVecs];
@@ -109,7 +109,8 @@ Array<float> filter_logits(const float* position, std::int64_t n, const std::int
           Vec acc[kStep][3];
 #pragma GCC unroll 32
           for (int r = 0; r < kStep; ++r) acc[r][0] = acc[r][1] = acc[r][2] = splat(bias[h + r]);
-          multiply<kStep, 3>(weight + h * kFilterFeatures, kFilterFeatures, 1, kFilterFeatures, features + part * kLanes, kBlock, acc);
+          multiply<kStep, 3>(weight + h * kFilterFeatures, kFilterFeatures, 1, kFilterFeatures,
+                             features + part * kLanes, kBlock, acc);
 #pragma GCC unroll 32
           for (int r = 0; r < kStep; ++r)
 #pragma GCC unroll 3

@@ -261,8 +261,8 @@ std::string what_would_fit(const Windows& windows, const float* position, std::i
   return radii + (best.hint().empty() ? "r and z are expected in mm; see --scale" : best.hint());
 }
 
-std::vector<Fit> fits_of(const Windows& windows, const float* position, const std::int16_t* layer,
-                         const Blocks& events) {
+std::vector<Fit> fits_of(const Windows& windows, const Hits& hits, const std::int16_t* layer) {
+  const Blocks& events = hits.events;
   std::vector<Fit> fits;
   std::vector<Filling> fillings;
   for (std::int64_t k = 0; k < events.n; ++k) {
@@ -272,7 +272,7 @@ std::vector<Fit> fits_of(const Windows& windows, const float* position, const st
       if (layer[i] < 0)
         ++fit.outside;
       else
-        fillings[layer[i]].add(position[3 * i], position[3 * i + 2]);
+        fillings[layer[i]].add(hits.position[3 * i], hits.position[3 * i + 2]);
     }
     for (int l = 0; l < windows.n_layers; ++l) fit.unfilled += !fillings[l].fills(windows.layers + 4 * l);
     fits.push_back(fit);

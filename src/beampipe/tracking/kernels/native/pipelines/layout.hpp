@@ -16,9 +16,8 @@ struct Fit {
   std::int64_t unfilled;  // number of layers without a hit, or with many that lie in a small part of them
 };
 
-/// How the hits of each event lie. `position` is (n_hits, 3), `layer` the result of the kernel assign_layers.
-std::vector<Fit> fits_of(const Windows& windows, const float* position, const std::int16_t* layer,
-                         const Blocks& events);
+/// How the hits of each event lie. `layer` is the result of the kernel assign_layers.
+std::vector<Fit> fits_of(const Windows& windows, const Hits& hits, const std::int16_t* layer);
 
 /// Refuses events that are not of this detector, or not in mm and rad. Events of few hits are not checked.
 ///

@@ -198,8 +198,8 @@ std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& event
   const Line& line = passes_.last();
   const std::int64_t n = events.begin[events.n];
   const auto fits_at = [&](const float* from) {
-    const Array<std::int16_t> layer = line.own_layers(from, n, useful_threads(threads, n));
-    return fits_of(line.own_windows(), from, layer.data(), events);
+    const Hits hits{from, n, events, useful_threads(threads, n)};
+    return fits_of(line.own_windows(), hits, line.own_layers(hits).data());
   };
   std::vector<Fit> fits = fits_at(position);
   if (!expected.on_axis()) {

@@ -181,18 +181,17 @@ using Path = std::vector<Crossing>;
 /// Completes the tracks of one event.
 class Completion {
 public:
-  Completion(const float* position, std::int64_t n, const Windows& w, const Reach& reach, const std::int16_t* layer,
-             std::int64_t* label)
-      : position_(position), n_(n), reach_(reach), layer_(layer), label_(label), grid_(free_hits(w)) {
+  Completion(const Hits& hits, const Windows& w, const Reach& reach, const std::int16_t* layer, std::int64_t* label)
+      : hits_(hits), reach_(reach), layer_(layer), label_(label), grid_(free_hits(w)) {
     make_paths();
   }
 
-  void run(int threads) {
+  void run() {
     const int n_tracks = static_cast<int>(paths_.size());
     std::vector<char> open(2 * n_tracks, 1);  // of each track, inner end and outer end
     std::vector<Proposal> proposals(2 * n_tracks);
     for (int round = 0; round < kRounds; ++round) {
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
+#pragma omp parallel for num_threads(hits_.threads) schedule(dynamic, 64)
       for (int end = 0; end < 2 * n_tracks; ++end)
         if (open[end]) proposals[end] = proposal(end / 2, end % 2 == 1);
       if (!accept(proposals, open)) return;
@@ -202,11 +201,11 @@ public:
   /// Frees the hits of the tracks whose score is below `min_score`, which is meant for kManyHits: among ten times fewer,
   /// chance has to be one layer shorter to be as rare; in dense events two layers longer among ten times more.
   void drop(float penalty, float min_score) {
-    const auto n = static_cast<float>(n_);
+    const auto n = static_cast<float>(hits_.n);
     min_score += std::log10(n / kManyHits) + std::max(std::log10(n / kDenseHits), 0.0f);
     std::vector<char> stays;
     for (const auto& path : paths_) stays.push_back(score(path, penalty) >= min_score);
-    for (std::int64_t i = 0; i < n_; ++i)
+    for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0 && !stays[label_[i] - first_]) label_[i] = -1;
   }
 
@@ -214,15 +213,15 @@ private:
   /// The hits of each track from the beam outwards, the first one on each layer.
   void make_paths() {
     std::int64_t last = -1;
-    first_ = n_ > 0 ? std::numeric_limits<std::int64_t>::max() : 0;
-    for (std::int64_t i = 0; i < n_; ++i)
+    first_ = hits_.n > 0 ? std::numeric_limits<std::int64_t>::max() : 0;
+    for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0) first_ = std::min(first_, label_[i]), last = std::max(last, label_[i]);
     paths_.resize(last < 0 ? 0 : last - first_ + 1);
     std::vector<std::vector<std::int32_t>> hits(paths_.size());
-    for (std::int64_t i = 0; i < n_; ++i)
+    for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0 && layer_[i] >= 0) hits[label_[i] - first_].push_back(static_cast<std::int32_t>(i));
     const auto rho2 = [this](std::int32_t i) {
-      const float* p = position_ + 3 * i;
+      const float* p = hits_.position + 3 * i;
       return p[0] * p[0] + p[2] * p[2];
     };
     for (std::size_t track = 0; track < paths_.size(); ++track) {
@@ -246,9 +245,9 @@ private:
   }
 
   Grid free_hits(const Windows& w) const {
-    Array<std::int16_t> free(n_);
-    for (std::int64_t i = 0; i < n_; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
-    return make_grid(position_, free, n_, w, std::vector<int>(w.n_layers, 0));
+    Array<std::int16_t> free(hits_.n);
+    for (std::int64_t i = 0; i < hits_.n; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
+    return make_grid(hits_, free, w, std::vector<int>(w.n_layers, 0));
   }
 
   /// The best hit on the nearest layer that has one.
@@ -258,7 +257,7 @@ private:
     if (n < 2) return {};
     const std::int32_t last = outward ? path[n - 1].hit : path[0].hit, before = outward ? path[n - 2].hit : path[1].hit;
     const std::int32_t inner = outward ? before : last, outer = outward ? last : before;
-    const End end = end_of(position_ + 3 * last, position_ + 3 * before, outward);
+    const End end = end_of(hits_.position + 3 * last, hits_.position + 3 * before, outward);
     for (const Target& target : reach_.beyond(layer_[inner], layer_[outer], outward)) {
       if (crosses(path, target.layer)) continue;
       const Proposal best = best_on(end, target);
@@ -343,8 +342,8 @@ private:
       for (const std::int32_t middle : {b.hit, b.twin})
         for (const std::int32_t outer : {c.hit, c.twin}) {
           if (inner < 0 || middle < 0 || outer < 0) continue;
-          const End in = end_of(position_ + 3 * middle, position_ + 3 * inner, true),
-                    out = end_of(position_ + 3 * outer, position_ + 3 * middle, true);
+          const End in = end_of(hits_.position + 3 * middle, hits_.position + 3 * inner, true),
+                    out = end_of(hits_.position + 3 * outer, hits_.position + 3 * middle, true);
           const Chi2 x = triplet_chi2(*window, in.kappa, in.cot, in.inverse_d2, splat(out.kappa), splat(out.cot),
                                       splat(out.inverse_d2));
           if (x.top[0] < x.bottom[0]) least = std::min(least, x.top[0] / x.bottom[0]);
@@ -352,8 +351,7 @@ private:
     return least;
   }
 
-  const float* position_;
-  std::int64_t n_;
+  const Hits hits_;
   const Reach& reach_;
   const std::int16_t* layer_;
   std::int64_t* label_;
@@ -364,23 +362,21 @@ private:
 
 }  // namespace
 
-Array<std::int64_t> complete(const float* position, const Blocks& blocks, const std::int64_t* track_id,
-                             const Windows& w, float penalty, float min_score, int threads) {
-  const std::int64_t n = blocks.begin[blocks.n];
-  Array<std::int64_t> label(n);
-  std::copy(track_id, track_id + n, label.begin());
-  if (n == 0) return label;
-  const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
+Array<std::int64_t> complete(Hits hits, const std::int64_t* track_id, const Windows& w, float penalty,
+                             float min_score) {
+  Array<std::int64_t> label(hits.n);
+  std::copy_n(track_id, hits.n, label.begin());
+  if (hits.n == 0) return label;
+  const Array<std::int16_t> layer = assign_layers(hits, w);
   const Reach reach(w);
-  for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
-    const std::int64_t first = blocks.begin[block];
-    std::int64_t* mine = label.data() + first;
-    Completion tracks(position + 3 * first, blocks.size(block), w, reach, layer.data() + first, mine);
-    tracks.run(shared);
+  for_each_event(hits, [&](std::int64_t k, const Hits& of_event) {
+    const std::int64_t first = hits.events.begin[k];
+    Completion tracks(of_event, w, reach, layer.data() + first, label.data() + first);
+    tracks.run();
     tracks.drop(penalty, min_score);
   });
   std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
-  number_by_first_hit(label.data(), n, number);
+  number_by_first_hit(label.data(), hits.n, number);
   return label;
 }
 

@@ -26,7 +26,7 @@ constexpr int kChunk = 256;             // middle hits per task
 constexpr std::int64_t kMany = 20'000;  // hits: from here on, the number of tests around seeds is estimated first
 constexpr int kSampledBits = 7;         // one in 2^7 seed hits is searched around for that
 
-/// Sums over all blocks.
+/// Sums over all events.
 struct Totals {
   std::atomic<std::int64_t> tried{0}, tests{0}, edges{0};
 
@@ -116,11 +116,11 @@ struct Map {
   std::vector<TripletWindow<float>> widest;       // of each pair, for any pair outside
   std::vector<std::uint32_t> follow;              // of each pair: bit i if the i-th pair outside may follow
 
-  Map(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads)
+  Map(const Hits& hits, const Windows& w, const Growth& growth)
       : windows(w),
         stage(stages_of(w)),
         begins(may_begin(w, stage, growth.seed_depth)),
-        grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
+        grid(make_grid(hits, assign_layers(hits, w), w, stage)) {
     add_directions(grid);
     std::vector<std::vector<int>> inwards(w.n_layers), outwards(w.n_layers), others(w.n_layers), all(w.n_layers);
     std::vector<char> goes_on(w.n_pairs, 0);
@@ -241,7 +241,8 @@ private:
 };
 
 /// An edge may have been found at both of its ends: the lists brought together, sorted, each edge once.
-Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
+Array<std::int64_t> merged(const std::vector<Middle>& parts, const Hits& hits) {
+  const std::int64_t n = hits.n;
   Column<std::int32_t> begin(n + 1, 0);
   for (const Middle& part : parts) part.found.for_each([&](const Edge& edge) { ++begin[edge.inner + 1]; });
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
@@ -250,7 +251,7 @@ Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int
   for (const Middle& part : parts)
     part.found.for_each([&](const Edge& edge) { outer[next[edge.inner]++] = edge.outer; });
   std::int64_t n_edges = 0;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : n_edges)
+#pragma omp parallel for num_threads(hits.threads) schedule(static) reduction(+ : n_edges)
   for (std::int64_t i = 0; i < n; ++i) {
     std::int32_t *const first = outer.data() + begin[i], *const last = outer.data() + begin[i + 1];
     std::sort(first, last);
@@ -299,19 +300,18 @@ int affordable_depth(const Map& map, int depth) {
   return depth;
 }
 
-/// The edges of one block of n hits; none once there are too many.
-Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads,
-                         Totals& totals) {
-  std::optional<Map> made(std::in_place, position, n, w, growth, threads);
-  if (n >= kMany) {
+/// The edges of one event; none once there are too many.
+Array<std::int64_t> find(const Hits& hits, const Windows& w, const Growth& growth, Totals& totals) {
+  std::optional<Map> made(std::in_place, hits, w, growth);
+  if (hits.n >= kMany) {
     const int depth = affordable_depth(*made, growth.seed_depth);
-    if (depth < growth.seed_depth) made.emplace(position, n, w, Growth{depth, growth.least_curvature}, threads);
+    if (depth < growth.seed_depth) made.emplace(hits, w, Growth{depth, growth.least_curvature});
   }
   const Map& map = *made;
   std::vector<Middle> parts;
-  for (int t = 0; t < threads; ++t) parts.emplace_back(map, totals);
+  for (int t = 0; t < hits.threads; ++t) parts.emplace_back(map, totals);
   Incoming incoming;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   for (int stage = 0; stage < map.n_stages(); ++stage) {
     const std::int32_t first = map.grid.stage_begin[stage], last = map.grid.stage_begin[stage + 1];
 #pragma omp single
@@ -326,23 +326,19 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
     for (std::int32_t chunk = first; chunk < last; chunk += kChunk)
       parts[omp_get_thread_num()].add_edges(chunk, std::min(last, chunk + kChunk), incoming);
   }
-  return totals.too_large() ? Array<std::int64_t>() : merged(parts, n, threads);
+  return totals.too_large() ? Array<std::int64_t>() : merged(parts, hits);
 }
 
 }  // namespace
 
-Array<std::int64_t> module_map_edges(const float* position, const Blocks& blocks, const Windows& w,
-                                     const Growth& growth, int threads) {
-  std::vector<Array<std::int64_t>> parts(blocks.n);
+Array<std::int64_t> module_map_edges(Hits hits, const Windows& w, const Growth& growth) {
+  std::vector<Array<std::int64_t>> parts(hits.events.n);
   Totals totals;
-  for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
-    parts[block] = find(position + 3 * blocks.begin[block], blocks.size(block), w, growth, shared, totals);
-  });
+  for_each_event(hits, [&](std::int64_t k, const Hits& of_event) { parts[k] = find(of_event, w, growth, totals); });
   require_at_most(totals.tried, kMaxTried, "pairs of hits to look at");
   require_at_most(totals.tests, kMaxDoubletTests, "pairs of doublets to look at");
   require_at_most(totals.edges, kMaxEdges, "edges");
-  if (blocks.n == 1) return std::move(parts[0]);
-  return joined(blocks, [&](std::int64_t block) -> const Array<std::int64_t>& { return parts[block]; });
+  return joined(hits.events, parts);
 }
 
 }  // namespace beampipe

@@ -48,11 +48,13 @@ struct Doublets {
       : kappa(n + kLanes), cot(n + kLanes), weight(n + kLanes), pair(n + kLanes), slot(n + kLanes) {}
 };
 
-Doublets measure(const float* position, const Array<std::int16_t>& layer, const std::int64_t* inner,
-                 const std::int64_t* outer, std::int64_t n_edges, const Windows& w, int threads) {
+Doublets measure(const Hits& hits, const EdgeList& edges, const Windows& w) {
+  const float* position = hits.position;
+  const std::int64_t n_edges = edges.n, *inner = edges.inner, *outer = edges.outer;
+  const Array<std::int16_t> layer = assign_layers(hits, w);
   const std::vector<std::int32_t> pair_of = pairs_by_layers(w);
   Doublets d(n_edges);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
   for (std::int64_t first = 0; first < n_edges; first += kLanes) {
     const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, n_edges - first));
     float a[3][kLanes] = {}, b[3][kLanes] = {};
@@ -172,10 +174,9 @@ void match(const Doublets& d, LocalWindows& windows, const Incoming* into, const
 
 }  // namespace
 
-Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                  std::int64_t n_edges, const Windows& w, int threads) {
-  const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
-  const Doublets d = measure(position, layer, inner, outer, n_edges, w, threads);
+Triplets triplets(Hits hits, EdgeList edges, const Windows& w) {
+  const std::int64_t n = hits.n, n_edges = edges.n, *inner = edges.inner, *outer = edges.outer;
+  const Doublets d = measure(hits, edges, w);
   Column<std::int32_t> out_begin(n + 1, 0), in_begin(n + 1, 0);
   for (std::int64_t e = 0; e < n_edges; ++e) {
     ++out_begin[inner[e] + 1];
@@ -192,7 +193,7 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   Column<std::int32_t> middle;
   for (std::int32_t b = 0; b < n; ++b)
     if (in_begin[b] < in_begin[b + 1] && out_begin[b] < out_begin[b + 1]) middle.push_back(b);
-  sort_outwards(position, middle);
+  sort_outwards(hits.position, middle);
   std::int64_t tests = 0;
   for (const std::int32_t b : middle)
     tests += static_cast<std::int64_t>(in_begin[b + 1] - in_begin[b]) * (out_begin[b + 1] - out_begin[b]);
@@ -207,7 +208,7 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
     __builtin_prefetch(d.slot.data() + out_begin[b]);
     for (std::int32_t i = in_begin[b]; i < in_begin[b + 1]; i += 3) __builtin_prefetch(into.data() + i);
   };
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     LocalWindows windows(w);
 #pragma omp for schedule(dynamic, 1)
@@ -239,8 +240,9 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   return all;
 }
 
-Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2,
-                           std::int64_t n_triplets, std::int64_t n_edges) {
+Array<float> pair_features(TripletList triplets, std::int64_t n_edges) {
+  const std::int64_t n_triplets = triplets.n, *in_edge = triplets.in_edge, *out_edge = triplets.out_edge;
+  const float* chi2 = triplets.chi2;
   constexpr float kNone = 2.0f;  // chi2 of an edge with no partner: beyond any that passes
   Column<std::int16_t> n_in(n_edges, 0), n_out(n_edges, 0), level_in(n_edges, 0), level_out(n_edges, 0);
   Column<float> best_in(n_edges, kNone), best_out(n_edges, kNone);
@@ -267,12 +269,14 @@ Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_
   return features;
 }
 
-Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const Windows& w, int threads) {
+Array<std::int16_t> assign_layers(Hits hits, const Windows& w) {
   constexpr int kWidth = 16;             // hits that are tested together
   constexpr std::int64_t kWorth = 4096;  // hits: from here on it pays to look whether layers overlap
+  const float* position = hits.position;
+  const std::int64_t n = hits.n;
   Array<std::int16_t> layer(n);
   const bool apart = n >= kWorth && layers_apart(w);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     int last = 0;  // layer of the hit before: most events list the hits of each module together
 #pragma omp for schedule(static)

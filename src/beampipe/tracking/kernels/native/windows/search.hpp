@@ -56,17 +56,16 @@ inline int phi_bin(const LayerGrid& layer, float phi) {
 }
 
 /// The smallest boxes that hold the hits of each layer; those of layers without hits are empty, at their middle.
-inline std::vector<float> boxes_of(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n,
-                                   const Windows& w) {
+inline std::vector<float> boxes_of(const Hits& hits, const Array<std::int16_t>& layer_of, const Windows& w) {
   std::vector<float> boxes(4 * w.n_layers);
   std::vector<bool> seen(w.n_layers);
   for (int l = 0; l < w.n_layers; ++l)
     for (int side = 0; side < 4; side += 2)
       boxes[4 * l + side] = boxes[4 * l + side + 1] = 0.5f * (w.layers[4 * l + side] + w.layers[4 * l + side + 1]);
-  for (std::int64_t i = 0; i < n; ++i) {
+  for (std::int64_t i = 0; i < hits.n; ++i) {
     const int l = layer_of[i];
     if (l < 0) continue;
-    const float r = position[3 * i], z = position[3 * i + 2];
+    const float r = hits.position[3 * i], z = hits.position[3 * i + 2];
     float* box = boxes.data() + 4 * l;
     if (!seen[l]) box[0] = box[1] = r, box[2] = box[3] = z;
     seen[l] = true;
@@ -136,8 +135,10 @@ inline void cut(Grid& grid, const std::vector<float>& boxes, const std::vector<s
   grid.begin.assign(cell + 1, 0);
 }
 
-inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n, const Windows& w,
+inline Grid make_grid(const Hits& hits, const Array<std::int16_t>& layer_of, const Windows& w,
                       const std::vector<int>& stage) {
+  const float* position = hits.position;
+  const std::int64_t n = hits.n;
   Grid grid;
   std::vector<std::int32_t> population(w.n_layers, 0);
   for (std::int64_t i = 0; i < n; ++i)
@@ -145,7 +146,7 @@ inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of
   std::vector<int> order(w.n_layers);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return stage[a] < stage[b]; });
-  cut(grid, boxes_of(position, layer_of, n, w), population, w, order);
+  cut(grid, boxes_of(hits, layer_of, w), population, w, order);
   Column<std::int32_t> key(n);
   for (std::int64_t i = 0; i < n; ++i) {
     if (layer_of[i] < 0) continue;
