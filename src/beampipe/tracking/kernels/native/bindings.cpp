@@ -44,6 +44,7 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 using beampipe::Array;
+using beampipe::WindowTables;
 
 namespace {
 
@@ -60,9 +61,9 @@ using Line = std::array<double, 4>;  // a beam line: x, y, dxdz, dydz
 template <typename T>
 nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
   if (shape.empty()) shape = {array.size()};
-  T* data = array.release();
-  nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
-  nb::object result = nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
+  auto* kept = new Array<T>(std::move(array));
+  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<Array<T>*>(p); });
+  nb::object result = nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.data(), owner));
   // numpy gives longlong, as wide as int64 but of another type when types are compared.
   if constexpr (std::is_same_v<T, std::int64_t>) result = result.attr("view")("int64");
   return result;
@@ -94,7 +95,8 @@ beampipe::Blocks blocks_of(const Whole& offsets, std::int64_t n) {
 }
 
 beampipe::Hits hits_of(const Position& position, int threads) {
-  return {position.data(), static_cast<std::int64_t>(position.shape(0)), {}, threads};
+  const auto n = static_cast<std::int64_t>(position.shape(0));
+  return {position.data(), n, {}, beampipe::TrackFinder::useful_threads(threads, n)};
 }
 
 beampipe::Hits hits_of(const Position& position, const Whole& offsets, int threads) {
@@ -132,27 +134,6 @@ void use_isa(const std::string& name) {
 }
 
 // ---- learned windows: layers, doublets, triplets, paths ----
-
-/// Keeps the arrays alive that beampipe::Windows points to.
-struct WindowTables {
-  In<float, -1, 4> layers;
-  In<std::int32_t, -1, 2> pairs;
-  In<float, -1, 3> pair_windows;
-  In<std::int32_t, -1> out_begin;
-  In<float, -1, beampipe::kMaxOut, 4> triplet_windows;
-  beampipe::Crossings crossings = beampipe::crossings_of(layers.data(), static_cast<int>(layers.shape(0)));
-
-  beampipe::Windows view() const {
-    return {static_cast<int>(layers.shape(0)),
-            static_cast<int>(pairs.shape(0)),
-            layers.data(),
-            pairs.data(),
-            pair_windows.data(),
-            out_begin.data(),
-            triplet_windows.data(),
-            &crossings};
-  }
-};
 
 auto assign_layers(Position position, const WindowTables& windows, int threads) {
   return numpy(without_lock([&] { return kernels.assign_layers(hits_of(position, threads), windows.view()); }));
@@ -283,7 +264,7 @@ auto fit_tracks(Position position, Whole rows, Whole begin, In<float, -1, 4> lay
     for (std::size_t k = 0; k < rows.shape(0); ++k)
       require(rows.data()[k] >= 0 && rows.data()[k] < n, "rows: out of range");
     return kernels.fit_tracks(position.data(), n, {tracks.n, tracks.begin, rows.data()}, tables, reject_outliers,
-                              threads);
+                              beampipe::TrackFinder::useful_threads(threads, rows.shape(0)));
   });
   const std::size_t n = fits.chi2.size();
   return nb::make_tuple(numpy(std::move(fits.values), {n, 5}), numpy(std::move(fits.covariance), {n, 5, 5}),
@@ -297,20 +278,16 @@ auto fit_tracks(Position position, Whole rows, Whole begin, In<float, -1, 4> lay
 /// each event and the end (None for one event); it gives labels, and numbers of edges and triplets of each event.
 beampipe::PassTracks run_in_python(const nb::object& run, std::size_t pass, const beampipe::Hits& hits) {
   nb::gil_scoped_acquire held;
-  const auto copied = [](const auto* data, std::size_t size) {
-    Array<std::remove_const_t<std::remove_pointer_t<decltype(data)>>> copy(size);
-    std::copy_n(data, size, copy.begin());
-    return copy;
-  };
   const auto n = static_cast<std::size_t>(hits.n), n_events = static_cast<std::size_t>(hits.events.n);
-  const nb::object offsets = n_events == 1 ? nb::none() : numpy(copied(hits.events.begin, n_events + 1));
-  const nb::object result = run(pass, numpy(copied(hits.position, 3 * n), {n, 3}), offsets);
+  const std::int64_t* begin = hits.events.begin;
+  const nb::object offsets = n_events == 1 ? nb::none() : numpy(Array<std::int64_t>(begin, begin + n_events + 1));
+  const nb::object result = run(pass, numpy(Array<float>(hits.position, hits.position + 3 * n), {n, 3}), offsets);
   auto [label, edges, triplets] =
       nb::cast<std::tuple<Whole, std::vector<std::int64_t>, std::vector<std::int64_t>>>(result);
   require(label.shape(0) == n, "track_id: one per hit");
   require(edges.size() == n_events && triplets.size() == n_events, "edges, triplets: one number per event");
   for (std::size_t i = 0; i < n; ++i) require(label.data()[i] < hits.n, "track_id: out of range");
-  return {copied(label.data(), n), std::move(edges), std::move(triplets)};
+  return {Array<std::int64_t>(label.data(), label.data() + n), std::move(edges), std::move(triplets)};
 }
 
 /// geometry_id, local and variance of the hits of an event; None where only positions are known.
@@ -373,10 +350,8 @@ auto packed(const std::vector<Matrix>& weights, const std::vector<Floats>& biase
     mlp.push_back({{weight, weight + weights[k].size()}, {bias, bias + biases[k].size()}});
   }
   std::vector<float> row;
-  by_output ? pack_by_output(mlp, row) : pack_by_input(mlp, row);
-  Array<float> result(row.size());
-  std::copy(row.begin(), row.end(), result.begin());
-  return numpy(std::move(result));
+  pack(mlp, by_output, row);
+  return numpy(Array<float>(row.begin(), row.end()));
 }
 
 auto seen_from(const Line& beam_line, Position position) {
@@ -419,14 +394,10 @@ void raise(const beampipe::LayoutError& error) {
 void translate(const std::exception_ptr& thrown, void*) {
   try {
     std::rethrow_exception(thrown);
-  } catch (const beampipe::NotFiniteError& error) {
-    raise("NotFiniteError", error);
-  } catch (const beampipe::TooLargeError& error) {
-    raise("TooLargeError", error);
   } catch (const beampipe::LayoutError& error) {
     raise(error);
   } catch (const beampipe::InputError& error) {
-    raise("InputError", error);
+    raise(error.name(), error);
   } catch (const beampipe::FileError& error) {
     raise("FileError", error);
   } catch (const beampipe::ConfigError& error) {
@@ -446,14 +417,16 @@ NB_MODULE(_native, m) {
   m.def("supported_isas", &beampipe::supported_isas, "Names of the instruction sets that this CPU has, worst first.");
   m.def("use_isa", &use_isa, "Choose the instruction set (for tests).");
   nb::class_<WindowTables>(m, "Windows")
-      .def("__init__",
-           [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs, In<float, -1, 3> pair_windows,
-              In<std::int32_t, -1> out_begin, In<float, -1, beampipe::kMaxOut, 4> triplet_windows) {
-             require(out_begin.shape(0) == layers.shape(0) + 1, "out_begin: one per layer and one more");
-             require(pair_windows.shape(0) == pairs.shape(0) && triplet_windows.shape(0) == pairs.shape(0),
-                     "windows: one per pair");
-             new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
-           });
+      .def("__init__", [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs,
+                          In<float, -1, 3> pair_windows, In<std::int32_t, -1> out_begin,
+                          In<float, -1, beampipe::kMaxOut, 4> triplet_windows) {
+        require(out_begin.shape(0) == layers.shape(0) + 1, "out_begin: one per layer and one more");
+        require(pair_windows.shape(0) == pairs.shape(0) && triplet_windows.shape(0) == pairs.shape(0),
+                "windows: one per pair");
+        const auto copied = [](const auto& array) { return std::vector(array.data(), array.data() + array.size()); };
+        new (self) WindowTables(copied(layers), copied(pairs), copied(pair_windows), copied(out_begin),
+                                copied(triplet_windows));
+      });
   m.def("assign_layers", &assign_layers);
   m.def("module_map_edges", &module_map_edges);
   m.def("triplets", &triplets);
@@ -467,8 +440,10 @@ NB_MODULE(_native, m) {
   m.def("gnn_logits", &gnn_logits);
   m.def("fit_tracks", &fit_tracks);
   nb::class_<beampipe::TrackFinder>(m, "TrackFinder")
-      .def("__init__", [](beampipe::TrackFinder* self, const std::string& spec,
-                          const std::string& weights) { new (self) beampipe::TrackFinder(kernels, spec, weights); })
+      .def("__init__",
+           [](beampipe::TrackFinder* self, const std::string& spec, const std::string& weights) {
+             new (self) beampipe::TrackFinder(kernels, beampipe::PipelineSpec::parse(spec), weights);
+           })
       .def_prop_ro("name", &beampipe::TrackFinder::name)
       .def_prop_ro("steps", &beampipe::TrackFinder::steps)
       .def("memory", &beampipe::TrackFinder::memory)

@@ -28,15 +28,15 @@ struct Twin {
 
 // Give each hit of a path the free hit of its layer that fits best in its place, if there is one.
 void add_twins(const EdgeList& edges, const TripletList& triplets, const std::int16_t* layer,
-               const Column<std::int32_t>& before, const Column<std::int32_t>& after, Array<std::int64_t>& label) {
+               const Array<std::int32_t>& before, const Array<std::int32_t>& after, Array<std::int64_t>& label) {
   const std::int64_t *inner = edges.inner, *outer = edges.outer;
   const std::int64_t n_triplets = triplets.n, *in_edge = triplets.in_edge, *out_edge = triplets.out_edge;
-  Column<Twin> twins;
+  Array<Twin> twins;
   const auto propose = [&](std::int64_t t, std::int64_t hit, std::int64_t spot) {
     if (label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({triplets.chi2[t], hit, spot});
   };
   // The hit before the one before, -1 for none; and likewise after.
-  const auto second = [](const Column<std::int32_t>& next, std::int64_t hit) {
+  const auto second = [](const Array<std::int32_t>& next, std::int64_t hit) {
     return next[hit] < 0 ? -1 : next[next[hit]];
   };
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // a, b, c; the hit a, far away in memory, is looked up last
@@ -56,7 +56,7 @@ void add_twins(const EdgeList& edges, const TripletList& triplets, const std::in
   std::sort(twins.begin(), twins.end(), [](const Twin& x, const Twin& y) {
     return x.chi2 != y.chi2 ? x.chi2 < y.chi2 : x.hit != y.hit ? x.hit < y.hit : x.spot < y.spot;
   });
-  Column<char> paired(label.size(), 0);
+  Array<char> paired(label.size(), 0);
   for (const Twin& twin : twins) {
     if (label[twin.hit] >= 0 || paired[twin.spot]) continue;
     label[twin.hit] = label[twin.spot];
@@ -122,13 +122,13 @@ Array<std::int64_t> walk(std::int64_t n, EdgeList edges, TripletList triplets, c
     for (; e >= 0 && hits < min_hits; e = previous[e]) ++hits;
     return hits >= min_hits;
   };
-  Column<std::int32_t> ends;
+  Array<std::int32_t> ends;
   for (std::int32_t e = 0; e < n_edges; ++e)
     if (!continued[e] && previous[e] >= 0 && long_enough(e)) ends.push_back(e);
   std::sort(ends.begin(), ends.end(),
             [&](std::int32_t a, std::int32_t b) { return score[a] != score[b] ? score[a] > score[b] : a < b; });
   Array<std::int64_t> label(n, -1);
-  Column<std::int32_t> path, before(n, -1), after(n, -1);
+  Array<std::int32_t> path, before(n, -1), after(n, -1);
   std::int64_t n_tracks = 0;
   for (std::int32_t e : ends) {
     path.clear();

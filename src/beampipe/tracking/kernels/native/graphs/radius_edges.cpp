@@ -10,7 +10,6 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <stdexcept>
 
 #include "array.hpp"
 #include "geometry.hpp"
@@ -112,7 +111,7 @@ constexpr int kLeaf = 16;
 
 /// Hits in the order of a Z-curve through phi and eta: neighbours in a row lie in one direction from the origin.
 inline Array<std::int32_t> order_by_direction(const float* position, std::int64_t n) {
-  Array<std::uint16_t> key(n + kLanes);
+  Array<Keyed> row(n);
   const auto spread = [](IntVec x) {  // 8 bits, with gaps for those of the other coordinate
     x = (x | x << 4) & 0x0f0f;
     x = (x | x << 2) & 0x3333;
@@ -129,15 +128,12 @@ inline Array<std::int32_t> order_by_direction(const float* position, std::int64_
     const Vec phi = (load(column[1]) + 0.5f * kTwoPi) * (256 / kTwoPi);
     const Vec eta = (pseudorapidity(load(column[0]), load(column[2])) + 4.0f) * 32.0f;
     const IntVec both = spread(in_byte(phi)) << 1 | spread(in_byte(eta));
-    for (int l = 0; l < lanes; ++l) key[i + l] = static_cast<std::uint16_t>(both[l]);
+    for (int l = 0; l < lanes; ++l)
+      row[i + l] = {static_cast<std::uint32_t>(both[l]), static_cast<std::int32_t>(i + l)};
   }
-  Array<std::int32_t> order(n), other(n);
-  std::int32_t begin[2][257] = {};
-  for (std::int64_t i = 0; i < n; ++i) ++begin[0][(key[i] & 255) + 1], ++begin[1][(key[i] >> 8) + 1];
-  for (auto& first : begin)
-    for (int k = 0; k < 256; ++k) first[k + 1] += first[k];
-  for (std::int64_t i = 0; i < n; ++i) other[begin[0][key[i] & 255]++] = static_cast<std::int32_t>(i);
-  for (std::int64_t i = 0; i < n; ++i) order[begin[1][key[other[i]] >> 8]++] = other[i];
+  sort_by_key(row, 16);
+  Array<std::int32_t> order(n);
+  for (std::int64_t i = 0; i < n; ++i) order[i] = row[i].row;
   return order;
 }
 
@@ -174,7 +170,7 @@ inline void split(const float* rows, std::int64_t stride, std::int32_t* order, s
 struct alignas(64) Boxes {
   float low[kEmbedding][kLeaf], high[kEmbedding][kLeaf], rho2[kLeaf];
 
-  void clear() {
+  Boxes() {
     for (int k = 0; k < kEmbedding; ++k)
       for (int b = 0; b < kLeaf; ++b) low[k][b] = INFINITY, high[k][b] = -INFINITY;
     for (float& r : rho2) r = -INFINITY;
@@ -268,8 +264,7 @@ struct Tree {
         leaves((n + 15) / 16),
         boxes((n + 255) / 256),
         outer_boxes((n + 4095) / 4096) {
-    source = Array<std::int32_t>(n);
-    std::memcpy(source.data(), target.data(), n * sizeof(std::int32_t));
+    source = target;
     if (n >= kRefined) {
       const std::int64_t n_patches = (n + kPatch - 1) / kPatch;
 #pragma omp parallel for num_threads(hits.threads) schedule(dynamic, 1)
@@ -281,11 +276,9 @@ struct Tree {
       }
     }
 #pragma omp parallel for num_threads(hits.threads) schedule(static)
-    for (std::size_t b = 0; b < boxes.size(); ++b) {
-      boxes[b].clear();
+    for (std::size_t b = 0; b < boxes.size(); ++b)
       for (std::size_t leaf = kLeaf * b; leaf < std::min<std::size_t>(kLeaf * (b + 1), leaves.size()); ++leaf)
         fill(hits, q, leaf, boxes[b]);
-    }
 #pragma omp parallel for num_threads(hits.threads) schedule(static)
     for (std::int64_t s = 0; s < n; ++s) {
       const float *p = hits.position + 3 * static_cast<std::int64_t>(source[s]),
@@ -293,7 +286,6 @@ struct Tree {
       from[s] = {p[0], p[1], p[2], distance_from_origin2(p)};
       to[s] = {t[0], t[1], t[2], distance_from_origin2(t)};
     }
-    for (std::size_t b = 0; b < outer_boxes.size(); ++b) outer_boxes[b].clear();
     for (std::size_t b = 0; b < boxes.size(); ++b)
       outer_boxes[b / kLeaf].include(static_cast<int>(b % kLeaf), boxes[b]);
   }
@@ -323,15 +315,7 @@ struct Pairs {
 
   void reserve(std::int64_t wanted) {
     if (wanted <= static_cast<std::int64_t>(inner.size())) return;
-    Pairs more;
-    more.inner = Array<std::int32_t>(2 * wanted), more.outer = Array<std::int32_t>(2 * wanted),
-    more.dist2 = Array<float>(2 * wanted);
-    if (size > 0) {
-      std::memcpy(more.inner.data(), inner.data(), size * sizeof(std::int32_t));
-      std::memcpy(more.outer.data(), outer.data(), size * sizeof(std::int32_t));
-      std::memcpy(more.dist2.data(), dist2.data(), size * sizeof(float));
-    }
-    inner = std::move(more.inner), outer = std::move(more.outer), dist2 = std::move(more.dist2);
+    inner.resize(2 * wanted), outer.resize(2 * wanted), dist2.resize(2 * wanted);
   }
   void append(IntVec from, IntVec to, Vec distance2, unsigned mask) {
     compress(inner.data() + size, from, mask);
@@ -495,14 +479,15 @@ RadiusEdges find(const Hits& hits, const RadiusQuery& q, Totals& totals) {
       pairs.size = 0;
     }
   }
-  Array<std::int64_t> begin(n + 1, 0), place(n);  // first edge of each hit; where the task has it
-  for (std::int64_t s = 0; s < n; ++s) {
-    const std::int64_t count = tasks[s / kChunk].count[s % kChunk];
-    place[tree.source[s]] = s % kChunk == 0 ? 0 : place[tree.source[s - 1]] + tasks[s / kChunk].count[s % kChunk - 1];
-    begin[tree.source[s] + 1] = count;
-  }
+  Array<std::int64_t> begin(n + 1, 0), place(n);  // first edge of each hit; where its task has it
   Array<std::int32_t> task_of(n);
-  for (std::int64_t s = 0; s < n; ++s) task_of[tree.source[s]] = static_cast<std::int32_t>(s / kChunk);
+  for (std::int64_t s = 0, next = 0; s < n; ++s) {
+    const std::int64_t number = s / kChunk, hit = tree.source[s];
+    if (s % kChunk == 0) next = 0;
+    task_of[hit] = static_cast<std::int32_t>(number), place[hit] = next;
+    begin[hit + 1] = tasks[number].count[s % kChunk];
+    next += begin[hit + 1];
+  }
   for (std::int64_t i = 0; i < n; ++i) begin[i + 1] += begin[i];
   const std::int64_t n_edges = begin[n];
   if ((totals.edges += n_edges) > kMaxEdges) return {};

@@ -46,8 +46,7 @@ struct Graph {
     }
     for (std::int64_t e = size; e < padded(size); ++e) inner[e] = outer[e] = 0;
     for (std::int64_t i = 0; i < n_nodes; ++i) out_begin[i + 1] += out_begin[i], in_begin[i + 1] += in_begin[i];
-    Array<std::int32_t> next(n_nodes);
-    std::memcpy(next.data(), in_begin.data(), n_nodes * sizeof(std::int32_t));
+    Array<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
     for (std::int64_t e = 0; e < size; ++e) in_edge[next[outer[e]]++] = static_cast<std::int32_t>(e);
   }
 };

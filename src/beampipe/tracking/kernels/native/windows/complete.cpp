@@ -62,9 +62,7 @@ private:
   static void add_further(const Windows& w, int outward, std::vector<Target>& targets) {
     if (targets.empty()) return;
     Window widest = targets.front().window;
-    for (const Target& t : targets)
-      widest = {std::max(widest.a, t.window.a), std::max(widest.b, t.window.b), std::max(widest.c, t.window.c),
-                std::max(widest.d, t.window.d)};
+    for (const Target& t : targets) widest = wider(widest, t.window);
     const std::size_t n_near = targets.size();
     for (std::size_t near = 0; near < n_near; ++near) {
       for (int p = 0; p < w.n_pairs; ++p) {
@@ -92,8 +90,6 @@ struct End {
   float r, phi, z;
   float kappa, cot, inverse_d2;
   bool outward;
-
-  float sign() const { return outward ? 1.0f : -1.0f; }
 };
 
 End end_of(const float* last, const float* before, bool outward) {
@@ -210,6 +206,12 @@ public:
   }
 
 private:
+  /// Where the path crosses a layer, or its end.
+  template <typename SomePath>
+  auto crossing(SomePath& path, int layer) const {
+    return std::find_if(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
+  }
+
   /// The hits of each track from the beam outwards, the first one on each layer.
   void make_paths() {
     std::int64_t last = -1;
@@ -237,13 +239,6 @@ private:
     }
   }
 
-  Path::iterator crossing(Path& path, int layer) const {
-    return std::find_if(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
-  }
-  bool crosses(const Path& path, int layer) const {
-    return std::any_of(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
-  }
-
   Grid free_hits(const Windows& w) const {
     Array<std::int16_t> free(hits_.n);
     for (std::int64_t i = 0; i < hits_.n; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
@@ -259,7 +254,7 @@ private:
     const std::int32_t inner = outward ? before : last, outer = outward ? last : before;
     const End end = end_of(hits_.position + 3 * last, hits_.position + 3 * before, outward);
     for (const Target& target : reach_.beyond(layer_[inner], layer_[outer], outward)) {
-      if (crosses(path, target.layer)) continue;
+      if (crossing(path, target.layer) != path.end()) continue;
       const Proposal best = best_on(end, target);
       if (best.hit >= 0) return best;
     }
@@ -288,7 +283,7 @@ private:
 
   /// The best of the free hits [first, last) of one row, if it is better than `best`.
   void scan(const End& end, const Target& target, std::int32_t first, std::int32_t last, Proposal& best) const {
-    const float sign = end.sign();
+    const float sign = end.outward ? 1.0f : -1.0f;
     for (std::int32_t j = first; j < last; j += kLanes) {
       const Vec r = load(grid_.r.data() + j), z = load(grid_.z.data() + j);
       const Vec dr = (r - end.r) * sign, dphi = wrap((load(grid_.phi.data() + j) - end.phi) * sign);
@@ -319,7 +314,7 @@ private:
     for (const auto& [proposal, end] : order) {
       const int track = end / 2;
       Path& path = paths_[track];
-      if (label_[proposal.hit] >= 0 || crosses(path, layer_[proposal.hit])) continue;
+      if (label_[proposal.hit] >= 0 || crossing(path, layer_[proposal.hit]) != path.end()) continue;
       label_[proposal.hit] = first_ + track;
       path.insert(end % 2 == 1 ? path.end() : path.begin(), Crossing{proposal.hit, -1});
     }
@@ -364,8 +359,7 @@ private:
 
 Array<std::int64_t> complete(Hits hits, const std::int64_t* track_id, const Windows& w, float penalty,
                              float min_score) {
-  Array<std::int64_t> label(hits.n);
-  std::copy_n(track_id, hits.n, label.begin());
+  Array<std::int64_t> label(track_id, track_id + hits.n);
   if (hits.n == 0) return label;
   const Array<std::int16_t> layer = assign_layers(hits, w);
   const Reach reach(w);

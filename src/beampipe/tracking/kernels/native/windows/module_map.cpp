@@ -66,44 +66,33 @@ public:
 
 private:
   std::int32_t first_ = 0;
-  Column<std::int32_t> begin_;
+  Array<std::int32_t> begin_;
   Array<Tip> tips_;
 };
 
-/// Marks the doublets inside and outside of a hit that agree with one of the other side.
-class Match {
-public:
-  Match(Side& in, Side& out) : in_(in), out_(out) {}
-
-  void operator()(const Side::Segment& a, const Side::Segment& b, const float* window) {
-    // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
-    for (int i = a.first; i < a.last; i += kLanes) {
-      const Vec kappa = load(in_.kappa.data() + i), kappa2 = kappa * kappa;
-      store(in_.s.data() + i, window[0] * load(in_.weight.data() + i) + window[1] * kappa2);
-      store(in_.t.data() + i, window[2] + window[3] * kappa2);
-    }
-    for (int j = b.first; j < b.last; j += kLanes) {
-      const Vec kappa = load(out_.kappa.data() + j), cot = load(out_.cot.data() + j);
-      const Vec weight = window[0] * load(out_.weight.data() + j);
-      for (int i = a.first; i < a.last; ++i) {
-        const Vec dkappa = kappa - in_.kappa[i], dcot = cot - in_.cot[i], turn = 1.0f + cot * in_.cot[i];
-        const Vec s = weight + in_.s[i], t = turn * turn * in_.t[i];
-        const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
-        if (pass != 0) keep(i, a.pair, j, b.pair, pass);
-      }
+/// Marks the doublets of two segments, inside and outside of a hit, that agree with one of the other side.
+void match(Side& in, const Side::Segment& a, Side& out, const Side::Segment& b, const float* window) {
+  // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
+  for (int i = a.first; i < a.last; i += kLanes) {
+    const Vec kappa = load(in.kappa.data() + i), kappa2 = kappa * kappa;
+    store(in.s.data() + i, window[0] * load(in.weight.data() + i) + window[1] * kappa2);
+    store(in.t.data() + i, window[2] + window[3] * kappa2);
+  }
+  for (int j = b.first; j < b.last; j += kLanes) {
+    const Vec kappa = load(out.kappa.data() + j), cot = load(out.cot.data() + j);
+    const Vec weight = window[0] * load(out.weight.data() + j);
+    for (int i = a.first; i < a.last; ++i) {
+      const Vec dkappa = kappa - in.kappa[i], dcot = cot - in.cot[i], turn = 1.0f + cot * in.cot[i];
+      const Vec s = weight + in.s[i], t = turn * turn * in.t[i];
+      const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
+      if (pass == 0) continue;
+      for (unsigned fresh = pass & ~out.any[j / kLanes]; fresh != 0; fresh &= fresh - 1)
+        out.kept.push_back({j + __builtin_ctz(fresh), b.pair});
+      out.any[j / kLanes] |= pass;
+      if (std::exchange(in.any[i], 1) == 0) in.kept.push_back({i, a.pair});
     }
   }
-
-private:
-  void keep(int i, int pair_in, int j, int pair_out, unsigned pass) {
-    for (unsigned fresh = pass & ~out_.any[j / kLanes]; fresh != 0; fresh &= fresh - 1)
-      out_.kept.push_back({j + __builtin_ctz(fresh), pair_out});
-    out_.any[j / kLanes] |= pass;
-    if (std::exchange(in_.any[i], 1) == 0) in_.kept.push_back({i, pair_in});
-  }
-
-  Side &in_, &out_;
-};
+}
 
 /// The tables that a search of one event reads.
 struct Map {
@@ -132,8 +121,7 @@ struct Map {
       for (int q = w.out_begin[middle]; q < w.out_begin[middle + 1]; ++q) {
         const float* window_of = window(p, q);
         if (window_of[0] <= 0) continue;
-        widest_of = {std::max(widest_of.a, window_of[0]), std::max(widest_of.b, window_of[1]),
-                     std::max(widest_of.c, window_of[2]), std::max(widest_of.d, window_of[3])};
+        widest_of = wider(widest_of, {window_of[0], window_of[1], window_of[2], window_of[3]});
         followers |= 1u << (q - w.out_begin[middle]);
         if (may_begin_with(p, q)) goes_on[q] = 1, first = true;
       }
@@ -213,16 +201,15 @@ private:
   }
 
   void match_all(Side& in, bool begin) {
-    Match match(in, out_);
     for (const Side::Segment& b : out_.segments)
       for (const Side::Segment& a : in.segments) {
         const float* window = map_.window(a.pair, b.pair);
-        if (window[0] > 0 && (!begin || map_.may_begin_with(a.pair, b.pair))) match(a, b, window);
+        if (window[0] > 0 && (!begin || map_.may_begin_with(a.pair, b.pair))) match(in, a, out_, b, window);
       }
   }
 
   void keep(std::int32_t s) {
-    const Column<std::int32_t>& hit = map_.grid.hit;
+    const Array<std::int32_t>& hit = map_.grid.hit;
     for (const auto [at, pair] : starts_.kept) found.push_back({hit[starts_.hit[at]], hit[s]});
     for (const auto [at, pair] : out_.kept) {
       found.push_back({hit[s], hit[out_.hit[at]]});
@@ -243,11 +230,11 @@ private:
 /// An edge may have been found at both of its ends: the lists brought together, sorted, each edge once.
 Array<std::int64_t> merged(const std::vector<Middle>& parts, const Hits& hits) {
   const std::int64_t n = hits.n;
-  Column<std::int32_t> begin(n + 1, 0);
+  Array<std::int32_t> begin(n + 1, 0);
   for (const Middle& part : parts) part.found.for_each([&](const Edge& edge) { ++begin[edge.inner + 1]; });
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   Array<std::int32_t> outer(begin.back()), size(n);
-  Column<std::int32_t> next(begin.begin(), begin.end() - 1);
+  Array<std::int32_t> next(begin.begin(), begin.end() - 1);
   for (const Middle& part : parts)
     part.found.for_each([&](const Edge& edge) { outer[next[edge.inner]++] = edge.outer; });
   std::int64_t n_edges = 0;

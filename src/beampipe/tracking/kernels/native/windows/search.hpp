@@ -35,12 +35,12 @@ struct LayerGrid {
 // Hits of known layer, sorted by (stage and number of the layer, row, cell of phi).
 struct Grid {
   std::vector<LayerGrid> layers;
-  Column<std::int32_t> begin;             // first hit of each cell, one more at the end
+  Array<std::int32_t> begin;              // first hit of each cell, one more at the end
   std::vector<std::int32_t> stage_begin;  // first hit of each stage, one more at the end
-  Column<float> r, phi, z;                // padded by kWidth
-  Column<float> cosine, sine;             // of phi, once add_directions has run; padded, too
-  Column<std::int32_t> hit;               // input row
-  Column<std::int16_t> layer;
+  Array<float> r, phi, z;                 // padded by kWidth
+  Array<float> cosine, sine;              // of phi, once add_directions has run; padded, too
+  Array<std::int32_t> hit;                // input row
+  Array<std::int16_t> layer;
 
   std::int32_t size() const { return begin.back(); }
 };
@@ -147,7 +147,7 @@ inline Grid make_grid(const Hits& hits, const Array<std::int16_t>& layer_of, con
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return stage[a] < stage[b]; });
   cut(grid, boxes_of(hits, layer_of, w), population, w, order);
-  Column<std::int32_t> key(n);
+  Array<std::int32_t> key(n);
   for (std::int64_t i = 0; i < n; ++i) {
     if (layer_of[i] < 0) continue;
     const LayerGrid& g = grid.layers[layer_of[i]];
@@ -157,9 +157,9 @@ inline Grid make_grid(const Hits& hits, const Array<std::int16_t>& layer_of, con
   }
   std::partial_sum(grid.begin.begin(), grid.begin.end(), grid.begin.begin());
   const std::int32_t total = grid.size();
-  Column<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
+  Array<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
   grid.hit.resize(total);
-  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->resize(total + kWidth);
+  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->assign(total + kWidth, 0.0f);
   grid.layer.resize(total);
   for (std::int64_t i = 0; i < n; ++i) {
     if (layer_of[i] < 0) continue;
@@ -346,7 +346,7 @@ struct Side {
   std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<Kept> kept;                 // those that agree with one of the other side
-  std::vector<std::int32_t> any;          // used by Match, as the columns below: not 0 if kept already
+  std::vector<std::int32_t> any;          // used by match, as the columns below: not 0 if kept already
   std::vector<float> s, t;
   std::int64_t n = 0;      // doublets
   std::int64_t tried = 0;  // hits that were tested
