@@ -13,6 +13,7 @@ A model is called SIGNAL or SIGNAL_plus_BACKGROUND. With u = (x - low) / (high -
     exponential         exp(-background_slope * (x - low))
     exponential_curved  exp(-background_slope * (x - low) - background_curve * u^2)
 
+A polynomial p that comes near 0 is replaced by 0.02 log(1 + exp(p / 0.02)): it stays positive, without a kink.
 Each is normalised over the window, as integrals over bins and as densities. The folded Breit-Wigner is exact: it
 separates into simple poles, and a pole folded with a Gaussian is the Faddeeva function.
 """
@@ -226,6 +227,9 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 _TINY: Final = 1e-12
 
+_BEND: Final = 0.02
+"""Distance to 0 at which a polynomial bends away. At a kink, second derivatives would be wrong, and so the errors."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -367,7 +371,8 @@ def _polynomial(values: ndarray, window: Window, parameters: Sequence[float]) ->
         density = density + parameters[0] * t
     if len(parameters) > 1:
         density = density + parameters[1] * (3 * t * t - 1) / 2
-    return np.maximum(density, _TINY)
+    smooth = _BEND * np.logaddexp(0.0, density / _BEND)
+    return np.where(density > 40 * _BEND, density, np.maximum(smooth, _TINY))
 
 
 def _exponential(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
