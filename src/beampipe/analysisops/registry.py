@@ -151,8 +151,7 @@ def judge_choice(name: str) -> JudgeChoice:
 
 def model_agent(path: Path) -> Agent:
     """The agent that a file describes."""
-    from beampipe.analysisops.agents.llm import LlmAgent
-    from beampipe.analysisops.agents.team import TeamAgent
+    from beampipe.analysisops.agents.llm import LlmAgent, TeamAgent
 
     described = build(AgentFile, read_toml(path, "the TOML file of an agent"), str(path))
     client = ChatClient(described, ReplayCache(path.parent / described.cache) if described.cache else None)
