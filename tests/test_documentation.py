@@ -19,7 +19,7 @@ import typer
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES
+from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
 from beampipe.analysisops.registry import AgentFile, JudgeFile
 from beampipe.analysisops.tasks.load import all_tasks, load_task
 from beampipe.analysisops.tasks.spec import TaskSpec

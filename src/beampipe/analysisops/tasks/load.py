@@ -15,8 +15,9 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.agents.baselines import Analyse
 from beampipe.analysisops.contract import Level, RunningSystem
+from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
 from beampipe.analysisops.grading.question import check_judge_prompt
-from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES, Rubric, read_rubric
+from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
 from beampipe.analysisops.references import CONSTANTS
 from beampipe.analysisops.samples.dataset import HiddenTruth, Make
