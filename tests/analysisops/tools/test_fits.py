@@ -10,12 +10,11 @@ from numpy import ndarray
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.events import fill
-from beampipe.analysisops.tools.fits import PeakFit
-from beampipe.analysisops.tools.handles import Histogram
-from beampipe.analysisops.tools.likelihood import (
+from beampipe.analysisops.tools.fits import (
     BACKGROUNDS,
     SIGNALS,
     Parameter,
+    PeakFit,
     Shape,
     Window,
     goodness,
@@ -23,6 +22,7 @@ from beampipe.analysisops.tools.likelihood import (
     poisson,
     shapes_of,
 )
+from beampipe.analysisops.tools.handles import Histogram
 from beampipe.analysisops.tools.session import LocalTools
 
 EDGES = np.linspace(70.0, 110.0, 41)

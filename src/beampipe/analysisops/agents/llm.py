@@ -144,7 +144,7 @@ def offered(tools: Tools) -> tuple[dict[str, Any], ...]:
 
     Tools without a description take that of the tool of the same name in this package, if there is one.
     """
-    from beampipe.analysisops.tools.catalogue import tools as own_tools
+    from beampipe.analysisops.tools.session import tools as own_tools
 
     if isinstance(tools, DescribedTools):
         return (*map(dict, tools.schemas()), dict(_SUBMIT_TOOL))
