@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.report.page import templates
-from beampipe.analysisops.report.run_data import RunData, detail_of, plain, read_run_data
+from beampipe.analysisops.report.page import RunData, detail_of, plain, read_run_data, templates
 from beampipe.analysisops.runs.engine import RunFolder, Seeds, rescore
 from beampipe.errors import FileError, InputError
 from tests.analysisops.report.made_up import HOSTILE, make_run

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from beampipe.analysisops.contract import Level, RunningSystem, TimeLimit, ToolRefusedError, require_name
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
-from beampipe.analysisops.tools import counting, events, fits, masses, systems, workspaces
+from beampipe.analysisops.tools import counting, events, fits, systems, workspaces
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
@@ -135,9 +135,9 @@ def tools() -> Mapping[str, Tool]:
         events.select_tool,
         events.select_objects_tool,
         events.count_tool,
-        masses.calc_dilepton_mass_tool,
-        masses.calc_system_invariant_mass_tool,
-        masses.calc_combination_mass_tool,
+        events.calc_dilepton_mass_tool,
+        events.calc_system_invariant_mass_tool,
+        events.calc_combination_mass_tool,
         events.histogram_tool,
         fits.fit_peak_tool,
         fits.fit_background_tool,
