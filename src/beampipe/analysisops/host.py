@@ -31,7 +31,7 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
 from beampipe.analysisops.run import Conditions, attempts_in, host_assess, task_folder
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import (

@@ -17,8 +17,7 @@ from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.host import AssessmentExecutor, HostSettings, parse_request, serving_host
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.run import attempts_in
-from beampipe.analysisops.runs.folder import RunFolder
-from beampipe.analysisops.runs.plan import AgentChoice, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs.engine import AgentChoice, RunFolder, RunPlan, Seeds, TaskChoice
 from beampipe.errors import ServiceError, ServiceUnavailableError
 
 SECRET_SEED = 918273645

@@ -13,13 +13,15 @@ import json
 import math
 from collections.abc import Iterator
 from functools import cache
+from html import escape
 from importlib.resources import files
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Final
 
+from markupsafe import Markup
+
 from beampipe.analysisops.grading.provenance import LABELS
-from beampipe.analysisops.report.formatting import cost, count, duration, score, shade, with_error
-from beampipe.analysisops.report.plots import AXES, price_plot, pull_plot
 from beampipe.analysisops.report.run_data import References, RunData, plain, read_run_data
 from beampipe.analysisops.runs.statistics import PASSED
 from beampipe.figures import html_templates
@@ -33,6 +35,13 @@ _SCRIPTS: Final = ("elements.js", "detail.js", "list.js")
 
 _CHUNK_SIZE: Final = 24
 """Number of details that are compressed together: more compress better, fewer open faster."""
+
+_EDGE: Final = 5.0
+"""Larger pulls are counted at the edges."""
+
+_BINS: Final = 20
+_FEWEST: Final = 10
+"""Minimum number of pulls: fewer show no distribution, and could reveal the truth of an instance."""
 
 
 def write_report(folder: Path, output: Path, *, references: References = "development", title: str = "") -> Path:
@@ -68,13 +77,11 @@ def templates() -> Environment:
         function.__name__: function for function in (cost, count, duration, score, shade, with_error)
     }
     environment.tests["nan"] = math.isnan
-    environment.globals |= {"nan": math.nan, "price_plot": price_plot, "pull_plot": pull_plot}
+    environment.globals |= {"nan": math.nan, "pull_plot": pull_plot}
     return environment
 
 
 def _page(run: RunData, title: str) -> str:
-    from markupsafe import Markup
-
     web = files("beampipe.analysisops.report") / "web"
     css = (web / "page.css").read_text(encoding="utf-8")
     scripts = "\n".join((web / name).read_text(encoding="utf-8") for name in _SCRIPTS)
@@ -94,7 +101,6 @@ def _page(run: RunData, title: str) -> str:
             js=Markup(js),
             lead=_lead(run),
             notices=_notices(run),
-            axes=AXES,
             labels=LABELS,
             passed=f"{PASSED:g}",
             # JSON that cannot close the HTML element around it.
@@ -158,3 +164,102 @@ def _json(value: object) -> str:
 
 def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def pull_plot(run: RunData, agent: str) -> Markup:
+    """Pulls: distances of an agent's numbers to the truth, in units of its quoted uncertainties."""
+    pulls = run.pulls.get(agent, ())
+    if len(pulls) < _FEWEST:
+        return Markup(f'<p class="empty">{len(pulls)} numbers with uncertainties: too few for a distribution.</p>')
+    width, height, base, side = 300, 150, 120, 12
+    counts = [0] * _BINS
+    inside_edges = [pull for pull in pulls if abs(pull) <= _EDGE]
+    for pull in inside_edges:
+        counts[min(_BINS - 1, int((pull + _EDGE) / (2 * _EDGE) * _BINS))] += 1
+    step = (width - 2 * side) / _BINS
+    normal = len(pulls) * 2 * _EDGE / _BINS / math.sqrt(2 * math.pi)
+    unit = (base - 8) / max(*counts, normal)
+    bars = "".join(
+        f'<rect class="a{run.colour(agent)}" x="{side + index * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
+        f' width="{step - 1:.1f}" height="{unit * number:.1f}"/>'
+        for index, number in enumerate(counts)
+    )
+    across = (width - 2 * side) / (2 * _EDGE)
+    points = [
+        (side + (x + _EDGE) * across, base - unit * normal * math.exp(-x * x / 2))
+        for x in (-_EDGE + 0.1 * index for index in range(int(20 * _EDGE) + 1))
+    ]
+    curve = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    ticks = "".join(
+        f'<text class="middle" x="{side + (x + _EDGE) * across:.1f}" y="{base + 15}">{x}</text>'
+        for x in (-4, -2, 0, 2, 4)
+    )
+    beyond = len(pulls) - len(inside_edges)
+    caption = f"{len(pulls)} numbers, {beyond or 'none'} beyond ± {_EDGE:g}"
+    if len(inside_edges) > 1:
+        mean = f"{fmean(inside_edges):.2f}".replace("-", "−")
+        caption = f"mean {mean}, width {stdev(inside_edges):.2f}; {caption}"
+    axis = f'<path class="axis" d="M{side} {base}H{width - side}"/>'
+    title = escape(f"Pulls of {agent}: {caption}")
+    return Markup(
+        f'<svg class="plot" viewBox="0 0 {width} {height}" role="img"><title>{title}</title>{bars}{axis}'
+        f'<path class="normal" d="{curve}"/>{ticks}</svg><figcaption class="soft">{caption}</figcaption>'
+    )
+
+
+def score(value: float) -> str:
+    """A normalised score; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A score with its standard error; a question mark if the error is unknown.
+
+    >>> with_error(0.94321, 0.0123), with_error(0.5, None)
+    ('0.943 ± 0.012', '0.500 ± ?')
+    """
+    return score(value) if math.isnan(value) else f"{score(value)} ± {'?' if error is None else f'{error:.3f}'}"
+
+
+def count(value: int | float) -> str:
+    """A number of things, short from ten thousand on.
+
+    >>> count(1234), count(23_456), count(7_890_000)
+    ('1\\u202f234', '23.5k', '7.89M')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= (size if size > 1e3 else 1e4):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def cost(value: float) -> str:
+    """An amount of money [USD].
+
+    >>> cost(0.0), cost(0.00123), cost(12.345)
+    ('$0', '$0.0012', '$12.35')
+    """
+    if value == 0.0:
+        return "$0"
+    return f"${value:.2f}" if value >= 1 else f"${value:.{1 - math.floor(math.log10(value))}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time.
+
+    >>> duration(0.25), duration(75.0), duration(7500.0)
+    ('0.25 s', '1 min 15 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds) // 60
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shade(value: float) -> str:
+    """The class of the colour for a score.
+
+    >>> shade(0.0), shade(0.949), shade(1.0), shade(math.nan)
+    ('h0', 'h9', 'h10', 'h-none')
+    """
+    return "h-none" if math.isnan(value) else f"h{math.floor(10 * value + 1e-9)}"

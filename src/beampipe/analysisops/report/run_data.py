@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from beampipe.analysisops.grading.provenance import LABELS
 from beampipe.analysisops.grading.submission import Evidence, Submission, histogram_of, number_of, read_submission
 from beampipe.analysisops.ledger import entry_from_json
-from beampipe.analysisops.runs.folder import RunFolder, result_line
+from beampipe.analysisops.runs.engine import RunFolder, result_line
 from beampipe.analysisops.runs.statistics import Score, Summary, difference, scores_of, summarise
 from beampipe.errors import InputError
 
