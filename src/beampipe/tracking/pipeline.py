@@ -232,10 +232,7 @@ class Pipeline(InOneThread):
             line = astuple(self.beam_spot)
             return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
         fits = [
-            min(
-                fit_on_layers(line.relative_to(hits.position), self.windows)
-                for line in (ON_AXIS, self.beam_spot)
-            )
+            min(fit_on_layers(line.relative_to(hits.position), self.windows) for line in (ON_AXIS, self.beam_spot))
             for hits in events
         ]
         for hits, (outside, _) in zip(events, fits, strict=True):
