@@ -18,7 +18,7 @@ from beampipe.analysisops.grading.result import Result
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.tasks.load import PROGRAM, Task, load_task, render_prompt, shipped_tasks
-from beampipe.analysisops.tools.catalogue import tools
+from beampipe.analysisops.tools.session import tools
 from beampipe.analysisops.tools.workspaces import fit_workspace
 from tests.analysisops.grading.examples import WORKSPACE, entry
 

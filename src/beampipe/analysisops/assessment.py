@@ -21,9 +21,8 @@ from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, entry_from_json, read_ledger
-from beampipe.analysisops.runs.folder import Record
-from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start
-from beampipe.analysisops.tasks.spec import read_yaml
+from beampipe.analysisops.runs.engine import Record
+from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start, read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
