@@ -15,7 +15,7 @@ import pytest
 import uproot
 from numpy import ndarray
 
-from beampipe.analysisops.agents.follower import steps_of
+from beampipe.analysisops.agents.analysis import steps_of
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.tasks.load import load_program, program_file, shipped_task
 from beampipe.analysisops.tools.data_folder import write_manifest
