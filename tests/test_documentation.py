@@ -19,10 +19,9 @@ import typer
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES
+from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
 from beampipe.analysisops.registry import AgentFile, JudgeFile
-from beampipe.analysisops.tasks.load import all_tasks, load_task
-from beampipe.analysisops.tasks.spec import TaskSpec
+from beampipe.analysisops.tasks.load import TaskSpec, all_tasks, load_task
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.figures import GROUND, INK

@@ -26,9 +26,17 @@ import beampipe.terminal.scripts  # noqa: F401
 import psutil
 
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.runs.engine import rescore, run
-from beampipe.analysisops.runs.folder import Record, RunFolder
-from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs.engine import (
+    AgentChoice,
+    Assessment,
+    Record,
+    RunFolder,
+    RunPlan,
+    Seeds,
+    TaskChoice,
+    rescore,
+    run,
+)
 from beampipe.terminal import make_table
 from beampipe.workflow import EventLog, file_digest
 

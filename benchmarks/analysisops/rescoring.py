@@ -16,8 +16,7 @@ from pathlib import Path
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.run import evaluate, rescore
-from beampipe.analysisops.runs.folder import RunFolder
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import RunFolder, Seeds
 from beampipe.terminal import make_table
 from beampipe.workflow import file_digest
 

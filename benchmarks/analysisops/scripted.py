@@ -19,7 +19,7 @@ from typing import Any
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.run import evaluate
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.terminal import make_table
 

@@ -31,9 +31,8 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.agents.agent import Agent, DescribedTools, Tools
-from beampipe.analysisops.agents.llm import Budget, LlmAgent
+from beampipe.analysisops.agents.llm import Budget, LlmAgent, TeamAgent
 from beampipe.analysisops.agents.serving import serving_agent
-from beampipe.analysisops.agents.team import TeamAgent
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess
 from beampipe.analysisops.chat import ChatClient, Mode, Model, ReplayCache
 from beampipe.analysisops.contract import TaskRequest

@@ -701,12 +701,6 @@ class Tracks(Table):
             candidates = lists
         return replace(self, track_id=track_id, candidates=candidates, parameters=parameters)
 
-    @property
-    def share_on_tracks(self) -> float:
-        """Share of the hits that are on a track, in [0, 1]; NaN where there are no hits."""
-        n = len(self.track_id)
-        return np.count_nonzero(self.track_id >= 0) / n if n else float("nan")
-
     def __len__(self) -> int:
         """Number of tracks; of a finder whose tracks share hits, that of `candidates`."""
         return self.n_tracks if self.candidates is None else len(self.candidates)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.agents.agent import Agent, Tools
-from beampipe.analysisops.agents.baselines import NopAgent
+from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, regrade
 from beampipe.analysisops.contract import TaskRequest

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from beampipe.analysisops.cli import app
 from beampipe.analysisops.registry import agent_choice, judge_choice, make_agent
 from beampipe.analysisops.run import evaluate, task_folder
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.agents.stand_in import completion, stand_in

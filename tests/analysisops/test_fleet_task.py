@@ -23,7 +23,7 @@ from beampipe.analysisops.instances import PreparedInstance, prepare_instance
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.run import evaluate
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.analysisops.tasks.load import (
     SYSTEM,
@@ -35,7 +35,7 @@ from beampipe.analysisops.tasks.load import (
     shipped_task,
     shipped_tasks,
 )
-from beampipe.analysisops.tools.catalogue import tools, tools_for
+from beampipe.analysisops.tools.session import tools, tools_for
 from beampipe.errors import ConfigError, FileError
 from tests.analysisops.grading.examples import entry
 from tests.analysisops.tasks.fleet_operators import MISTAKES, RANK

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.harbor import export_task
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_task
 from beampipe.errors import ConfigError
 

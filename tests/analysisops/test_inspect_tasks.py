@@ -20,7 +20,7 @@ from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.inspect_tasks import registered
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import all_tasks, shipped_task
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # inspect_ai leaves streams open

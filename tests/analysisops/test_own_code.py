@@ -24,7 +24,7 @@ from beampipe.analysisops.own_code import (
     submission_from,
 )
 from beampipe.analysisops.registry import agent_choice
-from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.runs.engine import Record
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 from beampipe.analysisops.tools.session import Session
 from beampipe.analysisops.tools.workspaces import read_workspace

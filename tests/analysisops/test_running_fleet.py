@@ -18,7 +18,7 @@ from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.assessment import ask_here, assess, regrade
 from beampipe.analysisops.contract import TaskRequest, ToolRefusedError
 from beampipe.analysisops.instances import prepare_instance
-from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.runs.engine import Record
 from beampipe.analysisops.tasks.load import SYSTEM, shipped_task
 from beampipe.triton.engine import Engine
 from tests.analysisops.tasks.fleet_operators import Operator

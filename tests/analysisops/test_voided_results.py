@@ -16,9 +16,7 @@ from beampipe.analysisops.contract import Reference, TaskRequest
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.run import rescore, task_choice
-from beampipe.analysisops.runs.engine import run
-from beampipe.analysisops.runs.folder import Record, RunFolder
-from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, Seeds, run
 from beampipe.analysisops.runs.statistics import Score, scores_of, summarise
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError

@@ -23,7 +23,7 @@ SOFT = Selection(min_pt=0.3)
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown ACTS setting: got 'acts-sift'.*did you mean 'acts-soft'"):
         named_finders(["acts-sift"])
-    with pytest.raises(UnknownNameError, match="unknown pipeline: got 'actz'"):
+    with pytest.raises(UnknownNameError, match="unknown finder: got 'actz'"):
         named_finders(["actz"])
 
 

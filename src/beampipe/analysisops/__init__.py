@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from beampipe.analysisops.report.page import write_report as write_report
     from beampipe.analysisops.run import evaluate as evaluate
     from beampipe.analysisops.run import rescore as rescore
-    from beampipe.analysisops.runs.plan import Seeds as Seeds
+    from beampipe.analysisops.runs.engine import Seeds as Seeds
     from beampipe.analysisops.tasks.load import Task as Task
     from beampipe.analysisops.tasks.load import load_task as load_task
     from beampipe.analysisops.tasks.load import shipped_tasks as shipped_tasks

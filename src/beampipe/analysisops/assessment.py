@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.a2a.client import Limits, send_document
+from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
 from beampipe.analysisops.grading.grade import grade
@@ -21,9 +21,8 @@ from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, entry_from_json, read_ledger
-from beampipe.analysisops.runs.folder import Record
-from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start
-from beampipe.analysisops.tasks.spec import read_yaml
+from beampipe.analysisops.runs.engine import Record
+from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start, read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
@@ -49,7 +48,7 @@ def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
     """
     seconds = request.constraints.get("time_limit_sec", _SECONDS)
     good = isinstance(seconds, int | float) and seconds > 0
-    return send_document(url, request.to_json(), Limits(seconds=float(seconds) if good else _SECONDS))
+    return send_document(url, request.to_json(), float(seconds) if good else _SECONDS)
 
 
 @dataclass(frozen=True)

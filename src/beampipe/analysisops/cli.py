@@ -66,7 +66,7 @@ def demo_command(
 ) -> None:
     """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
     from beampipe.analysisops.demo import PAGE, run_demo
-    from beampipe.analysisops.runs.folder import RUN_FILES, RUN_MARKS
+    from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS
     from beampipe.files import check_folder_outputs
 
     check_folder_outputs(output, [PAGE], force=force)
@@ -172,7 +172,7 @@ def export_command(
     from beampipe import __version__
     from beampipe.analysisops.harbor import MARK, export_task
     from beampipe.analysisops.run import task_folder
-    from beampipe.analysisops.runs.plan import Seeds
+    from beampipe.analysisops.runs.engine import Seeds
     from beampipe.analysisops.tasks.load import load_task, shipped_tasks
     from beampipe.files import check_folder_outputs
 
@@ -244,8 +244,7 @@ def run_command(
 ) -> None:
     """Run tasks for agents; what is done already is not done again."""
     from beampipe.analysisops.run import evaluate
-    from beampipe.analysisops.runs.folder import RUN_FILES, RUN_MARKS
-    from beampipe.analysisops.runs.plan import Seeds
+    from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS, Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
     from beampipe.files import check_folder_outputs
 
@@ -350,7 +349,7 @@ def agent_command(
 
 def _print_summary(folder: Path, *, as_json: bool) -> None:
     """Print the scores of a run, as a table or as JSON."""
-    from beampipe.analysisops.runs.folder import RunFolder
+    from beampipe.analysisops.runs.engine import RunFolder
     from beampipe.analysisops.runs.statistics import scores_of, summarise
 
     run_folder = RunFolder(folder)

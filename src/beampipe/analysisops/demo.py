@@ -20,8 +20,8 @@ from beampipe.analysisops.http_server import listen
 from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.run import Conditions, assess_in_run, host_assess, task_choice, task_folder
+from beampipe.analysisops.runs.engine import AgentChoice, RunPlan, Seeds
 from beampipe.analysisops.runs.engine import run as run_plan
-from beampipe.analysisops.runs.plan import AgentChoice, RunPlan, Seeds
 from beampipe.analysisops.sandbox import Sandbox
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.errors import ServiceUnavailableError

@@ -30,7 +30,7 @@ from beampipe.analysisops.instances import (
     write_instance,
 )
 from beampipe.analysisops.own_code import ANSWER, answer_form, read_answer, submission_from
-from beampipe.analysisops.runs.plan import Seed
+from beampipe.analysisops.runs.engine import Seed
 from beampipe.analysisops.tasks.load import Task, load_task
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError

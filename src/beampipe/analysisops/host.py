@@ -16,10 +16,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from a2a.helpers import get_text_parts, new_data_part, new_text_message, new_text_part
+from a2a.helpers import get_text_parts, new_text_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
@@ -31,7 +31,7 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
 from beampipe.analysisops.run import Conditions, attempts_in, host_assess, task_folder
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import (
@@ -57,6 +57,10 @@ _NOT_USED: Final = ("data_dir",)
 """Keys of public configurations that are ignored: host and agent share no data folder."""
 
 
+_MOST: Final = 500
+"""Maximum number of assessments in one request."""
+
+
 @dataclass(frozen=True)
 class HostSettings:
     """Settings of a host.
@@ -65,11 +69,6 @@ class HostSettings:
         tasks: names of its tasks.
         seeds: instances to use if a request names none; they are secret and never sent.
         seconds: time limit of one assessment [s].
-        most: maximum number of assessments in one request.
-        at_once: number of concurrent requests; further ones are refused. With 1, an agent cannot request its own
-            assessment during an assessment to learn its score.
-        results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
-            both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
         levels: task -> level of its prompt if a request names none; 1 for others.
         attempts: maximum number of attempts at each secret instance, by all agents together; then the host needs a new
             secret.
@@ -78,9 +77,6 @@ class HostSettings:
     tasks: tuple[str, ...]
     seeds: tuple[int, ...] = (1,)
     seconds: float = 3600.0
-    most: int = 500
-    at_once: int = 1
-    results: Literal["text", "data", "both"] = "both"
     levels: Mapping[str, Level] = field(default_factory=dict)
     attempts: int = 100
 
@@ -172,9 +168,9 @@ def parse_request(text: str, host: HostSettings) -> EvalRequest:
             )
     config = settings.build(_Config, document.get("config") or {}, f"{_WHERE}: config")
     assessments = tuple(_plan(participants, config, host))
-    if len(assessments) > host.most:
+    if len(assessments) > _MOST:
         raise InputError(
-            f"{_WHERE}: got {len(assessments)} assessments, expected at most {host.most}; ask for fewer tasks or seeds"
+            f"{_WHERE}: got {len(assessments)} assessments, expected at most {_MOST}; ask for fewer tasks or seeds"
         )
     notes = tuple(f"{key} is not used: data belong to the host" for key in _NOT_USED if getattr(config, key))
     return EvalRequest(participants, assessments, notes)
@@ -290,7 +286,7 @@ class AssessmentExecutor(AgentExecutor):
         self, assess: Assess, host: HostSettings, attempts: Mapping[tuple[str, int, int], int] | None = None
     ) -> None:
         self._assess, self._host = assess, host
-        self._running = 0
+        self._running = False
         self._attempts = Counter(attempts or {})
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
@@ -303,14 +299,14 @@ class AssessmentExecutor(AgentExecutor):
         except BeampipeError as error:
             await updater.reject(new_text_message(str(error)))
             return
-        if self._running >= self._host.at_once:
+        if self._running:  # else an agent could request its own assessment during one, to learn its score
             await updater.reject(new_text_message("got a request while others are worked on; try again later"))
             return
-        self._running += 1
+        self._running = True
         try:
             await self._run(request, updater)
         finally:
-            self._running -= 1
+            self._running = False
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
@@ -332,13 +328,8 @@ class AssessmentExecutor(AgentExecutor):
         await updater.complete(new_text_message(f"{len(results)} assessments done"))
 
     async def _send(self, updater: TaskUpdater, name: str, document: dict[str, Any]) -> None:
-        """Send one artifact."""
-        parts = []
-        if self._host.results != "data":
-            parts.append(new_text_part(dump_object(document), media_type="application/json"))
-        if self._host.results != "text":
-            parts.append(new_data_part(document))
-        await updater.add_artifact(parts, name=name)
+        """Send one artifact, as text: data would make floats of integers, and public platforms would count both."""
+        await updater.add_artifact([new_text_part(dump_object(document), media_type="application/json")], name=name)
 
     async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
         """The result of one assessment as it may be sent; errors become results."""
@@ -457,7 +448,6 @@ def serve_host(
     seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
-    # As text only: the public platform counts a text part and a data part as two results.
-    limits = HostSettings(names, seeds, results="text", levels=levels, attempts=attempts)
+    limits = HostSettings(names, seeds, levels=levels, attempts=attempts)
     executor = AssessmentExecutor(assess, limits, attempts_in(folder / "records"))
     serve_a2a(executor, _CARD, host, port, card_url=card_url)

@@ -23,15 +23,15 @@ import anyio.to_thread
 
 from beampipe.analysisops.a2a.documents import parse_object
 from beampipe.analysisops.agents.agent import Agent
-from beampipe.analysisops.agents.baselines import NopAgent
+from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.assessment import Answer, Ask, ask_here, assess
 from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.plan import Seed, Seeds
+from beampipe.analysisops.runs.engine import Seed, Seeds
 from beampipe.analysisops.tasks.load import all_tasks, shipped_task
-from beampipe.analysisops.tools.catalogue import tools as all_tools
 from beampipe.analysisops.tools.session import Session
+from beampipe.analysisops.tools.session import tools as all_tools
 from beampipe.errors import ConfigError, InputError
 
 if TYPE_CHECKING:

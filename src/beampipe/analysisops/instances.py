@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe import __version__
-from beampipe.analysisops.agents.analysis import Layout
-from beampipe.analysisops.agents.baselines import ScriptedAgent
+from beampipe.analysisops.agents.analysis import Layout, ScriptedAgent
 from beampipe.analysisops.contract import Level, Quantity, Reference, TaskRequest
-from beampipe.analysisops.grading.answers import double_majority
+from beampipe.analysisops.grading.checks import double_majority
 from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data

@@ -44,9 +44,9 @@ from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.submission import number_of, read_histogram
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.references import CALL, call_name, referenced
-from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.runs.engine import Record
 from beampipe.analysisops.sandbox import Sandbox, SandboxLimits, best_kind
-from beampipe.analysisops.tasks.spec import TaskSpec
+from beampipe.analysisops.tasks.load import TaskSpec
 from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
 from beampipe.analysisops.tools.handles import Content, Histogram, TrackLabels, Workspace, frozen
 from beampipe.analysisops.tools.session import Session

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from beampipe.analysisops.agents.agent import Agent
-from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent, ScriptedAgent
-from beampipe.analysisops.agents.follower import FollowerAgent
+from beampipe.analysisops.agents.analysis import FollowerAgent, NopAgent, RecallAgent, ScriptedAgent
 from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
-from beampipe.analysisops.runs.plan import AgentChoice
+from beampipe.analysisops.runs.engine import AgentChoice
 from beampipe.analysisops.tasks.load import load_program, program_file, reference_analysis
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml
@@ -151,8 +150,7 @@ def judge_choice(name: str) -> JudgeChoice:
 
 def model_agent(path: Path) -> Agent:
     """The agent that a file describes."""
-    from beampipe.analysisops.agents.llm import LlmAgent
-    from beampipe.analysisops.agents.team import TeamAgent
+    from beampipe.analysisops.agents.llm import LlmAgent, TeamAgent
 
     described = build(AgentFile, read_toml(path, "the TOML file of an agent"), str(path))
     client = ChatClient(described, ReplayCache(path.parent / described.cache) if described.cache else None)

@@ -15,13 +15,19 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
 from beampipe.analysisops.own_code import ask_program, lower_of, second_seed
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
-from beampipe.analysisops.runs.engine import Rescored
+from beampipe.analysisops.runs.engine import (
+    AgentChoice,
+    Assessment,
+    Record,
+    Rescored,
+    RunFolder,
+    RunPlan,
+    Seeds,
+    TaskChoice,
+)
 from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
-from beampipe.analysisops.runs.folder import Record, RunFolder
-from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
-from beampipe.analysisops.tasks.load import Task, all_tasks, load_task, shipped_tasks
-from beampipe.analysisops.tasks.spec import read_yaml
+from beampipe.analysisops.tasks.load import Task, all_tasks, load_task, read_yaml, shipped_tasks
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import make_folder

@@ -17,12 +17,11 @@ from beampipe.chain.jets import make_jets
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import TraceTarget, recorded
 from beampipe.chain.tracks import find_tracks
-from beampipe.errors import MissingExtraError, UnknownNameError
-from beampipe.plugins import plugin_names
+from beampipe.errors import MissingExtraError
 from beampipe.simulation.pythia import seed_of
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
-from beampipe.tracking.acts import acts_names, acts_settings
 from beampipe.tracking.catalogue import PIPELINES
+from beampipe.tracking.finders import require_finder
 from beampipe.tracking.loading import fit_weights, pipeline_weights
 from beampipe.workflow import Input, Recipe, Store, code_digest, digest_of, file_digest, installed_version
 from beampipe.workflow.digests import NO_RESULT
@@ -200,11 +199,10 @@ def _made(store: Store, chunk: Chunk, stage: str) -> Path:
 @cache
 def _weights(finder: str, model: str) -> tuple[str, ...]:
     """Digests of the weights of a finder and of the fit; the settings of ACTS are part of the code."""
+    require_finder(finder)
     paths = list(fit_weights(model))
     if finder in PIPELINES:
         paths += pipeline_weights(finder, model)
-    elif acts_settings(finder) is None and finder not in plugin_names("finders"):
-        raise UnknownNameError("track finder", finder, [*PIPELINES, *acts_names(), *plugin_names("finders")])
     return tuple(file_digest(path) for path in sorted(paths))
 
 

@@ -19,9 +19,10 @@ public:
   /// The reply to a client: the message, and for kinds of this error their name and fields, as JSON. In Python,
   /// beampipe.errors.to_wire writes the same and from_wire reads it.
   std::string wire_text() const {
-    const std::string more = fields();
-    return more.empty() ? what() : std::string(what()) + " {" + more + "}";
+    const std::string kind = name();
+    return kind == "InputError" ? what() : std::string(what()) + R"( {"error": ")" + kind + "\"" + fields() + "}";
   }
+  virtual const char* name() const { return "InputError"; }
 
 private:
   virtual std::string fields() const { return ""; }
@@ -31,18 +32,14 @@ private:
 class BEAMPIPE_VISIBLE NotFiniteError : public InputError {
 public:
   using InputError::InputError;
-
-private:
-  std::string fields() const override { return R"("error": "NotFiniteError")"; }
+  const char* name() const override { return "NotFiniteError"; }
 };
 
 /// More than the stated limit.
 class BEAMPIPE_VISIBLE TooLargeError : public InputError {
 public:
   using InputError::InputError;
-
-private:
-  std::string fields() const override { return R"("error": "TooLargeError")"; }
+  const char* name() const override { return "TooLargeError"; }
 };
 
 /// Hits of another detector than the pipeline was made for, or in other units.
@@ -53,11 +50,12 @@ public:
 
   const std::int64_t hits, outside;  // number of hits of the event; of them on no layer
   const std::string hint;            // change that would make the hits fit; plain ASCII without quotes
+  const char* name() const override { return "LayoutError"; }
 
 private:
   std::string fields() const override {
-    return R"("error": "LayoutError", "hits": )" + std::to_string(hits) + R"(, "outside": )" + std::to_string(outside) +
-           R"(, "hint": ")" + hint + "\"";
+    return R"(, "hits": )" + std::to_string(hits) + R"(, "outside": )" + std::to_string(outside) + R"(, "hint": ")" +
+           hint + "\"";
   }
 };
 

@@ -8,12 +8,19 @@ from typing import Unpack
 from beampipe.errors import UnknownNameError
 from beampipe.notebook import listed_options
 from beampipe.plugins import load_plugin, plugin_names
-from beampipe.tracking.acts import ActsTrackFinder, acts_settings
+from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_settings
 from beampipe.tracking.acts.finder import adapted_settings
 from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import PipelineOptions, load_pipeline
+
+
+def require_finder(name: str) -> None:
+    """Raises `UnknownNameError` if neither a pipeline nor settings of ACTS nor a plug-in have that name."""
+    plugins = plugin_names("finders")
+    if acts_settings(name) is None and name not in PIPELINES and name not in plugins:
+        raise UnknownNameError("finder", name, [*PIPELINES, *acts_names(), *plugins])
 
 
 @listed_options(load_pipeline)
@@ -33,6 +40,7 @@ def named_finder(name: str, detector: ActsDetector | None = None, **options: Unp
         MissingExtraError: ACTS is requested and not installed.
         BeampipeError: any error of `load_pipeline`, or of a plug-in.
     """
+    require_finder(name)
     settings = acts_settings(name)
     if settings is not None:
         if detector is None:
@@ -40,9 +48,6 @@ def named_finder(name: str, detector: ActsDetector | None = None, **options: Unp
         return ActsTrackFinder(adapted_settings(settings, detector), where=detector)
     if name in PIPELINES:
         return load_pipeline(name, **options)
-    plugins = plugin_names("finders")
-    if name not in plugins:
-        raise UnknownNameError("pipeline", name, [*PIPELINES, *plugins])
     finder: TrackFinder = load_plugin("finders", name)(**options)
     return finder
 

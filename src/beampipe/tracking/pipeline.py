@@ -27,7 +27,7 @@ from beampipe.tracking.catalogue import PipelineSpec
 from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedTracks, HitMonitor
 from beampipe.tracking.kernels.loading import contiguous
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels.reference import fit_on_layers, number_by_first_hit
 from beampipe.tracking.models import TrackerModel, weight_file
 from beampipe.tracking.stages import OF_HITS, STAGE_KINDS, Line, Stage, stages_of
 from beampipe.tracking.strips import STRIPS, checked_points
@@ -232,10 +232,7 @@ class Pipeline(InOneThread):
             line = astuple(self.beam_spot)
             return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
         fits = [
-            min(
-                kernels.fit_on_layers(line.relative_to(hits.position), self.windows)
-                for line in (ON_AXIS, self.beam_spot)
-            )
+            min(fit_on_layers(line.relative_to(hits.position), self.windows) for line in (ON_AXIS, self.beam_spot))
             for hits in events
         ]
         for hits, (outside, _) in zip(events, fits, strict=True):

@@ -25,8 +25,8 @@ from beampipe.files import append, cache_folder, write_whole
 from beampipe.workflow import installed_version
 from beampipe.workflow.leases import leased
 
-_BLOCK: Final = 1 << 20
-"""Bytes that are read at once."""
+_BLOCK: Final = 1 << 18
+"""Bytes that are read at once: few enough to stay in the cache of a core."""
 
 LARGE: Final = 1 << 26
 """Size [bytes] from which a file is hashed under a lease; for smaller files a lease would take as long as reading."""

@@ -7,7 +7,6 @@ checksum is verified when it is read.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import append, sweep, unfinished
 from beampipe.notebook import Shown
-from beampipe.workflow.digests import canonical, digest_of, file_digest
+from beampipe.workflow.digests import canonical, content_digest, digest_of
 from beampipe.workflow.leases import leased, sweep_leases
 
 
@@ -152,7 +151,7 @@ class Artifact:
         stage: name of the stage that made the artifact.
         key: key of the recipe.
         path: the file of the payload.
-        sha256: SHA-256 of the payload, 64 hexadecimal digits.
+        digest: XXH3 of the payload, as by `beampipe.workflow.content_digest`.
         size: size of the payload [bytes].
         seconds: time spent on making the artifact [s].
     """
@@ -160,7 +159,7 @@ class Artifact:
     stage: str
     key: str
     path: Path
-    sha256: str
+    digest: str
     size: int
     seconds: float
 
@@ -223,24 +222,15 @@ class Store:
         if artifact is None or (size := _size(artifact.path)) is None:
             return None
         path = artifact.path
-        if size == artifact.size and file_digest(path) == artifact.sha256:
+        if size == artifact.size and content_digest(path) == artifact.digest:
             return path
         self._set_aside(recipe, path)
         return None
 
     def read(self, recipe: Recipe) -> bytes | None:
-        """The contents of a small artifact, read once and verified as by `load`; None if there is none."""
-        artifact = self._committed(recipe)
-        if artifact is None:
-            return None
-        try:
-            contents = artifact.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        if hashlib.sha256(contents).hexdigest() == artifact.sha256:
-            return contents
-        self._set_aside(recipe, artifact.path)
-        return None
+        """The contents of an artifact, verified as by `load`; None if there is none."""
+        path = self.load(recipe)
+        return None if path is None else path.read_bytes()
 
     def require(self, recipe: Recipe, command: str = "") -> Path:
         """The payload of an artifact that must be in the store, as by `load`.
@@ -334,9 +324,9 @@ class Store:
                 make(part)
                 if not part.is_file():
                     raise FileError(f"{recipe}: nothing was written to {part.name}", path=part, name=recipe.key)
-                size, sha256 = part.stat().st_size, file_digest(part)
+                size, digest = part.stat().st_size, content_digest(part)
                 seconds = round(seconds + time.perf_counter() - start, 6)
-                artifact = Artifact(recipe.stage, recipe.key, folder / f"{recipe.key}{suffix}", sha256, size, seconds)
+                artifact = Artifact(recipe.stage, recipe.key, folder / f"{recipe.key}{suffix}", digest, size, seconds)
                 self._commit(part, artifact.path)
             with self._part(_SIDECAR) as part:
                 part.write_bytes(canonical(_sidecar_of(recipe, artifact, notes or {}, inputs)) + b"\n")
@@ -416,10 +406,10 @@ class Store:
     def _committed(self, recipe: Recipe) -> Artifact | None:
         """The artifact according to its sidecar; the payload is not checked. None without a sidecar."""
         about = self._sidecar(recipe.stage, recipe.key)
-        if about is None:
+        if about is None or "digest" not in about:  # earlier versions wrote another digest
             return None
         path = self._folder(recipe.stage, recipe.key) / str(about["file"])
-        return Artifact(recipe.stage, recipe.key, path, about["sha256"], about["size"], about["seconds"])
+        return Artifact(recipe.stage, recipe.key, path, about["digest"], about["size"], about["seconds"])
 
     def _sidecar(self, stage: str, key: str) -> dict[str, Any] | None:
         """The sidecar of an artifact; None if it is missing or damaged."""
@@ -484,7 +474,7 @@ def _sidecar_of(
         "key": recipe.key,
         "label": recipe.label,
         "file": artifact.path.name,
-        "sha256": artifact.sha256,
+        "digest": artifact.digest,
         "size": artifact.size,
         "seconds": artifact.seconds,
         "code": recipe.code,

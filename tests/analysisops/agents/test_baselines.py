@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.agents.agent import Agent, NoTools, failed, submission
-from beampipe.analysisops.agents.baselines import NopAgent
+from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.registry import make_agent

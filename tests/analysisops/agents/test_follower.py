@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beampipe.analysisops.agents.agent import NoTools
-from beampipe.analysisops.agents.follower import FollowerAgent, steps_of
+from beampipe.analysisops.agents.analysis import FollowerAgent, steps_of
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.instances import PreparedInstance

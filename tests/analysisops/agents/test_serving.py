@@ -16,13 +16,12 @@ from starlette.applications import Starlette
 from beampipe.analysisops import http_server
 from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Tools, submission
-from beampipe.analysisops.agents.baselines import NopAgent
+from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools.catalogue import tools_for
 from beampipe.analysisops.tools.mcp import serving_tools
-from beampipe.analysisops.tools.session import Session
+from beampipe.analysisops.tools.session import Session, tools_for
 from beampipe.errors import BeampipeError
 
 

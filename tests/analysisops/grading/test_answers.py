@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beampipe.analysisops.contract import HistogramReference
-from beampipe.analysisops.grading.answers import (
+from beampipe.analysisops.grading.checks import (
     HistogramL2,
     MethodFields,
     Pull,

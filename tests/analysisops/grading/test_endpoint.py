@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from beampipe.analysisops.chat import ChatClient, Model
-from beampipe.analysisops.grading.judge import EndpointJudge, ask_judge
-from beampipe.analysisops.grading.question import build_question
+from beampipe.analysisops.grading.judge import EndpointJudge, ask_judge, build_question
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from tests.analysisops.grading.examples import example_task, right_submission
 

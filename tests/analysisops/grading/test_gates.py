@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.grading.gates import CallsMade, FromLedger, StatusOk, Traceable
+from beampipe.analysisops.grading.checks import CallsMade, FromLedger, StatusOk, Traceable
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.provenance import label_answers, label_trace
 from beampipe.analysisops.grading.rubric import read_rubric

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.grading.judge import Judge, JudgeReply, OfflineJudge, ask_judge
-from beampipe.analysisops.grading.question import Question, build_question
+from beampipe.analysisops.grading.judge import Judge, JudgeReply, OfflineJudge, Question, ask_judge, build_question
 from beampipe.errors import ServiceError
 from tests.analysisops.grading.examples import example_task, right_submission
 

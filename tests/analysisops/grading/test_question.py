@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.grading.question import Question, build_question, check_judge_prompt
+from beampipe.analysisops.grading.judge import Question, build_question, check_judge_prompt
 from beampipe.errors import ConfigError
 from tests.analysisops.grading.examples import example_task, right_submission
 

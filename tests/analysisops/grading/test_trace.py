@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.grading.submission import Case, Outcome, read_submission
-from beampipe.analysisops.grading.trace import (
+from beampipe.analysisops.grading.checks import (
     CheckCutIds,
     LlmReasoning,
     NumericInRange,
@@ -19,6 +18,7 @@ from beampipe.analysisops.grading.trace import (
     TargetSoft,
     ThresholdGe,
 )
+from beampipe.analysisops.grading.submission import Case, Outcome, read_submission
 from beampipe.errors import ConfigError
 
 KNOWN = {"fit": {"target": 91.0, "tolerance": 2.0, "range": [1.0, 6.0], "least": 0.01, "keys": ["model", "window"]}}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beampipe.analysisops.opendata import OpenFile, TransferLimits, download_files, init_data_folder
+from beampipe.analysisops.opendata import OpenFile, TransferLimits, download_files
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.errors import FileError, InputError, ServiceError, ServiceUnavailableError
 from tests.analysisops.opendata.conftest import FileServer, Page, root_file
@@ -24,8 +25,11 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    init_data_folder(tmp_path / "data", {"skim": "2muons"})
     return tmp_path / "data"
+
+
+def bring(wanted: Sequence[OpenFile], folder: Path, limits: TransferLimits = QUICK, *, reuse: bool = True) -> None:
+    download_files(wanted, folder, {"skim": "2muons"}, limits=limits, reuse=reuse)
 
 
 def files(server: FileServer, number: int = 3) -> list[OpenFile]:
@@ -34,7 +38,7 @@ def files(server: FileServer, number: int = 3) -> list[OpenFile]:
 
 def test_files_and_manifest_are_what_tools_read(server: FileServer, folder: Path) -> None:
     wanted = [*files(server), OpenFile(server.put("mc.root", Page(root_file())), {"role": "mc", "k_factor": 1.5})]
-    assert download_files(wanted, folder, limits=QUICK) == ("f0.root", "f1.root", "f2.root", "mc.root")
+    bring(wanted, folder)
     listed = {file.name: file.to_json() for file in DataFolder(folder).files()}
     assert {name: item["bytes"] for name, item in listed.items()} == {
         "f0.root": 2000,
@@ -51,34 +55,34 @@ def test_files_and_manifest_are_what_tools_read(server: FileServer, folder: Path
 
 def test_what_is_there_is_not_brought_again(server: FileServer, folder: Path) -> None:
     wanted = files(server)
-    download_files(wanted[:2], folder, limits=QUICK)
-    download_files(wanted, folder, limits=QUICK)
+    bring(wanted[:2], folder)
+    bring(wanted, folder)
     assert sorted(name for name, _ in server.asked) == ["f0.root", "f1.root", "f2.root"]
-    download_files(wanted[:1], folder, limits=QUICK, reuse=False)
+    bring(wanted[:1], folder, reuse=False)
     assert len(server.ranges("f0.root")) == 2
 
 
 @pytest.mark.parametrize("damage", ["gone", "shorter", "other"])
 def test_what_was_damaged_here_is_brought_again(server: FileServer, folder: Path, damage: str) -> None:
     wanted = files(server, 1)
-    download_files(wanted, folder, limits=QUICK)
+    bring(wanted, folder)
     path, content = folder / "f0.root", root_file(2000)
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(content[:1500] if damage == "shorter" else content[:-1] + b"!")
-    download_files(wanted, folder, limits=QUICK)
+    bring(wanted, folder)
     assert path.read_bytes() == content
 
 
 def test_what_changed_at_its_source_is_an_error(server: FileServer, folder: Path) -> None:
     wanted = files(server, 1)
-    download_files(wanted, folder, limits=QUICK)
+    bring(wanted, folder)
     before = manifest(folder)
     server.put("f0.root", Page(root_file(2000, b"other")))
     (folder / "f0.root").unlink()
     with pytest.raises(FileError, match="which it had when it was first brought"):
-        download_files(wanted, folder, limits=QUICK)
+        bring(wanted, folder)
     assert manifest(folder) == before
     assert not (folder / "f0.root").exists()
 
@@ -86,42 +90,36 @@ def test_what_changed_at_its_source_is_an_error(server: FileServer, folder: Path
 def test_one_name_is_one_file(server: FileServer, folder: Path) -> None:
     url = server.put("f0.root", Page(root_file()))
     with pytest.raises(InputError, match=r"several files named f0\.root"):
-        download_files([OpenFile(url), OpenFile(url)], folder, limits=QUICK)
-    download_files([OpenFile(url)], folder, limits=QUICK)
+        bring([OpenFile(url), OpenFile(url)], folder)
+    bring([OpenFile(url)], folder)
     with pytest.raises(FileError, match="take another folder"):
-        download_files([OpenFile(url.replace("/files/", "/others/"))], folder, limits=QUICK)
+        bring([OpenFile(url.replace("/files/", "/others/"))], folder)
 
 
 def test_an_error_names_its_file_and_the_others_stay(server: FileServer, folder: Path) -> None:
     wanted = files(server)
     del server.pages["f2.root"]
     with pytest.raises(ServiceError, match=r"f2\.root.*404"):
-        download_files(wanted, folder, limits=QUICK, workers=1)
+        bring(wanted, folder)
     assert [file.name for file in DataFolder(folder).files()] == ["f0.root", "f1.root"]
-
-
-def test_an_error_ends_what_others_wait_for(server: FileServer, folder: Path) -> None:
-    slow = OpenFile(server.put("slow.root", Page(root_file(), statuses=[503] * 50)))
-    with pytest.raises(ServiceError, match=r"missing\.root.*404"):
-        download_files([slow, OpenFile(server.url("missing.root"))], folder, limits=TransferLimits(pause=60.0))
 
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot make the folder"):
-        init_data_folder(tmp_path / "file" / "data", {})
+        bring([], tmp_path / "file" / "data")
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(FileError, match="expected JSON with a list"):
-        init_data_folder(tmp_path, {})
+        bring([], tmp_path)
 
 
-def _bring(url: str, folder: Path) -> None:
-    download_files([OpenFile(url)], folder, limits=TransferLimits(attempts=2, pause=0.0))
+def _bring_one(url: str, folder: Path) -> None:
+    bring([OpenFile(url)], folder, TransferLimits(attempts=2, pause=0.0))
 
 
 def test_processes_share_a_folder(server: FileServer, folder: Path) -> None:
     url = server.put("f0.root", Page(root_file(200_000)))
-    processes = [multiprocessing.get_context("fork").Process(target=_bring, args=(url, folder)) for _ in range(3)]
+    processes = [multiprocessing.get_context("fork").Process(target=_bring_one, args=(url, folder)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -138,12 +136,12 @@ def test_wherever_it_is_cut_a_manifest_lists_only_whole_files(server: FileServer
         if place >= number:
             server.pages[file.name].statuses = [500, 500]
     try:
-        download_files(wanted, folder, limits=QUICK, workers=2)
+        bring(wanted, folder)
     except ServiceUnavailableError:
         assert number < 5
     for here in DataFolder(folder).files():
         assert here.path.read_bytes() == server.pages[here.name].content
     for page in server.pages.values():
         page.statuses = []
-    download_files(wanted, folder, limits=QUICK)
+    bring(wanted, folder)
     assert len(DataFolder(folder).files()) == 5

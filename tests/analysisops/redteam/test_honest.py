@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.agents.baselines import NopAgent
+from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.tasks.load import shipped_tasks

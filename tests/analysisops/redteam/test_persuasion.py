@@ -8,8 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from beampipe.analysisops.grading.judge import JudgeReply, OfflineJudge
-from beampipe.analysisops.grading.question import Question
+from beampipe.analysisops.grading.judge import JudgeReply, OfflineJudge, Question
 from beampipe.analysisops.tasks.load import shipped_tasks
 from tests.analysisops.redteam.target import Attempt, Target
 

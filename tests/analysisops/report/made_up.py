@@ -13,9 +13,7 @@ import numpy as np
 from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.runs.engine import run
-from beampipe.analysisops.runs.folder import Record
-from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, run
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script></script><b>bold</b>{{rows}}'
 """What an agent may write anywhere, and be called."""

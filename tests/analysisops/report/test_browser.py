@@ -126,17 +126,6 @@ def test_filters_and_order(opened: Callable[..., Opened]) -> None:
     assert one.page.locator("[name=level]").input_value() == ""
 
 
-def test_scores_against_another_axis(opened: Callable[..., Opened]) -> None:
-    one = opened()
-    visible = one.page.locator("div[data-axis]:visible")
-    assert visible.get_attribute("data-axis") == "cost"
-    one.page.get_by_role("radio", name="Tokens").click()
-    assert visible.get_attribute("data-axis") == "tokens"
-    assert one.page.get_by_role("radio", name="Tokens").get_attribute("aria-checked") == "true"
-    assert "Not known: " in visible.inner_text()
-    assert ", hostile" in visible.inner_text()
-
-
 def test_what_an_agent_wrote_is_text(opened: Callable[..., Opened]) -> None:
     one = opened()
     for agent in ("hostile", HOSTILE):

@@ -6,9 +6,7 @@ import base64
 import gzip
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.report.page import templates
-from beampipe.analysisops.report.plots import AXES, price_plot
-from beampipe.analysisops.report.run_data import RunData, detail_of, plain, read_run_data
-from beampipe.analysisops.runs.engine import rescore
-from beampipe.analysisops.runs.folder import RunFolder
-from beampipe.analysisops.runs.plan import Seeds
-from beampipe.analysisops.runs.statistics import Score
+from beampipe.analysisops.report.page import RunData, detail_of, plain, read_run_data, templates
+from beampipe.analysisops.runs.engine import RunFolder, Seeds, rescore
 from beampipe.errors import FileError, InputError
 from tests.analysisops.report.made_up import HOSTILE, make_run
 
@@ -111,28 +104,6 @@ def test_the_leaderboard_tells_means_errors_and_failures(run: RunData) -> None:
     mean, error = run.behind("llm")
     assert f"{mean:.3f} ± {error:.3f}" in text
     assert str(getattr(tables, "families")(run)).count('class="cell') == len(AGENTS) * 2  # noqa: B009
-
-
-def test_every_axis_has_every_agent_or_says_that_it_is_not_known(run: RunData) -> None:
-    for axis in AXES:
-        plot = price_plot(run, axis)
-        known = len(AGENTS) - (axis in ("cost", "tokens"))
-        assert plot.count("<circle") == known
-        assert ("Not known: " in plot) == (known < len(AGENTS))
-    assert "Mean cost" in price_plot(run, "cost")
-    assert "<img" not in price_plot(run, "cost")
-
-
-@pytest.mark.parametrize("agents", [1, 2, 9])
-def test_agents_without_a_point_have_names_apart_and_inside(run: RunData, agents: int) -> None:
-    names = [f"nobody_{number}" for number in range(agents)]
-    scores = [Score(name, "zmumu", "zmumu", 1, "dev 1", 0, "fail", 0.0) for name in names]
-    none = replace(run, assessments=[{"agent": name} for name in names], scores=scores, missing=())
-    plot = price_plot(none, "seconds")
-    heights = sorted(float(y) for y in re.findall(r'class="name[^>]* y="([\d.]+)"', plot))
-    assert len(heights) == agents
-    assert all(b - a >= 14 for a, b in pairwise(heights))
-    assert heights[-1] < 274
 
 
 def test_pulls_and_origins_are_those_of_the_records(run: RunData, folder: Path) -> None:

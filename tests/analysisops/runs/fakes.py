@@ -16,9 +16,7 @@ from typing import Any
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.runs.engine import run
-from beampipe.analysisops.runs.folder import Record
-from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, run
 from beampipe.errors import FileError
 
 KEY = b"of the host alone"

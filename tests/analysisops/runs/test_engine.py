@@ -15,9 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.runs.engine import rescore, run
-from beampipe.analysisops.runs.folder import RUN_FILES, RUN_MARKS, Record, RunFolder
-from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice, recipe_of
+from beampipe.analysisops.runs.engine import (
+    RUN_FILES,
+    RUN_MARKS,
+    AgentChoice,
+    Assessment,
+    Record,
+    RunFolder,
+    RunPlan,
+    Seeds,
+    TaskChoice,
+    recipe_of,
+    rescore,
+    run,
+)
 from beampipe.analysisops.runs.statistics import scores_of, summarise
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.files import check_folder_outputs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.runs.plan import Seeds
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.errors import FileError
 
 

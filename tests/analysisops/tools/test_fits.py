@@ -10,12 +10,11 @@ from numpy import ndarray
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.events import fill
-from beampipe.analysisops.tools.fits import PeakFit
-from beampipe.analysisops.tools.handles import Histogram
-from beampipe.analysisops.tools.likelihood import (
+from beampipe.analysisops.tools.fits import (
     BACKGROUNDS,
     SIGNALS,
     Parameter,
+    PeakFit,
     Shape,
     Window,
     goodness,
@@ -23,6 +22,7 @@ from beampipe.analysisops.tools.likelihood import (
     poisson,
     shapes_of,
 )
+from beampipe.analysisops.tools.handles import Histogram
 from beampipe.analysisops.tools.session import LocalTools
 
 EDGES = np.linspace(70.0, 110.0, 41)
@@ -138,6 +138,24 @@ def test_a_background_that_is_not_there() -> None:
     assert result.valid
     assert result.values["mu"] == pytest.approx(values.mean(), abs=0.02)
     assert abs(result.values["background_yield"]) < 30
+
+
+def test_a_polynomial_that_reaches_zero_has_no_kink_there() -> None:
+    """At a kink, second differences grow as one over the step, and errors from them say nothing."""
+    shape, window, slope, curve = BACKGROUNDS["quadratic"], Window(EDGES), -1.035, -0.717
+    x = np.linspace(70.0, 110.0, 400_001)
+    t = (x - 90.0) / 20.0
+    polynomial = 1 + slope * t + curve * (3 * t**2 - 1) / 2
+    zero = x[polynomial > 0][-1:]
+    bends = []
+    for step in (1e-3, 1e-4):
+        below, at, above = (shape.at(zero, window, (slope + way * step, curve))[0] for way in (-1, 0, 1))
+        bends.append((below - 2 * at + above) / step**2)
+    assert bends[1] == pytest.approx(bends[0], rel=0.05)
+    density = shape.density(x, window, (slope, curve))
+    assert (density > 0).all()
+    np.testing.assert_allclose(density[polynomial > 0.81], polynomial[polynomial > 0.81], rtol=1e-14)
+    np.testing.assert_allclose(density, np.maximum(polynomial, 0.0), atol=0.015)
 
 
 def test_units_do_not_matter() -> None:

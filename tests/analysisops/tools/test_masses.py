@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.data_folder import DataFolder
-from beampipe.analysisops.tools.handles import Content, Events, HandleStore, Jagged, ToolContext
-from beampipe.analysisops.tools.masses import (
+from beampipe.analysisops.tools.events import (
     calc_combination_mass_tool,
     calc_dilepton_mass_tool,
     calc_system_invariant_mass_tool,
 )
+from beampipe.analysisops.tools.handles import Content, Events, HandleStore, Jagged, ToolContext
 
 MOMENTA = {"pt": "pt", "eta": "eta", "phi": "phi", "e": "e"}
 

@@ -16,6 +16,7 @@ from beampipe.calibration.events.select import (
     SelectSettings,
     assign_regions,
     flavours,
+    run_ranges,
     select,
     select_by_numpy,
     with_variations,
@@ -159,9 +160,23 @@ def test_regions() -> None:
 
 
 def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None:
-    for k, dijets in enumerate([whole(toys.files("nominal")[0]), random_dijets(0, 1), random_dijets(5, 1)]):
+    unlabelled = SelectSettings(DijetSelection(), Regions(), WeightUnits(10), False, False)
+    several = random_dijets(300, 1, first_event=2**40)
+    runs = np.repeat(np.array([7, 2, 300_000], np.uint32), 100)
+    several = replace(several, run=runs, ranges=run_ranges(runs, several.event), n_trk=several.n_trk * np.uint16(9))
+    tables = [whole(toys.files("nominal")[0]), whole(toys.files("data")[0], unlabelled), several]
+    for k, dijets in enumerate([*tables, *(random_dijets(n, 1) for n in (0, 1, 2, 5))]):
         write_dijets(dijets, tmp_path / f"{k}.npz")
         same(read_dijets(tmp_path / f"{k}.npz"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
+
+
+def test_a_table_has_28_bytes_an_event(toys: Toys, tmp_path: Path) -> None:
+    """Of 44 in memory: differences of the numbers of events, n_trk and the places of jets are small."""
+    dijets = whole(toys.files("nominal")[0], replace(SETTINGS, observables=False))
+    write_dijets(dijets, tmp_path / "table.npz")
+    with np.load(tmp_path / "table.npz") as columns:
+        of_events = [columns[name] for name in columns if len(columns[name]) == len(dijets)]
+    assert sum(each.nbytes for each in of_events) == 28 * len(dijets)
 
 
 def test_a_table_without_observables_is_smaller(toys: Toys, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from beampipe.errors import InputError, LayoutError, from_wire, to_wire
 from beampipe.events import Hits
 from beampipe.tracking import kernels, load_pipeline
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.pipeline import Pipeline
 
 from ..foreign.table import REFUSED, RIGHT, WARNED, Foreign, calorimeter, usual
@@ -51,9 +50,6 @@ def judged_in_c(*events: Hits) -> object:
 
 def assert_same(*events: Hits) -> None:
     assert judged_in_c(*events) == judged_here(*events)
-    for hits in events:
-        native = kernels.fit_on_layers(hits.position, layout().windows, threads=2)
-        assert native == reference.fit_on_layers(hits.position, layout().windows)
 
 
 @pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")

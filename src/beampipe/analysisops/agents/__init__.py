@@ -1,10 +1,8 @@
 """Agents that solve tasks: shipped ones, and how an agent is served over A2A.
 
 agent      the protocols of an agent and of its tools
-baselines  do nothing, answer from memory, or run the reference analysis of the task
-analysis   building blocks of the reference analyses
-follower   executes the steps listed in a prompt, and nothing else
-llm        a language model behind OpenAI's protocol, with the tools
-team       planner, analyst and reviewer that talk over A2A
+analysis   building blocks of reference analyses; agents that do nothing, answer from memory, follow the steps listed in
+           a prompt, or run the reference analysis
+llm        a language model behind OpenAI's protocol, with the tools; a team of planner, analyst and reviewer
 serving    serves any agent over A2A
 """

@@ -2,12 +2,10 @@
 
 submission   reads the answer of an agent as bounded, plain JSON; input and result of a check
 provenance   where each submitted number comes from, by the ledger
-gates        conditions without which the score is 0
-answers      numbers, words, histograms and track labels against the reference of the instance
-trace        the checks of the public benchmark's rubrics
+checks       gates, without which the score is 0; numbers, words, histograms and track labels against the reference of
+             the instance; the checks of the public benchmark's rubrics
 rubric       gates, rules and the judge's checks of a task
-question     the prompt of a judge, protected against instructions in the submission
-judge        judges, their samples and their agreement
+judge        judges, their samples and their agreement; their prompts, protected against instructions in the submission
 grade        grades a submission against a reference
 result       the result of grading
 """

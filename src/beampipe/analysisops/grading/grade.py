@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
-from beampipe.analysisops.grading.gates import FromLedger
-from beampipe.analysisops.grading.judge import Judge, ask_judge
+from beampipe.analysisops.grading.checks import FromLedger
+from beampipe.analysisops.grading.judge import Judge, ask_judge, build_question, suspicions
 from beampipe.analysisops.grading.provenance import label_answers, label_trace, with_exact_numbers
-from beampipe.analysisops.grading.question import build_question, suspicions
 from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
 from beampipe.analysisops.grading.rubric import Check, Rubric
 from beampipe.analysisops.grading.submission import Case, Evidence, Submission, read_submission

@@ -5,62 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import Any, Final
 
-from beampipe.analysisops.grading.answers import (
-    HistogramL2,
-    MethodFields,
-    Pull,
-    Tracks,
-    Uncertainty,
-    Word,
-    WorkspaceFits,
-)
-from beampipe.analysisops.grading.gates import CallsMade, StatusOk, Traceable
-from beampipe.analysisops.grading.trace import (
-    CheckCutIds,
-    LlmReasoning,
-    NumericInRange,
-    RequiredFields,
-    RequiredKeysInDict,
-    TargetSoft,
-    ThresholdGe,
-)
+from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
 from beampipe.errors import ConfigError, UnknownNameError, nearest
 from beampipe.settings import build
-
-_TRACE: Final[dict[str, type[Any]]] = {
-    "required_fields": RequiredFields,
-    "numeric_in_range": NumericInRange,
-    "threshold_ge": ThresholdGe,
-    "target_soft": TargetSoft,
-    "required_keys_in_dict": RequiredKeysInDict,
-    "check_cut_ids": CheckCutIds,
-}
-
-RULES: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {
-        **_TRACE,
-        "pull": Pull,
-        "uncertainty": Uncertainty,
-        "histogram_l2": HistogramL2,
-        "word": Word,
-        "tracks": Tracks,
-        "workspace": WorkspaceFits,
-        "method_fields": MethodFields,
-    }
-)
-"""Checks that earn points."""
-
-GATES: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {**_TRACE, "status_ok": StatusOk, "traceable": Traceable, "calls_made": CallsMade}
-)
-"""Checks that must pass; checks of a trace may be gates or rules."""
-
-JUDGED: Final[Mapping[str, type[Any]]] = MappingProxyType({"llm_reasoning": LlmReasoning})
-"""Checks of a judge."""
-
 
 _KEYS: Final = ("version", "total", "gates", "rule_checks", "llm_checks")
 

@@ -2,6 +2,8 @@
 
 Text by agents is never markup: the templates escape it, and the scripts insert it as text. In addition, the Content
 Security Policy of the page allows only its own script, by its digest, and no network address.
+
+Details are shortened, and omit hidden references that readers of the page must not see.
 """
 
 from __future__ import annotations
@@ -11,28 +13,394 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from functools import cache
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from markupsafe import Markup
 
 from beampipe.analysisops.grading.provenance import LABELS
-from beampipe.analysisops.report.formatting import cost, count, duration, score, shade, with_error
-from beampipe.analysisops.report.plots import AXES, price_plot, pull_plot
-from beampipe.analysisops.report.run_data import References, RunData, plain, read_run_data
-from beampipe.analysisops.runs.statistics import PASSED
+from beampipe.analysisops.grading.submission import Evidence, Submission, histogram_of, number_of, read_submission
+from beampipe.analysisops.ledger import entry_from_json
+from beampipe.analysisops.runs.engine import RunFolder, result_line
+from beampipe.analysisops.runs.statistics import PASSED, Score, Summary, difference, scores_of, summarise
+from beampipe.errors import InputError
 from beampipe.figures import html_templates
 from beampipe.files import check_output, write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+
+_TEXT: Final = 4000
+"""Characters of a text that an agent or a judge wrote."""
+
+_CALL: Final = 1500
+"""Characters of the arguments, and of the result, of a call."""
+
+_CALLS: Final = 400
+"""Calls of one assessment that are shown."""
+
+_SHOWN: Final = ("task_id", "status", "answers", "words", "histograms", "method", "comments")
+"""Fields of a submission with a section of their own on the page."""
+
+_NUMBERS: Final = 8
+"""Numbers of a list that are shown before the rest is only counted."""
+
+_BINS: Final = 400
+"""Bins of a histogram that is drawn."""
+
+
+def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
+    """The details of an assessment on the page.
+
+    Args:
+        record: the record.
+        result: its result, which may be more recent than the record.
+        reference: whether to show the reference of the instance. If not, everything that could reveal it is omitted:
+            reference, pulls, evidence, reasons and texts of a judge.
+
+    Returns:
+        JSON types, with shortened texts.
+    """
+    submission = read_submission(record["submission"])
+    method = submission.content.get("method")
+    methods = list(method.items())[:60] if isinstance(method, Mapping) else [("", method)] if method else []
+    rest = {key: value for key, value in submission.content.items() if key not in _SHOWN}
+    return {
+        "told": reference,
+        "error": shortened(record["error"]),
+        "failures": [shortened(failure) for failure in result.get("hard_failures", ())],
+        "issues": [
+            {
+                "severity": shortened(issue.get("severity", ""), 20),
+                "code": shortened(issue.get("code", ""), 80),
+                "message": shortened(issue.get("message", "") if reference else ""),
+            }
+            for issue in result.get("issues", ())
+        ],
+        "answers": answers_of(submission, record, result, reference=reference),
+        "words": list(_words(submission, record, reference=reference)),
+        "checks": [_check(check, reference=reference) for check in result.get("checks", ())],
+        "judge": _judge(result.get("llm") or {}, reference=reference),
+        "histograms": list(_histograms(submission, record, reference=reference)),
+        "calls": [_call(call) for call in record["ledger"][:_CALLS]],
+        "calls_left_out": max(0, len(record["ledger"]) - _CALLS),
+        "prompt": shortened(str(record["request"].get("prompt", "")), 4 * _TEXT),
+        "method": [[shortened(key, 80), shortened(value)] for key, value in methods],
+        "comments": shortened(submission.content.get("comments", "")),
+        "rest": shortened(_json(rest, indent=1)) if rest else "",
+    }
+
+
+def answers_of(
+    submission: Submission, record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool
+) -> list[dict[str, Any]]:
+    """The numbers that were submitted or that the task requires, with their origins.
+
+    ``pull`` is the distance to the reference in units of the reference's uncertainty: how far the analysis is from the
+    best one of the same data. ``truth_pull`` is the distance to the truth in units of the quoted uncertainty, which
+    over many instances has mean 0 and width 1 if uncertainties are honest.
+    """
+    instance = (record["reference"] or {}).get("instance") or {}
+    quantities, truth = instance.get("quantities") or {}, instance.get("truth") or {}
+    origins = result.get("provenance") or {}
+    answers = []
+    for name in dict.fromkeys([*quantities, *submission.section("answers")]):
+        value, uncertainty = submission.answer(name)
+        best, true = quantities.get(name) or {}, number_of(truth.get(name))
+        origin = origins.get(name) or {}
+        answer: dict[str, Any] = {
+            "name": shortened(name, 80),
+            "unit": shortened(best.get("unit", ""), 20),
+            "value": value,
+            "uncertainty": uncertainty,
+            "origin": shortened(origin.get("label", ""), 40),
+            "entry": origin.get("entry"),
+            "where": shortened(
+                f"{origin.get('tool') or ''} {origin.get('path') or origin.get('reason') or ''}".strip()
+            ),
+        }
+        if reference:
+            answer |= {
+                "reference": number_of(best.get("value")),
+                "reference_uncertainty": number_of(best.get("uncertainty")),
+                "pull": _pull(value, number_of(best.get("value")), number_of(best.get("uncertainty"))),
+                "truth": true,
+                "truth_pull": _pull(value, true, uncertainty),
+            }
+        answers.append(answer)
+    return answers
+
+
+def shortened(value: object, most: int = _TEXT) -> str:
+    """A text, cut after `most` characters with a note of how many are missing."""
+    text = value if isinstance(value, str) else _json(value)
+    text = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written
+    return text if len(text) <= most else f"{text[:most]} … ({len(text) - most} more characters)"
+
+
+def plain(value: object, most: int | None = None) -> Any:
+    """JSON types without NaN, which browsers cannot parse.
+
+    Args:
+        value: JSON types with any floats.
+        most: number of list items that are kept; None for all.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, most) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        if most is not None and len(value) > 2 * most and not isinstance(value[0], Mapping | list | tuple):
+            return [*(plain(item, most) for item in value[:most]), f"… {len(value) - most} more"]
+        return [plain(item, most) for item in value]
+    return value
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(plain(value, _NUMBERS), ensure_ascii=False, default=str, indent=indent)
+
+
+def _pull(value: float | None, expected: float | None, uncertainty: float | None) -> float | None:
+    if value is None or expected is None or uncertainty is None or not uncertainty > 0.0:
+        return None
+    pull = (value - expected) / uncertainty
+    return pull if math.isfinite(pull) else None
+
+
+def _words(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
+    instance = (record["reference"] or {}).get("instance") or {}
+    right = instance.get("words") or {}
+    given = submission.section("words")
+    for name in dict.fromkeys([*right, *given]):
+        word = {"name": shortened(name, 80), "said": shortened(given[name], 400) if name in given else None}
+        yield {**word, "reference": shortened(right[name], 400)} if reference and name in right else word
+
+
+def _check(check: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
+    evidence = dict(check.get("evidence") or {}) if reference else {}
+    reason = evidence.pop("reason", "")
+    points, most = number_of(check.get("points")), number_of(check.get("max_points"))
+    if points and most and not reference:
+        points = round(round(points / most, 2) * most, 4)
+    return {
+        "id": shortened(check.get("id", ""), 80),
+        "type": shortened(check.get("type", ""), 80),
+        "points": points,
+        "max": most,
+        "passed": bool(check.get("passed")),
+        "reason": shortened(reason, 600),
+        "evidence": [[shortened(key, 80), shortened(value, 300)] for key, value in evidence.items()],
+    }
+
+
+def _judge(llm: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
+    scored = llm.get("status") == "scored"
+    meta = llm.get("meta") or {}
+    items = []
+    for name, about in sorted(meta.items(), key=lambda item: item[0] == "judge") if reference else ():
+        rest = dict(about) if isinstance(about, Mapping) else {"": about}
+        words = [rest.pop(key) for key in ("explanation", "words", "reason") if rest.get(key)]
+        numbers = [[shortened(key, 80), shortened(value, 400)] for key, value in rest.items() if value not in ("", [])]
+        items.append({"name": shortened(name, 80), "words": list(map(shortened, words)), "numbers": numbers})
+    return {"scored": scored, "score": number_of(llm.get("score")), "max": number_of(llm.get("max")), "items": items}
+
+
+def _histograms(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
+    instance = (record["reference"] or {}).get("instance") or {}
+    right = instance.get("histograms") or {}
+    entries = list(map(entry_from_json, record["ledger"]))
+    evidence = Evidence.from_json(record["contents"] or {})
+    for name in dict.fromkeys([*right, *submission.section("histograms")]):
+        filled, reason = histogram_of(name, submission, entries, evidence)
+        histogram: dict[str, Any] = {"name": shortened(name, 80), "reason": shortened(reason, 400)}
+        if filled is not None and 0 < len(filled.values) <= _BINS:
+            histogram |= {"edges": list(filled.edges), "values": list(filled.values)}
+        if reference and name in right and len(right[name]["values"]) <= _BINS:
+            histogram["reference"] = {"edges": list(right[name]["edges"]), "values": list(right[name]["values"])}
+        yield histogram
+
+
+def _call(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "number": entry["number"],
+        "tool": shortened(entry["tool"], 80),
+        "arguments": shortened(entry["arguments"], _CALL),
+        "result": "" if entry["result"] is None else shortened(entry["result"], _CALL),
+        "error": shortened(entry["error"], _CALL),
+        "sources": [shortened(source, 120) for source in entry["sources"][:20]],
+        "seconds": number_of(entry["seconds"]),
+    }
+
+
+_COLOURS: Final = 8
+
+References = Literal["development", "all", "none"]
+"""The seeds whose references the page may show; those of development seeds are public."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of a run's page.
+
+    Attributes:
+        name: name of the run.
+        assessments: assessments of the plan, as JSON.
+        scores: scores and costs of each assessment that is done.
+        missing: assessments that are not done, as JSON.
+        rows: a short row of each that is done, in the order of `details`.
+        details: details shown when a row is opened.
+        origins: agent -> number of its numbers with each label.
+        pulls: agent -> distances to the truth, in units of the quoted uncertainties.
+        shown_references: number of rows that show their reference.
+    """
+
+    name: str
+    assessments: Sequence[Mapping[str, Any]]
+    scores: Sequence[Score]
+    missing: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
+    details: Sequence[Mapping[str, Any]]
+    origins: Mapping[str, Counter[str]]
+    pulls: Mapping[str, Sequence[float]]
+    shown_references: int
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents, the best first; those without results come last."""
+        names = {assessment["agent"] for assessment in self.assessments}
+        figures = self.by_agent
+        return tuple(sorted(names, key=lambda name: (math.isnan(figures[name].mean), -figures[name].ranked, name)))
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        """Names of the families, in the plan's order."""
+        return tuple(dict.fromkeys(str(assessment["family"]) for assessment in self.assessments))
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """The levels."""
+        return tuple(sorted({int(assessment["level"]) for assessment in self.assessments}))
+
+    @cached_property
+    def by_agent(self) -> dict[str, Summary]:
+        """Figures of each agent."""
+        return {
+            str(key[0]): summary for key, summary in summarise(self.scores, ("agent",), missing=self.missing).items()
+        }
+
+    @cached_property
+    def by_level(self) -> dict[tuple[str | int, ...], Summary]:
+        """Figures by agent and level."""
+        return summarise(self.scores, ("agent", "level"), missing=self.missing)
+
+    @cached_property
+    def by_family(self) -> dict[tuple[str | int, ...], Summary]:
+        """Figures by agent and family."""
+        return summarise(self.scores, ("agent", "family"), missing=self.missing)
+
+    @cached_property
+    def by_family_and_level(self) -> dict[tuple[str | int, ...], Summary]:
+        """Figures by agent, family and level."""
+        return summarise(self.scores, ("agent", "family", "level"), missing=self.missing)
+
+    def colour(self, agent: str) -> int:
+        """Number of the colour of an agent; more agents than colours share them."""
+        return self.agents.index(agent) % _COLOURS
+
+    def behind(self, agent: str) -> tuple[float, float | None]:
+        """How far an agent is behind the first, on the same instances, with its error."""
+        return difference(self.scores, self.agents[0], agent)
+
+
+def read_run_data(folder: Path, references: References = "development") -> RunData:
+    """Read a run.
+
+    Results are those of the last grading. An assessment that is done but not among them keeps its original grade.
+
+    Args:
+        folder: folder of the run.
+        references: the seeds whose references the page may show.
+
+    Raises:
+        FileError: the folder holds no run.
+        InputError: no assessment of it is done yet.
+    """
+    run_folder = RunFolder(folder)
+    assessments = run_folder.read_plan()
+    graded = {line["key"]: line["result"] for line in run_folder.read_results()} if run_folder.results.exists() else {}
+    lines, rows, details = [], [], []
+    origins: dict[str, Counter[str]] = {}
+    pulls: dict[str, list[float]] = {}
+    for record in run_folder.records():
+        line = result_line(record, record["grade"])
+        line["result"] = graded.get(line["key"], line["result"])
+        shows_reference = references == "all" or (references == "development" and not record["assessment"]["secret"])
+        answers = answers_of(read_submission(record["submission"]), record, line["result"], reference=True)
+        agent = record["assessment"]["agent"]
+        submitted = [answer for answer in answers if answer["value"] is not None]
+        origins.setdefault(agent, Counter()).update(answer["origin"] for answer in submitted)
+        agent_pulls = [answer["truth_pull"] for answer in submitted if answer["truth_pull"] is not None]
+        pulls.setdefault(agent, []).extend(agent_pulls)
+        lines.append(line)
+        details.append(detail_of(record, line["result"], reference=shows_reference))
+        labels = [answer["origin"] for answer in submitted if answer["origin"] in LABELS]
+        rows.append({"told": shows_reference, "worst": max(labels, key=LABELS.index, default="")})
+    if not lines:
+        raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
+    scores = scores_of(lines)
+    rows = [
+        {**_row(line, score, digits=4 if more["told"] else 2), **more}
+        for line, score, more in zip(lines, scores, rows, strict=True)
+    ]
+    with_reference = sum(bool(row["told"]) for row in rows)
+    return RunData(
+        folder.resolve().name, assessments, scores, run_folder.missing(), rows, details, origins, pulls, with_reference
+    )
+
+
+def _row(line: Mapping[str, Any], score: Score, digits: int) -> dict[str, Any]:
+    """The row of an assessment; few digits of its score, so that they do not locate a hidden reference."""
+    most = number_of(line["result"]["final"].get("max_score"))
+    value = round(score.value, digits)
+    return {
+        "key": line["key"][:12],
+        "agent": score.agent,
+        "family": score.family,
+        "task": score.task_id,
+        "level": score.level,
+        "seed": score.seed,
+        "epoch": score.epoch,
+        "status": score.status,
+        "score": value,
+        "points": [None if most is None else round(value * most, 4), most],
+        "judge": score.judge,
+        "seconds": score.seconds,
+        "tokens": score.tokens,
+        "cost": score.cost,
+        "calls": score.tool_calls,
+    }
+
+
 _SCRIPTS: Final = ("elements.js", "detail.js", "list.js")
 """Parts of the page's script, in the order in which they are joined."""
 
 _CHUNK_SIZE: Final = 24
 """Number of details that are compressed together: more compress better, fewer open faster."""
+
+_EDGE: Final = 5.0
+"""Larger pulls are counted at the edges."""
+
+_PULL_BINS: Final = 20
+_FEWEST: Final = 10
+"""Minimum number of pulls: fewer show no distribution, and could reveal the truth of an instance."""
 
 
 def write_report(folder: Path, output: Path, *, references: References = "development", title: str = "") -> Path:
@@ -68,13 +436,11 @@ def templates() -> Environment:
         function.__name__: function for function in (cost, count, duration, score, shade, with_error)
     }
     environment.tests["nan"] = math.isnan
-    environment.globals |= {"nan": math.nan, "price_plot": price_plot, "pull_plot": pull_plot}
+    environment.globals |= {"nan": math.nan, "pull_plot": pull_plot}
     return environment
 
 
 def _page(run: RunData, title: str) -> str:
-    from markupsafe import Markup
-
     web = files("beampipe.analysisops.report") / "web"
     css = (web / "page.css").read_text(encoding="utf-8")
     scripts = "\n".join((web / name).read_text(encoding="utf-8") for name in _SCRIPTS)
@@ -94,15 +460,14 @@ def _page(run: RunData, title: str) -> str:
             js=Markup(js),
             lead=_lead(run),
             notices=_notices(run),
-            axes=AXES,
             labels=LABELS,
             passed=f"{PASSED:g}",
             # JSON that cannot close the HTML element around it.
-            rows=Markup(_json(rows).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")),
+            rows=Markup(_compact(rows).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")),
             chunk_size=_CHUNK_SIZE,
             chunks=[
                 base64.b64encode(
-                    gzip.compress(_json(run.details[start : start + _CHUNK_SIZE]).encode(), mtime=0)
+                    gzip.compress(_compact(run.details[start : start + _CHUNK_SIZE]).encode(), mtime=0)
                 ).decode()
                 for start in range(0, len(run.details), _CHUNK_SIZE)
             ],
@@ -152,9 +517,108 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
         yield ("good", f"Secret seeds, fingerprint {marks}. Their references are {where}.")
 
 
-def _json(value: object) -> str:
+def _compact(value: object) -> str:
     return json.dumps(plain(value), allow_nan=False, separators=(",", ":"))
 
 
 def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def pull_plot(run: RunData, agent: str) -> Markup:
+    """Pulls: distances of an agent's numbers to the truth, in units of its quoted uncertainties."""
+    pulls = run.pulls.get(agent, ())
+    if len(pulls) < _FEWEST:
+        return Markup(f'<p class="empty">{len(pulls)} numbers with uncertainties: too few for a distribution.</p>')
+    width, height, base, side = 300, 150, 120, 12
+    counts = [0] * _PULL_BINS
+    inside_edges = [pull for pull in pulls if abs(pull) <= _EDGE]
+    for pull in inside_edges:
+        counts[min(_PULL_BINS - 1, int((pull + _EDGE) / (2 * _EDGE) * _PULL_BINS))] += 1
+    step = (width - 2 * side) / _PULL_BINS
+    normal = len(pulls) * 2 * _EDGE / _PULL_BINS / math.sqrt(2 * math.pi)
+    unit = (base - 8) / max(*counts, normal)
+    bars = "".join(
+        f'<rect class="a{run.colour(agent)}" x="{side + index * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
+        f' width="{step - 1:.1f}" height="{unit * number:.1f}"/>'
+        for index, number in enumerate(counts)
+    )
+    across = (width - 2 * side) / (2 * _EDGE)
+    points = [
+        (side + (x + _EDGE) * across, base - unit * normal * math.exp(-x * x / 2))
+        for x in (-_EDGE + 0.1 * index for index in range(int(20 * _EDGE) + 1))
+    ]
+    curve = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    ticks = "".join(
+        f'<text class="middle" x="{side + (x + _EDGE) * across:.1f}" y="{base + 15}">{x}</text>'
+        for x in (-4, -2, 0, 2, 4)
+    )
+    beyond = len(pulls) - len(inside_edges)
+    caption = f"{len(pulls)} numbers, {beyond or 'none'} beyond ± {_EDGE:g}"
+    if len(inside_edges) > 1:
+        mean = f"{fmean(inside_edges):.2f}".replace("-", "−")
+        caption = f"mean {mean}, width {stdev(inside_edges):.2f}; {caption}"
+    axis = f'<path class="axis" d="M{side} {base}H{width - side}"/>'
+    title = escape(f"Pulls of {agent}: {caption}")
+    return Markup(
+        f'<svg class="plot" viewBox="0 0 {width} {height}" role="img"><title>{title}</title>{bars}{axis}'
+        f'<path class="normal" d="{curve}"/>{ticks}</svg><figcaption class="soft">{caption}</figcaption>'
+    )
+
+
+def score(value: float) -> str:
+    """A normalised score; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A score with its standard error; a question mark if the error is unknown.
+
+    >>> with_error(0.94321, 0.0123), with_error(0.5, None)
+    ('0.943 ± 0.012', '0.500 ± ?')
+    """
+    return score(value) if math.isnan(value) else f"{score(value)} ± {'?' if error is None else f'{error:.3f}'}"
+
+
+def count(value: int | float) -> str:
+    """A number of things, short from ten thousand on.
+
+    >>> count(1234), count(23_456), count(7_890_000)
+    ('1\\u202f234', '23.5k', '7.89M')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= (size if size > 1e3 else 1e4):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def cost(value: float) -> str:
+    """An amount of money [USD].
+
+    >>> cost(0.0), cost(0.00123), cost(12.345)
+    ('$0', '$0.0012', '$12.35')
+    """
+    if value == 0.0:
+        return "$0"
+    return f"${value:.2f}" if value >= 1 else f"${value:.{1 - math.floor(math.log10(value))}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time.
+
+    >>> duration(0.25), duration(75.0), duration(7500.0)
+    ('0.25 s', '1 min 15 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds) // 60
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shade(value: float) -> str:
+    """The class of the colour for a score.
+
+    >>> shade(0.0), shade(0.949), shade(1.0), shade(math.nan)
+    ('h0', 'h9', 'h10', 'h-none')
+    """
+    return "h-none" if math.isnan(value) else f"h{math.floor(10 * value + 1e-9)}"

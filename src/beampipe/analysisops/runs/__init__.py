@@ -7,8 +7,7 @@ grades its record, then and at any later time::
     records = run(plan, assess, Path("runs/first"), workers=2)
     summarise(scores_of(RunFolder(Path("runs/first")).read_results()), by=("agent", "family"))
 
-plan         the assessments of a run, their keys, and the seeds of instances
-folder       the folder of a run and the records in it
-engine       does the missing assessments, and grades a run again
+engine       the assessments of a run, their keys, and the seeds of instances; the folder of a run and the records in
+             it; does the missing assessments, and grades a run again
 statistics   means with errors, pass^k and totals
 """

@@ -1,4 +1,12 @@
-"""Run a plan, and grade a run again.
+"""Plan a run, do it, and grade it again.
+
+A plan is tasks x levels x seeds x agents x epochs. Seeds of instances are public ones to develop with, or secret ones
+to evaluate with. A development seed is a public number, the index of the instance. An evaluation seed is made from a
+secret file by HMAC-SHA256, so that the instance cannot be generated in advance without the file, and the seeds of one
+task reveal nothing about another's. Records hold its index and a fingerprint of the secret, never its value.
+
+The folder of a run has its plan, its results, a log, and a record of each assessment: one JSON file that holds all
+that is needed to grade the assessment again and to show it.
 
 A run skips completed assessments. A failure does not stop the others, and a kill loses only those in progress. Grading
 again needs only the records: it calls no agent or judge and makes no data.
@@ -6,19 +14,541 @@ again needs only the records: it calls no agent or judge and makes no data.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
+from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
-from beampipe.analysisops.runs.folder import Record, RunFolder, dump, load, result_line
-from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
-from beampipe.errors import InputError, WorkflowError
-from beampipe.workflow import Store, Task, file_digest, open_pool
+from beampipe.analysisops.ledger import Entry, entries_to_json
+from beampipe.errors import BusyError, ConfigError, FileError, InputError, WorkflowError
+from beampipe.files import make_folder, write_whole
+from beampipe.workflow import EventLog, Recipe, Store, Task, digest_of, file_digest, leased, open_pool
 from beampipe.workflow import run as run_tasks
+
+Kind = Literal["development", "evaluation"]
+
+_SHORTEST: Final = 32
+"""Minimum length of a secret [bytes]; a shorter one could be guessed from its fingerprint or from the data."""
+
+_BITS: Final = 63
+"""Length of an evaluation seed [bits]: too long to try all values, and short enough for a signed integer."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The seed of one instance of a task.
+
+    Attributes:
+        kind: ``"development"`` or ``"evaluation"``.
+        index: the number of the instance, from 1 on.
+        secret: fingerprint of the secret that it was derived from; empty for development.
+        value: number that the data are generated with. It is neither printed nor written.
+    """
+
+    kind: Kind
+    index: int
+    secret: str = ""
+    value: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The seed in words, e.g. ``"dev-3"`` or ``"eval-3"``."""
+        return f"{'dev' if self.kind == 'development' else 'eval'}-{self.index}"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The instances of each task in a run.
+
+    Attributes:
+        indices: numbers of the instances, unique, each 1 or more.
+        secret: file of the secret, at least 32 bytes; None for development seeds.
+
+    Raises:
+        ConfigError: there are no indices, or one is less than 1 or occurs twice.
+    """
+
+    indices: tuple[int, ...]
+    secret: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.indices or min(self.indices) < 1 or len(set(self.indices)) < len(self.indices):
+            raise ConfigError(f"seeds: got {list(self.indices)}, expected numbers of 1 or more, none of them twice")
+
+    @classmethod
+    def first(cls, count: int, secret: Path | None = None) -> Seeds:
+        """The first `count` instances."""
+        return cls(tuple(range(1, count + 1)), secret)
+
+    def of(self, task_id: str) -> tuple[Seed, ...]:
+        """The seeds of a task.
+
+        Raises:
+            FileError: the secret cannot be read, or is too short.
+        """
+        if self.secret is None:
+            return tuple(Seed("development", index, "", index) for index in self.indices)
+        key = _read(self.secret)
+        mark = _digest(key, "fingerprint").hex()[:16]
+        values = (int.from_bytes(_digest(key, f"seed\n{task_id}\n{index}")[:8]) for index in self.indices)
+        return tuple(
+            Seed("evaluation", index, mark, value >> 64 - _BITS)
+            for index, value in zip(self.indices, values, strict=True)
+        )
+
+
+def _digest(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}), expected the secret of evaluation", path=path
+        ) from error
+    if len(key) < _SHORTEST:
+        raise FileError(
+            f"{path}: got a secret of {len(key)} bytes, expected at least {_SHORTEST}; make one:"
+            f" head -c 32 /dev/urandom | base64 > {path}",
+            path=path,
+        )
+    return key
+
+
+ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
+"""Every level that a task can have."""
+
+STAGE: Final = "assessment"
+"""Name of the workflow stage of assessments."""
+
+_FOR_GRADING: Final = frozenset({"rubric.yaml", "checks.py", "eval_ref.yaml", "judge_prompt.md"})
+"""Files of a task that do not affect agents: when they change, records are graded again, but no agent runs."""
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """A task of a run.
+
+    Attributes:
+        task_id: name of the task.
+        family: kind of analysis, such as ``"zmumu"``.
+        digest: digest of the prompts and of the code that makes the data; if it changes, agents run again.
+        levels: levels of the task.
+        folder: folder of the task's files; keys do not depend on it.
+    """
+
+    task_id: str
+    family: str
+    digest: str
+    levels: tuple[Level, ...] = ALL_LEVELS
+    folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_folder(cls, folder: Path, task_id: str, family: str, levels: tuple[Level, ...] = ALL_LEVELS) -> TaskChoice:
+        """A task by its folder. Its digest covers all files except bytecode and those used only for grading.
+
+        Raises:
+            FileError: a file cannot be read.
+        """
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and path.name not in _FOR_GRADING and path.parent.name != "__pycache__"
+        )
+        digest = digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
+        return cls(task_id, family, digest, levels, folder)
+
+
+@dataclass(frozen=True)
+class AgentChoice:
+    """An agent of a run.
+
+    Attributes:
+        name: name in results.
+        settings: JSON types on which its answers depend, such as the name of a model and the version of the agent. They
+            are written to the records: no secret belongs here.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One agent working once on one instance of a task.
+
+    Attributes:
+        task: the task.
+        level: level of the prompt.
+        seed: seed of the instance.
+        agent: the agent.
+        epoch: number of the repetition, from 1 on.
+        code: digest of the code that runs agents and makes the data.
+    """
+
+    task: TaskChoice
+    level: Level
+    seed: Seed
+    agent: AgentChoice
+    epoch: int
+    code: str = ""
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe that determines the assessment. Its parameters hold no secret."""
+        return recipe_of(self.to_json())
+
+    @property
+    def key(self) -> str:
+        """Digest of the recipe; an assessment with a stored record of this key is not repeated."""
+        return self.recipe.key
+
+    @property
+    def label(self) -> str:
+        """The assessment in words."""
+        return f"{self.task.task_id} level {self.level}, {self.seed.label}, {self.agent.name}, epoch {self.epoch}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types, without the value of the seed."""
+        return {
+            "task_id": self.task.task_id,
+            "family": self.task.family,
+            "task": self.task.digest,
+            "level": self.level,
+            "seed": self.seed.label,
+            "secret": self.seed.secret,
+            "agent": self.agent.name,
+            "settings": dict(self.agent.settings),
+            "epoch": self.epoch,
+            "code": self.code,
+        }
+
+
+def recipe_of(assessment: Mapping[str, Any]) -> Recipe:
+    """The recipe of an assessment from its JSON; it needs no secret."""
+    label = "{task_id} level {level}, {seed}, {agent}, epoch {epoch}".format_map(assessment)
+    return Recipe(STAGE, str(assessment["code"]), dict(assessment), label=label)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The assessments of a run: every task at each of its levels, with every seed, for every agent, in every epoch.
+
+    Attributes:
+        tasks: the tasks.
+        agents: the agents.
+        seeds: the instances of each task.
+        levels: the levels.
+        epochs: number of repetitions of each assessment.
+
+    Raises:
+        ConfigError: there is no task or no agent, two have the same name, or no task has a requested level.
+    """
+
+    tasks: tuple[TaskChoice, ...]
+    agents: tuple[AgentChoice, ...]
+    seeds: Seeds
+    levels: tuple[Level, ...] = ALL_LEVELS
+    epochs: int = 1
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("tasks", [task.task_id for task in self.tasks]),
+            ("agents", [agent.name for agent in self.agents]),
+            ("levels", [str(level) for level in self.levels]),
+        ):
+            if not names or len(set(names)) < len(names):
+                raise ConfigError(f"plan: got {what} {names}, expected at least one and none twice")
+        if self.epochs < 1:
+            raise ConfigError(f"plan: got {self.epochs} epochs, expected at least 1")
+        if not any(level in task.levels for task in self.tasks for level in self.levels):
+            there = sorted({level for task in self.tasks for level in task.levels})
+            raise ConfigError(f"plan: got levels {list(self.levels)}, expected some of {there}, which the tasks have")
+
+    def assessments(self, code: str = "") -> tuple[Assessment, ...]:
+        """All assessments, the first epoch of all of them first, so that a run that is stopped covers all tasks.
+
+        Args:
+            code: digest of the code that runs agents and makes data.
+
+        Raises:
+            FileError: the file of the secret cannot be used.
+        """
+        seeds = {task.task_id: self.seeds.of(task.task_id) for task in self.tasks}
+        return tuple(
+            Assessment(task, level, seeds[task.task_id][index], agent, epoch, code)
+            for epoch in range(1, self.epochs + 1)
+            for index in range(len(self.seeds.indices))
+            for task in self.tasks
+            for level in self.levels
+            if level in task.levels
+            for agent in self.agents
+        )
+
+
+_FLOAT: Final = "$float"
+"""Key of a number that JSON cannot represent."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is needed to grade an assessment again and to show it.
+
+    Attributes:
+        request: the request to the agent; the address of its tools is left out when it is written.
+        submission: the answer as received; None if there was none that could be read.
+        grade: the result.
+        reference: content of the task's ``eval_ref.yaml`` with the reference of the instance under ``instance``. Agents
+            must not see it, so they must not read a folder of records.
+        rubric: the rubric that it was graded by.
+        ledger: every call of a tool.
+        contents: histograms and artifacts that the submission names, by handle, taken from the host.
+        judge: the replies of the judge as received, so that grading again needs no judge.
+        tokens: tokens by kind, such as ``input`` and ``output``; empty if unknown.
+        cost: cost of the agent [USD]; None if unknown.
+        seconds: time from the request to the submission [s].
+        error: why there is no submission; empty if there is one.
+        checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
+    """
+
+    request: TaskRequest
+    submission: Any
+    grade: Mapping[str, Any]
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    rubric: Mapping[str, Any] = field(default_factory=dict)
+    ledger: Sequence[Entry] = ()
+    contents: Mapping[str, Any] = field(default_factory=dict)
+    judge: Any = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
+    seconds: float = 0.0
+    error: str = ""
+    checks: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types, with the number of tool calls."""
+        plain = asdict(replace(self, request=replace(self.request, tools_url=None), ledger=()))
+        return {
+            **plain,
+            "request": replace(self.request, tools_url=None).to_json(),
+            "ledger": entries_to_json(self.ledger),
+            "tool_calls": len(self.ledger),
+        }
+
+
+def dump(value: object) -> str:
+    """A value as canonical JSON text in ASCII: equal values give equal texts; NaN and infinities of agents are kept.
+
+    JSON has no NaN, so it is written as ``{"$float": "nan"}``; keys that begin with ``$`` get another ``$``.
+    """
+    return json.dumps(_pack(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def load(text: str | bytes) -> Any:
+    """Read the output of `dump`.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return _unpack(json.loads(text))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record from its file.
+
+    Raises:
+        FileError: it cannot be read, or is not a record.
+    """
+    try:
+        record = load(path.read_bytes())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}), expected a record", path=path) from error
+    except ValueError as error:
+        raise FileError(f"{path}: got {error}, expected the JSON of a record", path=path) from error
+    if not isinstance(record, dict) or not {"assessment", "grade", "submission"} <= record.keys():
+        raise FileError(f"{path}: got other JSON, expected a record with assessment, submission and grade", path=path)
+    return record
+
+
+def _pack(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT: repr(float(value))}
+    if isinstance(value, Mapping):
+        return {f"${key}" if str(key).startswith("$") else str(key): _pack(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_pack(item) for item in value]
+    return value
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_FLOAT}:
+            return float(value[_FLOAT])
+        return {key[1:] if key.startswith("$") else key: _unpack(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unpack(item) for item in value]
+    return value
+
+
+_VERSION: Final = 1
+"""Version of the plan's file."""
+
+_MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
+"""Fields of a record that are copied to its line of the results."""
+
+
+RUN_FILES: Final = ("plan.json", "results.jsonl")
+"""Names of the files of a run that are replaced."""
+
+RUN_MARKS: Final = ('{"assessments":[', '{"assessment":{')
+"""How these files begin, for `beampipe.files.require_ours`."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder of a run. It holds hidden references, so only its owner may read it.
+
+    ``plan.json`` lists the assessments of the last plan, or of several if it was extended; ``store`` has a record of
+    each that is done, and of those of earlier plans; ``results.jsonl`` has a line for each that is done, made from the
+    records alone; ``events.jsonl`` is the log, which is only appended to.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def store(self) -> Store:
+        """The records."""
+        return Store(self.path / "store", log=self.log)
+
+    @property
+    def log(self) -> EventLog:
+        """The log of the run."""
+        return EventLog(self.path / "events.jsonl")
+
+    @property
+    def results(self) -> Path:
+        """The file of results."""
+        return self.path / "results.jsonl"
+
+    @property
+    def work(self) -> Path:
+        """Folder for files of assessments in progress."""
+        return self.path / "work"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the folder for this process until the block or the process ends.
+
+        Raises:
+            FileError: another process works in it.
+        """
+        make_folder(self.path)
+        self.path.chmod(0o700)
+        with ExitStack() as held:
+            try:
+                held.enter_context(leased(self.path / "lock"))
+            except BusyError as error:
+                raise FileError(
+                    f"{self.path}: got a folder that another run works in, expected a free one; wait for its end",
+                    path=self.path,
+                ) from error
+            yield
+
+    def write_plan(self, assessments: Sequence[Assessment], *, extend: bool = False) -> None:
+        """Write the plan; if it is extended, after the assessments of the earlier plan."""
+        before = self.read_plan() if extend and (self.path / "plan.json").exists() else []
+        known_keys = {recipe_of(assessment).key for assessment in before}
+        more = [assessment.to_json() for assessment in assessments if assessment.key not in known_keys]
+        text = dump({"version": _VERSION, "assessments": [*before, *more]})
+        write_whole(self.path / "plan.json", lambda part: part.write_text(text + "\n", encoding="ascii"))
+
+    def read_plan(self) -> list[dict[str, Any]]:
+        """The assessments of the plan, as JSON.
+
+        Raises:
+            FileError: there is no plan.
+        """
+        path = self.path / "plan.json"
+        try:
+            plan = load(path.read_bytes())
+            assessments = list(plan["assessments"]) if plan["version"] == _VERSION else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{path}: got {error!r:.80}, expected the plan of a run", path=path) from error
+        if assessments is None:
+            raise FileError(f"{path}: got version {plan['version']}, expected {_VERSION}", path=path)
+        return assessments
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records of the plan's assessments that are done, in the plan's order, one at a time."""
+        store = self.store
+        for assessment in self.read_plan():
+            path = store.load(recipe_of(assessment))
+            if path is not None:
+                yield read_record(path)
+
+    def write_results(self, lines: Sequence[Mapping[str, Any]]) -> Path:
+        """Write the results; equal lines give equal bytes."""
+        text = "".join(f"{dump(line)}\n" for line in lines)
+        return write_whole(self.results, lambda part: part.write_text(text, encoding="ascii"))
+
+    def read_results(self) -> list[dict[str, Any]]:
+        """The lines of the results: ``key``, ``assessment``, ``result`` and what was measured.
+
+        Raises:
+            FileError: there are none, or the file is truncated.
+        """
+        try:
+            return [load(line) for line in self.results.read_bytes().splitlines()]
+        except OSError as error:
+            raise FileError(
+                f"{self.results}: cannot be read ({error.strerror}), expected the results of a run", path=self.results
+            ) from error
+        except json.JSONDecodeError as error:
+            raise FileError(f"{self.results}: got {error}, expected a line of JSON each", path=self.results) from error
+
+    def missing(self) -> list[dict[str, Any]]:
+        """The assessments that are not done, as JSON: those of the plan, and those that only other agents have in it.
+
+        With them as 0, all agents are compared on the same instances.
+        """
+        store, plan = self.store, self.read_plan()
+        not_done = [assessment for assessment in plan if store.find(recipe_of(assessment)) is None]
+        cells = {_cell(assessment): assessment for assessment in plan}
+        planned = {(assessment["agent"], _cell(assessment)) for assessment in plan}
+        return not_done + [
+            {**assessment, "agent": agent}
+            for agent in dict.fromkeys(assessment["agent"] for assessment in plan)
+            for cell, assessment in cells.items()
+            if (agent, cell) not in planned
+        ]
+
+
+def _cell(assessment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What agents have to have in common to be compared: an instance, a prompt and a repetition."""
+    return tuple(assessment[name] for name in ("task_id", "level", "seed", "secret", "epoch"))
+
+
+def result_line(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the results: a record without request and submission."""
+    key = recipe_of(record["assessment"]).key
+    measured = {name: record[name] for name in _MEASURED}
+    return {"key": key, "assessment": record["assessment"], "result": result, **measured}
+
 
 Assess = Callable[[Assessment, Path], Record]
 """``assess(assessment, folder)`` lets an agent work and grades its answer. The folder is empty, and removed afterwards.

@@ -3,9 +3,9 @@ truth.
 
 dataset            samples and hidden truth of an instance, written as ROOT files with a manifest
 random_parameters  hidden parameters, each from a random stream of its own
-kinematics         collisions of the hard process by Pythia 8, four-vectors, decays, and mass distributions
-pairs              pairs of leptons and photons: resonances, continua, selections and limits
-detector           acceptance, efficiency, resolution, isolation, missing momentum
+pairs              collisions of the hard process by Pythia 8, four-vectors, decays; a fast detector: acceptance,
+                   efficiency, resolution, isolation, missing momentum; pairs of leptons and photons: resonances,
+                   continua, selections and limits
 events             events as flat arrays
 branch_names       naming conventions of columns and trees
 """

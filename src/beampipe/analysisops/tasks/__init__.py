@@ -8,7 +8,7 @@ file               content
 task_spec.yaml     ``version: 2``, id, family, levels, limits, ranges of hidden parameters, and answers
 rubric.yaml        gates, rules and checks of a judge (`beampipe.analysisops.grading.rubric`)
 eval_ref.yaml      terms expected in the method; reference values come from the analysis of each instance
-white_prompt.md    prompt of agents at level 1; its steps are the reference analysis (`agents.follower`)
+white_prompt.md    prompt of agents at level 1; its steps are the reference analysis (`agents.analysis`)
 white_prompt_l2.md prompts of level 2, and of level 3 in ``white_prompt_l3.md``
 judge_prompt.md    prompt of a judge
 task.py            ``make`` generates the data; ``RECALLED``: known values; ``analyse``: the analysis, if it is no steps

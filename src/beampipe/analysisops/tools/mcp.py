@@ -22,8 +22,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.http_server import listen, serving
 from beampipe.analysisops.references import plain_arguments, referenced
-from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool
-from beampipe.analysisops.tools.session import Session
+from beampipe.analysisops.tools.session import INSTRUCTIONS, Session, Tool
 from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError
 
 LOOPBACK: Final = "127.0.0.1"

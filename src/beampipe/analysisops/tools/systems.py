@@ -1,7 +1,10 @@
-"""Tools for metrics and logs of services, and for track finding.
+"""Tools for metrics and logs of services, for a running service, and for track finding.
 
 Metrics are in ``metrics.json``: ``{"series": [{"name", "labels": {}, "times": [], "values": []}]}``, logs in ``*.log``.
 Tracks are found by the stages of a pipeline of `beampipe.tracking`: those up to the graph of hits, and those after it.
+
+A running service, such as a fleet of servers, is one that the host runs for this assessment. It refuses what the task
+does not allow.
 """
 
 from __future__ import annotations
@@ -10,16 +13,17 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from beampipe.analysisops.contract import ToolRefusedError, require_name
+from beampipe.analysisops.contract import RunningSystem, ToolRefusedError, require_name
 from beampipe.analysisops.tools.data_folder import DataFile
 from beampipe.analysisops.tools.handles import HitGraph, Jagged, ToolContext, TrackLabels, column_of, frozen
 
 if TYPE_CHECKING:
     from beampipe.tracking.pipeline import Pipeline
+
 
 _METRICS: Final = "metrics.json"
 
@@ -270,3 +274,50 @@ def _after_stages(finder: Pipeline, arrays: Mapping[str, Any], *, labelling: boo
         if (name == _LABELLING) == labelling:
             arrays.update(zip(stage.makes, stage(**{need: arrays[need] for need in stage.needs}), strict=True))
     return arrays
+
+
+def list_members_tool(context: ToolContext) -> Mapping[str, Any]:
+    """List the servers of the running service with their states, and the last incidents."""
+    return _system(context).members()
+
+
+def show_specification_tool(context: ToolContext) -> Mapping[str, Any]:
+    """Show the settings of the service that may be changed, with their present values."""
+    return {"specification": dict(_system(context).settings)}
+
+
+def change_specification_tool(context: ToolContext, changes: dict[str, int | str]) -> Mapping[str, Any]:
+    """Change settings of the running service; returns when it runs with them.
+
+    Args:
+        changes: setting -> value, such as {"gateway.queue": 64}; names as in show_specification_tool.
+    """
+    return _system(context).change(changes)
+
+
+def command_server_tool(
+    context: ToolContext, command: Literal["drain", "resume", "restart"], server: str
+) -> Mapping[str, Any]:
+    """Command a server of the service; returns when it is done.
+
+    Args:
+        command: drain: it gets no further requests; resume: it gets some again; restart: a new process takes its place.
+        server: its name, as list_members_tool gives it.
+    """
+    return _system(context).command(command, server)
+
+
+def send_requests_tool(context: ToolContext, number: int) -> Mapping[str, Any]:
+    """Send test requests to the service, one after the other; gives latency_ms, their mean, and its error.
+
+    Args:
+        number: of requests, 2 to 20.
+    """
+    return _system(context).send(number)
+
+
+def _system(context: ToolContext) -> RunningSystem:
+    if context.system is None:
+        raise ToolRefusedError("service: got none, expected a task with a running service")
+    context.used.update(file.name for file in context.folder.files())
+    return context.system

@@ -24,8 +24,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.contract import TimeLimit, ToolRefusedError, require_name
+from beampipe.analysisops.tools.fits import propagated
 from beampipe.analysisops.tools.handles import Histogram, ToolContext, Workspace
-from beampipe.analysisops.tools.likelihood import propagated
 
 _DATA: Final = "data"
 """Name under which a channel lists its histogram of data."""

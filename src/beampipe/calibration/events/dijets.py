@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zipfile import BadZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy import ndarray
@@ -148,7 +148,9 @@ class Dijets:
         return replace(self, **{item.name: taken(getattr(self, item.name)) for item in fields(self)})
 
 
-_PAIRS: Final = ("jet", "pt", "eta", "n_trk", "label", "region")
+_SHORT: Final = {"run": "u4", "weight": "f4", "jet": "u2", "n_trk": "u2", "label": "i1", "region": "i1"}
+"""Columns that are written by `_shortened`, and the types of their numbers."""
+
 _OBSERVABLES: Final = ("width", "c1")
 _SCORE: Final = "score:"
 
@@ -159,19 +161,29 @@ def not_read(shape: tuple[int, ...]) -> Float32[ndarray, "n 2"]:
 
 
 def write_dijets(dijets: Dijets, path: Path) -> None:
-    """Write dijet events as a .npz with an array per column.
+    """Write dijet events as a .npz with an array per column, each in as few bytes as hold its values exactly.
 
     Only the nominal weight and n_trk are written: `select.with_variations` reads others from the file of the events.
-    Observables that were not read are left out.
+    Observables that were not read are left out. Numbers of events are written as differences, which are small.
     """
-    columns = {name: getattr(dijets, name) for name in ("event", "entry", *_PAIRS)}
-    columns |= {name: values for name in _OBSERVABLES if not np.isnan(values := getattr(dijets, name)).any()}
+    nominal = replace(dijets, weight=dijets.weight[:, :1])
+    columns = {name: _shortened(getattr(nominal, name)) for name in _SHORT}
+    columns |= {"pt": dijets.pt, "eta": dijets.eta}
+    columns |= {name: values for name in _OBSERVABLES if not np.isnan((values := getattr(dijets, name))[:1]).any()}
     columns |= {_SCORE + name: values for name, values in dijets.scores.items()}
-    columns["run"] = dijets.run[:1] if len(dijets.ranges) == 1 else dijets.run
-    columns["weight"] = dijets.weight[:, :1]
-    columns |= {"passed": dijets.cut_flow.events, "passed_weight": dijets.cut_flow.weight}
+    columns["entry"] = _shortened(np.diff(dijets.entry, prepend=np.uint32(0)))
     columns["ranges"] = np.array(dijets.ranges, np.uint64).reshape(-1, 3)
+    columns["event"] = _shortened(np.diff(dijets.event, prepend=columns["ranges"][:1, 1].sum()))  # 0 without ranges
+    columns |= {"passed": dijets.cut_flow.events, "passed_weight": dijets.cut_flow.weight}
     write_columns(path, columns)
+
+
+def _shortened(values: ndarray) -> ndarray:
+    """Equal rows once; other whole numbers that are not negative in the narrowest type."""
+    flat, width = values.reshape(-1), values[:1].size  # numpy is slow along short axes
+    if (flat[width:] == flat[:-width]).all():
+        return values[:1]
+    return values.astype(np.min_scalar_type(values.max())) if values.dtype.kind == "u" else values
 
 
 def read_dijets(path: Path) -> Dijets:
@@ -182,23 +194,36 @@ def read_dijets(path: Path) -> Dijets:
     """
     columns = read_columns(path, "table of dijet events")
     try:
-        shape = columns["pt"].shape
+        pt, ranges = columns["pt"], tuple(RunRange(*numbers) for numbers in columns["ranges"].tolist())
+
+        def whole(name: str, dtype: str) -> Any:
+            values = columns[name].astype(dtype, copy=False)
+            return np.broadcast_to(values, (len(pt), *values.shape[1:]))
+
         return Dijets(
-            run=np.broadcast_to(columns["run"], shape[:1]),
-            **{name: columns[name] for name in ("event", "entry", "weight", *_PAIRS)},
-            **{name: columns.get(name, not_read(shape)) for name in _OBSERVABLES},
+            **{name: columns[name] for name in ("pt", "eta")},
+            event=np.cumsum(whole("event", "u8")) + columns["ranges"][:1, 1].sum(),
+            entry=np.cumsum(whole("entry", "u4"), dtype=np.uint32),
+            **{name: whole(name, dtype) for name, dtype in _SHORT.items()},
+            **{name: columns.get(name, not_read(pt.shape)) for name in _OBSERVABLES},
             scores={name.removeprefix(_SCORE): columns[name] for name in columns if name.startswith(_SCORE)},
             cut_flow=CutFlow(columns["passed"], columns["passed_weight"]),
-            ranges=tuple(RunRange(*numbers) for numbers in columns["ranges"].tolist()),
+            ranges=ranges,
         )
     except (KeyError, ValueError) as error:
         raise FileError(f"{path}: got no table of dijet events ({error})", path=path) from error
 
 
-def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write arrays as a .npz without compression. The same arrays give the same bytes."""
-    with path.open("wb") as file:
-        np.savez(file, **columns)
+def write_columns(path: Path, columns: Mapping[str, Any], deflated: Container[str] = ()) -> None:
+    """Write arrays as a .npz; some of them compressed, by their names. The same arrays give the same bytes."""
+    with ZipFile(path, "w") as archive:
+        for name, values in columns.items():
+            member = ZipInfo(f"{name}.npy")  # with the fixed default time stamp
+            member.compress_type = ZIP_DEFLATED if name in deflated else ZIP_STORED
+            array = np.asarray(values, order="C")
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+                file.write(array.data)  # without a copy
 
 
 def read_columns(path: Path, content: str) -> dict[str, Any]:

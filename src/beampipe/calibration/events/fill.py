@@ -336,7 +336,7 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
     flavours = [code if 0 <= code < len(FLAVOURS) else -2 for code in range(-128, 128)] if settings.labelled else []
     histograms = _filler_histograms(settings, names, keys)
     chosen = filler_settings(select, flavours, done=True)
-    filler = compiled.Filler(chosen, histograms, sums.arrays, len(names), len(keys), False)
+    filler = compiled.Filler(chosen, histograms, sums.arrays, len(names), len(keys), 0)
     if not filler.add(n, n_weights, np.arange(0, 2 * n + 1, 2), columns):
         raise InputError(f"table of dijet events: {filler.refusal}")
     filler.finish()

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64, UInt8
 from beampipe.calibration.config import REGIONS, JetBin, jet_bins
-from beampipe.calibration.events.dijets import CutFlow, read_columns
+from beampipe.calibration.events.dijets import CutFlow, read_columns, write_columns
 from beampipe.errors import FileError, InputError, UnknownNameError
 
 _SHAPES, _PLANES = "shapes", "planes"
@@ -33,24 +32,13 @@ def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
     import cramjam
 
     whole = {name: array for name, array in arrays.items() if array.dtype == np.int64}
-    shapes = json.dumps({name: array.shape for name, array in whole.items()}).encode()
-    with ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            if name not in whole:
-                _add(archive, name, array)
-        _add(archive, _SHAPES, np.frombuffer(shapes, np.uint8))
-        numbers = np.concatenate([np.empty(0, np.int64), *(array.ravel() for array in whole.values())])
-        # The highest bytes of numbers are nearly all equal: transpose the bytes before they are compressed.
-        planes = np.ascontiguousarray(numbers.astype("<i8", copy=False).view(np.uint8).reshape(-1, 8).T)
-        packed = np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
-        _add(archive, _PLANES, packed, ZIP_STORED)
-
-
-def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED) -> None:
-    member = ZipInfo(f"{name}.npy")  # with the fixed default time stamp
-    member.compress_type = method
-    with archive.open(member, "w", force_zip64=True) as file:
-        np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+    others = {name: array for name, array in arrays.items() if name not in whole}
+    others[_SHAPES] = np.frombuffer(json.dumps({name: array.shape for name, array in whole.items()}).encode(), np.uint8)
+    numbers = np.concatenate([np.empty(0, np.int64), *(array.ravel() for array in whole.values())])
+    # The highest bytes of numbers are nearly all equal: transpose the bytes before they are compressed.
+    planes = np.ascontiguousarray(numbers.astype("<i8", copy=False).view(np.uint8).reshape(-1, 8).T)
+    packed = np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
+    write_columns(path, {**others, _PLANES: packed}, deflated=others)
 
 
 def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"]:

@@ -340,7 +340,8 @@ def run_filler(
         as_stored = is_stored_as(source, "jet_label", "int8")
         flavours_of_codes = _flavours_by_code(layout.labels if as_stored else None)
     chosen = filler_settings(settings, flavours_of_codes)
-    filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), with_table)
+    table_rows = source.stop - source.start if with_table else 0
+    filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), table_rows)
     every_segment = segments(
         source,
         weighted=settings.simulated,
@@ -357,13 +358,14 @@ def run_filler(
         raise RefusedError(f"{source.path}: half of the leading jets have an unlikely pT")
     if counts["unmatched"] > allowed_unmatched(counts["labels"], layout) and settings.labelled:
         raise RefusedError(f"{source.path}: too many leading jets have no label")
+    nominal_only = histograms is not None or not settings.simulated
+    table = filler.take_table(1 if nominal_only else len(settings.weights))
     ranges: tuple[RunRange, ...] = (RunRange(counts["run"], counts["first"], counts["last"]),)
+    table["run"] = np.broadcast_to(np.uint32(counts["run"]), len(table["entry"]))
     if not counts["ordered"]:
         run, event = source.flat("run"), source.flat("event")
         refuse_repeated(source.path, run, event)
-        ranges = run_ranges(run, event)
-    nominal_only = histograms is not None or not settings.simulated
-    table = filler.take_table(1 if nominal_only else len(settings.weights))
+        ranges, table["run"] = run_ranges(run, event), run[table["entry"]]
     table["event"] = table["event"].view(np.uint64)  # numpy has two distinct types of this size
     varied, numbers = (
         dict(zip(names, table.pop(key), strict=True))

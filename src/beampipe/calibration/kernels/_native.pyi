@@ -15,7 +15,7 @@ class Filler:
         sums: tuple[ndarray, ...] | None,
         n_varied: int,
         n_floats: int,
-        with_table: bool,
+        table_rows: int,
     ) -> None: ...
     def add(
         self, n: int, n_weights: int, offsets: ndarray, columns: Sequence[tuple[ndarray, bool, int] | None]

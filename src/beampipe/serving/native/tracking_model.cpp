@@ -70,7 +70,7 @@ std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
 }
 
 TrackingModel::TrackingModel(const ModelSettings& settings)
-    : finder_(kernels_of_this_library(), settings.text("PIPELINE_SPEC", ""), settings.weights),
+    : finder_(kernels_of_this_library(), PipelineSpec::parse(settings.text("PIPELINE_SPEC", "")), settings.weights),
       athena_(for_athena(settings)),
       fitter_(fitter_of(kernels_of_this_library(), settings.weights, athena_)),
       beam_spot_(BeamLine::parse(settings.text("BEAM_SPOT", "0,0"))),

@@ -16,7 +16,7 @@ from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder, hits_of
 from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import FitTables, fit_track, fit_without_outliers, is_suspect, layer_of
-from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
+from beampipe.tracking.kernels.loading import contiguous, native
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,7 +75,7 @@ class TrackFitter(Shown):
             float(tables.field[0]),
             contiguous(tables.field_shape),
             self.reject_outliers,
-            useful_threads(self.threads, len(rows)),
+            self.threads,
         )
         return replace(TrackParameters(*fitted), field=float(tables.field[0]))
 

@@ -14,7 +14,7 @@ from beampipe.arrays import Float32, Int64
 from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, TripletGraph, Triplets
-from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
+from beampipe.tracking.kernels.loading import blocks, contiguous, native
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows
 
@@ -29,7 +29,6 @@ __all__ = [
     "embed",
     "filter_kept",
     "filter_logits",
-    "fit_on_layers",
     "gnn_scores",
     "logit_of",
     "module_map_edges",
@@ -50,9 +49,7 @@ def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray
     """
     if (kernels := native()) is None:
         return reference.embed(position, weights)
-    result: Float32[ndarray, "n_hits d"] = kernels.embed(
-        contiguous(position), weights.packed, weights.widths, useful_threads(threads, len(position))
-    )
+    result: Float32[ndarray, "n_hits d"] = kernels.embed(contiguous(position), weights.packed, weights.widths, threads)
     return result
 
 
@@ -95,7 +92,7 @@ def radius_edges(
         max_neighbours,
         kappa_max,
         z0_max,
-        useful_threads(threads, len(position)),
+        threads,
     )
     return edges
 
@@ -129,7 +126,7 @@ def filter_logits(
         contiguous(dist2),
         weights.packed_by_output,
         weights.widths[1],
-        useful_threads(threads, len(position)),
+        threads,
     )
     return logit
 
@@ -169,7 +166,7 @@ def gnn_scores(
             weights.packed,
             weights.hidden,
             len(weights.edge),
-            useful_threads(threads, len(position)),
+            threads,
         )
     return reference.sigmoid(logit), logit
 
@@ -196,26 +193,8 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
     """
     if (kernels := native()) is None:
         return reference.assign_layers(position, windows)
-    layer: LayerNumbers = kernels.assign_layers(
-        contiguous(position), _native_windows(windows), useful_threads(threads, len(position))
-    )
+    layer: LayerNumbers = kernels.assign_layers(contiguous(position), _native_windows(windows), threads)
     return layer
-
-
-def fit_on_layers(position: Position, windows: Windows, threads: int = 1) -> tuple[int, int]:
-    """Number of hits on no layer, and of layers without a hit or with many hits in a small part of the layer.
-
-    Args:
-        position: r [mm], phi [rad], z [mm], of the hits of one event.
-        windows: learned windows, whose `layers` are the boxes.
-        threads: largest number of threads that the call uses.
-    """
-    if (kernels := native()) is None:
-        return reference.fit_on_layers(position, windows)
-    outside, unfilled = kernels.fit_on_layers(
-        contiguous(position), _native_windows(windows), useful_threads(threads, len(position))
-    )
-    return outside, unfilled
 
 
 def module_map_edges(
@@ -253,7 +232,7 @@ def module_map_edges(
         _native_windows(windows),
         seed_depth,
         least_curvature,
-        useful_threads(threads, len(position)),
+        threads,
     )
     return edge_index
 
@@ -277,7 +256,7 @@ def triplets(position: Position, edge_index: EdgeIndex, windows: Windows, thread
         contiguous(position),
         contiguous(edge_index),
         _native_windows(windows),
-        useful_threads(threads, len(position)),
+        threads,
     )
     return triplets_and_chi2
 
@@ -371,7 +350,7 @@ def complete(
         _native_windows(windows),
         penalty,
         min_score,
-        useful_threads(threads, len(position)),
+        threads,
     )
     return completed
 

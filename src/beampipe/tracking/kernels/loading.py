@@ -7,14 +7,11 @@ import warnings
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-
-_WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it saves
 
 
 @cache
@@ -33,11 +30,6 @@ def native() -> ModuleType | None:
             stacklevel=2,
         )
         return None
-
-
-def useful_threads(threads: int, n_hits: int) -> int:
-    """How many of the threads an event of that size can use; the result of a kernel does not depend on it."""
-    return min(threads, 1 + n_hits // _WORTH_A_THREAD)
 
 
 def contiguous(array: ndarray) -> ndarray:

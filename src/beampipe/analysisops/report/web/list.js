@@ -103,10 +103,6 @@ document.querySelectorAll("button.cell").forEach(cell => cell.addEventListener("
   choose();
   document.getElementById("all").scrollIntoView();
 }));
-document.querySelectorAll("[data-axis][role=radio]").forEach(button => button.addEventListener("click", () => {
-  document.querySelectorAll("[data-axis][role=radio]").forEach(one => one.setAttribute("aria-checked", String(one === button)));
-  document.querySelectorAll("div[data-axis]").forEach(plot => { plot.hidden = plot.dataset.axis !== button.dataset.axis; });
-}));
 window.addEventListener("hashchange", follow);
 choose();
 follow();

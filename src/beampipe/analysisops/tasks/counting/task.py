@@ -16,9 +16,9 @@ from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.pairs import (
+    Detector,
     counting_limit,
     good_leptons,
     lepton_mass,

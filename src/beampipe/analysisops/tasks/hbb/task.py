@@ -14,15 +14,19 @@ from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import TIGHT_TAG, Detector, assemble, jets_of, observe
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import (
+from beampipe.analysisops.samples.pairs import (
     HIGGS_MASS,
+    TIGHT_TAG,
+    Detector,
+    assemble,
     collide,
     decay,
     falling,
     higgs_mass_settings,
     isotropic,
+    jets_of,
+    observe,
     parents,
 )
 from beampipe.analysisops.samples.random_parameters import RandomParameters

@@ -14,13 +14,15 @@ import numpy as np
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.kinematics import HIGGS_MASS, decay, isotropic
 from beampipe.analysisops.samples.pairs import (
+    HIGGS_MASS,
+    Detector,
     continuum_pairs,
+    decay,
     good_leptons,
     higgs_bosons,
+    isotropic,
     lepton_mass,
     pair_events,
     shoulder_pairs,

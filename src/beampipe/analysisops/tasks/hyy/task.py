@@ -11,10 +11,8 @@ from typing import Final
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.kinematics import HIGGS_MASS
-from beampipe.analysisops.samples.pairs import continuum, higgs_events
+from beampipe.analysisops.samples.pairs import HIGGS_MASS, Detector, continuum, higgs_events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult(RECALLED_HIGGS, {"signal": "yes"})

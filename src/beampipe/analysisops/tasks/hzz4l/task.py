@@ -14,10 +14,21 @@ from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector, leptons_of, observe, triggered
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.kinematics import HIGGS_MASS, collide, higgs_mass_settings, masses, parents
-from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
+from beampipe.analysisops.samples.pairs import (
+    HIGGS_MASS,
+    Detector,
+    collide,
+    good_leptons,
+    higgs_mass_settings,
+    leptons_of,
+    masses,
+    observe,
+    pair_events,
+    parents,
+    resonance_pairs,
+    triggered,
+)
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
 

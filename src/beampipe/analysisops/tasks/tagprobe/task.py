@@ -13,10 +13,15 @@ import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.kinematics import Z_MASS
-from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
+from beampipe.analysisops.samples.pairs import (
+    Z_MASS,
+    Detector,
+    continuum_pairs,
+    pair_events,
+    resonance_pairs,
+    shoulder_pairs,
+)
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"efficiency": (0.95, 0.01)})

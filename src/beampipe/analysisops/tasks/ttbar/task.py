@@ -15,9 +15,8 @@ import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector, observe, triggered
 from beampipe.analysisops.samples.events import Events, Objects, joined
-from beampipe.analysisops.samples.kinematics import collide
+from beampipe.analysisops.samples.pairs import Detector, collide, observe, triggered
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 KNOWN_MASS: Final = 172.57

@@ -12,9 +12,8 @@ from typing import Final
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
+from beampipe.analysisops.samples.pairs import Detector, continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"width": (2.4955, 0.0023)})

@@ -13,10 +13,18 @@ import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector, leptons_of, observe, triggered
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.kinematics import collide, parents
-from beampipe.analysisops.samples.pairs import pair_events, resonance_pairs, weighted_sample
+from beampipe.analysisops.samples.pairs import (
+    Detector,
+    collide,
+    leptons_of,
+    observe,
+    pair_events,
+    parents,
+    resonance_pairs,
+    triggered,
+    weighted_sample,
+)
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"cross_section": (63.7, 2.5)})

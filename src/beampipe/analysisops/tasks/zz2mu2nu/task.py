@@ -18,14 +18,15 @@ from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.detector import Detector, triggered
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import Z_MASS
 from beampipe.analysisops.samples.pairs import (
+    Z_MASS,
+    Detector,
     continuum_pairs,
     pair_events,
     resonance_pairs,
     shoulder_pairs,
+    triggered,
     weighted_sample,
     with_missing_momentum,
 )

@@ -22,8 +22,8 @@ void RegionRule::assign(Pairs& pairs) const {
   }
 }
 
-Filler::Filler(Selection selection, Histograms histograms, Sums sums, bool with_table)
-    : selection_(std::move(selection)), histograms_(std::move(histograms)), sums_(sums), with_table_(with_table) {
+Filler::Filler(Selection selection, Histograms histograms, Sums sums, std::int64_t table_rows)
+    : selection_(std::move(selection)), histograms_(std::move(histograms)), sums_(sums), table_rows_(table_rows) {
   n_weights_ = std::max<std::int64_t>(static_cast<std::int64_t>(selection_.weights.size()), 1);
   for (std::size_t k = 0; k < selection_.weights.size(); ++k)
     first_columns_ &= selection_.weights[k] == static_cast<std::int64_t>(k);
@@ -53,7 +53,7 @@ const char* Filler::add(const Segment& segment) {
     if (wrong == nullptr) choose_pairs();
     if (wrong == nullptr) wrong = read_kept(segment);
     if (wrong != nullptr) return wrong;
-    if (with_table_) append(segment);
+    if (table_rows_ > 0) append(segment);
     if (sums_.n_rows > 0) fill(segment);
     counts.all += n;
   }
@@ -218,32 +218,40 @@ const char* Filler::read_kept(const Segment& segment) {
 void Filler::append(const Segment& segment) {
   const Pairs& pairs = *pairs_;
   const bool alone = sums_.n_rows > 0;
-  const std::int64_t n_weights = alone ? 1 : n_weights_;
-  for (std::size_t k = 0; k < kept_.size(); ++k) {
-    const float* weights = n_weights > 1 ? weights_.data() + k * padded(n_weights_) : pairs.weight + kept_[k];
-    table.weight.insert(table.weight.end(), weights, weights + n_weights);
-  }
-  table.varied_n_trk.resize(alone ? 0 : segment.varied_n_trk.size());
-  table.floats.resize(segment.floats.size());
-  for (const std::int64_t e : kept_) {
-    const std::int64_t event = begin_ + pairs.event[e];
-    table.run.push_back(run_of(segment, pairs.event[e]));
-    table.event.push_back(segment.event.at<std::uint64_t>(event));
-    table.entry.push_back(static_cast<std::uint32_t>(counts.all + pairs.event[e]));
-    for (int j = 0; j < 2; ++j) {
-      const std::int64_t jet = pairs.jets[j][e];
-      table.jet.push_back(static_cast<std::uint16_t>(jet - (segment.offsets[event] - segment.offsets[0])));
-      table.pt.push_back(pairs.pt[j][e]);
-      table.eta.push_back(pairs.eta[j][e]);
-      table.n_trk.push_back(static_cast<std::uint16_t>(pairs.n_trk[j][e]));
-      table.label.push_back(static_cast<std::int8_t>(pairs.flavour[j][e]));
-      table.region.push_back(static_cast<std::int8_t>(pairs.region[j][e]));
-      for (std::size_t k = 0; k < table.varied_n_trk.size(); ++k)
-        table.varied_n_trk[k].push_back(segment.varied_n_trk[k].at<std::uint16_t>(jet));
-      for (std::size_t k = 0; k < segment.floats.size(); ++k)
-        table.floats[k].push_back(segment.floats[k].at<float>(jet));
-    }
-  }
+  const std::size_t n_weights = alone ? 1 : n_weights_, stride = padded(n_weights_);
+  const auto of_pairs = [&](auto& column, std::size_t width, auto number) {
+    const std::size_t before = column.size();
+    column.reserve(width * table_rows_);
+    column.resize(before + width * kept_.size());
+    auto* out = column.data() + before;
+    for (std::size_t k = 0; k < kept_.size(); ++k)
+      for (std::size_t i = 0; i < width; ++i) *out++ = static_cast<std::decay_t<decltype(*out)>>(number(k, i));
+  };
+  const auto of_events = [&](auto& column, auto number) {
+    of_pairs(column, 1, [&](std::size_t k, std::size_t) { return number(pairs.event[kept_[k]]); });
+  };
+  const auto of_jets = [&](auto& column, const auto& numbers) {
+    of_pairs(column, 2, [&](std::size_t k, std::size_t j) { return numbers[j][kept_[k]]; });
+  };
+  const auto of_columns = [&](auto& columns, const std::vector<Column>& from) {
+    columns.resize(from.size());
+    for (std::size_t c = 0; c < from.size(); ++c)
+      of_pairs(columns[c], 2, [&](std::size_t k, std::size_t j) {
+        return from[c].at<typename std::decay_t<decltype(columns[c])>::value_type>(pairs.jets[j][kept_[k]]);
+      });
+  };
+  of_events(table.event, [&](std::int64_t event) { return segment.event.at<std::uint64_t>(begin_ + event); });
+  of_events(table.entry, [&](std::int64_t event) { return counts.all + event; });
+  of_pairs(table.weight, n_weights, [&](std::size_t k, std::size_t i) {
+    return n_weights > 1 ? weights_[k * stride + i] : pairs.weight[kept_[k]];
+  });
+  of_pairs(table.jet, 2, [&](std::size_t k, std::size_t j) {
+    return pairs.jets[j][kept_[k]] + segment.offsets[0] - segment.offsets[begin_ + pairs.event[kept_[k]]];
+  });
+  of_jets(table.pt, pairs.pt), of_jets(table.eta, pairs.eta), of_jets(table.n_trk, pairs.n_trk);
+  of_jets(table.label, pairs.flavour), of_jets(table.region, pairs.region);
+  if (!alone) of_columns(table.varied_n_trk, segment.varied_n_trk);
+  of_columns(table.floats, segment.floats);
 }
 
 std::uint64_t Filler::key_of(const Segment& segment, std::uint64_t dataset, std::int64_t e) const {

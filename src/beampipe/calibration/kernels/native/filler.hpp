@@ -71,9 +71,8 @@ struct Sums {
   std::int64_t *sumw, *sumw2, *varied_sumw, *varied_sumw2, *replicas, *entries;
 };
 
-/// The selected events, as in `Dijets`; columns of jets have two numbers per event.
+/// The selected events, as in `Dijets` without runs; columns of jets have two numbers per event.
 struct Table {
-  std::vector<std::uint32_t> run;
   std::vector<std::uint64_t> event;
   std::vector<std::uint32_t> entry;
   std::vector<std::uint16_t> jet;
@@ -96,8 +95,8 @@ struct Counts {
 
 class Filler {
 public:
-  /// Without rows in `sums` no histograms are filled.
-  Filler(Selection selection, Histograms histograms, Sums sums, bool with_table);
+  /// Without rows in `sums` no histograms are filled. table_rows: the largest number of rows of the table; 0: no table.
+  Filler(Selection selection, Histograms histograms, Sums sums, std::int64_t table_rows);
 
   /// Add a segment. Returns nullptr, or why an event is refused; the filler cannot be used after that.
   const char* add(const Segment& segment);
@@ -131,8 +130,8 @@ private:
   Selection selection_;
   Histograms histograms_;
   Sums sums_;
-  bool with_table_, first_columns_ = true, shifts_ = false, scored_ = false, falling_ = false;
-  std::int64_t n_weights_;
+  bool first_columns_ = true, shifts_ = false, scored_ = false, falling_ = false;
+  std::int64_t table_rows_, n_weights_;
   std::vector<std::uint64_t> blocks_;
   std::vector<std::int64_t> times_;
 

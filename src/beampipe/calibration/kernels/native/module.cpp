@@ -147,7 +147,7 @@ struct PythonFiller {
 using Arrays = std::tuple<Sheet, Sheet, Sheet, Sheet, Sheet, Out<std::int64_t, -1>>;
 
 void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, const std::optional<Arrays>& arrays,
-          std::size_t n_varied, std::size_t n_floats, bool with_table) {
+          std::size_t n_varied, std::size_t n_floats, std::int64_t table_rows) {
   Selection s = selection_of(select);
   Histograms h = histograms_of(fill);
   Sums sums = {};
@@ -164,13 +164,9 @@ void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, cons
                 replicas.shape(0) == rows && entries.shape(0) == rows,
             "sums: wrong shape");
     h.n_replicas = static_cast<std::int64_t>(replicas.shape(1));
-    sums = {static_cast<std::int64_t>(rows),
-            sumw.data(),
-            sumw2.data(),
-            varied_sumw.data(),
-            varied_sumw2.data(),
-            replicas.data(),
-            entries.data()};
+    const auto n_rows = static_cast<std::int64_t>(rows);
+    sums = {n_rows,          sumw.data(),   sumw2.data(), varied_sumw.data(), varied_sumw2.data(),
+            replicas.data(), entries.data()};
     for (const std::int8_t flavour : s.flavours) require(flavour < h.axes.n_flavours, "flavours: too large");
   }
   for (const Variation& each : h.variations)
@@ -184,7 +180,7 @@ void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, cons
     last = index > last ? index : last;
   }
   const bool labelled = !s.flavours.empty(), weighted = !s.weights.empty();
-  new (self) PythonFiller{Filler(std::move(s), std::move(h), sums, with_table),
+  new (self) PythonFiller{Filler(std::move(s), std::move(h), sums, table_rows),
                           labelled,
                           weighted,
                           last,
@@ -253,7 +249,6 @@ nb::list arrays_of(std::vector<std::vector<T>>&& columns, std::size_t n) {
 nb::dict take_table(PythonFiller& self, std::size_t n_weights) {
   Table table = std::move(self.filler.table);
   nb::dict out;
-  out["run"] = array_of(std::move(table.run), 0);
   out["event"] = array_of(std::move(table.event), 0);
   out["entry"] = array_of(std::move(table.entry), 0);
   out["jet"] = array_of(std::move(table.jet), 2);
@@ -333,7 +328,7 @@ void score(const In<float, -1, -1>& features, const In<std::int64_t, -1>& n_node
 NB_MODULE(_native, m) {
   m.attr("BUILD") = BUILD;
   nb::class_<PythonFiller>(m, "Filler")
-      .def("__init__", &make, "select"_a, "fill"_a, "sums"_a.none(), "n_varied"_a, "n_floats"_a, "with_table"_a)
+      .def("__init__", &make, "select"_a, "fill"_a, "sums"_a.none(), "n_varied"_a, "n_floats"_a, "table_rows"_a)
       .def("add", &add_segment, "n"_a, "n_weights"_a, "offsets"_a, "columns"_a)
       .def("finish", &finish)
       .def("take_table", &take_table, "n_weights"_a)

@@ -1,14 +1,16 @@
-// An owning array of plain numbers: what a kernel returns. Its memory goes to numpy without a copy.
+// Arrays of plain numbers, which kernels return and numpy takes over without a copy; their memory; their order.
 #pragma once
 
 #include <malloc.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -60,7 +62,7 @@ inline SpareMemory*& spare_memory() {
   return memory;
 }
 
-/// A block that starts on a cache line; SpareMemory or std::free takes it back. It is never empty, and may be read one
+/// A block that starts on a cache line; SpareMemory takes it back. It is never empty, and may be read one
 /// vector past its end.
 inline void* new_block(std::size_t bytes) {
   constexpr std::size_t kLargePage = std::size_t{1} << 21;
@@ -77,7 +79,7 @@ inline void* new_block(std::size_t bytes) {
   return block;
 }
 
-/// Numbers of which there is one for each hit or edge, in memory that is reused.
+/// Memory that is reused; elements without a value are not initialised.
 template <typename T>
 struct SpareAllocator {
   using value_type = T;
@@ -86,49 +88,17 @@ struct SpareAllocator {
   SpareAllocator(const SpareAllocator<Other>&) {}
   T* allocate(std::size_t n) { return static_cast<T*>(new_block(n * sizeof(T))); }
   void deallocate(T* block, std::size_t) { spare_memory()->give(block); }
+  template <typename Item>
+  void construct(Item* item) {
+    ::new (static_cast<void*>(item)) Item;
+  }
   friend bool operator==(SpareAllocator, SpareAllocator) { return true; }
   friend bool operator!=(SpareAllocator, SpareAllocator) { return false; }
 };
+
+/// Numbers of which there is one for each hit or edge.
 template <typename T>
-using Column = std::vector<T, SpareAllocator<T>>;
-
-template <typename T>
-class Array {
-public:
-  Array() = default;
-
-  /// `size` elements, not initialised, in a block as above.
-  explicit Array(std::size_t size) : data_(static_cast<T*>(new_block(size * sizeof(T)))), size_(size) {}
-  Array(std::size_t size, T value) : Array(size) {
-    for (std::size_t i = 0; i < size; ++i) data_[i] = value;
-  }
-  Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  Array& operator=(Array&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-  ~Array() {
-    if (data_ != nullptr) spare_memory()->give(data_);
-  }
-
-  T* data() { return data_; }
-  const T* data() const { return data_; }
-  std::size_t size() const { return size_; }
-  T& operator[](std::size_t i) { return data_[i]; }
-  const T& operator[](std::size_t i) const { return data_[i]; }
-  T* begin() { return data_; }
-  T* end() { return data_ + size_; }
-
-  /// Forget the elements past `size`.
-  void truncate(std::size_t size) { size_ = size; }
-  /// Give up the memory; the caller frees it with std::free.
-  T* release() { return std::exchange(data_, nullptr); }
-
-private:
-  T* data_ = nullptr;
-  std::size_t size_ = 0;
-};
+using Array = std::vector<T, SpareAllocator<T>>;
 
 /// A list that grows block by block, each as long as all before it: nothing is copied, and long blocks lie in large pages.
 template <typename T>
@@ -159,5 +129,23 @@ private:
   T *next_ = nullptr, *end_ = nullptr;
   std::size_t before_ = 0;  // items in all blocks but the last
 };
+
+/// A row of a table, and what it is sorted by.
+struct Keyed {
+  std::uint32_t key;
+  std::int32_t row;
+};
+
+/// Sorts by the lowest `bits` of the keys; equal ones stay in order.
+inline void sort_by_key(Array<Keyed>& rows, int bits) {
+  Array<Keyed> other(rows.size());
+  for (int shift = 0; shift < bits; shift += 11) {
+    std::array<std::int32_t, 2049> begin{};
+    for (const Keyed& x : rows) ++begin[((x.key >> shift) & 2047) + 1];
+    std::partial_sum(begin.begin(), begin.end(), begin.begin());
+    for (const Keyed& x : rows) other[begin[(x.key >> shift) & 2047]++] = x;
+    rows.swap(other);
+  }
+}
 
 }  // namespace beampipe

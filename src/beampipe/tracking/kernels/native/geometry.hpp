@@ -3,6 +3,7 @@
 // The networks see the doublet along its chord; the learned windows cut on the arc of a doublet and on chi2 of a triplet.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "simd.hpp"
@@ -103,6 +104,11 @@ template <typename Number>
 struct TripletWindow {
   Number a, b, c, d;
 };
+
+/// The smallest window that holds both.
+inline TripletWindow<float> wider(const TripletWindow<float>& x, const TripletWindow<float>& y) {
+  return {std::max(x.a, y.a), std::max(x.b, y.b), std::max(x.c, y.c), std::max(x.d, y.d)};
+}
 
 /// chi2 = top / bottom of two doublets that share a hit: the triplet passes where top < bottom.
 struct Chi2 {

@@ -12,7 +12,6 @@ namespace beampipe {
 
 std::vector<std::string> supported_isas() {
   std::vector<std::string> names = {"baseline"};
-#if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
     names.push_back("avx2");
@@ -20,7 +19,6 @@ std::vector<std::string> supported_isas() {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
       names.push_back("avx512");
   }
-#endif
   return names;
 }
 

@@ -10,45 +10,25 @@
 #include "native/errors.hpp"
 #include "windows/windows.hpp"
 
-#define BEAMPIPE_MAP_KERNELS(K)                                                                                  \
-  K(assign_layers, Array<std::int16_t>, (const float* position, std::int64_t n, const Windows& w, int threads))  \
-  K(module_map_edges, Array<std::int64_t>,                                                                       \
-    (const float* position, const Blocks& blocks, const Windows& w, const Growth& growth, int threads))          \
-  K(triplets, Triplets,                                                                                          \
-    (const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,                \
-     std::int64_t n_edges, const Windows& w, int threads))                                                       \
-  K(pair_features, Array<float>,                                                                                 \
-    (const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,      \
-     std::int64_t n_edges))                                                                                      \
-  K(walk, Array<std::int64_t>,                                                                                   \
-    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,                 \
-     const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,      \
-     const float* weight, const std::int16_t* layer, float penalty, int min_hits))                               \
-  K(complete, Array<std::int64_t>,                                                                               \
-    (const float* position, const Blocks& blocks, const std::int64_t* track_id, const Windows& w, float penalty, \
-     float min_score, int threads))
-
-#define BEAMPIPE_NETWORK_KERNELS(K)                                                                                   \
-  K(embed, Array<float>,                                                                                              \
-    (const float* position, std::int64_t n, const float* packed, const int* widths, int n_layers, int threads))       \
-  K(radius_edges, RadiusEdges, (const RadiusQuery& query, int threads))                                               \
-  K(filter_logits, Array<float>,                                                                                      \
-    (const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, const float* dist2, \
-     std::int64_t n_edges, const float* packed, int hidden, int threads))                                             \
-  K(gnn_logits, Array<float>,                                                                                         \
-    (const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,                     \
-     const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden, int steps,        \
-     int threads))
-
-#define BEAMPIPE_KERNELS(K)                                                                       \
-  BEAMPIPE_MAP_KERNELS(K)                                                                         \
-  BEAMPIPE_NETWORK_KERNELS(K)                                                                     \
-  K(fit_tracks, Fits,                                                                             \
-    (const float* position, std::int64_t n_hits, const HitLists& tracks, const FitTables& tables, \
-     bool reject_outliers, int threads))                                                          \
-  K(connected_components, Array<std::int64_t>,                                                    \
-    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,  \
-     std::int64_t min_hits))
+#define BEAMPIPE_KERNELS(K)                                                                                          \
+  K(assign_layers, Array<std::int16_t>, (Hits hits, const Windows& w))                                               \
+  K(module_map_edges, Array<std::int64_t>, (Hits hits, const Windows& w, const Growth& growth))                      \
+  K(triplets, Triplets, (Hits hits, EdgeList edges, const Windows& w))                                               \
+  K(pair_features, Array<float>, (TripletList triplets, std::int64_t n_edges))                                       \
+  K(walk, Array<std::int64_t>,                                                                                       \
+    (std::int64_t n_hits, EdgeList edges, TripletList triplets, const float* weight, const std::int16_t* layer,      \
+     float penalty, int min_hits))                                                                                   \
+  K(complete, Array<std::int64_t>,                                                                                   \
+    (Hits hits, const std::int64_t* track_id, const Windows& w, float penalty, float min_score))                     \
+  K(embed, Array<float>, (Hits hits, const float* packed, const int* widths, int n_layers))                          \
+  K(radius_edges, RadiusEdges, (Hits hits, const RadiusQuery& query))                                                \
+  K(filter_logits, Array<float>, (Hits hits, EdgeList edges, const float* dist2, const float* packed, int hidden))   \
+  K(gnn_logits, Array<float>,                                                                                        \
+    (Hits hits, EdgeList edges, const float* pair_features, int n_pair, const float* packed, int hidden, int steps)) \
+  K(fit_tracks, Fits,                                                                                                \
+    (const float* position, std::int64_t n_hits, const HitLists& tracks, const FitTables& tables,                    \
+     bool reject_outliers, int threads))                                                                             \
+  K(connected_components, Array<std::int64_t>, (std::int64_t n_hits, EdgeList edges, std::int64_t min_hits))
 
 namespace beampipe {
 
@@ -57,8 +37,6 @@ constexpr int kEmbedding = 8;  // length of a source or target vector
 struct RadiusQuery {
   const float *source, *target;               // rows of kEmbedding floats
   std::int64_t source_stride, target_stride;  // floats from row to row
-  const float* position;                      // (n, 3): r, phi, z [mm, rad]
-  Blocks blocks;
   float radius;
   std::int64_t max_neighbours;
   float kappa_max, z0_max;  // [1/mm], [mm]

@@ -1,10 +1,9 @@
 // Vectors of float and int32, as wide as the instruction set, and the elementary functions that the kernels need.
 #pragma once
 
-#include <cstdint>
-#if defined(__x86_64__)
 #include <immintrin.h>
-#endif
+
+#include <cstdint>
 
 namespace beampipe {
 
@@ -51,12 +50,8 @@ inline unsigned less_mask(Vec a, Vec b) {
   return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 #elif defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_ps(a < b));
-#elif defined(__SSE2__)
-  return static_cast<unsigned>(_mm_movemask_ps(a < b));
 #else
-  unsigned mask = 0;
-  for (int i = 0; i < kLanes; ++i) mask |= static_cast<unsigned>(a[i] < b[i]) << i;
-  return mask;
+  return static_cast<unsigned>(_mm_movemask_ps(a < b));
 #endif
 }
 
@@ -70,16 +65,10 @@ inline unsigned nonzero_mask(IntVec v) {
 }
 
 /// Write the lanes of the set bits one after the other; the rest of a whole vector after them is overwritten too.
-inline void compress(float* to, Vec v, unsigned mask) {
+template <typename Item, typename Vector>
+inline void compress(Item* to, Vector v, unsigned mask) {
 #if defined(__AVX512F__)
-  _mm512_storeu_ps(to, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), v));
-#else
-  for (; mask != 0; mask &= mask - 1) *to++ = v[__builtin_ctz(mask)];
-#endif
-}
-inline void compress(std::int32_t* to, IntVec v, unsigned mask) {
-#if defined(__AVX512F__)
-  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), reinterpret_cast<__m512i>(v)));
+  _mm512_storeu_ps(to, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), reinterpret_cast<Vec>(v)));
 #else
   for (; mask != 0; mask &= mask - 1) *to++ = v[__builtin_ctz(mask)];
 #endif
@@ -90,11 +79,8 @@ inline Vec square_root(Vec v) {
   return _mm512_sqrt_ps(v);
 #elif defined(__AVX2__)
   return _mm256_sqrt_ps(v);
-#elif defined(__SSE2__)
-  return _mm_sqrt_ps(v);
 #else
-  for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
-  return v;
+  return _mm_sqrt_ps(v);
 #endif
 }
 

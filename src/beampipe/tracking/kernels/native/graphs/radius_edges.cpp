@@ -10,7 +10,6 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <stdexcept>
 
 #include "array.hpp"
 #include "geometry.hpp"
@@ -112,7 +111,7 @@ constexpr int kLeaf = 16;
 
 /// Hits in the order of a Z-curve through phi and eta: neighbours in a row lie in one direction from the origin.
 inline Array<std::int32_t> order_by_direction(const float* position, std::int64_t n) {
-  Array<std::uint16_t> key(n + kLanes);
+  Array<Keyed> row(n);
   const auto spread = [](IntVec x) {  // 8 bits, with gaps for those of the other coordinate
     x = (x | x << 4) & 0x0f0f;
     x = (x | x << 2) & 0x3333;
@@ -129,15 +128,12 @@ inline Array<std::int32_t> order_by_direction(const float* position, std::int64_
     const Vec phi = (load(column[1]) + 0.5f * kTwoPi) * (256 / kTwoPi);
     const Vec eta = (pseudorapidity(load(column[0]), load(column[2])) + 4.0f) * 32.0f;
     const IntVec both = spread(in_byte(phi)) << 1 | spread(in_byte(eta));
-    for (int l = 0; l < lanes; ++l) key[i + l] = static_cast<std::uint16_t>(both[l]);
+    for (int l = 0; l < lanes; ++l)
+      row[i + l] = {static_cast<std::uint32_t>(both[l]), static_cast<std::int32_t>(i + l)};
   }
-  Array<std::int32_t> order(n), other(n);
-  std::int32_t begin[2][257] = {};
-  for (std::int64_t i = 0; i < n; ++i) ++begin[0][(key[i] & 255) + 1], ++begin[1][(key[i] >> 8) + 1];
-  for (auto& first : begin)
-    for (int k = 0; k < 256; ++k) first[k + 1] += first[k];
-  for (std::int64_t i = 0; i < n; ++i) other[begin[0][key[i] & 255]++] = static_cast<std::int32_t>(i);
-  for (std::int64_t i = 0; i < n; ++i) order[begin[1][key[other[i]] >> 8]++] = other[i];
+  sort_by_key(row, 16);
+  Array<std::int32_t> order(n);
+  for (std::int64_t i = 0; i < n; ++i) order[i] = row[i].row;
   return order;
 }
 
@@ -174,7 +170,7 @@ inline void split(const float* rows, std::int64_t stride, std::int32_t* order, s
 struct alignas(64) Boxes {
   float low[kEmbedding][kLeaf], high[kEmbedding][kLeaf], rho2[kLeaf];
 
-  void clear() {
+  Boxes() {
     for (int k = 0; k < kEmbedding; ++k)
       for (int b = 0; b < kLeaf; ++b) low[k][b] = INFINITY, high[k][b] = -INFINITY;
     for (float& r : rho2) r = -INFINITY;
@@ -260,19 +256,18 @@ struct Tree {
   Array<Leaf> leaves;
   Array<Boxes> boxes, outer_boxes;  // of 16 leaves, of 16 x 16
 
-  Tree(const RadiusQuery& q, std::int64_t size, int threads)
-      : n(size),
+  Tree(const Hits& hits, const RadiusQuery& q)
+      : n(hits.n),
         from(n),
         to(n),
-        target(order_by_direction(q.position, n)),
+        target(order_by_direction(hits.position, n)),
         leaves((n + 15) / 16),
         boxes((n + 255) / 256),
         outer_boxes((n + 4095) / 4096) {
-    source = Array<std::int32_t>(n);
-    std::memcpy(source.data(), target.data(), n * sizeof(std::int32_t));
+    source = target;
     if (n >= kRefined) {
       const std::int64_t n_patches = (n + kPatch - 1) / kPatch;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+#pragma omp parallel for num_threads(hits.threads) schedule(dynamic, 1)
       for (std::int64_t p = 0; p < n_patches; ++p) {
         std::uint64_t key[kPatch];
         const std::int64_t first = p * kPatch, patch = std::min(kPatch, n - first);
@@ -280,25 +275,22 @@ struct Tree {
         split(q.source, q.source_stride, source.data() + first, patch, kGroup, key);
       }
     }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::size_t b = 0; b < boxes.size(); ++b) {
-      boxes[b].clear();
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
+    for (std::size_t b = 0; b < boxes.size(); ++b)
       for (std::size_t leaf = kLeaf * b; leaf < std::min<std::size_t>(kLeaf * (b + 1), leaves.size()); ++leaf)
-        fill(q, leaf, boxes[b]);
-    }
-#pragma omp parallel for num_threads(threads) schedule(static)
+        fill(hits, q, leaf, boxes[b]);
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
     for (std::int64_t s = 0; s < n; ++s) {
-      const float *p = q.position + 3 * static_cast<std::int64_t>(source[s]),
-                  *t = q.position + 3 * static_cast<std::int64_t>(target[s]);
+      const float *p = hits.position + 3 * static_cast<std::int64_t>(source[s]),
+                  *t = hits.position + 3 * static_cast<std::int64_t>(target[s]);
       from[s] = {p[0], p[1], p[2], distance_from_origin2(p)};
       to[s] = {t[0], t[1], t[2], distance_from_origin2(t)};
     }
-    for (std::size_t b = 0; b < outer_boxes.size(); ++b) outer_boxes[b].clear();
     for (std::size_t b = 0; b < boxes.size(); ++b)
       outer_boxes[b / kLeaf].include(static_cast<int>(b % kLeaf), boxes[b]);
   }
 
-  void fill(const RadiusQuery& q, std::size_t leaf, Boxes& around) {
+  void fill(const Hits& hits, const RadiusQuery& q, std::size_t leaf, Boxes& around) {
     Leaf& l = leaves[leaf];
     for (int i = 0; i < kLeaf; ++i) {
       const std::int64_t place = static_cast<std::int64_t>(kLeaf * leaf) + i;
@@ -309,7 +301,7 @@ struct Tree {
       }
       const float* row = q.target + target[place] * q.target_stride;
       for (int k = 0; k < kEmbedding; ++k) l.column[k][i] = row[k];
-      l.rho2[i] = distance_from_origin2(q.position + 3 * static_cast<std::int64_t>(target[place]));
+      l.rho2[i] = distance_from_origin2(hits.position + 3 * static_cast<std::int64_t>(target[place]));
       around.include(static_cast<int>(leaf % kLeaf), row, l.rho2[i]);
     }
   }
@@ -323,15 +315,7 @@ struct Pairs {
 
   void reserve(std::int64_t wanted) {
     if (wanted <= static_cast<std::int64_t>(inner.size())) return;
-    Pairs more;
-    more.inner = Array<std::int32_t>(2 * wanted), more.outer = Array<std::int32_t>(2 * wanted),
-    more.dist2 = Array<float>(2 * wanted);
-    if (size > 0) {
-      std::memcpy(more.inner.data(), inner.data(), size * sizeof(std::int32_t));
-      std::memcpy(more.outer.data(), outer.data(), size * sizeof(std::int32_t));
-      std::memcpy(more.dist2.data(), dist2.data(), size * sizeof(float));
-    }
-    inner = std::move(more.inner), outer = std::move(more.outer), dist2 = std::move(more.dist2);
+    inner.resize(2 * wanted), outer.resize(2 * wanted), dist2.resize(2 * wanted);
   }
   void append(IntVec from, IntVec to, Vec distance2, unsigned mask) {
     compress(inner.data() + size, from, mask);
@@ -346,17 +330,18 @@ struct Group {
   alignas(64) float source[kGroup][kEmbedding];
   float low[kEmbedding], high[kEmbedding], rho2[kGroup], least_rho2;
 
-  Group(const RadiusQuery& q, const std::int32_t* hit, int size) {
+  /// Those in the places [slot, slot + size) of the tree's order.
+  Group(const RadiusQuery& q, const Tree& tree, std::int64_t slot, int size) {
     for (int k = 0; k < kEmbedding; ++k) low[k] = INFINITY, high[k] = -INFINITY;
     least_rho2 = INFINITY;
     for (int m = 0; m < kGroup; ++m) {
-      const std::int64_t i = hit[m < size ? m : 0];
-      const float* row = q.source + i * q.source_stride;
+      const std::int64_t place = slot + (m < size ? m : 0);
+      const float* row = q.source + tree.source[place] * q.source_stride;
       for (int k = 0; k < kEmbedding; ++k) {
         const float x = source[m][k] = m < size ? row[k] : NAN;  // NaN is near no target
         low[k] = x < low[k] ? x : low[k], high[k] = x > high[k] ? x : high[k];
       }
-      rho2[m] = distance_from_origin2(q.position + 3 * i);
+      rho2[m] = tree.from[place].rho2;
       least_rho2 = std::min(least_rho2, rho2[m]);
     }
   }
@@ -461,17 +446,18 @@ struct Task {
   }
 };
 
-/// Sums over all blocks.
+/// Sums over all events.
 struct Totals {
   std::atomic<std::int64_t> pairs{0}, edges{0};
 };
 
-/// The edges of one block of n hits, whose arrays `q` points to; not all once there are too many.
-RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& totals) {
-  const Tree tree(q, n, threads);
+/// The edges of one event, whose vectors `q` points to; not all once there are too many.
+RadiusEdges find(const Hits& hits, const RadiusQuery& q, Totals& totals) {
+  const std::int64_t n = hits.n;
+  const Tree tree(hits, q);
   const std::int64_t n_tasks = (n + kChunk - 1) / kChunk;
   std::unique_ptr<Task[]> tasks(new Task[n_tasks]);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     Pairs pairs;
     pairs.reserve(kBuffer);
@@ -482,8 +468,7 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
       std::int64_t done = t * kChunk;
       for (std::int64_t k = done; k < last && totals.pairs.load(std::memory_order_relaxed) <= kMaxPairs; k += kGroup) {
         const std::int64_t after = std::min(last, k + kGroup);
-        search(tree, q.radius, Group(q, tree.source.data() + k, static_cast<int>(after - k)),
-               static_cast<std::int32_t>(k), pairs);
+        search(tree, q.radius, Group(q, tree, k, static_cast<int>(after - k)), static_cast<std::int32_t>(k), pairs);
         if (pairs.size < kBuffer && after < last) continue;
         totals.pairs += pairs.size;
         apply_windows(q, tree, pairs);
@@ -494,19 +479,20 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
       pairs.size = 0;
     }
   }
-  Array<std::int64_t> begin(n + 1, 0), place(n);  // first edge of each hit; where the task has it
-  for (std::int64_t s = 0; s < n; ++s) {
-    const std::int64_t count = tasks[s / kChunk].count[s % kChunk];
-    place[tree.source[s]] = s % kChunk == 0 ? 0 : place[tree.source[s - 1]] + tasks[s / kChunk].count[s % kChunk - 1];
-    begin[tree.source[s] + 1] = count;
-  }
+  Array<std::int64_t> begin(n + 1, 0), place(n);  // first edge of each hit; where its task has it
   Array<std::int32_t> task_of(n);
-  for (std::int64_t s = 0; s < n; ++s) task_of[tree.source[s]] = static_cast<std::int32_t>(s / kChunk);
+  for (std::int64_t s = 0, next = 0; s < n; ++s) {
+    const std::int64_t number = s / kChunk, hit = tree.source[s];
+    if (s % kChunk == 0) next = 0;
+    task_of[hit] = static_cast<std::int32_t>(number), place[hit] = next;
+    begin[hit + 1] = tasks[number].count[s % kChunk];
+    next += begin[hit + 1];
+  }
   for (std::int64_t i = 0; i < n; ++i) begin[i + 1] += begin[i];
   const std::int64_t n_edges = begin[n];
   if ((totals.edges += n_edges) > kMaxEdges) return {};
   RadiusEdges edges{Array<std::int64_t>(2 * n_edges), Array<float>(n_edges)};
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
   for (std::int64_t i = 0; i < n; ++i) {
     const Pairs& mine = tasks[task_of[i]].edges;
     for (std::int64_t e = begin[i], k = place[i]; e < begin[i + 1]; ++e, ++k) {
@@ -520,23 +506,25 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
 
 }  // namespace
 
-RadiusEdges radius_edges(const RadiusQuery& q, int threads) {
-  std::vector<RadiusEdges> parts(q.blocks.n);
+RadiusEdges radius_edges(Hits hits, const RadiusQuery& q) {
+  std::vector<Array<std::int64_t>> edges(hits.events.n);
+  std::vector<Array<float>> dist2(hits.events.n);
   Totals totals;
-  for_each_block(q.blocks, threads, [&](std::int64_t block, int shared) {
-    const std::int64_t first = q.blocks.begin[block];
+  for_each_event(hits, [&](std::int64_t k, const Hits& of_event) {
+    const std::int64_t first = hits.events.begin[k];
     RadiusQuery part = q;
-    part.source += first * q.source_stride, part.target += first * q.target_stride, part.position += 3 * first;
-    parts[block] = find(part, q.blocks.size(block), shared, totals);
+    part.source += first * q.source_stride, part.target += first * q.target_stride;
+    RadiusEdges found = find(of_event, part, totals);
+    edges[k] = std::move(found.edge_index), dist2[k] = std::move(found.dist2);
   });
   require_at_most(totals.pairs, kMaxPairs, "pairs of hits within the radius");
   require_at_most(totals.edges, kMaxEdges, "edges");
-  if (q.blocks.n == 1) return std::move(parts[0]);
-  RadiusEdges all{joined(q.blocks, [&](std::int64_t b) -> const Array<std::int64_t>& { return parts[b].edge_index; }),
-                  Array<float>(totals.edges)};
-  float* to = all.dist2.data();
-  for (const RadiusEdges& part : parts) to = std::copy_n(part.dist2.data(), part.dist2.size(), to);
-  return all;
+  Array<float> all = hits.events.n == 1 ? std::move(dist2[0]) : Array<float>(totals.edges);
+  if (hits.events.n != 1) {
+    float* to = all.data();
+    for (const auto& part : dist2) to = std::copy_n(part.data(), part.size(), to);
+  }
+  return {joined(hits.events, edges), std::move(all)};
 }
 
 }  // namespace beampipe

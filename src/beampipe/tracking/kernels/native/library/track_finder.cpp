@@ -7,12 +7,12 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "array.hpp"
 #include "isa.hpp"
-#include "library/catalogue.hpp"
 #include "native/errors.hpp"
 #include "native/json.hpp"
 #include "pipelines/hits.hpp"
@@ -20,6 +20,9 @@
 #include "pipelines/policy.hpp"
 
 namespace beampipe {
+
+extern const std::map<std::string, std::string> kCatalogue;  // catalogue.cpp.in
+
 namespace {
 
 // As in beampipe.tracking.models.

@@ -7,6 +7,7 @@
 
 #include "array.hpp"
 #include "geometry.hpp"
+#include "graphs/blocks.hpp"
 #include "simd.hpp"
 
 namespace beampipe {
@@ -82,9 +83,11 @@ struct alignas(16) Node {
   float value[kColumns];
 };
 
-inline Array<Node> make_nodes(const float* position, std::int64_t n, int threads) {
+inline Array<Node> make_nodes(const Hits& hits) {
+  const float* position = hits.position;
+  const std::int64_t n = hits.n;
   Array<Node> nodes(n);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
   for (std::int64_t i = 0; i < n; i += kLanes) {
     const int size = static_cast<int>(n - i < kLanes ? n - i : kLanes);
     float r[kLanes] = {}, z[kLanes] = {}, eta[kLanes];

@@ -29,8 +29,9 @@ struct Graph {
   Array<std::int32_t> hit, inner, outer;             // hit of each node; nodes of each edge (padded with node 0)
   Array<std::int32_t> out_begin, in_begin, in_edge;  // edges that start at, that end at each node
 
-  Graph(std::int64_t n, const std::int64_t* from, const std::int64_t* to, std::int64_t size)
-      : n_edges(size), hit(n), inner(padded(size)), outer(padded(size)), in_edge(size) {
+  Graph(std::int64_t n, const EdgeList& edges)
+      : n_edges(edges.n), hit(n), inner(padded(n_edges)), outer(padded(n_edges)), in_edge(n_edges) {
+    const std::int64_t *from = edges.inner, *to = edges.outer, size = n_edges;
     Array<std::int32_t> node(n, -1);
     for (std::int64_t e = 0; e < size; ++e) node[from[e]] = node[to[e]] = 0;
     for (std::int64_t i = 0; i < n; ++i)
@@ -45,8 +46,7 @@ struct Graph {
     }
     for (std::int64_t e = size; e < padded(size); ++e) inner[e] = outer[e] = 0;
     for (std::int64_t i = 0; i < n_nodes; ++i) out_begin[i + 1] += out_begin[i], in_begin[i + 1] += in_begin[i];
-    Array<std::int32_t> next(n_nodes);
-    std::memcpy(next.data(), in_begin.data(), n_nodes * sizeof(std::int32_t));
+    Array<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
     for (std::int64_t e = 0; e < size; ++e) in_edge[next[outer[e]]++] = static_cast<std::int32_t>(e);
   }
 };
@@ -188,9 +188,8 @@ void encode_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const 
 }
 
 template <int Hidden>
-Array<float> run(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                 const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden,
-                 int steps, int threads) {
+Array<float> run(const Hits& hits, const EdgeList& edges, const float* pair_features, int n_pair, const float* packed,
+                 int hidden, int steps) {
   const int h = Hidden > 0 ? Hidden : hidden;
   const TwoLayers node_encoder(packed, 3, h, h), edge_encoder(packed, kEdgeFeatures + n_pair, h, h);
   const float* step = packed;  // per step: the edge network, then the node network
@@ -202,11 +201,12 @@ Array<float> run(const float* position, std::int64_t n, const std::int64_t* inne
   const float* last = step + steps * step_size;
   const TwoLayers classifier(last, 3 * h, h, 1);
 
-  const Graph graph(n, inner, outer, n_edges);
-  const Array<Node> nodes = make_nodes(position, n, threads);
+  const std::int64_t n_edges = edges.n;
+  const Graph graph(hits.n, edges);
+  const Array<Node> nodes = make_nodes(hits);
   State<Hidden> state(graph, h);
   Array<float> logit(n_edges);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     Array<float> scratch(kBlock * h), input(kBlock * (3 * h > kEdgeFeatures + n_pair ? 3 * h : kEdgeFeatures + n_pair));
 #pragma omp for schedule(static)
@@ -249,11 +249,9 @@ Array<float> run(const float* position, std::int64_t n, const std::int64_t* inne
 
 }  // namespace
 
-Array<float> gnn_logits(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                        const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden,
-                        int steps, int threads) {
-  const auto kernel = hidden == 32 ? &run<32> : &run<0>;
-  return kernel(position, n, inner, outer, pair_features, n_pair, n_edges, packed, hidden, steps, threads);
+Array<float> gnn_logits(Hits hits, EdgeList edges, const float* pair_features, int n_pair, const float* packed,
+                        int hidden, int steps) {
+  return (hidden == 32 ? &run<32> : &run<0>)(hits, edges, pair_features, n_pair, packed, hidden, steps);
 }
 
 }  // namespace beampipe

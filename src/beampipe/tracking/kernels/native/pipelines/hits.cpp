@@ -1,10 +1,7 @@
 #include "pipelines/hits.hpp"
 
-#include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "native/errors.hpp"
@@ -49,12 +46,14 @@ std::vector<double> numbers_in(const std::string& text) {
 }
 
 /// A number as Python's format :g writes it.
-std::string brief(double number) {
-  char text[32];
-  return {text, static_cast<std::size_t>(std::snprintf(text, sizeof text, "%g", number))};
-}
+std::string brief(double number) { return text_of(number, std::chars_format::general, 6); }
 
 }  // namespace
+
+std::string text_of(double number, std::chars_format format, int precision) {
+  char text[400];
+  return {text, std::to_chars(text, text + sizeof text, number, format, precision).ptr};
+}
 
 Scale scale_named(const std::string& name) {
   constexpr auto kPi32 = static_cast<float>(kPi);
@@ -88,8 +87,7 @@ bool all_turned(const float* position, std::int64_t n) {
 }
 
 Array<float> turned(const float* position, std::int64_t n) {
-  Array<float> result(3 * n);
-  std::memcpy(result.data(), position, 3 * n * sizeof(float));
+  Array<float> result(position, position + 3 * n);
   for (std::int64_t i = 0; i < n; ++i)
     if (!is_turned(result[3 * i + 1])) result[3 * i + 1] = turned_angle(result[3 * i + 1]);
   return result;
@@ -125,6 +123,12 @@ Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t
     seen[3 * i + 2] = position[3 * i + 2];
   }
   return seen;
+}
+
+const float* seen_by(const BeamLine& line, const float* position, std::int64_t n, Array<float>& copy) {
+  if (line.on_axis()) return position;
+  copy = seen_from(line, position, n);
+  return copy.data();
 }
 
 }  // namespace beampipe

@@ -2,12 +2,16 @@
 // and pi.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <string>
 
 #include "array.hpp"
 
 namespace beampipe {
+
+/// A number for messages, with a point in any locale.
+std::string text_of(double number, std::chars_format format, int precision);
 
 /// The size of one unit of each coordinate (beampipe.events).
 struct Scale {
@@ -45,5 +49,8 @@ struct BeamLine {
 
 /// (n, 3) r, phi, z of the same hits, r and phi measured from the line.
 Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t n);
+
+/// The hits relative to a beam line: in `copy`, unless it is the axis.
+const float* seen_by(const BeamLine& line, const float* position, std::int64_t n, Array<float>& copy);
 
 }  // namespace beampipe

@@ -146,7 +146,7 @@ EmbeddingWeights embedding_of(const Safetensors& file) {
     throw ConfigError("embedding: got " + std::to_string(weights.widths.front()) + " inputs and " +
                       std::to_string(weights.widths.back()) + " outputs, expected 5 and 16");
   for (std::size_t k = 1; k + 1 < weights.widths.size(); ++k) require_vectors("embedding", weights.widths[k]);
-  pack_by_input(mlp, weights.packed);
+  pack(mlp, false, weights.packed);
   return weights;
 }
 
@@ -155,7 +155,7 @@ FilterWeights filter_of(const Safetensors& file) {
   FilterWeights weights{mlp.front().n_out(), {}};
   require_widths("filter", mlp, {kFilterInputs, weights.hidden, 1});
   require_vectors("filter", weights.hidden);
-  pack_by_output(mlp, weights.packed);
+  pack(mlp, true, weights.packed);
   return weights;
 }
 
@@ -169,7 +169,7 @@ GnnWeights gnn_of(const Safetensors& file) {
   require_vectors("gnn", h);
   const auto pack = [&](const std::string& name, const Mlp& mlp, const std::vector<int>& expected) {
     require_widths(name, mlp, expected);
-    pack_by_input(mlp, weights.packed);
+    beampipe::pack(mlp, false, weights.packed);
   };
   pack("gnn.node_encoder", nodes, {kNodeFeatures, h, h});
   pack("gnn.edge_encoder", edges, {n_in, h, h});
@@ -259,17 +259,11 @@ std::vector<int> widths(const Mlp& mlp) {
   return all;
 }
 
-void pack_by_input(const Mlp& mlp, std::vector<float>& packed) {
+void pack(const Mlp& mlp, bool by_output, std::vector<float>& packed) {
   for (const Layer& layer : mlp) {
-    for (int in = 0; in < layer.n_in(); ++in)
+    if (by_output) packed.insert(packed.end(), layer.weight.begin(), layer.weight.end());
+    for (int in = 0; !by_output && in < layer.n_in(); ++in)
       for (int out = 0; out < layer.n_out(); ++out) packed.push_back(layer.weight[out * layer.n_in() + in]);
-    packed.insert(packed.end(), layer.bias.begin(), layer.bias.end());
-  }
-}
-
-void pack_by_output(const Mlp& mlp, std::vector<float>& packed) {
-  for (const Layer& layer : mlp) {
-    packed.insert(packed.end(), layer.weight.begin(), layer.weight.end());
     packed.insert(packed.end(), layer.bias.begin(), layer.bias.end());
   }
 }
@@ -332,29 +326,28 @@ WindowTables WindowTables::widened() const {
 
 WindowTables WindowTables::load(const std::string& stem) {
   const Safetensors file(stem + ".safetensors");
-  const auto rows = [&](const char* name) {
-    const std::vector<std::int64_t>& shape = file.at(name).shape;
-    return shape.empty() ? 0 : shape[0];
-  };
-  const std::int64_t n_layers = rows("layers"), n_pairs = rows("pairs");
-  WindowTables tables;
+  const std::int64_t n_layers = rows_in(file, "layers"), n_pairs = rows_in(file, "pairs");
   try {
-    tables.layers_ = numbers<float>(file, "layers", {n_layers, 4});
-    tables.pairs_ = numbers<std::int32_t>(file, "pairs", {n_pairs, 2});
-    tables.pair_windows_ = numbers<float>(file, "pair_windows", {n_pairs, 3});
-    tables.out_begin_ = numbers<std::int32_t>(file, "out_begin", {n_layers + 1});
-    tables.triplet_windows_ = numbers<float>(file, "triplet_windows", {n_pairs, kMaxOut, 4});
+    return {numbers<float>(file, "layers", {n_layers, 4}), numbers<std::int32_t>(file, "pairs", {n_pairs, 2}),
+            numbers<float>(file, "pair_windows", {n_pairs, 3}),
+            numbers<std::int32_t>(file, "out_begin", {n_layers + 1}),
+            numbers<float>(file, "triplet_windows", {n_pairs, kMaxOut, 4})};
   } catch (const ConfigError& error) {
     throw ConfigError(stem + ": " + error.what());
   }
-  tables.require_layers(stem);
-  return tables;
 }
 
-void WindowTables::require_layers(const std::string& stem) const {
+WindowTables::WindowTables(std::vector<float> layers, std::vector<std::int32_t> pairs, std::vector<float> pair_windows,
+                           std::vector<std::int32_t> out_begin, std::vector<float> triplet_windows)
+    : layers_(std::move(layers)),
+      pairs_(std::move(pairs)),
+      pair_windows_(std::move(pair_windows)),
+      out_begin_(std::move(out_begin)),
+      triplet_windows_(std::move(triplet_windows)),
+      crossings_(crossings_of(layers_.data(), static_cast<int>(layers_.size() / 4))) {
   const std::size_t n_layers = layers_.size() / 4, n_pairs = pairs_.size() / 2;
-  const auto refuse = [&](const std::string& got, const std::string& expected) {
-    throw ConfigError(stem + ": got " + got + ", expected " + expected);
+  const auto refuse = [](const std::string& got, const std::string& expected) {
+    throw ConfigError("got " + got + ", expected " + expected);
   };
   for (const std::int32_t layer : pairs_)
     if (layer < 0 || static_cast<std::size_t>(layer) >= n_layers)

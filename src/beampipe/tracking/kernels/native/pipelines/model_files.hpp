@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "native/errors.hpp"
@@ -93,12 +94,9 @@ using Mlp = std::vector<Layer>;
 /// Lengths of the input and of each layer's output.
 std::vector<int> widths(const Mlp& mlp);
 
-/// Adds all layers to `packed`: each matrix transposed, so that outputs are neighbours in memory, then its bias.
-void pack_by_input(const Mlp& mlp, std::vector<float>& packed);
-
-/// Adds all layers to `packed`: each matrix as it is, then its bias. The filter keeps edges, not outputs, in its
-/// vectors.
-void pack_by_output(const Mlp& mlp, std::vector<float>& packed);
+/// Adds all layers to `packed`: each matrix, then its bias. It is transposed, so that outputs are neighbours in memory,
+/// unless `by_output`: the filter keeps edges, not outputs, in its vectors.
+void pack(const Mlp& mlp, bool by_output, std::vector<float>& packed);
 
 /// Embedding: 5 features of a hit -> hidden layers -> 16.
 struct EmbeddingWeights {
@@ -135,7 +133,11 @@ Crossings crossings_of(const float* layers, int n_layers);
 /// Learned windows, and their memory.
 class WindowTables {
 public:
-  /// Reads <stem>.safetensors. Throws FileError.
+  /// The arrays of Windows. Throws ConfigError if `out_begin` does not agree with the pairs: kernels rely on it.
+  WindowTables(std::vector<float> layers, std::vector<std::int32_t> pairs, std::vector<float> pair_windows,
+               std::vector<std::int32_t> out_begin, std::vector<float> triplet_windows);
+
+  /// Reads <stem>.safetensors. Throws FileError or ConfigError.
   static WindowTables load(const std::string& stem);
 
   /// The windows with layers that also hold hits measured from a beam line off the axis: larger on all sides, by 5 mm
@@ -148,21 +150,13 @@ public:
   Windows view() const;
 
 private:
-  /// Checks that `out_begin_` agrees with the pairs, as the kernels rely on it. Throws ConfigError.
-  void require_layers(const std::string& stem) const;
-
-  std::vector<float> layers_, pair_windows_, triplet_windows_;
-  std::vector<std::int32_t> pairs_, out_begin_;
-  Crossings crossings_;  // of widened layers
+  std::vector<float> layers_;
+  std::vector<std::int32_t> pairs_;
+  std::vector<float> pair_windows_;
+  std::vector<std::int32_t> out_begin_;
+  std::vector<float> triplet_windows_;
+  Crossings crossings_;
 };
-
-/// How a file names a type of numbers.
-template <typename T>
-constexpr const char* kDtype = nullptr;
-template <>
-constexpr const char* kDtype<float> = "F32";
-template <>
-constexpr const char* kDtype<std::int32_t> = "I32";
 
 inline std::string text_of(const std::vector<std::int64_t>& shape) {
   std::string text;
@@ -170,13 +164,20 @@ inline std::string text_of(const std::vector<std::int64_t>& shape) {
   return "(" + text + ")";
 }
 
-/// The numbers of a tensor of that shape.
+/// The number of rows of a tensor; 0 if it is a number.
+inline std::int64_t rows_in(const Safetensors& file, const char* name) {
+  const std::vector<std::int64_t>& shape = file.at(name).shape;
+  return shape.empty() ? 0 : shape[0];
+}
+
+/// The numbers of a tensor of that shape: of float or of std::int32_t.
 template <typename T>
 std::vector<T> numbers(const Safetensors& file, const std::string& name, const std::vector<std::int64_t>& shape) {
   const TensorView& tensor = file.at(name);
-  if (tensor.dtype != kDtype<T> || tensor.shape != shape)
-    throw ConfigError(name + ": got " + tensor.dtype + " of shape " + text_of(tensor.shape) + ", expected " +
-                      kDtype<T> + " of shape " + text_of(shape));
+  const std::string dtype = std::is_same_v<T, float> ? "F32" : "I32";
+  if (tensor.dtype != dtype || tensor.shape != shape)
+    throw ConfigError(name + ": got " + tensor.dtype + " of shape " + text_of(tensor.shape) + ", expected " + dtype +
+                      " of shape " + text_of(shape));
   std::vector<T> values(tensor.bytes / sizeof(T));
   std::memcpy(values.data(), tensor.data, tensor.bytes);
   return values;

@@ -1,6 +1,7 @@
 #include "pipelines/pipeline.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <utility>
 
@@ -15,6 +16,7 @@ using Segmentation = PipelineSpec::Segmentation;
 
 constexpr float kLogitMax = 8;          // distance of a logit from the cut: no edge is worth or costs more
 constexpr float kEdgesPerLogit = 0.25;  // length of a path that one unit of logit is worth, in edges
+constexpr std::size_t kPairFeatures = 6;
 
 /// Contribution of each edge to the score of a path, as in WalkByScore of Python. NaN stays NaN.
 Array<float> edge_weights(const Array<float>& logit, double score_cut) {
@@ -87,70 +89,102 @@ bool too_few(const Blocks& events) {
   return true;
 }
 
-/// First edge of each event, and the end. Edges are sorted by their inner hit.
-std::vector<std::int64_t> first_edges(const Edges& edges, const Blocks& events) {
-  std::vector<std::int64_t> first;
-  for (std::int64_t k = 0; k <= events.n; ++k)
-    first.push_back(std::lower_bound(edges.inner(), edges.outer(), events.begin[k]) - edges.inner());
-  return first;
+EdgeList edges_in(const Array<std::int64_t>& index) {
+  const auto n = static_cast<std::int64_t>(index.size() / 2);
+  return {n, index.data(), index.data() + n};
 }
 
 /// The labels, and the number of edges and triplets of each event.
-PassTracks counted(Array<std::int64_t> track_id, const Graph& graph, const Blocks& events) {
+PassTracks counted(Array<std::int64_t> track_id, const EdgeList& edges, const TripletList& triplets,
+                   const Blocks& events) {
   PassTracks tracks{std::move(track_id), {}, std::vector<std::int64_t>(events.n, 0)};
-  const std::vector<std::int64_t> first = first_edges(graph.edges, events);
+  std::vector<std::int64_t> first;  // edge of each event, and the end
+  for (std::int64_t k = 0; k <= events.n; ++k)
+    first.push_back(std::lower_bound(edges.inner, edges.outer, events.begin[k]) - edges.inner);
   for (std::int64_t k = 0; k < events.n; ++k) tracks.edges.push_back(first[k + 1] - first[k]);
-  for (std::int64_t t = 0; t < graph.triplets.size(); ++t) {
-    const auto next = std::upper_bound(first.begin(), first.end(), graph.triplets.in_edge()[t]);
+  for (std::int64_t t = 0; t < triplets.n; ++t) {
+    const auto next = std::upper_bound(first.begin(), first.end(), triplets.in_edge[t]);
     ++tracks.triplets[next - first.begin() - 1];
   }
   return tracks;
 }
 
-}  // namespace
-
-std::vector<char> partnered(const Triplets& triplets, std::int64_t n) {
-  std::vector<char> has(n, 0);
-  for (std::int64_t k = 0; k < 2 * triplets.size(); ++k) has[triplets.edges[k]] = 1;
-  return has;
+std::vector<char> at_least(const Array<float>& value, float cut) {
+  std::vector<char> is(value.size());
+  for (std::size_t k = 0; k < is.size(); ++k) is[k] = value[k] >= cut;
+  return is;
 }
 
-Graph part_of(const Graph& graph, const std::vector<char>& stays) {
-  std::vector<std::int64_t> number(stays.size());  // of each edge among those that stay
-  std::int64_t next = 0;
-  for (std::size_t e = 0; e < stays.size(); ++e) number[e] = stays[e] ? next++ : -1;
-  const Triplets& all = graph.triplets;
-  const auto both_stay = [&](std::int64_t t) { return stays[all.in_edge()[t]] && stays[all.out_edge()[t]]; };
-  std::int64_t size = 0, to = 0;
-  for (std::int64_t t = 0; t < all.size(); ++t) size += both_stay(t);
-  Triplets triplets{Array<std::int64_t>(2 * size), Array<float>(size)};
-  for (std::int64_t t = 0; t < all.size(); ++t) {
-    if (!both_stay(t)) continue;
-    triplets.edges[to] = number[all.in_edge()[t]];
-    triplets.edges[size + to] = number[all.out_edge()[t]];
-    triplets.chi2[to++] = all.chi2[t];
-  }
-  return {kept(graph.edges, [&](std::int64_t e) { return stays[e] != 0; }), std::move(triplets)};
+/// Copies those of the rows, `columns` long, that stay; returns the end.
+template <typename T>
+T* copy_rows(const T* from, std::size_t columns, const std::vector<char>& stays, T* to) {
+  for (std::size_t row = 0; row < stays.size(); ++row, from += columns)
+    if (stays[row]) to = std::copy_n(from, columns, to);
+  return to;
 }
 
 Array<float> rows_of(const Array<float>& table, std::size_t columns, const std::vector<char>& stays) {
   Array<float> rows(columns * std::count(stays.begin(), stays.end(), 1));
-  float* to = rows.data();
-  for (std::size_t e = 0; e < stays.size(); ++e)
-    if (stays[e]) to = std::copy_n(table.data() + columns * e, columns, to);
+  copy_rows(table.data(), columns, stays, rows.data());
   return rows;
 }
 
-std::vector<char> long_chains(const Array<float>& pair_features, int min_hits) {
-  constexpr float kOfLevel = 0.125f;  // as pair_features gives the links of a chain inwards and outwards
-  const float least = kOfLevel * static_cast<float>(std::max(min_hits - 2, 1));
-  std::vector<char> is_long(pair_features.size() / kPairFeatures);
-  for (std::size_t e = 0; e < is_long.size(); ++e) {
-    const float* row = pair_features.data() + kPairFeatures * e;
-    is_long[e] = row[4] + row[5] >= least;
-  }
-  return is_long;
+/// Those of (2, n) pairs that stay.
+Array<std::int64_t> pairs_of(const Array<std::int64_t>& pairs, const std::vector<char>& stays) {
+  Array<std::int64_t> kept(2 * std::count(stays.begin(), stays.end(), 1));
+  copy_rows(pairs.data() + stays.size(), 1, stays, copy_rows(pairs.data(), 1, stays, kept.data()));
+  return kept;
 }
+
+}  // namespace
+
+/// Takes the time of each stage of a pass, and calls the hook after it.
+class Timer {
+public:
+  /// `suffix` is added to the names of the steps, to tell passes apart; `hook` may be empty.
+  Timer(const std::vector<std::string>& steps, std::string suffix, const Hook& hook)
+      : steps_(steps), suffix_(std::move(suffix)), seconds_(steps.size()), hook_(hook) {}
+
+  /// The result of a stage; its time is added to that of its step.
+  template <typename Stage>
+  auto operator()(const char* step, Stage&& stage) {
+    const auto start = std::chrono::steady_clock::now();
+    auto result = stage();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    seconds_[std::find(steps_.begin(), steps_.end(), step) - steps_.begin()] += taken.count();
+    if (hook_) hook_(step + suffix_);
+    return result;
+  }
+
+  /// Time of each step so far [s].
+  const std::vector<double>& seconds() const { return seconds_; }
+
+private:
+  const std::vector<std::string>& steps_;
+  std::string suffix_;
+  std::vector<double> seconds_;
+  const Hook& hook_;
+};
+
+/// Edges, the triplets that they make, and what networks read of each edge from these.
+struct Graph {
+  Array<std::int64_t> edges;  // (2, n): inner hits, then outer hits; sorted by inner, then outer hit
+  Triplets triplets;          // their edges are numbered as in `edges`
+  Array<float> features;      // (n, kPairFeatures), once they are needed
+
+  /// The edges that stay, and the triplets of which both do.
+  Graph part(const std::vector<char>& stays) const {
+    std::vector<std::int64_t> number(stays.size());  // of each edge among those that stay
+    std::int64_t next = 0;
+    for (std::size_t e = 0; e < stays.size(); ++e) number[e] = stays[e] ? next++ : -1;
+    const TripletList all = triplets.view();
+    std::vector<char> both(all.n);
+    for (std::int64_t t = 0; t < all.n; ++t) both[t] = stays[all.in_edge[t]] && stays[all.out_edge[t]];
+    Triplets inside{pairs_of(triplets.edges, both), rows_of(triplets.chi2, 1, both)};
+    for (std::int64_t& edge : inside.edges) edge = number[edge];
+    return {pairs_of(edges, stays), std::move(inside), {}};
+  }
+};
 
 Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
     : kernels_(kernels),
@@ -160,163 +194,126 @@ Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
       networks_(networks_of(spec_, weights)),
       steps_(steps_of(spec_)) {}
 
-Array<std::int16_t> Line::own_layers(const float* position, std::int64_t n, int threads) const {
-  return kernels_.assign_layers(position, n, own_windows_.view(), threads);
-}
-
 PassTracks Line::run(const Hits& hits, Timer& timed) const {
-  Labelled found = spec_.scored ? by_score(hits, timed) : by_chi2(hits, timed);
-  if (spec_.completion) found.track_id = timed("labelling", [&] { return complete(hits, found.track_id); });
-  return counted(std::move(found.track_id), found.graph, hits.events);
+  const Graph graph = spec_.scored ? graph_to_score(hits, timed) : bare_graph(hits, timed);
+  const EdgeList edges = edges_in(graph.edges);
+  Array<float> logit;
+  if (spec_.scored)
+    logit = timed("gnn", [&] {
+      const auto& [hidden, steps, n_pair, packed] = networks_->gnn;
+      return kernels_.gnn_logits(hits, edges, graph.features.data(), n_pair, packed.data(), hidden, steps);
+    });
+  Array<std::int64_t> track_id = timed("labelling", [&] {
+    if (!spec_.scored)
+      return walk(hits, graph, Array<float>(edges.n, 1));  // an edge lengthens a path by 1, a bend costs
+    if (spec_.segmentation == Segmentation::kWalk) return walk(hits, graph, edge_weights(logit, spec_.score_cut));
+    const Array<std::int64_t> joined = pairs_of(graph.edges, at_least(logit, networks_->cuts.score_logit));
+    return kernels_.connected_components(hits.n, edges_in(joined), spec_.min_hits);
+  });
+  if (spec_.completion)
+    track_id = timed("labelling", [&] {
+      const auto& [penalty, min_score] = *spec_.completion;
+      return kernels_.complete(hits, track_id.data(), windows_.view(), static_cast<float>(penalty),
+                               static_cast<float>(min_score));
+    });
+  return counted(std::move(track_id), edges, graph.triplets.view(), hits.events);
 }
 
+Graph Line::bare_graph(const Hits& hits, Timer& timed) const {
+  Array<std::int64_t> edges;
+  if (spec_.graph == Graphs::kWindows) {
+    edges = from_windows(hits, timed);
+  } else {
+    const RadiusEdges near = from_neighbours(hits, timed);
+    edges = timed("filtering", [&] { return pairs_of(near.edge_index, likely(hits, near.edge_index, near.dist2)); });
+  }
+  return timed("filtering", [&] { return with_triplets(hits, std::move(edges)); });
+}
+
+/// The edges on chains that may become tracks.
+Graph Line::graph_to_score(const Hits& hits, Timer& timed) const {
+  if (spec_.graph == Graphs::kWindows) {
+    Array<std::int64_t> edges = from_windows(hits, timed);
+    return timed("filtering", [&] { return on_chains(with_triplets(hits, std::move(edges))); });
+  }
+  RadiusEdges near = from_neighbours(hits, timed);
+  // Paired, then filtered: a triplet of two likely edges is one whichever comes first, and few edges have a partner.
+  const Graph graph = timed("filtering", [&] {
+    const Graph all = with_triplets(hits, std::move(near.edge_index));
+    std::vector<char> paired(near.dist2.size(), 0);
+    for (const std::int64_t edge : all.triplets.edges) paired[edge] = 1;
+    const Graph part = all.part(paired);
+    return part.part(likely(hits, part.edges, rows_of(near.dist2, 1, paired)));
+  });
+  return timed("filtering", [&] { return on_chains(graph); });
+}
+
+/// From the embedding alone, or doublets of the windows that are neighbours in it.
 RadiusEdges Line::from_neighbours(const Hits& hits, Timer& timed) const {
-  const Array<float> embedding = timed("embedding", [&] { return embed_hits(hits); });
-  if (spec_.graph == Graphs::kNeighbours) return timed("building", [&] { return find_neighbours(hits, embedding); });
-  const Edges edges = from_windows(hits, timed);
-  return timed("building", [&] { return keep_neighbours(edges, embedding); });
+  const Array<float> embedding = timed("embedding", [&] {
+    const auto& [widths, packed] = networks_->embedding;
+    return kernels_.embed(hits, packed.data(), widths.data(), static_cast<int>(widths.size()) - 1);
+  });
+  constexpr std::int64_t kRow = 2 * kEmbedding;  // source vector, then target vector
+  const Cuts& cuts = networks_->cuts;
+  if (spec_.graph == Graphs::kNeighbours)
+    return timed("building", [&] {
+      return kernels_.radius_edges(hits, {embedding.data(), embedding.data() + kEmbedding, kRow, kRow, cuts.radius,
+                                          cuts.max_neighbours, cuts.kappa_max, cuts.z0_max});
+    });
+  const Array<std::int64_t> index = from_windows(hits, timed);
+  return timed("building", [&] {
+    const EdgeList edges = edges_in(index);
+    Array<float> dist2(edges.n);
+    std::vector<char> near(edges.n);
+    for (std::int64_t e = 0; e < edges.n; ++e) {
+      const float *source = embedding.data() + kRow * edges.inner[e],
+                  *target = embedding.data() + kRow * edges.outer[e] + kEmbedding;
+      dist2[e] = 0;
+      for (int k = 0; k < kEmbedding; ++k) dist2[e] += (target[k] - source[k]) * (target[k] - source[k]);
+      near[e] = dist2[e] < cuts.radius * cuts.radius;
+    }
+    return RadiusEdges{pairs_of(index, near), rows_of(dist2, 1, near)};
+  });
 }
 
-Edges Line::from_windows(const Hits& hits, Timer& timed) const {
+Array<std::int64_t> Line::from_windows(const Hits& hits, Timer& timed) const {
   return timed("building", [&] {
     const Growth growth{spec_.seed_depth, static_cast<float>(spec_.curvature_from / spec_.curvature)};
-    return Edges{kernels_.module_map_edges(hits.position, hits.events, windows_.view(), growth, hits.threads)};
+    return kernels_.module_map_edges(hits, windows_.view(), growth);
   });
 }
 
-Line::Labelled Line::by_chi2(const Hits& hits, Timer& timed) const {
-  Graph graph;
-  if (spec_.graph == Graphs::kWindows) {
-    graph.edges = from_windows(hits, timed);
-    graph.triplets = timed("filtering", [&] { return find_triplets(hits, graph.edges); });
-  } else {
-    RadiusEdges near = from_neighbours(hits, timed);
-    const Edges edges{std::move(near.edge_index)};
-    graph.edges = timed("filtering", [&] { return filter_edges(hits, edges, near.dist2); });
-    graph.triplets = timed("filtering", [&] { return find_triplets(hits, graph.edges); });
-  }
-  Array<std::int64_t> track_id = timed("labelling", [&] {
-    return walk(hits, graph, Array<float>(graph.edges.size(), 1));  // an edge lengthens a path by 1, a bend costs
-  });
-  return {std::move(track_id), std::move(graph)};
-}
-
-Line::Labelled Line::by_score(const Hits& hits, Timer& timed) const {
-  PairedEdges paired = spec_.graph == Graphs::kWindows ? pair_windows(hits, timed) : pair_neighbours(hits, timed);
-  const Graph& graph = paired.graph;
-  const Array<float> logit = timed("gnn", [&] { return score_edges(hits, paired); });
-  Array<std::int64_t> track_id = timed("labelling", [&] {
-    if (spec_.segmentation == Segmentation::kComponents) return connect_components(hits, graph.edges, logit);
-    return walk(hits, graph, edge_weights(logit, spec_.score_cut));
-  });
-  return {std::move(track_id), std::move(paired.graph)};
-}
-
-PairedEdges Line::pair_windows(const Hits& hits, Timer& timed) const {
-  Edges edges = from_windows(hits, timed);
-  return timed("filtering", [&] { return on_chains(pair_edges(hits, std::move(edges))); });
-}
-
-PairedEdges Line::pair_neighbours(const Hits& hits, Timer& timed) const {
-  RadiusEdges near = from_neighbours(hits, timed);
-  Graph likely = timed("filtering", [&] { return pair_likely(hits, std::move(near)); });
-  return timed("filtering", [&] { return on_chains(std::move(likely)); });
-}
-
-Array<float> Line::embed_hits(const Hits& hits) const {
-  const auto& [widths, packed] = networks_->embedding;
-  return kernels_.embed(hits.position, hits.n, packed.data(), widths.data(), static_cast<int>(widths.size()) - 1,
-                        hits.threads);
-}
-
-RadiusEdges Line::find_neighbours(const Hits& hits, const Array<float>& embedding) const {
-  const Cuts& cuts = networks_->cuts;
-  constexpr std::int64_t kRow = 2 * kEmbedding;  // source vector, then target vector
-  const RadiusQuery query{
-      embedding.data(), embedding.data() + kEmbedding, kRow,           kRow,       hits.position, hits.events,
-      cuts.radius,      cuts.max_neighbours,           cuts.kappa_max, cuts.z0_max};
-  return kernels_.radius_edges(query, hits.threads);
-}
-
-RadiusEdges Line::keep_neighbours(const Edges& edges, const Array<float>& embedding) const {
-  Array<float> dist2(edges.size());
-  for (std::int64_t e = 0; e < edges.size(); ++e) {
-    const float* source = embedding.data() + 2 * kEmbedding * edges.inner()[e];
-    const float* target = embedding.data() + 2 * kEmbedding * edges.outer()[e] + kEmbedding;
-    dist2[e] = 0;
-    for (int k = 0; k < kEmbedding; ++k) dist2[e] += (target[k] - source[k]) * (target[k] - source[k]);
-  }
-  const float radius2 = networks_->cuts.radius * networks_->cuts.radius;
-  std::vector<char> near(edges.size());
-  for (std::size_t e = 0; e < near.size(); ++e) near[e] = dist2[e] < radius2;
-  Edges kept_edges = kept(edges, [&](std::int64_t e) { return near[e] != 0; });
-  return {std::move(kept_edges.index), rows_of(dist2, 1, near)};
-}
-
-Array<float> Line::filter_logits(const Hits& hits, const Edges& edges, const Array<float>& dist2) const {
+/// Whether each edge stays, as the filter network decides.
+std::vector<char> Line::likely(const Hits& hits, const Array<std::int64_t>& edges, const Array<float>& dist2) const {
   const auto& [hidden, packed] = networks_->filter;
-  return kernels_.filter_logits(hits.position, hits.n, edges.inner(), edges.outer(), dist2.data(), edges.size(),
-                                packed.data(), hidden, hits.threads);
+  const Array<float> logit = kernels_.filter_logits(hits, edges_in(edges), dist2.data(), packed.data(), hidden);
+  return at_least(logit, networks_->cuts.filter_logit);
 }
 
-Edges Line::filter_edges(const Hits& hits, const Edges& edges, const Array<float>& dist2) const {
-  const Array<float> logit = filter_logits(hits, edges, dist2);
-  return kept(edges, [&](std::int64_t e) { return logit[e] >= networks_->cuts.filter_logit; });
+Graph Line::with_triplets(const Hits& hits, Array<std::int64_t> edges) const {
+  Triplets triplets = kernels_.triplets(hits, edges_in(edges), windows_.view());
+  return {std::move(edges), std::move(triplets), {}};
 }
 
-Triplets Line::find_triplets(const Hits& hits, const Edges& edges) const {
-  return kernels_.triplets(hits.position, hits.n, edges.inner(), edges.outer(), edges.size(), windows_.view(),
-                           hits.threads);
-}
-
-Graph Line::pair_edges(const Hits& hits, Edges edges) const {
-  Triplets triplets = find_triplets(hits, edges);
-  return {std::move(edges), std::move(triplets)};
-}
-
-/// Filtered, then paired: a triplet of two likely edges is one whichever comes first, and few edges have a partner.
-Graph Line::pair_likely(const Hits& hits, RadiusEdges near) const {
-  Graph graph = pair_edges(hits, {std::move(near.edge_index)});
-  std::vector<char> stays = partnered(graph.triplets, graph.edges.size());
-  graph = part_of(graph, stays);
-  const Array<float> logit = filter_logits(hits, graph.edges, rows_of(near.dist2, 1, stays));
-  stays.resize(logit.size());
-  for (std::size_t e = 0; e < logit.size(); ++e) stays[e] = logit[e] >= networks_->cuts.filter_logit;
-  return part_of(graph, stays);
-}
-
-PairedEdges Line::on_chains(Graph graph) const {
-  const Triplets& triplets = graph.triplets;
-  const Array<float> features = kernels_.pair_features(triplets.in_edge(), triplets.out_edge(), triplets.chi2.data(),
-                                                       triplets.size(), graph.edges.size());
-  const std::vector<char> stays = long_chains(features, spec_.chain_hits());
-  return {part_of(graph, stays), rows_of(features, kPairFeatures, stays)};
-}
-
-Array<float> Line::score_edges(const Hits& hits, const PairedEdges& paired) const {
-  const auto& [hidden, steps, n_pair, packed] = networks_->gnn;
-  const Edges& edges = paired.graph.edges;
-  return kernels_.gnn_logits(hits.position, hits.n, edges.inner(), edges.outer(), paired.pair_features.data(), n_pair,
-                             edges.size(), packed.data(), hidden, steps, hits.threads);
-}
-
-Array<std::int64_t> Line::connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const {
-  const Edges likely = kept(edges, [&](std::int64_t e) { return logit[e] >= networks_->cuts.score_logit; });
-  return kernels_.connected_components(hits.n, likely.inner(), likely.outer(), likely.size(), spec_.min_hits);
+/// The edges on chains of triplets of at least as many hits as a track, and of three, with their features.
+Graph Line::on_chains(const Graph& graph) const {
+  constexpr float kOfLevel = 0.125f;  // as pair_features gives the links of a chain inwards and outwards
+  const float least = kOfLevel * static_cast<float>(std::max(spec_.chain_hits() - 2, 1));
+  std::vector<char> is_long(graph.edges.size() / 2);
+  const Array<float> features =
+      kernels_.pair_features(graph.triplets.view(), static_cast<std::int64_t>(is_long.size()));
+  for (std::size_t e = 0; e < is_long.size(); ++e)
+    is_long[e] = features[kPairFeatures * e + 4] + features[kPairFeatures * e + 5] >= least;
+  Graph part = graph.part(is_long);
+  part.features = rows_of(features, kPairFeatures, is_long);
+  return part;
 }
 
 Array<std::int64_t> Line::walk(const Hits& hits, const Graph& graph, const Array<float>& weight) const {
-  const auto& [edges, triplets] = graph;
-  const Array<std::int16_t> layer = kernels_.assign_layers(hits.position, hits.n, windows_.view(), hits.threads);
-  return kernels_.walk(hits.n, edges.inner(), edges.outer(), edges.size(), triplets.in_edge(), triplets.out_edge(),
-                       triplets.chi2.data(), triplets.size(), weight.data(), layer.data(),
+  const Array<std::int16_t> layer = kernels_.assign_layers(hits, windows_.view());
+  return kernels_.walk(hits.n, edges_in(graph.edges), graph.triplets.view(), weight.data(), layer.data(),
                        static_cast<float>(spec_.penalty), spec_.min_hits);
-}
-
-Array<std::int64_t> Line::complete(const Hits& hits, const Array<std::int64_t>& track_id) const {
-  return kernels_.complete(hits.position, hits.events, track_id.data(), windows_.view(),
-                           static_cast<float>(spec_.completion->penalty),
-                           static_cast<float>(spec_.completion->min_score), hits.threads);
 }
 
 Passes::Passes(const Table& kernels, const PipelineSpec& spec, const std::string& weights) {

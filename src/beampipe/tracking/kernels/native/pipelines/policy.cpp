@@ -1,7 +1,6 @@
 #include "pipelines/policy.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <vector>
@@ -9,7 +8,6 @@
 #include "graphs/blocks.hpp"
 #include "native/errors.hpp"
 #include "pipelines/hits.hpp"
-#include "pipelines/layout.hpp"
 
 namespace beampipe {
 namespace {
@@ -30,15 +28,11 @@ constexpr double kMemoryLimit = 8e9;          // of events found together [B]
 constexpr int kMaxRefinds = 3;                // largest number of further searches of an event
 constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
 
-std::string gigabytes(double bytes) {
-  char text[400];
-  return {text, std::to_chars(text, text + sizeof text, bytes / 1e9, std::chars_format::fixed, 1).ptr};
-}
+std::string gigabytes(double bytes) { return text_of(bytes / 1e9, std::chars_format::fixed, 1); }
 
 /// Number of hits of an event, and which of several it is, for messages.
 std::string hits_of(const Blocks& events, std::int64_t k) {
-  const std::string where = " in event " + std::to_string(k) + " of " + std::to_string(events.n);
-  return std::to_string(events.size(k)) + " hits" + (events.n > 1 ? where : "");
+  return std::to_string(events.size(k)) + " hits" + in_event(events, k);
 }
 
 /// Number of hits on tracks.
@@ -46,13 +40,6 @@ std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - s
 
 /// To a micrometre [mm], so that the order of sums does not matter.
 double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
-
-/// The hits relative to a beam line: in `copy`, unless it is the axis.
-const float* seen_by(const BeamLine& line, const float* position, std::int64_t n, Array<float>& copy) {
-  if (line.on_axis()) return position;
-  copy = seen_from(line, position, n);
-  return copy.data();
-}
 
 /// Sums over the hits of one track, with s = r^2.
 struct Sums {
@@ -93,10 +80,8 @@ std::vector<Track> circles(const float* position, const std::int64_t* track_id, 
     sums[track_id[i]].add(r * std::cos(phi), r * std::sin(phi));
   }
   std::vector<Track> tracks;
-  for (const Sums& sum : sums) {
-    if (sum.n < kMinHits) continue;
-    tracks.push_back(circle(sum));
-  }
+  for (const Sums& sum : sums)
+    if (sum.n >= kMinHits) tracks.push_back(circle(sum));
   return tracks;
 }
 
@@ -108,12 +93,6 @@ double median(std::vector<double> values) {
   return 0.5 * (*middle + *std::max_element(values.begin(), middle));
 }
 
-BeamSpotEstimate unknown(std::int64_t n_tracks) {
-  BeamSpotEstimate spot;
-  spot.n_tracks = n_tracks;
-  return spot;
-}
-
 /// The normal equations of d = x sine - y cosine.
 struct Normal {
   double xx = 0, xy = 0, yy = 0, x = 0, y = 0;
@@ -122,7 +101,6 @@ struct Normal {
     xx += track.sine * track.sine, xy -= track.sine * track.cosine, yy += track.cosine * track.cosine;
     x += track.d * track.sine, y -= track.d * track.cosine;
   }
-  double determinant() const { return xx * yy - xy * xy; }
 };
 
 }  // namespace
@@ -140,12 +118,13 @@ BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* t
     if (std::abs(track.d) < kFar) near.push_back(track);
   BeamSpotEstimate spot;
   for (int round = 0; round < kRounds; ++round) {
+    spot = {};
     spot.n_tracks = static_cast<std::int64_t>(near.size());
-    if (spot.n_tracks < kMinTracks) return unknown(spot.n_tracks);
+    if (spot.n_tracks < kMinTracks) return spot;
     Normal normal;
     for (const Track& track : near) normal.add(track);
-    const double determinant = normal.determinant();
-    if (!(determinant > kLeastTurn * normal.xx * normal.yy)) return unknown(spot.n_tracks);
+    const double determinant = normal.xx * normal.yy - normal.xy * normal.xy;
+    if (!(determinant > kLeastTurn * normal.xx * normal.yy)) return spot;
     spot.x = (normal.yy * normal.x - normal.xy * normal.y) / determinant;
     spot.y = (normal.xx * normal.y - normal.xy * normal.x) / determinant;
     std::vector<double> distance;
@@ -161,11 +140,8 @@ BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* t
   return spot;
 }
 
-TrackFinder::TrackFinder(const Table& kernels, const std::string& spec, const std::string& weights)
-    : TrackFinder(kernels, PipelineSpec::parse(spec), weights) {}
-
 TrackFinder::TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
-    : name_(spec.name), passes_(kernels, spec, weights), steps_(passes_.steps()) {
+    : passes_(kernels, spec, weights), steps_(passes_.steps()) {
   if (!StripCheck::has_table(weights)) return;
   strips_.emplace(weights);
   steps_.push_back(kStrips);
@@ -198,8 +174,8 @@ std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& event
   const Line& line = passes_.last();
   const std::int64_t n = events.begin[events.n];
   const auto fits_at = [&](const float* from) {
-    const Array<std::int16_t> layer = line.own_layers(from, n, useful_threads(threads, n));
-    return fits_of(line.own_windows(), from, layer.data(), events);
+    const Hits hits{from, n, events, useful_threads(threads, n)};
+    return fits_of(line.own_windows(), hits, line.own_layers(hits).data());
   };
   std::vector<Fit> fits = fits_at(position);
   if (!expected.on_axis()) {

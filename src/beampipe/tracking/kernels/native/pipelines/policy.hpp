@@ -11,11 +11,32 @@
 
 #include "array.hpp"
 #include "kernels.hpp"
-#include "pipelines/layout.hpp"
 #include "pipelines/pipeline.hpp"
 #include "pipelines/strips.hpp"
 
 namespace beampipe {
+
+/// Which of several events it is, for messages; empty if there is only one.
+std::string in_event(const Blocks& events, std::int64_t k);
+
+/// How the hits of an event lie on the layers.
+struct Fit {
+  std::int64_t outside;   // number of hits on no layer
+  std::int64_t unfilled;  // number of layers without a hit, or with many that lie in a small part of them
+};
+
+/// How the hits of each event lie. `layer` is the result of the kernel assign_layers.
+std::vector<Fit> fits_of(const Windows& windows, const Hits& hits, const std::int16_t* layer);
+
+/// Refuses events that are not of this detector, or not in mm and rad. Events of few hits are not checked.
+///
+/// name: of the pipeline, for messages.
+/// position: (n_hits, 3): r, phi, z of the input; phi may have any origin.
+/// fits: result of fits_of.
+///
+/// Throws LayoutError, which describes the hits and the change that would make them fit.
+void require_layout(const std::string& name, const Windows& windows, const float* position, const Blocks& events,
+                    const std::vector<Fit>& fits);
 
 /// The point across the beam that most tracks of an event pass.
 struct BeamSpotEstimate {
@@ -44,12 +65,10 @@ struct FindOptions {
 class TrackFinder {
 public:
   /// A pipeline over the kernels of one instruction set, which must outlive it.
-  /// `spec` is the result of PipelineSpec.to_json() in Python; `weights` is the folder of the weight files.
-  /// Throws ConfigError or FileError if the spec or the files make no pipeline.
-  TrackFinder(const Table& kernels, const std::string& spec, const std::string& weights);
+  /// `weights` is the folder of the weight files. Throws ConfigError or FileError if they make no pipeline.
   TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
-  const std::string& name() const { return name_; }
+  const std::string& name() const { return passes_.last().spec().name; }
   /// Names of the timed steps in order, each once: embedding, building, ...
   const std::vector<std::string>& steps() const { return steps_; }
   /// Whether the detector has double-sided strips, whose space points are compared with the tracks as the last step.
@@ -85,7 +104,6 @@ private:
   void require_memory(const Blocks& events) const;
   void require_limit(const Blocks& events) const;
 
-  std::string name_;
   Passes passes_;
   std::optional<StripCheck> strips_;
   std::vector<std::string> steps_;

@@ -110,11 +110,7 @@ bool StripCheck::has_table(const std::string& weights) { return std::ifstream(pa
 StripCheck::StripCheck(const std::string& weights) {
   const std::string path = path_in(weights);
   const Safetensors file(path);
-  const auto rows = [&](const char* name) {
-    const std::vector<std::int64_t>& shape = file.at(name).shape;
-    return shape.empty() ? 0 : shape[0];
-  };
-  const std::int64_t n_layers = rows("layers"), n_sensors = rows("sensors");
+  const std::int64_t n_layers = rows_in(file, "layers"), n_sensors = rows_in(file, "sensors");
   const std::vector<std::int32_t> layers = numbers<std::int32_t>(file, "layers", {n_layers, 4});
   const std::vector<float> sensors = numbers<float>(file, "sensors", {n_sensors, kColumns});
   for (std::int64_t row = 0; row < n_sensors; ++row) {

@@ -19,8 +19,7 @@ bool all(const std::vector<float>& values, bool (*holds)(float)) {
 
 OwnFitTables::OwnFitTables(const std::string& path) {
   const Safetensors file(path);
-  const std::vector<std::int64_t>& shape = file.at("layers").shape;
-  const std::int64_t n = shape.empty() ? 0 : shape[0];
+  const std::int64_t n = rows_in(file, "layers");
   const auto require = [&](bool holds, const char* message) {
     if (!holds) throw ConfigError(path + ": fit tables: " + message);
   };
@@ -68,10 +67,7 @@ TrackFitter::TrackFitter(const Table& kernels, const std::string& weights)
 Fits TrackFitter::fit(const float* position, const std::int64_t* track_id, std::int64_t n_hits, std::int64_t n_tracks,
                       const BeamLine& line, int threads) const {
   Array<float> copy;
-  if (!line.on_axis()) {
-    copy = seen_from(line, position, n_hits);
-    position = copy.data();
-  }
+  position = seen_by(line, position, n_hits, copy);
   std::vector<std::int64_t> begin(n_tracks + 1, 0);
   for (std::int64_t hit = 0; hit < n_hits; ++hit)
     if (track_id[hit] >= 0) ++begin[track_id[hit] + 1];

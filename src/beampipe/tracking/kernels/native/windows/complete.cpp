@@ -62,9 +62,7 @@ private:
   static void add_further(const Windows& w, int outward, std::vector<Target>& targets) {
     if (targets.empty()) return;
     Window widest = targets.front().window;
-    for (const Target& t : targets)
-      widest = {std::max(widest.a, t.window.a), std::max(widest.b, t.window.b), std::max(widest.c, t.window.c),
-                std::max(widest.d, t.window.d)};
+    for (const Target& t : targets) widest = wider(widest, t.window);
     const std::size_t n_near = targets.size();
     for (std::size_t near = 0; near < n_near; ++near) {
       for (int p = 0; p < w.n_pairs; ++p) {
@@ -92,8 +90,6 @@ struct End {
   float r, phi, z;
   float kappa, cot, inverse_d2;
   bool outward;
-
-  float sign() const { return outward ? 1.0f : -1.0f; }
 };
 
 End end_of(const float* last, const float* before, bool outward) {
@@ -181,18 +177,17 @@ using Path = std::vector<Crossing>;
 /// Completes the tracks of one event.
 class Completion {
 public:
-  Completion(const float* position, std::int64_t n, const Windows& w, const Reach& reach, const std::int16_t* layer,
-             std::int64_t* label)
-      : position_(position), n_(n), reach_(reach), layer_(layer), label_(label), grid_(free_hits(w)) {
+  Completion(const Hits& hits, const Windows& w, const Reach& reach, const std::int16_t* layer, std::int64_t* label)
+      : hits_(hits), reach_(reach), layer_(layer), label_(label), grid_(free_hits(w)) {
     make_paths();
   }
 
-  void run(int threads) {
+  void run() {
     const int n_tracks = static_cast<int>(paths_.size());
     std::vector<char> open(2 * n_tracks, 1);  // of each track, inner end and outer end
     std::vector<Proposal> proposals(2 * n_tracks);
     for (int round = 0; round < kRounds; ++round) {
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
+#pragma omp parallel for num_threads(hits_.threads) schedule(dynamic, 64)
       for (int end = 0; end < 2 * n_tracks; ++end)
         if (open[end]) proposals[end] = proposal(end / 2, end % 2 == 1);
       if (!accept(proposals, open)) return;
@@ -202,27 +197,33 @@ public:
   /// Frees the hits of the tracks whose score is below `min_score`, which is meant for kManyHits: among ten times fewer,
   /// chance has to be one layer shorter to be as rare; in dense events two layers longer among ten times more.
   void drop(float penalty, float min_score) {
-    const auto n = static_cast<float>(n_);
+    const auto n = static_cast<float>(hits_.n);
     min_score += std::log10(n / kManyHits) + std::max(std::log10(n / kDenseHits), 0.0f);
     std::vector<char> stays;
     for (const auto& path : paths_) stays.push_back(score(path, penalty) >= min_score);
-    for (std::int64_t i = 0; i < n_; ++i)
+    for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0 && !stays[label_[i] - first_]) label_[i] = -1;
   }
 
 private:
+  /// Where the path crosses a layer, or its end.
+  template <typename SomePath>
+  auto crossing(SomePath& path, int layer) const {
+    return std::find_if(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
+  }
+
   /// The hits of each track from the beam outwards, the first one on each layer.
   void make_paths() {
     std::int64_t last = -1;
-    first_ = n_ > 0 ? std::numeric_limits<std::int64_t>::max() : 0;
-    for (std::int64_t i = 0; i < n_; ++i)
+    first_ = hits_.n > 0 ? std::numeric_limits<std::int64_t>::max() : 0;
+    for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0) first_ = std::min(first_, label_[i]), last = std::max(last, label_[i]);
     paths_.resize(last < 0 ? 0 : last - first_ + 1);
     std::vector<std::vector<std::int32_t>> hits(paths_.size());
-    for (std::int64_t i = 0; i < n_; ++i)
+    for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0 && layer_[i] >= 0) hits[label_[i] - first_].push_back(static_cast<std::int32_t>(i));
     const auto rho2 = [this](std::int32_t i) {
-      const float* p = position_ + 3 * i;
+      const float* p = hits_.position + 3 * i;
       return p[0] * p[0] + p[2] * p[2];
     };
     for (std::size_t track = 0; track < paths_.size(); ++track) {
@@ -238,17 +239,10 @@ private:
     }
   }
 
-  Path::iterator crossing(Path& path, int layer) const {
-    return std::find_if(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
-  }
-  bool crosses(const Path& path, int layer) const {
-    return std::any_of(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
-  }
-
   Grid free_hits(const Windows& w) const {
-    Array<std::int16_t> free(n_);
-    for (std::int64_t i = 0; i < n_; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
-    return make_grid(position_, free, n_, w, std::vector<int>(w.n_layers, 0));
+    Array<std::int16_t> free(hits_.n);
+    for (std::int64_t i = 0; i < hits_.n; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
+    return make_grid(hits_, free, w, std::vector<int>(w.n_layers, 0));
   }
 
   /// The best hit on the nearest layer that has one.
@@ -258,9 +252,9 @@ private:
     if (n < 2) return {};
     const std::int32_t last = outward ? path[n - 1].hit : path[0].hit, before = outward ? path[n - 2].hit : path[1].hit;
     const std::int32_t inner = outward ? before : last, outer = outward ? last : before;
-    const End end = end_of(position_ + 3 * last, position_ + 3 * before, outward);
+    const End end = end_of(hits_.position + 3 * last, hits_.position + 3 * before, outward);
     for (const Target& target : reach_.beyond(layer_[inner], layer_[outer], outward)) {
-      if (crosses(path, target.layer)) continue;
+      if (crossing(path, target.layer) != path.end()) continue;
       const Proposal best = best_on(end, target);
       if (best.hit >= 0) return best;
     }
@@ -289,7 +283,7 @@ private:
 
   /// The best of the free hits [first, last) of one row, if it is better than `best`.
   void scan(const End& end, const Target& target, std::int32_t first, std::int32_t last, Proposal& best) const {
-    const float sign = end.sign();
+    const float sign = end.outward ? 1.0f : -1.0f;
     for (std::int32_t j = first; j < last; j += kLanes) {
       const Vec r = load(grid_.r.data() + j), z = load(grid_.z.data() + j);
       const Vec dr = (r - end.r) * sign, dphi = wrap((load(grid_.phi.data() + j) - end.phi) * sign);
@@ -320,7 +314,7 @@ private:
     for (const auto& [proposal, end] : order) {
       const int track = end / 2;
       Path& path = paths_[track];
-      if (label_[proposal.hit] >= 0 || crosses(path, layer_[proposal.hit])) continue;
+      if (label_[proposal.hit] >= 0 || crossing(path, layer_[proposal.hit]) != path.end()) continue;
       label_[proposal.hit] = first_ + track;
       path.insert(end % 2 == 1 ? path.end() : path.begin(), Crossing{proposal.hit, -1});
     }
@@ -343,8 +337,8 @@ private:
       for (const std::int32_t middle : {b.hit, b.twin})
         for (const std::int32_t outer : {c.hit, c.twin}) {
           if (inner < 0 || middle < 0 || outer < 0) continue;
-          const End in = end_of(position_ + 3 * middle, position_ + 3 * inner, true),
-                    out = end_of(position_ + 3 * outer, position_ + 3 * middle, true);
+          const End in = end_of(hits_.position + 3 * middle, hits_.position + 3 * inner, true),
+                    out = end_of(hits_.position + 3 * outer, hits_.position + 3 * middle, true);
           const Chi2 x = triplet_chi2(*window, in.kappa, in.cot, in.inverse_d2, splat(out.kappa), splat(out.cot),
                                       splat(out.inverse_d2));
           if (x.top[0] < x.bottom[0]) least = std::min(least, x.top[0] / x.bottom[0]);
@@ -352,8 +346,7 @@ private:
     return least;
   }
 
-  const float* position_;
-  std::int64_t n_;
+  const Hits hits_;
   const Reach& reach_;
   const std::int16_t* layer_;
   std::int64_t* label_;
@@ -364,23 +357,20 @@ private:
 
 }  // namespace
 
-Array<std::int64_t> complete(const float* position, const Blocks& blocks, const std::int64_t* track_id,
-                             const Windows& w, float penalty, float min_score, int threads) {
-  const std::int64_t n = blocks.begin[blocks.n];
-  Array<std::int64_t> label(n);
-  std::copy(track_id, track_id + n, label.begin());
-  if (n == 0) return label;
-  const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
+Array<std::int64_t> complete(Hits hits, const std::int64_t* track_id, const Windows& w, float penalty,
+                             float min_score) {
+  Array<std::int64_t> label(track_id, track_id + hits.n);
+  if (hits.n == 0) return label;
+  const Array<std::int16_t> layer = assign_layers(hits, w);
   const Reach reach(w);
-  for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
-    const std::int64_t first = blocks.begin[block];
-    std::int64_t* mine = label.data() + first;
-    Completion tracks(position + 3 * first, blocks.size(block), w, reach, layer.data() + first, mine);
-    tracks.run(shared);
+  for_each_event(hits, [&](std::int64_t k, const Hits& of_event) {
+    const std::int64_t first = hits.events.begin[k];
+    Completion tracks(of_event, w, reach, layer.data() + first, label.data() + first);
+    tracks.run();
     tracks.drop(penalty, min_score);
   });
   std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
-  number_by_first_hit(label.data(), n, number);
+  number_by_first_hit(label.data(), hits.n, number);
   return label;
 }
 

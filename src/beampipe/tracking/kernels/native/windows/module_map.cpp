@@ -26,7 +26,7 @@ constexpr int kChunk = 256;             // middle hits per task
 constexpr std::int64_t kMany = 20'000;  // hits: from here on, the number of tests around seeds is estimated first
 constexpr int kSampledBits = 7;         // one in 2^7 seed hits is searched around for that
 
-/// Sums over all blocks.
+/// Sums over all events.
 struct Totals {
   std::atomic<std::int64_t> tried{0}, tests{0}, edges{0};
 
@@ -66,44 +66,33 @@ public:
 
 private:
   std::int32_t first_ = 0;
-  Column<std::int32_t> begin_;
+  Array<std::int32_t> begin_;
   Array<Tip> tips_;
 };
 
-/// Marks the doublets inside and outside of a hit that agree with one of the other side.
-class Match {
-public:
-  Match(Side& in, Side& out) : in_(in), out_(out) {}
-
-  void operator()(const Side::Segment& a, const Side::Segment& b, const float* window) {
-    // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
-    for (int i = a.first; i < a.last; i += kLanes) {
-      const Vec kappa = load(in_.kappa.data() + i), kappa2 = kappa * kappa;
-      store(in_.s.data() + i, window[0] * load(in_.weight.data() + i) + window[1] * kappa2);
-      store(in_.t.data() + i, window[2] + window[3] * kappa2);
-    }
-    for (int j = b.first; j < b.last; j += kLanes) {
-      const Vec kappa = load(out_.kappa.data() + j), cot = load(out_.cot.data() + j);
-      const Vec weight = window[0] * load(out_.weight.data() + j);
-      for (int i = a.first; i < a.last; ++i) {
-        const Vec dkappa = kappa - in_.kappa[i], dcot = cot - in_.cot[i], turn = 1.0f + cot * in_.cot[i];
-        const Vec s = weight + in_.s[i], t = turn * turn * in_.t[i];
-        const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
-        if (pass != 0) keep(i, a.pair, j, b.pair, pass);
-      }
+/// Marks the doublets of two segments, inside and outside of a hit, that agree with one of the other side.
+void match(Side& in, const Side::Segment& a, Side& out, const Side::Segment& b, const float* window) {
+  // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
+  for (int i = a.first; i < a.last; i += kLanes) {
+    const Vec kappa = load(in.kappa.data() + i), kappa2 = kappa * kappa;
+    store(in.s.data() + i, window[0] * load(in.weight.data() + i) + window[1] * kappa2);
+    store(in.t.data() + i, window[2] + window[3] * kappa2);
+  }
+  for (int j = b.first; j < b.last; j += kLanes) {
+    const Vec kappa = load(out.kappa.data() + j), cot = load(out.cot.data() + j);
+    const Vec weight = window[0] * load(out.weight.data() + j);
+    for (int i = a.first; i < a.last; ++i) {
+      const Vec dkappa = kappa - in.kappa[i], dcot = cot - in.cot[i], turn = 1.0f + cot * in.cot[i];
+      const Vec s = weight + in.s[i], t = turn * turn * in.t[i];
+      const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
+      if (pass == 0) continue;
+      for (unsigned fresh = pass & ~out.any[j / kLanes]; fresh != 0; fresh &= fresh - 1)
+        out.kept.push_back({j + __builtin_ctz(fresh), b.pair});
+      out.any[j / kLanes] |= pass;
+      if (std::exchange(in.any[i], 1) == 0) in.kept.push_back({i, a.pair});
     }
   }
-
-private:
-  void keep(int i, int pair_in, int j, int pair_out, unsigned pass) {
-    for (unsigned fresh = pass & ~out_.any[j / kLanes]; fresh != 0; fresh &= fresh - 1)
-      out_.kept.push_back({j + __builtin_ctz(fresh), pair_out});
-    out_.any[j / kLanes] |= pass;
-    if (std::exchange(in_.any[i], 1) == 0) in_.kept.push_back({i, pair_in});
-  }
-
-  Side &in_, &out_;
-};
+}
 
 /// The tables that a search of one event reads.
 struct Map {
@@ -116,11 +105,11 @@ struct Map {
   std::vector<TripletWindow<float>> widest;       // of each pair, for any pair outside
   std::vector<std::uint32_t> follow;              // of each pair: bit i if the i-th pair outside may follow
 
-  Map(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads)
+  Map(const Hits& hits, const Windows& w, const Growth& growth)
       : windows(w),
         stage(stages_of(w)),
         begins(may_begin(w, stage, growth.seed_depth)),
-        grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
+        grid(make_grid(hits, assign_layers(hits, w), w, stage)) {
     add_directions(grid);
     std::vector<std::vector<int>> inwards(w.n_layers), outwards(w.n_layers), others(w.n_layers), all(w.n_layers);
     std::vector<char> goes_on(w.n_pairs, 0);
@@ -132,8 +121,7 @@ struct Map {
       for (int q = w.out_begin[middle]; q < w.out_begin[middle + 1]; ++q) {
         const float* window_of = window(p, q);
         if (window_of[0] <= 0) continue;
-        widest_of = {std::max(widest_of.a, window_of[0]), std::max(widest_of.b, window_of[1]),
-                     std::max(widest_of.c, window_of[2]), std::max(widest_of.d, window_of[3])};
+        widest_of = wider(widest_of, {window_of[0], window_of[1], window_of[2], window_of[3]});
         followers |= 1u << (q - w.out_begin[middle]);
         if (may_begin_with(p, q)) goes_on[q] = 1, first = true;
       }
@@ -213,16 +201,15 @@ private:
   }
 
   void match_all(Side& in, bool begin) {
-    Match match(in, out_);
     for (const Side::Segment& b : out_.segments)
       for (const Side::Segment& a : in.segments) {
         const float* window = map_.window(a.pair, b.pair);
-        if (window[0] > 0 && (!begin || map_.may_begin_with(a.pair, b.pair))) match(a, b, window);
+        if (window[0] > 0 && (!begin || map_.may_begin_with(a.pair, b.pair))) match(in, a, out_, b, window);
       }
   }
 
   void keep(std::int32_t s) {
-    const Column<std::int32_t>& hit = map_.grid.hit;
+    const Array<std::int32_t>& hit = map_.grid.hit;
     for (const auto [at, pair] : starts_.kept) found.push_back({hit[starts_.hit[at]], hit[s]});
     for (const auto [at, pair] : out_.kept) {
       found.push_back({hit[s], hit[out_.hit[at]]});
@@ -241,16 +228,17 @@ private:
 };
 
 /// An edge may have been found at both of its ends: the lists brought together, sorted, each edge once.
-Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
-  Column<std::int32_t> begin(n + 1, 0);
+Array<std::int64_t> merged(const std::vector<Middle>& parts, const Hits& hits) {
+  const std::int64_t n = hits.n;
+  Array<std::int32_t> begin(n + 1, 0);
   for (const Middle& part : parts) part.found.for_each([&](const Edge& edge) { ++begin[edge.inner + 1]; });
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   Array<std::int32_t> outer(begin.back()), size(n);
-  Column<std::int32_t> next(begin.begin(), begin.end() - 1);
+  Array<std::int32_t> next(begin.begin(), begin.end() - 1);
   for (const Middle& part : parts)
     part.found.for_each([&](const Edge& edge) { outer[next[edge.inner]++] = edge.outer; });
   std::int64_t n_edges = 0;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : n_edges)
+#pragma omp parallel for num_threads(hits.threads) schedule(static) reduction(+ : n_edges)
   for (std::int64_t i = 0; i < n; ++i) {
     std::int32_t *const first = outer.data() + begin[i], *const last = outer.data() + begin[i + 1];
     std::sort(first, last);
@@ -299,19 +287,18 @@ int affordable_depth(const Map& map, int depth) {
   return depth;
 }
 
-/// The edges of one block of n hits; none once there are too many.
-Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads,
-                         Totals& totals) {
-  std::optional<Map> made(std::in_place, position, n, w, growth, threads);
-  if (n >= kMany) {
+/// The edges of one event; none once there are too many.
+Array<std::int64_t> find(const Hits& hits, const Windows& w, const Growth& growth, Totals& totals) {
+  std::optional<Map> made(std::in_place, hits, w, growth);
+  if (hits.n >= kMany) {
     const int depth = affordable_depth(*made, growth.seed_depth);
-    if (depth < growth.seed_depth) made.emplace(position, n, w, Growth{depth, growth.least_curvature}, threads);
+    if (depth < growth.seed_depth) made.emplace(hits, w, Growth{depth, growth.least_curvature});
   }
   const Map& map = *made;
   std::vector<Middle> parts;
-  for (int t = 0; t < threads; ++t) parts.emplace_back(map, totals);
+  for (int t = 0; t < hits.threads; ++t) parts.emplace_back(map, totals);
   Incoming incoming;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   for (int stage = 0; stage < map.n_stages(); ++stage) {
     const std::int32_t first = map.grid.stage_begin[stage], last = map.grid.stage_begin[stage + 1];
 #pragma omp single
@@ -326,23 +313,19 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
     for (std::int32_t chunk = first; chunk < last; chunk += kChunk)
       parts[omp_get_thread_num()].add_edges(chunk, std::min(last, chunk + kChunk), incoming);
   }
-  return totals.too_large() ? Array<std::int64_t>() : merged(parts, n, threads);
+  return totals.too_large() ? Array<std::int64_t>() : merged(parts, hits);
 }
 
 }  // namespace
 
-Array<std::int64_t> module_map_edges(const float* position, const Blocks& blocks, const Windows& w,
-                                     const Growth& growth, int threads) {
-  std::vector<Array<std::int64_t>> parts(blocks.n);
+Array<std::int64_t> module_map_edges(Hits hits, const Windows& w, const Growth& growth) {
+  std::vector<Array<std::int64_t>> parts(hits.events.n);
   Totals totals;
-  for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
-    parts[block] = find(position + 3 * blocks.begin[block], blocks.size(block), w, growth, shared, totals);
-  });
+  for_each_event(hits, [&](std::int64_t k, const Hits& of_event) { parts[k] = find(of_event, w, growth, totals); });
   require_at_most(totals.tried, kMaxTried, "pairs of hits to look at");
   require_at_most(totals.tests, kMaxDoubletTests, "pairs of doublets to look at");
   require_at_most(totals.edges, kMaxEdges, "edges");
-  if (blocks.n == 1) return std::move(parts[0]);
-  return joined(blocks, [&](std::int64_t block) -> const Array<std::int64_t>& { return parts[block]; });
+  return joined(hits.events, parts);
 }
 
 }  // namespace beampipe

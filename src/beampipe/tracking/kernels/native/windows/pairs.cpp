@@ -3,7 +3,6 @@
 #include "kernels.hpp"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -16,26 +15,16 @@ namespace {
 constexpr int kChunk = 1024;  // middle hits per task
 
 /// Sorts hits by r^2 + z^2, equal ones by row: the order in which a particle from the beam line meets them.
-void sort_outwards(const float* position, Column<std::int32_t>& hits) {
-  struct Keyed {
-    std::uint32_t key;
-    std::int32_t hit;
-  };
-  Column<Keyed> order, other(hits.size());
+void sort_outwards(const float* position, Array<std::int32_t>& hits) {
+  Array<Keyed> order;
   for (const std::int32_t i : hits) {
     const float* p = position + 3 * i;
     const float rho2 = p[0] * p[0] + p[2] * p[2];
     order.push_back({0, i});
     std::memcpy(&order.back().key, &rho2, 4);  // non-negative floats sort as their bits do
   }
-  for (const int shift : {0, 11, 22}) {
-    std::array<std::int32_t, 2049> begin{};
-    for (const Keyed& x : order) ++begin[((x.key >> shift) & 2047) + 1];
-    std::partial_sum(begin.begin(), begin.end(), begin.begin());
-    for (const Keyed& x : order) other[begin[(x.key >> shift) & 2047]++] = x;
-    order.swap(other);
-  }
-  for (std::size_t k = 0; k < hits.size(); ++k) hits[k] = order[k].hit;
+  sort_by_key(order, 32);
+  for (std::size_t k = 0; k < hits.size(); ++k) hits[k] = order[k].row;
 }
 
 // Curvature, cot and 1 / d^2 of each edge, and the position of its layer pair in the windows. Arrays end in unused elements.
@@ -48,11 +37,13 @@ struct Doublets {
       : kappa(n + kLanes), cot(n + kLanes), weight(n + kLanes), pair(n + kLanes), slot(n + kLanes) {}
 };
 
-Doublets measure(const float* position, const Array<std::int16_t>& layer, const std::int64_t* inner,
-                 const std::int64_t* outer, std::int64_t n_edges, const Windows& w, int threads) {
+Doublets measure(const Hits& hits, const EdgeList& edges, const Windows& w) {
+  const float* position = hits.position;
+  const std::int64_t n_edges = edges.n, *inner = edges.inner, *outer = edges.outer;
+  const Array<std::int16_t> layer = assign_layers(hits, w);
   const std::vector<std::int32_t> pair_of = pairs_by_layers(w);
   Doublets d(n_edges);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(hits.threads) schedule(static)
   for (std::int64_t first = 0; first < n_edges; first += kLanes) {
     const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, n_edges - first));
     float a[3][kLanes] = {}, b[3][kLanes] = {};
@@ -90,10 +81,11 @@ bool layers_apart(const Windows& w) {
   return w.n_layers > 0;
 }
 
-/// Whether all hits lie in the box.
-template <int kHits>
+constexpr int kTogether = 16;  // hits whose layers are tested together
+
+/// Whether all of them lie in the box.
 bool all_inside(const float* box, const float* r, const float* z) {
-  for (int i = 0; i < kHits; i += kLanes) {
+  for (int i = 0; i < kTogether; i += kLanes) {
     const IntVec in_r = (load(r + i) >= box[0]) & (load(r + i) <= box[1]);
     const IntVec in_z = (load(z + i) >= box[2]) & (load(z + i) <= box[3]);
     if (nonzero_mask((in_r & in_z) == 0) != 0) return false;
@@ -172,11 +164,10 @@ void match(const Doublets& d, LocalWindows& windows, const Incoming* into, const
 
 }  // namespace
 
-Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                  std::int64_t n_edges, const Windows& w, int threads) {
-  const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
-  const Doublets d = measure(position, layer, inner, outer, n_edges, w, threads);
-  Column<std::int32_t> out_begin(n + 1, 0), in_begin(n + 1, 0);
+Triplets triplets(Hits hits, EdgeList edges, const Windows& w) {
+  const std::int64_t n = hits.n, n_edges = edges.n, *inner = edges.inner, *outer = edges.outer;
+  const Doublets d = measure(hits, edges, w);
+  Array<std::int32_t> out_begin(n + 1, 0), in_begin(n + 1, 0);
   for (std::int64_t e = 0; e < n_edges; ++e) {
     ++out_begin[inner[e] + 1];
     in_begin[outer[e] + 1] += d.pair[e] >= 0;
@@ -184,15 +175,15 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   std::partial_sum(out_begin.begin(), out_begin.end(), out_begin.begin());
   std::partial_sum(in_begin.begin(), in_begin.end(), in_begin.begin());
   Array<Incoming> into(in_begin.back());
-  Column<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
+  Array<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (d.pair[e] >= 0)
       into[next[outer[e]]++] = {static_cast<std::int32_t>(e), d.pair[e], d.kappa[e], d.cot[e], d.weight[e]};
 
-  Column<std::int32_t> middle;
+  Array<std::int32_t> middle;
   for (std::int32_t b = 0; b < n; ++b)
     if (in_begin[b] < in_begin[b + 1] && out_begin[b] < out_begin[b + 1]) middle.push_back(b);
-  sort_outwards(position, middle);
+  sort_outwards(hits.position, middle);
   std::int64_t tests = 0;
   for (const std::int32_t b : middle)
     tests += static_cast<std::int64_t>(in_begin[b + 1] - in_begin[b]) * (out_begin[b + 1] - out_begin[b]);
@@ -207,7 +198,7 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
     __builtin_prefetch(d.slot.data() + out_begin[b]);
     for (std::int32_t i = in_begin[b]; i < in_begin[b + 1]; i += 3) __builtin_prefetch(into.data() + i);
   };
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     LocalWindows windows(w);
 #pragma omp for schedule(dynamic, 1)
@@ -239,11 +230,12 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   return all;
 }
 
-Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2,
-                           std::int64_t n_triplets, std::int64_t n_edges) {
+Array<float> pair_features(TripletList triplets, std::int64_t n_edges) {
+  const std::int64_t n_triplets = triplets.n, *in_edge = triplets.in_edge, *out_edge = triplets.out_edge;
+  const float* chi2 = triplets.chi2;
   constexpr float kNone = 2.0f;  // chi2 of an edge with no partner: beyond any that passes
-  Column<std::int16_t> n_in(n_edges, 0), n_out(n_edges, 0), level_in(n_edges, 0), level_out(n_edges, 0);
-  Column<float> best_in(n_edges, kNone), best_out(n_edges, kNone);
+  Array<std::int16_t> n_in(n_edges, 0), n_out(n_edges, 0), level_in(n_edges, 0), level_out(n_edges, 0);
+  Array<float> best_in(n_edges, kNone), best_out(n_edges, kNone);
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // outwards: the level of in_edge is final when it is read
     const std::int64_t i = in_edge[t], o = out_edge[t];
     best_in[o] = std::min(best_in[o], chi2[t]);
@@ -267,25 +259,26 @@ Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_
   return features;
 }
 
-Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const Windows& w, int threads) {
-  constexpr int kWidth = 16;             // hits that are tested together
+Array<std::int16_t> assign_layers(Hits hits, const Windows& w) {
   constexpr std::int64_t kWorth = 4096;  // hits: from here on it pays to look whether layers overlap
+  const float* position = hits.position;
+  const std::int64_t n = hits.n;
   Array<std::int16_t> layer(n);
   const bool apart = n >= kWorth && layers_apart(w);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(hits.threads)
   {
     int last = 0;  // layer of the hit before: most events list the hits of each module together
 #pragma omp for schedule(static)
-    for (std::int64_t block = 0; block < n; block += kWidth) {
-      float r[kWidth], z[kWidth];
-      std::int32_t found[kWidth];
-      const int lanes = static_cast<int>(std::min<std::int64_t>(kWidth, n - block));
-      for (int i = 0; i < kWidth; ++i) {
+    for (std::int64_t block = 0; block < n; block += kTogether) {
+      float r[kTogether], z[kTogether];
+      std::int32_t found[kTogether];
+      const int lanes = static_cast<int>(std::min<std::int64_t>(kTogether, n - block));
+      for (int i = 0; i < kTogether; ++i) {
         r[i] = i < lanes ? position[3 * (block + i)] : -1.0f;
         z[i] = i < lanes ? position[3 * (block + i) + 2] : 0.0f;
         found[i] = -1;
       }
-      if (apart && all_inside<kWidth>(w.layers + 4 * last, r, z)) {
+      if (apart && all_inside(w.layers + 4 * last, r, z)) {
         std::fill_n(layer.data() + block, lanes, static_cast<std::int16_t>(last));
         continue;
       }
@@ -293,7 +286,7 @@ Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const W
         const float* box = w.layers + 4 * l;
         const float r_min = box[0], r_max = box[1], z_min = box[2], z_max = box[3];
 #pragma omp simd
-        for (int i = 0; i < kWidth; ++i)
+        for (int i = 0; i < kTogether; ++i)
           found[i] = (r[i] >= r_min) & (r[i] <= r_max) & (z[i] >= z_min) & (z[i] <= z_max) ? l : found[i];
       }
       for (int i = 0; i < lanes; ++i) layer[block + i] = static_cast<std::int16_t>(found[i]);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "array.hpp"
+#include "graphs/blocks.hpp"
 
 namespace beampipe {
 
@@ -49,14 +50,15 @@ inline std::vector<std::int32_t> pairs_by_layers(const Windows& w) {
   return pair;
 }
 
-// Pairs of edges that share a hit and agree in curvature and slope, grouped by that hit from the beam outwards.
+// A TripletList, grouped by the shared hit from the beam outwards, and its memory.
 struct Triplets {
-  Array<std::int64_t> edges;  // (2, n): the edge into the hit, the edge out of it
-  Array<float> chi2;          // (n,), in units of the window: < 1
+  Array<std::int64_t> edges;  // (2, n)
+  Array<float> chi2;          // (n,)
 
-  std::int64_t size() const { return static_cast<std::int64_t>(chi2.size()); }
-  const std::int64_t* in_edge() const { return edges.data(); }
-  const std::int64_t* out_edge() const { return edges.data() + size(); }
+  TripletList view() const {
+    const auto n = static_cast<std::int64_t>(chi2.size());
+    return {n, edges.data(), edges.data() + n, chi2.data()};
+  }
 };
 
 /// Where tracks begin, and which of them are looked for.

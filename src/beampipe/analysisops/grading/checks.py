@@ -1,20 +1,130 @@
-"""Checks of answers against the reference of the same instance; the score is smooth in every number."""
+"""Checks of submissions: gates, rules that earn points, and those of a judge, by the names that rubrics use.
+
+If a gate fails, the score is 0. Rules compare answers with the reference of the same instance; the score is smooth in
+every number. The checks of the public benchmark's rubrics have its names, parameters and dotted paths into the trace.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.contract import HistogramReference, ToolRefusedError
-from beampipe.analysisops.grading.submission import Case, Outcome, bell, exported_handle, histogram_of, slope
+from beampipe.analysisops.contract import PROGRAM_RUN, HistogramReference, ToolRefusedError
+from beampipe.analysisops.grading.submission import (
+    Case,
+    Outcome,
+    bell,
+    exported_handle,
+    histogram_of,
+    look_up,
+    number_of,
+    ramp,
+    slope,
+)
 from beampipe.analysisops.tools.workspaces import fit_workspace
 from beampipe.errors import ConfigError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class StatusOk:
+    """Pass if ``status`` equals ``"ok"``; an agent that reports an error earns nothing."""
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        status = case.submission.content.get("status")
+        shown = repr(status)[:60]
+        return Outcome(1.0, "the agent finished") if status == "ok" else Outcome(0.0, f"status is {shown}, not 'ok'")
+
+
+@dataclass(frozen=True)
+class CallsMade:
+    """Pass if the ledger holds enough successful calls whose results descend from data files, or the run of a program.
+
+    Attributes:
+        minimum: number of such calls, at least 1.
+        tools: tools that each need such a call.
+    """
+
+    minimum: int = 1
+    tools: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.minimum < 1:
+            raise ConfigError(f"calls_made: got minimum = {self.minimum}, expected at least 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        called = [
+            entry.tool for entry in case.entries if entry.result is not None and not entry.error and entry.sources
+        ]
+        if PROGRAM_RUN in called:
+            return Outcome(1.0, "a program was run on the data")
+        lacking = [tool for tool in self.tools if tool not in called]
+        evidence = {"calls": len(called), "lacking": lacking}
+        if len(called) < self.minimum:
+            return Outcome(0.0, f"{len(called)} calls gave something of the data, expected {self.minimum}", evidence)
+        if lacking:
+            return Outcome(0.0, f"never called with success: {', '.join(lacking)}", evidence)
+        return Outcome(1.0, f"{len(called)} calls gave something of the data", evidence)
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """Pass if every number of ``answers``, uncertainties too, is traceable.
+
+    The labels are those of `beampipe.analysisops.grading.provenance`.
+
+    Attributes:
+        answers: names of answers that must be given; others must be traceable if they are given.
+    """
+
+    answers: tuple[str, ...] = ()
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        faults = [f"{name}: no finite number" for name in self.answers if case.submission.answer(name)[0] is None]
+        faults += [
+            f"{name}: {origin['label']}: {origin['reason']}"
+            for name, origin in case.provenance.items()
+            if origin["label"] != "traceable"
+        ]
+        # Answers beyond those with a label would be untraced numbers.
+        if len(case.submission.section("answers")) > len(case.provenance):
+            faults.append(f"{len(case.submission.section('answers'))} answers, expected at most {len(case.provenance)}")
+        if faults:
+            return Outcome(0.0, "; ".join(sorted(set(faults))[:5]), {"faults": len(faults)})
+        return Outcome(1.0, f"{len(case.provenance)} numbers are results of calls")
+
+
+@dataclass(frozen=True)
+class FromLedger:
+    """Pass if tools were used on the data, and every number of the trace that the rubric reads is traceable.
+
+    The gate of the public benchmark's rubrics, which otherwise believe what a trace says.
+
+    Attributes:
+        paths: dotted paths of the numbers in the trace; at least one of these numbers must be there.
+    """
+
+    paths: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        worked = CallsMade()(case)
+        if worked.fraction < 1.0 or not self.paths:
+            return worked
+        labels = {path: case.provenance[path] for path in self.paths if path in case.provenance}
+        faults = [f"{path}: {origin['reason']}" for path, origin in labels.items() if origin["label"] != "traceable"]
+        if faults or not labels:
+            reason = "; ".join(faults) or f"no number that the rubric reads: {', '.join(self.paths)}"
+            return Outcome(0.0, f"not from the tools: {reason}", {"faults": len(faults)})
+        return Outcome(1.0, "the numbers are results of calls")
 
 
 @dataclass(frozen=True)
@@ -415,3 +525,291 @@ class MethodFields:
 
     def _is_told(self, text: object, prompt: str) -> bool:
         return isinstance(text, str) and len(set(text.split())) >= self.words and " ".join(text.split()) not in prompt
+
+
+def _check_either(check: str, name: str, value: float | None, path: str | None) -> None:
+    if (value is None) == (path is None):
+        raise ConfigError(f"{check}: expected either {name} or {name}_path")
+
+
+def _number(case: Case, value: float | None, path: str | None) -> float:
+    """A setting: the number itself, or the number at a dotted path of the reference."""
+    return float(value or 0.0) if path is None else case.expected_number(path)
+
+
+def _unless_missing(missing: list[str], complete: str) -> Outcome:
+    if missing:
+        return Outcome(0.0, f"missing: {', '.join(missing)}", {"missing": missing})
+    return Outcome(1.0, complete)
+
+
+@dataclass(frozen=True)
+class RequiredFields:
+    """1 if all fields exist at the top level of the trace and are not null, else 0.
+
+    Attributes:
+        required_fields: their names.
+    """
+
+    required_fields: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        missing = [name for name in self.required_fields if case.submission.content.get(name) is None]
+        return _unless_missing(missing, "all fields are there")
+
+
+@dataclass(frozen=True)
+class RequiredKeysInDict:
+    """``max(0, 1 - missing_penalty_per_key * n_missing / points)``; 0 if the object is not there or has none of them.
+
+    Attributes:
+        dict_path: dotted path of the object in the trace.
+        required_keys: names of its keys.
+        required_keys_path: dotted path of the list of names in the reference; replaces `required_keys`.
+        missing_penalty_per_key: points that each missing key costs.
+        treat_empty_as_missing: whether an empty text, list or object counts as missing; null always does.
+        points: all points.
+    """
+
+    dict_path: str
+    required_keys: tuple[str, ...] = ()
+    required_keys_path: str | None = None
+    missing_penalty_per_key: float = 5.0
+    treat_empty_as_missing: bool = True
+    points: float = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.required_keys) == (self.required_keys_path is not None):
+            raise ConfigError("required_keys_in_dict: expected either required_keys or required_keys_path")
+        if not self.missing_penalty_per_key > 0.0:
+            raise ConfigError(
+                f"required_keys_in_dict: got missing_penalty_per_key = {self.missing_penalty_per_key}, expected more"
+                " than 0"
+            )
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        keys = self.required_keys
+        if self.required_keys_path is not None:
+            keys = tuple(case.expected(self.required_keys_path))
+        submitted = look_up(case.submission.content, self.dict_path)
+        if not isinstance(submitted, dict):
+            return Outcome(0.0, f"{self.dict_path} is no object")
+        missing = [key for key in keys if self._is_missing(submitted.get(key))]
+        if len(missing) == len(keys):
+            return Outcome(0.0, f"{self.dict_path} has none of {', '.join(keys)}", {"missing": missing})
+        lost = self.missing_penalty_per_key * len(missing) / self.points if self.points else float(bool(missing))
+        return Outcome(max(0.0, 1.0 - lost), f"missing: {', '.join(missing) or 'nothing'}", {"missing": missing})
+
+    def _is_missing(self, value: object) -> bool:
+        if isinstance(value, str):
+            value = value.strip()
+        return value is None or (self.treat_empty_as_missing and value in ("", [], {}))
+
+
+@dataclass(frozen=True)
+class CheckCutIds:
+    """1 if every id is the ``cut_id`` of some object in the list ``cuts``, else 0.
+
+    It does not evaluate the cuts: it checks what an agent claims, not what it did.
+
+    Attributes:
+        required_cut_ids: the ids.
+    """
+
+    required_cut_ids: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        cuts = case.submission.content.get("cuts")
+        listed = cuts if isinstance(cuts, list) else []
+        ids = {cut["cut_id"] for cut in listed if isinstance(cut, dict) and isinstance(cut.get("cut_id"), str)}
+        missing = [name for name in self.required_cut_ids if name not in ids]
+        return _unless_missing(missing, "all cuts are listed")
+
+
+@dataclass(frozen=True)
+class NumericInRange:
+    """1 in the closed range, ``out_of_range_points / points`` outside it, 0 for anything but a finite number.
+
+    Attributes:
+        value_path: dotted path of the number in the trace.
+        lo: lower end of the range.
+        hi: upper end of the range.
+        range_path: dotted path of ``[lo, hi]`` in the reference; replaces `lo` and `hi`.
+        out_of_range_points: points for a number outside; not more than `points`.
+        points: all points.
+    """
+
+    value_path: str
+    lo: float | None = None
+    hi: float | None = None
+    range_path: str | None = None
+    out_of_range_points: float = 0.0
+    points: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.range_path is None) == (self.lo is None or self.hi is None):
+            raise ConfigError("numeric_in_range: expected either lo and hi, or range_path")
+        if self.out_of_range_points and not 0.0 <= self.out_of_range_points <= self.points:
+            raise ConfigError(
+                f"numeric_in_range: got out_of_range_points = {self.out_of_range_points}, expected 0 to {self.points}"
+            )
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        low, high = self._range(case)
+        value = case.number(self.value_path)
+        if value is None:
+            return Outcome(0.0, f"{self.value_path} is no finite number")
+        evidence = {"value": value, "lo": low, "hi": high}
+        if low <= value <= high:
+            return Outcome(1.0, f"{value:g} is in [{low:g}, {high:g}]", evidence)
+        fraction = self.out_of_range_points / self.points if self.points else 0.0
+        return Outcome(fraction, f"{value:g} is outside [{low:g}, {high:g}]", evidence)
+
+    def _range(self, case: Case) -> tuple[float, float]:
+        if self.range_path is None:
+            return float(self.lo or 0.0), float(self.hi or 0.0)
+        given = case.expected(self.range_path)
+        ends = [number_of(end) for end in given] if isinstance(given, list | tuple) else []
+        if len(ends) != 2 or ends[0] is None or ends[1] is None:
+            raise ConfigError(f"reference: got {given!r} for {self.range_path}, expected two numbers")
+        return ends[0], ends[1]
+
+
+@dataclass(frozen=True)
+class ThresholdGe:
+    """1 for a finite number of at least the threshold, else 0.
+
+    Attributes:
+        value_path: dotted path of the number in the trace.
+        threshold: minimum of the number.
+        threshold_path: dotted path of the threshold in the reference; replaces `threshold`.
+        missing_points: accepted and ignored: a missing number must not earn more than one below the threshold.
+    """
+
+    value_path: str
+    threshold: float | None = None
+    threshold_path: str | None = None
+    missing_points: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_either("threshold_ge", "threshold", self.threshold, self.threshold_path)
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        threshold = _number(case, self.threshold, self.threshold_path)
+        value = case.number(self.value_path)
+        if value is None:
+            return Outcome(0.0, f"{self.value_path} is no finite number")
+        evidence = {"value": value, "threshold": threshold}
+        return Outcome(float(value >= threshold), f"{value:g}, expected at least {threshold:g}", evidence)
+
+
+@dataclass(frozen=True)
+class TargetSoft:
+    """1 within the tolerance, then a straight line that reaches 0 at ``soft_factor * tolerance``.
+
+    The public benchmark's line starts at the target, so that its points drop by a third just outside the tolerance;
+    here it starts at the tolerance.
+
+    Attributes:
+        value_path: dotted path of the number in the trace.
+        target: expected number.
+        target_path: dotted path of the target in the reference; replaces `target`.
+        tolerance: distance up to which all points are earned, more than 0.
+        tolerance_path: dotted path of the tolerance in the reference; replaces `tolerance`.
+        soft_factor: multiple of the tolerance from which no points are earned, more than 1.
+    """
+
+    value_path: str
+    target: float | None = None
+    target_path: str | None = None
+    tolerance: float | None = None
+    tolerance_path: str | None = None
+    soft_factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        _check_either("target_soft", "target", self.target, self.target_path)
+        _check_either("target_soft", "tolerance", self.tolerance, self.tolerance_path)
+        if not self.soft_factor > 1.0:
+            raise ConfigError(f"target_soft: got soft_factor = {self.soft_factor}, expected more than 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 for anything but a finite number."""
+        target = _number(case, self.target, self.target_path)
+        tolerance = _number(case, self.tolerance, self.tolerance_path)
+        if not tolerance > 0.0:
+            raise ConfigError(f"target_soft: got a tolerance of {tolerance}, expected more than 0")
+        value = case.number(self.value_path)
+        if value is None:
+            return Outcome(0.0, f"{self.value_path} is no finite number")
+        distance = abs(value - target)
+        evidence = {"value": value, "target": target, "tolerance": tolerance}
+        fraction = ramp(distance, tolerance, self.soft_factor * tolerance)
+        return Outcome(fraction, f"{distance:g} from {target:g}, tolerance {tolerance:g}", evidence)
+
+
+@dataclass(frozen=True)
+class LlmReasoning:
+    """``(clamped - low) / (high - low)`` of the number in a judge's reply; it counts only in the judge's column.
+
+    The public benchmark divides by 100, independent of the clamp, so that 40 of 40 points earn 16, and multiplies by
+    the confidence that the judge claims. Here the clamp defines the scale, and the confidence is only reported.
+
+    Attributes:
+        output_key: dotted path of the number in the judge's reply.
+        clamp: lowest and highest number of the scale in the judge's prompt.
+        confidence_key: dotted path of the judge's confidence, 0 to 1.
+    """
+
+    output_key: str
+    clamp: tuple[float, ...] = (0.0, 100.0)
+    confidence_key: str = "confidence"
+
+    def __post_init__(self) -> None:
+        if len(self.clamp) != 2 or not self.clamp[0] < self.clamp[1]:
+            raise ConfigError(f"llm_reasoning: got clamp = {list(self.clamp)}, expected two numbers, the lower first")
+
+    def fraction(self, reply: Mapping[str, Any]) -> float | None:
+        """The fraction of the points that a reply gives, None if it holds no finite number there."""
+        raw = number_of(look_up(reply, self.output_key))
+        if raw is None:
+            return None
+        low, high = self.clamp
+        return (min(max(raw, low), high) - low) / (high - low)
+
+
+_TRACE: Final[dict[str, type[Any]]] = {
+    "required_fields": RequiredFields,
+    "numeric_in_range": NumericInRange,
+    "threshold_ge": ThresholdGe,
+    "target_soft": TargetSoft,
+    "required_keys_in_dict": RequiredKeysInDict,
+    "check_cut_ids": CheckCutIds,
+}
+
+RULES: Final[Mapping[str, type[Any]]] = {
+    **_TRACE,
+    "pull": Pull,
+    "uncertainty": Uncertainty,
+    "histogram_l2": HistogramL2,
+    "word": Word,
+    "tracks": Tracks,
+    "workspace": WorkspaceFits,
+    "method_fields": MethodFields,
+}
+"""Checks that earn points."""
+
+GATES: Final[Mapping[str, type[Any]]] = {
+    **_TRACE,
+    "status_ok": StatusOk,
+    "traceable": Traceable,
+    "calls_made": CallsMade,
+}
+"""Checks that must pass; checks of a trace may be gates or rules."""
+
+JUDGED: Final[Mapping[str, type[Any]]] = {"llm_reasoning": LlmReasoning}
+"""Checks of a judge."""
