@@ -50,12 +50,9 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
                     bending(t.field_shape, r, z),
                     rows[k]};
   }
-  for (int i = 1; i < size; ++i) {  // stable, and short lists need no better
-    const FitHit hit = hits[i];
-    int j = i;
-    for (; j > 0 && hits[j - 1].distance2 > hit.distance2; --j) hits[j] = hits[j - 1];
-    hits[j] = hit;
-  }
+  const auto nearer = [](const FitHit& a, const FitHit& b) { return a.distance2 < b.distance2; };
+  for (int i = 1; i < size; ++i)  // stable, and short lists need no better
+    std::rotate(std::upper_bound(hits, hits + i, hits[i], nearer), hits + i, hits + i + 1);
   return size;
 }
 
@@ -148,7 +145,7 @@ Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside
   now.status = n < kMinHits ? kTooFewHits : start(hits, n, &now.helix) ? kNotConverged : kNoStart;
   if (now.status != kNotConverged) return now;
   Helix& helix = now.helix;
-  for (int s = 0; s < kMaxSteps; ++s) {
+  for (int s = 0; s < kMaxSteps && now.status != kFitted; ++s) {
     double step[kParameters], size2;
     now.before_last_step = helix;
     const Information known =
@@ -159,10 +156,7 @@ Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside
     helix.d0 += step[0], helix.phi += step[1], helix.omega += step[2], helix.z0 += step[3], helix.cot += step[4];
     helix.turn();
     if (!(std::fabs(helix.cot) < kMaxCot)) break;
-    if (size2 < kConverged) {
-      now.status = kFitted;
-      break;
-    }
+    if (size2 < kConverged) now.status = kFitted;
   }
   return now;
 }
@@ -298,7 +292,8 @@ Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const Fr
     leave_out(worst);
     std::copy(chi2 + worst + 1, chi2 + *n + 1, chi2 + worst);
     const auto next = std::min_element(chi2, chi2 + *n) - chi2;
-    if (chi2[next] - least < kMaxChi2Excess && *n > kMinHitsLeftIfDoubtful && k + 1 < kMaxOutliers) ++k, leave_out(next);
+    if (chi2[next] - least < kMaxChi2Excess && *n > kMinHitsLeftIfDoubtful && k + 1 < kMaxOutliers)
+      ++k, leave_out(next);
   }
   for (; k < kMaxOutliers && best.status == kFitted && *n > kMinHitsLeftIfDoubtful && *n <= kMaxHitsTried; ++k) {
     const int worst = ambiguous_hit(best, hits, *n, t, outside, free);
