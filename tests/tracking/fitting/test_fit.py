@@ -191,7 +191,7 @@ def test_a_wrong_hit_is_left_out() -> None:
     outliers = fitted.parameters.outliers
     np.testing.assert_array_equal(outliers[:40, 0], wrong)
     assert (outliers[:40, 1:] == -1).all()
-    assert np.count_nonzero(outliers[40:] >= 0) <= 1, "at most one of 160 good tracks loses a hit"
+    assert np.count_nonzero(outliers[40:, 0] >= 0) <= 1, "at most one of 160 good tracks loses a hit"
     assert (fitted.track_id[wrong] == -1).all()
     assert np.count_nonzero(fitted.track_id != tracks.track_id) == np.count_nonzero(outliers >= 0)
     # The fit is that of the other hits.

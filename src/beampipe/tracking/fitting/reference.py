@@ -203,7 +203,8 @@ DOUBTFUL: Final = 2.0
 
 MIN_GAIN: Final = 12.0
 """A hit is an outlier only if the chi2 of its track falls by more without it. Two measurements of a right hit add 2 on
-average, and more than 12 once in 400 times."""
+average, and more than 12 once in 400 times. A second hit is left out, too, if the chi2 without that one alone is larger
+by less than this: either may be wrong."""
 
 MIN_HITS_LEFT: Final = 6
 """Hits on layers that a suspect track keeps at least."""
@@ -216,8 +217,7 @@ MAX_CHI2_OF_OTHER: Final = 12.0
 
 MAX_CHI2_EXCESS: Final = 4.0
 """That chi2 exceeds the chi2 of the hit itself by less than this. A third of the hits that are left out so are wrong; a
-smaller value keeps more wrong hits, a larger one costs many more right ones. Two hits are left out together if the chi2
-of the track without the one and without the other differ by less: either may be wrong."""
+smaller value keeps more wrong hits, a larger one costs many more right ones."""
 
 MIN_CHI2_APART: Final = 9.0
 """The two hits lie further apart than this, as chi2 of their distance: closer ones change the track little, and mostly
@@ -295,8 +295,6 @@ def fit_without_outliers(
 ) -> tuple[Fit, list[int]]:
     """Fit one track; while it is doubtful, leave out the hit without which it fits best, then ambiguous hits.
 
-    A second hit is left out, too, if the track fits about as well without that one alone: either may be wrong.
-
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
         layer: row of `tables.layers` of each hit.
@@ -319,7 +317,7 @@ def fit_without_outliers(
             break
         outliers.append(worst)
         enough = len(rows) - 1 > MIN_HITS_LEFT_IF_DOUBTFUL and len(outliers) < MAX_OUTLIERS
-        outliers += [row for row in next_worst if enough and fits[row].chi2 - least < MAX_CHI2_EXCESS]
+        outliers += [row for row in next_worst if enough and fits[row].chi2 - least < MIN_GAIN]
         rows = [row for row in rows if row not in outliers]
         fit = fit_track(xyz[rows], layer[rows], tables)
     while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT_IF_DOUBTFUL < len(rows) <= MAX_HITS_TRIED:

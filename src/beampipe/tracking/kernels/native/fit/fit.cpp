@@ -292,8 +292,7 @@ Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const Fr
     leave_out(worst);
     std::copy(chi2 + worst + 1, chi2 + *n + 1, chi2 + worst);
     const auto next = std::min_element(chi2, chi2 + *n) - chi2;
-    if (chi2[next] - least < kMaxChi2Excess && *n > kMinHitsLeftIfDoubtful && k + 1 < kMaxOutliers)
-      ++k, leave_out(next);
+    if (chi2[next] - least < kMinGain && *n > kMinHitsLeftIfDoubtful && k + 1 < kMaxOutliers) ++k, leave_out(next);
   }
   for (; k < kMaxOutliers && best.status == kFitted && *n > kMinHitsLeftIfDoubtful && *n <= kMaxHitsTried; ++k) {
     const int worst = ambiguous_hit(best, hits, *n, t, outside, free);
