@@ -41,6 +41,10 @@ from beampipe.tracking.fitting.helix import (
 PION_MASS: Final = 0.13957039
 """Mass [GeV] that is assumed for every track. Source: Particle Data Group, charged pion."""
 
+HIGHLAND: Final = 0.0446
+"""Growth of the angle of scattering with the logarithm of the length: .038 / (1 + .038 ln x), at .02 radiation lengths.
+Source: G. R. Lynch, O. I. Dahl, Nucl. Instrum. Meth. B 58 (1991) 6."""
+
 STEEPEST: Final = 0.9
 """Largest sine of half the angle that a helix turns until it crosses a tube."""
 
@@ -54,8 +58,8 @@ class FitTables:
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
-    the variance ``scattering * path / (p beta)^2``, with `path` the length of its way through the layer in units of
-    the thickness, and it loses the energy ``energy_loss * scattering * path``.
+    the variance ``scattering * path / (p beta)^2``, with the `path` of `path_through`, and it loses the energy
+    ``energy_loss * scattering * path``.
 
     A hit at r, z is compared with a helix whose curvature is that of the track in `field`, times
     ``1 + sum of field_shape * terms``, with the terms z^i r^(2j), i + 2j <= 4 (r, z in metres). That stands for the
@@ -212,7 +216,8 @@ MAX_CHI2_OF_OTHER: Final = 12.0
 
 MAX_CHI2_EXCESS: Final = 4.0
 """That chi2 exceeds the chi2 of the hit itself by less than this. A third of the hits that are left out so are wrong; a
-smaller value keeps more wrong hits, a larger one costs many more right ones."""
+smaller value keeps more wrong hits, a larger one costs many more right ones. Two hits are left out together if the chi2
+of the track without the one and without the other differ by less: either may be wrong."""
 
 MIN_CHI2_APART: Final = 9.0
 """The two hits lie further apart than this, as chi2 of their distance: closer ones change the track little, and mostly
@@ -290,6 +295,8 @@ def fit_without_outliers(
 ) -> tuple[Fit, list[int]]:
     """Fit one track; while it is doubtful, leave out the hit without which it fits best, then ambiguous hits.
 
+    A second hit is left out, too, if the track fits about as well without that one alone: either may be wrong.
+
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
         layer: row of `tables.layers` of each hit.
@@ -306,12 +313,15 @@ def fit_without_outliers(
         fits = {row: other for row, other in fits.items() if other.status == FitStatus.FITTED}
         if not fits:
             break
-        worst = min(fits, key=lambda row: fits[row].chi2)
-        better = fits[worst]
-        if fit.status == FitStatus.FITTED and not fit.chi2 - better.chi2 > MIN_GAIN:
+        worst, *next_worst = sorted(fits, key=lambda row: fits[row].chi2)[:2]
+        least = fits[worst].chi2
+        if fit.status == FitStatus.FITTED and not fit.chi2 - least > MIN_GAIN:
             break
-        fit, rows = better, _without(rows, worst)
         outliers.append(worst)
+        enough = len(rows) - 1 > MIN_HITS_LEFT_IF_DOUBTFUL and len(outliers) < MAX_OUTLIERS
+        outliers += [row for row in next_worst if enough and fits[row].chi2 - least < MAX_CHI2_EXCESS]
+        rows = [row for row in rows if row not in outliers]
+        fit = fit_track(xyz[rows], layer[rows], tables)
     while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT_IF_DOUBTFUL < len(rows) <= MAX_HITS_TRIED:
         ambiguous = _ambiguous_hit(fit, xyz[rows], layer[rows], tables, free)
         if ambiguous is None:
@@ -436,9 +446,12 @@ def kicks(
 def path_through(
     barrel: ndarray, radial: Float64[ndarray, " n"], cot: float | Float64[ndarray, " n"]
 ) -> Float64[ndarray, " n"]:
-    """Length of each crossing through its layer, in units of the thickness."""
-    normal = np.where(barrel, np.abs(radial), np.abs(cot))
-    return np.asarray(np.sqrt(1 + cot * cot) / normal)
+    """Length of each crossing through its layer, in units of the thickness, times the excess of scattering in it.
+
+    By Highland's formula a long way scatters by more than its length. Its logarithm disregards how the track turns.
+    """
+    length = np.sqrt(1 + cot * cot) / np.where(barrel, 1, np.abs(cot))
+    return np.asarray(length / np.where(barrel, np.abs(radial), 1) * (1 + HIGHLAND * np.log(length)) ** 2)
 
 
 def _system(
