@@ -1,6 +1,7 @@
-"""Trains one weight file for the Generic detector: windows, networks, or a variant of the ablation.
+"""Trains one weight file: windows, networks or an ablation for the Generic detector, or tables of the track fit.
 
     python tools/train_part.py module_map train200_even.parquet -o module_map.safetensors
+    python tools/train_part.py fit train200.parquet --windows module_map.safetensors --field 2 -o fit.safetensors
     python tools/train_part.py ablation_full train200_even.parquet -o full.safetensors \\
         --validation train200_odd.parquet --windows module_map.safetensors --start exatrkx.safetensors
 """
@@ -18,7 +19,9 @@ from safetensors.torch import load_file
 
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.formats import open_events
+from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.training.edge_networks import Building, GnnConfig
+from beampipe.tracking.training.fit_tables import train_fit_tables
 from beampipe.tracking.training.networks import Embedding, FilterNetwork
 from beampipe.tracking.training.recipe import FirstNetworks, TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows
@@ -58,11 +61,12 @@ def first_networks(weights: Path) -> FirstNetworks:
 def main() -> None:
     """Train, and write the weight file with its card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation")
+    parser.add_argument("name", help="module_map, module_map_soft, fit, exatrkx, exatrkx_soft or an ablation")
     parser.add_argument("files", type=Path, nargs="+", help="files of clean events to train on")
     parser.add_argument("-o", "--output", type=Path, required=True, help="safetensors file to write, with its card")
     parser.add_argument("--validation", type=Path, help="for networks: file of events that fix radius and cuts")
-    parser.add_argument("--windows", type=Path, help="for networks: learned windows, for features of edge pairs")
+    parser.add_argument("--windows", type=Path, help="for networks and the fit: learned windows")
+    parser.add_argument("--field", type=float, help="for the fit: magnetic field [T]")
     parser.add_argument("--start", type=Path, help="for networks: weights whose embedding and filter are kept")
     parser.add_argument("--log", type=Path, help="file to append the metrics to, one JSON object a line")
     options = parser.parse_args()
@@ -72,12 +76,17 @@ def main() -> None:
     names = [path.name for path in files]
     inputs = {name: getattr(options, name) for name in ("validation", "windows", "start")}
     given = "".join(f" --{name} {path.name}" for name, path in inputs.items() if path is not None)
+    given += "" if options.field is None else f" --field {options.field:g}"
     command = f"python tools/train_part.py {options.name} {' '.join(names)}{given} -o {options.output.name}"
     about = {"command": command, "data": names}
     if options.name in WINDOW_RECIPES:
         config = WINDOW_RECIPES[options.name]
         degraded = [degrade(event, LOSSES[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
         write_windows(options.output, learn_windows(degraded, config), config, {"events": len(degraded), **about})
+    elif options.name == FIT_STEM:
+        if options.windows is None or options.field is None:
+            parser.error("fit: expected --windows and --field")
+        train_fit_tables(events, load_windows(options.windows).layers, options.output, about, options.field)
     elif options.validation is None or options.windows is None:
         parser.error(f"{options.name}: expected --validation and --windows")
     else:

@@ -36,7 +36,7 @@ LEVELS: tuple[Level, ...] = (1, 2, 3)
 PAIRS = Path(str(files("beampipe.analysisops.samples") / "pairs.py"))
 TASKS = {name: load_task(folder) for name, folder in shipped_tasks().items()}
 LABELS = tuple(track for track in range(12) for _ in range(8))
-MILESTONES = {"zz2mu2nu": 0.3}
+MILESTONES = {"zz2mu2nu": 0.3, "gluon_fraction": 0.45}
 """Tasks whose later answers earn points of their own -> largest score with a wrong first answer."""
 PEAK = [10.0, 30.0, 80.0, 30.0, 10.0]
 

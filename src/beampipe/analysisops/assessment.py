@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.a2a.client import Limits, send_document
+from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
 from beampipe.analysisops.grading.grade import grade
@@ -48,7 +48,7 @@ def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
     """
     seconds = request.constraints.get("time_limit_sec", _SECONDS)
     good = isinstance(seconds, int | float) and seconds > 0
-    return send_document(url, request.to_json(), Limits(seconds=float(seconds) if good else _SECONDS))
+    return send_document(url, request.to_json(), float(seconds) if good else _SECONDS)
 
 
 @dataclass(frozen=True)

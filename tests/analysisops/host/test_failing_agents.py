@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from beampipe.analysisops.a2a.client import Limits, send_document
+from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.contract import Level, TaskRequest
@@ -147,7 +147,7 @@ def test_a_stream_without_end_is_cut() -> None:
 
     routes = [Route("/.well-known/agent-card.json", card), Route("/", answer, methods=["POST"])]
     with serving(Starlette(routes=routes), listener), pytest.raises(ServiceError, match="more than 2000000 bytes"):
-        send_document(url, {}, Limits(seconds=20.0, wire_bytes=2_000_000))
+        send_document(url, {}, 20.0, 2_000_000)
 
 
 class _Breaks:
@@ -180,7 +180,7 @@ def test_an_agent_that_gives_no_json_fails() -> None:
 
 def test_an_agent_that_sleeps_is_not_waited_for() -> None:
     with serving_agent(_Sleeps()) as url, pytest.raises(DeadlineError):
-        send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json(), Limits(seconds=0.5))
+        send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json(), 0.5)
 
 
 def test_what_is_no_request_of_a_task_fails() -> None:

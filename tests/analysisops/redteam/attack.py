@@ -20,7 +20,7 @@ _CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty", 
 
 _ROUNDING: Final = 1e-6
 
-MILESTONES: Final = ("zz2mu2nu",)
+MILESTONES: Final = ("zz2mu2nu", "gluon_fraction")
 """Tasks whose answers earn points of their own: an attempt keeps those of the answers that it does not falsify."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.analysisops.samples.pairs import counting_limit
+from beampipe.analysisops.samples.collisions import counting_limit
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from tests.analysisops.samples.reading import Made, good, make, mass, opposite_muons
 

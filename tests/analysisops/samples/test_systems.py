@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
+from numpy import ndarray
 
-from beampipe.analysisops.tasks.load import load_program, program_file
+from beampipe.analysisops.agents.analysis import steps_of
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.tasks.load import load_program, program_file, shipped_task
+from beampipe.analysisops.tools.data_folder import write_manifest
+from beampipe.analysisops.tools.session import LocalTools, Session
 from tests.analysisops.samples.reading import Made, make
 
 MadeBy = Callable[[str], Made]
 OPERATIONS: Any = load_program(program_file("operations"))
+CHAIN = Path(str(files("beampipe.chain") / "data"))
 CAUSES = tuple(OPERATIONS.SIGNATURES)
 
 
@@ -66,6 +75,93 @@ def test_counting_labels_and_tracks_gives_the_scale_factors(made: MadeBy) -> Non
         nominal = np.mean(simulated["jet_n_trk"][flavour] <= public["working_point_n_trk"])
         assert efficiency[place] / nominal == pytest.approx(hidden.truth[f"sf_{name}"], rel=(0.02, 0.1)[place])
         assert abs(hidden.truth[f"sf_{name}"] - 1) > (0.05, 0.1)[place]
+
+
+def test_gluon_fraction_has_the_ntuples_of_the_chain(made: MadeBy) -> None:
+    instance = made("gluon_fraction")
+    trees = {
+        name: uproot.open(instance.folder / f"{name}.root") for name in ("nominal", "alternative", "data", "measured")
+    }
+    assert {name.partition(";")[0] for file in trees.values() for name in file} == {"events"}
+    with uproot.open(CHAIN / "nominal.root") as file:
+        kinds = {name: branch.typename.partition("[")[0] for name, branch in file["events"].items()}
+    labels = {"jet_label", "jet_n_trk_eff", "jet_n_trk_fake", "weight", "nweight"}
+    for name, file in trees.items():
+        here = {branch: item.typename.partition("[")[0] for branch, item in file["events"].items()}
+        left_out = (
+            {"nweight"} if name in ("nominal", "alternative") else labels
+        )  # the weight of the chain is a list of one
+        assert here == {
+            **{branch: kind for branch, kind in kinds.items() if branch not in left_out},
+            "event": "int64_t",
+        }
+
+
+def test_the_steps_of_gluon_fraction_read_a_file_of_the_chain(tmp_path: Path) -> None:
+    """As the steps do in simulation, with jets from 300 GeV on."""
+    shutil.copy(CHAIN / "nominal.root", tmp_path)
+    write_manifest(tmp_path, [{"name": "nominal.root", "role": "nominal"}], {})
+    tools = LocalTools(Session(tmp_path, Ledger(tmp_path / "ledger.jsonl", b"key")))
+    results: dict[str, Any] = {}
+    steps, _ = steps_of(shipped_task("gluon_fraction").prompts[1])
+    for step in steps:
+        if not step["as"].startswith("nominal_"):
+            continue
+        text = json.dumps(step["arguments"]).replace("@public:working_point_n_trk", "15").replace("> 500", "> 300")
+        for label, result in results.items():
+            text = text.replace(f'"${label}"', f'"{result.get("handle")}"')
+        results[step["as"]] = tools.call(step["tool"], **json.loads(text.replace("@file:nominal.name", "nominal.root")))
+    weights = {name: results[f"nominal_{name}"]["sum_weights"] for name in ("n", "h1", "h2", "q1", "g1", "q2", "g2")}
+    assert results["nominal_dijets"]["n_events"] > 500
+    for region in "12":
+        gluons = weights[f"h{region}"] / weights["n"]
+        assert 0.3 < gluons < 0.8
+        quark_efficiency = weights[f"q{region}"] / (weights["n"] - weights[f"h{region}"])
+        assert quark_efficiency > weights[f"g{region}"] / weights[f"h{region}"] + 0.1
+
+
+def test_both_regions_and_embedded_particles_give_the_share_of_gluons(made: MadeBy) -> None:
+    instance = made("gluon_fraction")
+    public, truth = instance.manifest["public"], instance.hidden.truth
+    cut = public["working_point_n_trk"]
+    both = {name: leading(instance.folder / f"{name}.root") for name in ("nominal", "data", "measured")}
+    simulated, weight = both["nominal"], both["nominal"]["weight"][:, None]
+    gluon, passed = simulated["label"] == 21, simulated["n_trk"] <= cut
+    matrix = np.array([(weight * passed * ~gluon).sum(axis=0), (weight * passed * gluon).sum(axis=0)]).T / weight.sum()
+    factors = np.linalg.solve(matrix, np.mean(both["data"]["n_trk"] <= cut, axis=0))
+    found = [
+        np.mean(table["particle_found"][table["particle_pt"] > 0.5])
+        for table in (
+            uproot.open(instance.folder / f"embedded_{name}.root")["events"].arrays(library="np")
+            for name in ("data", "measured")
+        )
+    ]
+    assert found[1] / found[0] == pytest.approx(truth["track_efficiency"], abs=0.015)
+    assert truth["track_efficiency"] < 0.96
+    fewer = simulated["n_trk_eff"] <= cut
+    lost = (1 - found[1] / found[0]) / public["varied_track_loss"]
+    efficiencies = [
+        factor * (weight * (passed + (fewer & ~passed) * lost) * of).sum() / (weight * of).sum()
+        for factor, of in zip(factors, (~gluon, gluon), strict=True)
+    ]
+    share = (efficiencies[0] - np.mean(both["measured"]["n_trk"] <= cut)) / (efficiencies[0] - efficiencies[1])
+    assert share == pytest.approx(truth["gluon_fraction"], abs=0.06)
+    for name, factor, error in (("sf_quark", factors[0], 0.06), ("sf_gluon", factors[1], 0.25)):
+        assert factor == pytest.approx(truth[name], abs=error)
+
+
+def leading(path: Path) -> dict[str, ndarray]:
+    """Columns of both leading jets of dijets, the forward one first, and the weight of simulation."""
+    arrays = uproot.open(path)["events"].arrays()
+    pt, eta = (ak.to_numpy(arrays[f"jet_{name}"][:, :2]) for name in ("pt", "eta"))
+    clean = ak.to_numpy(arrays["jet_clean"][:, :2]).all(axis=1)
+    rows = clean & (np.abs(eta).max(axis=1) < 2.1) & (pt[:, 0] < 2000) & (pt[:, 1] > 500) & (pt[:, 0] < 1.5 * pt[:, 1])
+    order = np.argsort(-np.abs(eta[rows]), axis=1)
+    there = [name for name in ("n_trk", "n_trk_eff", "label") if f"jet_{name}" in arrays.fields]
+    result = {
+        name: np.take_along_axis(ak.to_numpy(arrays[f"jet_{name}"][:, :2])[rows], order, axis=1) for name in there
+    }
+    return {**result, "weight": ak.to_numpy(arrays["weight"])[rows, 0]} if "weight" in arrays.fields else result
 
 
 @pytest.mark.parametrize("cause", range(len(CAUSES)))

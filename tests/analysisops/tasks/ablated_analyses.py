@@ -26,6 +26,8 @@ from tests.analysisops.tasks.sound_analyses import (
     binning,
     expression,
     missing_momentum,
+    requested_spectrum,
+    separated,
 )
 
 
@@ -158,6 +160,12 @@ def stated_backgrounds(name: str, given: dict[str, Any]) -> dict[str, Any]:
         return given
     kept = {parameter: names for parameter, names in given["parameters"].items() if "scale_of" not in parameter}
     return {**given, "parameters": kept}
+
+
+def data_and_measured_swapped(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The sample of the measurement in place of that of the calibration, and the reverse."""
+    other = {"data.root": "measured.root", "measured.root": "data.root"}.get(given.get("file_path", ""))
+    return {**given, "file_path": other} if other and name == "load_kinematics_tool" else given
 
 
 def no_resolution(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -332,6 +340,44 @@ ABLATIONS: Final[Mapping[str, Mapping[str, Ablation]]] = {
         "b quarks as gluons": _all(
             expression("jet_label != 21", "jet_label < 5"), expression("jet_label == 21", "jet_label >= 5")
         ),
+    },
+    "gluon_fraction": {
+        **_NOTHING,
+        **_STATED,
+        "regions apart": Ablation(Severity.NOTHING, (requested_spectrum, separated(0.1))),
+        "shower ignored": Ablation(
+            Severity.UNCERTAINTY,
+            (expression(r" \+ shower\*\*2| \+ \(shifted - value\)\*\*2", "", "calculate_tool"),),
+        ),
+        "statistical uncertainty alone": Ablation(
+            Severity.UNCERTAINTY,
+            (expression(r" \+ tracking.*(?=\))| \+ \(shifted - value\)\*\*2", "", "calculate_tool"),),
+        ),
+        "no efficiency correction": _part(expression(r" \+ \(\w1 \+ \w2\) \* \(1 - r\) / x", "", "calculate_tool")),
+        "correction the wrong way": _part(expression(r"\(1 - r\)", "(r - 1)", "calculate_tool")),
+        "particles of any pt": _part(expression(r"particle_pt > 0\.5", "particle_pt > 0", "count_tool")),
+        "efficiency the wrong way": _part(expression("measured / data", "data / measured", "calculate_tool")),
+        "no scale factors": _part(
+            expression(r"\(F \* g2 - C \* g1\)|\(C \* q1 - F \* q2\)", "(q1 * g2 - q2 * g1) / n", "calculate_tool")
+        ),
+        "one region alone": _part(
+            expression(
+                r"\(F \* g2 - C \* g1\)|\(C \* q1 - F \* q2\)",
+                "F * (q1 * g2 - q2 * g1) / (q1 + g1)",
+                "calculate_tool",
+            )
+        ),
+        "regions swapped in simulation": _part(swapped("forward", "central", among="_label")),
+        "no weights": _part(arguments("count_tool", weight=None)),
+        "one track less in data": _part(
+            expression(r"^((forward|central) >= 0 and \2) <=(?=[^_]*$)", r"\1 <", "count_tool")
+        ),
+        "leading jet as forward": _part(
+            expression(r"where\(abs\(jet_eta\[0\]\) > abs\(jet_eta\[1\]\)", "where(jet_pt[0] > 0", "derive_tool")
+        ),
+        "harder jets": _all(expression(r"jet_pt\[1\] > 500", "jet_pt[1] > 700", "select_tool")),
+        "all jets in both spectra": _all(arguments("histogram_tool", column="jet_n_trk")),
+        "data and measured sample swapped": _all(data_and_measured_swapped),
     },
     "tracks": {
         **_NOTHING,

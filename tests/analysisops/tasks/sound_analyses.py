@@ -210,6 +210,50 @@ WORKSPACES: Final[Mapping[str, tuple[Change, ...]]] = {
 """Sound control regions and bins of `zz2mu2nu`."""
 
 
+def separated(gap: float) -> Change:
+    """Regions of jets whose |eta| differ by more than this; other dijets are in neither."""
+    region = r"(where\(abs\(jet_eta\[0\]\) > abs\(jet_eta\[1\]\), .*\))"
+    apart = f"abs(abs(jet_eta[0]) - abs(jet_eta[1])) > {gap}"
+    return expression(region, rf"where({apart}, \1, 0 / 0)", "derive_tool")
+
+
+def embedded(cut: str) -> Change:
+    """Other cuts on embedded particles."""
+    return expression(r"particle_pt > 0\.5 and abs\(particle_eta\) < 2\.5", cut, "count_tool")
+
+
+def lost_tracks(corrected: str) -> Change:
+    """Another dependence of the jets that pass on the share of tracks that are lost."""
+    return expression(r"\((\w1) \+ (\w2) \+ \((\w1 \+ \w2)\) \* \(1 - r\) / x\)", corrected, "calculate_tool")
+
+
+_POWER: Final = lost_tracks(r"(\1 + \2) * (1 + (\3) / (\1 + \2)) ** ((1 - r) / x)")
+_LOGARITHM: Final = lost_tracks(r"(\1 + \2 - (\3) * log(r) / x)")
+
+GLUONS: Final[Mapping[str, tuple[Change, ...]]] = {
+    "gap of 0.1": (requested_spectrum, separated(0.1)),
+    "gap of 0.2": (requested_spectrum, separated(0.2)),
+    "gap of 0.3": (requested_spectrum, separated(0.3)),
+    "particles above 0.7 GeV": (embedded("particle_pt > 0.7 and abs(particle_eta) < 2.5"),),
+    "particles above 1 GeV": (embedded("particle_pt > 1 and abs(particle_eta) < 2.5"),),
+    "particles up to 10 GeV": (embedded("particle_pt > 0.5 and particle_pt < 10"),),
+    "particles within 2": (embedded("particle_pt > 0.5 and abs(particle_eta) < 2"),),
+    "power of the lost tracks": (_POWER,),
+    "logarithm of the lost tracks": (_LOGARITHM,),
+    "relative difference of showers": (
+        expression(r"abs\(shifted - value\)", "value * abs(shifted / value - 1)", "calculate_tool"),
+    ),
+    "gap of 0.1, power": (requested_spectrum, separated(0.1), _POWER),
+    "gap of 0.2, particles within 2": (
+        requested_spectrum,
+        separated(0.2),
+        embedded("particle_pt > 0.5 and abs(particle_eta) < 2"),
+    ),
+    "particles above 0.7 GeV, logarithm": (embedded("particle_pt > 0.7 and abs(particle_eta) < 2.5"), _LOGARITHM),
+}
+"""Sound regions and corrections of `gluon_fraction`, whose question fixes the dijets."""
+
+
 def regions(forward: float, central: float, eta: float = 2.1) -> tuple[Change, ...]:
     """Jets beyond one pseudorapidity, up to a largest one, and within another."""
     return (
@@ -258,6 +302,7 @@ SOUND: Final[Mapping[str, Mapping[str, tuple[Change, ...]]]] = {
     "wz3l": CROSS_SECTION,
     "zz2mu2nu": {**FITS, **WORKSPACES},
     "jets": REGIONS,
+    "gluon_fraction": GLUONS,
     "tracks": FINDERS,
     "operations": ONSETS,
 }

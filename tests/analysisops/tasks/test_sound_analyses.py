@@ -20,6 +20,7 @@ CASES = [
     ("wz3l", "met > 30, mass from 76 to 106"),
     ("zz2mu2nu", "little met from 25, quadratic"),
     ("jets", "gap from 0.8 to 1.2"),
+    ("gluon_fraction", "gap of 0.2, particles within 2"),
     ("tracks", "exatrkx_walk"),
     ("operations", "half of the interval for the uncertainty"),
 ]

@@ -93,7 +93,7 @@ def shoot(
             tube, scattering = tubes.pop(0)
             at, direction = _crossing(helix, tube, None)
             radial = np.cos(np.arctan2(at[:, 1], at[:, 0]) - direction)
-            helix = _scattered(random, helix, at, direction, scattering / radial, tables)
+            helix = _scattered(random, helix, at, direction, scattering, 1 / radial, tables)
             place, turned = _crossing(helix, radius, z)
         error = random.normal(0, np.sqrt(variance), (n, 2)) if smeared else np.zeros((n, 2))
         seen = place  # where the field bends the particle to
@@ -102,9 +102,8 @@ def shoot(
         hits.append(_hit(seen, error, bool(barrel)))
         if smeared:
             radial = np.cos(np.arctan2(place[:, 1], place[:, 0]) - turned)
-            helix = _scattered(
-                random, helix, place, turned, amount / (radial if barrel else np.abs(helix[:, 4])), tables
-            )
+            inverse = 1 / (radial if barrel else np.abs(helix[:, 4]))
+            helix = _scattered(random, helix, place, turned, amount, inverse, tables)
     position = np.stack(hits, axis=1).reshape(-1, 3)
     owner = np.repeat(particles.particle_id, len(hits))
     event = Event(seed, Hits(position.astype(np.float32)), Truth(owner, particles))
@@ -154,12 +153,19 @@ def _hit(place: ndarray, error: ndarray, barrel: bool) -> ndarray:
 
 
 def _scattered(
-    random: np.random.Generator, helix: ndarray, place: ndarray, turned: ndarray, amount: ndarray, tables: FitTables
+    random: np.random.Generator,
+    helix: ndarray,
+    place: ndarray,
+    turned: ndarray,
+    scattering: float,
+    inverse: ndarray,
+    tables: FitTables,
 ) -> ndarray:
-    """The helices behind a scatterer, of `amount` for a crossing with cot = 0 [GeV^2]."""
+    """The helices behind a scatterer; `inverse` is the way through it for the same way across the beam."""
     omega, cot = helix[:, 2], helix[:, 4]
     stretch = np.sqrt(1 + cot * cot)
-    amount = amount * stretch
+    path = stretch * inverse
+    amount = scattering * path * (1 + 0.0446 * np.log(path)) ** 2
     p = GEV_PER_TESLA_MM * abs(float(tables.field[0])) * stretch / np.abs(omega)
     beta = p / np.hypot(p, PION_MASS)
     theta = np.arctan2(1, cot) + random.normal(0, np.sqrt(amount) / (p * beta))

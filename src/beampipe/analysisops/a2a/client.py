@@ -28,24 +28,19 @@ _LARGEST_RESULTS: Final = 1 << 30
 """Maximum size of all that a host sends for a request of assessments [bytes]."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of an answer.
+_SECONDS: Final = 1800.0
+"""Time from the first byte sent to the last byte received, if a caller names none [s]."""
 
-    Attributes:
-        seconds: time from the first byte sent to the last byte received [s].
-        connect_seconds: time to get a connection [s].
-        answer_bytes: size of the answer [bytes].
-        wire_bytes: size of all that the server sends, reports of progress included [bytes].
-    """
+_CONNECT_SECONDS: Final = 10.0
+"""Time to get a connection [s]."""
 
-    seconds: float = 1800.0
-    connect_seconds: float = 10.0
-    answer_bytes: int = LARGEST_ANSWER
-    wire_bytes: int = 16 * LARGEST_ANSWER
+_WIRE_BYTES: Final = 16 * LARGEST_ANSWER
+"""Maximum size of all that a server sends, reports of progress included [bytes]."""
 
 
-def send_document(url: str, document: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
+def send_document(
+    url: str, document: Mapping[str, Any], seconds: float = _SECONDS, wire_bytes: int = _WIRE_BYTES
+) -> dict[str, Any]:
     """Send a JSON object to a server; returns the JSON object of its answer.
 
     Messages go to the given address. The card may name another path there, but cannot redirect them to another machine.
@@ -53,24 +48,24 @@ def send_document(url: str, document: Mapping[str, Any], limits: Limits | None =
     Args:
         url: address of the server.
         document: JSON object that is sent as text.
-        limits: limits of the answer.
+        seconds: time from the first byte sent to the last byte received [s].
+        wire_bytes: maximum size of all that the server sends, reports of progress included [bytes].
 
     Raises:
         ServiceUnavailableError: no server listens at the address.
         DeadlineError: it took too long.
         ServiceError: it failed, sent too much, or its answer is not one JSON object.
     """
-    limits = limits or Limits()
     text = dump_object(dict(document))
 
     async def within_time() -> _Answer:
-        return await asyncio.wait_for(_converse(url, text, limits), limits.seconds)
+        return await asyncio.wait_for(_converse(url, text, seconds, wire_bytes), seconds)
 
     try:
-        return _result(within_time()).document(url, limits)
+        return _result(within_time()).document(url)
     except TimeoutError as error:
         raise DeadlineError(
-            f"{url}: got no answer within {limits.seconds:g} s; allow more time or look into the agent's log", url=url
+            f"{url}: got no answer within {seconds:g} s; allow more time or look into the agent's log", url=url
         ) from error
     except InputError as error:
         raise ServiceError(str(error), url=url) from error
@@ -145,7 +140,7 @@ class _Answer:
         self.state = TaskState.Name(status.state)
         self.words = "".join(get_text_parts(status.message.parts))
 
-    def document(self, url: str, limits: Limits) -> dict[str, Any]:
+    def document(self, url: str) -> dict[str, Any]:
         """The JSON object of the answer."""
         from a2a.helpers import get_data_parts, get_text_parts
 
@@ -167,11 +162,15 @@ class _Answer:
             text, data = self.message or (self.words, [])
         if len(data) == 1 and isinstance(data[0], dict) and not text.lstrip().startswith(("{", "```")):
             text = dump_object(data[0])  # text beside the data is meant for readers
-        return parse_object(text, f"answer of {url}", largest=limits.answer_bytes)
+        return parse_object(text, f"answer of {url}")
 
 
 async def _converse(
-    url: str, text: str, limits: Limits, on_event: Callable[[StreamResponse], object] = lambda _: None
+    url: str,
+    text: str,
+    seconds: float,
+    wire_bytes: int,
+    on_event: Callable[[StreamResponse], object] = lambda _: None,
 ) -> _Answer:
     """Send a text, and collect the answer until the task has ended; each event is also passed on."""
     from a2a.client import A2AClientError, ClientConfig, ClientFactory
@@ -180,10 +179,10 @@ async def _converse(
     from a2a.types import GetTaskRequest, Role, SendMessageRequest
 
     answer = _Answer()
-    timeout = httpx.Timeout(limits.seconds, connect=limits.connect_seconds)
+    timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
     # Compressed answers could be small on the wire and huge in memory; the environment's proxies would not count bytes.
     async with httpx.AsyncClient(
-        transport=_Bounded(url, limits.wire_bytes),
+        transport=_Bounded(url, wire_bytes),
         timeout=timeout,
         headers={"Accept-Encoding": "identity"},
         trust_env=False,
@@ -203,7 +202,7 @@ async def _converse(
                 await asyncio.sleep(_POLL_SECONDS)
                 answer.take_task(await client.get_task(GetTaskRequest(id=answer.task_id)))
         except (A2AClientError, httpx.HTTPError, OSError) as error:
-            raise _refusal(url, error, limits) from error
+            raise _refusal(url, error, seconds) from error
         except ServiceError:
             raise
         except Exception as error:  # the parser of the protocol may receive any bytes
@@ -211,7 +210,7 @@ async def _converse(
     return answer
 
 
-def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
+def _refusal(url: str, error: Exception, seconds: float) -> ServiceError:
     """Translate an error of the protocol or the connection."""
     cause: BaseException | None = error
     while cause is not None:
@@ -220,7 +219,7 @@ def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
         if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
             return ServiceUnavailableError(f"{url}: no server listens ({cause}); start the agent first", url=url)
         if isinstance(cause, httpx.TimeoutException):
-            return DeadlineError(f"{url}: got no byte within {limits.seconds:g} s", url=url)
+            return DeadlineError(f"{url}: got no byte within {seconds:g} s", url=url)
         cause = cause.__cause__
     return ServiceError(
         f"{url}: got {type(error).__name__} ({str(error)[:_SHOWN]}), expected an answer by A2A", url=url
@@ -297,7 +296,7 @@ def request_assessments(
             on_result(results[-1])
 
     request = json.dumps({"participants": dict(participants), "config": dict(config)})
-    answer = _result(_converse(url, request, Limits(seconds, wire_bytes=_LARGEST_RESULTS), take))
+    answer = _result(_converse(url, request, seconds, _LARGEST_RESULTS, take))
     if answer.state != "TASK_STATE_COMPLETED":
         raise ServiceError(f"{url}: got state {answer.state}: {answer.words}, expected completed assessments", url=url)
     return results

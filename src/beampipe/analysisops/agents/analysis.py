@@ -447,12 +447,8 @@ class RecallAgent:
             values = self._recalled(request.task_type)
         except UnknownNameError:
             values = AnalysisResult()
-        return submission(
-            request.task_id,
-            answers=values.answers,
-            words=values.words,
-            method={"summary": "values of the tables, from memory"},
-        )
+        method = {"summary": "values of the tables, from memory"}
+        return submission(request.task_id, answers=values.answers, words=values.words, method=method)
 
 
 class ScriptedAgent:
@@ -477,11 +473,4 @@ class ScriptedAgent:
             result = analysis(open_files(request, tools, self._layout))
         except BeampipeError as error:
             return failed(request.task_id, str(error))
-        return submission(
-            request.task_id,
-            answers=result.answers,
-            words=result.words,
-            histograms=result.histograms,
-            artifacts=result.artifacts,
-            method=result.method,
-        )
+        return submission(request.task_id, **vars(result))

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -792,24 +791,25 @@ _TRACE: Final[dict[str, type[Any]]] = {
     "check_cut_ids": CheckCutIds,
 }
 
-RULES: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {
-        **_TRACE,
-        "pull": Pull,
-        "uncertainty": Uncertainty,
-        "histogram_l2": HistogramL2,
-        "word": Word,
-        "tracks": Tracks,
-        "workspace": WorkspaceFits,
-        "method_fields": MethodFields,
-    }
-)
+RULES: Final[Mapping[str, type[Any]]] = {
+    **_TRACE,
+    "pull": Pull,
+    "uncertainty": Uncertainty,
+    "histogram_l2": HistogramL2,
+    "word": Word,
+    "tracks": Tracks,
+    "workspace": WorkspaceFits,
+    "method_fields": MethodFields,
+}
 """Checks that earn points."""
 
-GATES: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {**_TRACE, "status_ok": StatusOk, "traceable": Traceable, "calls_made": CallsMade}
-)
+GATES: Final[Mapping[str, type[Any]]] = {
+    **_TRACE,
+    "status_ok": StatusOk,
+    "traceable": Traceable,
+    "calls_made": CallsMade,
+}
 """Checks that must pass; checks of a trace may be gates or rules."""
 
-JUDGED: Final[Mapping[str, type[Any]]] = MappingProxyType({"llm_reasoning": LlmReasoning})
+JUDGED: Final[Mapping[str, type[Any]]] = {"llm_reasoning": LlmReasoning}
 """Checks of a judge."""

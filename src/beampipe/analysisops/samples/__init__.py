@@ -3,7 +3,7 @@ truth.
 
 dataset            samples and hidden truth of an instance, written as ROOT files with a manifest
 random_parameters  hidden parameters, each from a random stream of its own
-pairs              collisions of the hard process by Pythia 8, four-vectors, decays; a fast detector: acceptance,
+collisions         collisions of the hard process by Pythia 8, four-vectors, decays; a fast detector: acceptance,
                    efficiency, resolution, isolation, missing momentum; pairs of leptons and photons: resonances,
                    continua, selections and limits
 events             events as flat arrays

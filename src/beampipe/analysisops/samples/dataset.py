@@ -76,7 +76,7 @@ class Sample:
 
     Attributes:
         name: name of the file without the suffix.
-        role: ``"data"``, ``"signal_mc"``, ``"background_mc"`` or ``"calibration_mc"``.
+        role: such as ``"data"``, ``"signal_mc"``, ``"background_mc"`` or ``"calibration_mc"``.
         events: its events.
         facts: public facts of it, such as ``cross_section_pb`` and ``sum_of_weights``.
     """
@@ -100,6 +100,7 @@ class Instance:
         analysis: what else grading needs.
         labels: true label of each row of the data.
         hidden: further hidden numbers, derived from the random ones.
+        layout: names and units of the files; None to draw them at random.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -110,6 +111,7 @@ class Instance:
     analysis: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[int, ...] = ()
     hidden: Mapping[str, float] = field(default_factory=dict)
+    layout: FileLayout | None = None
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def prepare(
     millimetres = (1.0, 10.0, 1000.0)[random.choice("length", 3)]
     instance = make(random)
     random.check()
-    layout = FileLayout(dialect, tree, energy_unit, millimetres)
+    layout = instance.layout or FileLayout(dialect, tree, energy_unit, millimetres)
     make_folder(folder / "data")
     files, columns = _write_files(instance, layout, folder / "data")
     luminosity = instance.public.get("luminosity_fb")

@@ -124,42 +124,14 @@ def describe_tool(context: ToolContext, tool: str) -> Mapping[str, Any]:
 @cache
 def tools() -> Mapping[str, Tool]:
     """All tools by name, in the order in which agents see them."""
-    functions: tuple[Callable[..., Mapping[str, Any]], ...] = (
-        describe_tool,
-        events.download_atlas_data_tool,
-        events.list_local_root_files_tool,
-        events.inspect_root_schema_tool,
-        events.load_kinematics_tool,
-        events.combine_tool,
-        events.derive_tool,
-        events.select_tool,
-        events.select_objects_tool,
-        events.count_tool,
-        events.calc_dilepton_mass_tool,
-        events.calc_system_invariant_mass_tool,
-        events.calc_combination_mass_tool,
-        events.histogram_tool,
-        fits.fit_peak_tool,
-        fits.fit_background_tool,
-        fits.fit_templates_tool,
-        counting.limit_tool,
-        counting.efficiency_tool,
-        counting.calculate_tool,
-        counting.solve_linear_tool,
-        workspaces.build_workspace_tool,
-        workspaces.fit_workspace_tool,
-        events.export_tool,
-        systems.query_metrics_tool,
-        systems.find_change_tool,
-        systems.read_log_tool,
-        systems.connect_hits_tool,
-        systems.label_tracks_tool,
-        systems.list_members_tool,
-        systems.show_specification_tool,
-        systems.change_specification_tool,
-        systems.command_server_tool,
-        systems.send_requests_tool,
-    )
+    modules = (events, fits, counting, workspaces, systems)
+    functions = [describe_tool]
+    functions += [
+        function
+        for module in modules
+        for name, function in vars(module).items()
+        if name.endswith("_tool") and function.__module__ == module.__name__
+    ]
     return {function.__name__: _tool(function) for function in functions}
 
 

@@ -76,8 +76,8 @@ class FitConfig:
     min_particles: int = 100
     pipe_share: float = 0.65
     max_particles: int = 30_000
-    core: float = 2.5
-    tail: float = 1.5
+    core: float = 3.5
+    tail: float = 1.8
     stiff: float = 1.0
 
 

@@ -15,9 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     Detector,
     counting_limit,
     good_leptons,
@@ -27,6 +25,8 @@ from beampipe.analysisops.samples.pairs import (
     weighted_sample,
     with_missing_momentum,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 _PT_MIN, _MET_MIN = 20.0, 150.0

@@ -13,9 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     TIGHT_TAG,
     Detector,
@@ -29,6 +27,8 @@ from beampipe.analysisops.samples.pairs import (
     observe,
     parents,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
 

@@ -13,9 +13,7 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     Detector,
     continuum_pairs,
@@ -27,6 +25,8 @@ from beampipe.analysisops.samples.pairs import (
     pair_events,
     shoulder_pairs,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 _PT_MIN: Final = 20.0

@@ -1,7 +1,7 @@
 """H -> gamma gamma over a diphoton continuum: hidden mass, 6 to 13 GeV away from that of the Higgs boson, and yield.
 
-Physics: Higgs bosons by Pythia; a continuum with an exponential mass, and pairs of jets that look like photons, by
-laws of their own (see `beampipe.analysisops.samples.pairs`): the masses of these jets lie around the peak. Photons have
+Physics: Higgs bosons by Pythia; a continuum with an exponential mass, and pairs of jets that look like photons, by laws
+of their own (see `beampipe.analysisops.samples.collisions`): the masses of these jets lie around the peak. Photons have
 a relative resolution of 1.4 to 2.2 %, the peak one of 1.0 to 1.6 %.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
+from beampipe.analysisops.samples.collisions import HIGGS_MASS, Detector, continuum, higgs_events
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import HIGGS_MASS, Detector, continuum, higgs_events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult(RECALLED_HIGGS, {"signal": "yes"})

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
+from beampipe.analysisops.samples.collisions import PHOTON_WINDOW, Detector, continuum, counting_limit, selected_pairs
 from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.pairs import PHOTON_WINDOW, Detector, continuum, counting_limit, selected_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 HALF_WINDOW: Final = 4.0

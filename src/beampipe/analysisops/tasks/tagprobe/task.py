@@ -12,9 +12,7 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     Z_MASS,
     Detector,
     continuum_pairs,
@@ -22,6 +20,8 @@ from beampipe.analysisops.samples.pairs import (
     resonance_pairs,
     shoulder_pairs,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"efficiency": (0.95, 0.01)})

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
+from beampipe.analysisops.samples.collisions import Detector, collide, observe, triggered
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events, Objects, joined
-from beampipe.analysisops.samples.pairs import Detector, collide, observe, triggered
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 KNOWN_MASS: Final = 172.57

@@ -11,9 +11,15 @@ from __future__ import annotations
 from typing import Final
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
+from beampipe.analysisops.samples.collisions import (
+    Detector,
+    continuum_pairs,
+    pair_events,
+    resonance_pairs,
+    shoulder_pairs,
+)
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import Detector, continuum_pairs, pair_events, resonance_pairs, shoulder_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"width": (2.4955, 0.0023)})

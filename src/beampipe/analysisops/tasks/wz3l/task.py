@@ -12,9 +12,7 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     Detector,
     collide,
     leptons_of,
@@ -25,6 +23,8 @@ from beampipe.analysisops.samples.pairs import (
     triggered,
     weighted_sample,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import Events, joined, joined_objects
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"cross_section": (63.7, 2.5)})

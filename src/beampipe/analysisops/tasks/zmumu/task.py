@@ -12,9 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     Z_MASS,
     Detector,
     continuum_pairs,
@@ -23,6 +21,8 @@ from beampipe.analysisops.samples.pairs import (
     shoulder_pairs,
     triggered,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult({"mass": (91.1880, 0.0020)})

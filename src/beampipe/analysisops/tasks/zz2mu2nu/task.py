@@ -17,9 +17,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.pairs import (
+from beampipe.analysisops.samples.collisions import (
     Z_MASS,
     Detector,
     continuum_pairs,
@@ -30,6 +28,8 @@ from beampipe.analysisops.samples.pairs import (
     weighted_sample,
     with_missing_momentum,
 )
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 RECALLED: Final = AnalysisResult(

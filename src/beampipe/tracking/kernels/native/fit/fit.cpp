@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
-constexpr double kMaxCot = 1e3, kPi = 3.141592653589793;
+constexpr double kMaxCot = 1e3, kPi = 3.141592653589793, kHighland = 0.0446;
 
 // Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
 constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
@@ -39,9 +39,8 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
     const int layer = layer_at(t.layers, t.n_layers, r, z);
     if (layer < 0) continue;
     const float* box = t.layers + 4 * layer;
-    const double phi = p[1];
-    hits[size++] = {r * std::cos(phi),
-                    r * std::sin(phi),
+    hits[size++] = {r * std::cos(double(p[1])),
+                    r * std::sin(double(p[1])),
                     z,
                     double(r) * r + double(z) * z,
                     {t.variance[2 * layer], t.variance[2 * layer + 1]},
@@ -51,12 +50,9 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
                     bending(t.field_shape, r, z),
                     rows[k]};
   }
-  for (int i = 1; i < size; ++i) {  // stable, and short lists need no better
-    const FitHit hit = hits[i];
-    int j = i;
-    for (; j > 0 && hits[j - 1].distance2 > hit.distance2; --j) hits[j] = hits[j - 1];
-    hits[j] = hit;
-  }
+  const auto nearer = [](const FitHit& a, const FitHit& b) { return a.distance2 < b.distance2; };
+  for (int i = 1; i < size; ++i)  // stable, and short lists need no better
+    std::rotate(std::upper_bound(hits, hits + i, hits[i], nearer), hits + i, hits + i + 1);
   return size;
 }
 
@@ -76,18 +72,19 @@ bool start(const FitHit* hits, int n, Helix* helix) {
 
 // How a helix is bent in matter.
 struct Bending {
-  double inverse_p2, inverse_beta2, slope2;  // slope2 = 1 + cot^2
+  double inverse_p2, inverse_beta2, slope2, in_barrel, in_disc;  // slope2 = 1 + cot^2
 
   Bending(const Helix& h, const FitTables& t) {
-    const double inverse_pt = h.omega / (kGevPerTeslaMm * t.field);
     slope2 = 1 + h.cot * h.cot;
-    inverse_p2 = inverse_pt * inverse_pt / slope2;
+    inverse_p2 = std::pow(h.omega / (kGevPerTeslaMm * t.field), 2) / slope2;
     inverse_beta2 = 1 + kPionMass * kPionMass * inverse_p2;
+    const auto scattering = [](double way) { return way * std::pow(1 + kHighland * std::log(way), 2); };
+    in_barrel = scattering(std::sqrt(slope2)), in_disc = scattering(std::sqrt(slope2) / std::fabs(h.cot));
   }
 
-  // Way of the helix through the layer of a hit, in units of its thickness.
-  double path(const Helix& h, const FitHit& hit, const Measurement& m) const {
-    return std::sqrt(slope2) / std::fabs(hit.barrel ? m.radial : h.cot);
+  // Way of the helix through the layer of a hit, in units of its thickness, times the excess of scattering in it.
+  double path(const FitHit& hit, const Measurement& m) const {
+    return hit.barrel ? in_barrel / std::fabs(m.radial) : in_disc;
   }
 
   // The state on one side of matter, extrapolated through it; outwards with a negative energy loss. `amount` is the
@@ -117,7 +114,7 @@ Information filter(const Helix& helix, const FitHit* hits, int n, const FitTable
       if (!reached || !(t.tubes[2 * tube + 1] > 0)) continue;
       double radial;
       const Crossing at = cross_tube(helix, t.tubes[2 * tube], &radial);
-      bending.pass(helix, at, t.tubes[2 * tube + 1] * std::sqrt(bending.slope2) / radial, energy_loss, &known);
+      bending.pass(helix, at, t.tubes[2 * tube + 1] * bending.in_barrel / radial, energy_loss, &known);
     }
   };
   const int first = step < 0 ? n - 1 : 0;
@@ -129,7 +126,7 @@ Information filter(const Helix& helix, const FitHit* hits, int n, const FitTable
     const Measurement m = measure(here, at, hit);
     before_hit(i, at, m, known);
     for (int k = 0; k < 2; ++k) known.add(m.by_helix[k], m.residual[k], hit.variance[k]);
-    bending.pass(here, at, hit.scattering * bending.path(here, hit, m), energy_loss, &known);
+    bending.pass(here, at, hit.scattering * bending.path(hit, m), energy_loss, &known);
   }
   if (step < 0) pass_tubes_until(0, true);
   return known;
@@ -148,7 +145,7 @@ Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside
   now.status = n < kMinHits ? kTooFewHits : start(hits, n, &now.helix) ? kNotConverged : kNoStart;
   if (now.status != kNotConverged) return now;
   Helix& helix = now.helix;
-  for (int s = 0; s < kMaxSteps; ++s) {
+  for (int s = 0; s < kMaxSteps && now.status != kFitted; ++s) {
     double step[kParameters], size2;
     now.before_last_step = helix;
     const Information known =
@@ -159,10 +156,7 @@ Solution fit(const FitHit* hits, int n, const FitTables& t, Information* outside
     helix.d0 += step[0], helix.phi += step[1], helix.omega += step[2], helix.z0 += step[3], helix.cot += step[4];
     helix.turn();
     if (!(std::fabs(helix.cot) < kMaxCot)) break;
-    if (size2 < kConverged) {
-      now.status = kFitted;
-      break;
-    }
+    if (size2 < kConverged) now.status = kFitted;
   }
   return now;
 }
@@ -264,7 +258,7 @@ int ambiguous_hit(const Solution& fitted, const FitHit* hits, int n, const FitTa
   filter<1>(helix, hits, n, t, [&](int i, const Crossing& at, const Measurement& m, const Information& inside) {
     Information others = outside[i];
     const Helix here = bent(helix, hits[i]);
-    bending.pass(here, at, hits[i].scattering * bending.path(here, hits[i], m), t.energy_loss, &others);
+    bending.pass(here, at, hits[i].scattering * bending.path(hits[i], m), t.energy_loss, &others);
     others.join(inside);
     Difference away;
     if (!others.predict(m, hits[i].variance, &away)) return;
@@ -279,22 +273,26 @@ Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const Fr
   Information outside[kMaxHitsTried];
   Solution best = fit(hits, *n, t, *n <= kMaxHitsTried ? outside : nullptr);
   int k = 0;
-  const auto leave_out = [&](int worst) {
+  const auto leave_out = [&](std::ptrdiff_t worst) {
     outliers[k] = hits[worst].row;
     std::copy(hits + worst + 1, hits + *n, hits + worst);
     best = fit(hits, --*n, t, outside);
   };
   for (; k < kMaxOutliers && may_lose_hit(best, *n); ++k) {
     FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
-    Solution without{};
-    int worst = -1;
+    double chi2[kMaxHitsTried];
     for (int left_out = 0; left_out < *n; ++left_out) {
       if (left_out > 0) others[left_out - 1] = hits[left_out - 1];
       const Solution tried = fit(others, static_cast<int>(end - others), t);
-      if (tried.status == kFitted && (worst < 0 || tried.chi2 < without.chi2)) without = tried, worst = left_out;
+      chi2[left_out] = tried.status == kFitted ? tried.chi2 : std::numeric_limits<double>::infinity();
     }
-    if (worst < 0 || (best.status == kFitted && !(best.chi2 - without.chi2 > kMinGain))) break;
+    const auto worst = std::min_element(chi2, chi2 + *n) - chi2;
+    const double least = chi2[worst];
+    if (!std::isfinite(least) || (best.status == kFitted && !(best.chi2 - least > kMinGain))) break;
     leave_out(worst);
+    std::copy(chi2 + worst + 1, chi2 + *n + 1, chi2 + worst);
+    const auto next = std::min_element(chi2, chi2 + *n) - chi2;
+    if (chi2[next] - least < kMinGain && *n > kMinHitsLeftIfDoubtful && k + 1 < kMaxOutliers) ++k, leave_out(next);
   }
   for (; k < kMaxOutliers && best.status == kFitted && *n > kMinHitsLeftIfDoubtful && *n <= kMaxHitsTried; ++k) {
     const int worst = ambiguous_hit(best, hits, *n, t, outside, free);
