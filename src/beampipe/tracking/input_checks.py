@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError, LayoutWarning
-from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Hits, Position, Tracks
+from beampipe.events import ON_AXIS, BeamSpot, Hits, Position, Tracks
 
 FEWEST_FOR_COLUMNS: Final = 1000
 """Fewest hits of an event whose columns are checked."""
@@ -99,7 +99,8 @@ def origins_and_residuals(
         z at the beam line [mm], and the distance across the radius [mm], signs left out.
     """
     n_tracks = int(track_id.max(initial=-1)) + 1
-    rows = np.flatnonzero((track_id >= 0) & (track_id % (n_tracks // _MOST_MEASURED + 1) == 0))
+    rows = np.flatnonzero(track_id >= 0)
+    rows = rows[track_id[rows] % (n_tracks // _MOST_MEASURED + 1) == 0]
     rows = rows[np.lexsort((position[rows, 0], track_id[rows]))]
     track = track_id[rows]
     r, phi, z = position[rows].astype(np.float64).T
@@ -255,8 +256,9 @@ class _Lot:
         labels: list[Int64[ndarray, " _"]] = []
         n_hits = n_tracks = 0
         for number, (hits, tracks) in enumerate(self.events, 1):
-            positions.append(tracks.beam_spot.relative_to(hits.position))
-            labels.append(np.where(tracks.track_id >= 0, tracks.track_id + n_tracks, NO_TRACK))
+            on_tracks = np.flatnonzero(tracks.track_id >= 0)
+            positions.append(tracks.beam_spot.relative_to(hits.position[on_tracks]))
+            labels.append(tracks.track_id[on_tracks] + n_tracks)
             n_hits, n_tracks = n_hits + len(hits), n_tracks + tracks.n_tracks
             if n_hits > _TOGETHER or number == len(self.events):
                 parts.append(origins_and_residuals(np.concatenate(positions), np.concatenate(labels)))
