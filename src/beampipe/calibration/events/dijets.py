@@ -174,7 +174,7 @@ def write_dijets(dijets: Dijets, path: Path) -> None:
     columns |= {_SCORE + name: values for name, values in dijets.scores.items()}
     columns["entry"] = _shortened(np.diff(dijets.entry, prepend=np.uint32(0)))
     columns["ranges"] = np.array(dijets.ranges, np.uint64).reshape(-1, 3)
-    columns["event"] = _shortened(np.diff(dijets.event, prepend=columns["ranges"][:1, 1].sum()))  # sum(): 0 if there are no ranges
+    columns["event"] = _shortened(np.diff(dijets.event, prepend=columns["ranges"][:1, 1].sum()))  # 0 without any range
     columns |= {"passed": dijets.cut_flow.events, "passed_weight": dijets.cut_flow.weight}
     write_columns(path, columns)
 
