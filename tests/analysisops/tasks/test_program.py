@@ -24,7 +24,6 @@ from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
-RECALLED = AnalysisResult({"mass": (50.0, 1.0)}, {"signal": "no"})
 
 
 @dataclass(frozen=True)

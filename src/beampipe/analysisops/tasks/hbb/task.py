@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     TIGHT_TAG,
@@ -34,9 +33,6 @@ from beampipe.arrays import Bool
 
 _MET_MIN: Final = 80.0
 """Threshold of the reference analysis on missing momentum [GeV]."""
-
-RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
-"""Published values of the answers."""
 
 _COLLISIONS: Final = 9_000
 _B_SHARE: Final = 0.6

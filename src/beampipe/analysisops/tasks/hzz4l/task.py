@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     Detector,
@@ -34,9 +33,6 @@ from beampipe.arrays import Bool
 
 _PT_MIN, _LEADING_PT_MIN = 7.0, 20.0
 """Thresholds of the reference analysis [GeV]."""
-
-RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
-"""Published values of the answers."""
 
 _COLLISIONS: Final = 3_500
 _FAKES: Final = 30_000.0

@@ -65,9 +65,6 @@ SCALES: Final = {
 }
 """Metric of a signature -> by how much its level changes."""
 
-RECALLED: Final = AnalysisResult({"onset": (0.0, 60.0)}, {"cause": "overload", "server": "server-1"})
-"""Guesses, as no table has these."""
-
 INTERVAL: Final = 15.0
 """Time between points [s]."""
 

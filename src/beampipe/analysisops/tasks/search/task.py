@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import PHOTON_WINDOW, Detector, continuum, counting_limit, selected_pairs
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.random_parameters import RandomParameters
@@ -20,9 +19,6 @@ HALF_WINDOW: Final = 4.0
 
 _SIDEBAND_ERROR: Final = 0.017
 """Relative error of the background in the window from the fit of its sidebands."""
-
-RECALLED: Final = AnalysisResult({"limit": (1.0, 0.3)}, {"signal": "no"})
-"""Guesses of the usual size, as no table has these."""
 
 
 def make(random: RandomParameters) -> Instance:

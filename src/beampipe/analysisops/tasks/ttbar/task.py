@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import Detector, collide, observe, triggered
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events, Objects, joined
@@ -24,9 +23,6 @@ KNOWN_MASS: Final = 172.57
 
 SIMULATED: Final = {"simulation_1": 160.0, "simulation_2": 185.0}
 """Simulated file -> its mass of the top quark [GeV]."""
-
-RECALLED: Final = AnalysisResult({"mass": (172.57, 0.29)})
-"""What the Review of Particle Physics (2024) says [GeV]."""
 
 _SIMULATED: Final = 6_500
 """Simulated collisions per mass."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Detector,
     continuum_pairs,
@@ -21,9 +20,6 @@ from beampipe.analysisops.samples.collisions import (
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import joined
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult({"width": (2.4955, 0.0023)})
-"""The width of the Z boson by the Review of Particle Physics (2024) [GeV]."""
 
 _CALIBRATION_EVENTS: Final = 9_000
 
