@@ -126,12 +126,16 @@ class NumberAnswer:
         description: what it is, in words.
         unit: such as ``"GeV"``; empty for a pure number.
         recalled: value and uncertainty by well-known tables, or a guess of the usual size: the answer of the agent
-            `recall`; None if it gives none.
+            `recall`; empty if it gives none.
     """
 
     description: str
     unit: str = ""
-    recalled: tuple[float, float] | None = None
+    recalled: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.recalled) not in (0, 2):
+            raise ConfigError(f"recalled: got {list(self.recalled)}, expected a value and its uncertainty")
 
 
 @dataclass(frozen=True)
@@ -624,8 +628,8 @@ def recalled_answers(name: str, folder: Path | None = None) -> AnalysisResult:
         UnknownNameError: the folder has no code, and no shipped task has that name.
     """
     spec = load_task(program_file(name, folder).parent).spec
-    numbers = {answer: number.recalled for answer, number in spec.answers.items() if number.recalled}
-    return AnalysisResult(numbers, {answer: word.recalled for answer, word in spec.words.items() if word.recalled})
+    numbers = {name: (pair[0], pair[1]) for name, answer in spec.answers.items() if (pair := answer.recalled)}
+    return AnalysisResult(numbers, {name: answer.recalled for name, answer in spec.words.items() if answer.recalled})
 
 
 def load_checks(path: Path) -> Mapping[str, type[Any]]:

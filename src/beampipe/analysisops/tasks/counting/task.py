@@ -24,9 +24,7 @@ from beampipe.analysisops.samples.collisions import (
     weighted_sample,
     with_missing_momentum,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined
 
 _PT_MIN, _MET_MIN = 20.0, 150.0
 _MASS_WINDOW: Final = (76.0, 106.0)

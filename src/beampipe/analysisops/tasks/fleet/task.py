@@ -12,8 +12,7 @@ from statistics import fmean, median
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters
 
 CAUSES: Final = ("slow_process", "wrong_weight", "missing_server", "few_slots", "few_instances")
 """The faults that occur."""

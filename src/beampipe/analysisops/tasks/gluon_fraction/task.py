@@ -18,10 +18,15 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.branch_names import Dialect
-from beampipe.analysisops.samples.dataset import FileLayout, Instance, Sample
-from beampipe.analysisops.samples.events import Events, Objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import (
+    Dialect,
+    Events,
+    FileLayout,
+    Instance,
+    Objects,
+    RandomParameters,
+    Sample,
+)
 from beampipe.simulation.jet_detector import LESS_EFFICIENT
 from beampipe.simulation.ntuples import ntuple_files, ntuple_format
 from beampipe.simulation.ntuples.injection import GLUON_LABEL

@@ -26,9 +26,7 @@ from beampipe.analysisops.samples.collisions import (
     observe,
     parents,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined
 from beampipe.arrays import Bool
 
 _MET_MIN: Final = 80.0

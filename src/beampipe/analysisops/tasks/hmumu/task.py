@@ -24,9 +24,7 @@ from beampipe.analysisops.samples.collisions import (
     pair_events,
     shoulder_pairs,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 _PT_MIN: Final = 20.0
 """Threshold of the reference analysis [GeV]."""

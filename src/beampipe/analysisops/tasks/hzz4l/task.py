@@ -26,9 +26,7 @@ from beampipe.analysisops.samples.collisions import (
     resonance_pairs,
     triggered,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined, joined_objects
 from beampipe.arrays import Bool
 
 _PT_MIN, _LEADING_PT_MIN = 7.0, 20.0

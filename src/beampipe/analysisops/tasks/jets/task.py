@@ -15,9 +15,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample
 from beampipe.arrays import Bool, Float64
 
 _BORDER: Final = 1.0

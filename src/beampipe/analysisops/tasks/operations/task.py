@@ -18,8 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters
 from beampipe.analysisops.tools.systems import largest_change
 from beampipe.errors import InputError
 

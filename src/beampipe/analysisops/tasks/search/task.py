@@ -11,8 +11,7 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.samples.collisions import PHOTON_WINDOW, Detector, continuum, counting_limit, selected_pairs
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample
 
 HALF_WINDOW: Final = 4.0
 """Half the width of the search window [GeV]."""

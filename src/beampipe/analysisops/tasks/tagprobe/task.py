@@ -17,9 +17,7 @@ from beampipe.analysisops.samples.collisions import (
     resonance_pairs,
     shoulder_pairs,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 
 def make(random: RandomParameters) -> Instance:

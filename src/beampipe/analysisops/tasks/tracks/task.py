@@ -12,9 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, Objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, Objects, RandomParameters, Sample
 
 _MIN_PT: Final = 0.7
 """Smallest pt of particles that count [GeV]."""

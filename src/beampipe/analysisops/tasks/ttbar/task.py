@@ -14,9 +14,7 @@ from typing import Final
 import numpy as np
 
 from beampipe.analysisops.samples.collisions import Detector, collide, observe, triggered
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, Objects, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, Objects, RandomParameters, Sample, joined
 
 KNOWN_MASS: Final = 172.57
 """Mass of the top quark [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""

@@ -22,9 +22,7 @@ from beampipe.analysisops.samples.collisions import (
     triggered,
     weighted_sample,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined, joined_objects
 
 _DECAYS: Final = ("23:onMode = off", "23:onIfAny = 11 13", "24:onMode = off", "24:onIfAny = 11 13")
 _PROCESSES: Final = {

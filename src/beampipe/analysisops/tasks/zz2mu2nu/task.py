@@ -27,9 +27,7 @@ from beampipe.analysisops.samples.collisions import (
     weighted_sample,
     with_missing_momentum,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined
 
 _PAIRS: Final = 16_000
 _SIMULATED: Final = {"zz": 24_000, "zjets": 24_000, "top": 14_000}
