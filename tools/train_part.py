@@ -70,25 +70,33 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="for networks: weights whose embedding and filter are kept")
     parser.add_argument("--log", type=Path, help="file to append the metrics to, one JSON object a line")
     options = parser.parse_args()
+    if options.name in WINDOW_RECIPES:
+        needed, allowed = set(), set()
+    elif options.name == FIT_STEM:
+        needed = allowed = {"windows", "field"}
+    else:
+        needed, allowed = {"validation", "windows"}, {"validation", "windows", "start", "log"}
+    for name in ("validation", "windows", "field", "start", "log"):
+        given = getattr(options, name) is not None
+        if given and name not in allowed:
+            parser.error(f"{options.name}: --{name} has no effect")
+        if name in needed and not given:
+            parser.error(f"{options.name}: --{name} is missing")
 
     files = sorted(options.files)
     events = chain.from_iterable(map(open_events, files))
     names = [path.name for path in files]
     inputs = {name: getattr(options, name) for name in ("validation", "windows", "start")}
-    given = "".join(f" --{name} {path.name}" for name, path in inputs.items() if path is not None)
-    given += "" if options.field is None else f" --field {options.field:g}"
-    command = f"python tools/train_part.py {options.name} {' '.join(names)}{given} -o {options.output.name}"
+    inputs_given = "".join(f" --{name} {path.name}" for name, path in inputs.items() if path is not None)
+    inputs_given += "" if options.field is None else f" --field {options.field:g}"
+    command = f"python tools/train_part.py {options.name} {' '.join(names)}{inputs_given} -o {options.output.name}"
     about = {"command": command, "data": names}
     if options.name in WINDOW_RECIPES:
         config = WINDOW_RECIPES[options.name]
         degraded = [degrade(event, LOSSES[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
         write_windows(options.output, learn_windows(degraded, config), config, {"events": len(degraded), **about})
     elif options.name == FIT_STEM:
-        if options.windows is None or options.field is None:
-            parser.error("fit: expected --windows and --field")
         train_fit_tables(events, load_windows(options.windows).layers, options.output, about, options.field)
-    elif options.validation is None or options.windows is None:
-        parser.error(f"{options.name}: expected --validation and --windows")
     else:
         train(
             ABLATIONS.get(options.name) or recipe(options.name),

@@ -92,6 +92,8 @@ def test_a_payload_without_its_sidecar_does_not_count(store: Store) -> None:
         sidecar.write_text(torn)
         assert store.find(RECIPE) is None
         assert store.load(RECIPE) is None
+        assert store.get(RECIPE, ".bin", payload) == artifact.path
+        assert store.find(RECIPE) is not None
     sidecar.unlink()
     assert store.find(RECIPE) is None
     assert store.get(RECIPE, ".bin", payload) == artifact.path
@@ -111,7 +113,7 @@ def test_a_damaged_payload_is_moved_aside_and_made_again(
     assert events(store) == ["done", "damaged", "start", "done"]
 
 
-def test_contents_are_read_once_and_checked(store: Store) -> None:
+def test_contents_are_verified(store: Store) -> None:
     assert store.read(RECIPE) is None
     path = store.write(RECIPE, ".bin", payload).path
     assert store.read(RECIPE) == b"payload"
@@ -120,6 +122,18 @@ def test_contents_are_read_once_and_checked(store: Store) -> None:
     assert path.with_name(f"{path.name}.damaged").read_bytes() == b"paylaod"
     assert store.read(RECIPE) is None
     assert events(store) == ["done", "damaged"]
+
+
+def test_a_damaged_payload_may_be_moved_by_two_processes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store.write(RECIPE, ".bin", payload).path
+
+    def moved_meanwhile(_: Path) -> str:
+        path.unlink()
+        return "0" * 32
+
+    monkeypatch.setattr("beampipe.workflow.store.content_digest", moved_meanwhile)
+    assert store.load(RECIPE) is None
+    assert events(store) == ["done"]
 
 
 def test_a_missing_payload_is_made_again(store: Store) -> None:

@@ -143,7 +143,7 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
 
     Raises:
         ConfigError: the task has data of its own, or needs none.
-        BeampipeError: the download fails; bytes that have arrived are kept for the next attempt.
+        BeampipeError: the download fails; files that are complete are kept for the next attempt.
     """
     data = DataFolder(prepare_open_data(task, folder / "data", catalogue=catalogue))
     files: dict[str, tuple[str, ...]] = {}
@@ -301,8 +301,8 @@ class InstanceStore:
         """
         spec = task.spec
         if not spec.family:
-            # Real data: one instance for all seeds. It is downloaded in place, so that an interrupted download
-            # continues.
+            # Real data: one instance for all seeds. It is downloaded in place, so that the files that are
+            # complete are kept.
             return prepare_open_instance(
                 task, self._folder / digest_of(["open", spec.release, spec.dataset, spec.skim, spec.max_files])
             )

@@ -13,7 +13,7 @@ from beampipe.analysisops.agents.analysis import FollowerAgent, NopAgent, Recall
 from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
 from beampipe.analysisops.runs.engine import AgentChoice
-from beampipe.analysisops.tasks.load import load_program, program_file, reference_analysis
+from beampipe.analysisops.tasks.load import recalled_answers, reference_analysis
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml
 from beampipe.workflow import digest_of, file_digest
@@ -122,7 +122,7 @@ def make_agent(name: str, folder: Path | None = None) -> Agent:
     if name == "scripted":
         return ScriptedAgent(lambda task_type: reference_analysis(task_type, folder))
     if name == "recall":
-        return RecallAgent(lambda task_type: load_program(program_file(task_type, folder)).RECALLED)
+        return RecallAgent(lambda task_type: recalled_answers(task_type, folder))
     if name == "follower":
         return FollowerAgent()
     if name == "nop":

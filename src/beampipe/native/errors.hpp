@@ -22,6 +22,7 @@ public:
     const std::string kind = name();
     return kind == "InputError" ? what() : std::string(what()) + R"( {"error": ")" + kind + "\"" + fields() + "}";
   }
+  /// The class of this error in beampipe.errors.
   virtual const char* name() const { return "InputError"; }
 
 private:

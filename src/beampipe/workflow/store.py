@@ -394,9 +394,12 @@ class Store:
         return sweep(self.root / _PARTS)
 
     def _set_aside(self, recipe: Recipe, path: Path) -> None:
-        """Move a damaged payload out of the way."""
+        """Rename a damaged payload, unless another process has just done so."""
         aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
+        try:
+            path.replace(aside)
+        except FileNotFoundError:
+            return
         _messages.warning("%s: contents differ from what was written; moved to %s, to be made again", path, aside.name)
         self._report("damaged", recipe, file=aside.name)
 
@@ -404,9 +407,9 @@ class Store:
         return self.root / stage / key[:1]
 
     def _committed(self, recipe: Recipe) -> Artifact | None:
-        """The artifact according to its sidecar; the payload is not checked. None without a sidecar."""
+        """The artifact according to its sidecar; the payload is not checked. None without a valid sidecar."""
         about = self._sidecar(recipe.stage, recipe.key)
-        if about is None or "digest" not in about:  # earlier versions wrote another digest
+        if about is None or "digest" not in about:  # earlier versions wrote a SHA-256 instead
             return None
         path = self._folder(recipe.stage, recipe.key) / str(about["file"])
         return Artifact(recipe.stage, recipe.key, path, about["digest"], about["size"], about["seconds"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from beampipe.analysisops.agents.analysis import recognise
-from beampipe.analysisops.samples.branch_names import DIALECTS, Dialect
+from beampipe.analysisops.samples.dataset import DIALECTS, Dialect
 from beampipe.errors import InputError
 
 OBJECTS = {

@@ -202,6 +202,27 @@ def test_the_only_histogram_may_have_another_name() -> None:
     ]
     both = {**right_submission(), "histograms": {"spectrum": "hist_1", "other": "hist_1"}}
     assert grade(example_task(), both, REFERENCE, honest_entries()).rules[-1].points == 0.0
+    similar = {**right_submission(), "histograms": {"mass_spectrum": "hist_1", "other": "hist_1"}}
+    assert grade(example_task(), similar, REFERENCE, honest_entries()).normalized == pytest.approx(0.98)
+
+
+def test_a_formal_slip_costs_a_tenth_once_however_rules_are_scaled() -> None:
+    spectrum = {"id": "spectrum", "type": "histogram_l2", "points": 10, "histogram": "mass"}
+    value = {"type": "pull", "points": 30, "answer": "mass"}
+    rules = [
+        spectrum,
+        {**spectrum, "id": "again", "scaled_by": "spectrum"},
+        {**value, "id": "one", "scaled_by": "again"},
+        {**value, "id": "other", "scaled_by": "spectrum"},
+        {**value, "id": "both", "points": 20, "scaled_by": ["one", "other"]},
+    ]
+    task = example_task(rule_checks=rules)
+    right = grade(task, right_submission(), REFERENCE, honest_entries())
+    renamed = {**right_submission(), "histograms": {"spectrum": "hist_1"}}
+    result = grade(task, renamed, REFERENCE, honest_entries())
+    for slipped, whole in zip(result.rules, right.rules, strict=True):
+        assert whole.points > 0.99 * whole.max_points
+        assert slipped.points == pytest.approx(0.9 * whole.points)
 
 
 def test_a_formal_slip_is_an_issue_that_says_how_to_repair_it() -> None:

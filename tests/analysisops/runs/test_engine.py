@@ -284,6 +284,16 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_run_of_another_version_is_refused_and_keeps_its_results(tmp_path: Path) -> None:
+    place = RunFolder(tmp_path / "run")
+    run(make_plan(1, 1, 1), assess, place.path)
+    plan, before = place.path / "plan.json", file_digest(place.results)
+    plan.write_text(plan.read_text().replace('"version":2', '"version":1'))
+    with pytest.raises(FileError, match="got a run of version 1, expected 2"):
+        rescore(place.path, grade)
+    assert file_digest(place.results) == before
+
+
 def test_work_of_other_code_is_done_again(tmp_path: Path) -> None:
     plan: RunPlan = make_plan(1, 1, 1)
     for code in ("1.2.3", "1.2.4"):

@@ -13,8 +13,7 @@ import numpy as np
 import uproot
 from numpy import ndarray
 
-from beampipe.analysisops.samples.branch_names import ENERGIES
-from beampipe.analysisops.samples.dataset import HiddenTruth, prepare
+from beampipe.analysisops.samples.dataset import ENERGIES, HiddenTruth, prepare
 from beampipe.analysisops.tasks.load import load_program, program_file
 
 

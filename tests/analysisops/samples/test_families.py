@@ -11,7 +11,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.analysisops.samples.collisions import counting_limit
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import RandomParameters
 from tests.analysisops.samples.reading import Made, good, make, mass, opposite_muons
 
 MadeBy = Callable[[str], Made]

@@ -12,8 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from beampipe.analysisops.samples.branch_names import DIALECTS
-from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth
+from beampipe.analysisops.samples.dataset import DIALECTS, VERSION, HiddenTruth
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.samples.reading import Made, make

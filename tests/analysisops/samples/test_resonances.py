@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import RandomParameters
 from tests.analysisops.samples.reading import Made, good, mass, opposite_muons, thinned
 
 MadeBy = Callable[[str], Made]

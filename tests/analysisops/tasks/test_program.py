@@ -20,11 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample
 
-RECALLED = AnalysisResult({"mass": (50.0, 1.0)}, {"signal": "no"})
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None
 
 
 def test_a_table_has_28_bytes_an_event(toys: Toys, tmp_path: Path) -> None:
-    """Of 44 in memory: differences of the numbers of events, n_trk and the places of jets are small."""
+    """In memory it has 44. Differences of event numbers and n_trk fit into one byte; all rows of `jet` are (0, 1)."""
     dijets = whole(toys.files("nominal")[0], replace(SETTINGS, observables=False))
     write_dijets(dijets, tmp_path / "table.npz")
     with np.load(tmp_path / "table.npz") as columns:

@@ -72,7 +72,7 @@ def test_errors_are_those_of_scattered_particles(layers: Any, options: Any) -> N
 
 
 @pytest.mark.parametrize("thickness", [0.008, 0.02, 0.05])
-def test_long_ways_scatter_as_in_the_formula_of_highland(thickness: float) -> None:
+def test_long_paths_scatter_by_highlands_formula(thickness: float) -> None:
     length = np.geomspace(1, 10, 5)  # in units of the thickness, which is in radiation lengths
     barrel, cot = path_through(np.array(True), np.ones(5), np.sqrt(length**2 - 1)), 1 / np.sqrt(length[1:] ** 2 - 1)
     variance = length * thickness * (1 + 0.038 * np.log(length * thickness)) ** 2

@@ -161,7 +161,10 @@ def _scattered(
     inverse: ndarray,
     tables: FitTables,
 ) -> ndarray:
-    """The helices behind a scatterer; `inverse` is the way through it for the same way across the beam."""
+    """The helices behind a scatterer.
+
+    `inverse` is 1 over the component of the direction at right angles to it, for a transverse component of 1.
+    """
     omega, cot = helix[:, 2], helix[:, 4]
     stretch = np.sqrt(1 + cot * cot)
     path = stretch * inverse

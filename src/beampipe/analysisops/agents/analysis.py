@@ -57,9 +57,6 @@ from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.references import Referenced
 from beampipe.errors import BeampipeError, InputError, UnknownNameError, nearest
 
-RECALLED_HIGGS: Final[Mapping[str, tuple[float, float]]] = {"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)}
-"""Mass of the Higgs boson in the Review of Particle Physics (2024) [GeV], and a guess of the usual size of a yield."""
-
 _MEV_FROM: Final = 2000.0
 """A median transverse momentum or energy of at least this value is in MeV."""
 

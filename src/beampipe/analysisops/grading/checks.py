@@ -217,7 +217,7 @@ class Uncertainty:
 _SAME_EDGE = 1e-6
 """Edges are equal within this fraction of the width of a bin."""
 
-_SLIP = 0.9
+SLIP = 0.9
 """Share of the points for a histogram in other bins, or under another name, than those that were asked for."""
 
 _LARGEST = 1e250
@@ -234,9 +234,9 @@ class HistogramL2:
     the ratio `full` earn all.
 
     Finer bins are merged if they include the edges of the reference. Other bins that cover its range are a formal slip:
-    their contents are spread evenly within each bin, which costs a tenth, as does the only histogram under another
-    name. If the reference itself is flat, or has one
-    bin, only an equal shape has a distance of 0.
+    their contents are spread evenly within each bin, which costs a tenth, as does another name of the only histogram,
+    or of the only one whose name contains the right one. If the reference itself is flat, or has one bin, only an equal
+    shape has a distance of 0.
 
     Attributes:
         histogram: name of the answer under ``histograms``.
@@ -259,7 +259,8 @@ class HistogramL2:
         """The fraction; 0 without a histogram in these bins that the tools filled from data."""
         reference = HistogramReference.from_json(case.expected(f"instance.histograms.{self.histogram}"))
         names = list(case.submission.section("histograms"))
-        name = names[0] if len(names) == 1 else self.histogram
+        similar = names if len(names) == 1 else [name for name in names if self.histogram in name]
+        name = similar[0] if len(similar) == 1 and self.histogram not in names else self.histogram
         submitted, reason = histogram_of(name, case.submission, case.entries, case.evidence)
         low, high, n = reference.edges[0], reference.edges[-1], len(reference.values)
         asked_for = f"{n} from {low:g} to {high:g} that were asked for"
@@ -285,7 +286,7 @@ class HistogramL2:
         if slip:
             reason += f"; {slip}"
         full = math.log(self.full) / math.log(self.factor)
-        most = _SLIP if slip else 1.0
+        most = SLIP if slip else 1.0
         return Outcome(most * slope(shape, 0.0, 1.0) * slope(scale, full, 1.0), reason, evidence, slip)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
-from beampipe.analysisops.grading.checks import FromLedger
+from beampipe.analysisops.grading.checks import SLIP, FromLedger
 from beampipe.analysisops.grading.judge import Judge, ask_judge, build_question, suspicions
 from beampipe.analysisops.grading.provenance import label_answers, label_trace, with_exact_numbers
 from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
@@ -128,12 +128,18 @@ def _error_of(submission: Submission) -> str:
 def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckResult], list[Issue]]:
     """Results of the rules, and issues of formal slips and of points that were lost; no points if a gate failed."""
     earned: dict[str, float] = {}
+    slipped: set[str] = set()
     results, slips = [], []
     for check in checks:
         outcome = check.kind(case)
         share = min(max(outcome.fraction, 0.0), 1.0)
         for name in check.scaled_by:
             share *= earned[name]
+        # Formal slips cost their share once, even if several of the rules that scale this one have them.
+        count = sum(name in slipped for name in check.scaled_by) + bool(outcome.slip)
+        share = min(share / SLIP ** max(count - 1, 0), 1.0)
+        if count:
+            slipped.add(check.id)
         earned[check.id] = share
         points = check.points * share if held else 0.0
         if held and outcome.slip:

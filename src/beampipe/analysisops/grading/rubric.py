@@ -26,7 +26,7 @@ class Check:
         id: its name, once in the rubric.
         type: name of its kind.
         points: maximum points; 0 for a gate.
-        kind: the check with its settings, of `gates`, `answers` or `trace`.
+        kind: the check with its settings, one of `beampipe.analysisops.grading.checks` or of the task.
         scaled_by: ids of earlier rules; the points are multiplied by their fractions.
         description: its purpose, in words.
     """

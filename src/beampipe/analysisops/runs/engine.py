@@ -402,8 +402,8 @@ def _unpack(value: Any) -> Any:
     return value
 
 
-_VERSION: Final = 1
-"""Version of the plan's file."""
+_VERSION: Final = 2
+"""Version of the folder of a run; in the folders of version 1 the store has other digests of records."""
 
 _MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
 """Fields of a record that are copied to its line of the results."""
@@ -490,7 +490,11 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(f"{path}: got {error!r:.80}, expected the plan of a run", path=path) from error
         if assessments is None:
-            raise FileError(f"{path}: got version {plan['version']}, expected {_VERSION}", path=path)
+            raise FileError(
+                f"{path}: got a run of version {plan['version']}, expected {_VERSION}; use the beampipe that made it,"
+                " or another folder",
+                path=path,
+            )
         return assessments
 
     def records(self) -> Iterator[dict[str, Any]]:

@@ -28,9 +28,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.dataset import Sample
-from beampipe.analysisops.samples.events import Events, Objects, joined, joined_objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Objects, RandomParameters, Sample, joined, joined_objects
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.simulation.pythia import start_pythia
 

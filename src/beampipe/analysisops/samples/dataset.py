@@ -1,12 +1,18 @@
-"""The data of an instance: samples and hidden truth in memory, ROOT files and a manifest on disk."""
+"""The data of an instance: random parameters, events, names of columns, hidden truth, ROOT files and a manifest.
+
+Hidden parameters are drawn at random: each depends on its name, not on the order of the draws. Events are flat arrays:
+columns per event, and collections of objects with the index of their event. Naming conventions of columns and trees
+differ between instances, as they do between experiments.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -17,11 +23,278 @@ from uuid import UUID
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.branch_names import DIALECTS, ENERGIES, Dialect
-from beampipe.analysisops.samples.events import Events
-from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.analysisops.tools.data_folder import write_manifest
+from beampipe.arrays import Bool, Int64
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import make_folder, write_whole
+from beampipe.simulation.pythia import seed_of
+
+
+class RandomParameters:
+    """The random numbers of one instance.
+
+    Args:
+        family: family of the instance.
+        seed: seed of the instance.
+        ranges: name of a hidden parameter -> lowest and highest value, in place of the family's own range.
+
+    Raises:
+        ConfigError: a range is empty or not finite.
+    """
+
+    def __init__(self, family: str, seed: int, ranges: Mapping[str, tuple[float, float]] | None = None) -> None:
+        for name, (low, high) in (ranges or {}).items():
+            if not (np.isfinite([low, high]).all() and low <= high):
+                raise ConfigError(f"{family}, parameter {name}: got the range ({low}, {high}), expected low <= high")
+        self._family, self._seed = family, seed
+        self._ranges = dict(ranges or {})
+        self._drawn: dict[str, float] = {}
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """All hidden numbers drawn so far, by name."""
+        return dict(self._drawn)
+
+    def generator(self, what: str) -> np.random.Generator:
+        """A generator of random numbers for this instance and name."""
+        return np.random.default_rng(
+            np.random.SeedSequence([abs(self._seed), int(self._seed < 0), _key(self._family), _key(what)])
+        )
+
+    def seed(self, what: str) -> int:
+        """A seed for Pythia for this instance and name."""
+        return seed_of(abs(self._seed), int(self._seed < 0), _key(self._family), _key(what))
+
+    def uniform(self, name: str, low: float, high: float) -> float:
+        """A hidden number from a range."""
+        low, high = self._ranges.get(name, (low, high))
+        return self._keep(name, float(self.generator(name).uniform(low, high)))
+
+    def away(self, name: str, centre: float, near: float, far: float) -> float:
+        """A hidden number at a distance between `near` and `far` from a known value, above or below it.
+
+        A range given by the caller is used unchanged, without the gap.
+        """
+        if name in self._ranges:
+            return self.uniform(name, centre, centre)
+        side, distance = self.generator(name).uniform(size=2)
+        return self._keep(name, float(centre + np.sign(side - 0.5) * (near + (far - near) * distance)))
+
+    def choice(self, name: str, number: int) -> int:
+        """A hidden number from 0 to `number` - 1."""
+        low, high = self._ranges.get(name, (0, number - 1))
+        chosen = self.generator(name).integers(int(low), int(high) + 1)
+        return int(self._keep(name, float(chosen)))
+
+    def count(self, name: str, mean: float) -> int:
+        """A Poisson-distributed number of events; only its mean is a hidden parameter."""
+        return int(self.generator(f"count of {name}").poisson(mean))
+
+    def check(self) -> None:
+        """Check that every range belongs to a parameter that was drawn.
+
+        Raises:
+            UnknownNameError: the family has no such parameter.
+        """
+        for name in self._ranges:
+            if name not in self._drawn:
+                raise UnknownNameError(f"hidden parameter of {self._family}", name, self._drawn)
+
+    def _keep(self, name: str, value: float) -> float:
+        self._drawn[name] = value
+        return value
+
+
+def _key(name: str) -> int:
+    return zlib.crc32(name.encode())
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Objects of one kind, such as leptons, sorted by event.
+
+    Attributes:
+        event: (n,) int64, row of the event of each.
+        fields: one array per quantity, by its standard name without the prefix, such as ``"pt"`` [GeV].
+    """
+
+    event: Int64[ndarray, " n"]
+    fields: Mapping[str, ndarray]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    def where(self, kept: Bool[ndarray, " n"]) -> Objects:
+        """Only some of the objects."""
+        return Objects(self.event[kept], {name: values[kept] for name, values in self.fields.items()})
+
+    def by_pt(self) -> Objects:
+        """The same objects sorted by event, and by decreasing pt within each."""
+        order = np.lexsort([-self.fields["pt"], self.event])
+        return Objects(self.event[order], {name: values[order] for name, values in self.fields.items()})
+
+    def counts(self, n_events: int) -> Int64[ndarray, " n_events"]:
+        """Number of objects in each event."""
+        return np.bincount(self.event, minlength=n_events).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Events of a sample.
+
+    Attributes:
+        number: number of events.
+        columns: one value per event, by standard name, such as ``"met"`` [GeV].
+        collections: objects by the prefix of their columns, such as ``"lep"``.
+    """
+
+    number: int
+    columns: Mapping[str, ndarray] = field(default_factory=dict)
+    collections: Mapping[str, Objects] = field(default_factory=dict)
+
+    def where(self, kept: Bool[ndarray, " n"]) -> Events:
+        """Only some of the events."""
+        return self.rows(np.flatnonzero(kept))
+
+    def rows(self, rows: Int64[ndarray, " n_kept"]) -> Events:
+        """The events with these indices, in this order; each at most once."""
+        new_row = np.full(self.number, -1)
+        new_row[rows] = np.arange(len(rows))
+        collections = {}
+        for name, objects in self.collections.items():
+            kept = objects.where(new_row[objects.event] >= 0)
+            moved = replace(kept, event=new_row[kept.event])
+            order = np.argsort(moved.event, kind="stable")
+            collections[name] = Objects(
+                moved.event[order], {key: values[order] for key, values in moved.fields.items()}
+            )
+        return Events(len(rows), {name: values[rows] for name, values in self.columns.items()}, collections)
+
+    def with_columns(self, columns: Mapping[str, ndarray]) -> Events:
+        """The same events with added or replaced columns."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def first(self, number: int) -> Events:
+        """The first events."""
+        return self.rows(np.arange(min(number, self.number)))
+
+    def shuffled(self, generator: np.random.Generator) -> Events:
+        """The same events in random order."""
+        return self.rows(generator.permutation(self.number))
+
+
+def joined(parts: Sequence[Events]) -> Events:
+    """Concatenate events; all parts have the same columns."""
+    offsets = np.cumsum([0, *(part.number for part in parts)])
+    return Events(
+        int(offsets[-1]),
+        {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        {
+            name: joined_objects(
+                [
+                    replace(part.collections[name], event=part.collections[name].event + offset)
+                    for part, offset in zip(parts, offsets[:-1], strict=True)
+                ]
+            )
+            for name in parts[0].collections
+        },
+    )
+
+
+def joined_objects(parts: Sequence[Objects]) -> Objects:
+    """Concatenate objects, sorted by event; all parts have the same fields."""
+    event = np.concatenate([part.event for part in parts])
+    order = np.argsort(event, kind="stable")
+    return Objects(
+        event[order], {name: np.concatenate([part.fields[name] for part in parts])[order] for name in parts[0].fields}
+    )
+
+
+ENERGIES: Final = ("pt", "e", "ptcone20", "met")
+"""Standard names, without prefix, of columns in units of energy."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A naming convention. Items that are not listed have their standard name.
+
+    Attributes:
+        name: name of the dialect.
+        tree: name of the tree.
+        collections: prefix of a collection, such as ``"lep"`` -> its prefix here.
+        fields: name of a field, such as ``"pt"`` -> its name here.
+        columns: name of a column that belongs to the event -> its name here.
+        counter: text before (``"n"``) or after (``"_n"``) a prefix that names the number of objects.
+    """
+
+    name: str
+    tree: str
+    collections: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    counter: str = "_n"
+
+    def collection(self, prefix: str) -> str:
+        """The prefix of a collection."""
+        return self.collections.get(prefix, prefix)
+
+    def object_column(self, prefix: str, name: str) -> str:
+        """The name of a column of objects."""
+        return f"{self.collection(prefix)}_{self.fields.get(name, name)}"
+
+    def counter_column(self, prefix: str) -> str:
+        """The name of the column with the number of objects."""
+        name = self.collection(prefix)
+        return name + self.counter if self.counter.startswith("_") else self.counter + name
+
+    def event_column(self, name: str) -> str:
+        """The name of a column of the event."""
+        return self.columns.get(name, name)
+
+
+DIALECTS: Final = (
+    Dialect("release_2025", "analysis"),
+    Dialect("release_2020", "mini", fields={"e": "E"}, columns={"met": "met_et"}),
+    Dialect(
+        "long",
+        "events",
+        {"lep": "lepton", "photon": "photon", "jet": "jet", "hit": "hit"},
+        {"e": "energy", "isTightID": "passesTight", "type": "pdgId"},
+        {"met": "missing_et", "met_phi": "missing_phi", "mcWeight": "weight_mc", "eventNumber": "event"},
+    ),
+    Dialect(
+        "plural",
+        "ntuple",
+        {"lep": "leptons", "photon": "photons", "jet": "jets", "hit": "hits"},
+        {"pt": "pT", "e": "E", "type": "flavour", "ptcone20": "iso20", "btag_quantile": "btagQuantile"},
+        {"met": "MET", "met_phi": "MET_phi", "mcWeight": "generatorWeight", "jet_n_trk": "jet_nTracks"},
+    ),
+    Dialect(
+        "upper",
+        "Events",
+        {"lep": "Lepton", "photon": "Photon", "jet": "Jet", "hit": "Hit"},
+        {"e": "energy", "isTightID": "tightId", "ptcone20": "trackIso", "type": "pdgId"},
+        {
+            "met": "MET_pt",
+            "met_phi": "MET_phi",
+            "mcWeight": "genWeight",
+            "eventNumber": "event",
+            "jet_pt": "Jet_pt",
+            "jet_eta": "Jet_eta",
+            "jet_n_trk": "Jet_nTrk",
+            "jet_label": "Jet_partonFlavour",
+        },
+        "n",
+    ),
+    Dialect(
+        "short",
+        "nominal",
+        {"lep": "el_mu", "photon": "ph", "jet": "j", "hit": "sp"},
+        {"pt": "pT", "e": "en", "charge": "q", "isTightID": "tight", "type": "id"},
+        {"met": "etmiss", "met_phi": "etmiss_phi", "mcWeight": "w_gen", "jet_pt": "j_pT", "jet_label": "j_truth"},
+    ),
+)
+"""The dialects of the files."""
 
 
 @dataclass(frozen=True)

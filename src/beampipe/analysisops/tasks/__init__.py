@@ -11,15 +11,16 @@ eval_ref.yaml      terms expected in the method; reference values come from the 
 white_prompt.md    prompt of agents at level 1; its steps are the reference analysis (`agents.analysis`)
 white_prompt_l2.md prompts of level 2, and of level 3 in ``white_prompt_l3.md``
 judge_prompt.md    prompt of a judge
-task.py            ``make`` generates the data; ``RECALLED``: known values; ``analyse``: the analysis, if it is no steps
+task.py            ``make`` generates the data; ``analyse``: the reference analysis, if it is not the steps
 checks.py          optional: ``CHECKS``, gates and rules that only this task has
 system.py          optional: ``start`` runs a system during each assessment, such as a fleet of servers
 ================== ===============================================================================================
 
 Only task_spec.yaml defines the answers of a task of version 2; all other files refer to them by name:
 
-- ``answers: {NAME: {unit, description}}``, numbers with their uncertainties, graded by `pull` and `uncertainty`;
-- ``words: {NAME: {choices, description}}``, graded by `word` with the same choices (yes and no in quotes);
+- ``answers: {NAME: {unit, description, recalled}}``, numbers with their uncertainties, graded by `pull` and
+  `uncertainty`; what is ``recalled`` is the answer of the agent `recall`;
+- ``words: {NAME: {choices, description, recalled}}``, graded by `word` with the same choices (yes and no in quotes);
 - ``histograms: {NAME: {bins, low, high, unit, description}}``, named by handle, graded by `histogram_l2`;
 - ``artifacts: {NAME: {description}}``, named by handle, such as the labels that `tracks` grades;
 - ``facts: [NAME]``, public facts of an instance, placeholders ``{{NAME}}`` (in capitals) of the prompts.

@@ -125,10 +125,17 @@ class NumberAnswer:
     Attributes:
         description: what it is, in words.
         unit: such as ``"GeV"``; empty for a pure number.
+        recalled: value and uncertainty by well-known tables, or a guess of the usual size: the answer of the agent
+            `recall`; empty if it gives none.
     """
 
     description: str
     unit: str = ""
+    recalled: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.recalled) not in (0, 2):
+            raise ConfigError(f"recalled: got {list(self.recalled)}, expected a value and its uncertainty")
 
 
 @dataclass(frozen=True)
@@ -138,10 +145,16 @@ class WordAnswer:
     Attributes:
         choices: the possible words; quote yes and no in YAML.
         description: what it is, in words.
+        recalled: the answer of the agent `recall`; empty if it gives none.
     """
 
     choices: tuple[str, ...]
     description: str
+    recalled: str = ""
+
+    def __post_init__(self) -> None:
+        if self.recalled not in ("", *self.choices):
+            raise ConfigError(f"recalled: got {self.recalled!r}, expected one of {', '.join(self.choices)}")
 
 
 @dataclass(frozen=True)
@@ -551,12 +564,10 @@ class TaskProgram(Protocol):
         make: generates the data of an instance.
         analyse: the reference analysis, whose result submissions are compared with; None if it is that of the steps in
             the prompt of level 1.
-        RECALLED: published values of the answers, for the baseline that reads no data; empty by default.
     """
 
     make: Make
     analyse: Analyse | None
-    RECALLED: AnalysisResult
 
 
 def program_file(name: str, folder: Path | None = None) -> Path:
@@ -586,7 +597,7 @@ def load_program(path: Path) -> TaskProgram:
         FileError: the file cannot be read.
         ConfigError: it fails, or has no `make`.
     """
-    module = _load_module(path, {"RECALLED": AnalysisResult(), "analyse": None})
+    module = _load_module(path, {"analyse": None})
     if not callable(getattr(module, "make", None)):
         raise ConfigError(f"{path}: got no make, expected a function of this name")
     return cast("TaskProgram", module)
@@ -604,6 +615,21 @@ def reference_analysis(name: str, folder: Path | None = None) -> Analyse | str:
     """
     path = program_file(name, folder)
     return load_program(path).analyse or load_task(path.parent).prompts[1]
+
+
+def recalled_answers(name: str, folder: Path | None = None) -> AnalysisResult:
+    """The answers ``recalled`` in the specification of a task, or of the shipped task whose code it uses.
+
+    Args:
+        name: type of the task.
+        folder: folder of the task; None for a shipped one.
+
+    Raises:
+        UnknownNameError: the folder has no code, and no shipped task has that name.
+    """
+    spec = load_task(program_file(name, folder).parent).spec
+    numbers = {name: (pair[0], pair[1]) for name, answer in spec.answers.items() if (pair := answer.recalled)}
+    return AnalysisResult(numbers, {name: answer.recalled for name, answer in spec.words.items() if answer.recalled})
 
 
 def load_checks(path: Path) -> Mapping[str, type[Any]]:

@@ -149,7 +149,7 @@ class Dijets:
 
 
 _SHORT: Final = {"run": "u4", "weight": "f4", "jet": "u2", "n_trk": "u2", "label": "i1", "region": "i1"}
-"""Columns that are written by `_shortened`, and the types of their numbers."""
+"""Columns that `_shortened` writes in fewer bytes -> their types in `Dijets`."""
 
 _OBSERVABLES: Final = ("width", "c1")
 _SCORE: Final = "score:"
@@ -161,10 +161,11 @@ def not_read(shape: tuple[int, ...]) -> Float32[ndarray, "n 2"]:
 
 
 def write_dijets(dijets: Dijets, path: Path) -> None:
-    """Write dijet events as a .npz with an array per column, each in as few bytes as hold its values exactly.
+    """Write dijet events as a .npz with an array per column; no value is rounded.
 
     Only the nominal weight and n_trk are written: `select.with_variations` reads others from the file of the events.
-    Observables that were not read are left out. Numbers of events are written as differences, which are small.
+    Observables that were not read are left out. To save bytes, `event` and `entry` are written as differences between
+    consecutive rows, whole numbers in the narrowest type that holds them, and a column of equal rows as a single row.
     """
     nominal = replace(dijets, weight=dijets.weight[:, :1])
     columns = {name: _shortened(getattr(nominal, name)) for name in _SHORT}
@@ -173,13 +174,13 @@ def write_dijets(dijets: Dijets, path: Path) -> None:
     columns |= {_SCORE + name: values for name, values in dijets.scores.items()}
     columns["entry"] = _shortened(np.diff(dijets.entry, prepend=np.uint32(0)))
     columns["ranges"] = np.array(dijets.ranges, np.uint64).reshape(-1, 3)
-    columns["event"] = _shortened(np.diff(dijets.event, prepend=columns["ranges"][:1, 1].sum()))  # 0 without ranges
+    columns["event"] = _shortened(np.diff(dijets.event, prepend=columns["ranges"][:1, 1].sum()))  # 0 without any range
     columns |= {"passed": dijets.cut_flow.events, "passed_weight": dijets.cut_flow.weight}
     write_columns(path, columns)
 
 
 def _shortened(values: ndarray) -> ndarray:
-    """Equal rows once; other whole numbers that are not negative in the narrowest type."""
+    """One row if all are equal; else unsigned integers in the narrowest type that holds them."""
     flat, width = values.reshape(-1), values[:1].size  # numpy is slow along short axes
     if (flat[width:] == flat[:-width]).all():
         return values[:1]
@@ -196,15 +197,15 @@ def read_dijets(path: Path) -> Dijets:
     try:
         pt, ranges = columns["pt"], tuple(RunRange(*numbers) for numbers in columns["ranges"].tolist())
 
-        def whole(name: str, dtype: str) -> Any:
+        def restored(name: str, dtype: str) -> Any:
             values = columns[name].astype(dtype, copy=False)
             return np.broadcast_to(values, (len(pt), *values.shape[1:]))
 
         return Dijets(
             **{name: columns[name] for name in ("pt", "eta")},
-            event=np.cumsum(whole("event", "u8")) + columns["ranges"][:1, 1].sum(),
-            entry=np.cumsum(whole("entry", "u4"), dtype=np.uint32),
-            **{name: whole(name, dtype) for name, dtype in _SHORT.items()},
+            event=np.cumsum(restored("event", "u8")) + columns["ranges"][:1, 1].sum(),
+            entry=np.cumsum(restored("entry", "u4"), dtype=np.uint32),
+            **{name: restored(name, dtype) for name, dtype in _SHORT.items()},
             **{name: columns.get(name, not_read(pt.shape)) for name in _OBSERVABLES},
             scores={name.removeprefix(_SCORE): columns[name] for name in columns if name.startswith(_SCORE)},
             cut_flow=CutFlow(columns["passed"], columns["passed_weight"]),
@@ -215,7 +216,7 @@ def read_dijets(path: Path) -> Dijets:
 
 
 def write_columns(path: Path, columns: Mapping[str, Any], deflated: Container[str] = ()) -> None:
-    """Write arrays as a .npz; some of them compressed, by their names. The same arrays give the same bytes."""
+    """Write arrays as a .npz, those named in `deflated` compressed. The same arrays give the same bytes."""
     with ZipFile(path, "w") as archive:
         for name, values in columns.items():
             member = ZipInfo(f"{name}.npy")  # with the fixed default time stamp

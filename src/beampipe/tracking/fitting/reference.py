@@ -42,7 +42,8 @@ PION_MASS: Final = 0.13957039
 """Mass [GeV] that is assumed for every track. Source: Particle Data Group, charged pion."""
 
 HIGHLAND: Final = 0.0446
-"""Growth of the angle of scattering with the logarithm of the length: .038 / (1 + .038 ln x), at .02 radiation lengths.
+"""Relative growth of the scattering angle over the square root of the length, with the logarithm of the length: by
+Highland's formula .038 / (1 + .038 ln x), here for layers of x = .02 radiation lengths at right angles.
 Source: G. R. Lynch, O. I. Dahl, Nucl. Instrum. Meth. B 58 (1991) 6."""
 
 STEEPEST: Final = 0.9
@@ -58,7 +59,7 @@ class FitTables:
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
-    the variance ``scattering * path / (p beta)^2``, with the `path` of `path_through`, and it loses the energy
+    the variance ``scattering * path / (p beta)^2``, with `path` from `path_through`, and it loses the energy
     ``energy_loss * scattering * path``.
 
     A hit at r, z is compared with a helix whose curvature is that of the track in `field`, times
@@ -203,8 +204,8 @@ DOUBTFUL: Final = 2.0
 
 MIN_GAIN: Final = 12.0
 """A hit is an outlier only if the chi2 of its track falls by more without it. Two measurements of a right hit add 2 on
-average, and more than 12 once in 400 times. A second hit is left out, too, if the chi2 without that one alone is larger
-by less than this: either may be wrong."""
+average, and more than 12 once in 400 times. A second hit is left out, too, if the chi2 without it, in place of the
+first, is larger by less than this: either of the two may be wrong."""
 
 MIN_HITS_LEFT: Final = 6
 """Hits on layers that a suspect track keeps at least."""
@@ -294,6 +295,8 @@ def fit_without_outliers(
     free: Sequence[Float64[ndarray, "_ 3"]],
 ) -> tuple[Fit, list[int]]:
     """Fit one track; while it is doubtful, leave out the hit without which it fits best, then ambiguous hits.
+
+    A second hit is left out with the first where either of the two may be wrong.
 
     Args:
         xyz: hits x, y, z [mm], from the origin outwards.
@@ -444,9 +447,15 @@ def kicks(
 def path_through(
     barrel: ndarray, radial: Float64[ndarray, " n"], cot: float | Float64[ndarray, " n"]
 ) -> Float64[ndarray, " n"]:
-    """Length of each crossing through its layer, in units of the thickness, times the excess of scattering in it.
+    """Scattering in each crossing of a layer or tube, relative to a crossing at right angles.
 
-    By Highland's formula a long way scatters by more than its length. Its logarithm disregards how the track turns.
+    It is the length of the path in units of the thickness, times the square of the logarithmic factor of Highland's
+    formula. The logarithm takes the length for a track that crosses a barrel layer radially.
+
+    Args:
+        barrel: bool, whether each layer is a barrel; else a disc.
+        radial: radial component of the direction in the transverse plane.
+        cot: cotangent of the polar angle.
     """
     length = np.sqrt(1 + cot * cot) / np.where(barrel, 1, np.abs(cot))
     return np.asarray(length / np.where(barrel, np.abs(radial), 1) * (1 + HIGHLAND * np.log(length)) ** 2)

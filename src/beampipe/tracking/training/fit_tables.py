@@ -189,7 +189,7 @@ _SAME_RADIUS: Final = 20.0
 """Difference of radii [mm] up to which layers count as equally near."""
 
 _LONGEST_PATH: Final = 30.0
-"""Longest path through a layer, in units of its thickness, of a track that is learned from."""
+"""Largest `path_through` a layer of a track that is learned from."""
 
 _BLOCK: Final = 2000
 """Number of tracks that are summed at once."""

@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Detector,
     counting_limit,
@@ -25,16 +24,11 @@ from beampipe.analysisops.samples.collisions import (
     weighted_sample,
     with_missing_momentum,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined
 
 _PT_MIN, _MET_MIN = 20.0, 150.0
 _MASS_WINDOW: Final = (76.0, 106.0)
 """Cuts of the reference analysis [GeV]."""
-
-RECALLED: Final = AnalysisResult({"limit": (1.0, 0.3)})
-"""A guess of the usual size, as no table has it."""
 
 _SCALES: Final = {"background": 45.0, "signal": 100.0}
 _GENERATED: Final = {"background": 15_000, "signal": 6_000}

@@ -12,16 +12,10 @@ from statistics import fmean, median
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters
 
 CAUSES: Final = ("slow_process", "wrong_weight", "missing_server", "few_slots", "few_instances")
 """The faults that occur."""
-
-RECALLED: Final = AnalysisResult(
-    {"latency_before": (500.0, 50.0), "latency_after": (200.0, 20.0)}, {"cause": "slow_process", "component": "amber"}
-)
-"""Guesses, as no table has them."""
 
 _NAMES: Final = ("amber", "basalt", "cobalt", "dune", "ember", "flint", "garnet", "heath")
 _SERVERS: Final = 3

@@ -18,29 +18,20 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.branch_names import Dialect
-from beampipe.analysisops.samples.dataset import FileLayout, Instance, Sample
-from beampipe.analysisops.samples.events import Events, Objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import (
+    Dialect,
+    Events,
+    FileLayout,
+    Instance,
+    Objects,
+    RandomParameters,
+    Sample,
+)
 from beampipe.simulation.jet_detector import LESS_EFFICIENT
 from beampipe.simulation.ntuples import ntuple_files, ntuple_format
 from beampipe.simulation.ntuples.injection import GLUON_LABEL
 from beampipe.simulation.ntuples.toy import GLUON_LAWS, QUARK_LAWS, ToyModel, toy_events
 from beampipe.simulation.samples import Slice
-
-RECALLED: Final = AnalysisResult(
-    {
-        "track_efficiency": (0.97, 0.01),
-        "sf_quark": (1.0, 0.05),
-        "sf_gluon": (1.0, 0.1),
-        "gluon_fraction": (0.5, 0.05),
-        "gluon_fraction_statistical": (0.5, 0.01),
-        "gluon_fraction_efficiency": (0.5, 0.01),
-        "gluon_fraction_shower": (0.5, 0.04),
-    }
-)
-"""Guesses of the usual size, as no table has these."""
 
 _LAYOUT: Final = FileLayout(
     Dialect("chain", ntuple_format.EVENTS, columns={"eventNumber": "event"}, counter="n"), ntuple_format.EVENTS

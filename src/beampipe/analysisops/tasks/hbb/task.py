@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     TIGHT_TAG,
@@ -27,16 +26,11 @@ from beampipe.analysisops.samples.collisions import (
     observe,
     parents,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined
 from beampipe.arrays import Bool
 
 _MET_MIN: Final = 80.0
 """Threshold of the reference analysis on missing momentum [GeV]."""
-
-RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
-"""Published values of the answers."""
 
 _COLLISIONS: Final = 9_000
 _B_SHARE: Final = 0.6

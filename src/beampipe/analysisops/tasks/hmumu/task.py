@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     Detector,
@@ -25,15 +24,10 @@ from beampipe.analysisops.samples.collisions import (
     pair_events,
     shoulder_pairs,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 _PT_MIN: Final = 20.0
 """Threshold of the reference analysis [GeV]."""
-
-RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
-"""Published values of the answers."""
 
 _MORE: Final = 20_000
 """Decays beside those of the data that tell the share of selected ones."""

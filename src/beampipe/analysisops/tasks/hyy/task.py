@@ -7,16 +7,8 @@ a relative resolution of 1.4 to 2.2 %, the peak one of 1.0 to 1.6 %.
 
 from __future__ import annotations
 
-from typing import Final
-
-from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.collisions import HIGGS_MASS, Detector, continuum, higgs_events
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult(RECALLED_HIGGS, {"signal": "yes"})
-"""Published values of the answers."""
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 
 def make(random: RandomParameters) -> Instance:

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import RECALLED_HIGGS, AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     HIGGS_MASS,
     Detector,
@@ -27,16 +26,11 @@ from beampipe.analysisops.samples.collisions import (
     resonance_pairs,
     triggered,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined, joined_objects
 from beampipe.arrays import Bool
 
 _PT_MIN, _LEADING_PT_MIN = 7.0, 20.0
 """Thresholds of the reference analysis [GeV]."""
-
-RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
-"""Published values of the answers."""
 
 _COLLISIONS: Final = 3_500
 _FAKES: Final = 30_000.0

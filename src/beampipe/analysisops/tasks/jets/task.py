@@ -15,10 +15,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample
 from beampipe.arrays import Bool, Float64
 
 _BORDER: Final = 1.0
@@ -26,9 +23,6 @@ _BORDER: Final = 1.0
 
 _GLUON: Final = 21
 """Label of gluons; other labels are quarks."""
-
-RECALLED: Final = AnalysisResult({"sf_quark": (1.0, 0.05), "sf_gluon": (1.0, 0.05)})
-"""Guesses of the usual size, as no table has these."""
 
 _JETS: Final = 250_000
 _CLUMPS: Final = 12.0

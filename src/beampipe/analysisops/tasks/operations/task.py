@@ -18,8 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters
 from beampipe.analysisops.tools.systems import largest_change
 from beampipe.errors import InputError
 
@@ -64,9 +63,6 @@ SCALES: Final = {
     "heartbeats_missed_per_second": 0.2,
 }
 """Metric of a signature -> by how much its level changes."""
-
-RECALLED: Final = AnalysisResult({"onset": (0.0, 60.0)}, {"cause": "overload", "server": "server-1"})
-"""Guesses, as no table has these."""
 
 INTERVAL: Final = 15.0
 """Time between points [s]."""

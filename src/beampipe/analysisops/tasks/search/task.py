@@ -10,19 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import PHOTON_WINDOW, Detector, continuum, counting_limit, selected_pairs
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample
 
 HALF_WINDOW: Final = 4.0
 """Half the width of the search window [GeV]."""
 
 _SIDEBAND_ERROR: Final = 0.017
 """Relative error of the background in the window from the fit of its sidebands."""
-
-RECALLED: Final = AnalysisResult({"limit": (1.0, 0.3)}, {"signal": "no"})
-"""Guesses of the usual size, as no table has these."""
 
 
 def make(random: RandomParameters) -> Instance:

@@ -7,11 +7,8 @@ those of equal charge have masses around the peak. Events are recorded if at lea
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Z_MASS,
     Detector,
@@ -20,12 +17,7 @@ from beampipe.analysisops.samples.collisions import (
     resonance_pairs,
     shoulder_pairs,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult({"efficiency": (0.95, 0.01)})
-"""A guess of the usual size, as no table has it."""
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 
 def make(random: RandomParameters) -> Instance:

@@ -12,16 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, Objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, Objects, RandomParameters, Sample
 
 _MIN_PT: Final = 0.7
 """Smallest pt of particles that count [GeV]."""
-
-RECALLED: Final = AnalysisResult({"n_tracks": (100.0, 10.0)})
-"""A guess of the usual size, as no table has it."""
 
 _FEWEST, _MOST = 5, 8
 _SMALLEST: Final = 500

@@ -13,20 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import Detector, collide, observe, triggered
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, Objects, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.analysisops.samples.dataset import Events, Instance, Objects, RandomParameters, Sample, joined
 
 KNOWN_MASS: Final = 172.57
 """Mass of the top quark [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
 
 SIMULATED: Final = {"simulation_1": 160.0, "simulation_2": 185.0}
 """Simulated file -> its mass of the top quark [GeV]."""
-
-RECALLED: Final = AnalysisResult({"mass": (172.57, 0.29)})
-"""What the Review of Particle Physics (2024) says [GeV]."""
 
 _SIMULATED: Final = 6_500
 """Simulated collisions per mass."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Detector,
     continuum_pairs,
@@ -18,12 +17,7 @@ from beampipe.analysisops.samples.collisions import (
     resonance_pairs,
     shoulder_pairs,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult({"width": (2.4955, 0.0023)})
-"""The width of the Z boson by the Review of Particle Physics (2024) [GeV]."""
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 _CALIBRATION_EVENTS: Final = 9_000
 

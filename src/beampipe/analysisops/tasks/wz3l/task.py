@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Detector,
     collide,
@@ -23,12 +22,7 @@ from beampipe.analysisops.samples.collisions import (
     triggered,
     weighted_sample,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult({"cross_section": (63.7, 2.5)})
-"""A guess of the usual size, as no table has it [fb]."""
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined, joined_objects
 
 _DECAYS: Final = ("23:onMode = off", "23:onIfAny = 11 13", "24:onMode = off", "24:onIfAny = 11 13")
 _PROCESSES: Final = {

@@ -9,9 +9,6 @@ below it. A muon has a relative resolution of 1.2 to 2.5 %, so the peak is smear
 
 from __future__ import annotations
 
-from typing import Final
-
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Z_MASS,
     Detector,
@@ -21,12 +18,7 @@ from beampipe.analysisops.samples.collisions import (
     shoulder_pairs,
     triggered,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult({"mass": (91.1880, 0.0020)})
-"""What the Review of Particle Physics (2024) says [GeV]."""
+from beampipe.analysisops.samples.dataset import Instance, RandomParameters, Sample, joined
 
 
 def make(random: RandomParameters) -> Instance:

@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.samples.collisions import (
     Z_MASS,
     Detector,
@@ -28,21 +27,7 @@ from beampipe.analysisops.samples.collisions import (
     weighted_sample,
     with_missing_momentum,
 )
-from beampipe.analysisops.samples.dataset import Instance, Sample
-from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-RECALLED: Final = AnalysisResult(
-    {
-        "efficiency": (0.95, 0.01),
-        "background": (200.0, 20.0),
-        "cross_section": (25.0, 1.5),
-        "cross_section_statistical": (25.0, 1.2),
-        "cross_section_luminosity": (25.0, 0.6),
-        "cross_section_efficiency": (25.0, 0.5),
-    }
-)
-"""Guesses of the usual size, as no table has these [fb]."""
+from beampipe.analysisops.samples.dataset import Events, Instance, RandomParameters, Sample, joined
 
 _PAIRS: Final = 16_000
 _SIMULATED: Final = {"zz": 24_000, "zjets": 24_000, "top": 14_000}

@@ -3,14 +3,14 @@
 //
 // To add a kernel `name`:
 //   1. kernels.hpp: one line K(name, Result, (arguments)); pointers and sizes in, Array<T> or a struct of them out.
-//   2. name.cpp: `namespace beampipe { Result name(arguments) {...} }`. It is compiled once per instruction set into
-//      a library of its own (_kernels_baseline.so, _kernels_avx2.so, _kernels_avx512.so), so it may use the C++ library
-//      freely; vector code goes through simd.hpp or `#ifdef __AVX512F__`. Threads:
+//   2. a .cpp file of its topic: `namespace beampipe { Result name(arguments) {...} }`. It is compiled once per
+//      instruction set into a library of its own (_kernels_baseline.so, _kernels_avx2.so, _kernels_avx512.so), so it
+//      may use the C++ library freely; vector code goes through simd.hpp or `#ifdef __AVX512F__`. Threads:
 //      `#pragma omp parallel num_threads(threads)`, and the result must not depend on their number. No exceptions out
 //      of a parallel region.
 //   3. here: a function that checks shapes, frees the GIL, calls `kernels.name(...)` and returns
 //      `numpy(std::move(array))`.
-//   4. ../__init__.py: the public function, with the numpy truth in ../reference.py.
+//   4. ../__init__.py: the public function, with the numpy reference in ../reference.py.
 //   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
 // Wrong shapes raise ValueError here; beampipe's own errors come with advice, from the Python side or native/errors.hpp.
@@ -86,7 +86,7 @@ void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
-/// Hits from 0 to `n` in the blocks between the offsets.
+/// The blocks of n hits between the offsets.
 beampipe::Blocks blocks_of(const Whole& offsets, std::int64_t n) {
   const std::int64_t *begin = offsets.data(), size = static_cast<std::int64_t>(offsets.shape(0));
   require(size > 0 && begin[0] == 0 && begin[size - 1] == n, "offsets: from 0 to the number of hits");

@@ -72,7 +72,8 @@ bool start(const FitHit* hits, int n, Helix* helix) {
 
 // How a helix is bent in matter.
 struct Bending {
-  double inverse_p2, inverse_beta2, slope2, in_barrel, in_disc;  // slope2 = 1 + cot^2
+  double inverse_p2, inverse_beta2, slope2;  // slope2 = 1 + cot^2
+  double in_barrel, in_disc;  // scattering in a layer that is crossed radially, relative to a crossing at right angles
 
   Bending(const Helix& h, const FitTables& t) {
     slope2 = 1 + h.cot * h.cot;
@@ -82,7 +83,7 @@ struct Bending {
     in_barrel = scattering(std::sqrt(slope2)), in_disc = scattering(std::sqrt(slope2) / std::fabs(h.cot));
   }
 
-  // Way of the helix through the layer of a hit, in units of its thickness, times the excess of scattering in it.
+  // Scattering in the layer of a hit, relative to a crossing at right angles; path_through of Python.
   double path(const FitHit& hit, const Measurement& m) const {
     return hit.barrel ? in_barrel / std::fabs(m.radial) : in_disc;
   }
@@ -268,7 +269,8 @@ int ambiguous_hit(const Solution& fitted, const FitHit* hits, int n, const FitTa
   return worst;
 }
 
-// Fit, and while the track is doubtful, leave out the hit without which it fits best; then ambiguous hits. Changes `hits`.
+// Fit, and while the track is doubtful, leave out the hit without which it fits best, and the second-best one where
+// either may be wrong; then ambiguous hits. Changes `hits`.
 Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, const FreeHits& free, std::int64_t* outliers) {
   Information outside[kMaxHitsTried];
   Solution best = fit(hits, *n, t, *n <= kMaxHitsTried ? outside : nullptr);

@@ -23,12 +23,12 @@ struct Blocks {
 struct Hits {
   const float* position;  // (n, 3): r [mm], phi [rad] between -pi and pi, z [mm]
   std::int64_t n;
-  Blocks events;  // of no effect where a kernel looks at each hit by itself
+  Blocks events;  // not read by kernels that treat each hit or edge alone
   int threads;
 
-  /// The hits of one event.
-  Hits of(std::int64_t event, int shared) const {
-    return {position + 3 * events.begin[event], events.size(event), {}, shared};
+  /// The hits of one event, for so many threads.
+  Hits of(std::int64_t event, int n_threads) const {
+    return {position + 3 * events.begin[event], events.size(event), {}, n_threads};
   }
 };
 

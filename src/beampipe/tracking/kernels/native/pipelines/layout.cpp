@@ -63,7 +63,8 @@ struct Place {
   float r, z;
 };
 
-/// Guesses where the hits of an event are, tried on some of them, and the best one; of equally good ones the first.
+/// Tries other units, orders of columns and shifts on a sample of the hits of an event, and keeps the hint of the one
+/// that puts most of them on layers; of equally good ones the first.
 class Guesses {
 public:
   Guesses(const Windows& windows, const float* position, std::int64_t n)
@@ -109,7 +110,7 @@ public:
               "shifted by " + std::to_string(-z) + " mm along z they fit: is z = 0 elsewhere in your files?");
   }
 
-  /// What the best guess says; empty if none fits.
+  /// The hint of the best guess; empty if none fits.
   const std::string& hint() const { return hint_; }
 
 private:
@@ -133,7 +134,7 @@ private:
   std::string hint_;
 };
 
-/// A change that would put hits on the layers: some are tried in usual units and orders.
+/// The change that would put the hits on the layers, or general advice.
 std::string what_would_fit(Guesses guesses) {
   guesses.try_units();
   guesses.try_orders();

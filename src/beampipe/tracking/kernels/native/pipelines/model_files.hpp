@@ -164,7 +164,7 @@ inline std::string text_of(const std::vector<std::int64_t>& shape) {
   return "(" + text + ")";
 }
 
-/// The number of rows of a tensor; 0 if it is a number.
+/// The number of rows of a tensor; 0 if it is a scalar.
 inline std::int64_t rows_in(const Safetensors& file, const char* name) {
   const std::vector<std::int64_t>& shape = file.at(name).shape;
   return shape.empty() ? 0 : shape[0];
