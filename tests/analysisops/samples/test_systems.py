@@ -127,8 +127,13 @@ def test_both_regions_and_embedded_particles_give_the_share_of_gluons(made: Made
     both = {name: leading(instance.folder / f"{name}.root") for name in ("nominal", "data", "measured")}
     simulated, weight = both["nominal"], both["nominal"]["weight"][:, None]
     gluon, passed = simulated["label"] == 21, simulated["n_trk"] <= cut
-    matrix = np.array([(weight * passed * ~gluon).sum(axis=0), (weight * passed * gluon).sum(axis=0)]).T / weight.sum()
-    factors = np.linalg.solve(matrix, np.mean(both["data"]["n_trk"] <= cut, axis=0))
+    factors, unweighted = (
+        np.linalg.solve(
+            np.array([(weights * passed * of).sum(axis=0) for of in (~gluon, gluon)]).T / weights.sum(),
+            np.mean(both["data"]["n_trk"] <= cut, axis=0),
+        )
+        for weights in (weight, np.ones_like(weight))
+    )
     found = [
         np.mean(table["particle_found"][table["particle_pt"] > 0.5])
         for table in (
@@ -148,6 +153,8 @@ def test_both_regions_and_embedded_particles_give_the_share_of_gluons(made: Made
     assert share == pytest.approx(truth["gluon_fraction"], abs=0.06)
     for name, factor, error in (("sf_quark", factors[0], 0.06), ("sf_gluon", factors[1], 0.25)):
         assert factor == pytest.approx(truth[name], abs=error)
+    assert abs(unweighted[0] - truth["sf_quark"]) > 0.06  # simulation is flat in the hard pT: its weights are needed
+    assert weight.sum() ** 2 / (weight**2).sum() > 40_000
 
 
 def leading(path: Path) -> dict[str, ndarray]:
