@@ -23,7 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 from time import time
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -171,6 +171,30 @@ def memory_of_children() -> float:
     return total / 1e6
 
 
+def record(runs: Sequence[Campaign], begun: Mapping[str, Any], output: Path) -> bool:
+    """Print and write what the runs have cost, that of few files first; whether all scale factors are equal."""
+    of_memory = "memory [MB]: second, last tenth of filling; later"
+    heads = ("files", "GB", "events", "wall [s]", "CPU [s]", "CPU [us an event]", of_memory)
+    table = make_table("", ("executor",), heads)
+    for row in runs:
+        cost, memory = row.cost, f"{row.memory[1]:.0f}, {row.memory[-1]:.0f}; {row.later:.0f}"
+        figures = (f"{cost.wall:.0f}", f"{cost.cpu:.0f}", f"{1e6 * cost.cpu / row.events:.2f}", memory)
+        table.add_row(row.executor, str(row.files), f"{row.size / 1e9:.2f}", f"{row.events:,}", *figures)
+    CONSOLE.print(table)
+    same = len({row.factors for row in runs[1:]}) == 1
+    CONSOLE.print(f"scale factors of the executors: {'equal' if same else 'DIFFER'}")
+    first = runs[0]
+    hours: float | None = None
+    if counted := [row for row in runs[1:] if row.executor != "slurm"]:
+        best = min(counted, key=lambda row: row.cost.cpu)
+        more = best.cost.cpu - first.cost.cpu
+        hours = more / (best.size - first.size) * PROJECTED / 3600
+        CONSOLE.print(f"an event more: {1e6 * more / (best.events - first.events):.2f} us of CPU")
+        CONSOLE.print(f"projected to {PROJECTED / 1e12:g} TB of such files: {hours:.0f} hours of one core")
+    report(output, begun, {"runs": [asdict(row) for row in runs], "same": same, "core_hours_3TB": hours})
+    return same
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000)
@@ -198,26 +222,10 @@ def main() -> None:
         for name, paths, number in zip(names, originals, (n_simulated, n_data), strict=True)
     }
     runs = [run("few", few, "processes", per_file * (ORIGINALS + 1))]
-    runs += [run(f"many_{name}", many, name, per_file * options.files) for name in options.executors]
-    of_memory = "memory [MB]: second, last tenth of filling; later"
-    heads = ("files", "GB", "events", "wall [s]", "CPU [s]", "CPU [us an event]", of_memory)
-    table = make_table("", ("executor",), heads)
-    for row in runs:
-        cost, memory = row.cost, f"{row.memory[1]:.0f}, {row.memory[-1]:.0f}; {row.later:.0f}"
-        figures = (f"{cost.wall:.0f}", f"{cost.cpu:.0f}", f"{1e6 * cost.cpu / row.events:.2f}", memory)
-        table.add_row(row.executor, str(row.files), f"{row.size / 1e9:.2f}", f"{row.events:,}", *figures)
-    CONSOLE.print(table)
-    same = len({row.factors for row in runs[1:]}) == 1
-    CONSOLE.print(f"scale factors of the executors: {'equal' if same else 'DIFFER'}")
-    first = runs[0]
-    hours: float | None = None
-    if counted := [row for row in runs[1:] if row.executor != "slurm"]:
-        best = min(counted, key=lambda row: row.cost.cpu)
-        more = best.cost.cpu - first.cost.cpu
-        hours = more / (best.size - first.size) * PROJECTED / 3600
-        CONSOLE.print(f"an event more: {1e6 * more / (best.events - first.events):.2f} us of CPU")
-        CONSOLE.print(f"projected to {PROJECTED / 1e12:g} TB of such files: {hours:.0f} hours of one core")
-    report(options.output, begun, {"runs": [asdict(row) for row in runs], "same": same, "core_hours_3TB": hours})
+    same = True
+    for name in options.executors:
+        runs.append(run(f"many_{name}", many, name, per_file * options.files))
+        same = record(runs, begun, options.output)
     shutil.rmtree(FOLDER)
     assert same
 
