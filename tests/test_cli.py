@@ -42,7 +42,7 @@ def test_help(command: list[str]) -> None:
         (["track", "gone.parquet", "-o", "{tmp}/out.parquet"], "gone.parquet: no such file"),
         (["track", "a", "-o", "b", "--scale", "exatrk"], "did you mean 'exatrkx'"),
         (["track", "a", "b", "-o", "out.csv"], "got the file out.csv for 2 inputs, expected a folder"),
-        (["track", "a", "-o", "b.csv", "--pipeline", "exatrk"], "unknown pipeline: got 'exatrk'"),
+        (["track", "a", "-o", "b.csv", "--pipeline", "exatrk"], "unknown finder: got 'exatrk'"),
         (["track", "a", "-o", "b.csv", "--format", "track_ml"], "unknown format: got 'track_ml'"),
         (["track", "a", "-o", "b.csv", "--as", "lists"], "got the ending '.csv', expected .parquet or .jsonl"),
         (["track", "{tmp}/in.csv", "-o", "{tmp}/in.csv"], "got an output that is the input"),

@@ -33,7 +33,7 @@ FILES = {
     PROGRAM,
 }
 LEVELS: tuple[Level, ...] = (1, 2, 3)
-PAIRS = Path(str(files("beampipe.analysisops.samples") / "pairs.py"))
+COLLISIONS = Path(str(files("beampipe.analysisops.samples") / "collisions.py"))
 TASKS = {name: load_task(folder) for name, folder in shipped_tasks().items()}
 LABELS = tuple(track for track in range(12) for _ in range(8))
 MILESTONES = {"zz2mu2nu": 0.3, "gluon_fraction": 0.45}
@@ -101,7 +101,7 @@ def test_steps_call_tools_that_exist_with_arguments_that_they_have(task: Task) -
 
 
 def source_of(family: str) -> str:
-    shared = [PAIRS] if family in ("hyy", "search", "hmumu") else []
+    shared = [COLLISIONS] if family in ("hyy", "search", "hmumu") else []
     return "\n".join(path.read_text(encoding="utf-8") for path in (TASKS[family].folder / PROGRAM, *shared))
 
 
