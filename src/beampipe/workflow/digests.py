@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache
@@ -24,9 +24,6 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.files import append, cache_folder, write_whole
 from beampipe.workflow import installed_version
 from beampipe.workflow.leases import leased
-
-_BLOCK: Final = 1 << 18
-"""Bytes that are read at once: few enough to stay in the cache of a core."""
 
 LARGE: Final = 1 << 26
 """Size [bytes] from which a file is hashed under a lease; for smaller files a lease would take as long as reading."""
@@ -124,9 +121,13 @@ def file_digest(path: Path) -> str:
     Raises:
         FileError: the file cannot be read.
     """
+    return _digest_of_file(path, "sha256")
+
+
+def _digest_of_file(path: Path, algorithm: str | Callable[[], Any]) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        with path.open("rb", buffering=0) as stream:
+            return hashlib.file_digest(stream, algorithm).hexdigest()
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
 
@@ -183,15 +184,18 @@ def content_digest(path: Path) -> str:
     """
     from xxhash import xxh3_128
 
-    digest, block = xxh3_128(), bytearray(_BLOCK)
-    view = memoryview(block)
-    try:
-        with path.open("rb", buffering=0) as stream:
-            while n := stream.readinto(block):
-                digest.update(view[:n])
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
-    return digest.hexdigest()
+    return _digest_of_file(path, xxh3_128)
+
+
+def bytes_digest(contents: bytes) -> str:
+    """The digest of a file with these contents, as by `content_digest`.
+
+    Raises:
+        MissingExtraError: xxhash is not installed.
+    """
+    from xxhash import xxh3_128_hexdigest
+
+    return str(xxh3_128_hexdigest(contents))
 
 
 @dataclass(frozen=True)

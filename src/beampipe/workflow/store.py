@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import append, sweep, unfinished
 from beampipe.notebook import Shown
-from beampipe.workflow.digests import canonical, content_digest, digest_of
+from beampipe.workflow.digests import bytes_digest, canonical, content_digest, digest_of
 from beampipe.workflow.leases import leased, sweep_leases
 
 
@@ -228,9 +228,15 @@ class Store:
         return None
 
     def read(self, recipe: Recipe) -> bytes | None:
-        """The contents of an artifact, verified as by `load`; None if there is none."""
-        path = self.load(recipe)
-        return None if path is None else path.read_bytes()
+        """The contents of a small artifact, read once and verified as by `load`; None if there is none."""
+        if (artifact := self._committed(recipe)) is None:
+            return None
+        with suppress(FileNotFoundError):
+            contents = artifact.path.read_bytes()
+            if bytes_digest(contents) == artifact.digest:
+                return contents
+            self._set_aside(recipe, artifact.path)
+        return None
 
     def require(self, recipe: Recipe, command: str = "") -> Path:
         """The payload of an artifact that must be in the store, as by `load`.
