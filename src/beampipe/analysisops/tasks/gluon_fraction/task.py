@@ -118,15 +118,13 @@ def _embedded(random: RandomParameters, name: str, probability: float) -> Events
 
 def _passing(events: ntuple_files.Events, cut: int) -> tuple[float, float, float]:
     """Of the jets of selected dijets: efficiencies of quark and gluon jets by label, and the share of gluon jets."""
-    first = events.offset[:-1]
-    pt, eta, clean = (
-        column[first + np.array([[0], [1]])] for column in (events.jet_pt, events.jet_eta, events.jet_clean)
-    )
+    rows = events.offset[:-1] + np.array([[0], [1]])
+    pt, eta, clean = events.jet_pt[rows], events.jet_eta[rows], events.jet_clean[rows]
     good = events.trigger & clean.all(axis=0) & (np.abs(eta).max(axis=0) < 2.1)
     good &= (pt[0] < 2000) & (pt[1] > 500) & (pt[0] < 1.5 * pt[1])
     assert events.jet_label is not None
     assert events.weight is not None
-    rows = (first + np.array([[0], [1]]))[:, good]
+    rows = rows[:, good]
     weight = np.broadcast_to(events.weight[good, 0], rows.shape)
     gluon, passed = events.jet_label[rows] == GLUON_LABEL, events.jet_n_trk[rows] <= cut
 
