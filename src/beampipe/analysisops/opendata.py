@@ -159,7 +159,7 @@ def download(file: OpenFile, folder: Path, recorded: str = "", limits: TransferL
         raise
     except OSError as error:
         raise FileError(
-            f"{folder / file.name}: cannot be written ({error.strerror}); make room or choose another place",
+            f"{folder / file.name}: cannot be written ({error.strerror}); free disk space or choose another folder",
             path=folder / file.name,
         ) from error
     finally:

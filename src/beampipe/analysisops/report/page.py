@@ -74,7 +74,7 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
     methods = list(method.items())[:60] if isinstance(method, Mapping) else [("", method)] if method else []
     rest = {key: value for key, value in submission.content.items() if key not in _SHOWN}
     return {
-        "told": reference,
+        "shows_reference": reference,
         "error": shortened(record["error"]),
         "failures": [shortened(failure) for failure in result.get("hard_failures", ())],
         "issues": [
@@ -352,15 +352,15 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         lines.append(line)
         details.append(detail_of(record, line["result"], reference=shows_reference))
         labels = [answer["origin"] for answer in submitted if answer["origin"] in LABELS]
-        rows.append({"told": shows_reference, "worst": max(labels, key=LABELS.index, default="")})
+        rows.append({"shows_reference": shows_reference, "worst": max(labels, key=LABELS.index, default="")})
     if not lines:
         raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
     scores = scores_of(lines)
     rows = [
-        {**_row(line, score, digits=4 if more["told"] else 2), **more}
+        {**_row(line, score, digits=4 if more["shows_reference"] else 2), **more}
         for line, score, more in zip(lines, scores, rows, strict=True)
     ]
-    with_reference = sum(bool(row["told"]) for row in rows)
+    with_reference = sum(bool(row["shows_reference"]) for row in rows)
     return RunData(
         folder.resolve().name, assessments, scores, run_folder.missing(), rows, details, origins, pulls, with_reference
     )

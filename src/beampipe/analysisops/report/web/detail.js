@@ -6,7 +6,7 @@ const ORIGIN_TAGS = { traceable: "good", computed_from_nothing: "bad", differs: 
 function body(row, detail) {
   const parts = [
     make("p", { class: "soft" }, outcome(row), ` Record ${row.key}…`),
-    detail.told ? null : make("p", { class: "soft" }, "The instance's seed is secret: reference, pulls and evidence are not in this page."),
+    detail.shows_reference ? null : make("p", { class: "soft" }, "The instance's seed is secret: reference, pulls and evidence are not in this page."),
     detail.error ? make("p", {}, tag("agent failed", "bad"), " ", make("span", { class: "said" }, detail.error)) : null,
     issues(detail), answers(detail), words(detail), checks(detail), histograms(detail), calls(detail), judge(detail), texts(detail),
   ];
@@ -33,12 +33,12 @@ function issues(detail) {
 
 function answers(detail) {
   if (!detail.answers.length) return null;
-  const told = detail.told ? [["Reference", "n"], ["Distance to reference [σ]", "n"], ["Truth", "n"], ["Pull to truth", "n"]] : [];
-  const heads = ["Number", ["Submitted", "n"], ...told, "Where it comes from"];
+  const references = detail.shows_reference ? [["Reference", "n"], ["Distance to reference [σ]", "n"], ["Truth", "n"], ["Pull to truth", "n"]] : [];
+  const heads = ["Number", ["Submitted", "n"], ...references, "Where it comes from"];
   const calls = new Set(detail.calls.map(call => call.number));
   const rows = detail.answers.map(one => {
     const unit = one.unit ? ` ${one.unit}` : "";
-    const known = detail.told ? [
+    const known = detail.shows_reference ? [
       [measured(one.reference, one.reference_uncertainty), "n"], [signed(one.pull), "n"],
       [number(one.truth, 6), "n"], [signed(one.truth_pull), "n"],
     ] : [];
@@ -69,10 +69,10 @@ function aim(from, entry) {
 
 function words(detail) {
   if (!detail.words.length) return null;
-  const heads = ["Word", "Said", ...(detail.told ? ["Right"] : [])];
+  const heads = ["Word", "Said", ...(detail.shows_reference ? ["Right"] : [])];
   const rows = detail.words.map(one => {
     const said = one.said === null ? tag("nothing", "bad") : make("span", { class: "said" }, one.said);
-    return [one.name, [said, "wrap"], ...(detail.told ? [[one.reference ?? "–", "wrap"]] : [])];
+    return [one.name, [said, "wrap"], ...(detail.shows_reference ? [[one.reference ?? "–", "wrap"]] : [])];
   });
   return make("section", {}, make("h3", {}, "Words"), table(heads, rows));
 }
