@@ -2,9 +2,6 @@
 
 The catalogue of a release, from `atlasopenmagic` (extra ``opendata``) or any other list, names the files of a dataset
 and a skim. Each file appears complete and verified, or not at all.
-
-After an interruption the rest is requested on condition that the file is still the same (``If-Range``); if the server
-has another one meanwhile, or does not support ranges, the download starts again.
 """
 
 from __future__ import annotations
@@ -37,14 +34,17 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 _LARGE: Final = 1_000_000
 """ROOT files with at least this version have 64-bit offsets in the header."""
 
-_RETRY_STATUSES: Final = (408, 416, 425, 429, 500, 502, 503, 504)
-"""Statuses after which a request is repeated; 416: the file is now shorter than the bytes that have arrived."""
+_RETRY_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses after which a request is repeated."""
 
-_MOST_ATTEMPTS: Final = 200
-"""Maximum number of requests for one file, even if each brings some bytes."""
+_ATTEMPTS: Final = 5
+"""Number of requests for a file after which its download fails."""
 
-_LONGEST_PAUSE: Final = 60.0
-"""Longest pause between requests, also if a server requests a longer one [s]."""
+_PAUSE: Final = 1.0
+"""Pause before the second request; doubled before each further one [s]."""
+
+_TIMEOUT: Final = 30.0
+"""Silence of a server after which a connection counts as lost [s]."""
 
 
 @dataclass(frozen=True)
@@ -74,64 +74,15 @@ class OpenFile:
         return unquote(urlsplit(self.url).path).rpartition("/")[2]
 
 
-@dataclass(frozen=True)
-class TransferLimits:
-    """Limits of the download of a file.
-
-    Attributes:
-        attempts: number of consecutive requests without new bytes after which it fails.
-        pause: pause before the second of them; doubled before each further one [s].
-        timeout: silence of a server after which a connection counts as lost [s].
-        largest: largest size [bytes].
-    """
-
-    attempts: int = 5
-    pause: float = 1.0
-    timeout: float = 30.0
-    largest: int = 64 << 30
-
-
-@dataclass
-class _Partial:
-    """The bytes of a file that have arrived.
-
-    Attributes:
-        path: where they are.
-        tag: strong entity tag or date of change of the file, for ``If-Range``; empty if there is none.
-        total: size of the whole file, as the server states it.
-    """
-
-    path: Path
-    tag: str = ""
-    total: str = ""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-
-class _RetryError(Exception):
-    """This request did not complete the file; another may.
-
-    Args:
-        message: why.
-        wait: pause that the server requests [s]; None if it does not.
-    """
-
-    def __init__(self, message: str, wait: float | None = None) -> None:
-        super().__init__(message)
-        self.wait = wait
-
-
-def download(file: OpenFile, folder: Path, recorded: str = "", limits: TransferLimits | None = None) -> str:
+def download(file: OpenFile, folder: Path, recorded: str = "") -> str:
     """Download a file into a folder, in place of a file of that name.
+
+    After a lost connection, and if the server is busy, the file is requested again.
 
     Args:
         file: the file.
         folder: the folder.
         recorded: SHA-256 that it had when it was first downloaded; empty if it is new.
-        limits: limits of the download.
 
     Returns:
         The SHA-256 of its contents, in hexadecimal digits.
@@ -139,21 +90,28 @@ def download(file: OpenFile, folder: Path, recorded: str = "", limits: TransferL
     Raises:
         FileError: it is not a complete ROOT file, differs from the recorded one, or cannot be written.
         ServiceError: the server refuses it, or does not have it.
-        ServiceUnavailableError: the server did not send all of it in all attempts.
+        ServiceUnavailableError: the server did not send all of it in any attempt.
     """
-    limits, part = limits or TransferLimits(), _Partial(folder / f".{file.name}.partial")
-    timeout = httpx.Timeout(limits.timeout, connect=min(10.0, limits.timeout))
+    part, fault = folder / f".{file.name}.partial", ""
     try:
-        with httpx.Client(timeout=timeout, follow_redirects=True) as client:
-            _request_all(client, file, part, limits)
-        sha256, fault = file_digest(part.path), root_fault(part.path)
+        for attempt in range(_ATTEMPTS):
+            time.sleep(_PAUSE * 2.0 ** (attempt - 1) if attempt else 0.0)
+            fault = _request(file, part)
+            if not fault:
+                break
+        else:
+            raise ServiceUnavailableError(
+                f"{file.url}: got {fault} in {_ATTEMPTS} attempts, expected the file; try again later", url=file.url
+            )
+        sha256, fault = file_digest(part), root_fault(part)
         if recorded and sha256 != recorded and not fault:
-            fault = f"sha256 {sha256} instead of {recorded}, which it had when it was first brought"
+            fault = f"sha256 {sha256} instead of {recorded}, which it had when it was first downloaded"
         if fault:
             raise FileError(
-                f"{file.url}: got {fault}, expected a whole ROOT file as it was made; try again", name=file.name
+                f"{file.url}: got {fault}, expected a whole ROOT file as it was made; look at the address in a browser",
+                name=file.name,
             )
-        part.path.replace(folder / file.name)
+        part.replace(folder / file.name)
         return sha256
     except (FileError, ServiceError):
         raise
@@ -163,7 +121,30 @@ def download(file: OpenFile, folder: Path, recorded: str = "", limits: TransferL
             path=folder / file.name,
         ) from error
     finally:
-        part.path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def _request(file: OpenFile, part: Path) -> str:
+    """Request a file once; returns why a further request may succeed, empty if the file has arrived."""
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        with httpx.stream("GET", file.url, headers=headers, follow_redirects=True, timeout=_TIMEOUT) as answer:
+            if answer.status_code in _RETRY_STATUSES:
+                return f"status {answer.status_code}"
+            if answer.status_code != 200:
+                gone = answer.status_code in (404, 410)
+                hint = "the catalogue may be older than the server" if gone else "check whether the file is public"
+                raise ServiceError(
+                    f"{file.url}: got status {answer.status_code} {answer.reason_phrase}, expected the file; {hint}",
+                    url=file.url,
+                )
+            with part.open("wb") as out:
+                out.writelines(answer.iter_raw())
+            return ""
+    except httpx.TransportError as error:
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+    except httpx.HTTPError as error:
+        raise ServiceError(f"{file.url}: {error}, expected the file", url=file.url) from error
 
 
 def root_fault(path: Path) -> str:
@@ -178,76 +159,7 @@ def root_fault(path: Path) -> str:
     return "" if 0 < stated <= size else f"{size} bytes of a file that says it has {stated}"
 
 
-def _request_all(client: httpx.Client, file: OpenFile, part: _Partial, limits: TransferLimits) -> None:
-    fruitless = 0
-    for _ in range(_MOST_ATTEMPTS):
-        before = part.size
-        try:
-            return _request_rest(client, file, part, limits)
-        except _RetryError as error:
-            fault, wait = str(error), error.wait
-        except httpx.TransportError as error:
-            fault, wait = f"{type(error).__name__}: {error}".rstrip(": "), None
-        except httpx.HTTPError as error:
-            raise ServiceError(f"{file.url}: {error}, expected the file", url=file.url) from error
-        fruitless = 0 if part.size > before else fruitless + 1
-        if fruitless >= limits.attempts:
-            break
-        pause = limits.pause * 2.0 ** max(0, fruitless - 1) if wait is None else wait
-        time.sleep(min(pause, _LONGEST_PAUSE))
-    raise ServiceUnavailableError(
-        f"{file.url}: got {fault} after {part.size} bytes, expected the file; try again later", url=file.url
-    )
-
-
-def _request_rest(client: httpx.Client, file: OpenFile, part: _Partial, limits: TransferLimits) -> None:
-    """Request what has not arrived yet, or all of it if the file has changed or the server gives no parts."""
-    have = part.size if part.tag else 0
-    condition = {"Range": f"bytes={have}-", "If-Range": part.tag} if have else {}
-    with client.stream("GET", file.url, headers={"Accept-Encoding": "identity", **condition}) as answer:
-        headers, status = answer.headers, answer.status_code
-        if status in _RETRY_STATUSES:
-            part.tag = "" if status == 416 else part.tag
-            wait = headers.get("retry-after", "")
-            raise _RetryError(f"status {status}", float(wait) if re.fullmatch(r"\d{1,6}", wait) else None)
-        if status not in (200, 206):
-            hint = "the catalogue may be older than the server" if status in (404, 410) else "look whether it is public"
-            raise ServiceError(
-                f"{file.url}: got status {status} {answer.reason_phrase}, expected the file; {hint}", url=file.url
-            )
-        tag, total = headers.get("etag", ""), headers.get("content-length", "")
-        tag = headers.get("last-modified", "") if tag.startswith("W/") or not tag else tag
-        if status == 206:
-            first, _, total = headers.get("content-range", "").partition("/")
-            if not first.startswith(f"bytes {have}-") or tag not in ("", part.tag) or part.total not in ("", total):
-                part.tag = ""
-                raise _RetryError("a part of another file, or another part than was asked for")
-        else:
-            part.tag, part.total = tag, total
-        with part.path.open("ab" if status == 206 else "wb") as out:
-            for chunk in answer.iter_raw():  # unbuffered: gathered chunks would be lost with the connection
-                if not out.tell() and not chunk.startswith(b"root"[: len(chunk)]):
-                    page = chunk.lstrip()[:1] == b"<" or "html" in headers.get("content-type", "")
-                    raise FileError(
-                        f"{file.url}: got {'an HTML page' if page else f'something that begins with {chunk[:8]!r}'},"
-                        " expected a ROOT file; look at the address in a browser",
-                        name=file.name,
-                    )
-                if out.tell() + len(chunk) > limits.largest:
-                    raise FileError(
-                        f"{file.url}: got more than {limits.largest} bytes, expected at most that", name=file.name
-                    )
-                out.write(chunk)
-
-
-def download_files(
-    files: Sequence[OpenFile],
-    folder: Path,
-    public: Mapping[str, Any],
-    *,
-    limits: TransferLimits | None = None,
-    reuse: bool = True,
-) -> None:
+def download_files(files: Sequence[OpenFile], folder: Path, public: Mapping[str, Any], *, reuse: bool = True) -> None:
     """Download files into a folder of data; files that match its manifest are not downloaded again.
 
     One process at a time works on a folder; others wait, and then use the same files.
@@ -256,7 +168,6 @@ def download_files(
         files: the files; their names must differ.
         folder: the folder, which is created if needed.
         public: public facts of all data together, for a new folder.
-        limits: limits of each download.
         reuse: whether to keep existing files; else they are downloaded again, and must be the same.
 
     Raises:
@@ -284,7 +195,7 @@ def download_files(
             recorded = str(entry.get("sha256", ""))
             if reuse and recorded and path.exists() and _sha256(path, path.stat().st_mtime_ns) == recorded:
                 continue
-            sha256 = download(file, folder, recorded, limits)
+            sha256 = download(file, folder, recorded)
             size = path.stat().st_size
             entries[file.name] = {**file.facts, "name": file.name, "bytes": size, "sha256": sha256, "url": file.url}
             write_manifest(folder, [entries[name] for name in sorted(entries)], public)
@@ -367,16 +278,13 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
     return tuple(OpenFile(url, facts) for url in urls)
 
 
-def prepare_open_data(
-    task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue, limits: TransferLimits | None = None
-) -> Path:
+def prepare_open_data(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> Path:
     """Download the data of a task on open data, as many files as the task allows.
 
     Args:
         task: the task; its specification names release, dataset and skim.
         folder: folder of the data; it is created if needed, and existing files are verified and reused.
         catalogue: lists the files.
-        limits: limits of each download.
 
     Returns:
         The folder, with the files and ``manifest.json`` as tools read it.
@@ -400,5 +308,5 @@ def prepare_open_data(
             " expected some"
         )
     public = {"release": spec.release, "skim": spec.skim, "source": "ATLAS Open Data"}
-    download_files(files, folder, public, limits=limits, reuse=spec.reuse_existing)
+    download_files(files, folder, public, reuse=spec.reuse_existing)
     return folder

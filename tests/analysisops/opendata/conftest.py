@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +25,6 @@ class Page:
 
     Attributes:
         content: the whole file.
-        tag: its entity tag.
-        ranges: whether parts can be asked for.
         cuts: after so many bytes of its answer each request is cut, one after the other; then none is.
         statuses: instead of the file, one after the other.
         headers: more of them, or others.
@@ -37,8 +34,6 @@ class Page:
     """
 
     content: bytes
-    tag: str = '"one"'
-    ranges: bool = True
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
@@ -61,7 +56,7 @@ class FileServer:
 
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.asked: list[str] = []
         self._http = _Http(("127.0.0.1", 0), partial(_Handler, self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -73,10 +68,6 @@ class FileServer:
         """Serve a page; returns its address."""
         self.pages[name] = page
         return self.url(name)
-
-    def ranges(self, name: str) -> list[str]:
-        """The ranges that were asked for of a page, empty for all of it."""
-        return [request for page, request in self.asked if page == name]
 
     def close(self) -> None:
         self._http.shutdown()
@@ -95,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = self.path.partition("?")[0].rpartition("/")[2]
-        self._served.asked.append((name, self.headers.get("Range", "")))
+        self._served.asked.append(name)
         page = self._served.pages.get(name)
         if page is None:
             self._short(404)
@@ -116,26 +107,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _give(self, page: Page) -> None:
-        start, size = self._start(page), len(page.content)
-        if start and start >= size:
-            self._short(416)
-            return
-        headers = {"ETag": page.tag, **page.headers} if page.tag else dict(page.headers)
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+        headers = dict(page.headers)
         if page.chunked:
             headers["Connection"] = "close"
         else:
-            headers["Content-Length"] = str(size - start if page.claimed is None else page.claimed)
+            headers["Content-Length"] = str(len(page.content) if page.claimed is None else page.claimed)
         cut = page.cuts.pop(0) if page.cuts else None
         self.close_connection = page.chunked or cut is not None or page.claimed is not None
-        self._head(206 if start else 200, headers)
-        self.wfile.write(page.content[start:][:cut])
-
-    def _start(self, page: Page) -> int:
-        request = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        same = self.headers.get("If-Range", page.tag) == page.tag
-        return int(request[1]) if request and page.ranges and same else 0
+        self._head(200, headers)
+        self.wfile.write(page.content[:cut])
 
     def log_message(self, *_: object) -> None:
         pass
@@ -143,6 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setattr("beampipe.analysisops.opendata._PAUSE", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     served = FileServer()
     yield served

@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.opendata import OpenFile, Selection, TransferLimits, atlas_catalogue, prepare_open_data
+from beampipe.analysisops.opendata import OpenFile, Selection, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.tasks.load import Task, load_task
 from beampipe.analysisops.tools.session import LocalTools, Session
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ServiceUnavailableError
 from tests.analysisops.opendata.conftest import FileServer, Page
 from tests.analysisops.tasks.folders import OURS, PUBLIC, written
 from tests.analysisops.tools.conftest import write_events
-
-QUICK = TransferLimits(attempts=2, pause=0.0, timeout=5.0)
 
 
 class Listed:
@@ -58,7 +56,7 @@ def catalogue(server: FileServer, content: bytes) -> Listed:
 
 
 def test_the_host_brings_as_many_files_as_the_task_allows(task: Task, catalogue: Listed, tmp_path: Path) -> None:
-    folder = prepare_open_data(task, tmp_path / "data", catalogue=catalogue, limits=QUICK)
+    folder = prepare_open_data(task, tmp_path / "data", catalogue=catalogue)
     assert catalogue.asked == [Selection("2025e-13tev-beta", "data", "2muons", "https")]
     tools = LocalTools(Session(folder, Ledger(tmp_path / "ledger", b"key")))
     listed = tools.call("list_local_root_files_tool")
@@ -70,7 +68,7 @@ def test_the_host_brings_as_many_files_as_the_task_allows(task: Task, catalogue:
 
 def test_a_task_may_limit_files_in_two_places(task: Task, catalogue: Listed, tmp_path: Path) -> None:
     spec = replace(task.spec, constraints=replace(task.spec.constraints, max_files=1))
-    folder = prepare_open_data(replace(task, spec=spec), tmp_path / "data", catalogue=catalogue, limits=QUICK)
+    folder = prepare_open_data(replace(task, spec=spec), tmp_path / "data", catalogue=catalogue)
     assert [path.name for path in sorted(folder.glob("*.root"))] == ["data_0.root"]
 
 
