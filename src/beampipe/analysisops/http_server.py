@@ -28,7 +28,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: the address cannot be taken.
     """
-    listener = socket.socket()
+    # asyncio turns off Nagle's algorithm, which delays each answer by 40 ms, only on sockets that state their protocol.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
