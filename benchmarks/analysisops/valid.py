@@ -1,8 +1,8 @@
 """What sound and what ablated analyses score: `python benchmarks/analysisops/valid.py`
 
 Sound analyses: the reference analysis of each task with a fit is repeated with another background, line shape, window
-or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if the data agree with each fit
-(p of at least 0.01). The lowest score of sound analyses should be at least 0.90, and 95 % of them should score 0.95.
+or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if each fit is valid, and the data
+agree with it (p of at least 0.01). The lowest score of sound analyses should be at least 0.90, and 95 % of them should score 0.95.
 The spread of an answer is the standard deviation of its distances to the reference, in units of the reference's
 uncertainty.
 
@@ -65,6 +65,7 @@ def measured(folder: Path, name: str, seed: int, kind: str, variation: str) -> d
         "score": grade["final"]["normalized_score"],
         "status": grade["status"],
         "p_value": min((fit["p_value"] for fit in fits if fit.get("p_value") is not None), default=None),
+        "valid": all(fit.get("valid", True) for fit in fits),
         "issues": [issue["message"] for issue in grade["issues"]],
         "shares": {check["id"]: check["evidence"]["fraction"] for check in grade["checks"]},
         "pulls": {
@@ -131,7 +132,9 @@ def sound_table(results: list[dict[str, Any]]) -> Any:
     table = make_table("Sound analyses", ["task"], ["analyses", "lowest", "by", "from 0.95 on", "spread [u]"])
     for name in dict.fromkeys(row["task"] for row in results):
         rows = [
-            row for row in results if row["task"] == name and (row["p_value"] is None or row["p_value"] >= SMALLEST_P)
+            row
+            for row in results
+            if row["task"] == name and row["valid"] and (row["p_value"] is None or row["p_value"] >= SMALLEST_P)
         ]
         lowest = min(rows, key=lambda row: row["score"])
         spread = {
