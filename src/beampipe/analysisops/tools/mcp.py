@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
-import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+import anyio
 import anyio.to_thread
+from anyio.from_thread import start_blocking_portal
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool as McpTool
@@ -23,7 +21,7 @@ from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.http_server import listen, serving
 from beampipe.analysisops.references import plain_arguments, referenced
 from beampipe.analysisops.tools.session import INSTRUCTIONS, Session, Tool
-from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError
+from beampipe.errors import DeadlineError, ServiceUnavailableError
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -98,8 +96,6 @@ _CONNECT_SECONDS: Final = 30.0
 _CALL_SECONDS: Final = 900.0
 """Timeout of a call [s], above the wall time that a session allows for one."""
 
-_T = TypeVar("_T")
-
 
 class McpTools:
     """Client of an MCP server's tools; close it, or use it in a ``with`` block.
@@ -114,18 +110,14 @@ class McpTools:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="mcp", daemon=True)
-        self._thread.start()
-        self._client: Any = None
-        self._tools: tuple[dict[str, Any], ...] = ()
-        self._closed = False
-        self._connected: Future[None] = Future()
-        self._ended = self._start(self._hold())
+        from mcp import Client
+
+        self._url, self._opened = url, ExitStack()
         try:
-            self._connected.result(_CONNECT_SECONDS)
-            self._tools = self._start(self._list()).result(_CONNECT_SECONDS)
+            self._portal = self._opened.enter_context(start_blocking_portal(name="mcp"))
+            connection = self._portal.wrap_async_context_manager(Client(url, read_timeout_seconds=_CONNECT_SECONDS))
+            self._client = self._opened.enter_context(connection)
+            self._tools = self._portal.call(self._client.list_tools).tools
         except Exception as error:
             self.close()
             raise ServiceUnavailableError(
@@ -140,11 +132,14 @@ class McpTools:
 
     def names(self) -> tuple[str, ...]:
         """Names of the tools."""
-        return tuple(tool["name"] for tool in self._tools)
+        return tuple(tool.name for tool in self._tools)
 
     def schemas(self) -> list[dict[str, Any]]:
         """For each tool its name, description and the JSON schema of its arguments."""
-        return [dict(tool) for tool in self._tools]
+        return [
+            {"name": tool.name, "description": tool.description or "", "parameters": dict(tool.input_schema)}
+            for tool in self._tools
+        ]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """The result of a tool; its numbers are `beampipe.analysisops.references.Referenced`.
@@ -154,12 +149,17 @@ class McpTools:
             ServiceUnavailableError: the server has stopped.
             DeadlineError: it does not answer.
         """
+
+        async def within_time() -> Any:
+            with anyio.fail_after(_CALL_SECONDS):
+                return await self._client.call_tool(
+                    tool, plain_arguments(tool, arguments), read_timeout_seconds=2 * _CALL_SECONDS
+                )
+
         try:
-            answer = self._start(self._client.call_tool(tool, plain_arguments(tool, arguments))).result(_CALL_SECONDS)
-        except FutureTimeoutError as error:
+            answer = self._portal.call(within_time)
+        except TimeoutError as error:
             raise DeadlineError(f"tools: {tool} got no answer within {_CALL_SECONDS:g} s", url=self._url) from error
-        except BeampipeError:
-            raise
         except Exception as error:
             raise ServiceUnavailableError(
                 f"tools: {tool} got no answer ({type(error).__name__}: {error}), expected a result", url=self._url
@@ -172,46 +172,8 @@ class McpTools:
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self._loop.call_soon_threadsafe(self._ended.cancel)
-        self._start(self._cancel_rest()).result(_CONNECT_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_CONNECT_SECONDS)
-        if not self._loop.is_running():
-            self._loop.close()
-
-    def _start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    async def _hold(self) -> None:
-        from mcp import Client
-
-        try:
-            async with Client(self._url) as client:
-                self._client = client
-                self._connected.set_result(None)
-                await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            if not self._connected.done():
-                self._connected.set_exception(error)
-
-    async def _list(self) -> tuple[dict[str, Any], ...]:
-        listed = await self._client.list_tools()
-        return tuple(
-            {"name": tool.name, "description": tool.description or "", "parameters": dict(tool.input_schema)}
-            for tool in listed.tools
-        )
-
-    async def _cancel_rest(self) -> None:
-        """Cancel remaining tasks before the loop stops."""
-        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        with suppress(Exception):  # the server may have ended already
+            self._opened.close()
 
 
 def _host(url: str) -> str:
