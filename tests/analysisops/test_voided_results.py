@@ -169,6 +169,13 @@ def prepared(instance: Callable[[str], PreparedInstance]) -> PreparedInstance:
     return instance("operations")
 
 
+@pytest.mark.parametrize("claim", [-1, math.nan, math.inf, 10**400, True, "12"])
+def test_an_agent_cannot_claim_a_cost_that_cannot_be(prepared: PreparedInstance, tmp_path: Path, claim: object) -> None:
+    usage = {"cost": claim, "prompt_tokens": claim, "answer_tokens": 3}
+    record = assess(prepared, 1, SEED, ask_here(Saying({**OK, "usage": usage})), tmp_path)
+    assert (record.cost, record.tokens) == (None, {"output": 3})
+
+
 class Failing:
     """An agent that ends in an exception of some type."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -56,7 +57,7 @@ class Answer:
     """The answer of an agent.
 
     Attributes:
-        submission: the submission as received; None if there is none.
+        submission: the submission, of any type; None if there is none.
         error: why there is no submission; empty if there is one.
         tokens: number of tokens by kind, if the agent reports it.
         cost: cost [USD]; None if the agent does not report it.
@@ -158,6 +159,9 @@ def assess(
         entries: tuple[Entry, ...] = ()
         evidence = nothing
         try:
+            # What is graded is what the record keeps: JSON, with texts in place of NaN and of other objects.
+            plain = json.loads(json.dumps(answer.submission, default=repr), parse_constant=str)
+            answer = replace(answer, submission=plain)
             entries = read_ledger(ledger, key)
             if not answer.error:
                 evidence = evidence_of(answer.submission, session, prepared.hidden)

@@ -136,7 +136,7 @@ def _submission(assessment: Assessment, value: float, quoted: float) -> dict[str
             "cuts": "pT > 25",
         },
         "comments": hostile or "The window leaves 3 widths on each side.",
-        **({hostile: [hostile, float("nan")]} if hostile else {}),
+        **({hostile: [hostile, "nan"]} if hostile else {}),
     }
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.report.page import RunData, detail_of, plain, read_run_data, templates
+from beampipe.analysisops.report.page import RunData, detail_of, read_run_data, templates
 from beampipe.analysisops.runs.engine import RunFolder, Seeds, rescore
 from beampipe.errors import FileError, InputError
 from tests.analysisops.report.made_up import HOSTILE, make_run
@@ -186,9 +186,9 @@ SECTIONS = st.sampled_from(["answers", "words", "histograms", "method", "comment
 @given(st.dictionaries(SECTIONS, st.dictionaries(SECTIONS, VALUES, max_size=4) | VALUES) | VALUES)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_submitted_can_be_shown(folder: Path, submission: object) -> None:
-    record = {**next(RunFolder(folder).records()), "submission": submission}
+    record = {**next(RunFolder(folder).records()), "submission": json.loads(json.dumps(submission), parse_constant=str)}
     detail = detail_of(record, record["grade"], reference=True)
-    json.dumps(plain(detail), allow_nan=False).encode()
+    json.dumps(detail, allow_nan=False).encode()
     assert next(item["name"] for item in detail["answers"]) == "mass", "what was asked for is shown, answered or not"
 
 

@@ -146,26 +146,19 @@ def shortened(value: object, most: int = _TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most} more characters)"
 
 
-def plain(value: object, most: int | None = None) -> Any:
-    """JSON types without NaN, which browsers cannot parse.
-
-    Args:
-        value: JSON types with any floats.
-        most: number of list items that are kept; None for all.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+def _with_short_lists(value: Any) -> Any:
+    """JSON types whose long lists of plain values end after the first ones."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item, most) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        if most is not None and len(value) > 2 * most and not isinstance(value[0], Mapping | list | tuple):
-            return [*(plain(item, most) for item in value[:most]), f"… {len(value) - most} more"]
-        return [plain(item, most) for item in value]
-    return value
+        return {key: _with_short_lists(item) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) > 2 * _NUMBERS and not isinstance(value[0], Mapping | list | tuple):
+        return [*value[:_NUMBERS], f"… {len(value) - _NUMBERS} more"]
+    return list(map(_with_short_lists, value))
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    return json.dumps(plain(value, _NUMBERS), ensure_ascii=False, default=str, indent=indent)
+    return json.dumps(_with_short_lists(value), ensure_ascii=False, default=str, indent=indent)
 
 
 def _pull(value: float | None, expected: float | None, uncertainty: float | None) -> float | None:
@@ -518,7 +511,7 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
 
 
 def _compact(value: object) -> str:
-    return json.dumps(plain(value), allow_nan=False, separators=(",", ":"))
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def _digest(text: str) -> str:

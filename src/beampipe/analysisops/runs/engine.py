@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -298,17 +297,13 @@ class RunPlan:
         )
 
 
-_FLOAT: Final = "$float"
-"""Key of a number that JSON cannot represent."""
-
-
 @dataclass(frozen=True)
 class Record:
     """All that is needed to grade an assessment again and to show it.
 
     Attributes:
         request: the request to the agent; the address of its tools is left out when it is written.
-        submission: the answer as received; None if there was none that could be read.
+        submission: the answer as JSON without NaN; None if there was none that could be read.
         grade: the result.
         reference: content of the task's ``eval_ref.yaml`` with the reference of the instance under ``instance``. Agents
             must not see it, so they must not read a folder of records.
@@ -349,20 +344,8 @@ class Record:
 
 
 def dump(value: object) -> str:
-    """A value as canonical JSON text in ASCII: equal values give equal texts; NaN and infinities of agents are kept.
-
-    JSON has no NaN, so it is written as ``{"$float": "nan"}``; keys that begin with ``$`` get another ``$``.
-    """
-    return json.dumps(_pack(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def load(text: str | bytes) -> Any:
-    """Read the output of `dump`.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    return _unpack(json.loads(text))
+    """A value as canonical JSON text in ASCII: equal values give equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -372,7 +355,7 @@ def read_record(path: Path) -> dict[str, Any]:
         FileError: it cannot be read, or is not a record.
     """
     try:
-        record = load(path.read_bytes())
+        record = json.loads(path.read_bytes())
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}), expected a record", path=path) from error
     except ValueError as error:
@@ -380,26 +363,6 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"assessment", "grade", "submission"} <= record.keys():
         raise FileError(f"{path}: got other JSON, expected a record with assessment, submission and grade", path=path)
     return record
-
-
-def _pack(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_FLOAT: repr(float(value))}
-    if isinstance(value, Mapping):
-        return {f"${key}" if str(key).startswith("$") else str(key): _pack(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_pack(item) for item in value]
-    return value
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {_FLOAT}:
-            return float(value[_FLOAT])
-        return {key[1:] if key.startswith("$") else key: _unpack(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unpack(item) for item in value]
-    return value
 
 
 _VERSION: Final = 2
@@ -485,7 +448,7 @@ class RunFolder:
         """
         path = self.path / "plan.json"
         try:
-            plan = load(path.read_bytes())
+            plan = json.loads(path.read_bytes())
             assessments = list(plan["assessments"]) if plan["version"] == _VERSION else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(f"{path}: got {error!r:.80}, expected the plan of a run", path=path) from error
@@ -517,7 +480,7 @@ class RunFolder:
             FileError: there are none, or the file is truncated.
         """
         try:
-            return [load(line) for line in self.results.read_bytes().splitlines()]
+            return [json.loads(line) for line in self.results.read_bytes().splitlines()]
         except OSError as error:
             raise FileError(
                 f"{self.results}: cannot be read ({error.strerror}), expected the results of a run", path=self.results
@@ -641,7 +604,7 @@ def _text(assessment: Assessment, record: Record) -> str:
     """
     try:
         text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
-        load(text)
+        json.loads(text)
     except Exception as error:
         kind = "it is nested too deep" if isinstance(error, RecursionError) else type(error).__name__
         reason = f"the submission cannot be recorded: {kind}"

@@ -29,9 +29,6 @@ By = Literal["agent", "family", "task_id", "level"]
 _DRAWS: Final = 2000
 """Draws of a bootstrap: the error of an error is 1.6 %."""
 
-_MOST: Final = 10**15
-"""Larger numbers of tokens or dollars are implausible and count as unknown."""
-
 _BOOTSTRAP_SEED: Final = 12
 """Fixed seed of the bootstrap: equal results give equal errors."""
 
@@ -290,10 +287,6 @@ def _score(line: Mapping[str, Any]) -> Score:
         )
     llm = result.get("llm") or {}
     judged = llm.get("status") == "scored" and bool(llm.get("max"))
-    # Agents report tokens and cost themselves: implausible values count as unknown.
-    counts = list(line["tokens"].values())
-    plausible = bool(counts) and all(type(count) is int and 0 <= count < _MOST for count in counts)
-    cost = line["cost"]
     return Score(
         *_identity(assessment),
         status,
@@ -301,7 +294,7 @@ def _score(line: Mapping[str, Any]) -> Score:
         float(llm["score"]) / float(llm["max"]) if judged else None,
         status == "ok" and bool(llm.get("max")),
         float(line["seconds"]),
-        sum(counts) if plausible else None,
-        float(cost) if type(cost) in (int, float) and 0 <= cost < _MOST else None,
+        sum(line["tokens"].values()) if line["tokens"] else None,
+        line["cost"],
         int(line["tool_calls"]),
     )
