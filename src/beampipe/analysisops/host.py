@@ -374,20 +374,23 @@ def _with_integers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+_CODES: Final = (
+    (_AttemptsUsedError, "attempts_used"),
+    (DeadlineError, "agent_timeout"),
+    (ServiceUnavailableError, "agent_unavailable"),
+    (ServiceError, "agent_error"),
+    (InputError, "submission_error"),
+)
+"""Errors whose messages may be sent, and their codes."""
+
+
 def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
     """Code and message of an error."""
-    if isinstance(error, _AttemptsUsedError):
-        return "attempts_used", str(error)
-    if isinstance(error, DeadlineError):
-        return "agent_timeout", str(error)
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code, str(error)
     if isinstance(error, TimeoutError):
         return "assessment_timeout", f"the assessment took longer than {host.seconds:g} s"
-    if isinstance(error, ServiceUnavailableError):
-        return "agent_unavailable", str(error)
-    if isinstance(error, ServiceError):
-        return "agent_error", str(error)
-    if isinstance(error, InputError):
-        return "submission_error", str(error)
     # The messages of other errors could reveal hidden information.
     return "host_error", f"the host failed with {type(error).__name__}"
 

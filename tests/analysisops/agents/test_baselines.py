@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.agents.agent import Agent, NoTools, failed, submission
+from beampipe.analysisops.agents.agent import Agent, NoTools, submission
 from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.contract import TaskRequest
@@ -58,8 +58,6 @@ def test_without_tools_nothing_can_be_called() -> None:
 
 
 def test_tools_that_do_not_open_are_an_error_of_the_submission() -> None:
-    def broken(url: str) -> Any:
-        raise OSError(f"nothing at {url}")
-
-    answer = solve(NopAgent(), TaskRequest("t1", "hyy", 1, "?", "http://127.0.0.1:1/mcp"), broken)
-    assert answer == failed("t1", "OSError in the agent: nothing at http://127.0.0.1:1/mcp")
+    answer = solve(NopAgent(), TaskRequest("t1", "hyy", 1, "?", "http://127.0.0.1:1/mcp"))
+    assert answer["status"] == "error"
+    assert answer["comments"].startswith("tools at http://127.0.0.1:1: got no answer")

@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -172,27 +173,17 @@ def read_document(message: Message | None) -> dict[str, Any]:
 
 async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
     """Call a function in a daemon thread, for which the end of the program does not wait."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[tuple[_T | None, BaseException | None]] = loop.create_future()
-
-    def deliver(value: _T | None, error: BaseException | None) -> None:
-        if not future.done():
-            future.set_result((value, error))
+    future: Future[_T] = Future()
+    future.set_running_or_notify_cancel()  # from now on, only the thread ends it
 
     def work() -> None:
-        value, failure = None, None
         try:
-            value = function(*arguments, **keywords)
+            future.set_result(function(*arguments, **keywords))
         except BaseException as error:
-            failure = error
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(deliver, value, failure)
+            future.set_exception(error)
 
     threading.Thread(target=work, daemon=True, name=getattr(function, "__name__", "work")).start()
-    value, failure = await future
-    if failure is not None:
-        raise failure
-    return value  # type: ignore[return-value]  # it is set, as nothing failed
+    return await asyncio.wrap_future(future)
 
 
 Card = Callable[..., "AgentCard"]

@@ -339,16 +339,9 @@ class Spent:
         return self.prompt_tokens + self.answer_tokens
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.turns + other.turns,
-            self.tool_calls + other.tool_calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.answer_tokens + other.answer_tokens,
-            self.cost + other.cost,
-            self.seconds + other.seconds,
-            self.cached + other.cached,
-            self.estimated or other.estimated,
-        )
+        mine, theirs = asdict(self), asdict(other)
+        sums = {name: mine[name] + theirs[name] for name in mine}
+        return Spent(**{**sums, "estimated": self.estimated or other.estimated})
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types."""

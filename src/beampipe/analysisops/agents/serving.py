@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beampipe.analysisops.agents.agent import Agent, NoTools, Tools, failed
+from beampipe.analysisops.agents.agent import Agent, NoTools, failed
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError
 
@@ -17,29 +16,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-OpenTools = Callable[[str], AbstractContextManager[Tools]]
-"""Opens the tools at an address."""
 
-
-def open_tools(url: str) -> AbstractContextManager[Tools]:
-    """Connect to the tools of an MCP server."""
+def solve(agent: Agent, request: TaskRequest) -> dict[str, Any]:
+    """The submission of an agent; any failure becomes a submission with status "error"."""
     from beampipe.analysisops.tools.mcp import McpTools
 
-    return McpTools(url)
-
-
-def solve(agent: Agent, request: TaskRequest, open_tools: OpenTools = open_tools) -> dict[str, Any]:
-    """The submission of an agent; any failure becomes a submission with status "error".
-
-    Args:
-        agent: solves the task.
-        request: the task.
-        open_tools: opens the tools that the request names.
-    """
     try:
-        tools = open_tools(request.tools_url) if request.tools_url else nullcontext(NoTools())
-        with tools as opened:
-            return agent.solve(request, opened)
+        with McpTools(request.tools_url) if request.tools_url else nullcontext(NoTools()) as tools:
+            return agent.solve(request, tools)
     except BeampipeError as error:
         return failed(request.task_id, str(error))
     except Exception as error:
