@@ -43,6 +43,8 @@ Secret = Annotated[
     ),
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)]
+CardUrl = Annotated[str, typer.Option(help="Address under which clients reach the server, if it is another.")]
 JudgeName = Annotated[
     str, typer.Option("--judge", help="Judge of the words: offline, none, or a TOML file with a model.")
 ]
@@ -71,7 +73,7 @@ def demo_command(
 
     check_folder_outputs(output, [PAGE], force=force)
     check_folder_outputs(output / "run", RUN_FILES, force=force, marks=RUN_MARKS)
-    say("takes about 40 s on two idle cores", err=True)
+    say("takes about 25 s on two idle cores", err=True)
     with bars() as progress:
         result = run_demo(output, progress)
     if as_json:
@@ -302,8 +304,8 @@ def report_command(
 @app.command("serve")
 def serve_command(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 9009,
-    card_url: Annotated[str, typer.Option(help="Address under which clients reach the host, if it is another.")] = "",
+    port: Port = 9009,
+    card_url: CardUrl = "",
     tasks: Tasks = None,
     instances: Instances = 1,
     secret: Secret = None,
@@ -337,8 +339,8 @@ def agent_command(
         str, typer.Argument(help="Agent to serve: scripted, follower, nop, recall, or a TOML file with a model.")
     ],
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 9019,
-    card_url: Annotated[str, typer.Option(help="Address under which clients reach the agent, if it is another.")] = "",
+    port: Port = 9019,
+    card_url: CardUrl = "",
 ) -> None:
     """Serve an agent over A2A."""
     from beampipe.analysisops.agents.serving import serve_agent

@@ -94,7 +94,7 @@ class TaskRequest:
         tools_url: address of the MCP server with the tools of this assessment; None if there are none.
         files: names of the data files for the tools.
         data: further public facts about the data, such as ``release``, ``skim`` or the luminosity.
-        constraints: ``time_limit_sec``, ``memory_gb``, ``allow_network``, ``max_tool_calls``.
+        constraints: ``time_limit_sec``, ``max_tool_calls``, ``allow_network``.
     """
 
     task_id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from beampipe.analysisops.grading.submission import Outcome
@@ -139,11 +139,7 @@ class Result:
             "status": self.status,
             "hard_checks_passed": self.status == "ok",
             "hard_failures": [gate.id for gate in self.gates if not gate.passed],
-            "final": {
-                "total_score": score,
-                "max_score": best,
-                "normalized_score": round(self.normalized, _DIGITS),
-            },
+            "final": {"total_score": score, "max_score": best, "normalized_score": round(self.normalized, _DIGITS)},
             "rule": {"score": score, "max": best},
             "llm": {
                 "status": self.judge.status,
@@ -151,9 +147,7 @@ class Result:
                 "max": round(self.judge.max_score, _DIGITS),
                 "meta": rounded(self.judge.meta),
             },
-            "issues": [
-                {"severity": issue.severity, "code": issue.code, "message": issue.message} for issue in self.issues
-            ],
+            "issues": [asdict(issue) for issue in self.issues],
             "signals": rounded(self.signals),
             "provenance": rounded(self.provenance),
             "checks": [check.to_json() for check in (*self.gates, *self.rules)],

@@ -29,7 +29,7 @@ from beampipe.analysisops.grading.provenance import LABELS
 from beampipe.analysisops.grading.submission import Evidence, Submission, histogram_of, number_of, read_submission
 from beampipe.analysisops.ledger import entry_from_json
 from beampipe.analysisops.runs.engine import RunFolder, result_line
-from beampipe.analysisops.runs.statistics import PASSED, Score, Summary, difference, scores_of, summarise
+from beampipe.analysisops.runs.statistics import PASSED, By, Score, Summary, difference, scores_of, summarise
 from beampipe.errors import InputError
 from beampipe.figures import html_templates
 from beampipe.files import check_output, write_whole
@@ -283,26 +283,18 @@ class RunData:
         return tuple(sorted({int(assessment["level"]) for assessment in self.assessments}))
 
     @cached_property
+    def figures(self) -> dict[tuple[str | int, ...], Summary]:
+        """Figures by ``(agent,)``, ``(agent, level)``, ``(agent, family)`` and ``(agent, family, level)``."""
+        groups: tuple[tuple[By, ...], ...] = ((), ("level",), ("family",), ("family", "level"))
+        every: dict[tuple[str | int, ...], Summary] = {}
+        for group in groups:
+            every |= summarise(self.scores, ("agent", *group), missing=self.missing)
+        return every
+
+    @cached_property
     def by_agent(self) -> dict[str, Summary]:
-        """Figures of each agent."""
-        return {
-            str(key[0]): summary for key, summary in summarise(self.scores, ("agent",), missing=self.missing).items()
-        }
-
-    @cached_property
-    def by_level(self) -> dict[tuple[str | int, ...], Summary]:
-        """Figures by agent and level."""
-        return summarise(self.scores, ("agent", "level"), missing=self.missing)
-
-    @cached_property
-    def by_family(self) -> dict[tuple[str | int, ...], Summary]:
-        """Figures by agent and family."""
-        return summarise(self.scores, ("agent", "family"), missing=self.missing)
-
-    @cached_property
-    def by_family_and_level(self) -> dict[tuple[str | int, ...], Summary]:
-        """Figures by agent, family and level."""
-        return summarise(self.scores, ("agent", "family", "level"), missing=self.missing)
+        """Figures of each agent over all levels and families."""
+        return {str(key[0]): summary for key, summary in self.figures.items() if len(key) == 1}
 
     def colour(self, agent: str) -> int:
         """Number of the colour of an agent; more agents than colours share them."""

@@ -78,19 +78,13 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 Range = tuple[float, float]
 """Lowest and highest value of a hidden parameter."""
 
-_V5: Final = (
-    "evaluation_mode",
-    "input_requirements",
-    "input_strategy",
-    "level",
-    "requires_large_input_data",
-    "solver_backend",
-    "solver_model",
-    "solver_response_mode",
-    "supports_local_shared_input",
-    "supports_scenario_shared_input",
-)
-"""Fields of the public benchmark's fifth generation that are accepted and ignored."""
+_UNUSED: Final = ("workers", "cache", "submission_contract_path", "evaluation_mode", "input_requirements", "level",
+                  "input_strategy", "requires_large_input_data", "solver_backend", "solver_model",
+                  "solver_response_mode", "supports_local_shared_input", "supports_scenario_shared_input")  # fmt: skip
+"""Fields of the public benchmark's generations that have no effect here."""
+
+_UNUSED_CONSTRAINTS: Final = ("allow_network", "allow_purple_network", "response_format")
+"""Constraints of these that have no effect: a program never has a network, where the system can close it."""
 
 _OURS: Final = ("family", "levels", "parameters", "answers", "words", "histograms", "artifacts", "facts", "constants",
                 "time_limit_sec", "max_tool_calls")  # fmt: skip
@@ -99,23 +93,17 @@ _OURS: Final = ("family", "levels", "parameters", "answers", "words", "histogram
 
 @dataclass(frozen=True)
 class Constraints:
-    """Limits of the work on a task; the host enforces time, memory and network.
+    """Limits of the work on a task.
 
     Attributes:
         time_limit_sec: time limit of the whole assessment [s].
-        memory_gb: memory limit of an agent that the host starts [GB].
-        allow_network: whether such an agent may use the network.
+        memory_gb: memory of the container of an exported task [GB].
         max_files: maximum number of data files.
-        response_format: form of a submission; a field of the public benchmark's fifth generation.
-        allow_purple_network: name of `allow_network` in that generation.
     """
 
     time_limit_sec: float | None = None
     memory_gb: float | None = None
-    allow_network: bool | None = None
     max_files: int | None = None
-    response_format: str = ""
-    allow_purple_network: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -230,8 +218,6 @@ class TaskSpec:
         skim: skim of ATLAS Open Data.
         protocol: download protocol.
         max_files: maximum number of data files.
-        workers: accepted and ignored.
-        cache: accepted and ignored.
         reuse_existing: whether existing files are reused.
         description: the task in a sentence.
         rubric_path: the rubric.
@@ -239,7 +225,6 @@ class TaskSpec:
         white_prompt_path: the agent's prompt.
         solver_prompt_path: the agent's prompt; takes precedence over `white_prompt_path` if the file exists.
         judge_prompt_path: the judge's prompt.
-        submission_contract_path: accepted and ignored; a field of the public benchmark's later generations.
         constraints: limits.
         family: version 2: generator of the data of an instance.
         levels: version 2: levels of the prompts.
@@ -263,8 +248,6 @@ class TaskSpec:
     skim: str = ""
     protocol: str = "https"
     max_files: int = 3
-    workers: int = 0
-    cache: bool = True
     reuse_existing: bool = True
     description: str = ""
     rubric_path: Path = Path("rubric.yaml")
@@ -272,7 +255,6 @@ class TaskSpec:
     white_prompt_path: Path = Path("white_prompt.md")
     solver_prompt_path: Path = Path("solver_prompt.md")
     judge_prompt_path: Path = Path("judge_prompt.md")
-    submission_contract_path: Path = Path("submission_contract.yaml")
     constraints: Constraints = field(default_factory=Constraints)
     family: str = ""
     levels: tuple[int, ...] = (1,)
@@ -320,11 +302,11 @@ def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskS
     version = values.get("version", 1)
     if version not in (1, 2):
         raise ConfigError(f"{where}: got version {version!r}, expected 1 or 2")
-    warnings = []
-    unused = sorted(set(values) & set(_V5))
-    if unused and version == 1:
-        warnings.append(f"{where}: {', '.join(unused)} have no effect here; the tools tell which data there are")
-        values = {key: value for key, value in values.items() if key not in unused}
+    unused = [key for key in _UNUSED if version == 1 and values.pop(key, None) is not None]
+    if isinstance(values.get("constraints"), Mapping):
+        constraints = values["constraints"] = dict(values["constraints"])
+        unused += [f"constraints.{key}" for key in _UNUSED_CONSTRAINTS if constraints.pop(key, None) is not None]
+    warnings = (f"{where}: no effect here: {', '.join(unused)}",) if unused else ()
     ours = sorted(set(values) & set(_OURS))
     if ours and version == 1:
         raise ConfigError(f"{where}: got {', '.join(ours)}, which only `version: 2` has; expected it first in the file")
@@ -346,7 +328,7 @@ def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskS
             raise ConfigError(
                 f"{where}: got two time limits, {sorted(map(str, limits))}, expected time_limit_sec alone"
             )
-    return spec, tuple(warnings)
+    return spec, warnings
 
 
 def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]:
