@@ -14,6 +14,7 @@ Source Softw. 6 (2021) 2823 (pyhf).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -244,6 +245,7 @@ def fit_workspace(
 
     check = check_time or TimeLimit().check
     pyhf.set_backend("numpy", "minuit")
+    logging.getLogger("pyhf.optimize").setLevel(logging.CRITICAL)  # it raises what it logs, too
     settings = specification["measurements"][0]["config"]
     try:
         model = pyhf.Model(
