@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,23 @@ def test_a_server_says_where_it_answers(monkeypatch: pytest.MonkeyPatch, capsys:
         port = listener.getsockname()[1]
     output = capsys.readouterr()
     assert (output.out, output.err) == ("", f"answering at http://127.0.0.1:{port}/ until Ctrl-C\n")
+
+
+def test_answers_are_sent_at_once() -> None:
+    """Nagle's algorithm would wait 40 ms for the acknowledgement of the headers before it sends the rest."""
+
+    async def nodelay_of_connections() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = http_server.listen("127.0.0.1", 0)
+        async with await asyncio.start_server(connected, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            nodelay = await accepted
+            writer.close()
+        return nodelay
+
+    assert asyncio.run(nodelay_of_connections()) != 0
