@@ -162,7 +162,7 @@ def assess(
             # What is graded is what the record keeps: JSON, with texts in place of NaN and of other objects.
             plain = json.loads(json.dumps(answer.submission, default=repr), parse_constant=str)
             answer = replace(answer, submission=plain)
-            entries = read_ledger(ledger, key)
+            entries = read_ledger(ledger, key, session.ledger.last)
             if not answer.error:
                 evidence = evidence_of(answer.submission, session, prepared.hidden)
                 if system is not None:
