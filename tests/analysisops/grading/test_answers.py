@@ -161,8 +161,8 @@ def in_bins(edges: Any) -> Any:
 
 
 @pytest.mark.parametrize("edges", [np.linspace(70, 110, 21), np.linspace(65, 115, 56), np.linspace(69.7, 110.3, 59)])
-def test_other_bins_of_the_right_contents_cost_a_tenth(edges: Any) -> None:
-    assert 0.8 < filled(in_bins(edges), edges) <= 0.9
+def test_other_bins_of_the_right_contents_are_a_formal_slip(edges: Any) -> None:
+    assert 0.89 < filled(in_bins(edges), edges) <= 1.0
     assert filled(2 * in_bins(edges), edges) < 1e-3
 
 

@@ -217,9 +217,6 @@ class Uncertainty:
 _SAME_EDGE = 1e-6
 """Edges are equal within this fraction of the width of a bin."""
 
-SLIP = 0.9
-"""Share of the points for a histogram in other bins, or under another name, than those that were asked for."""
-
 _LARGEST = 1e250
 """Contents of bins are smaller: sums of larger numbers would overflow."""
 
@@ -234,8 +231,8 @@ class HistogramL2:
     the ratio `full` earn all.
 
     Finer bins are merged if they include the edges of the reference. Other bins that cover its range are a formal slip:
-    their contents are spread evenly within each bin, which costs a tenth, as does another name of the only histogram,
-    or of the only one whose name contains the right one. If the reference itself is flat, or has one bin, only an equal
+    their contents are spread evenly within each bin. So is another name of the only histogram, or of the only one whose
+    name contains the right one. If the reference itself is flat, or has one bin, only an equal
     shape has a distance of 0.
 
     Attributes:
@@ -286,8 +283,7 @@ class HistogramL2:
         if slip:
             reason += f"; {slip}"
         full = math.log(self.full) / math.log(self.factor)
-        most = SLIP if slip else 1.0
-        return Outcome(most * slope(shape, 0.0, 1.0) * slope(scale, full, 1.0), reason, evidence, slip)
+        return Outcome(slope(shape, 0.0, 1.0) * slope(scale, full, 1.0), reason, evidence, slip)
 
 
 def _spread_over(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
-from beampipe.analysisops.grading.checks import SLIP, FromLedger
+from beampipe.analysisops.grading.checks import FromLedger
 from beampipe.analysisops.grading.judge import Judge, ask_judge, build_question, suspicions
 from beampipe.analysisops.grading.provenance import label_answers, label_trace, with_exact_numbers
 from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
@@ -16,6 +16,9 @@ from beampipe.analysisops.ledger import Entry
 
 _ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
 """Values of the field status by which an agent reports a failure."""
+
+_SLIP: Final = 0.9
+"""Share of the points of a rule that remains after a formal slip, in this rule or in others that scale it."""
 
 
 @runtime_checkable
@@ -135,12 +138,10 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckR
         share = min(max(outcome.fraction, 0.0), 1.0)
         for name in check.scaled_by:
             share *= earned[name]
-        # Formal slips cost their share once, even if several of the rules that scale this one have them.
-        count = sum(name in slipped for name in check.scaled_by) + bool(outcome.slip)
-        share = min(share / SLIP ** max(count - 1, 0), 1.0)
-        if count:
-            slipped.add(check.id)
         earned[check.id] = share
+        if outcome.slip or slipped.intersection(check.scaled_by):
+            slipped.add(check.id)
+            share *= _SLIP
         points = check.points * share if held else 0.0
         if held and outcome.slip:
             slips.append(Issue("warn", "formal_slip", f"{check.id}: {outcome.slip}"))
