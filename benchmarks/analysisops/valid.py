@@ -1,10 +1,10 @@
 """What sound and what ablated analyses score: `python benchmarks/analysisops/valid.py`
 
 Sound analyses: the reference analysis of each task with a fit is repeated with another background, line shape, window
-or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if each fit is valid, and the data
-agree with it (p of at least 0.01). The lowest score of sound analyses should be at least 0.90, and 95 % of them should score 0.95.
-The spread of an answer is the standard deviation of its distances to the reference, in units of the reference's
-uncertainty.
+or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if each fit is valid and agrees
+with the data (p of at least 0.01). The lowest score of sound analyses should be at least 0.90, and 95 % of them should
+score 0.95. The spread of an answer is the standard deviation of its distances to the reference, in units of the
+reference's uncertainty.
 
 Ablated analyses: the reference analysis of each task with one mistake of `tests/analysisops/tasks/ablated_analyses.py`.
 The order of their mean scores should be that of the mistakes' severity: the rank correlation (Spearman) should be at
