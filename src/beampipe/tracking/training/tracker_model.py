@@ -346,14 +346,10 @@ def learn_model(
             require_enough(sample)
         has_networks = any(part.kind == "networks" for part in task.parts)
         say(f"training: takes about {task.effort.duration if has_networks else 'a minute'} on two idle cores")
-        soft = sample
-        if soft_events is not None:
-            soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
-        hard_jets: Sequence[Event] = ()
-        if jets is not None and layout is not None:
-            hard_jets = list(islice(jets, task.effort.jets))
-        elif jets is not None:
-            hard_jets = inspect_events(islice(jets, task.effort.jets), task.beam_spot).layers.events
+        soft = sample if soft_events is None else prepare(soft_events, task.beam_spot, task.field, task.min_layers)
+        hard_jets: Sequence[Event] = list(islice(jets or (), task.effort.jets))
+        if hard_jets and layout is None:
+            hard_jets = inspect_events(hard_jets, task.beam_spot).layers.events
         kinds = *(part.kind for part in task.parts), "validation"
         with overall_bar("training", [each for kind in kinds for each in _SECONDS[kind].items()]):
             model = _learn_parts(building, task, sample, soft, hard_jets, say)
