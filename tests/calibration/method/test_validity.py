@@ -11,6 +11,7 @@ import pytest
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.dropped import Dropped
 from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors, publishable
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.method.uncertainties import factors_of, statistical
@@ -72,6 +73,9 @@ def test_without_replicas_there_is_no_total(tmp_path: Path) -> None:
         InputError, match=r"no bin with a valid error \(fewer than half of the replicas.*take more events"
     ):
         result.require_valid()
+    empty = replace(result, dropped=(Dropped("data", "clean", np.nan, np.nan),))
+    with pytest.raises(InputError, match="no event of sample data passes the trigger and the cuts"):
+        empty.require_valid()
 
 
 def test_an_unknown_shift_takes_the_total_of_its_bin(tmp_path: Path) -> None:

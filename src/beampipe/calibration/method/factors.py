@@ -480,14 +480,14 @@ class Factors(Shown):
         """
         too_many = [str(each) for each in self.dropped if each.share > self.max_dropped]
         if too_many:
-            raise InputError(
-                f"{'; '.join(too_many)}; expected at most {self.max_dropped:.0%}: change the cut, or set max_dropped to"
-                " accept the loss"
-            )
+            limit = f"{self.max_dropped:.0%}"
+            raise InputError(f"{'; '.join(too_many)}; expected at most {limit}: change the cut, or set max_dropped")
         if any(factor.valid.any() for factor in self.by_name.values()):
             return
         seen = {flag for factor in self.by_name.values() for flags in factor.flags for flag in flags}
-        why = "; ".join(text for name, text in FLAGS.items() if name in seen)
+        empty = dict.fromkeys(each.sample for each in self.dropped if not np.isfinite(each.events))
+        reasons = [f"no event of sample {name} passes the trigger and the cuts on pT and eta" for name in empty]
+        why = "; ".join([*reasons, *(text for name, text in FLAGS.items() if name in seen)])
         raise InputError(
             f"scale factors: got no bin with a valid error ({why or 'nothing is known'}), expected one or more; take"
             " more events, wider bins or more replicas"
