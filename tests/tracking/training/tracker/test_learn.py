@@ -122,7 +122,7 @@ def test_more_events_are_scored_if_they_are_small(learned: TrackerModel) -> None
 
 def test_events_of_another_detector_measure_nothing(learned: TrackerModel) -> None:
     event = stranger(50)
-    longer = replace(event.hits, position=event.hits.position * np.float32([1.2, 1, 1.2]))
+    longer = replace(event.hits, position=event.hits.position * np.array([1.2, 1, 1.2], np.float32))
     with pytest.raises(LayoutError, match=r"got \d+% of the hits on the layers of toy, expected most of them"):
         validate(learned, [replace(event, hits=longer)], "longer")
 
