@@ -110,6 +110,10 @@ def _build(plan: Mapping[str, Any]) -> None:
         _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={size}")
     for name in plan["read_only"]:
         _bind(Path(name), root)
+    for name in plan["hidden"]:
+        if (target := root / name[1:]).exists():
+            _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, "mode=755,size=4k")
+            _seal(target)
     for name in _DEVICES:
         _bind(Path("/dev", name), root, sealed=False)
     _bind(work, root, sealed=False)

@@ -92,7 +92,10 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
             request = replace(request, prompt=f"{request.prompt}\n\n{instructions(spec)}")
             given, command, environment = _lay_out(home, program, prepared.data, request)
             sandbox = Sandbox(
-                SandboxLimits(seconds=spec.time_limit), read_only=[given], network=best_kind() != "namespaces"
+                SandboxLimits(seconds=spec.time_limit),
+                read_only=[given],
+                network=best_kind() != "namespaces",
+                package=False,
             )
             with sandbox.running(command, environment) as confined:
                 code = confined.wait()
