@@ -292,7 +292,6 @@ def _works(*, user_namespace: bool) -> bool:
             "root": str(base / "root"),
             "work": str(base / "work"),
             "read_only": [str(path) for path in _system()],
-            "hidden": [],
             "memory": 1 << 20,
             "file_size": 1 << 20,
             "limits": {},
