@@ -350,10 +350,6 @@ def _typed_command() -> str:
     return shlex.join(words)
 
 
-_SAME_FIELD: Final = 0.2
-"""Largest relative difference of the field of events and model; that of a coil depends on where the tracks go."""
-
-
 @app.command()
 @reads_events
 def validate(
@@ -383,7 +379,7 @@ def validate(
     from beampipe.tracking.finders import named_finder
     from beampipe.tracking.models import digest_of
     from beampipe.tracking.models.card import write_model
-    from beampipe.tracking.training.detector import inspect_events
+    from beampipe.tracking.training.detector import inspect_events, require_field
     from beampipe.tracking.training.validation import PAGE, REPORT, write_report
     from beampipe.tracking.training.validation import validate as measure
 
@@ -400,19 +396,15 @@ def validate(
     layout = model.detector_layout if detector is None else read_layout(detector)
     read = list(islice(_read_events(files, options), events))
     sample = inspect_events(read, model.layout.beam_spot)
-    if abs(sample.field / model.layout.field - 1) > _SAME_FIELD:
-        shown, learned = f"{sample.field:.3g} T", f"{model.layout.field:.3g} T"
-        raise ConfigError(f"field: got tracks that show {shown}, expected {learned} as {model.name} has")
+    require_field(sample.field, model.layout.field, f"{model.name} has")
     # With a detector file the modules keep their identifiers, which training numbers anew.
     scored: Sequence[Event] = sample.layers.events if layout is None else read
     jet_events: Sequence[Event] = list(_read_events(jets or [], options))
     if jets and layout is None:
         jet_events = inspect_events(jet_events, model.layout.beam_spot).layers.events
     modules = None if layout is None else detector_modules(layout)
-    acts: dict[str, tracking.TrackFinder] = {}
-    if detector is not None and layout is not None:
-        where = acts_detector(layout)
-        acts = {name: named_finder(name, where) for name in COMPARED_SETTINGS}
+    where = None if detector is None or layout is None else acts_detector(layout)
+    acts = {} if where is None else {name: named_finder(name, where) for name in COMPARED_SETTINGS}
     validation = measure(
         model,
         scored,

@@ -22,7 +22,7 @@ from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
 from beampipe.tracking.strips import STRIPS, save_strips
-from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare
+from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare, require_field
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
@@ -334,6 +334,10 @@ def learn_model(
         )
     with new_folder(folder) as building:
         sample = prepare(events, task.beam_spot, task.field, task.min_layers, keep_identifiers=layout is not None)
+        if layout is not None:  # before hours of training
+            require_field(sample.field, layout.field_T, f"{task.detector} says")
+            modules = [event.hits.geometry_id for event in sample.scored if event.hits.geometry_id is not None]
+            modules_of_layout(layout).rows(np.concatenate([*modules, np.empty(0, np.uint64)]))
         layers = sample.layers
         summary = (
             f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T;"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, FileError, LayoutError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, InputError, LayoutError, UnknownNameError
 from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
@@ -127,6 +127,22 @@ def test_events_of_another_detector_measure_nothing(learned: TrackerModel) -> No
         validate(learned, [replace(event, hits=longer)], "longer")
 
 
+def test_events_of_another_detector_file_are_refused_before_training(tmp_path: Path) -> None:
+    """The toy has 2 T, the Open Data Detector 3 T; this one has the field of the toy, and other modules."""
+    weak = tmp_path / "weak.toml"
+    text = (Path(__file__).parents[4] / "examples" / "detectors" / "longbar.toml").read_text(encoding="utf-8")
+    weak.write_text(text.replace("field_T = 1.5", "field_T = 2"), encoding="utf-8")
+    events, said = [toy_event(400, seed) for seed in range(12)], list[str]()
+    for detector, message in (
+        (Path("odd"), "expected 3 T as odd says"),
+        (weak, "one of the .* modules of the detector"),
+    ):
+        task = Task("toy", effort=TINY, only=("module_map",), detector=detector)
+        with pytest.raises((ConfigError, InputError), match=message):
+            learn_model(events, tmp_path / "toy", task, say=said.append)
+    assert said == []
+
+
 def test_parts_are_asked_for_by_name() -> None:
     assert [part.stem for part in Task("x").parts] == ["module_map", "fit", "exatrkx"]
     assert [part.stem for part in Task("x", soft=True, displaced=True).parts] == list(PARTS)
@@ -227,7 +243,10 @@ def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
     assert set(model.origin.inputs) == {"toy.parquet"}
     write_events(tmp_path / "new.parquet", [stranger(50)])
     write_events(tmp_path / "weak.parquet", map(half_the_field, range(12)))
-    for name, message in (("toy", "got events that mine was learned from"), ("weak", "got tracks that show 1 T")):
+    for name, message in (
+        ("toy", "got events that mine was learned from"),
+        ("weak", "got tracks that show 1 T, expected 2 T as mine has"),
+    ):
         words = ["tracking", "validate", f"{name}.parquet", "--tracker-model", "./mine", "--card"]
         done = subprocess.run(
             [sys.executable, "-m", "beampipe", *words], cwd=tmp_path, capture_output=True, text=True, check=False
