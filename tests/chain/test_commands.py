@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +60,9 @@ def test_a_fit_with_shares_of_simulation_alone_does_not_close(
     assert "calibrated │ no bin │ no valid scale factors" in one
     assert "No bin of pT has valid scale factors" in one
     assert "closes" not in one
+    vague = printed(tmp_path, capsys, measurement("simulation"), replace(measurement("calibrated"), error=0.29))
+    assert "its uncertainty is 0.29. Generate more events" in vague
+    assert "closes" not in vague
 
 
 def test_bins_that_were_left_out_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 PAGE: Final = "report.html"
 """Name of the page in the folder of a chain."""
 
+_NO_INFORMATION: Final = 12**-0.5
+"""Uncertainty of a fraction of which nothing is known: it may be anything from 0 to 1."""
+
 _TEMPLATE: Final = Path(__file__).parent / "page.html.j2"
 
 _PROJECTED: Final = 1e9
@@ -113,7 +116,9 @@ def closure(measurements: Sequence[Measurement]) -> str:
     """Whether the fit with scale factors closes, in words; shares of simulation alone are no such fit."""
     if len(measurements) == 1:
         return "No bin of pT has valid scale factors: the fit uses shares of simulation. Generate more events."
-    pull = measurements[-1].pull
+    error, pull = measurements[-1].error, measurements[-1].pull
+    if error > _NO_INFORMATION:
+        return f"The fit does not know the fraction: its uncertainty is {error:.2f}. Generate more events."
     verdict = "closes" if abs(pull) <= 2 else "does not close"
     return f"The fit {verdict} within 2 standard deviations of the fraction by label ({pull:+.2f})."
 

@@ -213,7 +213,8 @@ def estimate_pt(
     n_hits = np.bincount(label, minlength=n_tracks)
     with np.errstate(divide="ignore", invalid="ignore"):
         radius = _radii(hits.position[row].astype(np.float64), label, n_hits)
-    field = getattr(tracks, "magnetic_field", 2.0) if field is None else field
+    if field is None:
+        field = tracks.magnetic_field if isinstance(tracks, Tracks) else 2.0
     pt = (GEV_PER_TESLA_MM * abs(field) * radius).astype(np.float32)
     pt[n_hits < MIN_CIRCLE_HITS] = np.nan
     return pt
