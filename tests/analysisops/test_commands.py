@@ -94,6 +94,16 @@ def test_a_model_judges_a_run_by_its_file(tmp_path: Path, monkeypatch: pytest.Mo
         judge_choice("ofline")
 
 
+def test_a_model_without_its_key_is_refused_before_the_run_unless_answers_are_replayed(tmp_path: Path) -> None:
+    file = tmp_path / "model.toml"
+    file.write_text('base_url = "http://127.0.0.1:1/v1"\nmodel = "m"\napi_key_variable = "NO_SUCH_KEY"\n')
+    with pytest.raises(ConfigError, match=r"got no \$NO_SUCH_KEY"):
+        evaluate(["operations"], [str(file)], Seeds.first(1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    file.write_text(file.read_text() + 'cache = "answers"\n')
+    assert agent_choice(str(file)).name == "model"
+
+
 def filled(schema: dict[str, Any]) -> Any:
     """Something of a schema: each constant, and the least of each number."""
     if "const" in schema or "enum" in schema:
