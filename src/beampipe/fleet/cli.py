@@ -329,8 +329,11 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
 
 @app.command("status")
 def status_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
-    """Show servers, gateway, and the last incidents."""
-    _print_status(_send(file, folder, do="status"), as_json=as_json)
+    """Show servers and gateway; exit with 1 if one of them takes no requests, other than drained servers."""
+    status = _send(file, folder, do="status")
+    _print_status(status, as_json=as_json)
+    if not status["ready"]:
+        raise typer.Exit(1)
 
 
 @app.command("watch")
