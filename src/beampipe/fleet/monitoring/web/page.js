@@ -56,7 +56,7 @@
   function showServers({ gateway, servers }) {
     const rows = servers.map(server => {
       const text = server.state === "silent" ? `silent for ${short(server.age)} s` : server.state;
-      const words = [`${server.host}:${server.http}`, server.models.join(", "), server.text];
+      const words = [server.host && `${server.host}:${server.http}`, server.models.join(", "), server.text];
       return row(server.server, server.state, text, server.gateway, server, words);
     });
     if (gateway) rows.push(row("gateway", gateway.state, gateway.state, null, gateway, ["", "", work(gateway)]));
