@@ -271,6 +271,7 @@ class Reconciler(ABC):
             "waiting": state.waiting,
             "requests": dict(traffic.outcomes),
             "refused": dict(traffic.refused),
+            "failed": dict(traffic.models["failed"]),
             **traffic.recent(),
         }
 
