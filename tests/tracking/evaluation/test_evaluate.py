@@ -73,7 +73,10 @@ def evaluation() -> Evaluation:
         "refusing": Refusing(),
         "slices": ByPhi(),
     }
-    return evaluate(finders, truth.watching(events()), sample="toy")
+    with pytest.warns(
+        RuntimeWarning, match=r"refusing refused 4 of 4 events, .* not found; the first: refusing: got an"
+    ):
+        return evaluate(finders, truth.watching(events()), sample="toy")
 
 
 def test_perfect_labels_score_perfectly(evaluation: Evaluation) -> None:

@@ -90,6 +90,16 @@ def test_damaged_data_is_refused(tmp_path: Path) -> None:
         list(read_events(path))
 
 
+def test_one_damaged_byte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    write_events(path, [random_event(1, n_hits=5000)])
+    whole = path.read_bytes()
+    for place in range(1000, 30_000, 3000):  # zstd accepts most of these
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(FileError, match="row group 0 of 1 cannot be read"):
+            list(read_events(path))
+
+
 def test_a_missing_column_is_named_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     pq.write_table(pa.table({"event_id": [1], "hit_r": [[1.0]], "hit_ph": [[1.0]], "hit_z": [[1.0]]}), path)

@@ -246,7 +246,7 @@ def require_metric(metric: str | None) -> None:
 def print_evaluation(
     evaluation: Evaluation, console: Console | None = None, by: Sequence[str] = (), metric: str | None = None
 ) -> None:
-    """Print quality, stages and sizes, and the refused events.
+    """Print quality, stages and sizes.
 
     Args:
         evaluation: results of the finders.
@@ -267,9 +267,6 @@ def print_evaluation(
     out.print(counts_table(evaluation))
     for variable in by:
         out.print(curve_table(evaluation, variable))
-    for finder in evaluation.finders:
-        for event in finder.failed[:3]:
-            out.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)
 
 
 def text_with_error(proportion: Proportion) -> str:

@@ -517,7 +517,7 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         if body["format"] != _FORMAT:
-            raise FileError(f"{path}: got format {body['format']!r}, expected {_FORMAT!r}")
+            raise ValueError(f"format {body['format']!r}")
         return Evaluation(
             sample=body["sample"],
             selection=Selection(**body["selection"]),
@@ -529,8 +529,6 @@ def read_evaluation(path: Path) -> Evaluation:
     except FileNotFoundError:
         raise FileError(f"{path}: no such file, expected the JSON that an evaluation wrote") from None
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, FileError):
-            raise
         raise FileError(
             f"{path}: got something else ({error!r}), expected the JSON that an evaluation wrote"
         ) from error

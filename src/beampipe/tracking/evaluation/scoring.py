@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -363,6 +364,9 @@ def evaluate(
     Raises:
         InputError: an event has no truth, or there is no event.
         TypeError: these are no finders, or no events; the message names the right call.
+
+    Warns:
+        RuntimeWarning: a finder refused events.
     """
     by_name = _by_name(finders)
     if isinstance(events, str | Path | Event):
@@ -394,6 +398,9 @@ def evaluate(
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
     selections = {name: anywhere if variable.any_origin else selection for name, variable in VARIABLES.items()}
     results = tuple(tally.result(name, selections) for name, tally in tallies.items())
+    for name, refused in ((result.name, result.failed) for result in results if result.failed):
+        lost = f"{name} refused {len(refused)} of {n_events} events, whose particles count as not found"
+        warnings.warn(f"{lost}; the first: {refused[0].error}", RuntimeWarning, stacklevel=2)
     return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
 
 

@@ -84,6 +84,7 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
             # A dictionary would replace the byte split, and coordinates hardly ever repeat.
             use_dictionary=[f"{n}.list.element" for n, t in COLUMNS.items() if t not in (np.float32, np.bool_)],
             use_byte_stream_split=floats,
+            write_page_checksum=True,
         ) as writer,
     ):
         for event in events:

@@ -173,7 +173,7 @@ def open_parquet(path: str | Path) -> Any:
     """
     pa, pq = arrow("parquet")
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: not a whole Parquet file ({error}); copy or write it again", path=path) from error
 

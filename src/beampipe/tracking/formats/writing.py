@@ -201,7 +201,7 @@ class IncrementalWriter:
             rows_only = writing.WriteOptions(include_header=False)
             self._writer = writing.CSVWriter(stream, schema, write_options=rows_only)
         else:
-            self._writer = writing.ParquetWriter(self._part, schema, compression="zstd")
+            self._writer = writing.ParquetWriter(self._part, schema, compression="zstd", write_page_checksum=True)
             self._writer.add_key_value_metadata({"generator": MARK})
         self._open.enter_context(self._writer)
 

@@ -199,7 +199,7 @@ class LayerRequirements:
 _GOOD_EFFICIENCY: Final = 0.9
 """An efficiency below this is listed as a weakness of a pipeline."""
 
-_FEWEST_TO_TELL: Final = 10
+FEWEST_TO_TELL: Final = 10
 """Fewest particles in a bin from which its efficiency says something."""
 
 _VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -248,14 +248,14 @@ class BinnedEfficiency:
     def weak(self) -> tuple[bool, ...]:
         """Which bins are below 90 %, of those with enough particles to tell."""
         return tuple(
-            total >= _FEWEST_TO_TELL and matched < _GOOD_EFFICIENCY * total
+            total >= FEWEST_TO_TELL and matched < _GOOD_EFFICIENCY * total
             for matched, total in zip(self.matched, self.total, strict=True)
         )
 
     @property
     def few(self) -> tuple[bool, ...]:
         """Which bins have too few particles to tell."""
-        return tuple(total < _FEWEST_TO_TELL for total in self.total)
+        return tuple(total < FEWEST_TO_TELL for total in self.total)
 
     def ranges(self, chosen: Iterable[bool]) -> Iterator[range]:
         """The chosen bins, those side by side as one range."""
@@ -305,8 +305,8 @@ class Performance:
             it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
             nearest track (in eta and phi), and, where events with hard jets were given, the same in these as ``jets``.
-        displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there was none.
-        dense: efficiency for particles within 10 mrad of another one; null where it was not measured.
+        displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there were fewer than ten.
+        dense: efficiency for particles within 10 mrad of another one; null where there were fewer than ten.
         counted: which particles and which tracks the numbers count.
 
     Raises:
@@ -335,6 +335,11 @@ class Performance:
     def __post_init__(self) -> None:
         if unknown := set(self.curves) - set(_VARIABLES):
             raise ConfigError(f"curves: got {', '.join(sorted(unknown))}, expected {', '.join(_VARIABLES)}")
+
+    @property
+    def particles(self) -> int:
+        """Number of particles that `efficiency` counts."""
+        return sum(self.curves["eta"].total) if "eta" in self.curves else 0
 
     def weaknesses(self, others: Mapping[str, Performance] = MappingProxyType({})) -> Iterator[str]:
         """Every bin with an efficiency below 90 %, in a few words with its numbers; neighbouring bins together.

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -29,6 +29,9 @@ USABLE_EFFICIENCY: Final = 0.97
 
 USABLE_FAKES: Final = 0.05
 """Largest share of fake tracks of a usable model."""
+
+_FEWEST_TO_JUDGE: Final = 100
+"""Fewest particles that show that a model is usable; if 97 of 100 are found, the error is 2 %."""
 
 _ADVICE: Final = "add events (30 with hundreds of tracks each are usual), or learn longer (without --quick)"
 
@@ -62,9 +65,10 @@ def model_overview(model: TrackerModel) -> list[str]:
         lines += _measured_lines(model, measured, model.acts)
     for name, measured in model.acts.items():
         lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(model, measured)]
-    samples = dict.fromkeys((measured.sample, measured.counted) for measured in model.performance.values())
-    for sample, counted in samples:
-        lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
+    samples = dict.fromkeys((it.particles, it.events, it.sample, it.counted) for it in model.performance.values())
+    for particles, events, sample, counted in samples:
+        lines += [f"  measured with {particles} particles in {events} events: {sample}"]
+        lines += [f"  counted: {counted}"] if counted else []
     return lines
 
 
@@ -133,23 +137,25 @@ def verdict(model: TrackerModel) -> Verdict:
     Args:
         model: a model with its measured performance.
     """
-    measured = [item for item in model.performance.items() if item[1].efficiency is not None]
-    if not measured:
-        return Verdict(False, f"not usable, because nothing could be measured: too few particles to score; {_ADVICE}")
-    name, best = max(measured, key=lambda each: (each[1].efficiency or 0.0) - (each[1].fakes or 0.0))
+    particles = max((measured.particles for measured in model.performance.values()), default=0)
+    if particles < _FEWEST_TO_JUDGE:
+        few = f"{particles} particles are too few to measure it, expected {_FEWEST_TO_JUDGE} or more"
+        return Verdict(False, f"not usable, because {few}; {_ADVICE}")
+    name, best = max(model.performance.items(), key=lambda it: (it[1].efficiency or 0.0) - (it[1].fakes or 0.0))
     efficiency, fakes = best.efficiency or 0.0, best.fakes or 0.0
-    numbers = f"{name} finds {100 * efficiency:.1f} % of the particles, {100 * fakes:.1f} % of its tracks are fakes"
-    limits = f"expected {100 * USABLE_EFFICIENCY:.0f} % or more, and at most {100 * USABLE_FAKES:.0f} %"
+    found = f"{100 * efficiency:.1f} % of the {particles} particles"
+    numbers = f"{name} finds {found}, {100 * fakes:.1f} % of its tracks are fakes"
     if fakes <= USABLE_FAKES:
         if efficiency >= USABLE_EFFICIENCY:
             return Verdict(True, f"usable: {numbers}")
         by_pt = best.curves["pt"]
         for number, edge in enumerate(by_pt.edges[:-1]):
             above = [rate for rate in by_pt.values[number:] if rate is not None]
-            if above and min(above) >= USABLE_EFFICIENCY:
+            if sum(by_pt.total[number:]) >= _FEWEST_TO_JUDGE and min(above) >= USABLE_EFFICIENCY:
                 return Verdict(True, f"usable above pT = {edge:g} GeV: {numbers} in all; {_ADVICE}")
-    learned = f"it learned from {model.origin.events} events"
-    return Verdict(False, f"not usable, because {numbers} ({limits}); {learned}; {_ADVICE}")
+    limits = f"expected {100 * USABLE_EFFICIENCY:.0f} % or more, and at most {100 * USABLE_FAKES:.0f} %"
+    limits += f"; it learned from {model.origin.events} events"
+    return Verdict(False, f"not usable, because {numbers} ({limits}); {_ADVICE}")
 
 
 def _refused_events(name: str) -> list[str]:
@@ -205,9 +211,7 @@ def versions(*, torch: bool = False) -> Versions:
     Args:
         torch: whether PyTorch took part.
     """
-    return Versions(
-        _version("beampipe"), platform.python_version(), _version("numpy"), _version("torch") if torch else ""
-    )
+    return Versions(version("beampipe"), platform.python_version(), version("numpy"), version("torch") if torch else "")
 
 
 @contextmanager
@@ -236,13 +240,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
         building.replace(folder)  # over an empty folder, or none
     finally:
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _plain(value: Any) -> Any:

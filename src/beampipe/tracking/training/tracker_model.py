@@ -60,7 +60,7 @@ class TrainingBudget:
         queries: number of hits whose neighbours are searched in one update of the embedding.
         graph_events: largest number of events that become graphs.
         chooses: largest number of events that radius and cuts are chosen on.
-        scored: largest number of events of the validation report.
+        scored: largest number of events of the validation report; more if they are small.
         jets: largest number of events with hard jets of the report.
         duration: how long a training takes on two idle cores, in words.
     """
@@ -133,7 +133,7 @@ def adapted_recipe(recipe: TrainingRecipe, effort: TrainingBudget, sample: Train
     """
     embedding, edge_filter, gnn = recipe.embedding, recipe.edge_filter, recipe.gnn
     bend, density = sample.field / _FIELD, max(sample.hits, 1.0) / _HITS
-    overlay = max(1, round(17_000 / max(sample.hits, 1.0)))
+    overlay = _overlay(sample)
     windows = KinematicWindows(
         embedding.windows.kappa_max * bend, max(embedding.windows.z0_max, round(sample.z_reach) + 20.0)
     )
@@ -168,6 +168,11 @@ def adapted_recipe(recipe: TrainingRecipe, effort: TrainingBudget, sample: Train
         selection=replace(recipe.selection, min_layers=sample.crossing.min_layers),
         min_hits=sample.crossing.min_layers,
     )
+
+
+def _overlay(sample: TrainingSample) -> int:
+    """How many small events take the place of one."""
+    return max(1, round(17_000 / max(sample.hits, 1.0)))
 
 
 def _possible(degrading: TrainingDegradation, sample: TrainingSample) -> TrainingDegradation:
@@ -371,14 +376,13 @@ def _learn_parts(
         say(f"{part.stem}: {result}; {perf_counter() - start:.0f} s")
     model = _card(folder, task, sample, floors)
     write_model(model)
-    scored = sample.scored[: task.effort.scored]
+    scored = sample.scored[: task.effort.scored * _overlay(sample)]
     start = perf_counter()
-    about = f"{len(scored)} events that were not learned from"
     with bar("validation"):
         validation = validate(
             model,
             scored,
-            about,
+            "events that were not learned from",
             jets=jets,
             min_hits=task.min_hits,
             has_modules=sample.layers.has_modules,

@@ -24,7 +24,7 @@ from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.reference import layer_of
 from beampipe.tracking.input_checks import ExpectedTracks, measure
 from beampipe.tracking.loading import FIT_STEM, load_pipeline, load_track_fitter
-from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerGeometry, TrackerModel
+from beampipe.tracking.models import FEWEST_TO_TELL, BinnedEfficiency, Performance, TrackerGeometry, TrackerModel
 from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
 from beampipe.tracking.training.detector import SPLIT
 from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
@@ -83,7 +83,7 @@ class Validation:
             if self.jets is not None:
                 curves["jets"] = self.jets[hard.name].curve("distance")
             timed = [event.cpu for event in hard.events if event.error is None]
-            close = np.array(distance.edges[1:]) < _CLOSE
+            close = int(np.searchsorted(distance.edges, _CLOSE)) - 1  # number of bins
             performances[hard.name] = Performance(
                 sample=self.headline.sample,
                 events=self.headline.n_events,
@@ -98,8 +98,8 @@ class Validation:
                     )
                     for name, curve in curves.items()
                 },
-                displaced=_rate(quality.displaced.passed, quality.displaced.total),
-                dense=_rate(int(np.array(distance.double)[close].sum()), int(np.array(distance.total)[close].sum())),
+                displaced=_rate(quality.displaced.passed, quality.displaced.total, FEWEST_TO_TELL),
+                dense=_rate(sum(distance.double[:close]), sum(distance.total[:close]), FEWEST_TO_TELL),
                 counted=self.headline.counted,
                 hits_per_track=_rounded(tracks.per_track, 3),
                 residual=_rounded(tracks.residual, 5),
@@ -223,8 +223,8 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _rate(passed: int, total: int) -> float | None:
-    return round(passed / total, 4) if total else None
+def _rate(passed: int, total: int, fewest: int = 1) -> float | None:
+    return round(passed / total, 4) if total >= fewest else None
 
 
 REPORT: Final = "validation.json"

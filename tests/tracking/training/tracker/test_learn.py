@@ -15,7 +15,7 @@ from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
-from beampipe.tracking.models.card import verdict
+from beampipe.tracking.models.card import model_overview, verdict
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.recipe import recipe
 from beampipe.tracking.training.samples import TrainingDegradation
@@ -102,6 +102,14 @@ def test_what_cannot_be_learned_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_events_are_scored_if_they_are_small(learned: TrackerModel) -> None:
+    measured = learned.performance["module_map"]
+    assert (TINY.scored, measured.events) == (2, 3)  # all that were kept apart, of 18
+    assert measured.particles == sum(measured.curves["vertex_z"].total) > 100
+    counted = f"  measured with {measured.particles} particles in 3 events: events that were not learned from;"
+    assert any(line.startswith(counted) for line in model_overview(learned))
+
+
 def test_parts_are_asked_for_by_name() -> None:
     assert [part.stem for part in Task("x").parts] == ["module_map", "fit", "exatrkx"]
     assert [part.stem for part in Task("x", soft=True, displaced=True).parts] == list(PARTS)
@@ -144,17 +152,20 @@ def test_too_few_particles_are_refused_with_the_number_to_add(tmp_path: Path) ->
 
 def performance(efficiency: float | None, fakes: float, matched: tuple[int, ...], total: int = 100) -> Performance:
     by_pt = BinnedEfficiency((0.3, 1.0, 2.0, 5.0), (total,) * 3, matched)
-    return Performance("events", 5, 1000.0, efficiency, fakes, 0.2, 10.0, {"pt": by_pt})
+    by_eta = BinnedEfficiency((-3.0, 3.0), (2 * total,), (sum(matched[1:]),))  # above 1 GeV
+    return Performance("events", 5, 1000.0, efficiency, fakes, 0.2, 10.0, {"pt": by_pt, "eta": by_eta})
 
 
 @pytest.mark.parametrize(
     ("measured", "usable", "text"),
     [
-        (performance(0.98, 0.01, (50, 97, 100)), True, "usable: module_map finds 98.0 % of the particles, 1.0 %"),
+        (performance(0.98, 0.01, (50, 97, 100)), True, "usable: module_map finds 98.0 % of the 200 particles, 1.0 %"),
         (performance(0.91, 0.01, (10, 80, 99)), True, "usable above pT = 2 GeV: module_map finds 91.0 %"),
         (performance(0.91, 0.01, (10, 99, 80)), False, "not usable, because module_map finds 91.0 %"),
         (performance(0.99, 0.2, (10, 99, 99)), False, "20.0 % of its tracks are fakes (expected 97 % or more"),
-        (performance(None, 0.2, (0, 0, 0), total=0), False, "not usable, because nothing could be measured"),
+        (performance(None, 0.2, (0, 0, 0), total=0), False, "not usable, because 0 particles are too few"),
+        (performance(1.0, 0.0, (10, 49, 49), total=49), False, "because 98 particles are too few to measure it"),
+        (performance(0.8, 0.0, (0, 39, 60), total=60), False, "module_map finds 80.0 % of the 120 particles"),
     ],
 )
 def test_the_verdict(learned: TrackerModel, measured: Performance, usable: bool, text: str) -> None:
