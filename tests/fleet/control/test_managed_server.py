@@ -57,9 +57,9 @@ def test_starts_that_fail_slowly_have_pauses_that_double(server: LocalServer, tm
         server._process.start([sys.executable, "-c", "import signal; signal.pause()"])
         pid = server.pid
         assert pid is not None
-        state = "ready" if number == 8 else "starting"
+        record = replace(record, state="ready" if number == 8 else "starting", pid=pid)
         for now in (started + 1.0, started + 60.0, started + 90.0):
-            server.observe(replace(record, pid=pid, state=state, beat=time.time()), now)
+            server.observe(replace(record, beat=time.time()), now)
         os.kill(pid, signal.SIGKILL)
         until(lambda: server.pid is None)
         ended, now = now, now + 0.1
