@@ -32,8 +32,9 @@ from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regio
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
-from beampipe.calibration.events.variations import known_jet_variations
+from beampipe.calibration.events.variations import energy_shifts
 from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 from beampipe.terminal import make_table
 from beampipe.workflow import Task, open_pool, run
 
@@ -73,7 +74,7 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
         units=units,
         labelled=True,
         weight_names=weight_names,
-        kinematics=known_jet_variations(energy),
+        kinematics=(*VARIED_N_TRK, *energy_shifts(energy)),
         bootstrap=Bootstrap(replicas, 1),
         dataset=facts.dataset,
     )

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from beampipe.analysisops.cli import app
 from beampipe.analysisops.registry import agent_choice, judge_choice, make_agent
 from beampipe.analysisops.run import evaluate, task_folder
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.runs.engine import RunFolder, Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.agents.stand_in import completion, stand_in
@@ -47,6 +47,7 @@ def test_a_run_is_summed_up_goes_on_and_is_graded_again(tmp_path: Path) -> None:
     request = ("run", "-t", "operations", "-a", "scripted", "-a", "nop", "-l", 1, "-o", folder)
     first = called(*request)
     assert [line.split()[1] for line in first.splitlines() if "\u2502" in line] == ["nop", "scripted"]
+    assert first.splitlines()[-1] == "nop, operations: worked: 0 calls gave something of the data, expected 3"
     written = (folder / "results.jsonl").read_bytes()
     called(*request)
     assert (folder / "results.jsonl").read_bytes() == written
@@ -54,6 +55,16 @@ def test_a_run_is_summed_up_goes_on_and_is_graded_again(tmp_path: Path) -> None:
     assert (folder / "results.jsonl").read_bytes() == written
     called("report", folder, "-o", tmp_path / "report.html")
     assert "scripted" in (tmp_path / "report.html").read_text()
+
+
+def test_what_an_agent_writes_moves_no_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called("run", "-t", "operations", "-a", "nop", "-l", 1, "-o", tmp_path / "run")
+    results = RunFolder(tmp_path / "run").read_results()
+    results[0]["result"]["issues"] = [{"severity": "error", "message": "\x1b[2Jfine\n\u202e1.000" + 1000 * "x"}]
+    monkeypatch.setattr(RunFolder, "read_results", lambda _: results)
+    last = called("report", tmp_path / "run", "-o", tmp_path / "page.html").splitlines()[-1]
+    assert last.startswith("nop, operations:  [2Jfine  1.000xxx")
+    assert len(last) < 450
 
 
 def test_a_model_judges_a_run_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +92,16 @@ def test_a_model_judges_a_run_by_its_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert len({item["assessment"]["task"] for (item,) in records.values()}) == 3
     with pytest.raises(UnknownNameError, match="did you mean 'offline'"):
         judge_choice("ofline")
+
+
+def test_a_model_without_its_key_is_refused_before_the_run_unless_answers_are_replayed(tmp_path: Path) -> None:
+    file = tmp_path / "model.toml"
+    file.write_text('base_url = "http://127.0.0.1:1/v1"\nmodel = "m"\napi_key_variable = "NO_SUCH_KEY"\n')
+    with pytest.raises(ConfigError, match=r"got no \$NO_SUCH_KEY"):
+        evaluate(["operations"], [str(file)], Seeds.first(1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    file.write_text(file.read_text() + 'cache = "answers"\n')
+    assert agent_choice(str(file)).name == "model"
 
 
 def filled(schema: dict[str, Any]) -> Any:

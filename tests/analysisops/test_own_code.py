@@ -182,8 +182,9 @@ def test_a_program_that_fits_the_first_instance_alone_earns_little(
         ("import socket; socket.create_connection(('127.0.0.1', 1))", "exit status"),
         ("import os; os.symlink(os.environ['BEAMPIPE_REQUEST'], 'answer.json')", "no such file"),
         ("import os; open(os.environ['BEAMPIPE_DATA'] + '/data.root', 'w')", "exit status 1"),
+        ("import beampipe.analysisops.registry", "exit status 1"),
     ],
-    ids=["fails", "leaves nothing", "wants the network", "leaves a link", "writes the data"],
+    ids=["fails", "leaves nothing", "wants the network", "leaves a link", "writes the data", "uses our analysis"],
 )
 def test_what_a_program_may_not_do(instance: Instance, tmp_path: Path, program: str, reason: str) -> None:
     file = tmp_path / "mine.py"

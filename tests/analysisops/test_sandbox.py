@@ -112,6 +112,15 @@ def test_what_leaves_its_session_is_ended_with_it(kind: Kind, tmp_path: Path) ->
     assert [line for _, line in processes.command_lines() if marker in line] == []
 
 
+@namespaces
+@pytest.mark.parametrize("package", [True, False])
+def test_beampipe_can_be_hidden_also_inside_a_folder_that_is_shown(package: bool) -> None:
+    folder = Path(sandbox_module.__file__).parents[1]
+    program = f"import os; print('errors.py' in os.listdir({str(folder)!r}))"
+    status, output, _ = run(program, "namespaces", read_only=[folder.parent], package=package)
+    assert (status, output) == (0, f"{package}\n")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ending_the_block_ends_all(kind: Kind) -> None:
     marker = f"still-there-{os.getpid()}-{kind}"

@@ -108,6 +108,13 @@ def test_a_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not result.wants_variations("data")
 
 
+def test_placeholders_of_the_jet_energy_are_for_simulated_ntuples(folder: Path) -> None:
+    foreign = SAMPLES + '[layout]\npreset = "nanoaod"\n'
+    energies = [load_configuration(write(folder, text)).energy for text in (SAMPLES, SAMPLES + "[layout]\n", foreign)]
+    assert energies == [Energy(), Energy(), Energy(0, 0)]
+    assert load_configuration(write(folder, foreign + "[energy]\nscale = 3\n")).energy == Energy(3, 8)
+
+
 def test_a_short_file_takes_defaults(folder: Path) -> None:
     result = load_configuration(write(folder, SAMPLES))
     assert result.output == folder / "calibration"
@@ -177,6 +184,12 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
         ("eta_edges = [0.8]" + SAMPLES, ConfigError, "eta_edges: got"),
         ("eta_edges = [-1.0, 1.0]" + SAMPLES, ConfigError, "eta_edges: got"),
         ("pt_edges = [800]" + SAMPLES, ConfigError, "pt_edges: got"),
+        (
+            "pt_edges = [400, 600]" + SAMPLES,
+            ConfigError,
+            r"pt_edges: got 400 to 600, but \[selection\] has jets of 500 to 2000 GeV only.*set min_subleading_pt",
+        ),
+        ("pt_edges = [500, 2500]" + SAMPLES, ConfigError, "pt_edges: got 500 to 2500, but.*max_leading_pt"),
         ("pt_edges = [500, nan, 800]" + SAMPLES, ConfigError, "pt_edges: got nan, expected a finite number"),
         ("working_points = [1.0]" + SAMPLES, ConfigError, "working_points: got .*expected fractions between 0 and 1"),
         ("working_points = []" + SAMPLES, ConfigError, "working_points: got"),

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 from numpy import ndarray
 
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties
+from beampipe.chain.figures import plot_fit
 from beampipe.chain.fit import (
     TAGGER,
     JetCounts,
@@ -139,3 +141,22 @@ def test_results_survive_writing(tmp_path: Path) -> None:
     again = read_measurements(tmp_path / "result.json")
     assert [each.shares for each in again] == ["simulation", "calibrated"]
     assert [each.fraction for each in again] == pytest.approx([each.fraction for each in results], rel=1e-9)
+
+
+def test_a_bin_without_jets_is_left_out_and_drawn_empty() -> None:
+    full = counts()
+    gap = np.array([0.0, 1.0])
+    made = JetCounts(
+        full.simulation * gap[:, None, None],
+        full.simulation_squares * gap[:, None, None],
+        full.data * gap[:, None],
+        full.data_squares * gap[:, None],
+        FRACTION,
+    )
+    by_factors, joint = factors(1.0)
+    results = measure(made, by_factors, joint)
+    assert [each.left_out for each in results] == [("300-400 GeV",)] * 2
+    left, _ = plot_fit(made, by_factors, results).axes  # numpy's warnings would be errors
+    heights = [bar.get_height() for bar in left.patches if isinstance(bar, Rectangle)]
+    assert np.nansum(heights[:3]) == 0
+    assert np.nansum(heights) == pytest.approx(1, abs=1e-3)

@@ -120,6 +120,10 @@ def test_a_program_prints_what_is_wrong(program: str, programs: Path, tmp_path: 
     done = run(programs / program, "generic", "module_map", file)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{program}: hits: got [nan, nan, 3.0] at row 1, expected finite".encode())
+    for text in ("1,2,3\n4,5,6\n", "x,y,z\n1,2\n4,5,6\n", "r,phi,z\n1,2,3\n", ""):  # no hit is left out silently
+        file.write_text(text)
+        done = run(programs / program, "generic", "module_map", file)
+        assert (done.returncode, b"expected" in done.stderr) == (1, True), text
 
 
 @pytest.mark.parametrize("pipeline", sorted(PIPELINES))

@@ -16,8 +16,11 @@ int main(int count, char** arguments) {
   FILE* file = fopen(arguments[3], "r");
   if (file == NULL) return perror(arguments[3]), 1;
   int64_t n = 0;
-  if (fscanf(file, "%*[^\n]") == EOF) return fprintf(stderr, "tracks_in_c: got no header\n"), 1;
-  while (n < MOST_HITS && fscanf(file, "%lf,%lf,%lf", &x[n], &y[n], &z[n]) == 3) ++n;
+  int header = 0;
+  if (fscanf(file, "x,y,z%n", &header) != EOF && header)
+    while (n < MOST_HITS && fscanf(file, "%lf,%lf,%lf", &x[n], &y[n], &z[n]) == 3) ++n;
+  if (!header || !feof(file))
+    return fprintf(stderr, "tracks_in_c: expected the header x,y,z and up to %d lines x,y,z\n", MOST_HITS), 1;
   fclose(file);
 
   const int64_t n_tracks = beampipe_find(finder, n, x, y, z, track_id);

@@ -15,7 +15,8 @@ int main(int count, char** arguments) try {
   if (!file) throw std::runtime_error(std::string(arguments[3]) + ": cannot be read");
   std::vector<double> x, y, z;
   std::string line;
-  std::getline(file, line);  // the header
+  if (!std::getline(file, line) || line.rfind("x,y,z", 0) != 0)
+    throw std::runtime_error("got '" + line + "', expected the header x,y,z");
   while (std::getline(file, line)) {
     double hit[3];
     if (std::sscanf(line.c_str(), "%lf,%lf,%lf", &hit[0], &hit[1], &hit[2]) != 3)

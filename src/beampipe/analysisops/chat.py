@@ -58,6 +58,19 @@ class Model:
         if not self.model:
             raise ConfigError("model: got no name, expected that of a model of the server")
 
+    def key(self) -> str:
+        """The key in the environment; empty if none is needed.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        key = os.environ.get(self.api_key_variable, "")
+        if self.api_key_variable and not key:
+            raise ConfigError(
+                f"api_key_variable: got no ${self.api_key_variable}, expected the key of {self.model} there"
+            )
+        return key
+
 
 _CHARACTERS_PER_TOKEN: Final = 4
 """Estimated length of a token, used if a server does not count tokens."""
@@ -308,12 +321,8 @@ class ChatClient:
 
     def _once(self, request: Mapping[str, Any], seconds: float) -> Any:
         """The JSON of one attempt."""
-        headers = {}
-        if variable := self.model.api_key_variable:
-            key = os.environ.get(variable)
-            if not key:
-                raise ConfigError(f"api_key_variable: got no variable {variable} in the environment; set it to the key")
-            headers["Authorization"] = f"Bearer {key}"
+        key = self.model.key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
             with (

@@ -319,18 +319,8 @@ def serve_command(
     """Serve a host over A2A: it takes requests of assessments, has agents solve tasks, and returns the results."""
     from beampipe.analysisops.host import serve_host
 
-    serve_host(
-        host,
-        port,
-        tasks or (),
-        instances,
-        secret,
-        folder,
-        card_url=card_url,
-        judge=judge,
-        tools_host=tools_host,
-        attempts=attempts,
-    )
+    served = {"card_url": card_url, "judge": judge, "tools_host": tools_host}
+    serve_host(host, port, tasks or (), instances, secret, folder, attempts=attempts, **served)
 
 
 @app.command("agent")
@@ -350,12 +340,12 @@ def agent_command(
 
 
 def _print_summary(folder: Path, *, as_json: bool) -> None:
-    """Print the scores of a run, as a table or as JSON."""
+    """Print the scores of a run and the first fault of each agent, as a table or as JSON."""
     from beampipe.analysisops.runs.engine import RunFolder
     from beampipe.analysisops.runs.statistics import scores_of, summarise
 
-    run_folder = RunFolder(folder)
-    summaries = summarise(scores_of(run_folder.read_results()), by=("agent", "level"), missing=run_folder.missing())
+    results, missing = RunFolder(folder).read_results(), RunFolder(folder).missing()
+    summaries = summarise(scores_of(results), by=("agent", "level"), missing=missing)
     if as_json:
         print_json([{"agent": agent, "level": level, **vars(score)} for (agent, level), score in summaries.items()])
         return
@@ -366,3 +356,10 @@ def _print_summary(folder: Path, *, as_json: bool) -> None:
         counts = (str(score.errors), str(score.missing))
         table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, *counts)
     console().print(table)
+    first: dict[str, str] = {}
+    for result in results:
+        faults = [issue["message"] for issue in result["result"]["issues"] if issue["severity"] == "error"]
+        if faults:
+            first.setdefault(result["assessment"]["agent"], f"{result['assessment']['task_id']}: {faults[0]}")
+    for agent, fault in first.items():  # an agent may have written it
+        typer.echo(f"{agent}, {''.join(letter if letter.isprintable() else ' ' for letter in fault)[:400]}")

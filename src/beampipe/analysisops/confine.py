@@ -110,6 +110,10 @@ def _build(plan: Mapping[str, Any]) -> None:
         _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={size}")
     for name in plan["read_only"]:
         _bind(Path(name), root)
+    for name in plan.get("hidden", ()):
+        if (target := root / name[1:]).exists():
+            _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, "mode=755,size=4k")
+            _seal(target)
     for name in _DEVICES:
         _bind(Path("/dev", name), root, sealed=False)
     _bind(work, root, sealed=False)
@@ -195,19 +199,14 @@ def _wait_for(child: int) -> NoReturn:
 def _end_rest() -> None:
     """Kill all descendants; orphans become children of this process."""
     while True:
-        for pid in _children():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with suppress(OSError):  # this file or /proc may be missing
+            for pid in Path("/proc/thread-self/children").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
         try:
             os.wait()
         except ChildProcessError:
             return
-
-
-def _children() -> list[int]:
-    with suppress(OSError):  # this file or /proc may be missing
-        return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]
-    return []
 
 
 def _check(done: int, what: str) -> None:

@@ -279,11 +279,11 @@ class AssessmentExecutor(AgentExecutor):
     Args:
         assess: has an agent solve one instance and grades it; runs in a thread.
         host: settings of the host.
-        attempts: earlier attempts by task, level and seed.
+        attempts: earlier attempts by task and seed; data and reference are the same at all levels.
     """
 
     def __init__(
-        self, assess: Assess, host: HostSettings, attempts: Mapping[tuple[str, int, int], int] | None = None
+        self, assess: Assess, host: HostSettings, attempts: Mapping[tuple[str, int], int] | None = None
     ) -> None:
         self._assess, self._host = assess, host
         self._running = False
@@ -333,7 +333,7 @@ class AssessmentExecutor(AgentExecutor):
 
     async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
         """The result of one assessment as it may be sent; errors become results."""
-        instance = (assessment.task_id, assessment.level, assessment.seed)
+        instance = (assessment.task_id, assessment.seed)
         self._attempts[instance] += 1
         attempt = self._attempts[instance]
         try:

@@ -91,9 +91,8 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
         try:
             request = replace(request, prompt=f"{request.prompt}\n\n{instructions(spec)}")
             given, command, environment = _lay_out(home, program, prepared.data, request)
-            sandbox = Sandbox(
-                SandboxLimits(seconds=spec.time_limit), read_only=[given], network=best_kind() != "namespaces"
-            )
+            limits, network = SandboxLimits(seconds=spec.time_limit), best_kind() != "namespaces"
+            sandbox = Sandbox(limits, read_only=[given], network=network, package=False)
             with sandbox.running(command, environment) as confined:
                 code = confined.wait()
                 if code != 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
 from beampipe.analysisops.runs.engine import AgentChoice
 from beampipe.analysisops.tasks.load import recalled_answers, reference_analysis
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import UnknownNameError
 from beampipe.settings import build, read_toml
 from beampipe.workflow import digest_of, file_digest
 
@@ -82,8 +81,7 @@ class JudgeChoice:
         described = self.described
         if described is None:
             return OfflineJudge() if self.name == "offline" else None
-        if described.api_key_variable and not os.environ.get(described.api_key_variable):
-            raise ConfigError(f"{self.name}: got no ${described.api_key_variable}, expected the key of the judge there")
+        described.key()
         return EndpointJudge(described, described.samples)
 
 
@@ -92,7 +90,7 @@ def agent_choice(name: str) -> AgentChoice:
 
     Raises:
         UnknownNameError: there is none.
-        ConfigError: the file describes none.
+        ConfigError: the file describes none, or the environment has no key for it.
     """
     if name in _SOURCES:
         return AgentChoice(name)
@@ -101,6 +99,8 @@ def agent_choice(name: str) -> AgentChoice:
         return AgentChoice(address[1] or name, {"url": address[2]})
     if name.endswith(".toml"):
         described = build(AgentFile, read_toml(Path(name), "the TOML file of an agent"), name)
+        if not described.cache:  # answers in the cache need no key
+            described.key()
         shown = {"base_url": described.base_url, "model": described.model, "kind": described.kind}
         return AgentChoice(Path(name).stem, {"file": name, "digest": digest_of(described), **shown})
     if "/" in name or name.endswith(".py"):

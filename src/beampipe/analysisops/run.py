@@ -182,13 +182,11 @@ def host_assess(
     return work
 
 
-def attempts_in(folder: Path) -> Counter[tuple[str, int, int]]:
-    """Number of attempts in a folder of a host's records, by task, level and seed."""
+def attempts_in(folder: Path) -> Counter[tuple[str, int]]:
+    """Number of attempts in a folder of a host's records, by task and seed."""
     plan = RunFolder(folder).read_plan() if (folder / "plan.json").exists() else []
     seeds = (int(assessment["seed"].removeprefix("dev-")) for assessment in plan)
-    return Counter(
-        (assessment["task_id"], assessment["level"], seed) for assessment, seed in zip(plan, seeds, strict=True)
-    )
+    return Counter((assessment["task_id"], seed) for assessment, seed in zip(plan, seeds, strict=True))
 
 
 def rescore(folder: Path) -> Rescored:

@@ -37,6 +37,7 @@ Kind = Literal["namespaces", "process"]
 
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
 _SCRIPT: Final = Path(__file__).with_name("confine.py")
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
 _WATCH_SECONDS: Final = 0.1
 _END_SECONDS: Final = 10.0
 _FIRST_USER: Final = 2_000_000
@@ -133,6 +134,7 @@ class Sandbox:
         limits: limits of each process.
         read_only: files and folders that it may read, in addition to those of the system and of Python.
         network: whether it may use the network; otherwise it has only a private loopback interface.
+        package: whether it may read beampipe, which can solve tasks; without namespaces it always can.
         kind: how it is confined; None takes the best kind of this system.
 
     Raises:
@@ -146,9 +148,10 @@ class Sandbox:
         *,
         read_only: Sequence[Path] = (),
         network: bool = True,
+        package: bool = True,
         kind: Kind | None = None,
     ) -> None:
-        self._limits, self._network = limits or SandboxLimits(), network
+        self._limits, self._network, self._package = limits or SandboxLimits(), network, package
         self._read_only = tuple(path.resolve() for path in read_only)
         self.kind = kind or best_kind()
         if "namespaces" in (self.kind, "namespaces" if not network else "") and best_kind() != "namespaces":
@@ -229,7 +232,7 @@ class Sandbox:
     def _plan(self, command: Sequence[str], environment: Mapping[str, str], work: Path, root: Path) -> dict[str, Any]:
         """The argument of ``confine.py``."""
         limits = self._limits
-        paths = (*_python_folders(), *self._read_only)
+        paths = (*(path for path in _python_folders() if self._package or path != _PACKAGE), *self._read_only)
         folders = {*paths, *_system()}
         # Paths inside other listed folders are covered by those.
         own = [path for path in dict.fromkeys(paths) if not folders.intersection(path.parents)]
@@ -241,6 +244,7 @@ class Sandbox:
             "root": str(root),
             "work": str(work),
             "read_only": [str(path) for path in (*_system(), *own)],
+            "hidden": [] if self._package else [str(_PACKAGE)],
             "memory": limits.memory,
             "file_size": limits.file_size,
             "limits": {
@@ -315,8 +319,7 @@ def _system() -> tuple[Path, ...]:
 
 def _python_folders() -> tuple[Path, ...]:
     """Folders that this package needs to run."""
-    package = Path(__file__).resolve().parents[1]
-    folders = (sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), package)
+    folders = (sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), _PACKAGE)
     return tuple(Path(folder).resolve() for folder in folders)
 
 

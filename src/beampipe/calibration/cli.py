@@ -100,9 +100,8 @@ def simulate(
     if list_samples:
         if as_json:
             print_json([{"sample": spec.name, "role": spec.role, "note": spec.note} for spec in SAMPLES.values()])
-            return
-        for spec in SAMPLES.values():
-            typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
+        else:
+            typer.echo("\n".join(f"{spec.name:20} {spec.role:20} {spec.note}" for spec in SAMPLES.values()))
         return
     for wanted in file_specs(sample, output / sample, events, seed, files, constituents):
         if not is_made(wanted):
@@ -233,7 +232,7 @@ def inspect_command(
 
     if output is not None:
         check_command_output(output, force=force)  # the file has no mark, as its user will edit it
-    inspections = inspect_ntuples(files, preset, tree)
+    inspections = inspect_ntuples(files, preset, tree, Path() if output is None else output.parent)
     if as_json:
         print_json(inspections[0] if len(inspections) == 1 else inspections)
     else:

@@ -112,19 +112,15 @@ class DijetSelection:
     max_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("min_subleading_pt", "max_abs_eta"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"selection: got {name} {getattr(self, name)}, expected more than 0")
-        if self.max_weight != 0 and not self.max_weight > 1:
-            raise ConfigError(
-                f"selection: got max_weight {self.max_weight}, expected more than 1 (medians), or 0 for none"
-            )
-        if not self.min_subleading_pt < self.max_leading_pt:
-            raise ConfigError(
-                f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
-            )
-        if self.max_pt_ratio <= 1:
-            raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
+        for name, holds, expected in (
+            ("min_subleading_pt", self.min_subleading_pt > 0, "more than 0"),
+            ("max_abs_eta", self.max_abs_eta > 0, "more than 0"),
+            ("max_weight", self.max_weight == 0 or self.max_weight > 1, "more than 1 (medians), or 0 for none"),
+            ("max_leading_pt", self.min_subleading_pt < self.max_leading_pt, "more than min_subleading_pt"),
+            ("max_pt_ratio", self.max_pt_ratio > 1, "more than 1"),
+        ):
+            if not holds:
+                raise ConfigError(f"selection: got {name} {getattr(self, name)}, expected {expected}")
 
 
 _FEWEST, _MOST = 5, 100
@@ -383,9 +379,7 @@ class Energy:
 
     def __post_init__(self) -> None:
         if not (0 <= self.scale <= 200 and 0 <= self.resolution <= 50):
-            raise ConfigError(
-                f"energy: got {self}, expected 0 to 200 parameters of the scale, 0 to 50 of the resolution"
-            )
+            raise ConfigError(f"energy: got {self}, expected 0 to 200 parameters of the scale, 0 to 50 of resolution")
 
 
 @dataclass(frozen=True)
@@ -466,6 +460,12 @@ class Configuration(Shown):
         edges = self.pt_edges
         if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
             raise ConfigError(f"pt_edges: got {edges}, expected two or more that rise")
+        lowest, highest = self.selection.min_subleading_pt, self.selection.max_leading_pt
+        if edges[0] < lowest or edges[-1] > highest:
+            raise ConfigError(
+                f"pt_edges: got {edges[0]:g} to {edges[-1]:g}, but [selection] has jets of {lowest:g} to {highest:g}"
+                " GeV only: bins would be filled in part; set min_subleading_pt and max_leading_pt there"
+            )
         edges = self.eta_edges
         if edges and (len(edges) < 2 or edges[0] < 0 or any(a >= b for a, b in pairwise(edges))):
             raise ConfigError(f"eta_edges: got {edges}, expected none, or two or more that rise from 0 or more")
@@ -592,16 +592,14 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
     table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
     if output is not None:
         table["output"] = str(Path(output).absolute())
-    folder, where = path.parent, str(path)
-    samples = table.get("samples", {})
+    folder, where, samples = path.parent, str(path), table.get("samples", {})
     if isinstance(samples, Mapping):
-        table["samples"] = {
-            name: _with_files(entry, folder, f"{where}: samples.{name}") for name, entry in samples.items()
-        }
+        place = f"{where}: samples."
+        table["samples"] = {name: _with_files(entry, folder, place + name) for name, entry in samples.items()}
     if "layout" in table:
-        table["layout"] = over_preset(table["layout"], where)
-        if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
-            table["energy"] = {"scale": 0, "resolution": 0}  # avoid varying the jet energy twice
+        table["layout"] = layout = over_preset(table["layout"], where)
+        if isinstance(layout, Mapping) and (layout.get("variations") or layout["preset"] != BEAMPIPE.preset):
+            table.setdefault("energy", {"scale": 0, "resolution": 0})  # the placeholders are for simulated ntuples
     configuration = build(Configuration, table, where, folder)
     taggers = [
         replace(tagger, model=str(folder / tagger.model)) if tagger.model_file else tagger
@@ -652,8 +650,5 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
         raise ConfigError(f"{where}: got files = {patterns!r}, expected paths or patterns of paths")
     files: set[Path] = set()
     for pattern in patterns:
-        if is_remote(pattern):
-            files.add(Path(pattern))
-            continue
-        files.update(folder / match for match in _matches(pattern, folder, where))
+        files |= {Path(pattern)} if is_remote(pattern) else {folder / each for each in _matches(pattern, folder, where)}
     return {**entry, "files": tuple(sorted(files))}

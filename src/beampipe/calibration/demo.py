@@ -32,9 +32,6 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
     return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)
 
 
-_SHIPPED: Final = Path(__file__).parent / "data"
-
-
 def start_calibration(path: Path, *, force: bool = False) -> Path:
     """Write an example configuration, and the shipped sample that it reads.
 
@@ -50,9 +47,9 @@ def start_calibration(path: Path, *, force: bool = False) -> Path:
     """
     check_command_output(path, parents=True, force=force)  # the file has no mark, as its user will edit it
     folder = path.parent / f"{path.stem}_sample"
-    for file in sorted(_SHIPPED.glob("*.root")):
+    for file in sorted(DEMO_CONFIGURATION.parent.glob("*.root")):
         write_whole(folder / file.name, lambda part, file=file: copyfile(file, part))  # type: ignore[misc]
-    text = (_SHIPPED / "demo.toml").read_text(encoding="utf-8").partition("\n")[2]
+    text = DEMO_CONFIGURATION.read_text(encoding="utf-8").partition("\n")[2]
     text = text.replace('output = "demo" ', f'output = "{path.stem}"').replace('files = "', f'files = "{folder.name}/')
     start = f"# Quark/gluon scale factors: beampipe calibration run {path.name}. Paths are relative to this file.\n"
     write_whole(path, lambda part: part.write_text(start + text, encoding="utf-8"))

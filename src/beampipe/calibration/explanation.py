@@ -91,11 +91,8 @@ def explain(
 
 def _numbers(explained: Explanation) -> Iterator[str]:
     """Lines with the value, its numerator and denominator, and its uncertainties."""
-    name, factor = explained.name, explained.factor
-    yield (
-        f"{name}({factor.tagger}, {factor.working_point:.0%}, {factor.bin})"
-        f" = {factor.nominal:.4f} +- {factor.total:.4f}"
-    )
+    factor = explained.factor
+    yield " = ".join(map(str, next(iter(explained.facts().items()))))
     yield f"  ratio of {factor.flavour} {factor.quantity}: data {factor.data:.4f} / simulation {factor.simulation:.4f}"
     for flag in factor.flags:
         yield f"  flag {flag}: {FLAGS[flag]}"
@@ -113,7 +110,7 @@ def _numbers(explained: Explanation) -> Iterator[str]:
 
 def _members(source: Systematic) -> tuple[str, ...]:
     """Names of the variations of a source of uncertainty."""
-    return source.weights or source.kinematics or source.samples or (source.method,)
+    return source.weights or source.kinematics or source.samples or source.extractions or (source.method,)
 
 
 def _node(node: Provenance) -> dict[str, Any]:

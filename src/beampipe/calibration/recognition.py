@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.calibration.config import DijetSelection
-from beampipe.calibration.layout import Layout, likely_presets, preset_layout, preset_share
+from beampipe.calibration.layout import Layout, is_remote, likely_presets, preset_layout, preset_share
 from beampipe.calibration.ntuple.branches import file_errors, open_root
 from beampipe.calibration.ntuple.columns import EventSource
 from beampipe.calibration.ntuple.inspection import (
@@ -139,26 +140,21 @@ def advised(problems: Iterable[str]) -> dict[str, str]:
 
 
 def as_toml(
-    files: Sequence[str], preset: str, changes: Mapping[str, Any], missing: Mapping[str, str], *, simulated: bool = True
+    files: Mapping[bool, Sequence[str]], preset: str, changes: Mapping[str, Any], missing: Mapping[str, str]
 ) -> str:
     """An initial configuration as TOML.
 
     Args:
-        files: paths or patterns of the files.
+        files: paths or patterns of the files of simulation (True) and of data (False); none for one to replace.
         preset: name of the preset.
         changes: keys under [layout] that differ from the preset; nested tables as mappings.
         missing: missing branch -> remark about it.
-        simulated: whether the files are simulation.
     """
-    other = {"nominal": "data", "data": "nominal"}
-    name = "nominal" if simulated else "data"
-    named = json.dumps(files[0] if len(files) == 1 else list(files), ensure_ascii=False)
-    lines = [f"[samples.{name}]", f"files = {named}"]
-    lines += ["luminosity = 1.0  # 1/pb"] if simulated else ['kind = "data"']
-    if preset != "beampipe" and simulated:
-        lines.append("cross_section = 1.0  # pb; or a manifest under [layout.sums]")
-    lines += ["", f"[samples.{other[name]}]", f'files = "{other[name]}/*.root"']
-    lines += ['kind = "data"'] if simulated else ["luminosity = 1.0  # 1/pb"]
+    simulation = json.dumps(files.get(True) or ["nominal/*.root"], ensure_ascii=False)
+    data = json.dumps(files.get(False) or ["data/*.root"], ensure_ascii=False)
+    lines = ["[samples.nominal]", f"files = {simulation}", "luminosity = 1.0  # 1/pb"]
+    lines += [] if preset == "beampipe" else ["cross_section = 1.0  # pb; or a manifest under [layout.sums]"]
+    lines += ["", "[samples.data]", f"files = {data}", 'kind = "data"']
     lines += ["", "[layout]", f'preset = "{preset}"']
     tables = {key: value for key, value in changes.items() if isinstance(value, Mapping)}
     for key, value in changes.items():
@@ -205,6 +201,7 @@ class Inspection:
         missing: remark about each missing branch, by its name.
         wrong: problems, one line each.
         good: whether nothing is missing or wrong.
+        changes: keys under [layout] that differ from the preset.
         configuration: an initial configuration.
         trees: all trees of the file.
         layout: the layout that was used.
@@ -219,15 +216,14 @@ class Inspection:
     missing: Mapping[str, str]
     wrong: tuple[str, ...]
     good: bool
+    changes: Mapping[str, Any]
     configuration: str
     trees: tuple[TreeSummary, ...]
     layout: Layout
     simulated: bool
 
 
-def inspect_ntuple(
-    path: str | Path, preset: str = "", tree: str = "", *, configured: Sequence[str | Path] = ()
-) -> Inspection:
+def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspection:
     """Inspect a file with a preset, by default the one that fits best; branches of unknown formats are guessed.
 
     What is missing is what a run with the tagger ``n_trk`` would miss.
@@ -236,7 +232,6 @@ def inspect_ntuple(
         path: ROOT file or address.
         preset: name of the preset; empty for the one that fits best.
         tree: name of the tree of events, with its folders; empty for the one that fits best.
-        configured: files that the configuration lists; by default this one.
 
     Raises:
         FileError: the file cannot be read, or has no tree of events.
@@ -270,9 +265,8 @@ def inspect_ntuple(
     lines += [f"missing: {text}" for text in missing.values()]
     lines += others
     problems = checks.problems if checks else []
-    problems = [text for text in problems if not any(f"'{branch}' cannot be read" in text for branch in missing)]
-    problems = [text for text in problems if not any(f"'{branch}'" in text for branch in missing)]
-    problems = [text for text in problems if not any(f"layout.branches.{branch}," in text for branch in missing)]
+    named = [mark for branch in missing for mark in (f"'{branch}'", f"layout.branches.{branch},")]
+    problems = [text for text in problems if not any(mark in text for mark in named)]
     wrong = (*problems, *([unsummed] if unsummed else []))
     lines += [f"wrong: {text}" for text in wrong]
     changes |= advised(problems)
@@ -285,26 +279,35 @@ def inspect_ntuple(
         missing=missing,
         wrong=wrong,
         good=not (missing or wrong),
-        configuration=as_toml(
-            [str(each) for each in configured or [path]], layout.preset, changes, missing, simulated=simulated
-        ),
+        changes=changes,
+        configuration=as_toml({simulated: [str(path)]}, layout.preset, changes, missing),
         trees=summaries,
         layout=layout,
         simulated=simulated,
     )
 
 
-def inspect_ntuples(paths: Sequence[str | Path], preset: str = "", tree: str = "") -> list[Inspection]:
+def inspect_ntuples(
+    paths: Sequence[str | Path], preset: str = "", tree: str = "", folder: Path = Path()
+) -> list[Inspection]:
     """Inspect several files, all with the preset and the tree of the first one unless they are given.
 
-    The configuration of the first one lists all files. Its lines say what differs in the others.
+    The configuration of the first one lists all files, of simulation and of data, relative to `folder`. Its layout is
+    that of the first file of simulation, if there is one.
 
     Raises:
         FileError: a file cannot be read, or has no tree of events.
         UnknownNameError: there is no such preset or tree.
     """
-    first = inspect_ntuple(paths[0], preset, tree, configured=paths)
-    return [first, *(inspect_ntuple(path, preset, tree or first.tree) for path in paths[1:])]
+    first = inspect_ntuple(paths[0], preset, tree)
+    others = [inspect_ntuple(path, preset, tree or first.tree) for path in paths[1:]]
+    model = next((each for each in (first, *others) if each.simulated), first)
+    files: dict[bool, list[str]] = {True: [], False: []}
+    for path, each in zip(paths, (first, *others), strict=True):
+        kept = is_remote(path) or Path(path).is_absolute()
+        files[each.simulated].append(str(path) if kept else os.path.relpath(path, folder))
+    text = as_toml(files, model.preset, model.changes, model.missing)
+    return [replace(first, configuration=text), *others]
 
 
 def _is_simulated(layout: Layout, branches: set[str]) -> bool:

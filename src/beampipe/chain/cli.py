@@ -200,9 +200,12 @@ def _print(result: ChainResult, *, as_json: bool) -> None:
             pull = (one.fraction - one.true) / one.error
             name = f"{one.pt_low:g}-{one.pt_high:g} GeV"
             table.add_row(each.shares, name, f"{one.fraction:.3f} ± {one.error:.3f}", f"{one.true:.3f}", f"{pull:+.2f}")
+        name = f"all but {', '.join(each.left_out)}" if each.left_out else "all bins"
         table.add_row(
-            each.shares, "all bins", f"{each.fraction:.3f} ± {each.error:.3f}", f"{each.true:.3f}", f"{each.pull:+.2f}"
+            each.shares, name, f"{each.fraction:.3f} ± {each.error:.3f}", f"{each.true:.3f}", f"{each.pull:+.2f}"
         )
+    if len(result.measurements) == 1:
+        table.add_row("calibrated", "no bin", "no valid scale factors", "", "")
     console().print(table)
-    say(closure(result.measurements[-1].pull))
+    say(closure(result.measurements))
     say(f"{path}: sha256 {digest[:16]}")

@@ -165,14 +165,14 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
     cuts = class_cuts(factors)
     data, squares = in_classes(counts.data, cuts), in_classes(counts.data_squares, cuts)
     shares = in_classes(counts.simulation.swapaxes(0, 1), cuts).swapaxes(0, 1)
-    shares = shares / shares.sum(axis=-1, keepdims=True)
+    in_bins, whole = (each.sum(axis=-1, keepdims=True) for each in (shares, data))
+    shares, whole = shares / np.where(in_bins > 0, in_bins, np.nan), np.where(whole > 0, whole, np.nan)  # empty bins
     n_pt, n_classes = data.shape
     text = list(map(str, factors.bins))
     with drawing(REPORT_STYLE):
         figure, panels = new_figure(1, 2, size=(12.0, 5.0), width_ratios=[1.5, 1])
         left, right = panels[0]
         x = np.arange(n_pt * n_classes)
-        whole = data.sum(axis=1, keepdims=True)
         bottom = np.zeros(len(x))
         by_bin = {round(each.pt_low): each for each in measurements[0].bins}
         for flavour, colour, name in ((0, _QUARK, "quarks"), (1, _GLUON, "gluons")):

@@ -28,10 +28,17 @@ from beampipe.tables import load_table
 from beampipe.tracking.formats.parquet import read_events
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
+
+    from beampipe.chain.fit import Measurement
 
 PAGE: Final = "report.html"
 """Name of the page in the folder of a chain."""
+
+_NO_INFORMATION: Final = 12**-0.5
+"""Uncertainty of a fraction of which nothing is known: it may be anything from 0 to 1."""
 
 _TEMPLATE: Final = Path(__file__).parent / "page.html.j2"
 
@@ -85,7 +92,7 @@ def write_report(result: ChainResult) -> Path:
         data=data,
         event=event,
         pictures={name: png_base64(figure, settings=REPORT_STYLE) for name, figure in drawn.items()},
-        verdict=closure(result.measurements[-1].pull),
+        verdict=closure(result.measurements),
         n_invalid=sum(not each.valid.all() for each in result.factors.by_name.values()),
         track_rows=figures.track_table(performance),
         compared=next(iter(compared.values()), None),
@@ -105,8 +112,13 @@ def write_report(result: ChainResult) -> Path:
     return write_whole(settings.output / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def closure(pull: float) -> str:
-    """Whether a fit closes, in words."""
+def closure(measurements: Sequence[Measurement]) -> str:
+    """Whether the fit with scale factors closes, in words; shares of simulation alone are no such fit."""
+    if len(measurements) == 1:
+        return "No bin of pT has valid scale factors: the fit uses shares of simulation. Generate more events."
+    error, pull = measurements[-1].error, measurements[-1].pull
+    if error > _NO_INFORMATION:
+        return f"The fit does not know the fraction: its uncertainty is {error:.2f}. Generate more events."
     verdict = "closes" if abs(pull) <= 2 else "does not close"
     return f"The fit {verdict} within 2 standard deviations of the fraction by label ({pull:+.2f})."
 

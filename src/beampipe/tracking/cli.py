@@ -24,7 +24,7 @@ from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
 from beampipe.events import BeamSpot, Event, Tracks
 from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
 from beampipe.simulation.degradation import run_degraded
-from beampipe.simulation.detector import Detector, Modules, detector_modules, read_layout
+from beampipe.simulation.detector import Detector, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.stereo import measured_on
 from beampipe.terminal import bar, console, say
@@ -377,8 +377,9 @@ def validate(
     from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.finders import named_finder
+    from beampipe.tracking.models import digest_of
     from beampipe.tracking.models.card import write_model
-    from beampipe.tracking.training.detector import inspect_events
+    from beampipe.tracking.training.detector import inspect_events, require_field
     from beampipe.tracking.training.validation import PAGE, REPORT, write_report
     from beampipe.tracking.training.validation import validate as measure
 
@@ -390,27 +391,24 @@ def validate(
             f"--card: the card of {model.name} has efficiencies in jets, which would be lost; give events with --jets,"
             " or drop these with --force"
         )
-    sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
-    names = ", ".join(path.name for path in sorted(files))
-    scored: Sequence[Event] = sample.layers.events
-    jet_events: Sequence[Event] = ()
-    if jets:
-        jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events
-    modules: Modules | None = None
-    acts: dict[str, tracking.TrackFinder] = {}
+    if any(path.is_file() and digest_of(path) in model.origin.inputs.values() for path in files):
+        raise ConfigError(f"got events that {model.name} was learned from, expected others, as with another --seed")
     layout = model.detector_layout if detector is None else read_layout(detector)
-    if layout is not None:
-        # Events with the identifiers of the modules, which training numbers anew.
-        modules = detector_modules(layout)
-        scored = list(islice(_read_events(files, options), events))
-        jet_events = list(_read_events(jets or [], options))
-    if detector is not None and layout is not None:
-        where = acts_detector(layout)
-        acts = {name: named_finder(name, where) for name in COMPARED_SETTINGS}
+    read = list(islice(_read_events(files, options), events))
+    sample = inspect_events(read, model.layout.beam_spot)
+    require_field(sample.field, model.layout.field, f"{model.name} has")
+    # With a detector file the modules keep their identifiers, which training numbers anew.
+    scored: Sequence[Event] = sample.layers.events if layout is None else read
+    jet_events: Sequence[Event] = list(_read_events(jets or [], options))
+    if jets and layout is None:
+        jet_events = inspect_events(jet_events, model.layout.beam_spot).layers.events
+    modules = None if layout is None else detector_modules(layout)
+    where = None if detector is None or layout is None else acts_detector(layout)
+    acts = {} if where is None else {name: named_finder(name, where) for name in COMPARED_SETTINGS}
     validation = measure(
         model,
         scored,
-        names,
+        ", ".join(path.name for path in sorted(files)),
         jets=jet_events,
         min_layers=min_layers,
         min_hits=min_hits,

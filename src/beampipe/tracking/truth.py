@@ -276,5 +276,5 @@ def truth_of(event: Event) -> Truth:
         InputError: the event has none.
     """
     if event.truth is None:
-        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; data cannot be scored")
+        raise InputError(f"event {event.event_id}: got no truth (particle ids, momenta); data cannot be scored")
     return event.truth

@@ -83,9 +83,10 @@ def test_a_gate_that_fails_leaves_nothing_and_names_itself() -> None:
 
 @pytest.mark.parametrize("status", ["error", "Error", " failed ", "FAIL"])
 def test_an_error_is_an_error(status: str) -> None:
-    result = graded({**right_submission(), "status": status})
+    result = graded({**right_submission(), "status": status, "comments": "no tree of that name"})
     assert (result.status, result.score) == ("error", 0.0)
-    assert "agent_error" in {issue.code for issue in result.issues}
+    (message,) = (issue.message for issue in result.issues if issue.code == "agent_error")
+    assert message.endswith(": no tree of that name")
 
 
 def test_rules_are_scaled_by_others() -> None:

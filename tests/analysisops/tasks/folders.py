@@ -88,7 +88,7 @@ OURS: Final[Files] = {
     "task_spec.yaml": {
         "version": 2,
         "id": "dark",
-        "type": "dark",
+        "type": "zmumu",
         "family": "zmumu",
         "description": "The mass of something that nobody knows, if it is there.",
         "levels": [1, 2],
@@ -124,7 +124,7 @@ OURS: Final[Files] = {
     },
     "eval_ref.yaml": {"version": 2, "method": {"required_fields": ["model"]}},
     "white_prompt.md": "{{ANSWERS}}\nFill {{HISTOGRAM_MASS}} from {{LUMINOSITY_FB}}/fb in {{TIME_LIMIT}} s.",
-    "white_prompt_l2.md": "Level {{LEVEL}}: {{DESCRIPTION}} At most {{MAX_TOOL_CALLS}} calls.",
+    "white_prompt_l2.md": "{{ANSWERS}} Level {{LEVEL}}: {{DESCRIPTION}} At most {{MAX_TOOL_CALLS}} calls.",
     "judge_prompt.md": "{{SUBMISSION_TRACE}}",
 }
 

@@ -53,7 +53,7 @@ def test_our_task_loads(tmp_path: Path) -> None:
     assert task.parameters == {"mass": (40.0, 60.0), "n_events": (5000.0, 5000.0)}
     assert task.spec.histograms["mass"].words == "10 equal bins from 30 to 80 GeV"
     assert task.rubric.rules[3].scaled_by == ("mass", "spectrum")
-    assert render_prompt(task, 2).startswith("Level 2: The mass of something")
+    assert "Level 2: The mass of something" in render_prompt(task, 2)
 
 
 LATER = {
@@ -107,6 +107,8 @@ def test_a_task_without_a_rubric_is_refused(tmp_path: Path) -> None:
         (OURS, "task_spec.yaml/version", 1, "only `version: 2` has"),
         (OURS, "task_spec.yaml/version", None, "only `version: 2` has"),
         (OURS, "task_spec.yaml/family", None, "got no family"),
+        (OURS, "task_spec.yaml/family", "zmumuu", "did you mean 'zmumu'"),
+        (OURS, "task_spec.yaml/type", "zmumo", "did you mean 'zmumu'"),
         (OURS, "task_spec.yaml/level", "l1", "did you mean 'levels'"),
         (OURS, "task_spec.yaml/levels", [2, 1], "in order"),
         (OURS, "task_spec.yaml/levels", [1, 4], "some of 1, 2, 3"),
@@ -125,6 +127,8 @@ def test_a_task_without_a_rubric_is_refused(tmp_path: Path) -> None:
         (OURS, "rubric.yaml/rule_checks/2/histogram", "masses", "did you mean 'mass'"),
         (OURS, "rubric.yaml/rule_checks/3/word", "signals", "did you mean 'signal'"),
         (OURS, "rubric.yaml/gates/2/answers", ["mess"], "did you mean 'mass'"),
+        (OURS, "rubric.yaml/gates/1/tools", ["fit_peek_tool"], "did you mean 'fit_peak_tool'"),
+        (OURS, "rubric.yaml/gates/1/minimum", 500, "at most max_tool_calls"),
         (OURS, "rubric.yaml/version", 1, "expected 2 as in task_spec.yaml"),
         (OURS, "white_prompt.md", "{{LUMINOSITY}}", "did you mean 'LUMINOSITY_FB'"),
     ],
@@ -133,6 +137,18 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, files: Files, path: str, v
     folder = written(tmp_path, changed(files, path, value))
     with pytest.raises(BeampipeError, match=message):
         load_task(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "warning"),
+    [
+        ("task_spec.yaml/id", "zmumu", "id zmumu is that of a shipped task"),
+        ("white_prompt.md", "Measure the mass.", "do not learn the form of the answer"),
+    ],
+)
+def test_what_makes_scores_useless_is_a_warning(tmp_path: Path, path: str, value: str, warning: str) -> None:
+    (found,) = load_task(written(tmp_path, changed(OURS, path, value))).warnings
+    assert warning in found
 
 
 @pytest.mark.parametrize("name", ["task_spec.yaml", "rubric.yaml", "eval_ref.yaml", "white_prompt.md"])

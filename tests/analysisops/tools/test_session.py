@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from beampipe.errors import FileError, UnknownNameError
 
 from .conftest import KEY
 
+MINI = {"file_path": "data.root", "tree_name": "mini"}
 LEPTONS = {"pt": "lep_pt", "eta": "lep_eta", "phi": "lep_phi", "e": "lep_e", "q": "lep_charge"}
 
 
@@ -141,6 +144,33 @@ def test_memory_runs_out_and_nothing_is_kept(data: Path, ledger: Ledger) -> None
     session.content(first)
     with pytest.raises(UnknownNameError, match="events_2"):
         session.content("events_2")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "reason"),
+    [
+        ("combine_tool", lambda first: {"events": [first] * 1000}, "memory"),
+        ("load_kinematics_tool", lambda _: {**MINI, "branches": {f"b{i}": "lep_pt" for i in range(1000)}}, "memory"),
+        (
+            "calc_system_invariant_mass_tool",
+            lambda first: {"events": first, **{name: ["pt"] * 1000 for name in ("pt", "eta", "phi", "e")}},
+            "1 to 16 collections",
+        ),
+    ],
+    ids=["many handles", "many branches", "many collections"],
+)
+def test_a_flood_is_refused_before_it_fills_the_memory(
+    data: Path, ledger: Ledger, tool: str, arguments: Callable[[str], dict[str, Any]], reason: str
+) -> None:
+    session = Session(data, ledger, SessionLimits(bytes_held=1_000_000))
+    given = arguments(load(LocalTools(session)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ToolRefusedError, match=reason):
+            session.call(tool, **given)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from beampipe.calibration.events.variations import (
     energy_shifts,
     event_keys,
     kinematics_of,
-    known_jet_variations,
     matching,
     matching_or_error,
     noise_keys,
 )
 from beampipe.errors import UnknownNameError
 from beampipe.simulation.ntuples import Events, read_ntuple
+from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 from tests.calibration.campaign import Toys, configuration_of
 from tests.calibration.random_dijets import random_dijets
 
@@ -118,10 +118,11 @@ def test_variations_change_what_they_say() -> None:
 def test_patterns_choose_in_the_order_of_the_names(toys: Toys, tmp_path: Path) -> None:
     assert matching(("a", "b1", "b2"), ("b*", "a")) == ("a", "b1", "b2")
     configuration = configuration_of(toys, tmp_path)
-    energy, patterns = configuration.energy, configuration.kinematic_patterns
-    assert matching_or_error("variation", known_jet_variations(energy), patterns) == known_jet_variations(energy)
+    patterns = configuration.kinematic_patterns
+    known = (*VARIED_N_TRK, *energy_shifts(configuration.energy))
+    assert matching_or_error("variation", known, patterns) == known
     with pytest.raises(UnknownNameError, match=r"unknown variation: got 'jes_\*'"):
-        matching_or_error("variation", known_jet_variations(Energy(0, 1)), patterns)
+        matching_or_error("variation", ("trk_eff", *energy_shifts(Energy(0, 1))), patterns)
 
 
 SELECTION = DijetSelection(min_subleading_pt=550.0, max_leading_pt=1700.0, max_pt_ratio=1.3, min_n_trk=8)

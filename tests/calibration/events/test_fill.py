@@ -22,11 +22,11 @@ from beampipe.calibration.events.fill import FilledChunk, FillPath, FillSettings
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores, predict
 from beampipe.calibration.events.select import SelectSettings, select, select_by_numpy
-from beampipe.calibration.events.variations import known_jet_variations
+from beampipe.calibration.events.variations import energy_shifts
 from beampipe.calibration.layout import preset_layout
 from beampipe.errors import FileError, InputError
 from beampipe.simulation.ntuples import Events, read_ntuple, toy_events
-from beampipe.simulation.ntuples.ntuple_format import EVENTS
+from beampipe.simulation.ntuples.ntuple_format import EVENTS, VARIED_N_TRK
 from tests.calibration.rootfiles import write_odd
 
 pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
@@ -51,7 +51,7 @@ FILL = FillSettings(
     units=WeightUnits(36),
     labelled=True,
     weight_names=tuple(f"w{k}" for k in range(N_WEIGHTS)),
-    kinematics=known_jet_variations(ENERGY),
+    kinematics=(*VARIED_N_TRK, *energy_shifts(ENERGY)),
     bootstrap=Bootstrap(9, 4),
     dataset="odd",
 )
@@ -239,7 +239,7 @@ def test_other_layouts_and_packings(tmp_path: Path, packing: Any) -> None:
         {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": clean, "width": "", "c1": ""}},
     )
     request = replace(SELECT, varied=(), weights=(0,), layout=layout)
-    wanted = replace(FILL, weight_names=("nominal",), kinematics=known_jet_variations(ENERGY)[2:])
+    wanted = replace(FILL, weight_names=("nominal",), kinematics=tuple(energy_shifts(ENERGY)))
     made = require_equal(path, 0, N, request, wanted)
     assert len(made.ranges) == 2
 

@@ -62,6 +62,19 @@ def test_inspect_shows_a_file_and_writes_a_configuration(toys: Toys, tmp_path: P
     assert 'preset = "beampipe"' in to.read_text()
 
 
+def test_inspect_writes_a_configuration_of_simulation_and_data(
+    toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toys.folder)
+    given = {name: toys.files(name)[:2] for name in ("data", "nominal")}
+    names = [str(path.relative_to(toys.folder)) for paths in given.values() for path in paths]
+    result = CliRunner().invoke(app, ["inspect", *names, "-o", str(tmp_path / "dijets.toml")])
+    assert result.exit_code == 0, result.output
+    samples = load_configuration(tmp_path / "dijets.toml").samples
+    assert {name: sample.kind for name, sample in samples.items()} == {"nominal": "simulation", "data": "data"}
+    assert {name: tuple(path.resolve() for path in samples[name].files) for name in given} == given
+
+
 def test_a_file_elsewhere_is_read_like_one_here(toys: Toys) -> None:
     path = toys.files("nominal")[0]
     with serving(toys.folder) as url:

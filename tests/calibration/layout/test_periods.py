@@ -96,6 +96,14 @@ def test_one_pass_over_events_heeds_factors_and_functions(tmp_path: Path) -> Non
         assert steps.sumw[:, 0].sum() == round(2 * float((WEIGHTS * PILE_UP).sum()) * 2**20)
 
 
+def test_weights_that_are_no_numbers_are_found_before_events_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.calibration.layout.test_periods.WEIGHTS", np.array([1, np.nan, 1, 1], np.float32))
+    with pytest.raises(FileError, match=r"a\.root: got sums of weights nan.*\(events\), nominal first; .*not be nan"):
+        written(tmp_path, "mc,a.root,2.0,3.0\nmc,d.root,2.0,")
+
+
 def test_what_is_wrong_with_periods_or_factors_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a luminosity > 0"):
         written(tmp_path, "mc,a.root,2.0,-3.0\nmc,d.root,2.0,")

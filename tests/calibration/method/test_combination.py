@@ -192,3 +192,5 @@ def test_the_command_combines_reports(tmp_path: Path) -> None:
     assert result == wanted.joint.nominal[0]
     with pytest.raises(InputError, match="got 'dijets', expected NAME=FILE"):
         read_sets(["dijets"])
+    with pytest.raises(InputError, match=r"got the numbers of another set in again=.*, expected other events"):
+        read_sets([*arguments, f"again={tmp_path / 'dijets'}.json"])

@@ -11,6 +11,7 @@ import pytest
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.dropped import Dropped
 from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors, publishable
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.method.uncertainties import factors_of, statistical
@@ -72,6 +73,9 @@ def test_without_replicas_there_is_no_total(tmp_path: Path) -> None:
         InputError, match=r"no bin with a valid error \(fewer than half of the replicas.*take more events"
     ):
         result.require_valid()
+    empty = replace(result, dropped=(Dropped("data", "clean", np.nan, np.nan),))
+    with pytest.raises(InputError, match="no event of sample data passes the trigger and the cuts"):
+        empty.require_valid()
 
 
 def test_an_unknown_shift_takes_the_total_of_its_bin(tmp_path: Path) -> None:
@@ -89,14 +93,15 @@ def test_each_flag_has_its_rule(tmp_path: Path) -> None:
     fractions = np.broadcast_to([0.7, 0.6], measured().fractions.shape)
     clean = measured(**drawn(), jets=jets, fractions=fractions)
     assert flags(tmp_path, clean) == ((), ())
-    negative, above = clean.data.copy(), clean.simulation.copy()
-    negative[0, 0], above[0, 1] = -0.293, 1.01
+    negative, above, far = clean.data.copy(), clean.data.copy(), clean.simulation.copy()
+    negative[0, 0], above[0, 1], far[0, 1] = -0.293, 1.01, 0.61
     few, heavy, near = jets.copy(), jets.copy(), fractions.copy()
     few[0, 1, 2] = 99.0
     heavy[1, 0, 0, 1] = 24.9
     near[0, 1] = [0.6, 0.64]
     for name, bad, place in [
-        ("efficiency_above_1", replace(clean, simulation=above), 1),
+        ("efficiency_above_1", replace(clean, data=above), 1),
+        ("far_from_working_point", replace(clean, simulation=far), 1),
         ("few_events", replace(clean, jets=few), 0),
         ("dominated_by_one_weight", replace(clean, jets=heavy), 1),
         ("small_determinant", replace(clean, fractions=near), 1),

@@ -153,7 +153,7 @@ def test_data_files(tmp_path: Path) -> None:
 
 
 def test_too_few_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="2 files for 100 events in 3 slices"):
+    with pytest.raises(InputError, match="2 files for 100 events, expected 3 or more, at least one for each slice"):
         simulate_toy(tmp_path, 100, files=2)
 
 

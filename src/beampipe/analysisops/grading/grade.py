@@ -124,7 +124,9 @@ def _error_of(submission: Submission) -> str:
         return f"submission: {submission.notes[0]}"
     status = submission.content.get("status")
     if isinstance(status, str) and status.strip().lower() in _ERROR_WORDS:
-        return f"the agent reported the status {status[:40]!r}"
+        comments = submission.content.get("comments")
+        told = f": {comments[:200]}" if isinstance(comments, str) and comments else ""
+        return f"the agent reported the status {status[:40]!r}{told}"
     return ""
 
 

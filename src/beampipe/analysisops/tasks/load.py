@@ -18,12 +18,13 @@ from typing import Any, Final, Literal, Protocol, cast, runtime_checkable
 
 from beampipe.analysisops.agents.analysis import Analyse, AnalysisResult
 from beampipe.analysisops.contract import Level, RunningSystem
-from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
+from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES, CallsMade
 from beampipe.analysisops.grading.judge import check_judge_prompt
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
 from beampipe.analysisops.references import CONSTANTS
 from beampipe.analysisops.samples.dataset import HiddenTruth, Make
+from beampipe.analysisops.tools.session import tools
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
 from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
@@ -281,11 +282,6 @@ class TaskSpec:
         """Time limit of an assessment [s], by default ten minutes."""
         return self.time_limit_sec or self.constraints.time_limit_sec or 600.0
 
-    @property
-    def all_levels(self) -> tuple[Level, ...]:
-        """Levels of the prompts."""
-        return cast("tuple[Level, ...]", self.levels)
-
 
 def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskSpec, tuple[str, ...]]:
     """Read a task from the content of task_spec.yaml; also returns warnings about ignored settings.
@@ -415,7 +411,7 @@ class Task(Shown):
     @property
     def levels(self) -> tuple[Level, ...]:
         """Levels of the prompts."""
-        return self.spec.all_levels
+        return tuple(self.prompts)
 
     @property
     def is_live(self) -> bool:
@@ -451,13 +447,17 @@ def load_task(folder: str | Path) -> Task:
     _check_paths(rubric, eval_ref, spec)
     if spec.version == 2:
         _check_answers(rubric, spec)
+        for name in (spec.family, spec.type):
+            program_file(name, folder)
+        if folder.resolve() != all_tasks().get(spec.id, folder).resolve():
+            warnings += (f"id {spec.id} is that of a shipped task, by whose rubric `rescore` grades; choose another",)
         for setting, section in _SECTION_OF_SETTING.items():
             graded = {getattr(check.kind, setting, MISSING) for check in rubric.rules}
             ungraded = [name for name in getattr(spec, section) if name not in graded]
             warnings += tuple(f"{spec.id}: {section}.{name} is asked for, and no rule grades it" for name in ungraded)
     prompts: dict[Level, str] = {}
     first = spec.solver_prompt_path if spec.solver_prompt_path.exists() else spec.white_prompt_path
-    for level in spec.all_levels:
+    for level in cast("tuple[Level, ...]", spec.levels):
         path = first if level == 1 else first.with_name(f"{first.stem}_l{level}{first.suffix}")
         if level != 1 and not path.exists():
             raise FileError(
@@ -465,6 +465,8 @@ def load_task(folder: str | Path) -> Task:
             )
         prompts[level] = read_text(path, "the prompt of an agent")
         _check_placeholders(prompts[level], spec, str(path))
+        if spec.version == 2 and "ANSWERS" not in _PLACEHOLDER.findall(prompts[level]):
+            warnings += (f"{path}: no {{{{ANSWERS}}}}, so agents do not learn the form of the answer",)
     judge_prompt = ""
     if spec.judge_prompt_path.exists() or (rubric.judged and spec.version == 2):
         judge_prompt = read_text(spec.judge_prompt_path, "the prompt of a judge")
@@ -505,6 +507,11 @@ def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
         for name in getattr(check.kind, "answers", ()):
             if name not in spec.answers:
                 raise UnknownNameError(f"answer {where}", name, spec.answers)
+        if isinstance(check.kind, CallsMade):
+            for name in [name for name in check.kind.tools if name not in tools()]:
+                raise UnknownNameError(f"tool {where}", name, tools())
+            if check.kind.minimum > spec.max_tool_calls:
+                raise ConfigError(f"{where}: got minimum {check.kind.minimum}, expected at most max_tool_calls")
         for setting, section in _SECTION_OF_SETTING.items():
             name = getattr(check.kind, setting, None)
             if name is not None and name not in getattr(spec, section):

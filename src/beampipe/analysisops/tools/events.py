@@ -192,9 +192,11 @@ def combine_tool(context: ToolContext, events: list[str], scale: list[float] | N
     factors = [1.0] * len(events) if scale is None else scale
     if not events or len(factors) != len(events):
         raise ToolRefusedError(f"scale: got {len(factors)} factors for {len(events)} handles, expected one for each")
-    parts = []
+    parts, size = [], 0
     for handle, factor in zip(events, factors, strict=True):
         part = context.events(handle)
+        size += 8 * part.n + sum(array.nbytes for array in part.arrays())
+        context.store.check_room(size)
         weight = part.columns.get(WEIGHT, np.ones(part.n))
         if isinstance(weight, Jagged):
             raise ToolRefusedError(f"handle {handle}: got a column {WEIGHT} of objects, expected one of events")
@@ -243,7 +245,8 @@ def _read(
         parts: list[Events] = []
         for first in range(start, max(last, start + 1), _STEP):
             context.check_time()
-            context.store.check_room(sum(array.nbytes for part in parts for array in part.arrays()))
+            read = sum(array.nbytes for part in parts for array in part.arrays())
+            context.store.check_room(read + 8 * len(branches) * min(_STEP, last - first))
             arrays = {
                 short: tree[branch].array(entry_start=first, entry_stop=min(first + _STEP, last), library="ak")
                 for short, branch in branches.items()
@@ -467,6 +470,9 @@ def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, An
 _MOST_COMBINATIONS: Final = 5000
 """Maximum number of combinations of the objects of one event."""
 
+_MOST_COLLECTIONS: Final = 16
+"""Maximum number of collections whose objects are taken together."""
+
 Pairing = Literal["leading", "opposite_charge", "closest"]
 
 
@@ -648,9 +654,10 @@ def _result(context: ToolContext, given: Events, made: Events, name: str) -> dic
 
 def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequence[str], e: Sequence[str]) -> _Objects:
     """Objects of one or more collections combined; a column of events is a collection of one object each."""
-    if not pt or len({len(pt), len(eta), len(phi), len(e)}) > 1:
+    if not 1 <= len(pt) <= _MOST_COLLECTIONS or len({len(pt), len(eta), len(phi), len(e)}) > 1:
         raise ToolRefusedError(
-            "pt, eta, phi, e: got lists of different lengths, expected one entry for each collection"
+            f"pt, eta, phi, e: got lists of {len(pt)}, {len(eta)}, {len(phi)} and {len(e)}, expected one entry for each"
+            f" of 1 to {_MOST_COLLECTIONS} collections"
         )
     collections = [
         [

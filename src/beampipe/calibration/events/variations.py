@@ -28,7 +28,6 @@ from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
 from beampipe.errors import UnknownNameError
-from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 from beampipe.simulation.random_numbers import mix
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
@@ -262,11 +261,6 @@ class Kinematics:
 
     pt: Float32[ndarray, "n 2"]
     n_trk: UInt16[ndarray, "n 2"]
-
-
-def known_jet_variations(energy: Energy) -> tuple[str, ...]:
-    """Names of all variations of jets."""
-    return (*VARIED_N_TRK, *energy_shifts(energy))
 
 
 def dataset_key(dataset: str, seed: int = 0) -> int:

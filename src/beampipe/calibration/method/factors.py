@@ -43,6 +43,9 @@ of weights."""
 SMALLEST_DETERMINANT: Final = 0.05
 """Difference of the quark fractions below which a bin is flagged: extraction then multiplies errors by 20."""
 
+FARTHEST: Final = 0.1
+"""Difference between efficiency and working point above which a bin is flagged; a bin of n_trk has up to 0.09."""
+
 PUBLISHED: Final = (0.0, 3.0)
 """Limits of scale factors that corrections contain."""
 
@@ -58,6 +61,8 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         "few_events": f"fewer than {FEWEST_JETS} jets of a region, in data or of a flavour in simulation",
         "not_published": f"the scale factor is outside {PUBLISHED[0]:g} to {PUBLISHED[1]:g}, or its total uncertainty"
         " exceeds it: corrections have no number",
+        "far_from_working_point": f"the cut has another efficiency of quarks in simulation, by more than {FARTHEST:g}:"
+        " take more bins, or other limits of the tagger",
     }
 )
 """Meaning of each flag, by its name."""
@@ -74,6 +79,7 @@ def flags_of(
     efficiencies: Float64[ndarray, "2 p"],
     fractions: Float64[ndarray, "p 2"],
     jets: Float64[ndarray, "q 2 3 2"],
+    distance: Float64[ndarray, " p"],
 ) -> tuple[tuple[str, ...], ...]:
     """The flags of one scale factor: for each bin of pT the names in `FLAGS` whose rule holds.
 
@@ -85,6 +91,7 @@ def flags_of(
         efficiencies: efficiency in data and in simulation, extracted.
         fractions: fractions of quarks in forward and central jets.
         jets: number and effective number of jets by region of (quark, gluon, data); no bins if they are not known.
+        distance: efficiency of quarks in simulation, extracted, minus the working point.
     """
     n_pt = len(nominal)
     lost = np.zeros(n_pt, bool)
@@ -106,6 +113,7 @@ def flags_of(
             one_weight,
             few,
             np.isfinite(nominal) & np.isfinite(total) & ~publishable(nominal, total),
+            np.abs(distance) > FARTHEST,
         )
     named = tuple(zip(FLAGS, holds, strict=True))
     return tuple(tuple(name for name, where in named if where[p]) for p in range(n_pt))
@@ -472,14 +480,14 @@ class Factors(Shown):
         """
         too_many = [str(each) for each in self.dropped if each.share > self.max_dropped]
         if too_many:
-            raise InputError(
-                f"{'; '.join(too_many)}; expected at most {self.max_dropped:.0%}: change the cut, or set max_dropped to"
-                " accept the loss"
-            )
+            limit = f"{self.max_dropped:.0%}"
+            raise InputError(f"{'; '.join(too_many)}; expected at most {limit}: change the cut, or set max_dropped")
         if any(factor.valid.any() for factor in self.by_name.values()):
             return
         seen = {flag for factor in self.by_name.values() for flags in factor.flags for flag in flags}
-        why = "; ".join(text for name, text in FLAGS.items() if name in seen)
+        empty = dict.fromkeys(each.sample for each in self.dropped if not np.isfinite(each.events))
+        reasons = [f"no event of sample {name} passes the trigger and the cuts on pT and eta" for name in empty]
+        why = "; ".join([*reasons, *(text for name, text in FLAGS.items() if name in seen)])
         raise InputError(
             f"scale factors: got no bin with a valid error ({why or 'nothing is known'}), expected one or more; take"
             " more events, wider bins or more replicas"

@@ -325,7 +325,7 @@ def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
     """Read sets given as ``NAME=FILE``, each a file of `JointUncertainties`.
 
     Raises:
-        InputError: an argument has another form, or a name is repeated.
+        InputError: an argument has another form, or a name or all numbers are repeated.
         FileError: a file is missing, or has another format.
     """
     joints: dict[str, JointUncertainties] = {}
@@ -333,7 +333,10 @@ def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
         name, equals, path = text.partition("=")
         if not (name and equals and path) or name in joints:
             raise InputError(f"sets to combine: got {text!r}, expected NAME=FILE, each name once: dijets=joint.json")
-        joints[name] = JointUncertainties.read(Path(path))
+        joint = JointUncertainties.read(Path(path))
+        if any(np.array_equal(joint.nominal, each.nominal, equal_nan=True) for each in joints.values()):
+            raise InputError(f"sets to combine: got the numbers of another set in {text}, expected other events")
+        joints[name] = joint
     return joints
 
 

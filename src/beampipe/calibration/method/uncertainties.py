@@ -473,6 +473,7 @@ def _scale_factor(
         square = square + sources[source.name] ** 2
         covariance = covariance + np.cumsum(vectors[:, :, None] * vectors[:, None, :], axis=0)[-1]
     both, fractions = np.stack([data, simulation]), measured.fractions[0]
+    distance = measured.simulation[0, :, w, 0] - configuration.working_points[w]
     quoted = [1 - part if quantity == "rejection" else part for part in (data, simulation, truth)]
     return ScaleFactor(
         nominal=nominal,
@@ -483,7 +484,7 @@ def _scale_factor(
         sources=sources,
         total=np.sqrt(square),
         covariance=covariance,
-        flags=flags_of(nominal, error, np.sqrt(square), sources, both, fractions, measured.jets),
+        flags=flags_of(nominal, error, np.sqrt(square), sources, both, fractions, measured.jets, distance),
         source_errors=source_errors,
         remarks=remarks,
     )

@@ -126,7 +126,9 @@ def sums_of_weights(
         sums = sums * n_weights
     if len(sums) != n_weights or not np.isfinite(sums).all():
         raise FileError(
-            f"{path}: got {len(sums)} sums of weights ({settings.source}), expected {n_weights} finite ones", path=path
+            f"{path}: got sums of weights {', '.join(f'{each:g}' for each in sums)} ({settings.source}), nominal first;"
+            f" expected {n_weights} finite ones: weights must not be nan or infinite",
+            path=path,
         )
     return SumsByBranch(sums, counts)
 

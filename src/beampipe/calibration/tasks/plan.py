@@ -21,7 +21,6 @@ from beampipe.calibration.events.variations import (
     Variation,
     energy_shifts,
     eta_nodes,
-    known_jet_variations,
     matching,
     matching_or_error,
 )
@@ -131,7 +130,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         if name in configuration.used_samples
     }
     nominal = inspected[configuration.nominal]
-    for name in _wanted_layouts(configuration):
+    for name in _wanted_layouts(configuration, nominal.bookkeeping):
         varied = Variation("jets", name)
         samples[str(varied)] = _sample_plan(configuration, nominal, models, variation=varied)
     inputs = tuple(item for name, part in samples.items() if name != configuration.data for item in part.inputs)
@@ -191,16 +190,18 @@ def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configu
         )
 
 
-def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
+def _wanted_layouts(configuration: Configuration, books: Bookkeeping) -> tuple[str, ...]:
     """Names of the variations of the layout that systematics use; an error if a pattern or a name is invalid."""
-    own, built_in = [each.name for each in configuration.layout.variations], known_jet_variations(configuration.energy)
+    own = [each.name for each in configuration.layout.variations]
+    built_in = (*books.varied, *energy_shifts(configuration.energy))
     both = [name for name in own if name in built_in]
     if both:
         raise ConfigError(
             f"layout.variations.{both[0]}: got the name of a built-in variation of the jet energy; expected another, or"
             " energy = { scale = 0, resolution = 0 }"
         )
-    matching_or_error("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
+    what = "variation of jets (trk_* needs layout.branches.n_trk_eff or n_trk_fake, jes_* and jer_* layout.variations)"
+    matching_or_error(what, (*own, *built_in), configuration.kinematic_patterns)
     return matching(own, configuration.kinematic_patterns)
 
 
@@ -337,11 +338,10 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         UnknownNameError: a pattern of a systematic matches no weight or variation.
         ConfigError: a function that changes jets cannot be imported, or a name is used twice.
     """
-    _wanted_layouts(configuration)
-    varied = configuration.wants_variations(sample.name)
-    kinematics = (
-        matching(known_jet_variations(configuration.energy), configuration.kinematic_patterns) if varied else ()
-    )
+    if varied := configuration.wants_variations(sample.name):
+        _wanted_layouts(configuration, bookkeeping)
+    built_in = (*bookkeeping.varied, *energy_shifts(configuration.energy))
+    kinematics = matching(built_in, configuration.kinematic_patterns) if varied else ()
     weights = _wanted_weights(configuration, sample.name, bookkeeping)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)

@@ -396,7 +396,8 @@ def simulate_toy(
     parts = (WHOLE,) if kind == "data" else slices
     if not len(parts) <= files <= events:
         raise InputError(
-            f"toy: got {files} files for {events} events in {len(parts)} slices, expected one or more of each"
+            f"toy: got {files} files for {events} events, expected {len(parts)} or more, at least one for each slice of"
+            " pT, and no more than events"
         )
     data, paths = kind == "data", []
     settings = {"generator": "toy", "version": _VERSION, "seed": seed, "kind": kind, "model": asdict(model)}

@@ -22,7 +22,7 @@ from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
 from beampipe.tracking.strips import STRIPS, save_strips
-from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare
+from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare, require_field
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
@@ -334,6 +334,10 @@ def learn_model(
         )
     with new_folder(folder) as building:
         sample = prepare(events, task.beam_spot, task.field, task.min_layers, keep_identifiers=layout is not None)
+        if layout is not None:  # before hours of training
+            require_field(sample.field, layout.field_T, f"{task.detector} says")
+            modules = [event.hits.geometry_id for event in sample.scored if event.hits.geometry_id is not None]
+            modules_of_layout(layout).rows(np.concatenate([*modules, np.empty(0, np.uint64)]))
         layers = sample.layers
         summary = (
             f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T;"
@@ -346,14 +350,10 @@ def learn_model(
             require_enough(sample)
         has_networks = any(part.kind == "networks" for part in task.parts)
         say(f"training: takes about {task.effort.duration if has_networks else 'a minute'} on two idle cores")
-        soft = sample
-        if soft_events is not None:
-            soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
-        hard_jets: Sequence[Event] = ()
-        if jets is not None and layout is not None:
-            hard_jets = list(islice(jets, task.effort.jets))
-        elif jets is not None:
-            hard_jets = inspect_events(islice(jets, task.effort.jets), task.beam_spot).layers.events
+        soft = sample if soft_events is None else prepare(soft_events, task.beam_spot, task.field, task.min_layers)
+        hard_jets: Sequence[Event] = list(islice(jets or (), task.effort.jets))
+        if hard_jets and layout is None:
+            hard_jets = inspect_events(hard_jets, task.beam_spot).layers.events
         kinds = *(part.kind for part in task.parts), "validation"
         with overall_bar("training", [each for kind in kinds for each in _SECONDS[kind].items()]):
             model = _learn_parts(building, task, sample, soft, hard_jets, say)

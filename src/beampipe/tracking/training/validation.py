@@ -11,6 +11,7 @@ from typing import Final, TypedDict
 
 import numpy as np
 
+from beampipe.errors import LayoutError
 from beampipe.events import NO_TRACK, ON_AXIS, Event, FitStatus, Hits, Tracks
 from beampipe.figures import drawing, html_templates, png_base64
 from beampipe.files import MARK, write_whole
@@ -35,6 +36,9 @@ DAMAGE: Final = TrainingDegradation(hit_loss=0.02, dead_modules=0.01, noise=0.05
 
 _SOFTEST: Final = 0.3
 """Lowest pT of the curve by pT [GeV]."""
+
+_FEWEST_ON_LAYERS: Final = 0.5
+"""Smallest share of hits on the layers of the model in events of its detector."""
 
 _CLOSE: Final = 0.0101
 """Distance to the nearest particle below which it counts as dense."""
@@ -139,9 +143,14 @@ def validate(
 
     Raises:
         InputError: there is no event.
+        LayoutError: the events are of another detector.
     """
     if modules is None:
         model = replace(model, layout=replace(model.layout, beam_spot=ON_AXIS))
+    at, boxes = model.layout.beam_spot, model.layout.boxes
+    on_layers = [layer_of(at.relative_to(event.hits.position), boxes) >= 0 for event in events]
+    if on_layers and (share := np.concatenate(on_layers).mean()) < _FEWEST_ON_LAYERS:
+        raise LayoutError(f"layout: got {share:.0%} of the hits on the layers of {model.name}, expected most of them")
     damage = DAMAGE if has_modules else replace(DAMAGE, dead_modules=0.0)
 
     def degrade_all(clean: Sequence[Event]) -> list[Event]:
@@ -154,13 +163,8 @@ def validate(
     description = (
         f"{sample}; {damage.hit_loss:.0%} of hits, {damage.dead_modules:.0%} of modules lost, {damage.noise:.0%} noise"
     )
-    finders = {
-        name: _RememberingFinder(finder)
-        for name, finder in (
-            *((name, load_pipeline(name, threads=1, model=model, check=False)) for name in model.pipelines),
-            *acts.items(),
-        )
-    }
+    pipelines = {name: load_pipeline(name, threads=1, model=model, check=False) for name in model.pipelines}
+    finders = {name: _RememberingFinder(finder) for name, finder in {**pipelines, **acts}.items()}
     hard = replace(HEADLINE, min_layers=model.crossing.min_layers if min_layers is None else min_layers)
     softer = replace(hard, min_pt=_SOFTEST)
     fewest = hard.min_layers if min_hits is None else min_hits

@@ -9,9 +9,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, InputError, LayoutError, UnknownNameError
 from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
@@ -29,6 +30,7 @@ from beampipe.tracking.training.tracker_model import (
     adapted_windows,
     learn_model,
 )
+from beampipe.tracking.training.validation import validate
 from beampipe.tracking.training.windows import WINDOW_RECIPES
 from tests.tracking.training.toy import toy_event
 
@@ -39,6 +41,14 @@ def stranger(seed: int) -> Event:
     """A toy event of somebody who knows no identifiers."""
     event = toy_event(400, seed)
     return replace(event, hits=replace(event.hits, geometry_id=None))
+
+
+def half_the_field(seed: int) -> Event:
+    """The same with half the momenta, as if the field were half as strong."""
+    event = stranger(seed)
+    assert event.truth is not None
+    slow = replace(event.truth.particles, momentum=event.truth.particles.momentum / 2)
+    return replace(event, truth=replace(event.truth, particles=slow))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +118,29 @@ def test_more_events_are_scored_if_they_are_small(learned: TrackerModel) -> None
     assert measured.particles == sum(measured.curves["vertex_z"].total) > 100
     counted = f"  measured with {measured.particles} particles in 3 events: events that were not learned from;"
     assert any(line.startswith(counted) for line in model_overview(learned))
+
+
+def test_events_of_another_detector_measure_nothing(learned: TrackerModel) -> None:
+    event = stranger(50)
+    longer = replace(event.hits, position=event.hits.position * np.array([1.2, 1, 1.2], np.float32))
+    with pytest.raises(LayoutError, match=r"got \d+% of the hits on the layers of toy, expected most of them"):
+        validate(learned, [replace(event, hits=longer)], "longer")
+
+
+def test_events_of_another_detector_file_are_refused_before_training(tmp_path: Path) -> None:
+    """The toy has 2 T, the Open Data Detector 3 T; this one has the field of the toy, and other modules."""
+    weak = tmp_path / "weak.toml"
+    text = (Path(__file__).parents[4] / "examples" / "detectors" / "longbar.toml").read_text(encoding="utf-8")
+    weak.write_text(text.replace("field_T = 1.5", "field_T = 2"), encoding="utf-8")
+    events, said = [toy_event(400, seed) for seed in range(12)], list[str]()
+    for detector, message in (
+        (Path("odd"), "expected 3 T as odd says"),
+        (weak, "one of the .* modules of the detector"),
+    ):
+        task = Task("toy", effort=TINY, only=("module_map",), detector=detector)
+        with pytest.raises((ConfigError, InputError), match=message):
+            learn_model(events, tmp_path / "toy", task, say=said.append)
+    assert said == []
 
 
 def test_parts_are_asked_for_by_name() -> None:
@@ -209,6 +242,17 @@ def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
     assert model.origin.command == "beampipe tracking train toy.parquet -o mine --quick --only module_map"
     assert set(model.origin.inputs) == {"toy.parquet"}
     write_events(tmp_path / "new.parquet", [stranger(50)])
+    write_events(tmp_path / "weak.parquet", map(half_the_field, range(12)))
+    for name, message in (
+        ("toy", "got events that mine was learned from"),
+        ("weak", "got tracks that show 1 T, expected 2 T as mine has"),
+    ):
+        words = ["tracking", "validate", f"{name}.parquet", "--tracker-model", "./mine", "--card"]
+        done = subprocess.run(
+            [sys.executable, "-m", "beampipe", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert load_model(tmp_path / "mine") == model
     output = call(
         "track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--tracker-model", tmp_path / "mine"
     )
