@@ -55,6 +55,7 @@ def test_errors_carry_what_they_are_about() -> None:
     assert (error.path, error.name) == (Path("a.root"), "events")
     assert FileError("gone").path is None
     assert UnknownNameError("scale", "act", ["mm", "acts"]).valid == ("acts", "mm")
+    assert str(UnknownNameError("scale", "act", [])) == "unknown scale: got 'act', expected none"
     assert MissingExtraError("acts", "simulation", "simulating").extra == "simulation"
 
 

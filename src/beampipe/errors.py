@@ -199,7 +199,8 @@ class UnknownNameError(BeampipeError, KeyError):
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
         valid = sorted(valid)
-        super().__init__(f"unknown {kind}: got {name!r}, expected one of {', '.join(valid)}{nearest(name, valid)}")
+        expected = f"one of {', '.join(valid)}" if valid else "none"
+        super().__init__(f"unknown {kind}: got {name!r}, expected {expected}{nearest(name, valid)}")
         self.kind = kind
         self.name = name
         self.valid = tuple(valid)

@@ -108,6 +108,13 @@ def test_a_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not result.wants_variations("data")
 
 
+def test_placeholders_of_the_jet_energy_are_for_simulated_ntuples(folder: Path) -> None:
+    foreign = SAMPLES + '[layout]\npreset = "nanoaod"\n'
+    energies = [load_configuration(write(folder, text)).energy for text in (SAMPLES, SAMPLES + "[layout]\n", foreign)]
+    assert energies == [Energy(), Energy(), Energy(0, 0)]
+    assert load_configuration(write(folder, foreign + "[energy]\nscale = 3\n")).energy == Energy(3, 8)
+
+
 def test_a_short_file_takes_defaults(folder: Path) -> None:
     result = load_configuration(write(folder, SAMPLES))
     assert result.output == folder / "calibration"

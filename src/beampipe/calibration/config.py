@@ -597,9 +597,9 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
         place = f"{where}: samples."
         table["samples"] = {name: _with_files(entry, folder, place + name) for name, entry in samples.items()}
     if "layout" in table:
-        table["layout"] = over_preset(table["layout"], where)
-        if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
-            table["energy"] = {"scale": 0, "resolution": 0}  # avoid varying the jet energy twice
+        table["layout"] = layout = over_preset(table["layout"], where)
+        if isinstance(layout, Mapping) and (layout.get("variations") or layout["preset"] != BEAMPIPE.preset):
+            table.setdefault("energy", {"scale": 0, "resolution": 0})  # the placeholders are for simulated ntuples
     configuration = build(Configuration, table, where, folder)
     taggers = [
         replace(tagger, model=str(folder / tagger.model)) if tagger.model_file else tagger

@@ -200,7 +200,7 @@ def _wanted_layouts(configuration: Configuration, books: Bookkeeping) -> tuple[s
             f"layout.variations.{both[0]}: got the name of a built-in variation of the jet energy; expected another, or"
             " energy = { scale = 0, resolution = 0 }"
         )
-    what = "variation of jets (trk_eff and trk_fake need layout.branches.n_trk_eff and n_trk_fake)"
+    what = "variation of jets (trk_* needs layout.branches.n_trk_eff or n_trk_fake, jes_* and jer_* layout.variations)"
     matching_or_error(what, (*own, *built_in), configuration.kinematic_patterns)
     return matching(own, configuration.kinematic_patterns)
 
