@@ -102,7 +102,7 @@ def gateway(servers: dict[str, str]) -> Callable[[float], Iterator[str]]:
 
 
 def traffic(servers: Sequence[str], rate: float = 40.0) -> Callable[[float], Iterator[str]]:
-    """Metrics of requests of 8 ms at a gateway, at a steady rate [1/s]; of ten one is refused by its rate, one fails."""
+    """Metrics of requests of 8 ms at a gateway, at a rate [1/s]; of ten one is refused by its rate, one fails."""
     counted, number = Traffic(), 0
 
     def lines(seconds: float) -> Iterator[str]:
