@@ -664,6 +664,8 @@ class Tracks(Table):
             come from.
         parameters: fitted helix of each track; None without a fit.
         event: event that they were found in, for plots and momenta; None for tracks that no finder made.
+        magnetic_field: solenoidal field along z [T], for the pT of tracks that were not fitted: that of the finder's
+            detector. Where it is not known, as of a server, 2 T, that of the Generic detector.
     """
 
     track_id: TrackIds
@@ -674,6 +676,7 @@ class Tracks(Table):
     beam_spot: BeamSpot = ON_AXIS
     parameters: TrackParameters | None = None
     event: Event | None = None
+    magnetic_field: float = 2.0
 
     def __post_init__(self) -> None:
         expect_array("track_id", self.track_id, np.int64, (None,))
@@ -750,15 +753,14 @@ class Tracks(Table):
         tracks.__dict__.update(self.__dict__, event=event)
         return tracks
 
-    def pt(self, hits: Hits | None = None, field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
+    def pt(self, hits: Hits | None = None, field: float | None = None) -> Float32[ndarray, " n_tracks"]:
         """Transverse momentum of each track: by its fitted helix, or the circle through its hits if it has none.
 
         The circle (`beampipe.tracking.display.estimate_pt`) assumes unit charge; it need not pass the beam line.
 
         Args:
             hits: hits that the tracks were found in; those of `event` if not given.
-            field: solenoidal field along z [T], for the circles; a fit uses that of the tracker model. 2 T is
-                that of the Generic detector.
+            field: solenoidal field along z [T], for the circles; `magnetic_field` if not given.
 
         Returns:
             (n_tracks,) float32 pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
@@ -817,7 +819,7 @@ class Tracks(Table):
         """(n_hits,) int64: `track_id`, the track of each hit, -1 for none."""
         return self.track_id
 
-    def to_awkward(self, hits: Hits | None = None, field: float = 2.0) -> Array:
+    def to_awkward(self, hits: Hits | None = None, field: float | None = None) -> Array:
         """The tracks as an array of awkward, one record per track; needs the extra ``formats``.
 
         Args:
@@ -930,7 +932,8 @@ class Event(Shown):
                 tracks.
             detector: detector whose layers are drawn, as for `beampipe.tracking.draw_event`; by default the shipped
                 model that the hits fit.
-            field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector.
+            field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector, or
+                of the tracks where it is unknown.
             dark: draw on a dark ground.
 
         Returns:
@@ -963,7 +966,8 @@ class Event(Shown):
             tracks: tracks that were found in the event; None for the hits, and the truth if there is one, alone.
             min_pt: pT cut at which the view opens [GeV]; 0 for none, at most 50.
             detector: detector whose layers are drawn, as for `plot`.
-            field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector.
+            field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector, or
+                of the tracks where it is unknown.
             height: height of the view [pixels].
 
         Raises:

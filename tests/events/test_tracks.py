@@ -43,6 +43,7 @@ def test_pt_of_a_circle() -> None:
     tracks = Tracks(np.zeros(10, np.int64))
     np.testing.assert_allclose(tracks.pt(hits), [0.299792458 * 2.0 * ARC_RADIUS / 1000], rtol=1e-4)
     np.testing.assert_allclose(tracks.pt(hits, field=3.8) / tracks.pt(hits), 1.9, rtol=1e-6)
+    np.testing.assert_allclose(replace(tracks, magnetic_field=3.8).pt(hits) / tracks.pt(hits), 1.9, rtol=1e-6)
     np.testing.assert_array_equal(estimate_pt(hits, tracks), estimate_pt(hits, tracks.track_id))
     assert np.isnan(Tracks(np.array([0, 0])).pt(hits.take(np.array([0, 9])))).all()
     with pytest.raises(ShapeError, match="got 3 labels for 10 hits"):

@@ -168,7 +168,13 @@ class _WithoutSharedHits:
     def find(self, hits: Any) -> Tracks:
         """The tracks of one event."""
         tracks = self._finder.find(hits)
-        return Tracks(tracks.track_id, tracks.seconds, tracks.counts, beam_spot=tracks.beam_spot)
+        return Tracks(
+            tracks.track_id,
+            tracks.seconds,
+            tracks.counts,
+            beam_spot=tracks.beam_spot,
+            magnetic_field=tracks.magnetic_field,
+        )
 
 
 def _tables(

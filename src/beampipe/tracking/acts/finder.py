@@ -601,7 +601,7 @@ class ActsTrackFinder(InOneThread):
             algorithms += [algorithm, clock.tick(stage)]
         algorithms.append(_track_collector(collected, measured, clock, self.settings.measurements_min))
         sequencer.run_sequence(algorithms, len(hits), self.threads)
-        return [collected[number] for number in range(len(hits))]
+        return [replace(collected[number], magnetic_field=self._detector.field_z) for number in range(len(hits))]
 
 
 def _track_collector(

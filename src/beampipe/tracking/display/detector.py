@@ -28,12 +28,12 @@ class DrawnDetector:
 
     Attributes:
         boxes: (n_layers, 4) r_min, r_max, z_min, z_max of each layer [mm].
-        field: solenoidal field [T].
+        field: solenoidal field [T]; None for that of the tracks.
         min_track_hits: hits from which a track counts, as in `evaluate`.
     """
 
     boxes: Float32[ndarray, "n_layers 4"]
-    field: float = 2.0
+    field: float | None = None
     min_track_hits: int = MIN_TRACK_HITS
 
     @property

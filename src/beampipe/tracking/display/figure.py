@@ -117,8 +117,7 @@ def plot_event(
     """The figure that `draw_event` writes, with the same arguments."""
     xyz = event.hits.xyz
     drawn = drawn_detector(detector, event.hits)
-    field = drawn.field if field is None else field
-    lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
+    lines, truth = event_lines(event, tracks, track_is_fake, drawn.field if field is None else field, show_truth)
     shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
     with rc_context(STYLE | ground(dark=dark)):
         figure = Picture(figsize=(14, 5.8), dpi=dpi, layout="constrained")

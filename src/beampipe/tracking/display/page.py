@@ -106,8 +106,7 @@ def draw_page(
     if not 0 <= min_pt <= 50:
         raise ConfigError(f"min_pt: got {min_pt}, expected 0 to 50 GeV, the range of the page's slider")
     drawn = drawn_detector(detector, event.hits)
-    field = drawn.field if field is None else field
-    lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
+    lines, truth = event_lines(event, tracks, track_is_fake, drawn.field if field is None else field, show_truth)
     payload = _payload(event, lines, truth, track_is_fake is not None, min_pt, drawn)
     page = files("beampipe.tracking.display")
     title = f"Event {event.event_id}" if title is None else title
@@ -193,7 +192,7 @@ def write_phoenix(
     *,
     track_is_fake: Sequence[Bool[ndarray, " n_tracks"] | None] | None = None,
     min_pt: float = 0.0,
-    field: float = 2.0,
+    field: float | None = None,
 ) -> None:
     """Write events and their tracks as one Phoenix file.
 
@@ -229,7 +228,7 @@ def write_phoenix(
 
 
 def _event(
-    event: Event, tracks: Tracks, fake: Bool[ndarray, " n_tracks"] | None, min_pt: float, field: float
+    event: Event, tracks: Tracks, fake: Bool[ndarray, " n_tracks"] | None, min_pt: float, field: float | None
 ) -> dict[str, Any]:
     xyz = event.hits.xyz
     lines, truth = event_lines(event, tracks, fake, field, show_truth=True)

@@ -56,7 +56,7 @@ def event_lines(
     event: Event,
     tracks: Tracks,
     track_is_fake: Bool[ndarray, " n_tracks"] | None,
-    field: float,
+    field: float | None,
     show_truth: bool,
 ) -> tuple[Polylines, Polylines | None]:
     """`track_lines`, and `truth_lines` where they are wanted and the event has truth.
@@ -76,7 +76,7 @@ def event_lines(
 
 
 def track_lines(
-    event: Event, tracks: Tracks, track_is_fake: Bool[ndarray, " n_tracks"] | None = None, field: float = 2.0
+    event: Event, tracks: Tracks, track_is_fake: Bool[ndarray, " n_tracks"] | None = None, field: float | None = None
 ) -> Polylines:
     """One line per found track, with its fitted pT, or that of the circle through its hits where it was not fitted.
 

@@ -165,16 +165,14 @@ MIN_CIRCLE_HITS: Final = 3
 """Fewest hits of a track with a pT: fewer points define no circle."""
 
 
-def pt_of_tracks(hits: Hits, tracks: Tracks, field: float) -> Float32[ndarray, " n_tracks"]:
+def pt_of_tracks(hits: Hits, tracks: Tracks, field: float | None) -> Float32[ndarray, " n_tracks"]:
     """`Tracks.pt`: pT of the fitted helix of each track, or of `estimate_pt` where there is none."""
-    pt = estimate_pt(hits, tracks, field)
-    if tracks.parameters is None:
-        return pt
-    return np.where(tracks.parameters.fitted, tracks.parameters.pt, pt).astype(np.float32)
+    pt, fit = estimate_pt(hits, tracks, field), tracks.parameters
+    return pt if fit is None else np.where(fit.fitted, fit.pt, pt).astype(np.float32)
 
 
 def estimate_pt(
-    hits: Hits, tracks: Tracks | Int64[ndarray, " n_hits"], field: float = 2.0
+    hits: Hits, tracks: Tracks | Int64[ndarray, " n_hits"], field: float | None = None
 ) -> Float32[ndarray, " n_tracks"]:
     """Transverse momentum of every track, for a particle of unit charge in a solenoid.
 
@@ -187,7 +185,7 @@ def estimate_pt(
         hits: hits of the event; their r and phi are used.
         tracks: tracks that were found in these hits, or (n_hits,) the track of each hit, 0 .. n_tracks - 1 and negative
             for none.
-        field: solenoidal field [T].
+        field: solenoidal field [T]; if not given that of the tracks, and 2 T for labels alone.
 
     Returns:
         (n_tracks,) pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
@@ -215,6 +213,8 @@ def estimate_pt(
     n_hits = np.bincount(label, minlength=n_tracks)
     with np.errstate(divide="ignore", invalid="ignore"):
         radius = _radii(hits.position[row].astype(np.float64), label, n_hits)
+    if field is None:
+        field = tracks.magnetic_field if isinstance(tracks, Tracks) else 2.0
     pt = (GEV_PER_TESLA_MM * abs(field) * radius).astype(np.float32)
     pt[n_hits < MIN_CIRCLE_HITS] = np.nan
     return pt

@@ -380,7 +380,7 @@ def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[E
             yield event, tracks
 
 
-def jagged_tracks(hits: Hits, tracks: Tracks, field: float) -> Array:
+def jagged_tracks(hits: Hits, tracks: Tracks, field: float | None) -> Array:
     """The records of `Tracks.to_awkward`.
 
     Args:
