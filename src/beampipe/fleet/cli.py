@@ -329,8 +329,11 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
 
 @app.command("status")
 def status_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
-    """Show servers, gateway, and the last incidents."""
-    _print_status(_send(file, folder, do="status"), as_json=as_json)
+    """Show servers and gateway; exit with 1 if one of them takes no requests, other than drained servers."""
+    status = _send(file, folder, do="status")
+    _print_status(status, as_json=as_json)
+    if not status["ready"]:
+        raise typer.Exit(1)
 
 
 @app.command("watch")
@@ -439,8 +442,9 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     out.print(table)
     silent, connections = gateway["silent_s"], gateway["connections"]
     probe = "no probe answered yet" if silent is None else f"probe answered {silent:g} s ago"
-    reasons = ", ".join(f"{reason} {count}" for reason, count in gateway["refused"].items() if count)
-    ends = ", ".join(f"{count} {end}" for end, count in gateway["requests"].items())
-    refused = f" (refused: {reasons})" if reasons else ""
-    out.print(f"gateway: {probe}; {connections} connections; requests: {ends}{refused}", soft_wrap=True)
+    ends = []
+    for end, count in gateway["requests"].items():  # refused ones by reason, failed ones by model
+        parts = ", ".join(f"{name} {number}" for name, number in gateway.get(end, {}).items() if number)
+        ends.append(f"{count} {end}" + (f" ({parts})" if parts else ""))
+    out.print(f"gateway: {probe}; {connections} connections; requests: {', '.join(ends)}", markup=False, soft_wrap=True)
     out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

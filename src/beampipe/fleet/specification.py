@@ -19,6 +19,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -273,6 +274,16 @@ class AthenaSettings:
     networks: tuple[str, ...] = ("127.0.0.0/8",)
     tls: bool = False
 
+    def __post_init__(self) -> None:
+        _check_port("gateway.athena.port", self.port, least=1)
+        for network in self.networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ConfigError(
+                    f"gateway.athena.networks: got {network!r}, expected a network such as 10.20.0.0/16"
+                ) from None
+
 
 @dataclass(frozen=True)
 class GatewaySettings:
@@ -331,6 +342,8 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         names = "rate per_client in_flight queue body arrival slowest waiting answer connections"
         _check_positive("gateway", self, names)
+        _check_port("gateway.port", self.port, least=1)
+        _check_port("gateway.status_port", self.status_port)
         if self.rate is not None and not self.wants_token:
             raise ConfigError(
                 "gateway.rate: got it without gateway.tokens, expected both: it counts requests of a token"
@@ -374,6 +387,8 @@ class MonitoringSettings:
 
     def __post_init__(self) -> None:
         _check_positive("monitoring", self, "interval retention")
+        _check_port("monitoring.prometheus_port", self.prometheus_port)
+        _check_port("monitoring.page_port", self.page_port)
 
 
 @dataclass(frozen=True)
@@ -445,6 +460,16 @@ class Fleet:
             raise ConfigError(
                 f"scaling.group: got {self.scaling.group!r}, expected a group of servers: {', '.join(self.servers)}"
             )
+        if self.scaling is not None and self.scaling.least > (most := self.servers[self.scaling.group].slots):
+            raise ConfigError(f"scaling.least: got {self.scaling.least}, expected at most servers.most, {most}")
+        ports = {"gateway.port": self.gateway.port, "gateway.status_port": self.gateway.status_port}
+        if self.gateway.athena is not None:
+            ports["gateway.athena.port"] = self.gateway.athena.port
+        ports["monitoring.prometheus_port"] = self.monitoring.prometheus_port
+        ports["monitoring.page_port"] = self.monitoring.page_port
+        for key, port in ports.items():
+            if port and (other := next(name for name, value in ports.items() if value == port)) != key:
+                raise ConfigError(f"{key}: got {port}, that of {other} too, expected another port")
 
 
 def read_fleet(path: Path) -> Fleet:
@@ -464,6 +489,11 @@ def read_fleet(path: Path) -> Fleet:
 def _check_name(where: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{where}: got the name {name!r}, expected small letters, digits and dashes, a letter first")
+
+
+def _check_port(key: str, port: int, least: int = 0) -> None:
+    if not least <= port <= 65535:
+        raise ConfigError(f"{key}: got {port}, expected {least} to 65535")
 
 
 def _check_positive(table: str, settings: object, names: str) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
+from beampipe.fleet.cli import status_command
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import Load, RunningFleet, running_fleet, until
@@ -48,6 +50,23 @@ def kill_member(fleet: RunningFleet) -> None:
 
 def kill_gateway(fleet: RunningFleet) -> None:
     os.killpg(fleet.orders.status()["gateway"]["pid"], signal.SIGKILL)
+
+
+def test_the_status_exits_with_1_while_a_server_takes_no_requests(fleet: RunningFleet) -> None:
+    until(lambda: whole(fleet))
+    arguments = fleet.specification, fleet.reconciler.folder.path
+    fleet.orders.drain("cpu-0")
+    status_command(*arguments)  # drained on purpose
+    fleet.orders.drain("cpu-1")
+    with pytest.raises(typer.Exit) as caught:
+        status_command(*arguments)
+    assert caught.value.exit_code == 1
+    for name in ("cpu-0", "cpu-1"):
+        fleet.orders.resume(name)
+    until(lambda: whole(fleet))
+    stop_server(fleet)
+    until(lambda: not fleet.orders.status()["ready"])
+    until(lambda: whole(fleet))
 
 
 @pytest.mark.parametrize("fault", [kill_server, stop_server, kill_member, kill_gateway])

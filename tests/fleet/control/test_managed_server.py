@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from beampipe import processes
+from beampipe.fleet.control.differences import ServerState
 from beampipe.fleet.control.managed_server import LocalServer
 from beampipe.fleet.registry import Record
 from beampipe.fleet.server import FleetServerSettings
@@ -46,6 +47,27 @@ def test_a_stopped_process_of_an_earlier_fleet_is_managed(server: LocalServer, t
         finally:
             process.kill()
             process.wait()
+
+
+def test_starts_that_fail_slowly_have_pauses_that_double(server: LocalServer, tmp_path: Path) -> None:
+    """A start may fail after a minute of loading; only a server that was ready is restarted at once."""
+    record, now, pauses = Record("cpu-0", "cpu", "127.0.0.1", 1, 2, 3, 0, "starting"), 0.0, []
+    for number in range(10):
+        started = now
+        server._process.start([sys.executable, "-c", "import signal; signal.pause()"])
+        pid = server.pid
+        assert pid is not None
+        record = replace(record, state="ready" if number == 8 else "starting", pid=pid)
+        for now in (started + 1.0, started + 60.0, started + 90.0):
+            server.observe(replace(record, beat=time.time()), now)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: server.pid is None)
+        ended, now = now, now + 0.1
+        while not server.observe(None, now).may_start:
+            now += 0.5
+        pauses.append(round(now - ended - 0.1, 1))
+        server._state = ServerState("cpu-0", "cpu-0")  # as its start makes it
+    assert pauses == [0.0] * 5 + [0.5, 1.0, 2.0, 0.0, 0.0]
 
 
 def test_a_question_while_it_starts_does_not_lose_the_process(

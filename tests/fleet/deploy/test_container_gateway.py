@@ -106,15 +106,21 @@ def test_servers_behind_one_name_answer_whoever_has_a_token(engine: Engine, tmp_
     (answering,) = {name.partition('"')[2].partition('"')[0] for name in times}
     assert answering in ("cpu-0", "cpu-1")
     ours = Traffic()
-    ours.add({"end": "-", "server": answering, "refused": "", "path": INFER, "time_us": "700000", "time_ms": "700"})
+    answer = {"end": "-", "refused": "", "status": 200, "grpc_status": "-", "model": "one"}
+    ours.add({**answer, "server": answering, "path": INFER, "time_us": "700000", "time_ms": "700"})
     assert list(samples_of("\n".join(ours.metrics())))[: len(times)] == times, "bins as those of a gateway with us"
     assert counted[f'beampipe_gateway_request_seconds_count{{server="{answering}"}}'] == 1
+    by_model = 'beampipe_gateway_model_requests_total{model="one",outcome="'
+    assert {name: value for name, value in counted.items() if "model_requests" in name} == {
+        f'{by_model}answered"}}': 1,
+        f'{by_model}failed"}}': 1,
+    }
     refused = {"token": 2, "call": 2}
     assert {name: value for name, value in counted.items() if "refused" in name} == {
         f'beampipe_gateway_refused_total{{reason="{reason}"}}': number for reason, number in refused.items()
     }
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
-    assert [line["model"] for line in lines if line["path"] == INFER and line["refused"] == "-"] == ["one"]
+    assert [line["model"] for line in lines if line["path"] == INFER and line["refused"] == "-"] == ["one", "one"]
     assert Counter(line["refused"] for line in lines if line["refused"] != "-") == refused
 
 
@@ -130,6 +136,10 @@ def ask_by_grpc(port: int, authority: Path, token: str) -> None:
     known = {"authorization": f"Bearer {token}"}
     with triton.InferenceServerClient(f"localhost:{port}", ssl=True, root_certificates=str(authority)) as client:
         assert client.infer("one", [tensor], headers=known).as_numpy("Y").tolist() == [0, 42]
+        tensor.set_data_from_numpy(np.array([-1, 0], np.float32))  # it cannot sleep for less than no time
+        with pytest.raises(InferenceServerException, match="sleep length"):
+            client.infer("one", [tensor], headers=known)
+        tensor.set_data_from_numpy(np.array([0, 21], np.float32))
         assert [row.name for row in client.get_model_repository_index(headers=known).models] == ["one"]
         with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
             client.infer("one", [tensor])

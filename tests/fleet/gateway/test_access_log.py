@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from beampipe.errors import ServiceError
 from beampipe.fleet.cli import _print_status
 from beampipe.fleet.gateway import access_log
 from beampipe.fleet.gateway.access_log import BOUNDS, REASONS, RECENT, AccessLog, Traffic
@@ -103,7 +104,7 @@ def test_without_a_file_requests_are_counted_and_timed(fleet: RunningFleet, caps
     assert not fleet.reconciler.folder.access_log.exists()
     _print_status(status)
     printed = capsys.readouterr().out
-    assert f"call {gateway['refused']['call']}" in printed
+    assert re.search(rf"refused \(.*call {gateway['refused']['call']}\b", printed)
     assert f"{gateway['requests']['answered']} answered" in printed
     url = fleet.reconciler.page.url.removeprefix("http://").rstrip("/")
     host, _, port = url.partition(":")
@@ -117,7 +118,8 @@ def test_without_a_file_requests_are_counted_and_timed(fleet: RunningFleet, caps
 
 def line(server: str = "cpu-0", milliseconds: float = 1.0, **other: object) -> dict[str, object]:
     times = {"time_us": str(round(1e3 * milliseconds)), "time_ms": round(milliseconds)}
-    return {"path": "/v2/models/one/infer", "server": server, "refused": "-", "end": "--", **times, **other}
+    answer = {"model": "one", "status": 200, "grpc_status": "-", "refused": "-", "end": "--"}
+    return {"path": "/v2/models/one/infer", "server": server, **answer, **times, **other}
 
 
 def test_percentiles_are_those_of_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +147,42 @@ def test_ends_of_requests_are_told_apart() -> None:
     assert traffic.outcomes == {"answered": 3, "refused": 1, "left": 2, "failed": 1}
     assert {reason: count for reason, count in traffic.refused.items() if count} == {"rate": 1}
     assert traffic.recent()["p99_ms"] == pytest.approx(3.15, rel=0.26)
+
+
+def test_answers_that_state_a_fault_are_failures_of_their_model() -> None:
+    """Triton counts what a Python model answers with an error as a success; errors of the client are no failures."""
+    traffic = Traffic()
+    for other in (
+        *[{"grpc_status": number} for number in ("0", "2", "3", "5", "13", "14", "15")],
+        *[{"status": number} for number in (400, 404, 500, 503)],
+        {"end": "SH", "status": -1},
+        {"model": "two", "grpc_status": "13"},
+        {"model": 'x"}\nup 1', "status": 500},
+        {"path": "/v2/models/one/config", "status": 500},
+    ):
+        traffic.add(line(**other))  # type: ignore[arg-type]
+    assert traffic.models == {"answered": {"one": 1}, "failed": {"one": 7, "two": 1, "other": 1}}
+    assert traffic.outcomes == {"answered": 5, "refused": 0, "left": 0, "failed": 10}
+    metrics = list(traffic.metrics())
+    assert 'beampipe_gateway_model_requests_total{model="two",outcome="failed"} 1' in metrics
+    assert not any("up 1" in metric for metric in metrics)
+
+
+@pytest.mark.parametrize("n_values", [1, 400_000])  # a small request, and one larger than the gateway's buffer
+def test_errors_of_a_python_model_are_counted_as_failures(
+    fleet: RunningFleet, capsys: pytest.CaptureFixture[str], n_values: int
+) -> None:
+    def failed() -> int:
+        return int(fleet.orders.status()["gateway"]["failed"].get("one", 0))
+
+    before, wrong = failed(), np.full(n_values, -1, np.float32)  # it cannot sleep for less than no time
+    with fleet.client("grpc") as grpc, fleet.client("http") as http:
+        for client in (grpc, http):
+            with pytest.raises(ServiceError, match="sleep length"):
+                client.infer({"X": wrong})
+    until(lambda: failed() == before + 2, 20.0)
+    _print_status(fleet.orders.status())
+    assert f"failed (one {before + 2})" in " ".join(capsys.readouterr().out.split())
 
 
 def test_each_refusal_of_the_gateway_has_a_reason_of_the_list() -> None:

@@ -21,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError
 from beampipe.fleet.control.commands import GatewayCommands
+from beampipe.fleet.gateway.haproxy import Gateway
 from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
@@ -360,6 +361,14 @@ def test_a_gateway_that_is_reloaded_during_a_probe_does_not_hang(
     monkeypatch.setattr(gateway._probe, "hangs", no_answer_during_a_reload)
     gateway.probe()
     assert gateway.condition == "running"
+
+
+def test_a_port_of_another_gateway_is_refused(fleet: RunningFleet, tmp_path: Path) -> None:
+    """Both would get a part of the connections."""
+    plan = fleet.reconciler.gateway.plan
+    other = Gateway(replace(plan, socket=tmp_path / "socket", status_port=free_port(), access_log=None), tmp_path)
+    with pytest.raises(ServiceError, match="Address already in use"):
+        other.start()
 
 
 def test_a_configuration_that_cannot_be_loaded_leaves_the_gateway_as_it_is(fleet: RunningFleet) -> None:

@@ -102,7 +102,7 @@ def gateway(servers: dict[str, str]) -> Callable[[float], Iterator[str]]:
 
 
 def traffic(servers: Sequence[str], rate: float = 40.0) -> Callable[[float], Iterator[str]]:
-    """Metrics of the traffic at a gateway: requests of 8 ms at a steady rate [1/s], one in ten refused by its rate."""
+    """Metrics of requests of 8 ms at a gateway, at a rate [1/s]; of ten one is refused by its rate, one fails."""
     counted, number = Traffic(), 0
 
     def lines(seconds: float) -> Iterator[str]:
@@ -111,7 +111,8 @@ def traffic(servers: Sequence[str], rate: float = 40.0) -> Callable[[float], Ite
             number += 1
             end = {"end": "LR", "refused": "rate"} if number % 10 == 0 else {"end": "--", "refused": "-"}
             place = {"path": "/v2/models/one/infer", "server": servers[number % len(servers)]}
-            counted.add({**place, **end, "time_us": "8000", "time_ms": 8})
+            answer = {"model": "one", "status": 500 if number % 10 == 1 else 200, "grpc_status": "-"}
+            counted.add({**place, **end, **answer, "time_us": "8000", "time_ms": 8})
         yield from counted.metrics()
 
     return lines

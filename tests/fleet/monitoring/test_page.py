@@ -200,6 +200,16 @@ def test_states_are_those_of_the_registry(server: PageServer, tmp_path: Path) ->
     assert b'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="ready"} 1\n' in ask(server, "/metrics")[2]
 
 
+def test_a_server_without_a_record_is_on_the_page_and_among_the_metrics(fleet: Fleet, tmp_path: Path) -> None:
+    write_record(tmp_path / "registry", record("cpu-0", 8002))
+    expected = [record("cpu-0", 0, state="starting"), record("cpu-1", 0, state="starting")]
+    with PageServer(fleet, tmp_path / "registry", lambda: None, port=0, expected=lambda: expected) as server:
+        seen = {row["server"]: row["state"] for row in json.loads(ask(server, "/fleet.json")[2])["servers"]}
+        metrics = ask(server, "/metrics")[2]
+    assert seen == {"cpu-0": "ready", "cpu-1": "starting"}
+    assert b'beampipe_fleet_server_state{server="cpu-1",group="cpu",state="ready"} 0\n' in metrics
+
+
 def test_the_traffic_of_the_gateway_is_on_the_page_and_among_the_metrics(fleet: Fleet, tmp_path: Path) -> None:
     write_record(tmp_path / "registry", record("cpu-0", 8002))
     traffic = {"gateway": {"state": "hangs"}, "servers": {"cpu-0": {"gateway": "DOWN", "state": "of the slot"}}}

@@ -154,6 +154,13 @@ def test_when_the_time_is_over_the_last_reason_is_told() -> None:
     assert 2 <= transport.n_requests < 99
 
 
+def test_a_missed_deadline_says_why_the_request_was_repeated() -> None:
+    transport = fake(Failing(ServiceUnavailableError("the process of the model is not healthy"), DeadlineError("late")))
+    with ModelClient("fake:1", "doubler", transport=transport) as client, pytest.raises(DeadlineError) as caught:
+        client.infer(EVENT)
+    assert str(caught.value) == "late; before that: the process of the model is not healthy"
+
+
 def test_a_time_that_is_over_before_another_request_is_sent_hides_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = fake(Failing(*9 * [ServiceUnavailableError("busy")]))
     ask, calls = RemoteModel.ask, count()

@@ -100,7 +100,10 @@ class GatewayCommands:
             "page": reconciler.page.url,
             "prometheus": {"pid": prometheus.pid, "url": prometheus.url},
             "servers": servers,
-            "ready": bool(servers) and all(row["address"] is not None or row["desired"] != "serve" for row in servers),
+            "ready": reconciler.actual.gateway.condition == "running"
+            and any(row["gateway"].startswith("UP") for row in servers)
+            # A server on trial has no weight, which HAProxy calls DRAIN.
+            and all(row["gateway"].startswith(("UP", "DRAIN")) or row["desired"] != "serve" for row in servers),
             "incidents": [list(incident) for incident in reconciler.incidents[-_LATEST:]],
         }
 

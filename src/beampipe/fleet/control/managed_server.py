@@ -76,6 +76,8 @@ class LocalServer:
         ours = record if record is not None and record.pid == self.pid else None
         report = before.report if ours is None else ours.state
         silent = report is not None and not self.describes(record)
+        if running and report in (None, "starting"):  # one that never gets ready has not lived, however long it takes
+            self._pause.started(now)
         self._state = replace(
             before,
             desired=self.desired_state,

@@ -106,6 +106,7 @@ class Reconciler(ABC):
             folder.registry,
             lambda: self.prometheus.url,
             events=folder.events,
+            expected=self._expected,
             traffic=self._traffic,
             metrics=self._access_log.traffic.metrics,
         )
@@ -270,6 +271,7 @@ class Reconciler(ABC):
             "waiting": state.waiting,
             "requests": dict(traffic.outcomes),
             "refused": dict(traffic.refused),
+            "failed": dict(traffic.models["failed"]),
             **traffic.recent(),
         }
 
@@ -285,6 +287,10 @@ class Reconciler(ABC):
                 work()
             except Exception as error:  # an unforeseen error must not end the supervision
                 self.note(f"reconciler: {type(error).__name__}: {error}")
+
+    def _expected(self) -> Iterator[Record]:
+        for server in list(self.servers.values()):
+            yield Record(server.name, server.group, "", 0, 0, 0, 0, "starting", beat=time.time())
 
     def _traffic(self) -> dict[str, Any]:
         servers = {server.name: self.slot_status(server) for server in list(self.servers.values())}

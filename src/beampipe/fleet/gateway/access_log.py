@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socketserver
 import threading
 import time
@@ -30,7 +31,14 @@ REASONS: Final = ("token", "rate", "client", "call", "network", "queue", "no ser
 full queue, no server that answers, or a body that is too large or in another form."""
 
 OUTCOMES: Final = ("answered", "refused", "left", "failed")
-"""Ends of a request: a server's answer, a refusal, a client that left or was too slow, or no answer of a server."""
+"""Ends of a request: a server's answer, a refusal, a client that left or was too slow, or a failure: no answer of a
+server, or one that states a fault of server or model."""
+
+_FAULTS: Final = ("2", "13", "14", "15")
+"""Statuses of gRPC for a fault of server or model: UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS."""
+
+_MODEL: Final = re.compile(r"\w[\w.-]*", re.ASCII)
+"""Names of models that are counted by name; clients choose the names, so all others are "other"."""
 
 RECENT: Final = 60.0
 """Time [s] over which percentiles are taken."""
@@ -65,11 +73,14 @@ class Traffic:
     Attributes:
         outcomes: number of requests by their end.
         refused: number of refused requests by reason.
+        models: number of requests to models by outcome and model, ``answered`` without an error, or ``failed``. Triton
+            counts what a Python model answers with an error as a success.
     """
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self.models: dict[str, Counter[str]] = {"answered": Counter(), "failed": Counter()}
         self._lock = threading.Lock()
         self._bins: _Bins = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)  # of times [s], by server
@@ -86,15 +97,24 @@ class Traffic:
         """
         end, server, reason = str(line["end"])[0], str(line["server"]), str(line["refused"])
         milliseconds = float(line["time_us"]) / 1e3 if str(line["time_us"]).isdigit() else float(line["time_ms"])
+        status, grpc_status = int(line["status"]), str(line["grpc_status"])
+        model = str(line["model"]) if _MODEL.fullmatch(str(line["model"])) else "other"
+        to_model = str(line["path"]).endswith(("/infer", "/ModelInfer"))
         with self._lock:
             if reason in REASONS:
                 self.outcomes["refused"] += 1
                 self.refused[reason] += 1
-            elif end != "-":
-                self.outcomes["left" if end in "Cc" else "failed"] += 1
+            elif end in "Cc":
+                self.outcomes["left"] += 1
+            elif end != "-" or status >= 500 or grpc_status in _FAULTS:
+                self.outcomes["failed"] += 1
+                if to_model:
+                    self.models["failed"][model] += 1
             else:
                 self.outcomes["answered"] += 1
-                if str(line["path"]).endswith(("/infer", "/ModelInfer")):
+                if to_model:
+                    if status < 400 and grpc_status in ("-", "0"):  # then the model exists
+                        self.models["answered"][model] += 1
                     place = (server, bisect_left(BOUNDS, milliseconds))
                     self._bins[place] += 1
                     self._sums[server] += milliseconds / 1e3
@@ -126,6 +146,7 @@ class Traffic:
         with self._lock:
             bins, sums = self._bins.copy(), self._sums.copy()
             outcomes, refused = self.outcomes.copy(), self.refused.copy()
+            models = {outcome: numbers.copy() for outcome, numbers in self.models.items()}
         name = "beampipe_gateway_request_seconds"
         yield f"# HELP {name} Time of requests to models at the gateway, by the server that answered."
         yield f"# TYPE {name} histogram"
@@ -135,11 +156,17 @@ class Traffic:
                 yield f'{name}_bucket{{server="{server}",le="{bound}"}} {count}'
             yield f'{name}_sum{{server="{server}"}} {total:g}'
             yield f'{name}_count{{server="{server}"}} {count}'
-        for label, about, numbers in (("outcome", "requests", outcomes), ("reason", "refused", refused)):
+        for label, about, counted in (("outcome", "requests", outcomes), ("reason", "refused", refused)):
             yield f"# HELP beampipe_gateway_{about}_total Number of {about} at the gateway, by {label}."
             yield f"# TYPE beampipe_gateway_{about}_total counter"
-            for value, count in numbers.items():
+            for value, count in counted.items():
                 yield f'beampipe_gateway_{about}_total{{{label}="{value}"}} {count}'
+        name = "beampipe_gateway_model_requests_total"
+        yield f"# HELP {name} Number of requests at the gateway that a model answered or failed."
+        yield f"# TYPE {name} counter"
+        for outcome, numbers in models.items():
+            for model, count in numbers.items():
+                yield f'{name}{{model="{model}",outcome="{outcome}"}} {count}'
 
     def _current(self, now: float) -> _Bins:
         """The bins of the present part of the last minute."""

@@ -1,5 +1,5 @@
--- Counts, as metrics for Prometheus, requests to models by server and time, and refusals by reason: for a gateway whose
--- access log no process of ours reads. Names and bins are those of access_log.py.
+-- Counts, as metrics for Prometheus, requests to models by server and time, and by model and outcome, and refusals
+-- by reason: for a gateway whose access log no process of ours reads. Names and bins are those of access_log.py.
 
 local BOUNDS = {} -- upper bounds of the bins [ms], from 0.5 ms to 63 s, ten per decade
 for number = -3, 48 do
@@ -7,6 +7,8 @@ for number = -3, 48 do
 end
 
 local servers = {} -- name -> { sum [s], number of requests by bin }
+local models = { answered = {}, failed = {} } -- outcome -> model -> number
+local FAULTS = { ["2"] = true, ["13"] = true, ["14"] = true, ["15"] = true } -- statuses of gRPC
 local refused = {} -- reason -> number
 
 -- A fetch, since actions in Lua cannot follow the answers that HAProxy gives itself.
@@ -18,6 +20,16 @@ core.register_fetches("count_request", function(txn)
   end
   local name, path = txn.f:srv_name(), txn:get_var("txn.path") or ""
   if name == nil or name == "" or not (path:find("/infer$") or path:find("/ModelInfer$")) then
+    return 0
+  end
+  local status, grpc = txn.f:status(), txn:get_var("txn.grpc_status") or "0"
+  local failed = status >= 500 or FAULTS[grpc]
+  if failed or (status < 400 and grpc == "0") then
+    local numbers = models[failed and "failed" or "answered"]
+    local model = (txn:get_var("txn.model") or ""):match("^[%w_][%w_.-]*$") or "other"
+    numbers[model] = (numbers[model] or 0) + 1
+  end
+  if failed then
     return 0
   end
   local time = (txn.f:date(0, "us") - txn:get_var("txn.start")) / 1e3
@@ -58,6 +70,14 @@ core.register_service("request_times", "http", function(applet)
   lines[#lines + 1] = "# TYPE beampipe_gateway_refused_total counter"
   for reason, number in pairs(refused) do
     lines[#lines + 1] = string.format('beampipe_gateway_refused_total{reason="%s"} %d', reason, number)
+  end
+  name = "beampipe_gateway_model_requests_total"
+  lines[#lines + 1] = "# HELP " .. name .. " Number of requests at the gateway that a model answered or failed."
+  lines[#lines + 1] = "# TYPE " .. name .. " counter"
+  for outcome, numbers in pairs(models) do
+    for model, number in pairs(numbers) do
+      lines[#lines + 1] = string.format('%s{model="%s",outcome="%s"} %d', name, model, outcome, number)
+    end
   end
   local text = table.concat(lines, "\n") .. "\n"
   applet:set_status(200)

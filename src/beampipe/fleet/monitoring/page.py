@@ -246,6 +246,7 @@ class PageServer:
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
         events: folder of event displays, written as HTML by other programs; None for none.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
+        expected: gives the servers of the fleet as records, which stand for those that have none in the registry.
         traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
         metrics: gives further lines of metrics.
 
@@ -261,12 +262,13 @@ class PageServer:
         *,
         events: Path | None = None,
         port: int | None = None,
+        expected: Callable[[], Iterable[Record]] = tuple,
         traffic: Callable[[], Mapping[str, Any]] = dict,
         metrics: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
         self._fleet, self._registry, self._prometheus = fleet, registry, prometheus
-        self._events, self._traffic, self._metrics = events, traffic, metrics
+        self._events, self._expected, self._traffic, self._metrics = events, expected, traffic, metrics
         self._page = render_page(fleet.name, fleet.monitoring.interval)
         try:
             self._server = _Server((LOOPBACK, wanted), partial(_Handler, self.answer))
@@ -298,7 +300,7 @@ class PageServer:
         if path == "/fleet.json":
             return _as_json(self._seen())
         if path == "/metrics":
-            states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
+            states = fleet_metrics(self._records(), certificate_end(self._fleet.gateway))
             return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
         if path == "/events/":
             return _as_json(list_displays(self._events))
@@ -307,6 +309,9 @@ class PageServer:
             if body is not None:
                 return Answer(body, _HTML, policy=DISPLAY_POLICY)
         return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
+
+    def _records(self) -> dict[str, Record]:
+        return {record.server: record for record in self._expected()} | read_records(self._registry)
 
     def _seen(self) -> dict[str, Any]:
         now, traffic = time.time(), self._traffic()
@@ -317,7 +322,7 @@ class PageServer:
                 "state": shown_state(record, now),
                 "age": round(max(0.0, now - record.beat), 1),
             }
-            for record in read_records(self._registry).values()
+            for record in self._records().values()
         ]
         return {
             "fleet": self._fleet.name,

@@ -348,6 +348,8 @@ class ModelClient(Shown):
                 if not self._may_repeat(error, tried, balance.servers, retries, deadline):
                     if reason is not None and isinstance(error, NotSentError):
                         raise reason from None  # more useful than that there was no time left
+                    if reason is not None and isinstance(error, DeadlineError):
+                        error.args = (f"{error}; before that: {reason}",)
                     raise
                 reason = error
             else:

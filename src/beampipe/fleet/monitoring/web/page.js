@@ -32,9 +32,9 @@
   const traffic = row => ["per_s", "p50_ms", "p95_ms", "p99_ms", "waiting"].map(key => made("td", short(row[key]), "number"));
 
   /** What the gateway has done since the fleet's process was started. */
-  function work({ connections, requests, refused, silent_s }) {
-    const reasons = Object.entries(refused).filter(([, count]) => count > 0).map(([reason, count]) => `${reason} ${count}`);
-    const ends = Object.entries(requests).map(([end, count]) => `${count} ${end}${end === "refused" && count ? ` (${reasons.join(", ")})` : ""}`);
+  function work({ connections, requests, silent_s, ...by }) {
+    const parts = end => Object.entries(by[end] ?? {}).filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`).join(", ");
+    const ends = Object.entries(requests).map(([end, count]) => `${count} ${end}${parts(end) && ` (${parts(end)})`}`);
     const probe = silent_s === null ? "no probe answered yet" : `probe answered ${short(silent_s)} s ago`;
     return `${probe}; ${connections} connections; requests: ${ends.join(", ")}`;
   }
@@ -56,7 +56,7 @@
   function showServers({ gateway, servers }) {
     const rows = servers.map(server => {
       const text = server.state === "silent" ? `silent for ${short(server.age)} s` : server.state;
-      const words = [`${server.host}:${server.http}`, server.models.join(", "), server.text];
+      const words = [server.host && `${server.host}:${server.http}`, server.models.join(", "), server.text];
       return row(server.server, server.state, text, server.gateway, server, words);
     });
     if (gateway) rows.push(row("gateway", gateway.state, gateway.state, null, gateway, ["", "", work(gateway)]));
