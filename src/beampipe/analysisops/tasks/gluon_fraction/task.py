@@ -38,7 +38,10 @@ _LAYOUT: Final = FileLayout(
 )
 """Names and units of the chain's ntuples."""
 
-_EVENTS: Final = {"nominal": 150_000, "alternative": 150_000, "data": 80_000, "measured": 60_000}
+_EVENTS: Final = {"data": (50_000.0, 130_000.0), "measured": (40_000.0, 100_000.0)}
+"""Fewest and most events of the data: whoever has not read the files does not know how many there are."""
+
+_SIMULATED_EVENTS: Final = 150_000
 _SIMULATED: Final = ("nominal", "alternative")
 _PARTICLES: Final = 20_000
 _MIN_TRACK_PT: Final = 0.5
@@ -91,7 +94,8 @@ def _jets(random: RandomParameters, name: str, model: ToyModel, kept: float) -> 
     """Dijets with labels; simulation is flat in the hard pT, with weights for the spectrum and the same processes."""
     simulated = name in _SIMULATED
     part = Slice(520.0, 1500.0, 4.0 if simulated else 0.0, 1.0)
-    events = toy_events(_EVENTS[name], random.seed("simulation" if simulated else name), part=part, model=model)
+    number = _SIMULATED_EVENTS if simulated else int(random.uniform(f"{name}_events", *_EVENTS[name]))
+    events = toy_events(number, random.seed("simulation" if simulated else name), part=part, model=model)
     n_trk = random.generator(f"{name} tracks").binomial(events.jet_n_trk, kept).astype(np.uint16)
     return replace(events, jet_n_trk=n_trk)
 
