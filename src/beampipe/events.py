@@ -665,7 +665,7 @@ class Tracks(Table):
         parameters: fitted helix of each track; None without a fit.
         event: event that they were found in, for plots and momenta; None for tracks that no finder made.
         magnetic_field: solenoidal field along z [T], for the pT of tracks that were not fitted: that of the finder's
-            detector. Where it is not known, as of a server, 2 T, that of the Generic detector.
+            detector. Where it is not known, 2 T, that of the Generic detector.
     """
 
     track_id: TrackIds

@@ -95,7 +95,10 @@ def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
     one = factors.against_pt(tagger="n_trk", working_point=0.6, flavour="gluon", quantity="rejection")
     assert out.startswith(f"SF_g(n_trk, 60%, 800-1000 GeV) = {one.nominal[2]:.4f} +- {one.total[2]:.4f}\n")
     assert "parton_shower" in out
-    assert "selection.min_subleading_pt = 500.0" in out
+    assert out.count("selection.min_subleading_pt = 500.0") == 2, "once for select, once for fill"
+    everything = call("explain", DEMO_CONFIGURATION, "SF_g", "--results", demo, "--pt", "900", "--all").output
+    assert everything.count("selection.min_subleading_pt = 500.0") > 6
+    assert all(line in everything for line in out.splitlines() if "units.exponent" in line)
     for name in ("toy.slice0.0000.root", "toy_data.slice0.0000.root", "toy_shower.slice0.0000.root"):
         assert f"{name} xxh3 " in out
 

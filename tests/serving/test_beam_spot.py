@@ -111,6 +111,7 @@ def test_the_line_of_the_tracker_model_is_stated(tmp_path: Path) -> None:
         *ensemble_model("e", "exatrkx", ServingSettings(tracker_model=folder)).steps,
     ):
         assert BeamSpot.parse(settings.parameters["BEAM_SPOT"]) == SPOT
+        assert settings.parameters["MAGNETIC_FIELD"] == "2"
     output = tracking_model("m", "module_map", ServingSettings(tracker_model=folder, beam_spot=BeamSpot(1.0, 0.0)))
     assert output.parameters["BEAM_SPOT"] == "1.0,0.0,0.0,0.0"
 

@@ -40,12 +40,12 @@ class Explanation(Shown):
         """The explanation as lines of text.
 
         Args:
-            full: list every file and chunk, not only their number.
+            full: list every file and chunk, not only their number, and repeat unchanged parameters of a stage.
         """
         yield from _numbers(self)
         yield ""
-        yield "made from:"
-        yield from _tree(self.made_from, "  ", full=full)
+        yield "made from:" if full else "made from (parameters that equal those of the same stage before are left out):"
+        yield from _tree(self.made_from, "  ", {}, full=full)
 
     def facts(self) -> Mapping[str, object]:
         """The scale factor with its bin, its value, total uncertainty and flags."""
@@ -121,7 +121,7 @@ def _node(node: Provenance) -> dict[str, Any]:
     return {**about, "parameters": node.about["parameters"], "inputs": [_node(below) for below in node.inputs]}
 
 
-def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
+def _tree(node: Provenance, indent: str, last: dict[tuple[str, str], object], *, full: bool) -> Iterator[str]:
     """Lines for a node, its parameters and its inputs; many inputs of one kind share a line."""
     if node.about is None:
         kind = {32: "xxh3 ", 64: "sha256 "}.get(len(node.key), "")
@@ -129,16 +129,16 @@ def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
         return
     yield f"{indent}{node.about['stage']} {node.key[:12]} {node.about['label']}"
     parameters = node.about["parameters"]
-    if isinstance(parameters, dict):
-        for name, value in _cuts(parameters):
-            yield f"{indent}    {name} = {value}"
+    own = {(_stage(node), name): value for name, value in _cuts(parameters if isinstance(parameters, dict) else {})}
+    yield from (f"{indent}    {key[1]} = {own[key]}" for key in own if full or last.get(key) != own[key])
+    last.update(own)
     stages = Counter(_stage(each) for each in node.inputs)
     shown: Counter[str] = Counter()
     for each in node.inputs:
         stage = _stage(each)
         shown[stage] += 1
         if full or shown[stage] == 1 or stages[stage] <= 3 or stage in ("merge", "bookkeeping"):
-            yield from _tree(each, indent + "  ", full=full)
+            yield from _tree(each, indent + "  ", last, full=full)
         elif shown[stage] == 2:
             yield f"{indent}  ... and {stages[stage] - 1} more of stage {stage} (--all names them)"
 

@@ -75,6 +75,8 @@ USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
 """Usual share of hits on tracks, in the format of `Usual.parse`: clients warn if it is far less."""
 BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
 """Expected beam line, in the format of `BeamSpot.parse`: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
+MAGNETIC_FIELD: Final = "MAGNETIC_FIELD"
+"""Solenoidal field of the detector along z [T], for the pT of tracks without a fit."""
 PROFILE: Final = "PROFILE"
 """Client that the model is made for, ``"athena"``: FEATURES may have more than three columns, of which the first three
 count, and TRACKS replaces PARAMETERS among the outputs. Absent for all other clients."""

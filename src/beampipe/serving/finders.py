@@ -81,6 +81,7 @@ class TrackingContract:
         stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
         count_names: names of the values of STAGES after those.
         usual: usual share of hits on tracks; None if the model does not state it.
+        magnetic_field: solenoidal field of its detector [T]; that of the Generic detector if it does not state it.
     """
 
     scale: Scale
@@ -89,6 +90,7 @@ class TrackingContract:
     stage_names: tuple[str, ...]
     count_names: tuple[str, ...]
     usual: ExpectedTracks | None = None
+    magnetic_field: float = 2.0
 
     @property
     def n_values(self) -> int:
@@ -125,15 +127,16 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         beam_spot = BeamSpot.parse(signature.parameters.get(contract.BEAM_SPOT_PARAMETER) or "0,0")
         text = signature.parameters.get(contract.USUAL_ON_TRACKS)
         usual = ExpectedTracks.parse(text) if text else None
-    except (KeyError, ConfigError) as error:
+        field = float(signature.parameters.get(contract.MAGNETIC_FIELD) or 2.0)
+    except (KeyError, ConfigError, ValueError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
     if contract.STAGES.name not in signature.outputs:
-        return TrackingContract(scale, beam_spot, inputs, (), (), usual)
+        return TrackingContract(scale, beam_spot, inputs, (), (), usual, field)
     stages, counts = (
         contract.listed(signature.parameters.get(key, "")) for key in (contract.STAGE_NAMES, contract.COUNT_NAMES)
     )
-    return TrackingContract(scale, beam_spot, inputs, stages, counts, usual)
+    return TrackingContract(scale, beam_spot, inputs, stages, counts, usual, field)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,13 +242,14 @@ class TrackingRequest:
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
         """The tracks without parameters and layout counts."""
         labels = signature.required(arrays, contract.LABELS.name)
+        declared = tracking_contract(signature)
         if contract.STAGES.name not in arrays:
-            return Tracks(labels, {}, {"hits": len(labels)})
-        declared, values = tracking_contract(signature), arrays[contract.STAGES.name].tolist()
+            return Tracks(labels, {}, {"hits": len(labels)}, magnetic_field=declared.magnetic_field)
+        values = arrays[contract.STAGES.name].tolist()
         n_stages = len(declared.stage_names)
         seconds = dict(zip(declared.stage_names, values[:n_stages], strict=True))
         counts = {name: int(value) for name, value in zip(declared.count_names, values[n_stages:], strict=True)}
-        return Tracks(labels, seconds, counts)
+        return Tracks(labels, seconds, counts, magnetic_field=declared.magnetic_field)
 
 
 class TritonTrackFinder(Shown):

@@ -248,6 +248,7 @@ def _pipeline(name: str, settings: ServingSettings) -> tuple[Pipeline, dict[str,
         contract.BEAM_SPOT_PARAMETER: pipeline.beam_spot.text,
         contract.CHECK_LAYOUT: str(settings.check).lower(),
         contract.USUAL_ON_TRACKS: pipeline.expected_tracks.text,
+        contract.MAGNETIC_FIELD: f"{pipeline.model.layout.field:g}",
     }
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:

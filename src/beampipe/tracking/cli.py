@@ -554,7 +554,7 @@ def track(
                     f" {result.n_tracks} tracks{of_these} -> {result.output}"
                 )
     if failed:
-        raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+        raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above")
     hits, outside, tracks = (sum(result[name] for result in results) for name in ("n_hits", "n_outside", "n_tracks"))
     if not (tracks or force) and outside > hits / 2:  # events of a few hits are not checked before
         raise BeampipeError(

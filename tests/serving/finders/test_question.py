@@ -50,7 +50,7 @@ def test_scale_batch_axis_and_stages_come_from_the_configuration() -> None:
         seen.append(arrays["FEATURES"])
         return {"LABELS": np.arange(4), "STAGES": np.array([0.5, 0.25, 4.0])}
 
-    parameters = {key: value["string_value"] for key, value in STAGED["parameters"].items()}
+    parameters = {key: value["string_value"] for key, value in STAGED["parameters"].items()} | {"MAGNETIC_FIELD": "3"}
 
     def found(stages: bool) -> Tracks:
         transport = FakeTransport(answer, [FEATURES], [LABELS, STAGES], batched=True, parameters=parameters)
@@ -63,6 +63,7 @@ def test_scale_batch_axis_and_stages_come_from_the_configuration() -> None:
     assert tracks.seconds == {"embedding": 0.5, "gnn": 0.25}
     assert tracks.counts == {"hits": 4}
     assert found(stages=False).seconds == {}
+    assert (tracks.magnetic_field, found(stages=False).magnetic_field) == (3.0, 3.0)
     signature = signature_of(STAGED, "s")
     assert list(TrackingRequest(event).outputs(signature)) == ["LABELS"]
     assert TrackingRequest(event, stages=True).outputs(signature) == {"LABELS": (4,), "STAGES": (3,)}
