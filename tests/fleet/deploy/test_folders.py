@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,6 @@ def test_what_a_specification_asks_for_in_vain_is_said(tmp_path: Path) -> None:
     assert [note.partition(":")[0] for note in compose_notes(asking)] == ["gateway.athena"]
     assert [note.partition(":")[0] for note in kubernetes_notes(plain)] == ["gateway.tls"]
     assert len(list(kubernetes_notes(asking))) == 3
+    patient = replace(plain, patience=20.0)
+    assert [note.partition(":")[0] for note in compose_notes(patient)] == ["patience"]
+    assert [note.partition(":")[0] for note in kubernetes_notes(patient)] == ["patience", "gateway.tls"]

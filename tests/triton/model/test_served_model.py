@@ -90,6 +90,22 @@ def test_no_such_class(path: str, tmp_path: Path) -> None:
     assert repr(path) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import math\n\nspec = math.sqrt()\n", "TypeError: math.sqrt() takes exactly one argument (0 given), line 3"),
+        ("import numpi\n", "ModuleNotFoundError: No module named 'numpi', line 1"),
+        ("x = 1\ny = nothing\n", "NameError: name 'nothing' is not defined, line 2"),
+        ("class Mine\n", "SyntaxError: expected ':' (mine.py, line 1)"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_says_where(tmp_path: Path, code: str, message: str) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ConfigError) as raised:
+        model_class("mine.py:Mine", tmp_path)
+    assert str(raised.value) == f"model: mine.py cannot be imported ({message})"
+
+
 def test_a_class_that_is_no_model_says_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     with pytest.raises(ConfigError, match="without outputs, example"):

@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -182,12 +183,12 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
         folder: folder of the file.
 
     Raises:
-        ConfigError: there is no such module or class, or it lacks an attribute of `Model`.
+        ConfigError: there is no such module or class, it cannot be imported, or lacks an attribute of `Model`.
     """
     where, _, name = path.rpartition(":")
+    module_path = (folder or Path()) / where
     try:
         if where.endswith(".py"):
-            module_path = (folder or Path()) / where
             # A unique name: a file called json.py must not replace the module json.
             module_name = f"beampipe_model_{module_path.stem}"
             loader = _NoBytecode(module_name, str(module_path))
@@ -200,7 +201,11 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
         else:
             module = importlib.import_module(where)
         cls: type[Any] = getattr(module, name)
-    except (ImportError, FileNotFoundError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever the user's code raises
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(module_path)]
+        if lines or isinstance(error, SyntaxError):
+            line = f", line {lines[-1]}" if lines else ""
+            raise ConfigError(f"model: {where} cannot be imported ({type(error).__name__}: {error}{line})") from error
         raise ConfigError(
             f"model: got {path!r}, expected 'package.module:Class' or 'file.py:Class' ({error})"
         ) from error
