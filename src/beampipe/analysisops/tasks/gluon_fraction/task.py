@@ -38,7 +38,7 @@ _LAYOUT: Final = FileLayout(
 )
 """Names and units of the chain's ntuples."""
 
-_EVENTS: Final = {"data": (50_000.0, 130_000.0), "measured": (40_000.0, 100_000.0)}
+_EVENTS: Final = {"data": (50_000, 130_000), "measured": (40_000, 100_000)}
 """Fewest and most events of the data: whoever has not read the files does not know how many there are."""
 
 _SIMULATED_EVENTS: Final = 150_000
@@ -94,7 +94,7 @@ def _jets(random: RandomParameters, name: str, model: ToyModel, kept: float) -> 
     """Dijets with labels; simulation is flat in the hard pT, with weights for the spectrum and the same processes."""
     simulated = name in _SIMULATED
     part = Slice(520.0, 1500.0, 4.0 if simulated else 0.0, 1.0)
-    number = _SIMULATED_EVENTS if simulated else int(random.uniform(f"{name}_events", *_EVENTS[name]))
+    number = _SIMULATED_EVENTS if simulated else int(random.generator(f"number of {name}").integers(*_EVENTS[name]))
     events = toy_events(number, random.seed("simulation" if simulated else name), part=part, model=model)
     n_trk = random.generator(f"{name} tracks").binomial(events.jet_n_trk, kept).astype(np.uint16)
     return replace(events, jet_n_trk=n_trk)
