@@ -18,8 +18,11 @@ from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
 from beampipe.fleet.cli import status_command
 from beampipe.fleet.control.control_socket import send_command
+from beampipe.fleet.control.reconciler import LocalReconciler
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.engine import Engine
-from tests.fleet.conftest import Load, RunningFleet, running_fleet, until
+from tests.fleet.conftest import Load, RunningFleet, one_doubler, running_fleet, until
 from tests.triton.doublers import BROKEN, DOUBLER
 
 
@@ -50,6 +53,17 @@ def kill_member(fleet: RunningFleet) -> None:
 
 def kill_gateway(fleet: RunningFleet) -> None:
     os.killpg(fleet.orders.status()["gateway"]["pid"], signal.SIGKILL)
+
+
+def test_a_start_removes_the_models_of_earlier_fleets(tmp_path: Path) -> None:
+    one_doubler(tmp_path / "models")
+    run = RunFolder(tmp_path / "run")
+    run.make()
+    (run.repositories / "0123456789abcdef" / "one").mkdir(parents=True)
+    reconciler = LocalReconciler(Fleet(tmp_path / "models", {"cpu": ServerGroup("cpu")}), run)
+    reconciler.start_servers()
+    reconciler.page.stop()
+    assert [path.name for path in run.repositories.iterdir()] == [reconciler.models[0]]
 
 
 def test_the_status_exits_with_1_while_a_server_takes_no_requests(fleet: RunningFleet) -> None:

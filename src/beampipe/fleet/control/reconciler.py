@@ -386,7 +386,7 @@ class LocalReconciler(Reconciler):
         return self._servers
 
     def start_servers(self) -> None:
-        """Add the servers of the specification, and stop any others that an earlier process has left running."""
+        """Add the servers of the specification; stop others, and remove models, that an earlier process has left."""
         for group in self.fleet.servers.values():
             for number in range(group.count):
                 self.add(group, number)
@@ -394,6 +394,7 @@ class LocalReconciler(Reconciler):
             if name not in self._servers and record.lives():
                 with suppress(ProcessLookupError):
                     os.kill(record.pid, signal.SIGTERM)
+        self.remove_unused_snapshots()
 
     def stop_servers(self) -> None:
         """Stop all servers once they have finished requests in progress."""
