@@ -91,8 +91,8 @@ def explain(
 
 def _numbers(explained: Explanation) -> Iterator[str]:
     """Lines with the value, its numerator and denominator, and its uncertainties."""
-    factor = explained.factor
-    yield " = ".join(map(str, next(iter(explained.facts().items()))))
+    factor, ((where, value), *_) = explained.factor, explained.facts().items()
+    yield f"{where} = {value}"
     yield f"  ratio of {factor.flavour} {factor.quantity}: data {factor.data:.4f} / simulation {factor.simulation:.4f}"
     for flag in factor.flags:
         yield f"  flag {flag}: {FLAGS[flag]}"
