@@ -38,8 +38,7 @@ _LARGEST_ETA = 10.0
 def masses(momenta: Float64[ndarray, "n 4"]) -> Float64[ndarray, " n"]:
     """Invariant masses [GeV]; 0 where rounding makes the square negative."""
     squared = momenta[:, 3] ** 2 - np.sum(momenta[:, :3] ** 2, axis=1)
-    result: ndarray = np.sqrt(np.maximum(squared, 0))
-    return result
+    return np.asarray(np.sqrt(np.maximum(squared, 0)))
 
 
 def polar(
@@ -622,8 +621,7 @@ def higgs_bosons(random: RandomParameters, mass: float, number: int) -> Float64[
         *higgs_mass_settings(mass),
     )
     first, second = collide(settings, min(number, _COLLISIONS), random.seed("higgs")).kinds(22).pairs()
-    bosons: ndarray = np.resize(first + second, (number, 4))
-    return bosons
+    return np.asarray(np.resize(first + second, (number, 4)))
 
 
 def photon_events(

@@ -112,8 +112,7 @@ def propagated(function: Callable[[ndarray], ndarray], best: ndarray, steps: nda
         above, below = (function(best + side * (np.arange(len(best)) == index)) for side in (step, -step))
         slopes.append((above - below) / (2 * step or 1.0))
     squares = np.einsum("in,ij,jn->n", np.array(slopes), covariance, np.array(slopes))
-    spreads: ndarray = np.sqrt(np.maximum(squares, 0.0))
-    return spreads
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -327,8 +326,7 @@ def shapes_of(model: str) -> tuple[Shape, Shape | None]:
 
 def _gauss(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
     mu, sigma = parameters[:2]
-    density: ndarray = np.exp(-0.5 * np.square((values - mu) / sigma)) / (sigma * math.sqrt(2 * math.pi))
-    return density
+    return np.asarray(np.exp(-0.5 * np.square((values - mu) / sigma)) / (sigma * math.sqrt(2 * math.pi)))
 
 
 def _gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
