@@ -90,7 +90,7 @@ class TrackingContract:
     stage_names: tuple[str, ...]
     count_names: tuple[str, ...]
     usual: ExpectedTracks | None = None
-    magnetic_field: float = 2.0
+    magnetic_field: float = Tracks.magnetic_field
 
     @property
     def n_values(self) -> int:
@@ -127,7 +127,7 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         beam_spot = BeamSpot.parse(signature.parameters.get(contract.BEAM_SPOT_PARAMETER) or "0,0")
         text = signature.parameters.get(contract.USUAL_ON_TRACKS)
         usual = ExpectedTracks.parse(text) if text else None
-        field = float(signature.parameters.get(contract.MAGNETIC_FIELD) or 2.0)
+        field = float(signature.parameters.get(contract.MAGNETIC_FIELD) or Tracks.magnetic_field)
     except (KeyError, ConfigError, ValueError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)

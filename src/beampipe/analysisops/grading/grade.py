@@ -125,8 +125,8 @@ def _error_of(submission: Submission) -> str:
     status = submission.content.get("status")
     if isinstance(status, str) and status.strip().lower() in _ERROR_WORDS:
         comments = submission.content.get("comments")
-        told = f": {comments[:200]}" if isinstance(comments, str) and comments else ""
-        return f"the agent reported the status {status[:40]!r}{told}"
+        reason = f": {comments[:200]}" if isinstance(comments, str) and comments else ""
+        return f"the agent reported the status {status[:40]!r}{reason}"
     return ""
 
 

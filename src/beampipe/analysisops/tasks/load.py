@@ -24,7 +24,6 @@ from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
 from beampipe.analysisops.references import CONSTANTS
 from beampipe.analysisops.samples.dataset import HiddenTruth, Make
-from beampipe.analysisops.tools.session import tools
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
 from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
@@ -508,10 +507,13 @@ def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
             if name not in spec.answers:
                 raise UnknownNameError(f"answer {where}", name, spec.answers)
         if isinstance(check.kind, CallsMade):
-            for name in [name for name in check.kind.tools if name not in tools()]:
-                raise UnknownNameError(f"tool {where}", name, tools())
             if check.kind.minimum > spec.max_tool_calls:
                 raise ConfigError(f"{where}: got minimum {check.kind.minimum}, expected at most max_tool_calls")
+            for name in check.kind.tools:
+                from beampipe.analysisops.tools.session import tools  # takes 20 ms, and few rubrics name tools
+
+                if name not in tools():
+                    raise UnknownNameError(f"tool {where}", name, tools())
         for setting, section in _SECTION_OF_SETTING.items():
             name = getattr(check.kind, setting, None)
             if name is not None and name not in getattr(spec, section):

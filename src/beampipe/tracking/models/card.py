@@ -65,7 +65,7 @@ def model_overview(model: TrackerModel) -> list[str]:
         lines += _measured_lines(model, measured, model.acts)
     for name, measured in model.acts.items():
         lines += [f"  {name}: seeding and Kalman filter of ACTS, for comparison", *_measured_lines(model, measured)]
-    samples = dict.fromkeys((it.particles, it.events, it.sample, it.counted) for it in model.performance.values())
+    samples = dict.fromkeys((one.particles, one.events, one.sample, one.counted) for one in model.performance.values())
     for particles, events, sample, counted in samples:
         lines += [f"  measured with {particles} particles in {events} events: {sample}"]
         lines += [f"  counted: {counted}"] if counted else []
@@ -141,7 +141,7 @@ def verdict(model: TrackerModel) -> Verdict:
     if particles < _FEWEST_TO_JUDGE:
         few = f"{particles} particles are too few to measure it, expected {_FEWEST_TO_JUDGE} or more"
         return Verdict(False, f"not usable, because {few}; {_ADVICE}")
-    name, best = max(model.performance.items(), key=lambda it: (it[1].efficiency or 0.0) - (it[1].fakes or 0.0))
+    name, best = max(model.performance.items(), key=lambda each: (each[1].efficiency or 0.0) - (each[1].fakes or 0.0))
     efficiency, fakes = best.efficiency or 0.0, best.fakes or 0.0
     found = f"{100 * efficiency:.1f} % of the {particles} particles"
     numbers = f"{name} finds {found}, {100 * fakes:.1f} % of its tracks are fakes"
