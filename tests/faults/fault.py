@@ -10,7 +10,7 @@ import pytest
 
 from beampipe.errors import BeampipeError
 
-__all__ = ["Fault", "check", "cases"]
+__all__ = ["Fault", "cases", "check"]
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,19 @@ def check(fault: Fault, folder: Path) -> None:
         fault: what to plant.
         folder: an empty folder.
     """
+    error: BaseException | None = None
+    result: object = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             result = fault.plant(folder)
-        except BaseException as error:
-            assert isinstance(error, fault.kind), f"got {type(error).__name__}: {error}"
-            assert re.search(fault.says, str(error)), f"the error does not name the cause: {error}"
-            return
-    if fault.kind is str:
+        except BaseException as raised:
+            error = raised
+    if error is not None:
+        assert isinstance(error, fault.kind), f"got {type(error).__name__}: {error}"
+        assert re.search(fault.says, str(error)), f"the error does not name the cause: {error}"
+    elif fault.kind is str:
         assert re.search(fault.says, str(result)), f"the output does not name the cause: {result}"
-        return
-    messages = [str(warning.message) for warning in caught if issubclass(warning.category, fault.kind)]
-    assert any(re.search(fault.says, message) for message in messages), f"silent; warnings: {messages}"
+    else:
+        messages = [str(warning.message) for warning in caught if issubclass(warning.category, fault.kind)]
+        assert any(re.search(fault.says, message) for message in messages), f"silent; warnings: {messages}"
