@@ -26,7 +26,7 @@ others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests
 .PHONY: models demo test test-random test-lowest coverage release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
 
 help:
-	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
+	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/serving/"
 	@echo "make test   every test"
 	@echo "make test-random   the property tests, with other examples each time"
 	@echo "make coverage   branch coverage by area, of the tests that start no server"
@@ -45,7 +45,7 @@ help:
 
 demo: $(demo_ready)
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m beampipe serving demo -o demo
+	$(bin)/python -m beampipe serving demo
 
 test: $(test_ready) programs
 	$(bin)/python -m beampipe serving engine install

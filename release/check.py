@@ -73,14 +73,15 @@ def look_at_project() -> None:
 
 
 def install_as_readme_says(source: Path, python: str) -> None:
-    """The README's line that installs, in a folder with the source and a fresh environment; then a first command."""
+    """The README's lines that install, in a folder with the source and a fresh environment; then a first command."""
     with tempfile.TemporaryDirectory(prefix="beampipe-checkout-") as name:
         folder = Path(name)
         run(["tar", "-xf", str(source), "-C", name, "--strip-components", "1"])
         run([python, "-m", "venv", "env"], folder)
         bin_ = folder / "env/bin"
         for line in install_lines():
-            run(line, folder, path=bin_)
+            if line != "make test":  # `.ci/run` runs it
+                run(line, folder, path=bin_)
         run("beampipe tracking example events.parquet", folder, path=bin_)
         run("beampipe track events.parquet -o tracks.parquet", folder, path=bin_)
 

@@ -10,6 +10,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from beampipe.cli import app
 from tests.test_documentation import check_command
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +47,18 @@ def test_every_line_of_code_is_run_by_the_dry_run_of_a_release() -> None:
         assert command in TOLD["page_lines"](page), f"{page}.md has no line {command}"
 
 
+def test_the_first_screen_has_the_two_commands_of_a_fresh_clone() -> None:
+    """As the Makefile and `.ci/run` have them: CI runs what a reader types, with every program required."""
+    first = re.findall(r"^    (make \w+)  +# .*\d+ min", "\n".join(README.splitlines()[:20]), re.M)
+    assert first == ["make demo", "make test"]
+    assert README.index("make demo") < README.index("pip install")
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert {line.removeprefix("make ") for line in first} <= set(targets)
+    ci = [line for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    assert ci[-2:] == ["make check", first[1]]
+    assert "export BEAMPIPE_REQUIRE_PROGRAMS=1" in ci
+
+
 def test_every_file_that_a_line_reads_is_written_by_a_line_before_it() -> None:
     for lines in LINES.values():
         for name in set(re.findall(r"\b\w+\.(?:parquet|toml|html)\b", " ".join(lines))):
@@ -59,3 +74,13 @@ def test_the_first_lines_run_in_an_empty_folder(tmp_path: Path) -> None:
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"events.parquet", "tracks.parquet"}
+
+
+def test_each_demo_has_a_folder_of_its_own() -> None:
+    """A demo that is run after another one replaces none of its files."""
+    group: Any = typer.main.get_command(app)
+    with_demos = [name for name in group.commands if "demo" in getattr(group.commands[name], "commands", ())]
+    assert len(with_demos) == 6
+    for name in with_demos:
+        (output,) = (item for item in group.commands[name].commands["demo"].params if item.name == "output")
+        assert str(output.default) == f"demo/{name}"

@@ -220,7 +220,9 @@ def export_command(
 
 @app.command("demo")
 def demo_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and figures.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and figures.")] = Path(
+        "demo/serving"
+    ),
     model: Annotated[
         list[str] | None, several("Name of a model to serve", "--model", "-m", show_default="one of each kind")
     ] = None,

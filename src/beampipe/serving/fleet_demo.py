@@ -219,7 +219,7 @@ def _triton_of(member: int | None) -> int:
 
 
 def fleet_demo_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture.")] = Path("demo/fleet"),
     force: Replace = False,
     as_json: Json = False,
 ) -> None:

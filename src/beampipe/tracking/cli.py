@@ -568,7 +568,7 @@ def track(
 def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write the pictures and the figures to.")
-    ] = Path("demo"),
+    ] = Path("demo/tracking"),
     pipeline: Annotated[
         list[str] | None,
         pipeline_option(
