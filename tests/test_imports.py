@@ -24,6 +24,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent.parent != 
 BASE = {
     "arrays",
     "errors",
+    "columns",
     "expressions",
     "extras",
     "figures",
