@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -143,3 +145,28 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield float(value)
+
+
+AT_ONCE = """
+import sys, threading
+from pathlib import Path
+from tests.analysisops.samples.reading import make
+
+few = {"resonances": (300.0, 300.0)}
+threads = [
+    threading.Thread(target=make, args=("zmumu", seed, Path(sys.argv[1]) / str(seed), few)) for seed in (1, 2, 3, 4)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_four_instances_are_made_at_once(tmp_path: Path) -> None:
+    """In a process of their own: what hangs is the first use of Pythia in a process, by several threads."""
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", AT_ONCE, str(tmp_path)], cwd=root, check=True, timeout=60)
+    for seed in (1, 2, 3, 4):
+        alone = make("zmumu", seed, tmp_path / f"alone {seed}", {"resonances": (300.0, 300.0)}).folder
+        assert (tmp_path / str(seed) / "data" / "data.root").read_bytes() == (alone / "data.root").read_bytes()

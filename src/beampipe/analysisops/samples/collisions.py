@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -187,6 +188,10 @@ class Particles:
         return momenta[:, 0].copy(), momenta[:, 1].copy()
 
 
+_ONE_AT_A_TIME: Final = Lock()
+"""The first batch of a process imports awkward inside a lock of Pythia; two threads would wait for each other."""
+
+
 def higgs_mass_settings(mass: float) -> tuple[str, str, str]:
     """Pythia settings for Higgs bosons of a mass [GeV]."""
     return f"25:m0 = {mass:.6f}", f"25:mMin = {mass - 5:.6f}", f"25:mMax = {mass + 5:.6f}"
@@ -203,10 +208,11 @@ def collide(settings: Iterable[str], number: int, seed: int) -> Particles:
     Returns:
         All final leptons, photons and neutrinos, and the quarks and gluons that are not proton remnants.
     """
-    import awkward as ak
+    with _ONE_AT_A_TIME:
+        import awkward as ak
 
-    pythia = start_pythia([*_ALWAYS, f"Random:seed = {seed}", *settings])
-    made = pythia.nextBatch(number)
+        pythia = start_pythia([*_ALWAYS, f"Random:seed = {seed}", *settings])
+        made = pythia.nextBatch(number)
     counts = ak.num(made.prt.id).to_numpy()
     flat = ak.flatten(made.prt)
     pdg = flat.id.to_numpy().astype(np.int64)
