@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
@@ -312,7 +312,7 @@ def train(
         detector=detector,
     )
     soft_sample = _read_events(soft_events, options) if soft_events else None
-    jet_sample = _read_events(jets, options) if jets else None
+    jet_sample = chain.from_iterable(_read_events(jets, options).values()) if jets else None
     model = learn_model(_read_events(files, options), output, task, soft_events=soft_sample, jets=jet_sample, say=say)
     judged = verdict(model)
     if as_json:
@@ -335,9 +335,9 @@ def _print_model(model: tracking.TrackerModel, *, as_json: bool) -> None:
         typer.echo("\n".join(model_overview(model)))
 
 
-def _read_events(files: list[Path], options: ReadOptions) -> Iterator[Event]:
-    """The events of all files, in the order of the files' names."""
-    return chain.from_iterable(formats.open_with(path, options) for path in sorted(files))
+def _read_events(files: list[Path], options: ReadOptions) -> dict[str, Iterable[Event]]:
+    """The events of each file, which are read when they are used, in the order of the files' names."""
+    return {str(path): formats.open_with(path, options) for path in sorted(files)}
 
 
 def _typed_command() -> str:
@@ -394,12 +394,15 @@ def validate(
     if any(path.is_file() and digest_of(path) in model.origin.inputs.values() for path in files):
         raise ConfigError(f"got events that {model.name} was learned from, expected others, as with another --seed")
     layout = model.detector_layout if detector is None else read_layout(detector)
-    read = list(islice(_read_events(files, options), events))
-    sample = inspect_events(read, model.layout.beam_spot)
+    read_of_files: dict[str, list[Event]] = {}
+    for name, each in _read_events(files, options).items():
+        read_of_files[name] = list(islice(each, events - sum(map(len, read_of_files.values()))))
+    read = list(chain.from_iterable(read_of_files.values()))
+    sample = inspect_events(read_of_files, model.layout.beam_spot)
     require_field(sample.field, model.layout.field, f"{model.name} has")
     # With a detector file the modules keep their identifiers, which training numbers anew.
     scored: Sequence[Event] = sample.layers.events if layout is None else read
-    jet_events: Sequence[Event] = list(_read_events(jets or [], options))
+    jet_events: Sequence[Event] = list(chain.from_iterable(_read_events(jets or [], options).values()))
     if jets and layout is None:
         jet_events = inspect_events(jet_events, model.layout.beam_spot).layers.events
     modules = None if layout is None else detector_modules(layout)

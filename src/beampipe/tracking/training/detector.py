@@ -13,8 +13,9 @@ Identifiers that give no layers still give modules, whatever their packing: equa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, Literal
 
 import numpy as np
@@ -280,8 +281,14 @@ _T_PER_GEV_MM: Final = 0.299792458e-3
 _FIELDS: Final = (0.2, 20.0)
 """Range of plausible fields [T]; a field outside means wrong units."""
 
-_AGREEMENT: Final = 0.05
+AGREEMENT: Final = 0.05
 """Largest relative difference between a field that is given and the one that the tracks show."""
+
+_FEWEST_STEPS: Final = 30
+"""Fewest steps between layers that show a field. That of one event is then right within 2 %."""
+
+EventsOfFiles = Iterable[Event] | Mapping[str, Iterable[Event]]
+"""Events, or the events of each file by its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +326,7 @@ class TrainingSample(InspectedEvents):
 
 
 def prepare(
-    events: Iterable[Event],
+    events: EventsOfFiles,
     beam_spot: BeamSpot = ON_AXIS,
     field: float | None = None,
     min_layers: int | None = None,
@@ -329,7 +336,7 @@ def prepare(
     """Inspect events and divide them into training, choice of cuts and validation.
 
     Args:
-        events: clean events with truth; hits in mm and rad, momenta in GeV.
+        events: clean events with truth, or those of each file by its name; hits in mm and rad, momenta in GeV.
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
         field: magnetic field [T]; if not given, it is measured.
         min_layers: fewest layers of a reconstructable particle; if not given, derived from the events.
@@ -337,17 +344,18 @@ def prepare(
 
     Raises:
         ConfigError: there are too few events or particles, no layers can be derived, the field that the tracks show is
-            impossible or another than the one given, or `min_layers` is below 3.
+            impossible, differs between events or from the one given, or `min_layers` is below 3.
         InputError: an event has no truth.
     """
-    read = list(events)
+    files = by_file(events)
+    read = list(chain.from_iterable(files.values()))
     if len(read) < _FEWEST_EVENTS:
         raise ConfigError(
             f"training: got {len(read)} events, expected {_FEWEST_EVENTS} or more, better 30 with hundreds of tracks"
         )
-    inspected = inspect_events(read, beam_spot)
+    inspected = inspect_events(files, beam_spot)
     if field is not None:
-        require_field(inspected.field, field, "--field says", _AGREEMENT)
+        require_field(inspected.field, field, "--field says", AGREEMENT)
     numbered = inspected.layers.events
     return TrainingSample(
         inspected.layers,
@@ -361,19 +369,25 @@ def prepare(
     )
 
 
-def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> InspectedEvents:
+def by_file(events: EventsOfFiles) -> dict[str, list[Event]]:
+    """All events, read, by the names of their files; events without a file have the name ``""``."""
+    return {name: list(each) for name, each in (events if isinstance(events, Mapping) else {"": events}).items()}
+
+
+def inspect_events(events: EventsOfFiles, beam_spot: BeamSpot = ON_AXIS) -> InspectedEvents:
     """Derive layers, field and luminous region from events.
 
     Args:
-        events: clean events with truth; hits in mm and rad, momenta in GeV.
+        events: clean events with truth, or those of each file by its name; hits in mm and rad, momenta in GeV.
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
 
     Raises:
         ConfigError: there are too few particles, they come from another beam line, no layers can be derived, or the
-            tracks show an impossible field.
+            tracks show an impossible field, or several.
         InputError: an event has no truth.
     """
-    read = [about_beam_spot(event, beam_spot) for event in events]
+    files = by_file(events)
+    read = [about_beam_spot(event, beam_spot) for event in chain.from_iterable(files.values())]
     _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
     numbered = layers.events
@@ -384,7 +398,7 @@ def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> In
     ]
     return InspectedEvents(
         layers,
-        field=round(measured_field(numbered), 3),
+        field=round(measured_field(numbered, [name for name, each in files.items() for _ in each]), 3),
         hits=float(np.mean([len(event.hits) for event in numbered])),
         z_reach=float(np.quantile(np.concatenate(vertex_z), 0.999)),
         crossing=_crossing(numbered),
@@ -405,23 +419,28 @@ def about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
     return replace(event, hits=replace(event.hits, position=beam_spot.relative_to(event.hits.position)))
 
 
-def measured_field(events: Sequence[Event]) -> float:
+def measured_field(events: Sequence[Event], files: Sequence[str] = ()) -> float:
     """Magnetic field [T] from the curvature of true edges of particles from the beam line: kappa pT / 0.0003.
 
+    Args:
+        events: events with truth, of one field.
+        files: name of the file of each event, for messages; none if not given.
+
     Raises:
-        ConfigError: there are no such edges, or the field is impossible.
+        ConfigError: there are no such edges, the field is impossible, or it differs between events.
     """
     selection = Selection(min_pt=0.3, min_layers=3)
     products = []
-    for event in events[:20]:
+    for event in events:
         truth = truth_of(event)
         edges = true_edges(event, selection)
         row = truth.particles.rows(truth.particle_id[edges[0]])
         pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
         far = (edge.dr > 20) & (row >= 0)
         products.append(np.abs(edge.kappa[far]) * pt[far])
-    curvatures = np.concatenate(products)
-    if len(curvatures) < 30:
+    _require_one_field(events, products, files)
+    curvatures = np.concatenate(products[:20])
+    if len(curvatures) < _FEWEST_STEPS:
         raise ConfigError(
             f"training: got {len(curvatures)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
             " expected hundreds; are particle ids, momenta (GeV) and vertices (mm) those of the hits?"
@@ -434,6 +453,27 @@ def measured_field(events: Sequence[Event]) -> float:
             " (--beam-spot)?"
         )
     return field
+
+
+def _require_one_field(events: Sequence[Event], products: Sequence[ndarray], files: Sequence[str]) -> None:
+    """Refuse events in several fields; small ones are taken together until they show one."""
+    first, steps = "", np.empty(0)
+    expected = 0.0
+    for number, event in enumerate(events):
+        steps = np.concatenate([steps, products[number]])
+        if len(steps) < _FEWEST_STEPS:
+            continue
+        where = f"event {event.event_id}" + (f" of {files[number]}" if any(files) else f" (number {number})")
+        field = float(np.median(steps)) / _T_PER_GEV_MM
+        if not first:
+            first, expected = where, field
+        # In a field that is not constant, that of a few tracks depends on where they go.
+        elif abs(field - expected) > (0.03 + 0.5 / np.sqrt(len(steps))) * expected:
+            raise ConfigError(
+                f"field: got tracks that show {expected:.3g} T in {first} and {field:.3g} T in {where}, expected one"
+                " field; learn a model of each, or are the momenta of one of them in other units?"
+            )
+        steps = np.empty(0)
 
 
 def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> None:

@@ -22,7 +22,17 @@ from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
 from beampipe.tracking.strips import STRIPS, save_strips
-from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare, require_field
+from beampipe.tracking.training.detector import (
+    AGREEMENT,
+    SPLIT,
+    EventsOfFiles,
+    TrainingSample,
+    about_beam_spot,
+    inspect_events,
+    measured_field,
+    prepare,
+    require_field,
+)
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
@@ -300,18 +310,18 @@ class Task:
 
 
 def learn_model(
-    events: Iterable[Event],
+    events: EventsOfFiles,
     folder: Path,
     task: Task,
     *,
-    soft_events: Iterable[Event] | None = None,
+    soft_events: EventsOfFiles | None = None,
     jets: Iterable[Event] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TrackerModel:
     """Learn a model and write its folder, which appears when it is complete.
 
     Args:
-        events: clean events with truth.
+        events: clean events with truth, or those of each file by its name; of one field.
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
@@ -351,7 +361,11 @@ def learn_model(
         has_networks = any(part.kind == "networks" for part in task.parts)
         say(f"training: takes about {task.effort.duration if has_networks else 'a minute'} on two idle cores")
         soft = sample if soft_events is None else prepare(soft_events, task.beam_spot, task.field, task.min_layers)
+        require_field(soft.field, sample.field, "the other events show", AGREEMENT)
         hard_jets: Sequence[Event] = list(islice(jets or (), task.effort.jets))
+        if hard_jets:
+            of_jets = measured_field([about_beam_spot(event, task.beam_spot) for event in hard_jets])
+            require_field(of_jets, sample.field, "the other events show")
         if hard_jets and layout is None:
             hard_jets = inspect_events(hard_jets, task.beam_spot).layers.events
         kinds = *(part.kind for part in task.parts), "validation"
