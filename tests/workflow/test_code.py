@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.workflow import code_digest, digests, remembering_code
+from beampipe import identity
+from beampipe.identity import code_digest, remembering_code
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]
         (tmp_path / name / path).write_text(text)
 
     def asked() -> str:
-        monkeypatch.setattr(digests, "_code_memory", digests._CodeMemory())
+        monkeypatch.setattr(identity, "_code_memory", identity._CodeMemory())
         with remembering_code():
             return code_digest(f"{name}.stage", name)
 
@@ -44,7 +45,7 @@ def remembered(folder: Path) -> str:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that was written is old enough to be remembered."""
-    monkeypatch.setattr(digests, "RACY_SECONDS", -10.0)
+    monkeypatch.setattr(identity, "RACY_SECONDS", -10.0)
 
 
 @pytest.mark.usefixtures("settled")

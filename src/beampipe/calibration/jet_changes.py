@@ -17,8 +17,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import ConfigError, FileError
+from beampipe.identity import UserCode, user_code
 from beampipe.workflow import FileStamp, file_digest, installed_version
-from beampipe.workflow.digests import UserCode, user_code
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import TraceTarget, recorded
 from beampipe.chain.tracks import find_tracks
 from beampipe.errors import MissingExtraError
+from beampipe.identity import NO_RESULT
 from beampipe.simulation.pythia import seed_of
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.finders import require_finder
 from beampipe.tracking.loading import fit_weights, pipeline_weights
 from beampipe.workflow import Input, Recipe, Store, code_digest, digest_of, file_digest, installed_version
-from beampipe.workflow.digests import NO_RESULT
 
 _MODULES: Final = {
     "cross_section": "collisions",

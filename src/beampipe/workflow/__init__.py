@@ -9,7 +9,7 @@ a repeated run gives the same bytes::
     with open_pool("processes", workers=8) as pool:
         paths = run([Task(recipe.label, make_one, (store, recipe)) for recipe in recipes], pool)
 
-digests    digests of values, files and code, from which keys are computed
+digests    a cache of the digests of large files
 store      recipes, artifacts on disk (written atomically, verified when read) and the event log
 leases     at most one process does a piece of work; a lease ends when its holder dies
 pools      where tasks run: this process, worker processes, dask, Slurm or any executor
@@ -25,21 +25,21 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
+    from beampipe.identity import FileStamp as FileStamp
+    from beampipe.identity import canonical as canonical
+    from beampipe.identity import code_digest as code_digest
+    from beampipe.identity import content_digest as content_digest
+    from beampipe.identity import digest_of as digest_of
+    from beampipe.identity import file_digest as file_digest
+    from beampipe.identity import installed_version as installed_version
+    from beampipe.identity import remembering_code as remembering_code
     from beampipe.workflow.digests import FileDigests as FileDigests
-    from beampipe.workflow.digests import FileStamp as FileStamp
-    from beampipe.workflow.digests import canonical as canonical
-    from beampipe.workflow.digests import code_digest as code_digest
-    from beampipe.workflow.digests import content_digest as content_digest
-    from beampipe.workflow.digests import digest_of as digest_of
-    from beampipe.workflow.digests import file_digest as file_digest
-    from beampipe.workflow.digests import remembering_code as remembering_code
     from beampipe.workflow.leases import leased as leased
     from beampipe.workflow.pools import POOLS as POOLS
     from beampipe.workflow.pools import Pool as Pool
     from beampipe.workflow.pools import SlurmOptions as SlurmOptions
     from beampipe.workflow.pools import fork_processes as fork_processes
     from beampipe.workflow.pools import installed as installed
-    from beampipe.workflow.pools import installed_version as installed_version
     from beampipe.workflow.pools import open_pool as open_pool
     from beampipe.workflow.pools import prepare_processes as prepare_processes
     from beampipe.workflow.running import Task as Task

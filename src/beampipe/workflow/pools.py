@@ -34,6 +34,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import beampipe
 from beampipe.errors import ConfigError, MismatchError, ServiceUnavailableError, UnknownNameError
+from beampipe.identity import installed_version
 from beampipe.processes import holding_interrupts
 
 Environment = Callable[[], Mapping[str, str]]
@@ -54,16 +55,6 @@ def installed() -> dict[str, str]:
         "code of beampipe": code.hexdigest()[:12],
         "numpy": installed_version("numpy"),
     }
-
-
-def installed_version(package: str) -> str:
-    """Version of an installed package; ``none`` if it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
 
 
 @cache

@@ -24,8 +24,8 @@ from typing import Any, Final
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import append, sweep, unfinished
+from beampipe.identity import bytes_digest, canonical, content_digest, digest_of
 from beampipe.notebook import Shown
-from beampipe.workflow.digests import bytes_digest, canonical, content_digest, digest_of
 from beampipe.workflow.leases import leased, sweep_leases
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from beampipe.errors import UnknownNameError
+from beampipe.identity import user_code
 from beampipe.lazy import import_name
 from beampipe.plugins import load_plugin, plugin_names
-from beampipe.workflow.digests import user_code
 
 if TYPE_CHECKING:
     from beampipe.calibration.method.matrix import Extraction

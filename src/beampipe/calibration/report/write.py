@@ -20,8 +20,8 @@ from beampipe.calibration.results import Results, collect_results, key_name, oth
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.figures import drawing, html_templates, save_figure
 from beampipe.files import sweep, write_whole
+from beampipe.identity import NO_RESULT
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
-from beampipe.workflow.digests import NO_RESULT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

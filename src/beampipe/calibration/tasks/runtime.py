@@ -22,6 +22,7 @@ from beampipe.calibration.config import Configuration
 from beampipe.calibration.kernels import build
 from beampipe.calibration.ntuple.branches import error_line
 from beampipe.errors import BeampipeError, FileError, MissingExtraError, TooLargeError, WorkflowError
+from beampipe.identity import NO_RESULT
 from beampipe.terminal import Progress
 from beampipe.workflow import (
     EventLog,
@@ -39,7 +40,6 @@ from beampipe.workflow import (
     prepare_processes,
     run,
 )
-from beampipe.workflow.digests import NO_RESULT
 
 CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
 """The stages that a user can select, in the order in which they run."""
