@@ -47,15 +47,48 @@ _numbers = itertools.count()
 def append(path: Path, text: str) -> None:
     """Append to a file in one call, so that lines of several processes do not mix; file and folder are created."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with explained_if_full(path):
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, flags, 0o666)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def explained_if_full(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Turn a full disk into a `FileError` with the file, its folder, the free and the needed space, and what to do.
+
+    Args:
+        path: the file that is written.
+        part: its unfinished file, whose size counts as needed; None for none.
+
+    Raises:
+        FileError: the disk is full, or a quota or the largest size of a file is reached.
+    """
     try:
-        descriptor = os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, flags, 0o666)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        folder = next((each for each in path.parents if each.is_dir()), path.parent)
+        free = shutil.disk_usage(folder).free
+        size = part.stat().st_size if part is not None and part.is_file() else 0
+        raise FileError(
+            f"{path}: cannot be written whole ({os.strerror(error.errno)}): {free / 1e6:.1f} MB are free in {folder},"
+            f" and it needs more than {(size + free) / 1e6:.1f} MB; make room or choose another folder, and run the"
+            " same command again. What was there before is unchanged",
+            path=path,
+        ) from error
+
+
+def is_full(error: FileError) -> bool:
+    """Whether an error is one of `explained_if_full`."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
 
 
 LOG_SIZE: Final = 32 << 20
@@ -231,23 +264,17 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
         except OSError as error:
             raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})", path=path) from error
     _check_place(path, path.parent)
-    with _removed_afterwards(path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")) as part:
+    part = path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")
+    with _removed_afterwards(part), explained_if_full(path, part):
         try:
             yield part
             part.replace(path)
         except OSError as error:
-            if isinstance(error, FileError):
+            is_other = part.name not in f"{error.filename} {error}"  # an error of another file
+            if isinstance(error, FileError) or error.errno in _FULL or is_other:
                 raise
-            if error.errno not in _FULL:
-                if part.name not in f"{error.filename} {error}":  # an error of another file
-                    raise
-                reason = os.strerror(error.errno) if error.errno else error
-                raise FileError(f"{path}: cannot be written in {path.parent} ({reason})", path=path) from error
-            raise FileError(
-                f"{path}: cannot be written whole ({os.strerror(error.errno)}); make room or choose another place."
-                " What was there before is unchanged",
-                path=path,
-            ) from error
+            reason = os.strerror(error.errno) if error.errno else error
+            raise FileError(f"{path}: cannot be written in {path.parent} ({reason})", path=path) from error
 
 
 def write_whole(path: Path, make: Callable[[Path], object]) -> Path:

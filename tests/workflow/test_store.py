@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -64,9 +66,31 @@ def test_get_makes_once(store: Store) -> None:
 def test_require_says_what_to_run(store: Store) -> None:
     with pytest.raises(FileError, match=r"fill of dijet 1/3 is not in .*; run: beampipe fill"):
         store.require(RECIPE, "beampipe fill")
-    with pytest.raises(FileError, match="run the stage 'fill' first") as caught:
+    with pytest.raises(FileError, match=r"fill of dijet 1/3 is not in .* the command that reads it makes it") as caught:
         store.require(RECIPE)
     assert (caught.value.path, caught.value.name) == (store.root, RECIPE.key)
+
+
+def test_an_artifact_of_another_recipe_under_this_name_is_not_used(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after copying or renaming files: with its sidecar, or with that of this recipe."""
+    other = Recipe("fill", "code", "other", label="dijet 2/3")
+    path = store.write(other, ".bin", lambda part: part.write_bytes(b"other")).path
+    folder = store.root / "fill" / RECIPE.key[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, folder / f"{RECIPE.key}.bin")
+    about = json.loads(path.with_name(f"{other.key}.about.json").read_text())
+    for changes in ({}, {"file": f"{RECIPE.key}.bin"}, {"key": RECIPE.key}, {"key": RECIPE.key, "file": "../secret"}):
+        (folder / f"{RECIPE.key}.about.json").write_text(json.dumps({**about, **changes}))
+        assert store.find(RECIPE) is store.load(RECIPE) is store.read(RECIPE) is None
+        assert "it is that of 'dijet 2/3'" in caplog.text
+        caplog.clear()
+    assert store.load(other) == path
+    assert store.get(RECIPE, ".bin", payload).read_bytes() != b"other"
+    for text in ("[]", "3", "{", '{"file": "x"}'):
+        (folder / f"{RECIPE.key}.about.json").write_text(text)
+        assert store.load(RECIPE) is None
 
 
 def test_a_write_that_raises_leaves_nothing(store: Store) -> None:
@@ -198,7 +222,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(tiny_disk: Path
     kept = [Recipe("fill", "code", number) for number in range(2)]
     for recipe in kept:
         store.write(recipe, ".bin", payload)
-    with pytest.raises(FileError, match=r"disk full while writing fill of dijet 1/3 .*: 2 artifacts finished are kept"):
+    with pytest.raises(FileError, match=r"writing fill of dijet 1/3: 2 artifacts .* needs more than"):
         store.write(RECIPE, ".bin", lambda path: path.write_bytes(bytes(1 << 20)))
     assert all(store.load(recipe) for recipe in kept)
     assert store.find(RECIPE) is None

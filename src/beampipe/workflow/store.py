@@ -6,7 +6,6 @@ checksum is verified when it is read.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -23,7 +22,7 @@ from typing import Any, Final
 
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
-from beampipe.files import append, sweep, unfinished
+from beampipe.files import append, explained_if_full, is_full, sweep, unfinished
 from beampipe.identity import bytes_digest, canonical, content_digest, digest_of
 from beampipe.notebook import Shown
 from beampipe.workflow.leases import leased, sweep_leases
@@ -138,8 +137,6 @@ _LEASES: Final = ".leases"
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*")
 """Valid suffixes of payloads."""
 
-_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-
 _messages = logging.getLogger(__name__)
 
 
@@ -250,8 +247,8 @@ class Store:
         """
         path = self.load(recipe)
         if path is None:
-            hint = f"; run: {command}" if command else f"; run the stage {recipe.stage!r} first"
-            raise FileError(f"{recipe} is not in {self.root}{hint}", path=self.root, name=recipe.key)
+            hint = f"run: {command}" if command else "the command that reads it makes it, or makes it again"
+            raise FileError(f"{recipe} is not in {self.root}, or was damaged; {hint}", path=self.root, name=recipe.key)
         return path
 
     def get(self, recipe: Recipe, suffix: str, make: Callable[[Path], object]) -> Path:
@@ -326,7 +323,7 @@ class Store:
         start = time.perf_counter()
         with self._explained_if_full(recipe):
             self._make_folder(folder)
-            with self._part(suffix) as part:
+            with self._part(suffix) as part, explained_if_full(part, part):
                 make(part)
                 if not part.is_file():
                     raise FileError(f"{recipe}: nothing was written to {part.name}", path=part, name=recipe.key)
@@ -399,33 +396,41 @@ class Store:
         sweep_leases(self.root / _LEASES)
         return sweep(self.root / _PARTS)
 
-    def _set_aside(self, recipe: Recipe, path: Path) -> None:
-        """Rename a damaged payload, unless another process has just done so."""
+    def _set_aside(self, recipe: Recipe, path: Path, why: str = "contents differ from what was written") -> None:
+        """Rename a file that is not what its name says, unless another process has just done so."""
         aside = path.with_name(f"{path.name}.damaged")
         try:
             path.replace(aside)
         except FileNotFoundError:
             return
-        _messages.warning("%s: contents differ from what was written; moved to %s, to be made again", path, aside.name)
+        _messages.warning("%s: %s; moved to %s, to be made again", path, why, aside.name)
         self._report("damaged", recipe, file=aside.name)
 
     def _folder(self, stage: str, key: str) -> Path:
         return self.root / stage / key[:1]
 
     def _committed(self, recipe: Recipe) -> Artifact | None:
-        """The artifact according to its sidecar; the payload is not checked. None without a valid sidecar."""
-        about = self._sidecar(recipe.stage, recipe.key)
+        """The artifact according to its sidecar; the payload is not checked. None without a valid sidecar.
+
+        A sidecar that is not of this recipe is set aside: somebody copied or renamed files of a store.
+        """
+        about, folder = self._sidecar(recipe.stage, recipe.key), self._folder(recipe.stage, recipe.key)
         if about is None or "digest" not in about:  # earlier versions wrote a SHA-256 instead
             return None
-        path = self._folder(recipe.stage, recipe.key) / str(about["file"])
-        return Artifact(recipe.stage, recipe.key, path, about["digest"], about["size"], about["seconds"])
+        file = str(about.get("file"))
+        of_recipe = (about.get("stage"), about.get("key")) == (recipe.stage, recipe.key)
+        if not of_recipe or Path(file).name != file or not file.startswith(f"{recipe.key}."):
+            self._set_aside(recipe, folder / f"{recipe.key}{_SIDECAR}", f"it is that of {about.get('label')!r}, {file}")
+            return None
+        return Artifact(recipe.stage, recipe.key, folder / file, about["digest"], about["size"], about["seconds"])
 
     def _sidecar(self, stage: str, key: str) -> dict[str, Any] | None:
         """The sidecar of an artifact; None if it is missing or damaged."""
         try:
-            return dict(json.loads((self._folder(stage, key) / f"{key}{_SIDECAR}").read_bytes()))
+            about = json.loads((self._folder(stage, key) / f"{key}{_SIDECAR}").read_bytes())
         except (FileNotFoundError, ValueError):
             return None
+        return about if isinstance(about, dict) else None
 
     def _part(self, suffix: str) -> AbstractContextManager[Path]:
         self._make_folder(self.root / _PARTS)
@@ -453,18 +458,15 @@ class Store:
 
     @contextmanager
     def _explained_if_full(self, recipe: Recipe) -> Iterator[None]:
-        """Turn a full disk into a `FileError`: a retry would not help, and a plain `OSError` is retried."""
+        """Say of a full disk which artifact was written; as a `FileError` it is not retried, which would not help."""
         try:
-            yield
-        except OSError as error:
-            if error.errno not in _DISK_FULL:
+            with explained_if_full(self._folder(recipe.stage, recipe.key) / recipe.key):
+                yield
+        except FileError as error:
+            if not is_full(error):
                 raise
-            raise FileError(
-                f"disk full while writing {recipe} to {self.root}: "
-                f"{self.count()} artifacts finished are kept; free space and run the same command again",
-                path=self.root,
-                name=recipe.key,
-            ) from error
+            message = f"disk full while writing {recipe}: {self.count()} artifacts finished are kept; {error}"
+            raise FileError(message, path=self.root, name=recipe.key) from error.__cause__
 
     def _report(self, event: str, recipe: Recipe, **more: object) -> None:
         if self.log is not None:
