@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy import ndarray
 
 from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation
@@ -20,9 +21,12 @@ from beampipe.calibration.method.matrix import (
     working_point_cuts,
 )
 from beampipe.calibration.method.reweight import (
+    LARGEST,
+    FlavourName,
     Reweighting,
     apply_factors,
     measure_reweighting,
+    merged_bins,
     reweighting_factors,
     shapes,
 )
@@ -134,9 +138,29 @@ def test_what_cannot_be_known_is_nan() -> None:
     assert np.isnan(quark_fractions(np.zeros((2, 2, 3)))).all()
 
 
+@given(arrays(np.float64, (2, 2, 12), elements=st.integers(-2, 4).map(float)), st.sampled_from(["quark", "gluon"]))
+def test_factors_are_positive_and_keep_the_forward_shape(jets: ndarray, flavour: FlavourName) -> None:
+    of_flavour = jets[:, 0 if flavour == "quark" else 1]
+    factors, group = reweighting_factors(jets, flavour), merged_bins(of_flavour)
+    if (of_flavour.sum(axis=-1) <= 0).any():
+        assert np.isnan(factors).all()
+        return
+    assert (factors > 0).all()
+    assert (factors <= LARGEST).all()
+    assert (factors[group < 0] == 1).all()
+    if (factors < LARGEST).all() and (group >= 0).any():
+        # The area of each group of bins is that of forward jets.
+        forward, central = shapes(of_flavour)
+        for number in set(group[group >= 0].tolist()):
+            inside = group == number
+            np.testing.assert_allclose((factors * central)[inside].sum(), forward[inside].sum(), atol=1e-12)
+
+
 def test_empty_bins_and_empty_flavours_of_factors() -> None:
     no_forward = np.array([[[0.0, 4], [1, 1]], [[2, 2], [1, 1]]])
-    np.testing.assert_array_equal(reweighting_factors(no_forward), [0, 2])
+    np.testing.assert_array_equal(reweighting_factors(no_forward), [1, 1])  # merged
+    one_sided = np.array([[[0.0, 4, 1, 5, 0], [1] * 5], [[2, 2, 4, 0, 0], [1] * 5]])
+    np.testing.assert_allclose(reweighting_factors(one_sided), [0.8, 0.8, 1.2, 1.2, 1.0])
     no_quarks = np.array([[[0.0, 0], [1, 1]], [[2, 2], [1, 1]]])
     assert np.isnan(reweighting_factors(no_quarks)).all()
     no_central_quarks = np.array([[[1.0, 1], [1, 1]], [[0, 0], [1, 1]]])

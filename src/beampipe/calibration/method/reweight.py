@@ -20,7 +20,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float64
+from beampipe.arrays import Float64, Int64
 
 LARGEST: Final = 5.0
 """Largest factor. Real differences of the regions are a few per cent to a few tens of per cent. A larger ratio is a
@@ -52,10 +52,11 @@ def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
 def reweighting_factors(
     flavours: Float64[ndarray, "*v 2 2 x"], flavour: FlavourName = "quark"
 ) -> Float64[ndarray, "*v x"]:
-    """The factors of central jets.
+    """The factors of central jets: positive, and limited to `LARGEST`.
 
-    In a bin without central jets of the flavour the factor is 1, so that data in it are kept. Factors are limited to
-    `LARGEST`.
+    A bin that has jets of the flavour in one region only, or a sum of weights that is not positive, has no ratio: it is
+    merged with the nearest bin that has one, see `merged_bins`. In a bin without any jet of the flavour, and where no
+    bin has a ratio, the factor is 1. Data are thus kept in every bin.
 
     Args:
         flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.
@@ -63,9 +64,41 @@ def reweighting_factors(
     """
     of_flavour = flavours[..., QUARK if flavour == "quark" else GLUON, :]
     forward, central = shapes(of_flavour[..., FORWARD, :]), shapes(of_flavour[..., CENTRAL, :])
+    group = merged_bins(of_flavour)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.minimum(forward / central, LARGEST)
-        return np.where(central > 0, ratio, np.where(np.isnan(central), np.nan, 1.0))
+        ratio = np.minimum(_sums(forward, group) / _sums(central, group), LARGEST)
+    return np.where(np.isnan(forward + central), np.nan, np.where(group < 0, 1.0, ratio))
+
+
+def merged_bins(jets: Float64[ndarray, "*v 2 x"]) -> Int64[ndarray, "*v x"]:
+    """For each bin the bin that it shares its factor with: itself, or the nearest one that has a ratio; -1 for none.
+
+    Of two at the same distance it is the lower one. A bin whose merged sums are not positive, which takes negative
+    weights, is merged in turn.
+
+    Args:
+        jets: jets of one flavour by (region, x).
+    """
+    at = np.arange(jets.shape[-1])
+    good = (jets > 0).all(axis=-2)
+    empty = (jets == 0).all(axis=-2)
+    while True:
+        before = np.maximum.accumulate(np.where(good, at, -2 * len(at)), axis=-1)
+        after = np.minimum.accumulate(np.where(good, at, 3 * len(at))[..., ::-1], axis=-1)[..., ::-1]
+        nearest = np.where(at - before <= after - at, before, after)
+        group: ndarray = np.where(empty | ~good.any(axis=-1, keepdims=True), -1, nearest)
+        positive = (_sums(jets, group[..., None, :]) > 0).all(axis=-2)
+        if (positive | ~good).all():
+            return group
+        good = good & positive
+
+
+def _sums(jets: Float64[ndarray, "*v x"], group: Int64[ndarray, "*w x"]) -> Float64[ndarray, "*v x"]:
+    """For each bin the sum over the bins of its group, from the first to the last; bins of group -1 keep theirs."""
+    jets, group = np.broadcast_arrays(jets, np.where(group < 0, np.arange(group.shape[-1]), group))
+    first = np.arange(jets.size // jets.shape[-1]).reshape(*jets.shape[:-1], 1) * jets.shape[-1]
+    sums: ndarray = np.bincount((group + first).ravel(), jets.ravel(), jets.size)
+    return sums[group + first].astype(np.float64)  # without jets, whole numbers
 
 
 def apply_factors(

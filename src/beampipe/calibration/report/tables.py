@@ -28,7 +28,7 @@ from beampipe.calibration.method.factors import (
     in_words,
 )
 from beampipe.calibration.method.joint import Combination
-from beampipe.calibration.method.reweight import sum_over_bins
+from beampipe.calibration.method.reweight import QUARK, merged_bins, reweighting_factors, sum_over_bins
 from beampipe.calibration.results import Results, between_samples, key_name, other_samples, percent, point_name
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.notebook import html_table
@@ -205,6 +205,34 @@ def dropped_table(factors: Factors) -> TextTable:
     title = f"Dropped inside the cuts on pT and eta: {limits}"
     heads = ("sample", "cut", "what it drops", "state", "% of events", "% of the sum of weights")
     return TextTable("dropped", title, heads, tuple(rows), labels=4)
+
+
+def reweighting_table(results: Results) -> TextTable:
+    """The bins of taggers without a ratio of forward to central quark jets, and the factor that they share: a row each.
+
+    Bins without any simulated quark jet have the factor 1, and are listed only if data are in them.
+    """
+    names, rows = results.configuration, []
+    for tagger in names.taggers:
+        nominal, data = (results.samples[name].templates for name in (names.nominal, names.data))
+        edges = np.linspace(tagger.low, tagger.high, tagger.bins + 1)
+        central = data.total(tagger.name)[0][:, REGIONS.index("central")]
+        jets = nominal.flavours(tagger.name)[0]
+        group, factors, of_quarks = merged_bins(jets[..., QUARK, :]), reweighting_factors(jets), jets[..., QUARK, :]
+        for p, x in np.argwhere((group != np.arange(tagger.bins)) & ((group >= 0) | (central > 0))).tolist():
+            with_bin = "none" if group[p, x] < 0 else f"{edges[group[p, x]]:g} to {edges[group[p, x] + 1]:g}"
+            share = 100 * central[p, x] / max(central[p].sum(), 1e-300)
+            numbers = (*of_quarks[p, :, x].tolist(), share, factors[p, x])
+            place = (f"{data.axes.bins[p]}", f"{edges[x]:g} to {edges[x + 1]:g}", with_bin)
+            rows.append((tagger.name, *place, *(number(float(each)) for each in numbers)))
+    heads = ("forward quark jets", "central quark jets", "% of central data", "factor")
+    return TextTable(
+        "reweighting",
+        "Bins without a ratio of forward to central quark jets: each has the factor of the bin that it is merged with",
+        ("tagger", "pT [GeV]", "bin", "merged with", *heads),
+        tuple(rows),
+        labels=4,
+    )
 
 
 def cost_table(results: Results) -> TextTable:

@@ -245,6 +245,7 @@ def _tables(results: Results) -> Iterator[TextTable]:
     yield from (tables.uncertainty_table(results, key) for key in factors.by_name)
     yield tables.yield_table(results)
     yield tables.dropped_table(factors)
+    yield tables.reweighting_table(results)
     yield from tables.cut_flow_tables(results)
     yield tables.cost_table(results)
 
