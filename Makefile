@@ -33,7 +33,7 @@ help:
 	@echo "make check  format, lint, import contracts, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
-	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, connections, plan and tune"
+	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, connections"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, attacks, kills, grading again"
@@ -118,7 +118,7 @@ bench-serving: $(test_ready)
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # Into a separate folder, as names are those of the service. Takes two hours, one of them for faults.
-fleet_benchmarks := faults balancing latency overload connections simulator tune
+fleet_benchmarks := faults balancing latency overload connections
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
 	$(bin)/python -m beampipe serving engine install
@@ -210,5 +210,5 @@ $(test_ready): $(sources) | $(bin)/python
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[formats,fleet,planning,calibration,analysisops,docs]"
+	$(bin)/python -m pip install -q -e ".[formats,fleet,calibration,analysisops,docs]"
 	@touch $@ $(demo_ready)

@@ -54,7 +54,6 @@ PARTS: Final = {
     },
     "formats": {"track events.root": "formats", "--as edm4hep": "formats"},
     "detectors": {"--detector odd": "simulation,train", "-o my_odd": "simulation,train"},
-    "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {
         "--seed 101 --constituents": "calibration,simulation,train",
         "-o constituents.safetensors": "calibration,simulation,train",
@@ -67,7 +66,7 @@ PARTS: Final = {
 }
 """Page -> part of a line of it -> the extra that the page names for it, where that is another one."""
 
-STANDING_ALONE: Final = ("get_started", "tracking", "formats")
+STANDING_ALONE: Final = ("get_started", "tracking", "formats", "fleet_scale")
 """Pages whose blocks of Python run each by itself; those of other pages go on from each other, and tests run them."""
 
 _EXAMPLE: Final = "beampipe tracking example {}"
@@ -147,7 +146,7 @@ SMALLER: Final = {
     "-n 60000 --files 6": "-n 3000 --files 1",
     "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 3 --event-weights 3",
     "--instances 20": "--instances 1 -t zmumu",
-    "--requests 50000 --replicas 2": "--requests 2000 --replicas 2",
+    "--requests 50000": "--requests 2000",
     "serving top": "serving top --once",
     " --tracker-model itk": "",
 }

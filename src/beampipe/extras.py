@@ -21,7 +21,6 @@ _OF_PACKAGE = {
     "opentelemetry": "telemetry",
     "pandas": "notebook",
     "pythia8mc": "simulation",
-    "simpy": "planning",
     "torch": "train",
     "xxhash": "calibration",
 }

@@ -11,7 +11,6 @@ import typer
 
 from beampipe import terminal
 from beampipe.fleet.control.control_socket import send_command
-from beampipe.fleet.planning.cli import plan_command, tune_command
 from beampipe.fleet.run_folder import run_folder_of, shared_folder
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.fleet.specification import read_fleet
@@ -36,10 +35,6 @@ FleetFolder = Annotated[
 
 app = Commands("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
 
-app.command("plan")(plan_command)
-
-app.command("tune")(tune_command)
-
 token_app = Commands("Tokens of clients; the file holds their hashes only.")
 
 app.add_typer(token_app, name="token")
@@ -47,6 +42,80 @@ app.add_typer(token_app, name="token")
 certificate_app = Commands("Certificates of an authority of your own.")
 
 app.add_typer(certificate_app, name="certificate")
+
+
+@app.command("plan")
+def plan_command(
+    measured: Annotated[
+        Path, typer.Argument(help="JSON with measured service times: serving.json of `beampipe serving bench`, say.")
+    ],
+    clients: Annotated[int, typer.Option(help="Number of clients.", min=1)],
+    rate: Annotated[
+        float, typer.Option(help="Events per second of each client, were each answered at once.", min=1e-9)
+    ],
+    p95: Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)],
+    sample: Annotated[
+        str | None, typer.Option(help="Sample of the load test that clients send.", show_default="its only one")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", help="Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing."
+        ),
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")] = None,
+    servers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"
+        ),
+    ] = None,
+    instances: Annotated[
+        int, typer.Option(help="Instances of the model in each server, each with a core (or share of a GPU).", min=1)
+    ] = 1,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(help="Most requests that one server has at once.", min=1, show_default="8, or 2 an instance"),
+    ] = None,
+    queue: Annotated[
+        int | None, typer.Option(help="Most requests that wait for a server.", min=0, show_default="128")
+    ] = None,
+    uncertainty: Annotated[
+        float, typer.Option(help="Relative uncertainty of the service times.", min=0.0, max=0.9)
+    ] = 0.1,
+    requests: Annotated[int, typer.Option(help="Requests that are recorded in each of four runs.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say how many servers a number of clients needs, and what each way of balancing makes of them."""
+    from beampipe.fleet.planning import Load, make_shape, plan_servers, read_measured
+
+    load = Load(read_measured(measured, sample), clients, 1 / rate)
+    shape = make_shape(file, group, instances, in_flight, queue)
+    how: dict[str, Any] = {"servers": servers, "uncertainty": uncertainty, "requests": requests, "seed": seed}
+    with terminal.bar("simulations") as step:
+        plan = plan_servers(load, shape, p95, **how, progress=lambda: step())
+    if as_json:
+        print_json(plan)
+        return
+    shape = plan.shape
+    table = terminal.make_table(
+        f"{clients} clients with {rate:g} events/s each, {shape.servers} servers",
+        ["balancing"],
+        ["events/s", "p50 [ms]", "p95 [ms]", "p99 [ms]", "refused [%]", "busy [%]"],
+        caption=f"each server works on {shape.parallel} event(s) at once, {shape.in_flight} in flight, queue"
+        f" {shape.queue}; errors: one standard deviation",
+    )
+    for policy, result in plan.figures.items():
+        row = [(result.throughput, 1.0), *((one, 1e3) for one in (result.p50, result.p95, result.p99))]
+        row += [(result.refused, 100.0), (result.busy, 100.0)]
+        table.add_row(policy, *(f"{one.value * unit:.4g} ± {one.error * unit:.2g}" for one, unit in row))
+    terminal.console().print(table)
+    if servers is None:
+        typer.echo(
+            f"{shape.servers} servers for p95 <= {p95:g} s with {shape.policy};"
+            f" {plan.low} to {plan.high} if service times are {100 * uncertainty:g} % shorter or longer"
+        )
 
 
 @app.command("compose")

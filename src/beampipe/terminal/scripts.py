@@ -22,7 +22,6 @@ _BRINGS: Final = {
     "tracking": ("PIL", "matplotlib", "mplhep", "pyarrow", "safetensors", "scipy"),
     "serving": ("google", "grpc", "prometheus_client", "tritonclient"),
     "fleet": ("cryptography", "yaml"),
-    "planning": ("simpy",),
     "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot"),
     "analysisops": ("httpx", "iminuit", "mcp", "uvicorn"),
     "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
