@@ -665,7 +665,14 @@ class Tracks(Table):
         parameters: fitted helix of each track; None without a fit.
         event: event that they were found in, for plots and momenta; None for tracks that no finder made.
         magnetic_field: solenoidal field along z [T], for the pT of tracks that were not fitted: that of the finder's
-            detector. Where it is not known, 2 T, that of the Generic detector.
+            detector. None where it is not known; `pt` then needs it.
+        min_hits: fewest hits of a track that counts in scores, and of layers of a particle, by the finder's model; None
+            where it is not known.
+
+    Raises:
+        ShapeError: there is not one label for each hit.
+        DtypeError: the labels are not int64.
+        InputError: the field is not a finite number.
     """
 
     track_id: TrackIds
@@ -676,10 +683,13 @@ class Tracks(Table):
     beam_spot: BeamSpot = ON_AXIS
     parameters: TrackParameters | None = None
     event: Event | None = None
-    magnetic_field: float = 2.0
+    magnetic_field: float | None = None
+    min_hits: int | None = None
 
     def __post_init__(self) -> None:
         expect_array("track_id", self.track_id, np.int64, (None,))
+        if self.magnetic_field is not None and not np.isfinite(self.magnetic_field):
+            raise InputError(f"tracks: got magnetic_field = {self.magnetic_field}, expected a field in T, or None")
 
     @property
     def n_tracks(self) -> int:
@@ -766,6 +776,7 @@ class Tracks(Table):
             (n_tracks,) float32 pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
 
         Raises:
+            ConfigError: no field is given, and the finder stated none; or it is 0 or not finite.
             ShapeError: the tracks are of another number of hits.
             TypeError: the tracks have no event, and no hits are given; or something else in place of hits.
         """
@@ -808,7 +819,7 @@ class Tracks(Table):
         `d0`, `z0` [mm], `phi`, `theta` [rad] and `q_over_p` [e/GeV] are the parameters.
         """
         columns: dict[str, ndarray] = {"n_hits": self._n_hits()}
-        if self.event is not None:
+        if self.event is not None and self.magnetic_field is not None:
             columns["pt"] = self.pt()
         if (fit := self.parameters) is not None:
             columns |= {name: fit.values[:, number] for number, name in enumerate(PARAMETERS)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from beampipe.errors import MissingExtraError, ShapeError
+from beampipe.errors import ConfigError, MissingExtraError, ShapeError
 from beampipe.tracking import Hits, Tracks, load_track_fitter
 from beampipe.tracking.display import estimate_pt
 from tests.tracking.display.toy import toy_event
@@ -40,12 +40,14 @@ def test_the_hits_of_a_track() -> None:
 def test_pt_of_a_circle() -> None:
     """pT = 0.3 B R: 0.3 GeV per T and m."""
     hits = arc(10)
-    tracks = Tracks(np.zeros(10, np.int64))
+    tracks = Tracks(np.zeros(10, np.int64), magnetic_field=2.0)
     np.testing.assert_allclose(tracks.pt(hits), [0.299792458 * 2.0 * ARC_RADIUS / 1000], rtol=1e-4)
     np.testing.assert_allclose(tracks.pt(hits, field=3.8) / tracks.pt(hits), 1.9, rtol=1e-6)
     np.testing.assert_allclose(replace(tracks, magnetic_field=3.8).pt(hits) / tracks.pt(hits), 1.9, rtol=1e-6)
-    np.testing.assert_array_equal(estimate_pt(hits, tracks), estimate_pt(hits, tracks.track_id))
-    assert np.isnan(Tracks(np.array([0, 0])).pt(hits.take(np.array([0, 9])))).all()
+    np.testing.assert_array_equal(estimate_pt(hits, tracks), estimate_pt(hits, tracks.track_id, 2.0))
+    assert np.isnan(Tracks(np.array([0, 0])).pt(hits.take(np.array([0, 9])), 2.0)).all()
+    with pytest.raises(ConfigError, match=r"got no magnetic field, expected .* tracks\.pt\(field=2\.0\)"):
+        replace(tracks, magnetic_field=None).pt(hits)
     with pytest.raises(ShapeError, match="got 3 labels for 10 hits"):
         Tracks(np.zeros(3, np.int64)).pt(hits)
 
@@ -53,7 +55,7 @@ def test_pt_of_a_circle() -> None:
 def test_pt_of_tracks_that_share_hits_is_by_their_lists() -> None:
     hits = arc(10)
     half = [np.arange(6), np.arange(4, 10), np.arange(2)]
-    pt = Tracks(np.zeros(10, np.int64), candidates=half).pt(hits)
+    pt = Tracks(np.zeros(10, np.int64), candidates=half).pt(hits, 2.0)
     np.testing.assert_allclose(pt, [0.5996, 0.5996, np.nan], rtol=1e-3)
 
 

@@ -174,6 +174,7 @@ class _WithoutSharedHits:
             tracks.counts,
             beam_spot=tracks.beam_spot,
             magnetic_field=tracks.magnetic_field,
+            min_hits=tracks.min_hits,
         )
 
 

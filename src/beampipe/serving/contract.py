@@ -77,6 +77,8 @@ BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
 """Expected beam line, in the format of `BeamSpot.parse`: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
 MAGNETIC_FIELD: Final = "MAGNETIC_FIELD"
 """Solenoidal field of the detector along z [T], for the pT of tracks without a fit."""
+MIN_HITS: Final = "MIN_HITS"
+"""Fewest hits of a track that counts in scores."""
 PROFILE: Final = "PROFILE"
 """Client that the model is made for, ``"athena"``: FEATURES may have more than three columns, of which the first three
 count, and TRACKS replaces PARAMETERS among the outputs. Absent for all other clients."""

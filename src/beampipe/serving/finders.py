@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
+from math import isfinite
 from time import monotonic
 from typing import Final, Protocol, Unpack, runtime_checkable
 
@@ -81,7 +82,8 @@ class TrackingContract:
         stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
         count_names: names of the values of STAGES after those.
         usual: usual share of hits on tracks; None if the model does not state it.
-        magnetic_field: solenoidal field of its detector [T]; that of the Generic detector if it does not state it.
+        magnetic_field: solenoidal field of its detector [T]; None if it does not state it.
+        min_hits: fewest hits of a track that counts in scores; None if it does not state it.
     """
 
     scale: Scale
@@ -90,7 +92,8 @@ class TrackingContract:
     stage_names: tuple[str, ...]
     count_names: tuple[str, ...]
     usual: ExpectedTracks | None = None
-    magnetic_field: float = Tracks.magnetic_field
+    magnetic_field: float | None = None
+    min_hits: int | None = None
 
     @property
     def n_values(self) -> int:
@@ -127,16 +130,21 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         beam_spot = BeamSpot.parse(signature.parameters.get(contract.BEAM_SPOT_PARAMETER) or "0,0")
         text = signature.parameters.get(contract.USUAL_ON_TRACKS)
         usual = ExpectedTracks.parse(text) if text else None
-        field = float(signature.parameters.get(contract.MAGNETIC_FIELD) or Tracks.magnetic_field)
+        text = signature.parameters.get(contract.MAGNETIC_FIELD)
+        field = float(text) if text else None
+        if field is not None and not isfinite(field):
+            raise ValueError(f"{contract.MAGNETIC_FIELD}: got {text}, expected a field in T")
+        text = signature.parameters.get(contract.MIN_HITS)
+        min_hits = int(text) if text else None
     except (KeyError, ConfigError, ValueError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
     if contract.STAGES.name not in signature.outputs:
-        return TrackingContract(scale, beam_spot, inputs, (), (), usual, field)
+        return TrackingContract(scale, beam_spot, inputs, (), (), usual, field, min_hits)
     stages, counts = (
         contract.listed(signature.parameters.get(key, "")) for key in (contract.STAGE_NAMES, contract.COUNT_NAMES)
     )
-    return TrackingContract(scale, beam_spot, inputs, stages, counts, usual, field)
+    return TrackingContract(scale, beam_spot, inputs, stages, counts, usual, field, min_hits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,13 +251,14 @@ class TrackingRequest:
         """The tracks without parameters and layout counts."""
         labels = signature.required(arrays, contract.LABELS.name)
         declared = tracking_contract(signature)
+        stated = partial(Tracks, labels, magnetic_field=declared.magnetic_field, min_hits=declared.min_hits)
         if contract.STAGES.name not in arrays:
-            return Tracks(labels, {}, {"hits": len(labels)}, magnetic_field=declared.magnetic_field)
+            return stated({}, {"hits": len(labels)})
         values = arrays[contract.STAGES.name].tolist()
         n_stages = len(declared.stage_names)
         seconds = dict(zip(declared.stage_names, values[:n_stages], strict=True))
         counts = {name: int(value) for name, value in zip(declared.count_names, values[n_stages:], strict=True)}
-        return Tracks(labels, seconds, counts, magnetic_field=declared.magnetic_field)
+        return stated(seconds, counts)
 
 
 class TritonTrackFinder(Shown):

@@ -18,6 +18,7 @@ from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS, TRACKS, WIDE_FEATURES
 from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, DEFAULT_MODELS, MODELS, VARIANTS
+from beampipe.tracking.acts.settings import ACTS_FAST
 from beampipe.tracking.fitting.reference import layer_of
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
@@ -224,6 +225,8 @@ def acts_model(settings: ServingSettings = DEFAULTS) -> ModelSettings:
     """ACTS as a model, on the CPU with one thread per event. It uses only the settings `scale` and `instances`."""
     parameters = {
         contract.ACTS_SETTING: "fast",
+        contract.MAGNETIC_FIELD: f"{ACTS_FAST.field_z:g}",
+        contract.MIN_HITS: str(ACTS_FAST.measurements_min),
         contract.MAX_HITS: str(MAX_HITS),
         contract.FEATURE_SCALE: scale_named(settings.scale).name,
         contract.STAGE_NAMES: "spacepoints,seeding,parameters,ckf",
@@ -249,6 +252,7 @@ def _pipeline(name: str, settings: ServingSettings) -> tuple[Pipeline, dict[str,
         contract.CHECK_LAYOUT: str(settings.check).lower(),
         contract.USUAL_ON_TRACKS: pipeline.expected_tracks.text,
         contract.MAGNETIC_FIELD: f"{pipeline.model.layout.field:g}",
+        contract.MIN_HITS: str(pipeline.model.crossing.min_layers),
     }
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:

@@ -304,6 +304,7 @@ class Pipeline(InOneThread):
                 dict(zip(_COUNT_NAMES, count, strict=True)),
                 beam_spot=BeamSpot(*beam_line),
                 magnetic_field=self.model.layout.field,
+                min_hits=self.model.crossing.min_layers,
             )
             for label, count, beam_line in zip(labels, counts, beam_lines, strict=True)
         ]
@@ -322,8 +323,14 @@ class Pipeline(InOneThread):
             track_id[left] = np.where(label == NO_TRACK, NO_TRACK, label + track_id.max() + 1)
             edges, triplets = edges + n_edges[0], triplets + n_triplets[0]
         counts = dict(zip(_COUNT_NAMES, (len(hits), edges, triplets, outside, unfilled), strict=True))
-        field = self.model.layout.field
-        return Tracks(number_by_first_hit(track_id), seconds, counts, beam_spot=self.beam_spot, magnetic_field=field)
+        return Tracks(
+            number_by_first_hit(track_id),
+            seconds,
+            counts,
+            beam_spot=self.beam_spot,
+            magnetic_field=self.model.layout.field,
+            min_hits=self.model.crossing.min_layers,
+        )
 
     def _run_pass(
         self,

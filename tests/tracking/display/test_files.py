@@ -155,7 +155,7 @@ def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
     assert len(result) == len(good) > 5
     assert len(document["Tracks"]["Fake"]) == is_fake.sum()
     np.testing.assert_allclose(
-        [track["pT"] for track in result], 1000 * estimate_pt(event.hits, tracks.track_id)[good], atol=0.06
+        [track["pT"] for track in result], 1000 * estimate_pt(event.hits, tracks)[good], atol=0.06
     )
     assert [len(track["pos"]) for track in result] == np.bincount(tracks.track_id[tracks.track_id >= 0])[good].tolist()
     assert re.fullmatch("0x[0-9a-f]{6}", result[0]["color"])

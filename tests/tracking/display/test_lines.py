@@ -25,7 +25,7 @@ def test_pt_of_a_circle_is_speed_of_light_times_field_times_radius(pt: float) ->
     radius = 1000 * pt / (0.299792458 * 2.0)
     position = np.concatenate([arc(radius, 9, 500 / radius), arc(radius, 5, 500 / radius, offset=30)])
     track_id = np.repeat([0, 1], [9, 5])
-    np.testing.assert_allclose(estimate_pt(Hits(position), track_id), [pt, pt], rtol=1e-3)
+    np.testing.assert_allclose(estimate_pt(Hits(position), track_id, 2.0), [pt, pt], rtol=1e-3)
 
 
 def test_pt_scales_with_the_field() -> None:
@@ -36,7 +36,7 @@ def test_pt_scales_with_the_field() -> None:
 def test_pt_of_too_few_hits_is_nan_and_of_a_straight_line_is_beyond_measure() -> None:
     line = np.array([[r, 0.0, 0.0] for r in (100, 200, 300, 400)], np.float32)
     pair = np.array([[100, 1, 0], [200, 1, 0]], np.float32)
-    pt = estimate_pt(Hits(np.concatenate([line, pair])), np.array([0, 0, 0, 0, 1, 1]))
+    pt = estimate_pt(Hits(np.concatenate([line, pair])), np.array([0, 0, 0, 0, 1, 1]), 2.0)
     assert pt[0] > 1e4
     assert np.isnan(pt[1])
 
@@ -48,7 +48,7 @@ def test_pt_without_tracks_is_empty() -> None:
 def test_pt_of_toy_tracks_agrees_with_truth() -> None:
     event, tracks, is_fake = toy_event(300, seed=3)
     assert event.truth is not None
-    pt = estimate_pt(event.hits, tracks.track_id)
+    pt = estimate_pt(event.hits, tracks.track_id, 2.0)
     on_good = (tracks.track_id >= 0) & ~is_fake[tracks.track_id]
     true_pt = event.truth.particles.pt[event.truth.particle_id[on_good] - 1]
     assert on_good.sum() > 500

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import TruthFinder
+from tests.tracking.diagnostics import TruthFinder
 
 from beampipe.errors import FileError
 from beampipe.events import Event, Tracks
@@ -36,7 +36,7 @@ def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:
 def test_the_ending_picks_the_picture(tmp_path: Path, ending: str) -> None:
     event = shipped_events(0)[0]
     path = tmp_path / f"event.{ending}"
-    show_event(event, true_tracks(event), path)
+    show_event(event, true_tracks(event), path, detector="generic")
     body = path.read_bytes()
     assert {"png": body[1:4] == b"PNG", "html": b"<html" in body[:500], "json": body[:1] == b"{"}[ending]
     if ending == "json":

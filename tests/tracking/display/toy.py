@@ -84,7 +84,7 @@ def toy_event(
     event = Event(seed, Hits(position), Truth(particle_id, particles))
     n_hits = np.bincount(particle_id, minlength=n_particles + 1)[1:]
     result = (pt > FOUND_PT) & (n_hits >= 4) & (random.random(n_particles) < 0.95)
-    return event, *_tracks(particle_id, result, pt, position, random)
+    return event, *_tracks(particle_id, result, pt, position, random, field)
 
 
 def _crossings(
@@ -108,7 +108,7 @@ def _crossings(
 
 
 def _tracks(
-    particle_id: ndarray, found: ndarray, pt: ndarray, position: ndarray, random: np.random.Generator
+    particle_id: ndarray, found: ndarray, pt: ndarray, position: ndarray, random: np.random.Generator, field: float
 ) -> tuple[Tracks, Bool[ndarray, " n_tracks"]]:
     """One track per found particle, and fakes of one missed particle's inner and the next one's outer hits."""
     label = np.where(np.concatenate([[False], found])[particle_id], particle_id, NO_TRACK)
@@ -118,7 +118,7 @@ def _tracks(
     for fake, pair in enumerate(zip(rows[::2], rows[1::2], strict=False)):
         inner, outer = (row[np.argsort(np.hypot(position[row, 0], position[row, 2]))] for row in pair)
         label[np.concatenate([inner[:3], outer[3:]])] = len(found) + 1 + fake
-    tracks = Tracks(number_by_first_hit(label))
+    tracks = Tracks(number_by_first_hit(label), magnetic_field=field)
     is_fake = np.zeros(tracks.n_tracks, np.bool_)
     is_fake[tracks.track_id[label > len(found)]] = True
     return tracks, is_fake

@@ -18,6 +18,7 @@ from numpy import ndarray
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import NO_TRACK, Event, Hits, cylindrical, hit_lists, split_hit_lists
+from beampipe.identity import code_digest, digest_of, installed_version
 from beampipe.settings import build
 from beampipe.tracking.acts import sequencer
 from beampipe.tracking.acts.sequencer import ActsDetector, ActsTracks, HitLists
@@ -570,6 +571,12 @@ class ActsTrackFinder(InOneThread):
         self.settings = settings
         self.threads = threads
         self._detector = sequencer.detector(settings.field_z) if where is None else where
+        self._where = "" if where is None else where.name
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that the tracks depend on: code, version of ACTS, settings, and the name of the detector."""
+        return digest_of([code_digest(__name__), installed_version("pyacts"), self.settings, self._where])
 
     def facts(self) -> Mapping[str, object]:
         """Field that the settings are for, and threads."""
@@ -601,7 +608,8 @@ class ActsTrackFinder(InOneThread):
             algorithms += [algorithm, clock.tick(stage)]
         algorithms.append(_track_collector(collected, measured, clock, self.settings.measurements_min))
         sequencer.run_sequence(algorithms, len(hits), self.threads)
-        return [replace(collected[number], magnetic_field=self._detector.field_z) for number in range(len(hits))]
+        field, fewest = self._detector.field_z, self.settings.measurements_min
+        return [replace(collected[number], magnetic_field=field, min_hits=fewest) for number in range(len(hits))]
 
 
 def _track_collector(

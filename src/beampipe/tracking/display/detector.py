@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -74,7 +74,9 @@ def drawn_detector(detector: DetectorChoice, hits: Hits) -> DrawnDetector:
         models = (load_model(name) for name in shipped_models())
         fitting = (model for model in models if share_on_layers(hits, model.layout.boxes) >= MIN_ON_LAYERS)
         model = next(fitting, None)
-        return DrawnDetector(np.empty((0, 4), np.float32)) if model is None else _of_model(model)
+        if model is None:
+            return DrawnDetector(np.empty((0, 4), np.float32))
+        return replace(_of_model(model), field=None)  # layers say nothing of the field
     if isinstance(detector, str | Path) and (
         Path(detector).suffix == ".toml" or str(detector) in plugin_names("detectors")
     ):

@@ -15,11 +15,10 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float, Int64
-from beampipe.errors import BeampipeError, InputError, ShapeError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, InputError, ShapeError, UnknownNameError, expect_type
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Events, Hits, Particles, Tracks, Truth
 from beampipe.tracking.evaluation.colliderml import colliderml_counts
 from beampipe.tracking.evaluation.matching import (
-    MIN_TRACK_HITS,
     Candidates,
     HitWeights,
     hit_weights,
@@ -314,8 +313,11 @@ def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
 
     Raises:
         ShapeError: there is not one label for each hit.
+        TypeError: the finder returns something else than `Tracks`.
     """
     tracks = finder.find(hits)
+    call = "return Tracks(track_id), with the track of each hit as int64 and -1 for none"
+    expect_type(f"{type(finder).__name__}.find", tracks, Tracks, call)
     require_labels(hits, tracks)
     return tracks
 
@@ -335,9 +337,9 @@ def evaluate(
     events: Iterable[Event],
     *,
     sample: str | None = None,
-    selection: Selection = HEADLINE,
+    selection: Selection | None = None,
     displaced: Selection | None = None,
-    min_track_hits: int = MIN_TRACK_HITS,
+    min_track_hits: int | None = None,
     beam_spot: BeamSpot = ON_AXIS,
     threads: int = 1,
     warm_up: int = 1,
@@ -352,21 +354,24 @@ def evaluate(
         finders: one finder, several, or several by name; without a name each is called as its pipeline or its class.
         events: events with truth; read once, one at a time.
         sample: description of the events (file, degradation, seed); the name of their file if not given.
-        selection: particles that the headline efficiency counts.
+        selection: particles that the headline efficiency counts; by default primary ones with pT > 1 GeV on as many
+            layers as the model of the finders says (`Tracks.min_hits`), or seven.
         displaced: particles of the displaced class; by default the same cuts with origin from
             `selection.max_origin` to 100 mm.
-        min_track_hits: hits from which a track is a candidate.
+        min_track_hits: hits from which a track is a candidate; as many as `selection` has layers if not given.
         beam_spot: beam line of the events, where no finder states another one than the axis.
         threads: number of threads of each finder, recorded in the result.
         warm_up: extra calls on the first event whose times are not used.
         progress: function that is called after each event.
 
     Raises:
+        ConfigError: the models of the finders count from different numbers of hits, and no `selection` is given.
         InputError: an event has no truth, or there is no event.
         TypeError: these are no finders, or no events; the message names the right call.
 
     Warns:
-        RuntimeWarning: a finder refused events.
+        RuntimeWarning: a finder refused events; or `selection` counts from more layers than the model, and
+            `min_track_hits` is not given.
     """
     by_name = _by_name(finders)
     if isinstance(events, str | Path | Event):
@@ -374,9 +379,8 @@ def evaluate(
         raise TypeError(f"evaluate: got {type(events).__name__}, expected events; call {call}")
     if sample is None:
         sample = events.source if isinstance(events, Events) else "events"
-    displaced = selection.displaced() if displaced is None else displaced
-    edges = {name: variable.edges(selection) for name, variable in VARIABLES.items()}
-    anywhere = replace(selection, min_origin=0.0, max_origin=edges["origin"][-1], primary_only=False)
+    chosen = HEADLINE if selection is None else selection
+    edges = {name: variable.edges(chosen) for name, variable in VARIABLES.items()}
     tallies = {name: _Tally(edges) for name in by_name}
     n_events = 0
     for event in events:
@@ -386,22 +390,48 @@ def evaluate(
             for _ in range(warm_up if n_events == 0 else 0):
                 _FinderCall.run(finder, event)
             calls[name] = _FinderCall.run(finder, event)
+        stated = {name: each.tracks.min_hits for name, each in calls.items() if each.tracks.min_hits is not None}
+        if selection is None:
+            chosen = _as_stated(chosen, stated, n_events)
+        elif min_track_hits is None and n_events == 0 and any(n < chosen.min_layers for n in stated.values()):
+            fewest = min(stated.values())
+            warnings.warn(
+                f"evaluate: got a selection that counts from {chosen.min_layers} layers and hits on, where the model"
+                f" counts from {fewest} on; give Selection(min_layers={fewest}), or min_track_hits={chosen.min_layers}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        wide = replace(chosen, min_origin=0.0, max_origin=edges["origin"][-1], primary_only=False)
         lines = (each.tracks.beam_spot for each in calls.values() if each.tracks.beam_spot != ON_AXIS)
         about_line = vertices_about_beam_spot(event, next(lines, beam_spot))
-        truth = _EventTruth.of(about_line, selection, displaced, anywhere)
+        far = chosen.displaced() if displaced is None else displaced
+        truth = _EventTruth.of(about_line, chosen, far, wide)
         for name, tally in tallies.items():
-            tally.add(truth, calls[name], min_track_hits)
+            tally.add(truth, calls[name], chosen.min_layers if min_track_hits is None else min_track_hits)
         n_events += 1
         if progress is not None:
             progress()
     if n_events == 0:
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
-    selections = {name: anywhere if variable.any_origin else selection for name, variable in VARIABLES.items()}
+    selections = {name: wide if variable.any_origin else chosen for name, variable in VARIABLES.items()}
     results = tuple(tally.result(name, selections) for name, tally in tallies.items())
     for name, refused in ((result.name, result.failed) for result in results if result.failed):
         lost = f"{name} refused {len(refused)} of {n_events} events, whose particles count as not found"
         warnings.warn(f"{lost}; the first: {refused[0].error}", RuntimeWarning, stacklevel=2)
-    return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
+    fewest = chosen.min_layers if min_track_hits is None else min_track_hits
+    return Evaluation(sample, chosen, far, fewest, threads, results)
+
+
+def _as_stated(selection: Selection, stated: Mapping[str, int], n_events: int) -> Selection:
+    """The selection with as many layers as the finders state hits, if they agree with each other and earlier events."""
+    numbers = set(stated.values()) | ({selection.min_layers} if n_events and stated else set())
+    if len(numbers) > 1:
+        of_each = ", ".join(f"{name} {number}" for name, number in stated.items())
+        raise ConfigError(
+            f"evaluate: got finders that count tracks from different numbers of hits ({of_each}), expected one; state"
+            f" it: selection=Selection(min_layers={min(numbers)})"
+        )
+    return replace(selection, min_layers=numbers.pop()) if numbers else selection
 
 
 def _by_name(finders: object) -> dict[str, TrackFinder]:
@@ -426,8 +456,8 @@ def compare(
     tracks: Tracks | Event | Truth,
     truth: Event | Truth | Tracks,
     *,
-    selection: Selection = HEADLINE,
-    min_track_hits: int = MIN_TRACK_HITS,
+    selection: Selection | None = None,
+    min_track_hits: int | None = None,
     name: str = "tracks",
 ) -> Evaluation:
     """Score the tracks of one event by its truth: efficiency, fakes and duplicates, as a notebook shows them.
@@ -441,8 +471,8 @@ def compare(
     Args:
         tracks: tracks of the event; tracks and truth may also be given in the other order.
         truth: the event, or its truth; then the tracks must be those of a finder, which know their hits.
-        selection: particles that the efficiency counts; by default primary ones with pT > 1 GeV.
-        min_track_hits: hits from which a track is a candidate.
+        selection: particles that the efficiency counts; as for `evaluate` if not given.
+        min_track_hits: hits from which a track is a candidate; as for `evaluate` if not given.
         name: name of the finder in tables.
 
     Raises:

@@ -87,7 +87,8 @@ class TrackFitter(Shown):
         hits, before = hits_of(event), perf_counter()
         parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
         fitted = tracks.with_parameters(parameters)
-        return replace(fitted, seconds={**tracks.seconds, "fit": perf_counter() - before})
+        field = parameters.field if tracks.magnetic_field is None else tracks.magnetic_field
+        return replace(fitted, seconds={**tracks.seconds, "fit": perf_counter() - before}, magnetic_field=field)
 
 
 def reference_fits(

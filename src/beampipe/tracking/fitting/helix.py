@@ -185,13 +185,14 @@ def estimate_pt(
         hits: hits of the event; their r and phi are used.
         tracks: tracks that were found in these hits, or (n_hits,) the track of each hit, 0 .. n_tracks - 1 and negative
             for none.
-        field: solenoidal field [T]; if not given that of the tracks, and 2 T for labels alone.
+        field: solenoidal field [T]; that of the tracks if not given.
 
     Returns:
         (n_tracks,) pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
 
     Raises:
         ShapeError: there is not one label for each hit.
+        ConfigError: no field is given or known of the tracks, or it is 0 or not finite.
 
     Source:
         G. Taubin, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991) 1115; in this form N. Chernov,
@@ -213,8 +214,16 @@ def estimate_pt(
     n_hits = np.bincount(label, minlength=n_tracks)
     with np.errstate(divide="ignore", invalid="ignore"):
         radius = _radii(hits.position[row].astype(np.float64), label, n_hits)
-    if field is None:
-        field = tracks.magnetic_field if isinstance(tracks, Tracks) else 2.0
+    if field is None and isinstance(tracks, Tracks):
+        field = tracks.magnetic_field
+    if not n_tracks:
+        return np.empty(0, np.float32)
+    if field is None or not np.isfinite(field) or field == 0:
+        stated = "no magnetic field" if field is None else f"a magnetic field of {field} T"
+        raise ConfigError(
+            f"pT: got {stated}, expected that of the detector in T: call tracks.pt(field=2.0), or make the tracks with"
+            " Tracks(track_id, magnetic_field=2.0), as finders do"
+        )
     pt = (GEV_PER_TESLA_MM * abs(field) * radius).astype(np.float32)
     pt[n_hits < MIN_CIRCLE_HITS] = np.nan
     return pt
