@@ -1053,12 +1053,14 @@ class Events(_EventSequence, Shown):
         read: reads the events from that row on.
         size: counts the events without reading them; None where they must be read to be counted.
         rows: rows of the events; None for all.
+        note: what a user should know of how they are read; empty if nothing.
     """
 
     source: str
     read: Callable[[int], Iterator[Event]]
     size: Callable[[], int] | None = None
     rows: range | None = None
+    note: str = ""
 
     @cached_property
     def _rows(self) -> range:
@@ -1096,7 +1098,8 @@ class Events(_EventSequence, Shown):
     def facts(self) -> Mapping[str, object]:
         """The source, and the number of events where it need not be counted by reading them."""
         counted = self.size is not None or self.rows is not None
-        return {"source": self.source, "events": len(self) if counted else "not counted yet"}
+        facts = {"source": self.source, "events": len(self) if counted else "not counted yet"}
+        return {**facts, "note": self.note} if self.note else facts
 
 
 def distance_squared(position: Position) -> Float32[ndarray, " n_hits"]:

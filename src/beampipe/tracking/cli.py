@@ -21,7 +21,7 @@ import typer
 
 from beampipe import tracking
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-from beampipe.events import BeamSpot, Event, Tracks
+from beampipe.events import BeamSpot, Event, Events, Tracks
 from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
 from beampipe.simulation.degradation import run_degraded
 from beampipe.simulation.detector import Detector, detector_modules, read_layout
@@ -335,9 +335,17 @@ def _print_model(model: tracking.TrackerModel, *, as_json: bool) -> None:
         typer.echo("\n".join(model_overview(model)))
 
 
+def open_noted(path: Path, options: ReadOptions) -> Events:
+    """The events of a file or folder; prints what a user should know of how it is read."""
+    events = formats.open_with(path, options)
+    if events.note:
+        say(f"{path}: {events.note}", err=True)
+    return events
+
+
 def _read_events(files: list[Path], options: ReadOptions) -> dict[str, Iterable[Event]]:
     """The events of each file, which are read when they are used, in the order of the files' names."""
-    return {str(path): formats.open_with(path, options) for path in sorted(files)}
+    return {str(path): open_noted(path, options) for path in sorted(files)}
 
 
 def _typed_command() -> str:
@@ -534,7 +542,7 @@ def track(
         require_ours(path, force=force, marks=formats.track_format(form).marks(path))
         if parameters:
             require_ours(parameters_path(path), force=force, marks=[PARAMETER_MARK])
-    read = partial(formats.open_with, options=options)
+    read = partial(open_noted, options=options)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as opened, bar("events") as step:
 
@@ -751,7 +759,7 @@ def evaluate(
         check_command_output(output, inputs=inputs, parents=True, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
     modules = detector_modules(layout)
-    read: Iterator[Event] = chain.from_iterable(formats.open_with(path, options) for path in files)
+    read: Iterator[Event] = chain.from_iterable(open_noted(path, options) for path in files)
     if layout is not None:
         read = (measured_on(event, modules, layout.field_T) for event in read)
     chosen = run_degraded(read, degradation, seed, layout)
@@ -865,7 +873,7 @@ def display(
 ) -> None:
     """Draw one event, the tracks found in it, and the layers of its detector."""
     check_command_output(output, inputs=formats.input_files(file, options.particles), parents=True, force=force)
-    chosen = next(islice(formats.open_with(file, options), event, None), None)
+    chosen = next(islice(open_noted(file, options), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display import show_event

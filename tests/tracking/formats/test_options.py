@@ -43,9 +43,9 @@ def test_they_are_put_together() -> None:
     def command(file: str, *, options: ReadOptions) -> None:
         seen.append((file, options))
 
-    rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None}
+    rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None, "event_column": "evt_idx"}
     command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)
-    output = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
+    output = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet", event_column="evt_idx")
     assert seen == [("a", output)]
 
 

@@ -229,7 +229,12 @@ def _is_spacepoint_file(file: FileProbe) -> bool:
 
 
 SPACEPOINTS: Final = EventFormat(
-    "acts-spacepoints", _is_spacepoint_file, read_spacepoints, yields_to=frozenset({ACTS.name}), count=one_event
+    "acts-spacepoints",
+    _is_spacepoint_file,
+    read_spacepoints,
+    yields_to=frozenset({ACTS.name}),
+    count=one_event,
+    unique_hit_ids=False,  # a measurement may be in several space points
 )
 """Space points as ACTS writes them, in mm and GeV."""
 

@@ -18,6 +18,9 @@ from beampipe.errors import FileError
 from beampipe.events import Event, Events
 from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
 
+NO_EVENT_COLUMN: Final = "none"
+"""Says in place of a column's name that a table is one event."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -31,6 +34,8 @@ class ReadOptions:
             ``LINK:SIMHITS`` names the simulated hits too.
         particles: EDM4hep: name of the collection of particles. ColliderML: path of the table of particles.
         cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``.
+        event_column: tables: name of the column with the number of the event, `NO_EVENT_COLUMN` if the table is one
+            event; None to recognise it by its name.
     """
 
     format: str | None = None
@@ -39,11 +44,12 @@ class ReadOptions:
     links: tuple[str, ...] = ()
     particles: str | None = None
     cell_id: str | None = None
+    event_column: str | None = None
 
     def given(self) -> list[str]:
         """Names of the attributes, besides the format, that differ from their defaults."""
         default = ReadOptions()
-        names = ("scale", "hits", "links", "particles", "cell_id")
+        names = ("scale", "hits", "links", "particles", "cell_id", "event_column")
         return [name for name in names if getattr(self, name) != getattr(default, name)]
 
 
@@ -60,6 +66,8 @@ class EventFormat:
         readable: whether a file that is not recognised can be read all the same, if the user names the format.
         count: number of events of a file, without reading them; None where they must be read.
         read_from: the events of a file from that row on, without reading those before; None where they must be read.
+        note: what a user should know of how a file is read, empty if nothing; None if there is never anything.
+        unique_hit_ids: whether a hit id that repeats in an event is an error.
     """
 
     name: str
@@ -70,6 +78,8 @@ class EventFormat:
     readable: Callable[[FileProbe], bool] = lambda file: False
     count: Callable[[Path], int] | None = None
     read_from: Callable[[Path, ReadOptions, int], Iterator[Event]] | None = None
+    note: Callable[[FileProbe, ReadOptions], str] | None = None
+    unique_hit_ids: bool = True
 
     def accepts(self, file: FileProbe) -> bool:
         """Whether a file can be read if the user names the format."""
@@ -85,6 +95,12 @@ class EventFormat:
         """
 
         def read(first: int) -> Iterator[Event]:
+            for event in read_all(first):
+                if self.unique_hit_ids:
+                    require_unique_hit_ids(source, event)
+                yield event
+
+        def read_all(first: int) -> Iterator[Event]:
             for file in files:
                 if first and self.count is not None and first >= (n := self.count(file)):
                     first -= n
@@ -102,7 +118,27 @@ class EventFormat:
         def size(count: Callable[[Path], int]) -> int:
             return sum(map(count, files))
 
-        return Events(source.name, read, None if self.count is None else partial(size, self.count))
+        note = "" if self.note is None else self.note(probe_file(files[0]), options)
+        return Events(source.name, read, None if self.count is None else partial(size, self.count), note=note)
+
+
+def require_unique_hit_ids(path: Path, event: Event) -> None:
+    """Refuse an event in which two hits have one number.
+
+    Raises:
+        FileError: there are such hits.
+    """
+    ids = None if event.source is None else event.source.hit_id
+    if ids is None or (ids[1:] > ids[:-1]).all():  # in order, as nearly always
+        return
+    numbers, counts = np.unique(ids, return_counts=True)
+    if len(numbers) < len(ids):
+        raise FileError(
+            f"{path}: event {event.event_id}: got the hit id {numbers[counts > 1][0]} {counts.max()} times, and"
+            f" {len(ids) - len(numbers)} hits too many, expected each once; were hits written twice, or several events"
+            " as one?",
+            path=path,
+        )
 
 
 _MAX_SHOWN_NAMES: Final = 12
@@ -220,6 +256,13 @@ def _probe_text(path: Path, start: bytes) -> FileProbe:
         if is_named_csv:
             raise
         return FileProbe(path, "unknown")
+    other = next((sign for sign in ";\t|" if sign in fields[0] or sign in fields[-1]), None)
+    if is_named_csv and other is not None:
+        raise FileError(
+            f"{path}: got columns between {other!r}, expected commas between them and points in decimals; convert it,"
+            f' e.g. pandas.read_csv(path, sep={other!r}, decimal=",").to_csv(new_path, index=False)',
+            path=path,
+        )
     if all(map(_is_number, fields)):
         return FileProbe(path, "numbers") if is_named_csv or len(fields) > 1 else FileProbe(path, "unknown")
     if is_named_csv or (len(fields) > 1 and all(field.isprintable() for field in fields)):

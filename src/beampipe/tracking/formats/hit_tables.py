@@ -1,24 +1,39 @@
 """Tables of hits: with named columns, one row per hit or one row of lists per event; or three columns without header.
 
-`beampipe.tracking.formats.tables.event_of` lists the names of columns and their units. `event_id` tells the events
-apart; without it a table of hits is one event, whose number is the last one in the file's name.
+`beampipe.tracking.formats.tables.event_of` lists the names of columns and their units. `event_id`, or a column of a
+similar name, tells the events apart; without it a table of hits is one event, whose number is the last one in the
+file's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import ColumnError, FileError
+from beampipe.columns import recognised
+from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.events import Event, Hits, scale_named
 from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.colliderml import COLLIDERML
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, one_event, probe_file
+from beampipe.tracking.formats.format import NO_EVENT_COLUMN, EventFormat, FileProbe, ReadOptions, one_event, probe_file
 from beampipe.tracking.formats.parquet import OWN
+
+_EVENT_NAME: Final = re.compile(r"evt|event")
+"""What names of columns with the number of the event contain."""
+
+_FEWEST_OF_EVENT: Final = 20
+"""Fewest rows of a block that may be an event."""
+
+_MOST_BLOCKS: Final = 50
+"""Number of blocks of rows that are compared with the whole detector."""
+
+_SHARE_OF_DETECTOR: Final = 0.5
+"""Extent of the hits of an event in r, phi and |z|, at least, as a share of that of all hits."""
 
 
 def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
@@ -31,38 +46,88 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     file = probe_file(path)
     if not has_position(file):
         raise ColumnError(f"{path}: got {file}, expected columns r, phi, z or x, y, z", path=path)
-    by = next((name for name in ("event_id", "event") if name in file.names), None)
-    if any(tables.without_prefix(name) == "z" for name in file.lists):
+    by = event_column(file, options)
+    if tables.hit_columns(file.names)["z"] in file.lists:
         events = _events_of_lists(path, by)
     else:
         events = tables.hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
     event_ids: set[int] = set()
     for event_id, columns in events:
-        number = tables.event_number(path) if event_id is None else event_id
-        if not isinstance(number, int) or number in event_ids:
+        number = tables.event_number(path) if by is None and event_id is None else event_id
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
+        if not isinstance(number, int) or number in event_ids or not -(2**63) <= number < 2**63:
             raise FileError(
                 f"{path}: got the event {number!r} {'again' if number in event_ids else 'as its number'}, expected each"
                 " event once, with a whole number, all its rows together; sort the table by event",
                 path=path,
             )
         event_ids.add(number)
-        yield tables.event_of(tables.Origin(path, TABLE.name, number), columns, options.scale)
+        event = tables.event_of(tables.Origin(path, TABLE.name, number), columns, options.scale)
+        if by is None and options.event_column is None:
+            _require_one_event(path, event, columns)
+        yield event
+
+
+def event_column(file: FileProbe, options: ReadOptions) -> str | None:
+    """The column with the number of the event, None if the table has none.
+
+    Raises:
+        ColumnError: the column that `options` name is not there.
+    """
+    if options.event_column is None:
+        return recognised([tables.EVENT], file.names).get(tables.EVENT.name)
+    if options.event_column != NO_EVENT_COLUMN and options.event_column not in file.names:
+        similar = nearest(options.event_column, file.names)
+        raise ColumnError(f"{file.path}: no column {options.event_column!r}{similar}; got {file}", path=file.path)
+    return None if options.event_column == NO_EVENT_COLUMN else options.event_column
+
+
+def _require_one_event(path: Path, event: Event, columns: Mapping[str, ndarray]) -> None:
+    """Refuse a table that is read as one event if a column that has no meaning here looks like the number of many."""
+    known = set(tables.hit_columns(columns).values())
+    for name, values in columns.items():
+        if (
+            name in known
+            or values.dtype.kind not in "iuf"
+            or not len(values)
+            or not np.array_equal(values, values // 1)
+        ):
+            continue
+        blocks = tables.equal_runs(values)
+        if len(blocks) < 2 or not (_EVENT_NAME.search(name.lower()) or _are_events(event, values, blocks)):
+            continue
+        raise ColumnError(
+            f"{path}: got no column with the number of the event, but {name!r}, which is the same in {len(blocks)}"
+            f" blocks of rows: is {name!r} the event? Then give --event-column {name} (event_column={name!r}); if all"
+            f" {len(values)} hits are of one event, --event-column {NO_EVENT_COLUMN}",
+            path=path,
+            name=name,
+        )
+
+
+def _are_events(event: Event, values: ndarray, blocks: list[tuple[int, int]]) -> bool:
+    """Whether blocks of rows are as events are: each with a value of its own, long, and all over the detector."""
+    if len(np.unique(values)) < len(blocks) or np.median(np.diff(blocks)) < _FEWEST_OF_EVENT:
+        return False
+    place = np.abs(event.hits.position - [0, np.pi, 0])  # the two ends of a detector often have one number
+    reach = np.array([np.ptp(place[begin:end], axis=0) for begin, end in blocks[:_MOST_BLOCKS]])
+    return bool((np.median(reach, axis=0) > _SHARE_OF_DETECTOR * np.ptp(place, axis=0)).all())
 
 
 def has_position(file: FileProbe) -> bool:
     """Whether a table has columns of positions, all of them lists or none."""
-    names = {tables.without_prefix(name): name for name in file.names}
-    for axes in tables.POSITIONS:
-        if set(axes) <= set(names) and len({names[name] in file.lists for name in axes}) == 1:
-            return True
-    return False
+    names = tables.hit_columns(file.names)
+    return any(
+        set(axes) <= set(names) and len({names[name] in file.lists for name in axes}) == 1 for axes in tables.POSITIONS
+    )
 
 
 def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     """The lists with one value per hit, by event; columns that have one per hit in the first event need it in all."""
     of_hits: set[str] | None = None
     for row, (values, lists) in enumerate(tables.event_rows(path)):
-        z = next((values for name, values in lists.items() if tables.without_prefix(name) == "z"), np.empty(0))
+        z = lists.get(tables.hit_columns(lists).get("z", ""), np.empty(0))
         columns = {name: values for name, values in lists.items() if len(values) == len(z)}
         if of_hits is None and len(z):
             of_hits = set(columns)
@@ -81,16 +146,24 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
     if by is None:
         yield None, columns
         return
-    number = tables.integers(tables.Origin(path, TABLE.name, 0), by, columns.pop(by))
+    number = tables.integers(tables.Origin(path, TABLE.name, tables.event_number(path)), by, columns.pop(by))
     for begin, end in tables.equal_runs(number):
         yield int(number[begin]), {name: values[begin:end] for name, values in columns.items()}
+
+
+def _note(file: FileProbe, options: ReadOptions) -> str:
+    """What a user should know of how a table is read."""
+    if event_column(file, options) is not None or options.event_column == NO_EVENT_COLUMN or file.lists:
+        return ""
+    return "read as one event, as no column has the number of the event; --event-column (event_column=) names one"
 
 
 def _is_hit_table(file: FileProbe) -> bool:
     # CSV with further columns may be anything, and labels are an output: both need an explicit `format`.
     if file.kind == "csv":
-        names = {tables.without_prefix(name) for name in file.names} - {"event_id", "event", "id"}
-        return names in map(set, tables.POSITIONS)
+        events = recognised([tables.EVENT], file.names).values()
+        names = tables.hit_columns(file.names)
+        return set(names) in map(set, tables.POSITIONS) and set(file.names) <= {*names.values(), *events, "id"}
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 
@@ -99,8 +172,9 @@ TABLE: Final = EventFormat(
     "table",
     _is_hit_table,
     read_tables,
-    frozenset({"scale"}),
+    frozenset({"scale", "event_column"}),
     readable=lambda file: file.kind in ("parquet", "csv") and has_position(file),
+    note=_note,
 )
 """Tables of hits, in mm, rad and GeV."""
 

@@ -63,6 +63,14 @@ CellId = Annotated[
     str | None,
     typer.Option(metavar="FIELDS", help="Fields of cellID in EDM4hep: system:5,side:-2,layer:6,module:11,sensor:8."),
 ]
+EventColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Column of a table with the number of the event; none if the table is one event.",
+        show_default="recognised",
+    ),
+]
 TrackFormatName = Annotated[str, typer.Option("--as", metavar="NAME", help=TRACK_FORMAT_HELP)]
 
 
@@ -73,11 +81,12 @@ def read_options(
     links: LinkNames = None,
     particles: ParticlesName = None,
     cell_id: CellId = None,
+    event_column: EventColumn = None,
 ) -> ReadOptions:
     """How files of events are read, by these options."""
     from beampipe.tracking.formats.format import ReadOptions
 
-    return ReadOptions(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
+    return ReadOptions(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id, event_column)
 
 
 reads_events: Final = with_options(options=read_options)

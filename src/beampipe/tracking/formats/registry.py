@@ -16,7 +16,6 @@ from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fiel
 from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
 from beampipe.tracking.formats.parquet import OWN
-from beampipe.tracking.formats.tables import POSITIONS
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
 from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
 
@@ -35,6 +34,7 @@ def open_events(
     links: Sequence[str] = (),
     particles: str | None = None,
     cell_id: str | None = None,
+    event_column: str | None = None,
 ) -> Events:
     """The events at `path`, read when they are used, one in memory at a time. Files are recognised by their content.
 
@@ -68,6 +68,8 @@ def open_events(
         particles: EDM4hep: name of the collection of particles; ColliderML: path of the table of particles.
         cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``: then
             the modules are known.
+        event_column: ``table``: name of the column with the number of the event, where that is not recognised;
+            ``"none"`` if the table is one event.
 
     Raises:
         FileError: missing, cut short, of no known format or of several; ColumnError if a column is missing.
@@ -75,7 +77,7 @@ def open_events(
         NotFiniteError: NaN or infinity among the coordinates.
         UnknownNameError: no such scale, format or collection.
     """
-    return open_with(path, ReadOptions(format, scale, tuple(hits), tuple(links), particles, cell_id))
+    return open_with(path, ReadOptions(format, scale, tuple(hits), tuple(links), particles, cell_id, event_column))
 
 
 def check_options(options: ReadOptions) -> None:
@@ -157,10 +159,6 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     error = ColumnError if file.kind == "parquet" else FileError
     possible = [form.name for form in EVENT_FORMATS.values() if form.accepts(file)]
     hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
-    lower_case = {name.lower(): name for name in file.names}
-    for axes in POSITIONS:
-        if set(axes) <= lower_case.keys() and not set(axes) <= set(file.names):
-            hint = f"rename {', '.join(lower_case[axis] for axis in axes)} to {', '.join(axes)}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 

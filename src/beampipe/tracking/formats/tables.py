@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as python_csv
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64, UInt64
+from beampipe.columns import Column, ColumnScan, recognised
 from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError, NotFiniteError, nearest
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Truth, cylindrical, scale_named
 
@@ -36,6 +37,8 @@ def arrow(part: str) -> tuple[Any, Any]:
 def as_numpy(path: str | Path, column: Any) -> ndarray:
     """A column of pyarrow as an array: of its own type if it holds numbers throughout, else of Python objects.
 
+    Categories are read as what they stand for.
+
     Args:
         path: file that the column is from, for messages.
         column: an array of pyarrow, chunked or not.
@@ -44,6 +47,8 @@ def as_numpy(path: str | Path, column: Any) -> ndarray:
         FileError: it holds text that is damaged.
     """
     pa, _ = arrow("types")
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     plain = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
     if plain and column.null_count == 0:
         return np.asarray(column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy())
@@ -251,6 +256,50 @@ POSITIONS: Final = ("r", "phi", "z"), ("x", "y", "z")
 
 _CYLINDRICAL, _CARTESIAN = POSITIONS
 
+EVENT: Final = Column(
+    "event_id",
+    (
+        *(f"{word}{end}" for word in ("event", "evt") for end in ("", "_id", "_number", "_nr", "_no", "_num")),
+        *("i_event", "i_evt", "ev", "entry"),
+    ),
+)
+"""The number of the event in tables with one row per hit or per event."""
+
+
+def _of_hit(name: str, *aliases: str, unit: str = "", low: float = -np.inf, high: float = np.inf) -> Column:
+    """A column of hits, whose names may have the prefix ``hit_``."""
+    return Column(name, (*aliases, *(f"hit_{alias}" for alias in (name, *aliases))), unit, low, high)
+
+
+def _vector(letter: str, *words: str, unit: str) -> Iterator[Column]:
+    """Columns ``px, py, pz`` for the letter p, also called ``particle_px`` or by other words."""
+    for axis in "xyz":
+        yield _of_hit(f"{letter}{axis}", f"particle_{letter}{axis}", *(f"{word}_{axis}" for word in words), unit=unit)
+
+
+HIT_COLUMNS: Final = (
+    _of_hit("r", "rho", "global_r", unit="mm", low=0.0),
+    _of_hit("phi", "global_phi", unit="rad", low=-2 * np.pi - 1e-3, high=2 * np.pi + 1e-3),
+    *(_of_hit(axis, f"global_{axis}", f"g{axis}", f"pos_{axis}", f"position_{axis}", unit="mm") for axis in "xyz"),
+    Column("hit_id", ("hit_number", "hit_nr")),
+    _of_hit("geometry_id"),
+    *(_of_hit(f"{part}_id") for part in ("volume", "layer", "module", "surface")),
+    _of_hit("particle_id", "particle", "particle_number", "barcode"),
+    *_vector("p", "momentum", "mom", unit="GeV"),
+    *_vector("v", "vertex", "vtx", "production", unit="mm"),
+    _of_hit("charge", "q", "particle_charge", unit="e"),
+    _of_hit("pdg", "pdg_id", "pdg_code", "particle_type", "particle_pdg"),
+    _of_hit("primary", "is_primary", "particle_primary"),
+)
+"""The columns of hits that are used, by the names that they may have; case, underscores, blanks and dots do not count.
+All others are kept as they are."""
+
+
+def hit_columns(names: Iterable[str]) -> dict[str, str]:
+    """Each name of `HIT_COLUMNS` that is there -> the column of the table that it is read from."""
+    return recognised(HIT_COLUMNS, names)
+
+
 _BITS: Final = (("volume", 8), ("layer", 12), ("module", 28))
 
 
@@ -270,11 +319,6 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.path}: event {self.event_id}"
-
-
-def without_prefix(name: str) -> str:
-    """The name of a column without the prefix ``hit_``; ``hit_id`` keeps its name."""
-    return name if name == "hit_id" else name.removeprefix("hit_")
 
 
 def stacked(columns: Mapping[str, ndarray], names: str) -> ndarray:
@@ -300,12 +344,13 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
     volume_id, layer_id, module_id or surface_id   module, see `module_code`
     particle_id with px, py, pz                    truth: particle of each hit, 0 for none; its momentum [GeV]
     vx, vy, vz                                     where the particle starts [mm]; if not there, the origin
-    q or charge; pdg, pdg_id or particle_type      charge [e], if not there 1; species, if not there 0
+    charge                                         charge [e], if not there 1
+    pdg                                            species, if not there 0
     primary                                        made by the generator; if not there, starts within 2 mm
     =============================================  =====================================================
 
-    Each name may have the prefix ``hit_``. All columns are also kept unchanged; r, phi and z in another scale
-    as input_r, input_phi and input_z.
+    `HIT_COLUMNS` lists the other spellings that are recognised. All columns are also kept unchanged; r, phi and z in
+    another scale as input_r, input_phi and input_z.
 
     Args:
         origin: file and event, for messages.
@@ -318,15 +363,16 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
         ColumnError: there is no position.
         InputError: the position is not usable (NaN).
     """
-    named = {without_prefix(name): values for name, values in columns.items()}
+    names = hit_columns(columns)
+    known = {name: columns[column] for name, column in names.items()}
     try:
-        hits = Hits(_hit_positions(origin, named, scale), _hit_modules(origin, named))
-        truth = _truth_of_columns(origin, named) if truth is None else truth
-        hit_id = integers(origin, "hit_id", named["hit_id"]) if "hit_id" in named else None
+        hits = Hits(_hit_positions(origin, known or columns, scale), _hit_modules(origin, known))
+        truth = _truth_of_columns(origin, known) if truth is None else truth
+        hit_id = integers(origin, "hit_id", known["hit_id"]) if "hit_id" in known else None
         # Coordinates in another scale must not be mistaken for mm.
-        scaled = _CYLINDRICAL if scale != "mm" else ()
+        scaled = {names.get(name) for name in _CYLINDRICAL} if scale != "mm" else set()
         extra = {(f"input_{name}" if name in scaled else name): values for name, values in columns.items()}
-        extra.pop("hit_id", None)
+        extra.pop(names.get("hit_id", ""), None)
         return Event(origin.event_id, hits, truth, HitColumns(origin.format, hit_id, extra))
     except FileError:
         raise
@@ -362,6 +408,16 @@ def _hit_positions(origin: Origin, named: Mapping[str, ndarray], scale: str = "m
         return cylindrical(*(decimals(origin, name, named[name]) for name in _CARTESIAN))
     cylindrical_columns = [decimals(origin, name, named[name]) for name in _CYLINDRICAL]
     position = scale_named(scale).to_mm(np.stack(cylindrical_columns, axis=1).astype(np.float32))
+    for column, values in zip(HIT_COLUMNS[:2], position.T, strict=False):
+        scan = ColumnScan(column)
+        if scan.add(values).all() or not np.isfinite(values).all():  # `Hits` names what is not finite
+            continue
+        degrees = ", but these look like degrees" if column.unit == "rad" and np.abs(values).max() <= 360.01 else ""
+        raise FileError(
+            f"{origin}: {column.name}: {scan}; expected {column.unit}{degrees}",
+            path=origin.path,
+            name=column.name,
+        )
     if flat and scale == "mm":
         r = np.hypot(decimals(origin, "x", named["x"]), decimals(origin, "y", named["y"]))
         wrong = np.abs(position[:, 0] - r) > _CLOSE * np.maximum(r, 1.0)
@@ -404,8 +460,18 @@ def decimals(origin: Origin, name: str, values: ndarray) -> Float64[ndarray, " n
         FileError: it holds something else, or values are missing.
     """
     if values.dtype.kind not in "fiub":
-        raise FileError(f"{origin}: got words or gaps as {name}, expected numbers", path=origin.path, name=name)
+        raise _not_numbers(origin, name, values, "numbers")
     return values.astype(np.float64)
+
+
+def _not_numbers(origin: Origin, name: str, values: ndarray, expected: str) -> FileError:
+    """The error for a column that holds words or gaps, with the number of gaps, else the first word."""
+    gaps = sum(value is None for value in values)
+    word = next((value for value in values if isinstance(value, str)), values[0])
+    seen = f"{gaps} of {len(values)} missing" if gaps else repr(word)
+    return FileError(
+        f"{origin}: got words or gaps as {name} ({seen}), expected {expected}", path=origin.path, name=name
+    )
 
 
 def decimal_columns(origin: Origin, columns: Mapping[str, ndarray], names: str) -> Float64[ndarray, "n n_names"]:
@@ -428,7 +494,7 @@ def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]
                 f"{origin}: got decimals as {name} that are no exact whole numbers; write integers", path=origin.path
             )
     elif values.dtype.kind not in "iub":
-        raise FileError(f"{origin}: got words or gaps as {name}, expected whole numbers", path=origin.path, name=name)
+        raise _not_numbers(origin, name, values, "whole numbers")
     return values.astype(np.int64)
 
 
@@ -460,22 +526,30 @@ def _truth_of_columns(origin: Origin, named: Mapping[str, ndarray]) -> Truth | N
     ids, first = np.unique(particle_id, return_index=True)
     ids, first = ids[ids != NOISE], first[ids != NOISE]
 
-    def of_particle(names: tuple[str, ...], missing: float, dtype: type[np.generic]) -> ndarray:
-        name = next((name for name in names if name in named), None)
-        return (np.full(len(ids), missing) if name is None else decimals(origin, name, named[name][first])).astype(
-            dtype
+    momenta = np.stack([decimals(origin, name, named[name]) for name in ("px", "py", "pz")])
+    of_none = momenta[:, particle_id == NOISE]
+    one = of_none.shape[1] > 2 and of_none.any() and (of_none == of_none[:, :1]).all()
+    if one and not (momenta[:, first] == of_none[:, :1]).all(axis=0).any():
+        raise FileError(
+            f"{origin}: got one momentum of its own in all {of_none.shape[1]} rows of particle_id 0, which stands"
+            " for noise; number the particles from 1",
+            path=origin.path,
         )
 
+    def of_particle(name: str, missing: float, dtype: type[np.generic]) -> ndarray:
+        values = decimals(origin, name, named[name][first]) if name in named else np.full(len(ids), missing)
+        return values.astype(dtype)
+
     momentum, vertex = (
-        np.stack([of_particle((f"{prefix}{axis}",), 0.0, np.float32) for axis in "xyz"], axis=1) for prefix in "pv"
+        np.stack([of_particle(f"{prefix}{axis}", 0.0, np.float32) for axis in "xyz"], axis=1) for prefix in "pv"
     )
     near = np.hypot(vertex[:, 0], vertex[:, 1]) < PROMPT
     particles = Particles(
         ids,
-        of_particle(("pdg", "pdg_id", "particle_type"), 0.0, np.int32),
-        of_particle(("q", "charge"), 1.0, np.float32),
+        of_particle("pdg", 0.0, np.int32),
+        of_particle("charge", 1.0, np.float32),
         momentum,
         vertex,
-        of_particle(("primary",), 0.0, np.bool_) if "primary" in named else near,
+        of_particle("primary", 0.0, np.bool_) if "primary" in named else near,
     )
     return Truth(particle_id, particles)

@@ -1,0 +1,316 @@
+"""Files of events as users bring them: each fault is named, each sound convention is read without a word."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy import ndarray
+
+from beampipe.events import Event
+from beampipe.tracking import open_events, shipped_events
+from tests.faults.fault import Fault, cases, check
+
+Columns = Mapping[str, ndarray]
+
+SEVERAL: Final = 5
+"""Number of events in the tables."""
+
+
+@cache
+def columns() -> Columns:
+    """Some shipped events as a table with one row per hit, as a physicist would write it."""
+    tables = []
+    for event in shipped_events(0)[:SEVERAL]:
+        assert event.truth is not None
+        particles = event.truth.particles
+        row = particles.rows(event.truth.particle_id)
+        table = {
+            "event_id": np.full(len(event.hits), event.event_id),
+            "hit_id": np.arange(1, len(event.hits) + 1),
+            "x": event.hits.x.astype(np.float64),
+            "y": event.hits.y.astype(np.float64),
+            "z": event.hits.z.astype(np.float64),
+            "particle_id": np.where(row < 0, 0, row + 1),
+        }
+        of_particle = {**dict(zip(("px", "py", "pz"), particles.momentum.T, strict=True)), "q": particles.charge}
+        of_particle |= dict(zip(("vx", "vy", "vz"), particles.vertex.T, strict=True))
+        table |= {name: np.where(row < 0, 0.0, values[row]) for name, values in of_particle.items()}
+        tables.append(table)
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def written(folder: Path, change: Change) -> Path:
+    """The table with a change, as a Parquet file."""
+    path = folder / "hits.parquet"
+    pq.write_table(pa.table(change(dict(columns()))), path)
+    return path
+
+
+def reading(change: Change, **options: Any) -> Callable[[Path], object]:
+    """Write the table with a change, and read all its events."""
+    return lambda folder: list(open_events(written(folder, change), **options))
+
+
+def renamed(**names: str) -> Change:
+    """Columns by other names."""
+    return lambda table: {names.get(name, name): values for name, values in table.items()}
+
+
+def changed(**changes: Callable[[dict[str, Any]], Any]) -> Change:
+    """Columns with other values, which are functions of the table."""
+    return lambda table: table | {name: make(table) for name, make in changes.items()}
+
+
+def without(*names: str) -> Change:
+    """The table without these columns."""
+    return lambda table: {name: values for name, values in table.items() if name not in names}
+
+
+def both(*changes: Change) -> Change:
+    """Changes one after the other."""
+
+    def change(table: dict[str, Any]) -> dict[str, Any]:
+        for each in changes:
+            table = each(table)
+        return table
+
+    return change
+
+
+def cylindrical(scale_phi: float = 1.0) -> Change:
+    """r, phi, z in place of x, y, z."""
+
+    def change(table: dict[str, Any]) -> dict[str, Any]:
+        x, y = table.pop("x"), table.pop("y")
+        return table | {"r": np.hypot(x, y), "phi": np.arctan2(y, x) * scale_phi}
+
+    return change
+
+
+def gaps(name: str, count: int = 3) -> Change:
+    """A column whose first values are missing."""
+    return changed(**{name: lambda table: pa.array(table[name], mask=np.arange(len(table[name])) < count)})
+
+
+def csv_file(separator: str, decimal: str = ".") -> Callable[[Path], object]:
+    """The positions in a text file."""
+
+    def plant(folder: Path) -> object:
+        table = columns()
+        rows = (f"{x:.3f}{separator}{y:.3f}{separator}{z:.3f}" for x, y, z in zip(*map(table.get, "xyz"), strict=True))
+        text = "\n".join([separator.join("xyz"), *(row.replace(".", decimal) for row in rows)])
+        (folder / "hits.csv").write_text(text + "\n")
+        return list(open_events(folder / "hits.csv"))
+
+    return plant
+
+
+def ragged(table: dict[str, Any]) -> dict[str, Any]:
+    """One row per event, in which one list is shorter."""
+    begin = np.flatnonzero(np.diff(table["event_id"], prepend=-1))
+    lists = {name: [list(part) for part in np.split(table[name], begin[1:])] for name in ("x", "y", "z")}
+    lists["y"][3].pop()
+    return lists
+
+
+def is_first(table: dict[str, Any]) -> ndarray:
+    """The rows of the first event."""
+    return np.asarray(table["event_id"] == table["event_id"][0])
+
+
+FAULTS: Final = [
+    Fault("events in a column of an unknown name", reading(renamed(event_id="evt_idx")), "is 'evt_idx' the event"),
+    Fault("events in an unknown column without a hint", reading(renamed(event_id="bunch")), "is 'bunch' the event"),
+    Fault(
+        "events in an unknown column of decimals",
+        reading(both(renamed(event_id="n"), changed(n=lambda table: table["n"].astype(float)))),
+        "is 'n' the event.*--event-column n",
+    ),
+    Fault(
+        "events shuffled, in an unknown column",
+        reading(
+            lambda table: renamed(event_id="my_event")({k: v[::-1][np.argsort(table["z"])] for k, v in table.items()})
+        ),
+        "is 'my_event' the event",
+    ),
+    Fault("--event-column of no column", reading(renamed(event_id="n"), event_column="nn"), "no column 'nn'.*'n'"),
+    Fault("events of equal numbers apart", reading(changed(event_id=lambda table: table["event_id"] % 3)), "again"),
+    Fault(
+        "event numbers that are words", reading(changed(event_id=lambda table: table["event_id"].astype(str))), "'0'"
+    ),
+    Fault(
+        "event numbers that are no whole numbers",
+        reading(changed(event_id=lambda table: table["event_id"] + 0.5)),
+        "the event 0.5 as its number",
+    ),
+    Fault("event numbers with gaps", reading(gaps("event_id")), "the event None as its number"),
+    Fault(
+        "event numbers above 2**63",
+        reading(changed(event_id=lambda table: table["event_id"].astype(np.uint64) + np.uint64(2**63))),
+        "the event 9223372036854775808",
+    ),
+    Fault("phi in degrees", reading(cylindrical(180 / np.pi)), "phi: .*look like degrees"),
+    Fault(
+        "phi in degrees from 0 to 360",
+        reading(both(cylindrical(180 / np.pi), changed(phi=lambda table: table["phi"] % 360))),
+        "phi: .*look like degrees",
+    ),
+    Fault("phi in mrad", reading(cylindrical(1000)), "phi: .*outside -6.28"),
+    Fault(
+        "r with the sign of y",
+        reading(both(cylindrical(), changed(r=lambda table: table["r"] * np.sign(table["phi"])))),
+        "r: .*outside 0 to inf",
+    ),
+    Fault("positions with gaps", reading(gaps("x")), r"gaps as x \(3 of \d+ missing\)"),
+    Fault("positions as words", reading(changed(x=lambda table: table["x"].astype(str))), r"words or gaps as x \('"),
+    Fault(
+        "NaN in one event of many",
+        reading(
+            changed(z=lambda table: np.where(np.arange(len(table["z"])) == len(table["z"]) - 1, np.nan, table["z"]))
+        ),
+        "event 4: .*at row",
+    ),
+    Fault(
+        "x in mm beside r in cm",
+        reading(changed(r=lambda table: np.hypot(table["x"], table["y"]) / 10, phi=lambda table: 0 * table["x"])),
+        "one unit for both",
+    ),
+    Fault(
+        "hit ids repeated",
+        reading(changed(hit_id=lambda table: np.where(table["hit_id"] == 7, 8, table["hit_id"]))),
+        "hit id 8 2 times",
+    ),
+    Fault(
+        "hits written twice",
+        reading(lambda table: {name: np.repeat(values, 2) for name, values in table.items()}),
+        "hit id .* 2 times, and .* hits written twice",
+    ),
+    Fault(
+        "several events as one, told by hit ids",
+        reading(without("event_id")),
+        "hit id .* several events as one",
+    ),
+    Fault(
+        "particle ids from 0, noise -1",
+        reading(changed(particle_id=lambda table: table["particle_id"] - 1)),
+        "particle_id -1.*0 for noise",
+    ),
+    Fault(
+        "particle ids from 0, without noise",
+        reading(
+            both(
+                lambda table: {name: values[table["particle_id"] > 0] for name, values in table.items()},
+                changed(particle_id=lambda table: table["particle_id"] - 1),
+            )
+        ),
+        "particle_id 0, which stands for noise; number the particles from 1",
+    ),
+    Fault(
+        "particle ids as words",
+        reading(changed(particle_id=lambda table: np.char.add("p", table["particle_id"].astype(str)))),
+        "words or gaps as particle_id",
+    ),
+    Fault(
+        "particle ids above 2**63",
+        reading(changed(particle_id=lambda table: table["particle_id"].astype(np.uint64) + np.uint64(2**63))),
+        "particle_id 9223372036854775.*less than",
+    ),
+    Fault("semicolons between columns", csv_file(";"), "columns between ';'"),
+    Fault("semicolons and decimal commas", csv_file(";", ","), r"columns between ';'.*decimal"),
+    Fault("tabs between columns", csv_file("\t"), r"columns between '\\t'"),
+    Fault("decimal commas", csv_file(",", ","), "6 columns|expected 3"),
+    Fault("a list of one event that is shorter", reading(ragged), "lists of other lengths: y"),
+]
+
+
+@pytest.mark.parametrize("fault", cases(FAULTS))
+def test_a_fault_is_named(fault: Fault, tmp_path: Path) -> None:
+    check(fault, tmp_path)
+
+
+SPELLINGS: Final = (
+    *("event_id", "eventNumber", "evt", "event_number", "EventID", "entry", "EVENT", "EvtNum", "evtId", "eventId"),
+    *("Event.Number", "iEvent", "ievt"),
+)
+
+
+@cache
+def as_read() -> list[Event]:
+    """The events of the table as they are."""
+    return [Event(event.event_id, event.hits, event.truth) for event in shipped_events(0)[:SEVERAL]]
+
+
+SOUND: Final[dict[str, tuple[Change, dict[str, Any]]]] = {
+    **{f"events as {name}": (renamed(event_id=name), {}) for name in SPELLINGS},
+    "events in a column that is given": (renamed(event_id="bunch"), {"event_column": "bunch"}),
+    "events as decimals": (changed(event_id=lambda table: table["event_id"].astype(float)), {}),
+    "a run number beside the event": (changed(run=lambda table: np.full(len(table["x"]), 358031)), {}),
+    "capitals": (lambda table: {name.upper(): values for name, values in table.items()}, {}),
+    "names of hits": (renamed(x="hit_x", y="hit_y", z="hit_z", particle_id="hit_particle_id"), {}),
+    "camel case": (
+        renamed(particle_id="particleId", hit_id="hitId", q="charge", x="globalX", y="globalY", z="globalZ"),
+        {},
+    ),
+    "categories": (changed(particle_id=lambda table: pa.array(table["particle_id"]).dictionary_encode()), {}),
+    "cylindrical": (cylindrical(), {}),
+    "phi from 0 to 2 pi": (both(cylindrical(), changed(phi=lambda table: table["phi"] % (2 * np.pi))), {}),
+    "weights that are whole numbers": (changed(weight=lambda table: table["hit_id"] % 2), {}),
+    "float32": (lambda table: {name: pa.array(values, pa.float32()) for name, values in table.items()}, {}),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_conventions_are_read(name: str, tmp_path: Path) -> None:
+    change, options = SOUND[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened = open_events(written(tmp_path, change), **options)
+        read = list(opened)
+    assert opened.note == ""
+    assert [event.event_id for event in read] == [event.event_id for event in as_read()]
+    for event, expected in zip(read, as_read(), strict=True):
+        np.testing.assert_allclose(event.hits.x, expected.hits.x, atol=1e-3)
+        np.testing.assert_allclose(event.hits.z, expected.hits.z, atol=1e-3)
+        assert event.truth is not None
+        assert expected.truth is not None
+        row = expected.truth.particles.rows(expected.truth.particle_id)
+        assert np.array_equal(event.truth.particle_id, row + 1)
+
+
+def one_event(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[is_first(table)] for name, values in table.items() if name != "event_id"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        one_event,
+        both(one_event, changed(run=lambda table: np.full(len(table["x"]), 7))),
+        # Hits sorted by parts of the detector, or by particle, are no events.
+        both(one_event, lambda table: {k: v[np.argsort(np.abs(table["z"]) // 300)] for k, v in table.items()},
+             changed(part=lambda table: np.abs(table["z"]) // 300)),
+        both(one_event, lambda table: {k: v[np.argsort(table["particle_id"])] for k, v in table.items()},
+             changed(track=lambda table: table["particle_id"])),
+    ],
+)  # fmt: skip
+def test_a_table_of_one_event_is_said_to_be_one(change: Change, tmp_path: Path) -> None:
+    opened = open_events(written(tmp_path, change))
+    assert "read as one event, as no column has the number of the event" in opened.note
+    assert len(list(opened)) == 1
+
+
+def test_one_event_may_be_said_to_be_one(tmp_path: Path) -> None:
+    path = written(tmp_path, both(renamed(event_id="slice"), without("hit_id")))
+    assert len(list(open_events(path, event_column="none"))) == 1
+    assert open_events(path, event_column="none").note == ""
