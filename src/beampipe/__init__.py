@@ -54,11 +54,11 @@ def get_library() -> str:
         FileError: it was not built: the package was installed without a C++ compiler.
     """
     from beampipe.errors import FileError
-    from beampipe.files import built
+    from beampipe.files import HOW_TO_BUILD, built
 
     library = built("beampipe.tracking.kernels", "libbeampipe.so")
     if library is None:
-        raise FileError("libbeampipe.so: it was not built; install a wheel, or a C++ compiler and then beampipe again")
+        raise FileError(f"libbeampipe.so: it was not built; {HOW_TO_BUILD}")
     return str(library)
 
 

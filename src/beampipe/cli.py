@@ -27,8 +27,11 @@ app = Commands(
 def _version(wanted: bool) -> bool:
     if wanted:
         from beampipe import __version__
+        from beampipe.files import HOW_TO_BUILD, WITHOUT_KERNELS
 
         typer.echo(f"beampipe {__version__}")
+        if __version__.endswith(WITHOUT_KERNELS):
+            typer.echo(f"It has no compiled kernels, so it finds tracks some hundred times slower: {HOW_TO_BUILD}")
         raise typer.Exit
     return wanted
 

@@ -35,6 +35,12 @@ _SHOWN: Final = 48
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """System errors when no more can be written: no space, quota, maximum file size."""
 
+WITHOUT_KERNELS: Final = "without.kernels"
+"""End of the version of a package that was built without its compiled kernels."""
+
+HOW_TO_BUILD: Final = "install a C++ compiler, and then beampipe again"
+"""How such a package gets them."""
+
 MARK: Final = "written by beampipe"
 """What files of ours contain near their begin or end where their format permits it, see `require_ours`."""
 

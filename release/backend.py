@@ -1,0 +1,138 @@
+"""Builds the package by scikit-build-core, with three rules of ours.
+
+- Where a C++ compiler is found, kernels that cannot be built are an error, with the log of the build.
+- Without one, or with ``--config-settings=kernels=none``, the package has no kernels: reference implementations in
+  numpy take their place. Its version then ends with ``without.kernels``, which pip prints when it has installed it.
+- Builds in one folder wait for each other, since they share its folder ``build/``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from scikit_build_core import build as scikit
+from scikit_build_core.build import build_sdist, get_requires_for_build_sdist
+from scikit_build_core.metadata.setuptools_scm import Provider
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "dynamic_metadata",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+Settings = Mapping[str, Any] | None
+"""What a user gives by ``--config-settings``."""
+
+COMPILERS: Final = ("c++", "CC", "g++", "clang++", "icpx", "xlC")
+"""Programs that CMake looks for."""
+
+LABEL: Final = "without.kernels"
+"""End of the version of a package without kernels."""
+
+_MARK: Final = "BEAMPIPE_WITHOUT_KERNELS"
+"""Variable by which a hook of this file has `dynamic_metadata` add the label: it gets no settings."""
+
+
+def why_without(asked: str | None) -> str | None:
+    """Why this package is built without kernels; None if it is built with them.
+
+    Args:
+        asked: the value of the setting ``kernels``; None if it is not given.
+
+    Raises:
+        ValueError: there is no such value.
+    """
+    if asked not in (None, "none"):
+        raise ValueError(f"--config-settings=kernels={asked}: expected kernels=none, or nothing")
+    if asked == "none":
+        return "as asked by --config-settings=kernels=none"
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return f"they are written for x86-64, and this is a {platform.machine()} processor"
+    named = os.environ.get("CXX") or "CMAKE_CXX_COMPILER" in (arguments := os.environ.get("CMAKE_ARGS", ""))
+    if named or "CMAKE_TOOLCHAIN_FILE" in arguments or any(map(shutil.which, COMPILERS)):
+        return None
+    return f"no C++ compiler was found: none of {', '.join(COMPILERS)}, and CXX is not set"
+
+
+def _settings(given: Settings) -> dict[str, Any]:
+    """The settings for scikit-build-core."""
+    settings = dict(given or {})
+    reason = why_without(settings.pop("kernels", None))
+    os.environ.pop(_MARK, None)
+    if reason is not None:
+        os.environ[_MARK] = "1"
+        settings["wheel.cmake"] = "false"
+        print(f"*** beampipe is built without its compiled kernels: {reason}", file=sys.stderr)
+    return settings
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other build runs in this folder; CMake looks for the compiler again if CXX or a build was wrong."""
+    folder, compiler = Path("build"), os.environ.get("CXX", "") + "\n"
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if lock.read() != compiler:
+            for cache in folder.glob("*/CMakeCache.txt"):
+                cache.unlink()
+        lock.truncate(0)
+        yield
+        lock.write(compiler)
+
+
+def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) -> dict[str, Any]:
+    """The version: that of the last tag, with the label if there are no kernels; called by scikit-build-core."""
+    version = str(Provider.dynamic_metadata(settings, project)["version"])
+    if _MARK in os.environ:
+        version += f"{'.' if '+' in version else '+'}{LABEL}"
+    return {"version": version}
+
+
+def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
+    """Packages that a build needs: CMake only where kernels are built."""
+    return scikit.get_requires_for_build_wheel(_settings(config_settings))
+
+
+def get_requires_for_build_editable(config_settings: Settings = None) -> list[str]:
+    """The same of an editable install."""
+    return scikit.get_requires_for_build_editable(_settings(config_settings))
+
+
+def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Settings = None) -> str:
+    """Metadata of the wheel, without a build."""
+    return scikit.prepare_metadata_for_build_wheel(metadata_directory, _settings(config_settings))
+
+
+def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Settings = None) -> str:
+    """The same of an editable install."""
+    return scikit.prepare_metadata_for_build_editable(metadata_directory, _settings(config_settings))
+
+
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+    """Build the wheel; returns its name."""
+    with _alone():
+        return scikit.build_wheel(wheel_directory, _settings(config_settings), metadata_directory)
+
+
+def build_editable(
+    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
+) -> str:
+    """Build the wheel of an editable install; returns its name."""
+    with _alone():
+        return scikit.build_editable(wheel_directory, _settings(config_settings), metadata_directory)
