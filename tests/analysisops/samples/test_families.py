@@ -45,10 +45,23 @@ def test_the_width_is_what_the_calibration_does_not_explain(made: MadeBy) -> Non
     resolution = instance.hidden.parameters["muon_resolution"] / np.sqrt(2) * instance.hidden.parameters["mass"]
     assert np.std(narrow) == pytest.approx(resolution, rel=0.1)
     # Half of a Cauchy law lies within half its width of the middle; smearing adds roughly in quadrature.
+    data = data[data > instance.hidden.parameters["mass"] - 110]  # below are mostly pairs of other sources
     middle = np.median(data)
     half = np.median(np.abs(data - middle))
     # Pairs of other sources beside the peak widen it further.
     assert half == pytest.approx(np.hypot(instance.hidden.truth["width"] / 2, 0.6745 * resolution), rel=0.35)
+
+
+def test_no_edge_of_the_generator_lies_within_the_spectrum_of_width(tmp_path: Path) -> None:
+    fixed = {"mass": 315.0, "width": 6.0, "background_scale": 80.0, "background_share": 0.14, "resonances": 13_000.0}
+    made = make("width", 1, tmp_path, {name: (value, value) for name, value in fixed.items()})
+    masses = opposite_muons(made.columns(), 15.0)
+    for edge in (315.0 - 110.0, 315.0 - 72.0):  # the lowest masses of the continuum and of the line before
+        below, above = (np.sum((masses > low) & (masses < low + 15)) for low in (edge - 15, edge))
+        assert below == pytest.approx(above * np.exp(15 / 80), abs=4 * np.sqrt(below + above))
+    assert np.sum((masses > 100) & (masses < 115)) > 500
+    beyond = np.sum((masses > 315 + 72) & (masses < 400))
+    assert beyond > 20
 
 
 def test_hyy_has_an_excess_of_its_yield_and_search_has_none(made: MadeBy) -> None:

@@ -41,6 +41,16 @@ def window(low: float, high: float) -> Change:
     return change
 
 
+def whole(low: float, high: float) -> Change:
+    """A window of the Voigt profile that is the whole of a requested spectrum."""
+
+    def change(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        is_line = tool == "fit_peak_tool" and arguments["model"].startswith("voigt")
+        return {**arguments, "window": [low, high]} if is_line else arguments
+
+    return change
+
+
 def binning(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Bins in place of single events, or the reverse."""
     if tool != "fit_peak_tool":
@@ -296,7 +306,15 @@ ONSETS: Final[Mapping[str, tuple[Change, ...]]] = {
 
 SOUND: Final[Mapping[str, Mapping[str, tuple[Change, ...]]]] = {
     "zmumu": {**FITS, **CUTS},
-    **dict.fromkeys(("width", "hyy", "hmumu", "hbb", "hzz4l", "ttbar", "tagprobe"), FITS),
+    "width": {
+        **FITS,
+        "whole spectrum": (whole(100.0, 400.0),),
+        "whole spectrum, quadratic": (whole(100.0, 400.0), background("quadratic")),
+        "whole spectrum, curved": (whole(100.0, 400.0), background("exponential_curved")),
+        "from the lower edge": (whole(100.0, 380.0),),
+        "to the upper edge": (whole(120.0, 400.0),),
+    },
+    **dict.fromkeys(("hyy", "hmumu", "hbb", "hzz4l", "ttbar", "tagprobe"), FITS),
     "search": SELECTED_PHOTONS,
     "counting": COUNTED_LEPTONS,
     "wz3l": CROSS_SECTION,

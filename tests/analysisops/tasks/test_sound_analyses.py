@@ -15,6 +15,7 @@ from tests.analysisops.tasks.sound_analyses import CUTS, SOUND, VariedAgent
 CASES = [
     *(("zmumu", name) for name in CUTS),
     *((task, name) for task in ("hyy", "width") for name in ("curved background", "narrower window", "other binning")),
+    *(("width", name) for name in ("whole spectrum", "whole spectrum, curved", "from the lower edge")),
     ("search", "bins of 1 GeV, photons above 20 GeV"),
     ("counting", "no errors of samples"),
     ("wz3l", "met > 30, mass from 76 to 106"),

@@ -534,9 +534,15 @@ _LIMITS = 12.0
 
 
 def resonance_pairs(
-    random: RandomParameters, what: str, number: int, *, mass: float = Z_MASS, width: float = Z_WIDTH
+    random: RandomParameters,
+    what: str,
+    number: int,
+    *,
+    mass: float = Z_MASS,
+    width: float = Z_WIDTH,
+    limits: tuple[float, float] | None = None,
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
-    """Lepton and antilepton from a Z boson of given mass and width [GeV]."""
+    """Lepton and antilepton from a Z boson of given mass and width, and with masses within limits [GeV]."""
     near = max(20.0, 3 * width)
     settings = (
         "WeakSingleBoson:ffbar2gmZ = on",
@@ -550,7 +556,8 @@ def resonance_pairs(
         f"PhaseSpace:mHatMax = {mass + near:.6f}",
     )
     first, second = collide(settings, number, random.seed(f"{what} collisions")).kinds(13).pairs()
-    low, high = max(mass - _LIMITS * max(width, 1.0), mass / 3), mass + _LIMITS * max(width, 1.0)
+    near = _LIMITS * max(width, 1.0)
+    low, high = limits or (max(mass - near, mass / 3), mass + near)
     line = breit_wigner(random.generator(f"{what} line"), len(first), mass=mass, width=width, low=low, high=high)
     return with_masses(first, second, line)
 

@@ -497,7 +497,7 @@ def _column(name: str, values: ndarray, layout: FileLayout) -> ndarray:
 Make = Callable[[RandomParameters], Instance]
 """The generator of a family: the data of an instance from its random parameters."""
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Version of the generator. It changes whenever a family and seed give different arrays than before."""
 
 _FIRST_EVENT: Final = 10_000_000
