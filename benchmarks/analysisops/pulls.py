@@ -35,7 +35,6 @@ WANTED = 0.15
 
 def pulls_of(name: str, seed: int) -> dict[str, float]:
     """The pull of each quantity of an instance, by family and quantity."""
-    # The store draws again where the oracle lies far from the truth, which would make the pulls too narrow.
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare_instance(shipped_task(name), seed, Path(folder))
     result = prepared.reference.quantities

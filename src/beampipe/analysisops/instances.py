@@ -123,7 +123,7 @@ def oracle_session(prepared: PreparedInstance, ledger: Path) -> tuple[Session, d
     session = Session(prepared.data, Ledger(ledger, secrets.token_bytes(32)), limits, literals_of(task, request))
     answer = oracle_of(task, prepared.hidden).solve(request, LocalTools(session))
     if answer["status"] != "ok":
-        raise ConfigError(f"{task.id}, instance {prepared.hidden.seed}: the oracle failed: {answer['comments']}")
+        raise ConfigError(f"{task.id}: the oracle failed: {answer['comments']}")  # a seed may be secret
     return session, answer
 
 
@@ -237,20 +237,6 @@ _NO_WORK: Final = (
 """Modules that do not make data, compute references or run agents; all others count for `work_code`."""
 
 
-_LARGEST_PULL: Final = 1.5
-_MOST_ATTEMPTS: Final = 20
-
-
-def _is_typical(prepared: PreparedInstance) -> bool:
-    """Whether the reference lies near the truth: elsewhere, a better analysis would score less than a worse one."""
-    truth = prepared.hidden.truth
-    return all(
-        abs(quantity.value - truth[name]) <= _LARGEST_PULL * quantity.uncertainty
-        for name, quantity in prepared.reference.quantities.items()
-        if name in truth
-    )
-
-
 def write_instance(prepared: PreparedInstance, folder: Path) -> None:
     """Write data, reference and hidden truth of an instance into a new folder, for `read_instance`."""
     shutil.copytree(prepared.data, folder / "data")
@@ -280,8 +266,6 @@ def read_instance(task: Task, folder: Path) -> PreparedInstance:
 
 class InstanceStore:
     """Instances by task and seed. Several processes may use one folder; an instance appears whole or not at all.
-
-    Data whose reference lies more than 1.5 of its uncertainties from the truth are drawn again.
 
     Args:
         folder: folder of the instances; other users cannot read it, since it holds hidden truth beside the data.
@@ -317,14 +301,7 @@ class InstanceStore:
     def _make(self, task: Task, seed: int, folder: Path) -> None:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
         try:
-            made = prepare_instance(task, seed, part)
-            for attempt in range(1, _MOST_ATTEMPTS):
-                if _is_typical(made):
-                    break
-                shutil.rmtree(part)
-                part.mkdir(mode=0o700)
-                made = prepare_instance(task, int(digest_of(["another instance", seed, attempt])[:12], 16), part)
-            _write_hidden(made, part)
+            _write_hidden(prepare_instance(task, seed, part), part)
             try:
                 os.rename(part, folder)
             except OSError:
