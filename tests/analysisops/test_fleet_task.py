@@ -189,7 +189,7 @@ def test_without_triton_one_line_says_what_to_do(
 
 
 def test_what_cannot_carry_a_running_fleet_refuses_it(tmp_path: Path) -> None:
-    seed = Seeds((1,)).of("fleet")[0]
+    seed = Seeds((1,)).of("fleet", 3)[0]
     with pytest.raises(ConfigError, match="fleet: got a running system"):
         export_task(TASK, seed, 3, tmp_path, "beampipe")
     program = tmp_path / "program.py"

@@ -25,7 +25,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Instances of a task with words, of one with a histogram, and of one with labels."""
     output = tmp_path_factory.mktemp("harbor")
     for name in TASKS:
-        export_task(shipped_task(name), Seeds((1,)).of(name)[0], 3, output, "beampipe[analysisops]==1.0")
+        export_task(shipped_task(name), Seeds((1,)).of(name, 3)[0], 3, output, "beampipe[analysisops]==1.0")
     return output
 
 
@@ -89,4 +89,4 @@ def test_only_tasks_with_data_of_their_own(tmp_path: Path) -> None:
     task = shipped_task("operations")
     public = replace(task, spec=replace(task.spec, family=""))
     with pytest.raises(ConfigError, match="open data"):
-        export_task(public, Seeds((1,)).of(task.id)[0], 3, tmp_path, "beampipe")
+        export_task(public, Seeds((1,)).of(task.id, 3)[0], 3, tmp_path, "beampipe")

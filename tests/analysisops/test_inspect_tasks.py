@@ -35,7 +35,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(secret: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
-    (seed,) = Seeds((1,), secret).of("zmumu")
+    (seed,) = Seeds((1,), secret).of("zmumu", 3)
     return InstanceStore(tmp_path_factory.mktemp("instances")).get(shipped_task("zmumu"), seed.value)
 
 
@@ -79,7 +79,7 @@ def test_a_model_that_makes_the_right_calls_solves_the_task(
 
     with zipfile.ZipFile(log.location.removeprefix("file://")) as archive:
         texts = [archive.read(name).decode(errors="replace") for name in archive.namelist()]
-    seed = Seeds((1,), secret).of("zmumu")[0].value
+    seed = Seeds((1,), secret).of("zmumu", 3)[0].value
     reference = prepared.reference.quantities["mass"].uncertainty
     for hidden in (seed, prepared.hidden.seed, *prepared.hidden.truth.values(), *prepared.hidden.parameters.values()):
         if len(repr(hidden)) >= 8:  # small numbers stand in any text

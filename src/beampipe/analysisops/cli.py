@@ -6,7 +6,7 @@ Slow imports are inside the commands that need them, so that `beampipe --help` i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 import typer
 
@@ -180,7 +180,7 @@ def export_command(
 
     seeds = Seeds.first(instances, secret)
     chosen = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
-    exported = [(task, seed) for task in chosen for seed in seeds.of(task.id)]
+    exported = [(task, seed) for task in chosen for seed in seeds.of(task.id, cast("Level", level))]
     names = [f"{task.id}-{seed.label}/task.toml" for task, seed in exported]
     check_folder_outputs(output, names, force=force, marks=[MARK])
     requirement = package or f"beampipe[analysisops]=={__version__}"
@@ -287,6 +287,10 @@ def rescore_command(
 def report_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
     output: Pages = Path("report.html"),
+    references: Annotated[
+        Literal["development", "all", "none"],
+        typer.Option(help="Seeds whose data, answers and references the page shows; of others only scores."),
+    ] = "development",
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
@@ -296,7 +300,7 @@ def report_command(
 
     check_command_output(output, parents=True, force=force)
 
-    say(f"page: {write_report(folder, output)}")
+    say(f"page: {write_report(folder, output, references=references)}")
     _print_summary(folder, as_json=as_json)
 
 

@@ -94,7 +94,7 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
     with _agent_process("scripted") as (url, weaknesses), progress("assessments", len(names)) as step:
         agent = AgentChoice("scripted", {"url": url})
         assess = host_assess(names, folder / "run", conditions=conditions, choose=lambda _: agent)
-        with serving_host(assess, HostSettings(names, (_SEED,))) as host:
+        with serving_host(assess, HostSettings(names)) as host:
             results = request_assessments(
                 host,
                 {"scripted": url},
@@ -118,7 +118,8 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
 
 
 def _make_instance(name: str, folder: Path) -> None:
-    InstanceStore(folder).get(load_task(task_folder(name)), _SEED)
+    (seed,) = Seeds((_SEED,)).of(name, _LEVEL)
+    InstanceStore(folder).get(load_task(task_folder(name)), seed.value)
 
 
 @contextmanager

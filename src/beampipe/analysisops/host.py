@@ -13,7 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
@@ -67,7 +67,7 @@ class HostSettings:
 
     Attributes:
         tasks: names of its tasks.
-        seeds: instances to use if a request names none; they are secret and never sent.
+        seeds: instances to use if a request names none; they are never sent.
         seconds: time limit of one assessment [s].
         levels: task -> level of its prompt if a request names none; 1 for others.
         attempts: maximum number of attempts at each secret instance, by all agents together; then the host needs a new
@@ -75,7 +75,7 @@ class HostSettings:
     """
 
     tasks: tuple[str, ...]
-    seeds: tuple[int, ...] = (1,)
+    seeds: Seeds = field(default_factory=lambda: Seeds.first(1))
     seconds: float = 3600.0
     levels: Mapping[str, Level] = field(default_factory=dict)
     attempts: int = 100
@@ -89,7 +89,7 @@ class _Config:
         tasks: names of tasks; all if there are none.
         task_dirs: tasks by their folders, as in the public benchmark.
         levels: levels of the prompts; the highest of each task, which tells least, if there are none.
-        seeds: seeds of instances; the host's own if there are none.
+        seeds: numbers of development instances; the host's own instances if there are none.
         data_dir: accepted and ignored.
     """
 
@@ -109,16 +109,16 @@ class RequestedAssessment:
         url: address of the agent.
         task_id: name of the task.
         level: level of its prompt.
-        seed: seed of the instance.
-        number: index of the seed among those of the request, from 1 on.
-        secret: whether the seed is the host's own and must not be shown.
+        seeds: seed of the instance, a single one.
+        number: index of the instance among those of the request, from 1 on.
+        secret: whether the instance is the host's own and must not be shown.
     """
 
     role: str
     url: str
     task_id: str
     level: Level
-    seed: int
+    seeds: Seeds
     number: int
     secret: bool
 
@@ -194,16 +194,15 @@ def _plan(participants: Mapping[str, str], config: _Config, host: HostSettings) 
     for level in config.levels:
         if level not in (1, 2, 3):
             raise ConfigError(f"{_WHERE}: config: levels: got {level}, expected 1, 2 or 3")
-    seeds = config.seeds or host.seeds
-    if any(seed < 0 for seed in seeds):
-        raise ConfigError(f"{_WHERE}: config: seeds: got {min(seeds)}, expected 0 or more")
-    return [
-        RequestedAssessment(role, url, task, cast("Level", level), seed, number, secret=not config.seeds)
+    seeds = Seeds(tuple(dict.fromkeys(config.seeds))) if config.seeds else host.seeds
+    planned = [
+        RequestedAssessment(role, url, task, cast("Level", level), one, number, secret=not config.seeds)
         for role, url in participants.items()
         for task in dict.fromkeys(tasks)
         for level in dict.fromkeys(config.levels or (host.levels.get(task, 1),))
-        for number, seed in enumerate(dict.fromkeys(seeds), 1)
+        for number, one in enumerate((replace(seeds, indices=(index,)) for index in seeds.indices), 1)
     ]
+    return sorted(planned, key=lambda one: -one.level)  # prompts of lower levels help at higher ones
 
 
 _SECRET_KEYS: Final = ("evidence", "provenance", "signals", "meta")
@@ -261,8 +260,8 @@ def _without_secrets(key: str, value: Any) -> Any:
     return value
 
 
-Assess = Callable[[str, str, Level, int], dict[str, Any]]
-"""Has an agent solve one instance: (address, task, level, seed) -> result."""
+Assess = Callable[[str, str, Level, Seeds], dict[str, Any]]
+"""Has an agent solve one instance: (address, task, level, seeds with one index) -> result."""
 
 _log = logging.getLogger(__name__)
 
@@ -279,11 +278,11 @@ class AssessmentExecutor(AgentExecutor):
     Args:
         assess: has an agent solve one instance and grades it; runs in a thread.
         host: settings of the host.
-        attempts: earlier attempts by task and seed; data and reference are the same at all levels.
+        attempts: earlier attempts by instance, see `beampipe.analysisops.run.attempts_in`.
     """
 
     def __init__(
-        self, assess: Assess, host: HostSettings, attempts: Mapping[tuple[str, int], int] | None = None
+        self, assess: Assess, host: HostSettings, attempts: Mapping[tuple[str, ...], int] | None = None
     ) -> None:
         self._assess, self._host = assess, host
         self._running = False
@@ -333,16 +332,18 @@ class AssessmentExecutor(AgentExecutor):
 
     async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
         """The result of one assessment as it may be sent; errors become results."""
-        instance = (assessment.task_id, assessment.seed)
-        self._attempts[instance] += 1
-        attempt = self._attempts[instance]
+        attempt, label = 1, ""
         try:
+            (seed,) = assessment.seeds.of(assessment.task_id, assessment.level)
+            label, instance = seed.label, (assessment.task_id, str(assessment.level), seed.label, seed.secret)
+            self._attempts[instance] += 1
+            attempt = self._attempts[instance]
             if assessment.secret and attempt > self._host.attempts:
                 raise _AttemptsUsedError(
                     f"attempts: got {attempt} at this secret instance, expected at most {self._host.attempts}; its"
                     " host needs a new secret"
                 )
-            work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seed)
+            work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seeds)
             result = shown(await asyncio.wait_for(work, self._host.seconds), assessment, attempt)
             dump_object(result)
             float(result["final"]["normalized_score"])
@@ -355,7 +356,7 @@ class AssessmentExecutor(AgentExecutor):
                 task_id=assessment.task_id,
                 type="",
                 level=assessment.level,
-                seed=assessment.seed,
+                seed=label,
                 max_score=1.0,
                 failure=code,
                 code=code,
@@ -444,11 +445,12 @@ def serve_host(
 
     Raises:
         UnknownNameError: there is no such task or judge.
-        FileError: the secret cannot be used.
+        FileError: the secret or the folder cannot be used.
     """
     loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
     names, levels = tuple(task.id for task in loaded), {task.id: max(task.levels) for task in loaded}
-    seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
+    seeds = Seeds.first(instances, secret)
+    seeds.of(names[0], 3)  # a secret that cannot be used is an error now, not in each assessment
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
     limits = HostSettings(names, seeds, levels=levels, attempts=attempts)

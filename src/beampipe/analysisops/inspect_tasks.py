@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio.from_thread
 import anyio.to_thread
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from inspect_ai.solver import Generate, Solver, TaskState
     from inspect_ai.tool import Tool
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of the tasks in logs; it changes with data or grades."""
 
-_seeds: Final[dict[tuple[str, str], Seed]] = {}
-"""Task and name of a sample -> its seed."""
+_seeds: Final[dict[tuple[str, int, str], Seed]] = {}
+"""Task, level and name of a sample -> its seed."""
 
 _grades: Final[dict[str, Mapping[str, Any]]] = {}
 """Sample in progress -> its grade."""
@@ -64,8 +64,8 @@ def _make_task(name: str, seeds: str, level: int, secret_file: str) -> Task:
     spec = shipped_task(name).spec
     if level not in spec.levels:
         raise ConfigError(f"level: got {level}, expected one of {', '.join(map(str, spec.levels))}")
-    chosen = Seeds(numbers, Path(secret_file) if secret_file else None).of(name)
-    _seeds.update({(name, seed.label): seed for seed in chosen})
+    chosen = Seeds(numbers, Path(secret_file) if secret_file else None).of(name, cast("Level", level))
+    _seeds.update({(name, level, seed.label): seed for seed in chosen})
     samples = [
         Sample(spec.description, id=seed.label, metadata={"task": name, "instance": seed.label, "level": level})
         for seed in chosen
@@ -113,7 +113,7 @@ async def _assess(state: TaskState, ask: Ask) -> None:
     """Have an agent solve the instance of a sample, and keep the grade for the scorer."""
     name, label = state.metadata["task"], state.metadata["instance"]
     level: Level = state.metadata["level"]
-    seed = _seeds[name, label]
+    seed = _seeds[name, level, label]
 
     def work() -> Mapping[str, Any]:
         prepared = InstanceStore(Path(_folder.name) / "instances").get(shipped_task(name), seed.value)
@@ -193,7 +193,7 @@ def grade() -> Callable[[TaskState, Target], Awaitable[Score]]:
         graded = _grades.pop(state.uuid, None)
         if graded is None:
             return Score(value=0.0, explanation="no answer within the limits")
-        seed = _seeds[state.metadata["task"], state.metadata["instance"]]
+        seed = _seeds[tuple(state.metadata[key] for key in ("task", "level", "instance"))]
         digits = 2 if seed.secret else 6
         return Score(
             value=round(graded["final"]["normalized_score"], digits),

@@ -159,7 +159,7 @@ def host_assess(
     *,
     conditions: Conditions,
     choose: Callable[[str], AgentChoice] | None = None,
-) -> Callable[[str, str, Level, int], dict[str, Any]]:
+) -> Callable[[str, str, Level, Seeds], dict[str, Any]]:
     """A function for a host that has an agent at an address solve an instance, stores the record and returns the
     result.
 
@@ -174,19 +174,18 @@ def host_assess(
     choices = {task.id: task_choice(task, conditions.judge) for task in loaded}
     named = choose or (lambda url: AgentChoice("remote", {"url": url, "asked": time.time_ns()}))
 
-    def work(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
-        plan = RunPlan((choices[task_id],), (named(url),), Seeds((seed,)), (level,))
+    def work(url: str, task_id: str, level: Level, seeds: Seeds) -> dict[str, Any]:
+        plan = RunPlan((choices[task_id],), (named(url),), seeds, (level,))
         (record,) = run_plan(plan, partial(assess_in_run, conditions), folder, extend=True, code=work_code())
         return dict(record["grade"])
 
     return work
 
 
-def attempts_in(folder: Path) -> Counter[tuple[str, int]]:
-    """Number of attempts in a folder of a host's records, by task and seed."""
+def attempts_in(folder: Path) -> Counter[tuple[str, ...]]:
+    """Number of attempts in a folder of a host's records, by task, level, label of the seed and mark of its secret."""
     plan = RunFolder(folder).read_plan() if (folder / "plan.json").exists() else []
-    seeds = (int(assessment["seed"].removeprefix("dev-")) for assessment in plan)
-    return Counter((assessment["task_id"], seed) for assessment, seed in zip(plan, seeds, strict=True))
+    return Counter(tuple(str(one[name]) for name in ("task_id", "level", "seed", "secret")) for one in plan)
 
 
 def rescore(folder: Path) -> Rescored:

@@ -20,13 +20,12 @@ from beampipe.analysisops.run import attempts_in
 from beampipe.analysisops.runs.engine import AgentChoice, RunFolder, RunPlan, Seeds, TaskChoice
 from beampipe.errors import ServiceError, ServiceUnavailableError
 
-SECRET_SEED = 918273645
 REFERENCE = 90.123456
 BIG = 2**53 + 1
 V1 = {"A2A-Version": "1.0"}
 
 
-def toy_assess(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+def toy_assess(url: str, task_id: str, level: Level, seeds: Seeds) -> dict[str, Any]:
     """Asks, and grades by whether there is an answer."""
     request = TaskRequest(task_id, "zmumu", level, "What is the mass?", constraints={"time_limit_sec": 2})
     score = float(bool(ask_agent(url, request)["answers"]))
@@ -37,13 +36,21 @@ def toy_assess(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any
         "big": BIG,
         "task_id": task_id,
         "level": level,
-        "seed": seed,
+        "seed": seeds.of(task_id, level)[0].value,
     }
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    with serving_host(toy_assess, HostSettings(("zmumu", "width"), seeds=(SECRET_SEED,))) as url:
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
+    """The seeds of a host with a secret."""
+    file = tmp_path_factory.mktemp("secret") / "secret"
+    file.write_text("a secret of more than thirty-two bytes, of this test")
+    return Seeds.first(1, file)
+
+
+@pytest.fixture(scope="module")
+def host(secret: Seeds) -> Iterator[str]:
+    with serving_host(toy_assess, HostSettings(("zmumu", "width"), seeds=secret)) as url:
         yield url
 
 
@@ -88,16 +95,16 @@ def test_the_card_lists_both_versions(host: str) -> None:
         (host, "0.3"),
     }
     assert card["url"] == host
-    assert str(SECRET_SEED) not in json.dumps(card)
 
 
 def test_an_assessment_by_the_old_version(host: str, agent: str) -> None:
-    task = call(host, "message/send", old_message(request_text(agent, tasks=["zmumu"], seeds=[BIG])))["result"]
+    text = request_text(agent, tasks=["zmumu"], levels=[3], seeds=[7])
+    task = call(host, "message/send", old_message(text))["result"]
     assert task["status"]["state"] == "completed"
     assert [item["name"] for item in task["artifacts"]] == ["Result-zmumu", "Summary"]
     [text] = task["artifacts"][0]["parts"]
     exact = json.loads(text["text"])
-    assert exact["seed"] == exact["big"] == BIG, "JSON as text is exact"
+    assert (exact["seed"], exact["big"]) == (7, BIG), "JSON as text is exact"
     assert exact["checks"][0]["evidence"] == {"reference": REFERENCE}, "whoever names a seed may know all of it"
     assert exact["final"]["normalized_score"] == 1
     assert json.loads(task["artifacts"][1]["parts"][0]["text"])["score_total"] == 1.0
@@ -137,9 +144,9 @@ def test_a_new_message_without_its_version_is_refused(host: str, agent: str) -> 
     assert call(host, "SendMessage", new_message(request_text(agent)))["error"]["code"] == -32009
 
 
-def test_nothing_that_is_sent_holds_a_secret_seed_or_its_reference(host: str, agent: str) -> None:
+def test_nothing_that_is_sent_holds_a_secret_seed_or_its_reference(host: str, agent: str, secret: Seeds) -> None:
     events = json.dumps(stream(host, "message/stream", old_message(request_text(agent))))
-    assert str(SECRET_SEED) not in events
+    assert not any(str(secret.of(task, 1)[0].value) in events for task in ("zmumu", "width"))
     assert str(REFERENCE) not in events
     assert "Result-width" in events
 
@@ -149,57 +156,58 @@ def test_a_request_without_levels_gets_those_of_the_host() -> None:
     text = request_text("http://127.0.0.1:1/")
     assert [assessment.level for assessment in parse_request(text, host).assessments] == [3, 1]
     text = request_text("http://127.0.0.1:1/", levels=[1, 2])
-    assert [assessment.level for assessment in parse_request(text, host).assessments] == [1, 2, 1, 2]
+    levels = [assessment.level for assessment in parse_request(text, host).assessments]
+    assert levels == [2, 2, 1, 1], "what a prompt says must not help at a higher level"
 
 
 def test_a_client_gets_each_result_on_arrival(host: str, agent: str) -> None:
     arrived: list[str] = []
-    config = {"tasks": ["zmumu", "width"], "seeds": [BIG]}
+    config = {"tasks": ["zmumu", "width"], "levels": [3], "seeds": [7]}
     results = request_assessments(
         host, {"agent": agent}, config, on_result=lambda result: arrived.append(result["task_id"])
     )
     assert arrived == [result["task_id"] for result in results] == ["zmumu", "width"]
-    assert {result["seed"] for result in results} == {BIG}
+    assert {result["seed"] for result in results} == {7}
     with pytest.raises(ServiceError, match="REJECTED"):
         request_assessments(host, {"agent": agent}, {"tasks": ["zmumumu"]})
     with pytest.raises(ServiceUnavailableError, match="no server listens"):
         request_assessments("http://127.0.0.1:1/", {"agent": agent}, config)
 
 
-def test_scores_of_secret_instances_are_rounded_and_attempts_are_counted(agent: str) -> None:
-    def graded(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+def test_scores_of_secret_instances_are_rounded_and_attempts_are_counted(agent: str, secret: Seeds) -> None:
+    def graded(url: str, task_id: str, level: Level, seeds: Seeds) -> dict[str, Any]:
         share = 0.93456
         return {
-            **toy_assess(url, task_id, level, seed),
+            **toy_assess(url, task_id, level, seeds),
             "final": {"total_score": 120 * share, "max_score": 120.0, "normalized_score": share},
             "rule": {"score": 120 * share, "max": 120.0},
             "checks": [{"id": "mass", "points": 40 * share, "max_points": 40.0, "passed": True}],
         }
 
-    with serving_host(graded, HostSettings(("zmumu",), seeds=(SECRET_SEED,))) as url:
-        secret, again, named = (
+    with serving_host(graded, HostSettings(("zmumu",), seeds=secret)) as url:
+        first, again, named = (
             json.loads(task["artifacts"][0]["parts"][0]["text"])
             for task in (
                 call(url, "message/send", old_message(request_text(agent, **config)))["result"]
-                for config in ({}, {}, {"seeds": [SECRET_SEED]})
+                for config in ({}, {}, {"seeds": [1]})
             )
         )
-    assert secret["final"] == {"total_score": 111.6, "max_score": 120.0, "normalized_score": 0.93}
-    assert secret["rule"]["score"] == 111.6
-    assert secret["checks"][0]["points"] == 37.2
-    assert [result["attempt"] for result in (secret, again, named)] == [1, 2, 3]
+    assert first["final"] == {"total_score": 111.6, "max_score": 120.0, "normalized_score": 0.93}
+    assert first["rule"]["score"] == 111.6
+    assert first["checks"][0]["points"] == 37.2
+    assert [result["attempt"] for result in (first, again, named)] == [1, 2, 1]
     assert named["final"]["normalized_score"] == 0.93456
 
 
-def test_attempts_at_a_secret_instance_are_limited(agent: str) -> None:
-    settings = HostSettings(("zmumu", "width"), seeds=(SECRET_SEED,), attempts=3)
-    executor = AssessmentExecutor(toy_assess, settings, {("zmumu", SECRET_SEED): 2})
+def test_attempts_at_a_secret_instance_are_limited(agent: str, secret: Seeds) -> None:
+    settings = HostSettings(("zmumu", "width"), seeds=secret, attempts=3)
+    (seed,) = secret.of("zmumu", 2)
+    executor = AssessmentExecutor(toy_assess, settings, {("zmumu", "2", seed.label, seed.secret): 2})
     with serving_a2a(executor, partial(agent_card, "host", "", skill="assess agents", tags=())) as url:
         results = [
             [json.loads(part["parts"][0]["text"]) for part in task["artifacts"][:-1]]
             for task in (
-                call(url, "message/send", old_message(request_text(agent, levels=[level])))["result"]
-                for level in (1, 3)  # data and reference are the same
+                call(url, "message/send", old_message(request_text(agent, levels=[2])))["result"] for _ in (1, 2)
             )
         ]
     assert [[(result["attempt"], result["status"]) for result in request] for request in results] == [
@@ -209,13 +217,14 @@ def test_attempts_at_a_secret_instance_are_limited(agent: str) -> None:
     assert results[1][0]["issues"][0]["code"] == "attempts_used"
 
 
-def test_attempts_of_earlier_runs_are_counted(tmp_path: Path) -> None:
+def test_attempts_of_earlier_runs_are_counted(tmp_path: Path, secret: Seeds) -> None:
     assert attempts_in(tmp_path) == {}
     task = TaskChoice("zmumu", "zmumu", "0")
     for number, level in enumerate((1, 1, 3)):
-        plan = RunPlan((task,), (AgentChoice(f"remote {number}"),), Seeds((SECRET_SEED,)), (cast("Level", level),))
+        plan = RunPlan((task,), (AgentChoice(f"remote {number}"),), secret, (cast("Level", level),))
         RunFolder(tmp_path).write_plan(plan.assessments(), extend=True)
-    assert attempts_in(tmp_path) == {("zmumu", SECRET_SEED): 3}
+    mark = secret.of("zmumu", 1)[0].secret
+    assert attempts_in(tmp_path) == {("zmumu", "1", "eval-1", mark): 2, ("zmumu", "3", "eval-1", mark): 1}
 
 
 @pytest.mark.parametrize(
@@ -229,6 +238,8 @@ def test_attempts_of_earlier_runs_are_counted(tmp_path: Path) -> None:
         '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"task": ["zmumu"]}}',
         '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"tasks": ["zmumumu"]}}',
         '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"seeds": [-1]}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"seeds": [0]}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"seeds": [918273645]}}',
         '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"levels": [4]}}',
         '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": NaN}',
     ],
@@ -240,7 +251,7 @@ def test_what_is_no_request_is_rejected(host: str, text: str) -> None:
 
 
 def test_a_request_as_data_is_read_too(host: str, agent: str) -> None:
-    document = {"participants": {"agent": agent}, "config": {"tasks": ["zmumu"], "seeds": [5]}}
+    document = {"participants": {"agent": agent}, "config": {"tasks": ["zmumu"], "levels": [3], "seeds": [5]}}
     message = {"role": "user", "parts": [{"kind": "data", "data": document}], "messageId": "1", "kind": "message"}
     task = call(host, "message/send", {"message": message})["result"]
     assert task["status"]["state"] == "completed"

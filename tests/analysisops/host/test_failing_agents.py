@@ -23,6 +23,7 @@ from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.http_server import listen, serving
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
 
 from .test_assessment import call, old_message, request_text, toy_assess
@@ -51,10 +52,11 @@ def stranger(text: str | None, *, state: str = "completed", **headers: str) -> I
         yield url
 
 
-def assess(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+def assess(url: str, task_id: str, level: Level, seeds: Seeds) -> dict[str, Any]:
+    (seed,) = seeds.indices
     if seed == 13:
         raise RuntimeError("the reference is 90.123")
-    result = toy_assess(url, task_id, level, seed)
+    result = toy_assess(url, task_id, level, seeds)
     if seed == 14:
         result["final"]["normalized_score"] = float("nan")
     if seed == 15:

@@ -16,6 +16,7 @@ from beampipe.analysisops.assessment import Answer, ask_agent, assess
 from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
 from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.ledger import Ledger, read_ledger
+from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import FileError
@@ -110,7 +111,7 @@ def seen(target_of: Callable[[str], Target]) -> dict[str, str]:
     address: list[str] = []
     spy = Spy(lambda: address[0])
 
-    def work(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+    def work(url: str, task_id: str, level: Level, seeds: Seeds) -> dict[str, Any]:
         target = target_of(task_id)
         ask_agent(url, target.request)
         # The result of somebody who was right, with the reference in its evidence.
@@ -118,7 +119,7 @@ def seen(target_of: Callable[[str], Target]) -> dict[str, str]:
 
     with (
         serving_agent(spy) as agent,
-        serving_host(work, HostSettings(tuple(shipped_tasks()), seeds=(SEED,))) as host,
+        serving_host(work, HostSettings(tuple(shipped_tasks()), seeds=Seeds((SEED,)))) as host,
     ):
         address.append(host)
         text = json.dumps({"participants": {"agent": agent}, "config": {}})

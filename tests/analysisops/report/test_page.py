@@ -146,10 +146,22 @@ def test_secret_seeds_keep_their_references(tmp_path: Path) -> None:
     for number in (best["value"], best["uncertainty"], record["reference"]["instance"]["truth"]["mass"], pull):
         assert str(number)[:7] in output
         assert str(number)[:7] not in kept
-    for words in ("expected about", "Clear, and short."):
+    answer, calls = record["submission"]["answers"]["mass"]["value"], record["ledger"]
+    assert "Measure the mass" in output
+    for words in (
+        "expected about",
+        "Clear, and short.",
+        str(answer),
+        calls[-1]["tool"],
+        "Measure the mass",
+        "3 widths",
+    ):
         assert words in output
         assert words not in kept
     assert '"reference"' not in json.dumps(unpacked(page))
+    score = record["grade"]["final"]["normalized_score"]
+    assert f"{round(score, 2):.3f}" in kept
+    assert f"{score:.3f}" not in kept
     assert "Secret seeds, fingerprint" in kept
     assert "not in this page" in kept
     plain = write_report(make_run(tmp_path / "dev", ("scripted",), levels=(1,)), tmp_path / "d.html", references="none")

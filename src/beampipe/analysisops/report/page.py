@@ -3,7 +3,7 @@
 Text by agents is never markup: the templates escape it, and the scripts insert it as text. In addition, the Content
 Security Policy of the page allows only its own script, by its digest, and no network address.
 
-Details are shortened, and omit hidden references that readers of the page must not see.
+Details are shortened. Of an instance whose references the page must not show, it has nothing but outcomes and scores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from html import escape
 from importlib.resources import files
@@ -63,33 +63,41 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
     Args:
         record: the record.
         result: its result, which may be more recent than the record.
-        reference: whether to show the reference of the instance. If not, everything that could reveal it is omitted:
-            reference, pulls, evidence, reasons and texts of a judge.
+        reference: whether to show the reference of the instance. If not, all that depends on its data is omitted, and
+            points are rounded.
 
     Returns:
         JSON types, with shortened texts.
     """
-    submission = read_submission(record["submission"])
-    method = submission.content.get("method")
-    methods = list(method.items())[:60] if isinstance(method, Mapping) else [("", method)] if method else []
-    rest = {key: value for key, value in submission.content.items() if key not in _SHOWN}
-    return {
+    hidden = {
         "shows_reference": reference,
-        "error": shortened(record["error"]),
         "failures": [shortened(failure) for failure in result.get("hard_failures", ())],
         "issues": [
             {
                 "severity": shortened(issue.get("severity", ""), 20),
                 "code": shortened(issue.get("code", ""), 80),
-                "message": shortened(issue.get("message", "") if reference else ""),
+                "message": shortened(issue.get("message", "")) if reference else "",
             }
             for issue in result.get("issues", ())
         ],
-        "answers": answers_of(submission, record, result, reference=reference),
-        "words": list(_words(submission, record, reference=reference)),
         "checks": [_check(check, reference=reference) for check in result.get("checks", ())],
         "judge": _judge(result.get("llm") or {}, reference=reference),
-        "histograms": list(_histograms(submission, record, reference=reference)),
+        "calls_left_out": len(record["ledger"]),
+        **dict.fromkeys(("error", "prompt", "comments", "rest"), ""),
+        **dict.fromkeys(("answers", "words", "histograms", "calls", "method"), ()),
+    }
+    if not reference:
+        return hidden
+    submission = read_submission(record["submission"])
+    method = submission.content.get("method")
+    methods = list(method.items())[:60] if isinstance(method, Mapping) else [("", method)] if method else []
+    rest = {key: value for key, value in submission.content.items() if key not in _SHOWN}
+    return {
+        **hidden,
+        "error": shortened(record["error"]),
+        "answers": answers_of(submission, record, result),
+        "words": list(_words(submission, record)),
+        "histograms": list(_histograms(submission, record)),
         "calls": [_call(call) for call in record["ledger"][:_CALLS]],
         "calls_left_out": max(0, len(record["ledger"]) - _CALLS),
         "prompt": shortened(str(record["request"].get("prompt", "")), 4 * _TEXT),
@@ -99,9 +107,7 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
     }
 
 
-def answers_of(
-    submission: Submission, record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool
-) -> list[dict[str, Any]]:
+def answers_of(submission: Submission, record: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The numbers that were submitted or that the task requires, with their origins.
 
     ``pull`` is the distance to the reference in units of the reference's uncertainty: how far the analysis is from the
@@ -126,15 +132,12 @@ def answers_of(
             "where": shortened(
                 f"{origin.get('tool') or ''} {origin.get('path') or origin.get('reason') or ''}".strip()
             ),
+            "reference": number_of(best.get("value")),
+            "reference_uncertainty": number_of(best.get("uncertainty")),
+            "pull": _pull(value, number_of(best.get("value")), number_of(best.get("uncertainty"))),
+            "truth": true,
+            "truth_pull": _pull(value, true, uncertainty),
         }
-        if reference:
-            answer |= {
-                "reference": number_of(best.get("value")),
-                "reference_uncertainty": number_of(best.get("uncertainty")),
-                "pull": _pull(value, number_of(best.get("value")), number_of(best.get("uncertainty"))),
-                "truth": true,
-                "truth_pull": _pull(value, true, uncertainty),
-            }
         answers.append(answer)
     return answers
 
@@ -168,13 +171,13 @@ def _pull(value: float | None, expected: float | None, uncertainty: float | None
     return pull if math.isfinite(pull) else None
 
 
-def _words(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
+def _words(submission: Submission, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("words") or {}
     given = submission.section("words")
     for name in dict.fromkeys([*right, *given]):
         word = {"name": shortened(name, 80), "said": shortened(given[name], 400) if name in given else None}
-        yield {**word, "reference": shortened(right[name], 400)} if reference and name in right else word
+        yield {**word, "reference": shortened(right[name], 400)} if name in right else word
 
 
 def _check(check: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def _judge(llm: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
     return {"scored": scored, "score": number_of(llm.get("score")), "max": number_of(llm.get("max")), "items": items}
 
 
-def _histograms(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
+def _histograms(submission: Submission, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("histograms") or {}
     entries = list(map(entry_from_json, record["ledger"]))
@@ -216,7 +219,7 @@ def _histograms(submission: Submission, record: Mapping[str, Any], *, reference:
         histogram: dict[str, Any] = {"name": shortened(name, 80), "reason": shortened(reason, 400)}
         if filled is not None and 0 < len(filled.values) <= _BINS:
             histogram |= {"edges": list(filled.edges), "values": list(filled.values)}
-        if reference and name in right and len(right[name]["values"]) <= _BINS:
+        if name in right and len(right[name]["values"]) <= _BINS:
             histogram["reference"] = {"edges": list(right[name]["edges"]), "values": list(right[name]["values"])}
         yield histogram
 
@@ -251,7 +254,7 @@ class RunData:
         rows: a short row of each that is done, in the order of `details`.
         details: details shown when a row is opened.
         origins: agent -> number of its numbers with each label.
-        pulls: agent -> distances to the truth, in units of the quoted uncertainties.
+        pulls: agent -> distances to the truth, in units of the quoted uncertainties, of instances with references.
         shown_references: number of rows that show their reference.
     """
 
@@ -328,33 +331,34 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         line = result_line(record, record["grade"])
         line["result"] = graded.get(line["key"], line["result"])
         shows_reference = references == "all" or (references == "development" and not record["assessment"]["secret"])
-        answers = answers_of(read_submission(record["submission"]), record, line["result"], reference=True)
+        answers = answers_of(read_submission(record["submission"]), record, line["result"])
         agent = record["assessment"]["agent"]
         submitted = [answer for answer in answers if answer["value"] is not None]
         origins.setdefault(agent, Counter()).update(answer["origin"] for answer in submitted)
         agent_pulls = [answer["truth_pull"] for answer in submitted if answer["truth_pull"] is not None]
-        pulls.setdefault(agent, []).extend(agent_pulls)
+        pulls.setdefault(agent, []).extend(agent_pulls if shows_reference else ())
         lines.append(line)
         details.append(detail_of(record, line["result"], reference=shows_reference))
         labels = [answer["origin"] for answer in submitted if answer["origin"] in LABELS]
         rows.append({"shows_reference": shows_reference, "worst": max(labels, key=LABELS.index, default="")})
     if not lines:
         raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
-    scores = scores_of(lines)
-    rows = [
-        {**_row(line, score, digits=4 if more["shows_reference"] else 2), **more}
-        for line, score, more in zip(lines, scores, rows, strict=True)
+    # Few digits, so that scores do not locate a hidden reference.
+    scores = [
+        score if row["shows_reference"] else replace(score, value=round(score.value, 2))
+        for score, row in zip(scores_of(lines), rows, strict=True)
     ]
+    rows = [{**_row(line, score), **row} for line, score, row in zip(lines, scores, rows, strict=True)]
     with_reference = sum(bool(row["shows_reference"]) for row in rows)
     return RunData(
         folder.resolve().name, assessments, scores, run_folder.missing(), rows, details, origins, pulls, with_reference
     )
 
 
-def _row(line: Mapping[str, Any], score: Score, digits: int) -> dict[str, Any]:
-    """The row of an assessment; few digits of its score, so that they do not locate a hidden reference."""
+def _row(line: Mapping[str, Any], score: Score) -> dict[str, Any]:
+    """The row of an assessment."""
     most = number_of(line["result"]["final"].get("max_score"))
-    value = round(score.value, digits)
+    value = round(score.value, 4)
     return {
         "key": line["key"][:12],
         "agent": score.agent,
@@ -394,8 +398,8 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
     Args:
         folder: folder of the run.
         output: the HTML file to write.
-        references: the seeds whose references, pulls and evidence the page shows: development seeds, all, or none. A
-            published page reveals them to agents, too.
+        references: the seeds of which the page shows more than outcomes and scores, references, pulls and calls among
+            it: development seeds, all, or none. A published page reveals them to agents, too.
         title: heading of the page; by default the name of the folder.
 
     Returns:

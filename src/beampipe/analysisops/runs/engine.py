@@ -1,9 +1,11 @@
 """Plan a run, do it, and grade it again.
 
 A plan is tasks x levels x seeds x agents x epochs. Seeds of instances are public ones to develop with, or secret ones
-to evaluate with. A development seed is a public number, the index of the instance. An evaluation seed is made from a
-secret file by HMAC-SHA256, so that the instance cannot be generated in advance without the file, and the seeds of one
-task reveal nothing about another's. Records hold its index and a fingerprint of the secret, never its value.
+to evaluate with. A development seed is a public number. An evaluation seed is made from a secret file by HMAC-SHA256,
+so that the instance cannot be generated in advance without the file, and the seeds of one task reveal nothing about
+another's. Records hold its index and a fingerprint of the secret, never its value.
+
+The prompt of level 1 contains the analysis, so each level has instances of its own, and level 3 comes first.
 
 The folder of a run has its plan, its results, a log, and a record of each assessment: one JSON file that holds all
 that is needed to grade the assessment again and to show it.
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -38,6 +41,9 @@ Kind = Literal["development", "evaluation"]
 
 _SHORTEST: Final = 32
 """Minimum length of a secret [bytes]; a shorter one could be guessed from its fingerprint or from the data."""
+
+_MOST_INDICES: Final = 10**6
+"""Maximum index of an instance; development seeds of level 2 follow after those of level 3, then those of level 1."""
 
 _BITS: Final = 63
 """Length of an evaluation seed [bits]: too long to try all values, and short enough for a signed integer."""
@@ -61,7 +67,7 @@ class Seed:
 
     @property
     def label(self) -> str:
-        """The seed in words, e.g. ``"dev-3"`` or ``"eval-3"``."""
+        """The seed in words, e.g. ``"dev-3"`` or ``"eval-3"``; other levels have other instances of this name."""
         return f"{'dev' if self.kind == 'development' else 'eval'}-{self.index}"
 
 
@@ -70,36 +76,40 @@ class Seeds:
     """The instances of each task in a run.
 
     Attributes:
-        indices: numbers of the instances, unique, each 1 or more.
+        indices: numbers of the instances, unique, each from 1 to a million.
         secret: file of the secret, at least 32 bytes; None for development seeds.
 
     Raises:
-        ConfigError: there are no indices, or one is less than 1 or occurs twice.
+        ConfigError: there are no indices, or one is out of range or occurs twice.
     """
 
     indices: tuple[int, ...]
     secret: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.indices or min(self.indices) < 1 or len(set(self.indices)) < len(self.indices):
-            raise ConfigError(f"seeds: got {list(self.indices)}, expected numbers of 1 or more, none of them twice")
+        unique = set(self.indices)
+        if not unique or not 1 <= min(unique) <= max(unique) <= _MOST_INDICES or len(unique) < len(self.indices):
+            raise ConfigError(
+                f"seeds: got {list(self.indices)}, expected numbers from 1 to {_MOST_INDICES}, none of them twice"
+            )
 
     @classmethod
     def first(cls, count: int, secret: Path | None = None) -> Seeds:
         """The first `count` instances."""
         return cls(tuple(range(1, count + 1)), secret)
 
-    def of(self, task_id: str) -> tuple[Seed, ...]:
-        """The seeds of a task.
+    def of(self, task_id: str, level: Level) -> tuple[Seed, ...]:
+        """The seeds of a task at a level.
 
         Raises:
             FileError: the secret cannot be read, or is too short.
         """
         if self.secret is None:
-            return tuple(Seed("development", index, "", index) for index in self.indices)
+            before = (3 - level) * _MOST_INDICES
+            return tuple(Seed("development", index, "", before + index) for index in self.indices)
         key = _read(self.secret)
         mark = _digest(key, "fingerprint").hex()[:16]
-        values = (int.from_bytes(_digest(key, f"seed\n{task_id}\n{index}")[:8]) for index in self.indices)
+        values = (int.from_bytes(_digest(key, f"seed\n{task_id}\n{level}\n{index}")[:8]) for index in self.indices)
         return tuple(
             Seed("evaluation", index, mark, value >> 64 - _BITS)
             for index, value in zip(self.indices, values, strict=True)
@@ -277,7 +287,7 @@ class RunPlan:
             raise ConfigError(f"plan: got levels {list(self.levels)}, expected some of {there}, which the tasks have")
 
     def assessments(self, code: str = "") -> tuple[Assessment, ...]:
-        """All assessments, the first epoch of all of them first, so that a run that is stopped covers all tasks.
+        """All assessments, level 3 first, and of each level the first epoch: a run that is stopped covers all tasks.
 
         Args:
             code: digest of the code that runs agents and makes data.
@@ -285,13 +295,14 @@ class RunPlan:
         Raises:
             FileError: the file of the secret cannot be used.
         """
-        seeds = {task.task_id: self.seeds.of(task.task_id) for task in self.tasks}
+        levels = sorted(self.levels, reverse=True)
+        seeds = {(task.task_id, level): self.seeds.of(task.task_id, level) for task in self.tasks for level in levels}
         return tuple(
-            Assessment(task, level, seeds[task.task_id][index], agent, epoch, code)
+            Assessment(task, level, seeds[task.task_id, level][index], agent, epoch, code)
+            for level in levels
             for epoch in range(1, self.epochs + 1)
             for index in range(len(self.seeds.indices))
             for task in self.tasks
-            for level in self.levels
             if level in task.levels
             for agent in self.agents
         )
@@ -458,6 +469,12 @@ class RunFolder:
                 " or another folder",
                 path=path,
             )
+        if any(len(assessment["seed"]) > len(f"eval-{_MOST_INDICES}") for assessment in assessments):
+            raise FileError(
+                f"{path}: got secret seeds under public names, as hosts of an earlier beampipe wrote them, expected"
+                " fingerprints of secrets; make a new secret, and use another folder",
+                path=path,
+            )
         return assessments
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -561,23 +578,22 @@ def run(
         run_folder.work.mkdir(exist_ok=True)
         run_folder.write_plan(assessments, extend=extend)
         run_folder.store.sweep()
-        tasks = [
-            Task(assessment.label, _assess_one, (assessment, assess, run_folder.store, run_folder.work))
-            for assessment in assessments
-        ]
         report = None if progress is None else (lambda task: progress(task.label))
         pool_kind, window = ("inline", 1) if workers == 1 else ("processes", None)
-        failed: WorkflowError | None = None
-        try:
-            with open_pool(pool_kind, workers) as pool:
-                run_tasks(tasks, pool, log=run_folder.log, progress=report, window=window)
-        except WorkflowError as error:  # the results of the others are written first
-            failed = error
+        failed: list[WorkflowError] = []
+        with open_pool(pool_kind, workers) as pool:
+            # A level begins when the one before is done: its prompts help at that.
+            for _, same in groupby(assessments, lambda assessment: assessment.level):
+                tasks = [Task(one.label, _assess_one, (one, assess, run_folder.store, run_folder.work)) for one in same]
+                try:
+                    run_tasks(tasks, pool, log=run_folder.log, progress=report, window=window)
+                except WorkflowError as error:  # the results of the others are written first
+                    failed.append(error)
         records = list(run_folder.records())
         run_folder.write_results([result_line(record, record["grade"]) for record in records])
         shutil.rmtree(run_folder.work, ignore_errors=True)
-    if failed is not None:
-        raise failed
+    if failed:
+        raise WorkflowError("\n".join(map(str, failed)), [one for error in failed for one in error.errors])
     wanted = {assessment.key for assessment in assessments}
     return [record for record in records if recipe_of(record["assessment"]).key in wanted]
 

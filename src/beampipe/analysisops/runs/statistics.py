@@ -1,7 +1,7 @@
 """Means with standard errors, pass^k and totals of a run; failures count as 0, and missing assessments are reported.
 
-The data of a seed are the same at all levels, in all epochs and for all agents, so its scores are not independent. A
-seed is a *cluster*: its value is the mean over levels of the mean over epochs. A task's mean is that of its seeds, and
+The data of a seed and level are the same in all epochs and for all agents, so its scores are not independent. A seed is
+a *cluster*: its value is the mean over levels of the mean over epochs. A task's mean is that of its seeds, and
 a mean over tasks gives each the same weight. Standard errors are by bootstrap over the seeds of each task, scaled by
 ``sqrt(n / (n - 1))``, which removes the bias for few seeds (Rao and Wu, J. Am. Stat. Assoc. 83 (1988) 231). One seed
 gives no error: it is None then, not 0.

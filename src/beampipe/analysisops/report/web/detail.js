@@ -6,7 +6,7 @@ const ORIGIN_TAGS = { traceable: "good", computed_from_nothing: "bad", differs: 
 function body(row, detail) {
   const parts = [
     make("p", { class: "soft" }, outcome(row), ` Record ${row.key}…`),
-    detail.shows_reference ? null : make("p", { class: "soft" }, "The instance's seed is secret: reference, pulls and evidence are not in this page."),
+    detail.shows_reference ? null : make("p", { class: "soft" }, "Nothing of this instance's data, answers and references is in this page."),
     detail.error ? make("p", {}, tag("agent failed", "bad"), " ", make("span", { class: "said" }, detail.error)) : null,
     issues(detail), answers(detail), words(detail), checks(detail), histograms(detail), calls(detail), judge(detail), texts(detail),
   ];
@@ -101,7 +101,7 @@ function histograms(detail) {
 
 function calls(detail) {
   const title = make("h3", {}, `Calls of tools (${detail.calls.length + detail.calls_left_out})`);
-  if (!detail.calls.length) return make("section", {}, title, make("p", { class: "soft" }, "None."));
+  if (!detail.calls.length) return make("section", {}, title, make("p", { class: "soft" }, detail.calls_left_out ? "Not in this page." : "None."));
   const items = detail.calls.map(one => make("li", { "data-call": one.number, class: one.error ? "refused" : null },
     make("details", {},
       make("summary", {}, make("span", { class: "number" }, one.number), make("span", { class: "tool" }, one.tool),
