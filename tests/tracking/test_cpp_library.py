@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +113,25 @@ def test_a_program_prints_the_labels_of_python(program: str, pipeline: str, prog
     assert done.returncode == 0, done.stderr
     assert done.stdout == "".join(f"{label}\n" for label in tracks.track_id).encode()
     assert done.stderr == f"{len(tracks.track_id)} hits, {tracks.n_tracks} tracks\n".encode()
+
+
+@needs_cmake
+def test_the_lines_for_a_compiler_on_the_page_give_a_program_that_runs(tmp_path: Path) -> None:
+    page = (EXAMPLE.parents[2] / "docs/cpp_and_acts.md").read_text(encoding="utf-8")
+    (lines,) = (block for block in re.findall(r"(?:^    [^\n]+\n)+", page, re.M) if "c++ -std" in block)
+    (tmp_path / "examples").symlink_to(EXAMPLE.parents[1])
+    np.savetxt(tmp_path / "event.csv", shipped_events(0)[0].hits.xyz, delimiter=",", header="x,y,z", comments="")
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", textwrap.dedent(lines)],
+        cwd=tmp_path,
+        env={"PATH": programs},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(shipped_events(0)[0].hits)
 
 
 @needs_cmake
