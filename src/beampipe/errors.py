@@ -24,7 +24,7 @@ expected and what to do next::
     ├── ModelError            a served model broke its contract with its server
     ├── CancelledError        the work was stopped because its client has left
     ├── BusyError             locked by another process; retry later
-    ├── MismatchError         a worker runs another version of the code or of a package
+    ├── MismatchError         a worker or a server runs other code, weights or packages
     ├── WorkflowError         some tasks of a run failed; results of the others are kept
     └── MissingExtraError     an optional package is missing; names the extra (also a ModuleNotFoundError)
 
@@ -270,7 +270,7 @@ class BusyError(BeampipeError):
 
 
 class MismatchError(BeampipeError):
-    """A worker runs another version of the code or of a package than the process that submits its tasks."""
+    """A worker or a server runs other code, weights or packages than the process that uses it."""
 
 
 class WorkflowError(BeampipeError):

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -229,7 +230,7 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
         but: modules or packages that do not count.
 
     Returns:
-        40 hexadecimal digits; the same code gives the same digits in one version of Python.
+        40 hexadecimal digits, the same in each version of Python.
 
     Raises:
         ConfigError: `root` has no such module.
@@ -371,6 +372,8 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
     words.append(kind.__name__)
     for name in kind._fields:
         value = getattr(node, name, None)
+        if name == "type_params" and not value:  # Python 3.11 has no such field
+            continue
         if isinstance(value, ast.AST):
             if name != "ctx":  # the context (load, store) follows from the position
                 _spell(value, package, words, imported)
@@ -422,7 +425,7 @@ class UserCode(NamedTuple):
     modules: frozenset[str]
 
 
-def user_code(module: str) -> UserCode:
+def user_code(module: str, file: Path | None = None) -> UserCode:
     """The code of a module and of all that it imports, directly or not. Files are parsed and not imported.
 
     These enter the digest: the bytes of files (also compiled ones) of modules that are not installed and of the package
@@ -431,11 +434,15 @@ def user_code(module: str) -> UserCode:
 
     Args:
         module: name of the module, e.g. ``"my_analysis.jets"``.
+        file: file of a module that cannot be imported by its name.
     """
     digests: dict[str, str] = {}
     modules: set[str] = set()
     seen: set[str] = set()
     to_read = [module]
+    if file is not None:
+        digests[module], imported = _read_user_file(file, "", FileStamp.of(file))
+        seen, to_read = {module}, list(imported)
     while to_read:
         name = to_read.pop()
         top = name.partition(".")[0]
@@ -461,6 +468,45 @@ def user_code(module: str) -> UserCode:
             digests[name], imported = _read_user_file(path, package, FileStamp.of(path))
             to_read += imported
     return UserCode(digest_of(digests), frozenset(modules))
+
+
+def distribution_digest(name: str, module: str) -> str:
+    """Digest of an installed package: its code, and what it says it depends on.
+
+    It has the code that a module of it imports (see `user_code`), all files of the package, data and compiled ones
+    too, and the versions of the packages that it requires, directly or not. Bytecode and installation records do not
+    count.
+
+    Args:
+        name: name of the distribution; empty if it is not known.
+        module: module of the package that is used.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    files: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    with suppress(PackageNotFoundError, ValueError):
+        for file in distribution(name).files or ():
+            path = Path(str(file.locate()))
+            if file.suffix not in _NO_CODE and ".dist-info" not in file.parts[0] and path.is_file():
+                files[file.as_posix()] = file_digest(path)
+    top = _module_spec(module.partition(".")[0])
+    for folder in map(Path, (top.submodule_search_locations if top is not None else None) or ()):
+        for path in folder.rglob("*"):  # an editable installation does not list them
+            if path.suffix not in _NO_CODE and path.is_file():
+                files[path.relative_to(folder.parent).as_posix()] = file_digest(path)
+    to_read = [name]
+    while to_read:
+        with suppress(PackageNotFoundError, ValueError):
+            requirements = [text for text in distribution(to_read.pop()).requires or () if "extra ==" not in text]
+            names = {re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in requirements} - {_OWN_PACKAGE, *versions}
+            versions |= {each: installed_version(each) for each in names}
+            to_read += names
+    return digest_of([user_code(module).digest, files, versions])
+
+
+_NO_CODE: Final = (".pyc", ".pth")
+"""Suffixes of files that an installation makes by itself, with paths and times of the machine in them."""
 
 
 def _package_version(top: str) -> str:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from beampipe.errors import ConfigError
+from beampipe.identity import digest_of, distribution_digest
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+    from importlib.metadata import EntryPoint, EntryPoints
 
 Kind = Literal["finders", "detectors", "tasks", "extractions"]
 
@@ -44,6 +45,32 @@ def load_plugin(kind: Kind, name: str) -> Any:
     Raises:
         ConfigError: two packages provide this name, or it cannot be imported.
     """
+    entry = _entry(kind, name)
+    try:
+        return entry.load()
+    except Exception as error:  # whatever the plug-in raises while it is imported
+        package = "no package" if entry.dist is None else entry.dist.name
+        raise ConfigError(
+            f"{kind} {name}: {entry.value} of {package} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def plugin_digest(kind: Kind, name: str) -> str:
+    """Digest of the code of an installed plug-in and of what its package says it depends on.
+
+    Args:
+        kind: group of the entry point, without ``beampipe.``.
+        name: a name of `plugin_names`.
+
+    Raises:
+        ConfigError: two packages provide this name.
+    """
+    entry = _entry(kind, name)
+    package = "" if entry.dist is None else entry.dist.name
+    return digest_of([entry.attr, distribution_digest(package, entry.module)])
+
+
+def _entry(kind: Kind, name: str) -> EntryPoint:
     entries = _entries(kind).select(name=name)
     packages = sorted({entry.dist.name for entry in entries if entry.dist is not None})
     if len(entries) != 1:
@@ -52,9 +79,4 @@ def load_plugin(kind: Kind, name: str) -> Any:
             " expected one; uninstall the others"
         )
     (entry,) = entries
-    try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"{kind} {name}: {entry.value} of {', '.join(packages)} cannot be imported: {error}"
-        ) from error
+    return entry

@@ -83,7 +83,7 @@ def test_an_artifact_of_another_recipe_under_this_name_is_not_used(
     about = json.loads(path.with_name(f"{other.key}.about.json").read_text())
     for changes in ({}, {"file": f"{RECIPE.key}.bin"}, {"key": RECIPE.key}, {"key": RECIPE.key, "file": "../secret"}):
         (folder / f"{RECIPE.key}.about.json").write_text(json.dumps({**about, **changes}))
-        assert store.find(RECIPE) is store.load(RECIPE) is store.read(RECIPE) is None
+        assert store.find(RECIPE) is None
         assert "it is that of 'dijet 2/3'" in caplog.text
         caplog.clear()
     assert store.load(other) == path
@@ -91,6 +91,7 @@ def test_an_artifact_of_another_recipe_under_this_name_is_not_used(
     for text in ("[]", "3", "{", '{"file": "x"}'):
         (folder / f"{RECIPE.key}.about.json").write_text(text)
         assert store.load(RECIPE) is None
+        assert store.read(RECIPE) is None
 
 
 def test_a_write_that_raises_leaves_nothing(store: Store) -> None:

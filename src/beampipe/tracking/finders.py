@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.notebook import listed_options
 from beampipe.plugins import load_plugin, plugin_names
 from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_settings
@@ -37,7 +37,7 @@ def named_finder(name: str, detector: ActsDetector | None = None, **options: Unp
 
     Raises:
         UnknownNameError: no finder or shipped model of that name.
-        ConfigError: a plug-in cannot be imported.
+        ConfigError: a plug-in cannot be imported, or returns something else.
         MissingExtraError: ACTS is requested and not installed.
         BeampipeError: any error of `load_pipeline`, or of a plug-in.
     """
@@ -49,7 +49,12 @@ def named_finder(name: str, detector: ActsDetector | None = None, **options: Unp
         return ActsTrackFinder(adapted_settings(settings, detector), where=detector)
     if name in PIPELINES:
         return load_pipeline(name, **options)
-    finder: TrackFinder = load_plugin("finders", name)(**options)
+    finder = load_plugin("finders", name)(**options)
+    if not isinstance(finder, TrackFinder):
+        raise ConfigError(
+            f"finders {name}: got {type(finder).__name__} from the plug-in, expected a TrackFinder: an object with"
+            " find, submit, find_async and close, such as a subclass of beampipe.tracking.InOneThread"
+        )
     return finder
 
 

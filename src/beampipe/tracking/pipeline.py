@@ -8,10 +8,12 @@ at the beam spot that their tracks point to. With custom stages, and on a GPU, t
 from __future__ import annotations
 
 import inspect
+import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
+from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.errors import ConfigError, FileError, LayoutError, TooLargeError
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Hits, Offsets, Position, Tracks
+from beampipe.identity import code_digest, digest_of, file_digest, user_code
 from beampipe.simulation.detector import Modules, modules_of_layout
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
@@ -104,6 +107,18 @@ class Pipeline(InOneThread):
     def name(self) -> str:
         """Name of the pipeline."""
         return self.spec.name
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all that the labels depend on, names apart: code, kernels, spec, weights, beam line, own stages.
+
+        Raises:
+            ConfigError: a stage of `own_stages` is defined in no module, or cannot be pickled.
+        """
+        specs = [replace(spec, name="", for_what="", after=None).to_json() for spec in self.spec.passes]
+        weights = [file_digest(path) for path in self.model.files(self.spec)]
+        own = [[_stage_digest(stage) for _, stage in line] for line in self.own_stages or ()]
+        return digest_of([_code(), kernels.build(), specs, weights, self.beam_spot, self.check, own])
 
     @cached_property
     def passes(self) -> tuple[Line, ...]:
@@ -398,6 +413,24 @@ def wrap_phi(position: Position) -> Position:
     turned = position.copy()
     turned[outside, 1] = np.remainder(position[outside, 1].astype(np.float64) + np.pi, 2 * np.pi) - np.pi
     return turned
+
+
+@cache
+def _code() -> str:
+    """Digest of the code of this module and of what it imports; loaded code does not change."""
+    return code_digest(__name__)
+
+
+def _stage_digest(stage: Stage) -> str:
+    """Digest of the code and of the state of a stage."""
+    kind = type(stage)
+    try:
+        state = sha256(pickle.dumps(stage)).hexdigest()
+    except Exception as error:  # whatever its parts raise
+        raise ConfigError(f"stage {kind.__name__}: got {error}, expected a stage that can be pickled") from error
+    if kind.__module__ == "__main__":
+        raise ConfigError(f"stage {kind.__name__}: got a class of a program, expected one of a module, for its digest")
+    return digest_of([kind.__module__, kind.__qualname__, user_code(kind.__module__).digest, state])
 
 
 def _timed_as(step: str, number: int) -> str:

@@ -14,7 +14,7 @@ from beampipe.arrays import Float32, Int64
 from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, TripletGraph, Triplets
-from beampipe.tracking.kernels.loading import blocks, contiguous, native
+from beampipe.tracking.kernels.loading import blocks, build, contiguous, native
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows
 
@@ -24,6 +24,7 @@ __all__ = [
     "Mlp",
     "TripletGraph",
     "assign_layers",
+    "build",
     "complete",
     "connected_components",
     "embed",

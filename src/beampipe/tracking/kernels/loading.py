@@ -32,6 +32,12 @@ def native() -> ModuleType | None:
         return None
 
 
+def build() -> str:
+    """Digest of the sources of the compiled kernels, which was built into them; ``numpy`` where the reference runs."""
+    kernels = native()
+    return "numpy" if kernels is None else str(kernels.BUILD)
+
+
 def contiguous(array: ndarray) -> ndarray:
     """The array with rows contiguous in memory, as the native kernels read it."""
     return np.ascontiguousarray(array)

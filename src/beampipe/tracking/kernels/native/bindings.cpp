@@ -413,6 +413,7 @@ NB_MODULE(_native, m) {
   use_isa(wish == nullptr ? "" : wish);
 
   m.doc() = "Native kernels of beampipe.tracking; see beampipe.tracking.kernels.";
+  m.attr("BUILD") = BUILD;
   m.def("isa", [] { return isa_name; }, "Name of the instruction set in use.");
   m.def("supported_isas", &beampipe::supported_isas, "Names of the instruction sets that this CPU has, worst first.");
   m.def("use_isa", &use_isa, "Choose the instruction set (for tests).");
