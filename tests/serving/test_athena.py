@@ -192,7 +192,14 @@ def test_what_is_declared(server: TritonServer) -> None:
         assert step["output_map"] == {"TRACKS": "LABELS"}
         finder = management.model_config(server.http_url, step["model_name"])
         assert [each["dims"] for each in (*chain["input"], *finder["input"])] == [[-1, -1]] * 2
-        assert [each["name"] for each in finder["output"]] == ["LABELS", "STAGES", "LAYOUT", "BEAM_SPOT", "TRACKS"]
+        assert [each["name"] for each in finder["output"]] == [
+            "LABELS",
+            "STAGES",
+            "LAYOUT",
+            "BEAM_SPOT",
+            "DIGEST",
+            "TRACKS",
+        ]
     assert len(server.stubs()) == 1 + len(PIPELINES)  # none for the chains, none for the native backend
 
 

@@ -162,13 +162,15 @@ def test_a_model_without_tables_does_not_offer_it(server: TritonServer) -> None:
     def outputs(model: str) -> set[str]:
         return {output["name"] for output in management.model_config(server.http_url, model)["output"]}
 
-    assert outputs("unfitted") == {"LABELS", "STAGES", "LAYOUT", "BEAM_SPOT"}
+    assert outputs("unfitted") == {"LABELS", "STAGES", "LAYOUT", "BEAM_SPOT", "DIGEST"}
     assert outputs(f"module_map_{BACKENDS[-1]}") == outputs("unfitted") | {"PARAMETERS"}
     hits = events()[2]
     with TritonTrackFinder(server.grpc_url, "unfitted") as finder:
         assert finder.find(hits).parameters is None
     served = TritonTrackFinder(server.grpc_url, "unfitted", parameters=True)
-    with pytest.raises(ServiceError, match="unfitted gives LABELS, STAGES, LAYOUT, BEAM_SPOT, expected PARAMETERS"):
+    with pytest.raises(
+        ServiceError, match="unfitted gives LABELS, STAGES, LAYOUT, BEAM_SPOT, DIGEST, expected PARAMETERS"
+    ):
         served.find(hits)
     here = DirectTrackFinder("module_map", threads=1, parameters=True)
     with FallbackTrackFinder(served, here) as either:

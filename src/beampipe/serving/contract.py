@@ -7,6 +7,7 @@ One event is one request, and these are its tensors::
     STAGES    FP64  [n_stages + n_counts]   seconds of each stage, then counts         out, on demand
     LAYOUT    INT64 [2]            hits on no layer, layers not filled with hits        out, on demand
     BEAM_SPOT FP64  [4]            beam line that the hits were seen from               out, on demand
+    DIGEST    UINT8 [20]           identity of the model that answers                   out, on demand
     PARAMETERS FP64 [n_tracks, 36] fitted helix of each track, at that beam line        out, on demand
 
 A model for Athena (`module_map_athena`) takes FEATURES of any width, of which the first three columns count, and its
@@ -20,6 +21,7 @@ A model that batches (`exatrkx_ragged`) has one more axis of length 1 in front o
 positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE. They are optional for a pipeline whose detector has
 double-sided strips: with them, the measurements of space points are compared with the tracks.
 
+DIGEST is that of the model's configuration, as bytes: behind one address there may be servers with other models.
 BEAM_SPOT is x, y [mm] at z = 0, and the slopes dxdz, dydz. A row of PARAMETERS is one track, in the order of their
 numbers in LABELS::
 
@@ -51,6 +53,7 @@ WIDE_FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, -1))
 LABELS: Final = TensorSpec("LABELS", "INT64", np.int64, (-1,))
 STAGES: Final = TensorSpec("STAGES", "FP64", np.float64, (-1,), exact=False)
 LAYOUT: Final = TensorSpec("LAYOUT", "INT64", np.int64, (2,))
+DIGEST: Final = TensorSpec("DIGEST", "UINT8", np.uint8, (20,))
 BEAM_SPOT: Final = TensorSpec("BEAM_SPOT", "FP64", np.float64, (4,))
 # Its last bits depend on the instruction set of the server's processor.
 PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, 36), exact=False)

@@ -19,7 +19,7 @@ from typing import Final, Protocol, Unpack, runtime_checkable
 
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, InputError, ServiceError
+from beampipe.errors import ConfigError, InputError, MismatchError, ServiceError
 from beampipe.events import BeamSpot, Event, Hits, Scale, Tracks, scale_named
 from beampipe.notebook import Shown, listed_options
 from beampipe.serving import contract
@@ -32,6 +32,7 @@ from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transports import PendingAnswer
+from beampipe.triton.model.contract import DIGEST
 
 
 class DirectTrackFinder(InOneThread):
@@ -156,12 +157,14 @@ class TrackingRequest:
         stages: whether to request times and counts of the stages, where the model has them.
         parameters: whether to request the fitted helix of each track, and the beam line that it is measured from.
         watch: monitor that warns of hits of another detector; None for none.
+        digest: digest that the model must state; empty if it must state none, None for any.
     """
 
     event: Event | Hits
     stages: bool = False
     parameters: bool = False
     watch: HitMonitor | None = None
+    digest: str | None = None
 
     @cached_property
     def hits(self) -> Hits:
@@ -173,8 +176,10 @@ class TrackingRequest:
 
         Raises:
             InputError: the model needs more than the hits have.
+            MismatchError: it states another digest.
         """
         declared = tracking_contract(signature)
+        require_digest(signature, self.digest)
         arrays = {}
         for name in declared.inputs:
             if name == contract.FEATURES.name:
@@ -204,6 +209,8 @@ class TrackingRequest:
             due[contract.STAGES.name] = (n_values,)
         if self.watch is not None and contract.LAYOUT.name in signature.outputs:
             due[contract.LAYOUT.name] = contract.LAYOUT.dims
+        if self.digest and contract.DIGEST.name in signature.outputs:
+            due[contract.DIGEST.name] = contract.DIGEST.dims
         if self.parameters:
             if not {contract.PARAMETERS.name, contract.BEAM_SPOT.name} <= signature.outputs.keys():
                 raise ServiceError(
@@ -223,7 +230,10 @@ class TrackingRequest:
 
         Raises:
             ServiceError: an array is missing, or there is another number of helices than of tracks.
+            MismatchError: a server with another model than the signature's answered, behind the same address.
         """
+        if contract.DIGEST.name in arrays:
+            require_digest(signature, self.digest, arrays[contract.DIGEST.name].tobytes().hex())
         tracks, parameters = self._tracks(signature, arrays), None
         if self.parameters:
             rows = signature.required(arrays, contract.PARAMETERS.name)
@@ -261,6 +271,28 @@ class TrackingRequest:
         return stated(seconds, counts)
 
 
+def require_digest(signature: ModelSignature, digest: str | None, stated: str | None = None) -> None:
+    """Refuse a model that is not the expected one, whatever its name.
+
+    Args:
+        signature: the model on one server.
+        digest: digest that the model must state; empty if it must state none, None for any.
+        stated: the digest that an answer states; that of the configuration if not given.
+
+    Raises:
+        MismatchError: it states another one, or none.
+    """
+    stated = signature.parameters.get(DIGEST, "") if stated is None else stated
+    if digest is not None and stated != digest:
+        pipeline = signature.parameters.get(contract.PIPELINE, "unknown")
+        got = f"the digest {stated[:12]} (pipeline {pipeline})" if stated else "no digest: it is of an older version"
+        raise MismatchError(
+            f"{signature.url}: {signature.model} states {got}, expected {digest[:12] or 'none'}: the model of this name"
+            " there has other code, weights or parameters than the finder here; serve the same one with the same"
+            " version of beampipe"
+        )
+
+
 class TritonTrackFinder(Shown):
     """Finds tracks on Triton servers that hold the same model.
 
@@ -274,6 +306,8 @@ class TritonTrackFinder(Shown):
         stages: whether to request the times of the stages; the tracks then have `seconds` and `counts`.
         parameters: whether to request the fitted helix of each track; the tracks then have `parameters`, and the
             `beam_spot` that these are measured from. A model without fit is a `ServiceError`.
+        digest: digest that the model must state in its configuration and, where it has that output, in each answer,
+            such as `Pipeline.digest`; empty if it must state none, None for any. Another one is a `MismatchError`.
         options: those of `beampipe.triton.client.ModelClient`: protocol, timeout, retries, token, tls, certificate,
             in_flight, on_failure and transport. Large events are passed through shared memory on this machine.
 
@@ -295,9 +329,12 @@ class TritonTrackFinder(Shown):
         *,
         stages: bool = False,
         parameters: bool = False,
+        digest: str | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        self._request = partial(TrackingRequest, stages=stages, parameters=parameters, watch=HitMonitor(model))
+        self._digest = digest
+        watch = HitMonitor(model)
+        self._request = partial(TrackingRequest, stages=stages, parameters=parameters, watch=watch, digest=digest)
         self._retries = options.get("retries")
         self._client = ModelClient(urls, model, **options)
 
@@ -335,6 +372,17 @@ class TritonTrackFinder(Shown):
         finder = copy(self)
         finder._retries = 1
         return finder
+
+    def check(self) -> None:
+        """Compare the model on each server that answers with what a track finder is, and with `digest`.
+
+        Raises:
+            MismatchError: a model states another digest.
+            ServiceError: no server answers, or a model is no track finder.
+        """
+        for signature in self._client.signatures():
+            tracking_contract(signature)
+            require_digest(signature, self._digest)
 
     def close(self) -> None:
         """Cancel requests in flight, free the shared memory and drop the connections."""

@@ -10,12 +10,14 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float64
+from beampipe.arrays import Float64, UInt8
 from beampipe.errors import InputError, LayoutError, TooLargeError
-from beampipe.events import BeamSpot, Hits, Tracks, scale_named
+from beampipe.events import BeamSpot, Hits, Scale, Tracks, scale_named
+from beampipe.identity import digest_of
 from beampipe.serving import contract
 from beampipe.serving.contract import (
     BEAM_SPOT,
+    DIGEST,
     FEATURES,
     GEOMETRY_ID,
     LABELS,
@@ -51,7 +53,7 @@ class TrackingModel:
     """A named pipeline of `beampipe.tracking` as a model: positions of hits in, labels out."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES,)
-    outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES, LAYOUT, BEAM_SPOT)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES, LAYOUT, BEAM_SPOT, DIGEST)
     counters: ClassVar = {
         **_COUNTERS,
         "hits_outside": "Hits of the events answered that lie on no layer of the detector.",
@@ -65,6 +67,7 @@ class TrackingModel:
         self.max_hits = int(settings[contract.MAX_HITS])
         self.hit_budget = int(settings.get(contract.HIT_BUDGET, 0))
         self.pipeline = load_for(instance)
+        self.digest = _served(self.pipeline.digest, self.scale)
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event; several run as one graph of blocks, up to the hit budget."""
@@ -111,6 +114,7 @@ class TrackingModel:
             **_answer(self.instance, tracks),
             LAYOUT.name: np.array([tracks.counts[name] for name in LAYOUT_COUNTS], np.int64),
             BEAM_SPOT.name: np.array(astuple(tracks.beam_spot), np.float64),
+            DIGEST.name: _as_bytes(self.digest),
         }
 
     @classmethod
@@ -184,7 +188,7 @@ class ActsModel:
     """Triplet seeding and combinatorial Kalman filter of ACTS, on hits with their modules."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, *MEASUREMENTS)
-    outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES, DIGEST)
     counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
@@ -194,6 +198,7 @@ class ActsModel:
         self.scale = scale_named(instance.parameters.get(contract.FEATURE_SCALE, "mm"))
         self.max_hits = int(instance.parameters[contract.MAX_HITS])
         self.finder = ActsTrackFinder(ACTS_SETTINGS[instance.parameters[contract.ACTS_SETTING]])
+        self.digest = _served(self.finder.digest, self.scale)
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event, one after the other."""
@@ -203,7 +208,7 @@ class ActsModel:
                 raise TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
             position = self.scale.to_mm(request[FEATURES.name])
             hits = Hits(position, *(request[spec.name] for spec in MEASUREMENTS))
-            answers.append(_answer(self.instance, self.finder.find(hits)))
+            answers.append({**_answer(self.instance, self.finder.find(hits)), DIGEST.name: _as_bytes(self.digest)})
         return answers
 
     @classmethod
@@ -232,6 +237,15 @@ def load_for(instance: Instance) -> Pipeline:
         beam_spot=None if spot is None else BeamSpot.parse(spot),
         check=instance.parameters.get(contract.CHECK_LAYOUT) != "false",
     )
+
+
+def _served(digest: str, scale: Scale) -> str:
+    """Digest of a served finder: its own in mm; other scales round each coordinate once more."""
+    return digest if scale.name == "mm" else digest_of([digest, scale.name])
+
+
+def _as_bytes(digest: str) -> UInt8[ndarray, " 20"]:
+    return np.frombuffer(bytes.fromhex(digest), np.uint8)
 
 
 def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:

@@ -15,7 +15,7 @@ namespace {
 
 enum Input : std::size_t { kFeatures, kGeometryId, kLocal, kVariance };
 // The last output is TRACKS for Athena, PARAMETERS otherwise.
-enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters, kTracks = kParameters };
+enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kDigest, kParameters, kTracks = kParameters };
 
 // Tensors and parameters, as in beampipe.serving.contract.
 constexpr std::int64_t kPositions = 3;  // columns of FEATURES that count: r, phi, z
@@ -24,9 +24,11 @@ const std::vector<TensorSpec> kMeasuredInputs = {
     tensor_of<float>("FEATURES", {-1, kPositions}), tensor_of<std::uint64_t>("GEOMETRY_ID", {-1}, true),
     tensor_of<float>("LOCAL", {-1, 2}, true), tensor_of<float>("VARIANCE", {-1, 2}, true)};
 const std::vector<TensorSpec> kWideInputs = {tensor_of<float>("FEATURES", {-1, -1})};
+constexpr std::int64_t kDigestBytes = 20;
 constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3 + kMaxOutliers;  // of PARAMETERS
 const std::vector<TensorSpec> kOutputs = {tensor_of<std::int64_t>("LABELS", {-1}), tensor_of<double>("STAGES", {-1}),
                                           tensor_of<std::int64_t>("LAYOUT", {2}), tensor_of<double>("BEAM_SPOT", {4}),
+                                          tensor_of<std::uint8_t>("DIGEST", {kDigestBytes}),
                                           tensor_of<double>("PARAMETERS", {-1, kColumns})};
 const std::vector<TensorSpec> kOutputsWithoutFit(kOutputs.begin(), kOutputs.begin() + kParameters);
 const std::vector<TensorSpec> kAthenaOutputs = [] {
@@ -47,6 +49,17 @@ std::vector<std::string> listed(const std::string& text) {
   for (std::string name; std::getline(stream, name, ',');)
     if (!name.empty()) names.push_back(name);
   return names;
+}
+
+/// The digest that the parameters state, as bytes; zeros if they state none.
+std::vector<std::uint8_t> digest_of(const ModelSettings& settings) {
+  const std::string text = settings.text("DIGEST", std::string(2 * kDigestBytes, '0'));
+  if (text.size() != 2 * kDigestBytes || text.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw ConfigError("DIGEST: got '" + text + "', expected 40 hexadecimal digits");
+  std::vector<std::uint8_t> bytes;
+  for (std::size_t at = 0; at < text.size(); at += 2)
+    bytes.push_back(static_cast<std::uint8_t>(std::stoi(text.substr(at, 2), nullptr, 16)));
+  return bytes;
 }
 
 bool for_athena(const ModelSettings& settings) {
@@ -80,7 +93,8 @@ TrackingModel::TrackingModel(const ModelSettings& settings)
       max_hits_(settings.whole("MAX_HITS")),
       hit_budget_(settings.whole("HIT_BUDGET", 0)),
       stage_names_(listed(settings.text("STAGE_NAMES", ""))),
-      count_names_(listed(settings.text("COUNT_NAMES", ""))) {}
+      count_names_(listed(settings.text("COUNT_NAMES", ""))),
+      digest_(digest_of(settings)) {}
 
 const std::vector<TensorSpec>& TrackingModel::inputs() const {
   if (athena_) return kWideInputs;
@@ -233,6 +247,7 @@ void TrackingModel::answer(const Event& event, const Found& tracks, std::size_t 
     const double values[] = {line.x, line.y, line.dxdz, line.dydz};
     std::memcpy(request.output(kBeamSpot, {4}), values, sizeof values);
   }
+  if (request.wants(kDigest)) std::memcpy(request.output(kDigest, {kDigestBytes}), digest_.data(), digest_.size());
   if (fitter_ && request.wants(kParameters)) fit(event, tracks, row, begin, call);
   if (athena_ && request.wants(kTracks)) list(event, tracks, row, begin);
   call.observe("hits_outside", counts.at("outside"), "");

@@ -56,6 +56,7 @@ private:
   bool check_layout_;
   std::int64_t max_hits_, hit_budget_;
   std::vector<std::string> stage_names_, count_names_;
+  std::vector<std::uint8_t> digest_;
 };
 
 }  // namespace beampipe

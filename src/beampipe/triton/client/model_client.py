@@ -356,6 +356,27 @@ class ModelClient(Shown):
                 self._reported = False
                 return answer
 
+    def signatures(self) -> list[ModelSignature]:
+        """The tensors and parameters of the model on each server that answers.
+
+        Raises:
+            ServiceUnavailableError: none answers.
+            DeadlineError: none answers in time.
+            ServiceError: a server has no such model.
+        """
+        if (servers := self._here.servers()) is None:
+            raise _after_close()
+        found: list[ModelSignature] = []
+        errors: list[ServiceError] = []
+        for remote in servers.balance().servers:
+            try:
+                found.append(remote.signature(monotonic() + self._timeout))
+            except (ServiceUnavailableError, DeadlineError) as error:
+                errors.append(error)
+        if not found:
+            raise errors[0]
+        return found
+
     def close(self, limit: float = _CLOSING) -> None:
         """Cancel requests in flight, free the shared memory and drop the connections, within twice `limit` seconds."""
         self._closed = True

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError, to_wire
+from beampipe.errors import BeampipeError, CancelledError, ConfigError, InputError, ModelError, to_wire
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
 
@@ -183,6 +183,12 @@ class TritonPythonModel:
         self.inputs: tuple[contract.TensorSpec, ...] = cls.inputs
         self.outputs = {spec.name: spec for spec in cls.outputs}
         self.model = cls(instance)
+        digest = contract.model_digest(self.model, parameters[contract.MODEL_CLASS], version, parameters)
+        if parameters.get(contract.DIGEST, digest) != digest:
+            raise ConfigError(
+                f"{args['model_name']}: got other code, weights or parameters than when it was exported: another"
+                " version of beampipe or of its own modules is installed here, or files were changed; export it again"
+            )
         self.array, self.tensor = exchange(pb)
         check_model(self.model.run, version, args["model_name"])
         self.metrics.start()

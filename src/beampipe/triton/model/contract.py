@@ -36,6 +36,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
+from beampipe.identity import digest_of, file_digest, user_code
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
 
 MODEL_CLASS: Final = "MODEL_CLASS"
 """Parameter of ``config.pbtxt``: class of the model, as `model_class` reads it."""
+
+WEIGHTS: Final = "weights"
+"""Name of the folder of the weights in that of the model."""
+
+DIGEST: Final = "DIGEST"
+"""Parameter of ``config.pbtxt``: digest of code, weights and parameters of the model, 40 hexadecimal digits. Clients
+that keep what a model computes use it as the identity of the model: its name may be that of any other."""
 
 THREADS: Final = "THREADS"
 """Parameter of ``config.pbtxt``: threads of one instance, or ``auto``: the cores are shared out among the instances."""
@@ -215,6 +223,30 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
             f"model: got {path!r} without {', '.join(missing)}, expected a class with {', '.join(_PARTS)}"
         )
     return cls
+
+
+_NO_RESULT: Final = (DIGEST, EXECUTION_MODEL_PATH, MODEL_CLASS, THREADS)
+"""Parameters on which no answer depends."""
+
+
+def model_digest(model: Any, path: str, version: Path, parameters: Mapping[str, str]) -> str:
+    """Digest of a model: the one that it states in an attribute `digest`, else that of its folder and of its class.
+
+    The latter has the code of the class and what it imports, the weights and libraries, and the parameters.
+
+    Args:
+        model: the model.
+        path: its class, as `model_class` reads it.
+        version: folder of the version, in the folder of the model.
+        parameters: parameters of the model's configuration, by name.
+    """
+    if isinstance(stated := getattr(model, "digest", None), str):
+        return stated
+    where = path.rpartition(":")[0]
+    code = user_code(where, version / where if where.endswith(".py") else None).digest
+    files = sorted([*(version.parent / WEIGHTS).glob("*"), *version.parent.glob("*.so*")])
+    values = {name: value for name, value in parameters.items() if name not in _NO_RESULT}
+    return digest_of([path, code, {file.name: file_digest(file) for file in files}, values])
 
 
 _NAME: Final = re.compile(r"\w[\w.-]*", re.ASCII)
