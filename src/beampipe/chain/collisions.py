@@ -33,10 +33,17 @@ _HARD_EVENTS: Final = 50_000
 """Events of the hard process from which the cross section of a sample is estimated."""
 
 
-def sample_spec_of(generator: str, pythia: tuple[str, ...]) -> SampleSpec:
-    """The sample that Pythia generates: a shipped one with further lines, decays inside of the tracker included."""
+def sample_spec_of(generator: str, pythia: tuple[str, ...], energy: float) -> SampleSpec:
+    """The sample that Pythia generates: a shipped one with further lines, decays inside of the tracker included.
+
+    Args:
+        generator: name of the sample.
+        pythia: further lines for Pythia.
+        energy: centre-of-mass energy [TeV].
+    """
     spec = for_tracker(sample_spec(generator))
-    return replace(spec, settings=(*spec.settings, *pythia))
+    lines = [f"Beams:eCM = {1000 * energy:g}" if line.startswith("Beams:eCM") else line for line in spec.settings]
+    return replace(spec, settings=(*lines, *pythia))
 
 
 def write_cross_section(path: Path, spec: SampleSpec, part: Slice) -> None:
@@ -44,11 +51,10 @@ def write_cross_section(path: Path, spec: SampleSpec, part: Slice) -> None:
     path.write_text(json.dumps({"cross_section": cross_section(spec, part, _HARD_EVENTS)}) + "\n", encoding="utf-8")
 
 
-def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int, pileup: float = 0.0) -> None:
+def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int, pileup: float, energy: float) -> None:
     """Generate collisions, and write their record: visible particles, partons and weights, and the tracker's particles.
 
-    Soft collisions for the pile-up are those of Pythia at 14 TeV; events have some in common once there are
-    `MOST_COLLISIONS` of them.
+    Events have soft collisions of the pile-up in common once there are `MOST_COLLISIONS` of them.
 
     Args:
         path: file to write.
@@ -57,12 +63,13 @@ def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int
         seed: seed of Pythia.
         n_events: number of collisions.
         pileup: mean number of further collisions in an event.
+        energy: their centre-of-mass energy, that of the sample [TeV].
     """
     collisions, pool = PythiaRun(spec, part, seed).with_tracker_particles(n_events)
     tables = {"collisions": collisions, "pool": pool}
     if pileup > 0:
         n_soft = min(math.ceil(pileup * n_events + 5 * math.sqrt(pileup)), MOST_COLLISIONS)
-        tables["soft"] = soft_collisions("soft", n_soft, seed_of(seed, n_soft))
+        tables["soft"] = soft_collisions("soft", n_soft, seed_of(seed, n_soft), energy)
     save_tables(path, **tables)
 
 

@@ -16,15 +16,23 @@ from beampipe.chain.cost import measured_artifact
 from beampipe.chain.jets import make_jets
 from beampipe.chain.settings import ChainSettings, Sample
 from beampipe.chain.telemetry import TraceTarget, recorded
-from beampipe.chain.tracks import find_tracks
-from beampipe.errors import MissingExtraError
+from beampipe.chain.tracks import find_tracks, finder_digest
+from beampipe.errors import MismatchError, MissingExtraError
 from beampipe.identity import NO_RESULT
 from beampipe.simulation.pythia import seed_of
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
-from beampipe.tracking.catalogue import PIPELINES
-from beampipe.tracking.finders import require_finder
-from beampipe.tracking.loading import fit_weights, pipeline_weights
-from beampipe.workflow import Input, Recipe, Store, code_digest, digest_of, file_digest, installed_version
+from beampipe.tracking import kernels
+from beampipe.tracking.loading import fit_weights
+from beampipe.workflow import (
+    Input,
+    Recipe,
+    Store,
+    code_digest,
+    digest_of,
+    file_digest,
+    installed_version,
+    remembering_code,
+)
 
 _MODULES: Final = {
     "cross_section": "collisions",
@@ -110,12 +118,18 @@ class Chunk:
     @property
     def spec(self) -> SampleSpec:
         """What Pythia generates."""
-        return sample_spec_of(self.sample.generator, (*PROCESSES[self.process], *self.sample.lines))
+        lines = (*PROCESSES[self.process], *self.sample.lines)
+        return sample_spec_of(self.sample.generator, lines, self.settings.collisions.energy)
 
     @property
     def run_seed(self) -> int:
         """The seed of the dead modules, which all chunks of a sample share."""
         return seed_of(self.settings.seed, _number_of(self.sample.name))
+
+    @property
+    def finder(self) -> str:
+        """Digest of the finder."""
+        return finder_digest(self.settings.tracks, self.settings.detector.read())
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
@@ -127,9 +141,9 @@ class Chunk:
             "simulate": [detector, self.seed(2), pileup],
             "towers": [settings.calorimeter, self.seed(3)],
             "tracks": [
-                [detector, sample.degradation, settings.tracks.finder, settings.tracks.cuts],
-                [settings.tracks.max_dz] if pileup else [],
-                [list(_weights(settings.tracks.finder, settings.tracks.model)), self.seed(4), self.run_seed],
+                [detector, sample.degradation, self.finder, settings.tracks.cuts],
+                [settings.tracks.max_dz, installed_version("pyacts")] if pileup else [],  # ACTS finds the vertices
+                [kernels.build(), list(_fit(settings.tracks.model)), self.seed(4), self.run_seed],
             ],
             "jets": settings.jets if self.process == DIJETS else [settings.jets, self.process],
         }
@@ -144,7 +158,13 @@ class Chunk:
         settings, sample = self.settings, self.sample
         return {
             "generate": lambda path: generate(
-                path, self.spec, settings.collisions.slice, self.seed(1), self.n_events, settings.collisions.pileup
+                path,
+                self.spec,
+                settings.collisions.slice,
+                self.seed(1),
+                self.n_events,
+                settings.collisions.pileup,
+                settings.collisions.energy,
             ),
             "simulate": lambda path, record: simulate(
                 path, record, settings.detector, self.seed(2), settings.collisions.pileup
@@ -159,6 +179,7 @@ class Chunk:
                 settings.tracks,
                 self.seed(4),
                 self.run_seed,
+                self.finder,
             ),
             "jets": lambda path, record, towers, tracks: make_jets(
                 path, record, towers, tracks, settings.jets, with_photon=self.process == GAMMAJET
@@ -177,11 +198,28 @@ def make_chunk(store: Store, chunk: Chunk, until: str = "jets", trace: TraceTarg
 
     Raises:
         BusyError: another process does the work.
+        MismatchError: code, packages, weights or plug-ins here are not those of the process that planned the chunk.
     """
     recipe = chunk.recipes[until]
+    with remembering_code(write=False):
+        here = replace(chunk).recipes  # of a worker: perhaps on another machine
+    if changed := [stage for stage in INPUTS if here[stage].key != chunk.recipes[stage].key]:
+        raise MismatchError(
+            f"{chunk.label}: got another key of the stage {changed[0]} here than in the plan, expected the same; run"
+            " workers in the same environment: code and packages, weights, detector files and plug-ins"
+        )
     if store.find(recipe) is None:
         with store.leased(recipe), recorded(trace, "chunk", sample=chunk.sample.name, number=chunk.number):
             _made(store, chunk, until)
+
+
+def made(store: Store, chunk: Chunk, stage: str = "jets") -> Path:
+    """The artifact of a stage; one that was lost or damaged is made again."""
+    path = store.load(chunk.recipes[stage])
+    if path is None:
+        with store.leased(chunk.recipes[stage], wait=True):
+            path = _made(store, chunk, stage)
+    return path
 
 
 def _made(store: Store, chunk: Chunk, stage: str) -> Path:
@@ -197,13 +235,9 @@ def _made(store: Store, chunk: Chunk, stage: str) -> Path:
 
 
 @cache
-def _weights(finder: str, model: str) -> tuple[str, ...]:
-    """Digests of the weights of a finder and of the fit; the settings of ACTS are part of the code."""
-    require_finder(finder)
-    paths = list(fit_weights(model))
-    if finder in PIPELINES:
-        paths += pipeline_weights(finder, model)
-    return tuple(file_digest(path) for path in sorted(paths))
+def _fit(model: str) -> tuple[str, ...]:
+    """Digests of the tables of the fit."""
+    return tuple(file_digest(path) for path in fit_weights(model))
 
 
 def _number_of(name: str) -> int:
@@ -240,7 +274,7 @@ class Plan:
         n = math.ceil(tracks.compare_events / settings.chunk_events)
         first = self.chunks[settings.of_role("nominal").name][:n]
         others = {
-            name: replace(settings, tracks=replace(tracks, finder=name, compare=(), servers=()))
+            name: replace(settings, tracks=replace(tracks, finder=name, compare=(), servers=(), identity=""))
             for name in tracks.compare
         }
         return {tracks.finder: first} | {
@@ -262,16 +296,18 @@ class Plan:
 
     def cross_section(self, sample: str) -> Recipe:
         """The cross section of a sample."""
-        each = self.settings.samples[sample]
-        parameters = [sample_spec_of(each.generator, each.lines).settings, self.settings.collisions.slice]
+        parameters = [self._spec(sample).settings, self.settings.collisions.slice]
         return Recipe("cross_section", stage_code("cross_section"), parameters, (), f"cross_section {sample}")
 
     def make_cross_section(self, store: Store, sample: str) -> Path:
         """The file of the cross section of a sample, made if it is missing."""
-        each = self.settings.samples[sample]
-        spec = sample_spec_of(each.generator, each.lines)
-        part = self.settings.collisions.slice
+        spec, part = self._spec(sample), self.settings.collisions.slice
         return store.get(self.cross_section(sample), ".json", lambda path: write_cross_section(path, spec, part))
+
+    def _spec(self, sample: str) -> SampleSpec:
+        """The sample that Pythia generates, dijets only."""
+        each = self.settings.samples[sample]
+        return sample_spec_of(each.generator, each.lines, self.settings.collisions.energy)
 
     def ntuple(self, sample: str) -> Recipe:
         """The ntuple of a sample."""

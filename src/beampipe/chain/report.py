@@ -12,11 +12,11 @@ from beampipe.calibration.report.write import STYLE
 from beampipe.chain import figures
 from beampipe.chain.cost import projections, read_facility, stage_costs
 from beampipe.chain.ntuples import EnergyScale, Performance
-from beampipe.chain.plan import INPUTS
+from beampipe.chain.plan import INPUTS, made
 from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
-from beampipe.chain.tracks import local_finder
+from beampipe.chain.tracks import finder_digest, opened_finder
 from beampipe.events import Event
 from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
@@ -59,7 +59,7 @@ def write_report(result: ChainResult) -> Path:
 
     store, plan, settings = store_of(result.settings), result.plan, result.settings
     nominal = settings.of_role("nominal").name
-    data = JetEvents.join([JetEvents.load(store.require(recipe)) for recipe in plan.jets(nominal)])
+    data = JetEvents.join([JetEvents.load(made(store, chunk)) for chunk in plan.chunks[nominal]])
     scale = load_table(store.require(plan.scale), "scale", EnergyScale)
     performance = {
         name: load_table(store.require(plan.performance(name)), "performance", Performance) for name in plan.chunks
@@ -129,7 +129,7 @@ def _compared(result: ChainResult) -> dict[str, JetEvents]:
     if len(compared) == 1:
         return {}
     return {
-        name: JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in chunks])
+        name: JetEvents.join([JetEvents.load(made(store, chunk)) for chunk in chunks])
         for name, chunks in compared.items()
     }
 
@@ -152,11 +152,12 @@ def _first_event(result: ChainResult) -> Event:
     settings = result.settings
     sample = settings.of_role("nominal")
     chunk = result.plan.chunks[sample.name][0]
-    clean = next(read_events(store_of(settings).require(chunk.recipes["simulate"])))
+    clean = next(read_events(made(store_of(settings), chunk, "simulate")))
     modules = detector_modules(settings.detector.read())
     return degrade(clean, sample.degradation, chunk.seed(4), run_seed=chunk.run_seed, modules=modules)
 
 
 def _event_figure(event: Event, result: ChainResult) -> Figure:
-    with local_finder(result.settings.tracks, result.settings.detector.read()) as finder:
-        return finder.find(event.hits).found_in(event).plot(min_pt=1.0)
+    tracks, layout = result.settings.tracks, result.settings.detector.read()
+    finder = opened_finder(tracks, layout, finder_digest(tracks, layout))
+    return finder.find(event.hits).found_in(event).plot(min_pt=1.0)

@@ -32,9 +32,10 @@ from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.cost import measured_artifact
 from beampipe.chain.fit import SCORE_BINS, JetCounts, Measurement, measure, read_measurements, write_measurements
 from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
-from beampipe.chain.plan import Plan, make_chunk, stage_code
-from beampipe.chain.settings import ChainSettings, Sample
+from beampipe.chain.plan import Plan, made, make_chunk, stage_code
+from beampipe.chain.settings import ChainSettings, CollisionSettings, Sample
 from beampipe.chain.telemetry import recorded, span, target_below, trace_target
+from beampipe.chain.tracks import served_finder
 from beampipe.files import check_output, write_whole
 from beampipe.simulation.samples import GAMMAJET
 from beampipe.tables import load_tables
@@ -102,6 +103,10 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
         others = [chunk for chunks in list(plan.compared.values())[1:] for chunk in chunks]
         steps = [[chunk for chunk in part if store.find(chunk.recipes["jets"]) is None] for part in (own, others)]
         if any(steps):
+            tracks = settings.tracks
+            if tracks.servers and any(store.find(chunk.recipes["tracks"]) is None for chunk in steps[0]):
+                with served_finder(tracks, own[0].finder) as finder:
+                    finder.check()
             with (
                 span("chunks"),
                 open_pool(
@@ -279,6 +284,7 @@ def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
         *(sample.generator, *sample.lines),
         *(collisions.process if collisions.with_photons else ()),
         f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
+        *([f"energy {collisions.energy:g} TeV"] if collisions.energy != CollisionSettings.energy else []),
         *([f"pile-up {collisions.pileup:g}, within {settings.tracks.max_dz:g} mm"] if collisions.pileup else []),
         f"hit loss {sample.hit_loss:g}, dead modules {sample.dead_modules:g}, noise {sample.noise:g}",
         f"tracks by {settings.tracks.finder}: {', '.join(f'{cut:g}' for cut in settings.tracks.cuts)}",
@@ -291,18 +297,18 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
     cross_section = plan.make_cross_section(store, name)
 
     def jets_of(sample: str) -> list[Path]:
-        return [store.require(recipe) for recipe in plan.jets(sample)]
+        return [made(store, chunk) for chunk in plan.chunks[sample]]
 
-    def made(recipe: Recipe, suffix: str, sample: str, make: Callable[[Path, Sequence[Path]], None]) -> Path:
+    def of_all(recipe: Recipe, suffix: str, sample: str, make: Callable[[Path, Sequence[Path]], None]) -> Path:
         path = store.load(recipe)
         if path is not None:
             return path
         inputs, events = jets_of(sample), plan.settings.samples[sample].events
         return measured_artifact(store, recipe, suffix, lambda part: make(part, inputs), events, inputs)
 
-    scale = made(plan.scale, ".npz", nominal, write_scale)
-    performance = made(plan.performance(nominal), ".npz", nominal, write_performance)
-    made(plan.performance(name), ".npz", name, write_performance)
+    scale = of_all(plan.scale, ".npz", nominal, write_scale)
+    performance = of_all(plan.performance(nominal), ".npz", nominal, write_performance)
+    of_all(plan.performance(name), ".npz", name, write_performance)
     each = plan.settings.samples[name]
     spec = NtupleSpec(
         name,
@@ -314,7 +320,7 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
         each.further,
         sum(chunk.process == GAMMAJET for chunk in plan.chunks[name]),
     )
-    return made(
+    return of_all(
         plan.ntuple(name), ".root", name, lambda path, jets: write_chain_ntuple(path, jets, scale, performance, spec)
     )
 

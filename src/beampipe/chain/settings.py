@@ -29,6 +29,7 @@ class CollisionSettings:
     """Collisions. They are generated with an extra factor ``(pT / pt_min) ** power``, which their weights undo.
 
     Attributes:
+        energy: centre-of-mass energy of all collisions, pile-up included [TeV].
         pt_min: lowest transverse momentum of the hard process [GeV].
         pt_max: highest transverse momentum of the hard process [GeV].
         power: power of the extra factor; the spectrum is about flat for 5.
@@ -41,6 +42,7 @@ class CollisionSettings:
     pt_max: float = 800.0
     power: float = 5.0
     pileup: float = 0.0
+    energy: float = 13.0
     process: tuple[str, ...] = (DIJETS,)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class CollisionSettings:
             )
         if not 10 <= self.pt_min < self.pt_max:
             raise ConfigError(f"collisions: got {self.pt_min:g} to {self.pt_max:g} GeV, expected 10 GeV or more")
+        if not 0.9 <= self.energy <= 100 or self.pt_max > 500 * self.energy:
+            raise ConfigError(
+                f"collisions: got energy {self.energy:g} TeV and pt_max {self.pt_max:g} GeV, expected 0.9 to 100 TeV,"
+                " and half of it for a jet at most"
+            )
         if not 0 <= self.power <= 10:
             raise ConfigError(f"collisions: got power {self.power:g}, expected 0 to 10")
         if not 0 <= self.pileup <= 300:
@@ -106,6 +113,11 @@ class Sample:
             raise UnknownNameError(f"generator of sample {self.name}", self.generator, SAMPLES)
         if any(line.split()[:1] == ["include"] for line in self.lines):
             raise ConfigError(f"sample {self.name}: got a line `include`, expected settings; name the file as `card`")
+        if beams := [line for line in self.lines if line.strip().lower().startswith("beams:")]:
+            raise ConfigError(
+                f"sample {self.name}: got the line {beams[0]!r}, expected protons of one energy in all samples and in"
+                " pile-up: give `energy` [TeV] under [collisions]"
+            )
         _ = self.degradation
 
     @cached_property
@@ -163,7 +175,10 @@ class TrackSettings:
     Attributes:
         finder: name of the finder: a pipeline, ACTS, or a plug-in.
         model: tracker model of the detector: the name of a shipped one, or a folder.
-        servers: addresses of servers that run the finder; none to run it here. The tracks are the same.
+        servers: addresses of servers that run the finder; none to run it here. The tracks are the same: servers that
+            state another digest than the finder here, or none, are refused.
+        identity: what the servers compute, if that is no finder that is installed here: the digest that they state, or
+            any text for servers that state none. Tracks are kept under it.
         min_pt: smallest transverse momentum of a track [GeV].
         max_abs_eta: largest absolute pseudorapidity of a track.
         max_d0: largest distance from the beam line [mm].
@@ -175,6 +190,7 @@ class TrackSettings:
     finder: str = "module_map_soft"
     model: str = "generic"
     servers: tuple[str, ...] = ()
+    identity: str = ""
     min_pt: float = 0.5
     max_abs_eta: float = 2.5
     max_d0: float = 2.0
@@ -188,6 +204,8 @@ class TrackSettings:
                 f"tracks: got compare {list(self.compare)} with finder {self.finder!r} in {self.compare_events} events,"
                 " expected different finders, and 1 event or more"
             )
+        if self.identity and not self.servers:
+            raise ConfigError("tracks: got identity without servers, expected both; that of a finder here is computed")
         if not (self.min_pt >= 0.1 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0 and self.max_dz > 0):
             raise ConfigError(
                 f"tracks: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, max_d0 {self.max_d0:g}, max_dz"

@@ -6,9 +6,10 @@ that of the hard collision, and only tracks near it count.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -18,19 +19,25 @@ from beampipe.chain.collisions import hard_momenta
 from beampipe.chain.settings import DetectorSettings, TrackSettings
 from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTable, ParticleTable, TrackTable, joined
 from beampipe.chain.telemetry import note, span
+from beampipe.errors import ConfigError
 from beampipe.events import Event, Particles, Tracks
+from beampipe.identity import digest_of
+from beampipe.plugins import plugin_digest, plugin_names
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules
 from beampipe.tables import save_tables
 from beampipe.tracking.acts.layouts import detector_for_acts
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
-from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.finder import TrackFinder, hits_of
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.fitting.fitter import FittedFinder
 from beampipe.tracking.formats.parquet import read_events
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.truth import Selection, contributions, select_particles, truth_of
+
+if TYPE_CHECKING:
+    from beampipe.serving.finders import TritonTrackFinder
 
 _SAME: Final = 1e-4
 """Largest difference of the momenta of one particle before and after ACTS, over its largest component."""
@@ -48,6 +55,7 @@ def find_tracks(
     settings: TrackSettings,
     seed: int,
     run_seed: int,
+    digest: str,
 ) -> None:
     """Find the tracks of simulated events, and write those that pass the cuts, and the particles that they should show.
 
@@ -60,9 +68,13 @@ def find_tracks(
         settings: finder and cuts.
         seed: seed of losses and noise.
         run_seed: seed of the dead modules, which all events of a sample share.
+        digest: that of the finder, as by `finder_digest`; servers must state it.
+
+    Raises:
+        MismatchError: a server states another one.
     """
     layout = detector.read()
-    finder = _finder(settings, layout)
+    finder = opened_finder(settings, layout, digest)
     modules, field = detector_modules(layout), Detector().field if layout is None else layout.field_T
     momenta = None if record is None else hard_momenta(record)
     tracks, particles, counts, dz = [], [], [], []
@@ -141,26 +153,47 @@ def local_finder(settings: TrackSettings, layout: DetectorLayout | None) -> Trac
     return named_finder(settings.finder, where, model=settings.model, threads=1)
 
 
-@lru_cache(maxsize=2)  # once per worker, not per chunk
-def _finder(settings: TrackSettings, layout: DetectorLayout | None) -> FittedFinder:
-    """The finder, here or on servers, with a fit in this process."""
-    finder: TrackFinder
-    if settings.servers:
-        from beampipe.serving.finders import TritonTrackFinder
+@lru_cache(maxsize=8)
+def finder_digest(settings: TrackSettings, layout: DetectorLayout | None) -> str:
+    """Digest of the finder without the fit, from which the keys of tracks follow; its name does not count.
 
-        finder = TritonTrackFinder(
-            settings.servers, settings.finder, on_failure=lambda error: note(repeated=str(error))
-        )
-    else:
-        finder = local_finder(settings, layout)
-    return FittedFinder(_WithoutSharedHits(finder), load_track_fitter(settings.model, threads=1))
+    A finder of a plug-in may state in an attribute `digest` what its package does not show, such as weights elsewhere.
+
+    Raises:
+        ConfigError: the finder is of this package, and states no digest.
+        BeampipeError: any error of `local_finder`.
+    """
+    if settings.identity:
+        return settings.identity
+    with local_finder(settings, layout) as finder:
+        stated = getattr(finder, "digest", "")
+    if settings.finder in plugin_names("finders"):
+        return digest_of([plugin_digest("finders", settings.finder), stated])
+    return str(stated)
+
+
+def served_finder(settings: TrackSettings, digest: str) -> TritonTrackFinder:
+    """The finder on servers, which must state this digest, or none if an `identity` stands for it."""
+    from beampipe.serving.finders import TritonTrackFinder
+
+    required = digest if re.fullmatch("[0-9a-f]{40}", digest) else ""
+    return TritonTrackFinder(
+        settings.servers, settings.finder, digest=required, on_failure=lambda error: note(repeated=str(error))
+    )
+
+
+@lru_cache(maxsize=2)  # once per worker, not per chunk
+def opened_finder(settings: TrackSettings, layout: DetectorLayout | None, digest: str) -> FittedFinder:
+    """The finder, here or on servers, with a fit in this process; arguments as of `finder_digest` and its result."""
+    finder = served_finder(settings, digest) if settings.servers else local_finder(settings, layout)
+    return FittedFinder(_WithoutSharedHits(settings.finder, finder), load_track_fitter(settings.model, threads=1))
 
 
 class _WithoutSharedHits:
     """A finder whose tracks share no hits: of those of ACTS, only the labels are used."""
 
-    def __init__(self, finder: TrackFinder) -> None:
-        self._finder = finder
+    def __init__(self, name: str, finder: TrackFinder) -> None:
+        self._name, self._finder = name, finder
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._finder, name)
@@ -168,6 +201,9 @@ class _WithoutSharedHits:
     def find(self, hits: Any) -> Tracks:
         """The tracks of one event."""
         tracks = self._finder.find(hits)
+        if not isinstance(tracks, Tracks) or len(tracks.track_id) != len(hits_of(hits)):
+            got = f"{len(tracks.track_id)} labels" if isinstance(tracks, Tracks) else type(tracks).__name__
+            raise ConfigError(f"finder {self._name}: got {got}, expected Tracks with a label of each hit")
         return Tracks(
             tracks.track_id,
             tracks.seconds,

@@ -184,15 +184,21 @@ class CollisionSource:
         return generated
 
 
-def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
+def collisions(process: str, n_collisions: int, seed: int, energy: float = 14.0) -> CollisionPool:
     """Generate collisions: all final particles except neutrinos and neutral hadrons, which leave no hits.
 
     Photons are kept, as they convert. Cuts: `PT_MIN`, `ETA_MAX`, production inside the tracker.
+
+    Args:
+        process: process that is generated, as of `CollisionCache`.
+        n_collisions: number of collisions.
+        seed: seed of Pythia.
+        energy: centre-of-mass energy [TeV]; integrals of ``"quick_soft"`` are of 14 TeV.
     """
     import awkward as ak
 
     random = ("Random:setSeed = on", f"Random:seed = {seed}")
-    settings = ("Print:quiet = on", "Beams:eCM = 14000", *_PROCESSES[process], *DECAYS, *random)
+    settings = ("Print:quiet = on", f"Beams:eCM = {1000 * energy:g}", *_PROCESSES[process], *DECAYS, *random)
     with as_file(files("beampipe.simulation") / _INTEGRALS) as path:
         pythia = start_pythia((*settings, f"MultipartonInteractions:initFile = {path}"))
     batches = []
