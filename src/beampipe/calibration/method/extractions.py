@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from beampipe.errors import UnknownNameError
-from beampipe.identity import user_code
+from beampipe.identity import digest_of, user_code
 from beampipe.lazy import import_name
-from beampipe.plugins import load_plugin, plugin_names
+from beampipe.plugins import load_plugin, plugin_digest, plugin_names
 
 if TYPE_CHECKING:
     from beampipe.calibration.method.matrix import Extraction
@@ -44,4 +44,7 @@ def extraction_digest(name: str) -> str:
         UnknownNameError: there is none.
         ConfigError: a plug-in cannot be imported.
     """
-    return "" if name == MATRIX else user_code(extraction_named(name).__module__).digest
+    if name == MATRIX:
+        return ""
+    code = user_code(extraction_named(name).__module__).digest
+    return code if name in _OWN else digest_of([code, plugin_digest("extractions", name)])
