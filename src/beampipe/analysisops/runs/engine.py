@@ -354,9 +354,9 @@ class Record:
         }
 
 
-def dump(value: object) -> str:
-    """A value as canonical JSON text in ASCII: equal values give equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def dump(value: object, *, sort_keys: bool = True) -> str:
+    """A value as JSON text in ASCII, canonical if keys are sorted: equal values give equal texts."""
+    return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -613,13 +613,15 @@ def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path
 
 
 def _text(assessment: Assessment, record: Record) -> str:
-    """The text of a record. A submission that cannot be written and read again is the agent's failure, not the host's.
+    """The text of a record, with keys in the order in which the submission was read, since grading reads only so many.
+
+    A submission that cannot be written and read again is the agent's failure, not the host's.
 
     Raises:
         InputError: the record holds the value of a secret seed.
     """
     try:
-        text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+        text = dump({"assessment": assessment.to_json(), **record.to_json()}, sort_keys=False) + "\n"
         json.loads(text)
     except Exception as error:
         kind = "it is nested too deep" if isinstance(error, RecursionError) else type(error).__name__
