@@ -76,6 +76,24 @@ def init(
     say(f"{config}: next: beampipe chain run {config}")
 
 
+@app.command("verify")
+def verify_command(
+    store: Annotated[Path, typer.Argument(help="Folder of a run, or of its store.")],
+    share: Annotated[float, typer.Option(help="Share of the artifacts of each stage, one at least.")] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Make some artifacts of a store again on this machine, and compare their bytes."""
+    from beampipe.chain.verify import verify
+
+    result = verify(store, share)
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{result.compared} artifacts made again: {len(result.differing)} differ; {result.absent} are not there")
+    if result.differing:
+        raise BeampipeError(f"{store}: other bytes here than in the store: {', '.join(result.differing[:5])}")
+
+
 @app.command("stream")
 def stream_command(
     files: Annotated[

@@ -36,6 +36,7 @@ from beampipe.chain.plan import Plan, made, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, CollisionSettings, Sample
 from beampipe.chain.telemetry import recorded, span, target_below, trace_target
 from beampipe.chain.tracks import served_finder
+from beampipe.chain.verify import keep_settings
 from beampipe.files import check_output, write_whole
 from beampipe.simulation.samples import GAMMAJET
 from beampipe.tables import load_tables
@@ -97,6 +98,7 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
     _ = stage_code("result")  # a missing package is an error now, and not after all collisions
     check_output(store.root / "artifact", parents=True)
     store.sweep()
+    keep_settings(settings, store)
     with remembering_code():
         # All samples grow together; other finders come after that of the chain, whose hits they share.
         own = sorted((chunk for chunks in plan.chunks.values() for chunk in chunks), key=lambda chunk: chunk.number)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 from numpy import ndarray
@@ -151,7 +157,7 @@ def new_bookkeeping(*, weight_names: Sequence[str], settings: Mapping[str, Any],
 
 
 def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> None:
-    """Write one file; it appears under its name only when it is complete.
+    """Write one file; it appears under its name only when it is complete. The same contents give the same bytes.
 
     Args:
         path: the file; its folder is created.
@@ -169,7 +175,14 @@ def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> 
         raise ShapeError(f"{path.name}: the bookkeeping differs from the layout in {wrong}")
     jets = [*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES, "jet_region"]
     jets = [name for name in jets if name.startswith("jet_") and name in events.columns]
-    with replacing(path, parents=True) as part, uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
+    options = {"compression": uproot.ZSTD(5), "uuid_function": partial(_identifier, events, bookkeeping)}
+    # Of an open file uproot writes no name into it, which would be that of the part.
+    with (
+        replacing(path, parents=True) as part,
+        part.open("w+b") as stream,
+        _fixed_time(),
+        uproot.recreate(stream, **options) as file,
+    ):
         for start in range(0, max(len(events), 1), EVENTS_PER_BASKET):
             block = events[start : start + EVENTS_PER_BASKET]
             columns = block.columns
@@ -189,6 +202,32 @@ def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> 
         entry = {name: _entry(kind, bookkeeping[name]) for name, kind in BOOKKEEPING_BRANCHES.items()}
         kinds = {name: _kind(column) for name, column in entry.items()}
         file.mktree(BOOKKEEPING, kinds, title=MARK).extend(entry)
+
+
+def _identifier(events: Events, bookkeeping: Mapping[str, Any]) -> UUID:
+    """The identifier of a file: a digest of its contents in place of a random number."""
+    digest = sha256(repr([(name, str(bookkeeping[name])) for name in BOOKKEEPING_BRANCHES]).encode())
+    for column in (*events.offsets.values(), *events.columns.values()):
+        digest.update(np.ascontiguousarray(column))
+    return UUID(bytes=digest.digest()[:16])
+
+
+_WRITING: Final = Lock()
+_TIME: Final = datetime(2020, 1, 1)
+
+
+@contextmanager
+def _fixed_time() -> Iterator[None]:
+    """Let uproot write one time into all files: the clock would make each file another one."""
+    from uproot import _util
+
+    with _WRITING:
+        code_of = _util.datetime_to_code
+        _util.datetime_to_code = lambda _: code_of(_TIME)
+        try:
+            yield
+        finally:
+            _util.datetime_to_code = code_of
 
 
 def read_bookkeeping(path: Path) -> dict[str, Any]:
