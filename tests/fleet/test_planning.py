@@ -29,7 +29,8 @@ from beampipe.units import Estimate
 
 EXPONENTIAL = Measured((1.0,) * 5000, tuple(-log((at + 0.5) / 5000) for at in range(5000)))
 """Service times with a mean of 1 s."""
-HEAVY = Measured(*[tuple(0.3 * (1 - (at + 0.5) / 5000 * (1 - 200**-1.3)) ** (-1 / 1.3) for at in range(5000))] * 2)
+TAIL = tuple(0.3 * (1 - (at + 0.5) / 5000 * (1 - 200**-1.3)) ** (-1 / 1.3) for at in range(5000))
+HEAVY = Measured(TAIL, TAIL)
 """Sizes and times with a tail that falls as a power, up to 60; the mean is 1.08."""
 
 

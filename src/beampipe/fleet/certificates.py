@@ -6,6 +6,7 @@ A gateway with a public name should have a certificate of a public authority.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,10 @@ _SKEW: Final = timedelta(minutes=5)
 
 _UNUSED: Final = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
 """Uses of a key that no certificate here permits; neither may it only encipher or decipher."""
+
+
+_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+"""A host name, or a wildcard for those of a domain."""
 
 
 def make_authority(folder: Path, days: int = 3650) -> Path:
@@ -57,8 +62,8 @@ def make_server(folder: Path, hosts: Sequence[str], days: int = 365, name: str =
         name: name of the file.
 
     Raises:
-        ConfigError: there are no hosts.
-        FileError: there is no authority.
+        ConfigError: there are no hosts, or one is neither a host name nor an address.
+        FileError: there is no valid authority.
     """
     if not hosts:
         raise ConfigError("hosts: got none, expected the names and addresses by which clients know the gateway")
@@ -81,6 +86,52 @@ def make_client(folder: Path, name: str, days: int = 365) -> Path:
     return _make_leaf(folder / f"{name}.pem", name, days, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]))
 
 
+def check_certificate(path: Path) -> None:
+    """Refuse a gateway's certificate that no client would accept, or that has no key.
+
+    Raises:
+        FileError: the file has no certificate or no key, the key of another certificate, or is not valid now.
+    """
+    certificate = _read_certificate(path)
+    _check_dates(path, certificate, "beampipe fleet certificate server HOST")
+    beside = path.with_name(f"{path.name}.key")  # where HAProxy looks, too
+    try:
+        key = load_pem_private_key(_read(beside if beside.exists() else path), None)
+    except (TypeError, ValueError) as error:
+        raise FileError(
+            f"{path}: got no private key without a password, expected certificate and key in one file; do: cat"
+            f" CERTIFICATE KEY > {path}"
+        ) from error
+    if key.public_key() != certificate.public_key():
+        raise FileError(f"{path}: got a private key that is not that of the certificate, expected both of one pair")
+
+
+def check_authority(path: Path) -> None:
+    """Refuse a file that has not one valid certificate of an authority.
+
+    Raises:
+        FileError: there is none.
+    """
+    certificate = _read_certificate(path)
+    _check_dates(path, certificate, "beampipe fleet certificate authority")
+    try:
+        signs = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:  # as in the first version of certificates
+        signs = True
+    if not signs:
+        name = certificate.subject.rfc4514_string()
+        raise FileError(f"{path}: got the certificate of {name}, which signs no others, expected an authority, ca.pem")
+
+
+def _check_dates(path: Path, certificate: x509.Certificate, command: str) -> None:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not begin <= datetime.now(UTC) < end:
+        raise FileError(
+            f"{path}: got a certificate that is valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, expected one that is"
+            f" valid now; do: {command}"
+        )
+
+
 def certificate_expiry(path: Path) -> datetime:
     """End of the validity of a certificate.
 
@@ -92,11 +143,14 @@ def certificate_expiry(path: Path) -> datetime:
 
 def _make_leaf(path: Path, subject: str, days: int, *extensions: x509.ExtensionType) -> Path:
     """Write a certificate of the authority in the same folder, and its key."""
+    check_authority(path.with_name("ca.pem"))
+    signer = _read_certificate(path.with_name("ca.pem"))
     authority: Any = load_pem_private_key(_read(path.with_name("ca-key.pem")), None)
-    issuer = _read_certificate(path.with_name("ca.pem")).subject
+    if authority.public_key() != signer.public_key():
+        raise FileError(f"{path.with_name('ca-key.pem')}: got a key that is not that of ca.pem beside it")
     origin = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(subject, key, days, (issuer, authority), origin, *extensions)
+    certificate = _certificate(subject, key, days, (signer.subject, authority), origin, *extensions)
     _write_private(path, certificate + _text_of_key(key))
     return path
 
@@ -140,6 +194,10 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST.fullmatch(host):
+            raise ConfigError(
+                f"hosts: got {host!r}, expected a host name or an address, without scheme and port"
+            ) from None
         return x509.DNSName(host)
 
 

@@ -212,7 +212,7 @@ _Tokens = Annotated[Path, typer.Option("--tokens", help="File of tokens, gateway
 
 _Authority = Annotated[Path, typer.Option("--authority", help="Folder of the authority.")]
 
-_Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1)]
+_Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1, max=36500)]
 
 
 @token_app.command("add")
@@ -378,6 +378,17 @@ def _sender(
 def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
     timeout = _STATUS if order["do"] == "status" else _COMMAND
     return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
+
+
+@app.command("check")
+def check_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
+    """Check a specification, and the models, credentials and addresses that it names, without starting anything."""
+    from beampipe.fleet.control.daemon import check_start
+
+    fleet, _, notes = check_start(file, folder)
+    for note in notes:
+        typer.echo(f"note: {note}")
+    terminal.say(f"{fleet.name}: can be started here")
 
 
 @app.command("up")

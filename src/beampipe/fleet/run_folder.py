@@ -26,10 +26,12 @@ class RunFolder:
     Args:
         path: the folder.
         shared: folder of registry and secret that all machines of the fleet see; None for `path`.
+        name: name of the fleet; empty if it does not matter.
 
     Attributes:
         path: the folder.
         shared: the folder that all machines see, None for `path`.
+        name: name of the fleet, which the folder keeps.
         process: process id and start time of the process that runs the fleet.
         socket: socket for commands.
         gateway_socket: socket of HAProxy.
@@ -46,11 +48,11 @@ class RunFolder:
         logs_of_servers: logs of the servers.
 
     Raises:
-        ConfigError: the path is too long for a socket.
+        ConfigError: the path is too long for a socket, or the folder is that of another fleet.
     """
 
-    def __init__(self, path: Path, shared: Path | None = None) -> None:
-        self.path, self.shared = path, shared
+    def __init__(self, path: Path, shared: Path | None = None, name: str = "") -> None:
+        self.path, self.shared, self.name = path, shared, name
         self._seen_by_all = path if shared is None else shared
         self.process = path / "process.json"
         self.socket = path / "orders.sock"
@@ -70,22 +72,40 @@ class RunFolder:
             raise ConfigError(
                 f"{path}: got a path that is too long for a socket in it, expected a shorter one; set --folder"
             )
+        self._name = path / "name"
+        if name and self._name.is_file() and (other := self._name.read_text(encoding="utf-8")) != name:
+            raise ConfigError(
+                f"{path}: got the run folder of the fleet {other!r}, expected that of {name!r}; set --folder"
+            )
 
     def make(self) -> None:
         """Make the folder, accessible to its user only, and the secret.
 
         Raises:
-            ConfigError: it belongs to another user, or other users can write to the shared one.
+            ConfigError: it belongs to another user, has files of something else, or other users can write to the
+                shared one.
+            FileError: it cannot be made.
         """
         for path in {self.path, self._seen_by_all}:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise FileError(
+                    f"{path}: cannot be made ({error.strerror}), expected a folder for the state of the fleet; set"
+                    " --folder or XDG_STATE_HOME",
+                    path=path,
+                ) from error
             if path.stat().st_uid != os.getuid():
                 raise ConfigError(f"{path}: got a folder of another user, expected one of yours; choose another")
         if self.shared is not None and self.shared.stat().st_mode & 0o022:
             raise ConfigError(f"{self.shared}: got a folder that others may write to; do: chmod go-w {self.shared}")
+        if not self.members.exists() and any(self.path.iterdir()):
+            raise ConfigError(f"{self.path}: got a folder with files of something else, expected none or an empty one")
         self.path.chmod(0o700)
         for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus, self.events):
             folder.mkdir(exist_ok=True)
+        if self.name:
+            self._name.write_text(self.name, encoding="utf-8")
         if not self.secret.exists():
             self.secret.touch(mode=0o600)
             self.secret.write_text(secrets.token_hex(32), encoding="ascii")
@@ -100,7 +120,7 @@ def run_folder_of(name: str, folder: Path | None = None, shared: Path | None = N
         shared: folder of registry and secret that all machines of the fleet see; None for the run folder.
     """
     path = state_folder() / "fleet" / name if folder is None else folder.absolute()
-    return RunFolder(path, None if shared is None else shared.absolute())
+    return RunFolder(path, None if shared is None else shared.absolute(), name)
 
 
 def shared_folder(fleet: Fleet) -> Path:

@@ -136,14 +136,20 @@ def read_tokens(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: got {error}, expected a file of tokens; do: beampipe fleet token add") from error
-    result = {}
+    result: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            raise FileError(f"{path}: got {line[:20]!r}... in line {number}, expected SHA256 NAME")
-        result[match[1]] = match[2]
+            raise FileError(  # without the line, which may be a token
+                f"{path}: line {number} is not SHA256 NAME, the hash of a token and its holder; do: beampipe fleet"
+                " token add"
+            )
+        if result.setdefault(match[1], match[2]) != match[2]:
+            raise FileError(
+                f"{path}: got one token for {result[match[1]]} and {match[2]} in line {number}, expected two"
+            )
     return result
 
 

@@ -172,6 +172,10 @@ class ServerGroup:
     def __post_init__(self) -> None:
         _check_name(f"servers.{self.name}", self.name)
         _check_positive(f"servers.{self.name}", self, "cores threads memory most")
+        if self.memory > 2048:
+            raise ConfigError(
+                f"servers.{self.name}.memory: got {self.memory:g} GiB, expected up to 2048; is it in MiB?"
+            )
         if self.count < 0:
             raise ConfigError(f"servers.{self.name}.count: got {self.count}, expected 0 or more")
         if self.slots < self.count:
@@ -342,6 +346,9 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         names = "rate per_client in_flight queue body arrival slowest waiting answer connections"
         _check_positive("gateway", self, names)
+        _check_seconds("gateway", self, arrival=600, waiting=3600, answer=86400)
+        if self.body < 1024:
+            raise ConfigError(f"gateway.body: got {self.body} bytes, expected 1024 or more; is it in MiB?")
         _check_port("gateway.port", self.port, least=1)
         _check_port("gateway.status_port", self.status_port)
         if self.rate is not None and not self.wants_token:
@@ -387,6 +394,7 @@ class MonitoringSettings:
 
     def __post_init__(self) -> None:
         _check_positive("monitoring", self, "interval retention")
+        _check_seconds("monitoring", self, interval=300)
         _check_port("monitoring.prometheus_port", self.prometheus_port)
         _check_port("monitoring.page_port", self.page_port)
 
@@ -411,6 +419,9 @@ class ScalingSettings:
 
     def __post_init__(self) -> None:
         _check_positive("scaling", self, "least queue patience")
+        _check_seconds("scaling", self, patience=3600)
+        if self.queue < 0.1:
+            raise ConfigError(f"scaling.queue: got {self.queue:g} ms, expected 0.1 ms or more; is it in s?")
         if not 0 < self.busy < 1:
             raise ConfigError(f"scaling.busy: got {self.busy:g}, expected a share between 0 and 1")
 
@@ -454,6 +465,9 @@ class Fleet:
     def __post_init__(self) -> None:
         _check_name("name", self.name)
         _check_positive("fleet", self, "start_timeout exit_timeout patience")
+        _check_seconds("fleet", self, start_timeout=3600, exit_timeout=3600, patience=300)
+        if repeated := sorted({model for model in self.models if self.models.count(model) > 1}):
+            raise ConfigError(f"models: got {', '.join(repeated)} more than once, expected each name once")
         if not any(group.count for group in self.servers.values()):
             raise ConfigError("servers: got no server, expected a table [servers.NAME] with count = 1 or more")
         if self.scaling is not None and self.scaling.group not in self.servers:
@@ -501,3 +515,10 @@ def _check_positive(table: str, settings: object, names: str) -> None:
         value: int | float | None = getattr(settings, key)
         if value is not None and not value > 0:
             raise ConfigError(f"{table}.{key}: got {value:g}, expected more than 0")
+
+
+def _check_seconds(table: str, settings: object, **most: int | float) -> None:
+    for key, limit in most.items():
+        value: int | float = getattr(settings, key)
+        if value > limit:
+            raise ConfigError(f"{table}.{key}: got {value:g} s, expected at most {limit:g} s; is it in ms?")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError, DeadlineError, FileError, ServiceError, ServiceUnavailableError
+from beampipe.fleet.checks import check_fleet
 from beampipe.fleet.control.commands import GatewayCommands, LocalCommands
 from beampipe.fleet.control.control_socket import ControlSocket, send_command
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler, RegistryReconciler
@@ -23,7 +24,7 @@ from beampipe.fleet.gateway.haproxy import gateway_processes
 from beampipe.fleet.monitoring.prometheus import prometheus_processes
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
-from beampipe.fleet.specification import read_fleet
+from beampipe.fleet.specification import Fleet, read_fleet
 from beampipe.processes import ManagedProcess
 from beampipe.terminal import log, say
 from beampipe.triton.server.watchdog import RestartedChild, restart_when_killed
@@ -118,6 +119,25 @@ def run_until_stopped(
                 reconciler.note(f"scaling: {error}")
 
 
+def check_start(specification: Path, folder: Path | None = None) -> tuple[Fleet, RunFolder, list[str]]:
+    """Check a specification and what it refers to, without starting anything.
+
+    Args:
+        specification: the TOML file.
+        folder: the run folder of the fleet; None for the usual one.
+
+    Returns:
+        The specification, the run folder, and what will probably not work as intended, a sentence each.
+
+    Raises:
+        BeampipeError: the fleet cannot be started.
+    """
+    fleet = read_fleet(specification)
+    run = run_folder_of(fleet.name, folder)
+    runs = daemon_pid(run) is not None or bool(gateway_processes(run.path))
+    return fleet, run, check_fleet(fleet, starts=not runs)
+
+
 def start_fleet(
     specification: Path, folder: Path | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
@@ -132,10 +152,12 @@ def start_fleet(
         Its status, once every server takes requests.
 
     Raises:
+        BeampipeError: the specification, or something that it refers to, cannot be used.
         ServiceError: it does not start; the message has the end of its log.
     """
-    fleet = read_fleet(specification)
-    run = run_folder_of(fleet.name, folder)
+    fleet, run, notes = check_start(specification, folder)
+    for note in notes:
+        progress(f"note: {note}")
     if daemon_pid(run) is not None:
         changed = send_command(run.socket, {"do": "apply", "specification": str(specification.absolute())})["changed"]
         progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
@@ -238,6 +260,8 @@ def run_gateway(specification: Path, shared: Path | None = None, folder: Path | 
         raise FileError(
             f"{run.secret}: got no file, expected the secret of the servers; do: beampipe fleet slurm {specification}"
         )
+    for note in check_fleet(fleet, starts=not gateway_processes(run.path), servers=False):
+        say(f"note: {note}", err=True)
     child = _claim(run, specification)
     follower = RegistryReconciler(fleet, run)
     scheme = "grpc" if fleet.gateway.tls is None else "grpcs"
