@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy import ndarray
 
-from beampipe.events import Event
-from beampipe.tracking import open_events, shipped_events
+from beampipe.errors import LayoutWarning
+from beampipe.events import Event, Particles
+from beampipe.tracking import compare, evaluate, load_pipeline, open_events, shipped_events, write_events
 from tests.faults.fault import Fault, cases, check
 
 Columns = Mapping[str, ndarray]
@@ -234,7 +236,92 @@ FAULTS: Final = [
 ]
 
 
-@pytest.mark.parametrize("fault", cases(FAULTS))
+def with_particles(**changes: Callable[[Particles], ndarray]) -> list[Event]:
+    """Some shipped events whose particles are changed."""
+    events = []
+    for event in shipped_events(0)[:3]:
+        assert event.truth is not None
+        particles = event.truth.particles
+        new = replace(particles, **{name: change(particles) for name, change in changes.items()})
+        events.append(replace(event, truth=replace(event.truth, particles=new)))
+    return events
+
+
+def scoring(make: Callable[[], list[Event]]) -> Callable[[Path], object]:
+    """Write events to a file of beampipe, read and score them."""
+
+    def plant(folder: Path) -> object:
+        write_events(folder / "events.parquet", make())
+        finder = load_pipeline()
+        evaluate(finder, open_events(folder / "events.parquet"))
+        event = open_events(folder / "events.parquet")[0]
+        return compare(finder.find(event.hits), event)
+
+    return plant
+
+
+def twice(event: Event) -> Event:
+    """The event with a particle listed twice."""
+    assert event.truth is not None
+    rows = [*range(len(event.truth.particles)), 3]
+    return replace(event, truth=replace(event.truth, particles=event.truth.particles.take(rows)))
+
+
+def of_another(event: Event) -> Event:
+    """The event with the momenta of other particles."""
+    assert event.truth is not None
+    particles = event.truth.particles
+    shuffled = np.random.default_rng(1).permutation(particles.momentum)
+    return replace(event, truth=replace(event.truth, particles=replace(particles, momentum=shuffled)))
+
+
+TRUTH_FAULTS: Final = [
+    Fault("momenta in MeV", scoring(lambda: with_particles(momentum=lambda p: p.momentum * 1000)), "momenta in MeV"),
+    Fault("momenta in TeV", scoring(lambda: with_particles(momentum=lambda p: p.momentum / 1000)), "momenta in TeV"),
+    Fault(
+        "momenta 20 times too large",
+        scoring(lambda: with_particles(momentum=lambda p: p.momentum * 20)),
+        r"a field of 39\.9 T.*another unit",
+    ),
+    Fault(
+        "another field",
+        scoring(lambda: with_particles(momentum=lambda p: p.momentum * np.float32(1.5))),
+        r"field of 2.99 T, where 2 T is expected \(ratio 1.5",
+        LayoutWarning,
+    ),
+    Fault(
+        "charges of the wrong sign",
+        scoring(lambda: with_particles(charge=lambda p: -p.charge)),
+        "bend the other way",
+        LayoutWarning,
+    ),
+    Fault(
+        "momenta that are not those of the particles",
+        scoring(lambda: [of_another(event) for event in shipped_events(0)[:1]]),
+        "ids and momenta those of these hits",
+    ),
+    Fault(
+        "NaN in a momentum",
+        scoring(
+            lambda: with_particles(momentum=lambda p: np.where(np.arange(len(p))[:, None] == 7, np.nan, p.momentum))
+        ),
+        "1 of .* particles whose momenta are NaN",
+    ),
+    Fault(
+        "NaN in vertices",
+        scoring(lambda: with_particles(vertex=lambda p: p.vertex * np.float32(np.nan))),
+        "particles whose vertices are NaN",
+    ),
+    Fault("a particle listed twice", scoring(lambda: list(map(twice, shipped_events(0)[:1]))), "more than once"),
+    Fault(
+        "all momenta 0",
+        scoring(lambda: with_particles(momentum=lambda p: p.momentum * 0)),
+        "no momentum",
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", cases([*FAULTS, *TRUTH_FAULTS]))
 def test_a_fault_is_named(fault: Fault, tmp_path: Path) -> None:
     check(fault, tmp_path)
 

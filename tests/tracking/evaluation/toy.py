@@ -29,7 +29,7 @@ def toy_event(n_particles: int = 60, *, seed: int = 0, noise: int = 20, merged: 
     twin = np.flatnonzero(random.random(len(owner)) < 0.1)
     owner, layer = np.concatenate([owner, owner[twin]]), np.concatenate([layer, layer[twin]])
     r = RADII[layer] + random.uniform(-3, 3, len(layer))
-    azimuth = phi[owner] + charge[owner] * 3e-4 * r / pt[owner]
+    azimuth = phi[owner] - charge[owner] * 3e-4 * r / pt[owner]
     z = r * np.sinh(eta[owner]) + random.normal(0, 1, len(r))
 
     noise_layer = random.integers(0, len(RADII), noise)

@@ -15,7 +15,15 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float, Int64
-from beampipe.errors import BeampipeError, ConfigError, InputError, ShapeError, UnknownNameError, expect_type
+from beampipe.errors import (
+    BeampipeError,
+    ConfigError,
+    InputError,
+    LayoutWarning,
+    ShapeError,
+    UnknownNameError,
+    expect_type,
+)
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Events, Hits, Particles, Tracks, Truth
 from beampipe.tracking.evaluation.colliderml import colliderml_counts
 from beampipe.tracking.evaluation.matching import (
@@ -40,6 +48,7 @@ from beampipe.tracking.truth import (
     Contributions,
     Selection,
     contributions,
+    other_field,
     select_particles,
     truth_of,
     vertices_about_beam_spot,
@@ -50,6 +59,12 @@ _ETA_BINS: Final = 12
 _ORIGIN: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
 
 _TURN: Final = 2 * np.pi
+
+_FEWEST_PARTICLES: Final = 300
+"""Particles with hits of which some should pass a selection."""
+
+_MANY_OF_ONE: Final = 100
+"""More hits than this are on no track, unless it is wrong."""
 
 
 @dataclass(frozen=True)
@@ -323,13 +338,32 @@ def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
 
 
 def require_labels(hits: Hits, tracks: Tracks) -> None:
-    """Refuse tracks of other hits.
+    """Refuse tracks of other hits, and labels that are no numbers of tracks.
 
     Raises:
         ShapeError: there is not one label for each hit.
+        InputError: numbers of tracks are left out.
+
+    Warns:
+        RuntimeWarning: one track has a fifth of all hits, as if its label meant none.
     """
     if len(tracks.track_id) != len(hits):
         raise ShapeError(f"track_id: got {len(tracks.track_id)} labels, expected {len(hits)}, one per hit")
+    if tracks.candidates is not None or tracks.n_tracks > len(hits):  # which `Candidates` refuses
+        return
+    size = np.bincount(tracks.track_id[tracks.track_id != NO_TRACK], minlength=1)
+    if not size.all() and tracks.n_tracks:
+        raise InputError(
+            f"track_id: got no hit on track {int(np.argmin(size))} of {len(size)}, expected tracks numbered from 0"
+            " without gaps, -1 for hits on none"
+        )
+    if size.max() > max(_MANY_OF_ONE, 0.2 * len(hits)):
+        warnings.warn(
+            f"track_id: got {size.max()} of {len(hits)} hits on track {int(np.argmax(size))}, expected a few on each;"
+            " is that the label of hits on no track? It is -1 here",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def evaluate(
@@ -370,10 +404,13 @@ def evaluate(
         TypeError: these are no finders, or no events; the message names the right call.
 
     Warns:
+        LayoutWarning: momenta and curvatures mean another field than that of a finder.
         RuntimeWarning: a finder refused events; or `selection` counts from more layers than the model, and
             `min_track_hits` is not given.
     """
     by_name = _by_name(finders)
+    if min_track_hits is not None and min_track_hits < 1:
+        raise ConfigError(f"min_track_hits: got {min_track_hits}, expected 1 or more")
     if isinstance(events, str | Path | Event):
         call = "evaluate(finder, [event])" if isinstance(events, Event) else "evaluate(finder, open_events(path))"
         raise TypeError(f"evaluate: got {type(events).__name__}, expected events; call {call}")
@@ -382,7 +419,8 @@ def evaluate(
     chosen = HEADLINE if selection is None else selection
     edges = {name: variable.edges(chosen) for name, variable in VARIABLES.items()}
     tallies = {name: _Tally(edges) for name in by_name}
-    n_events = 0
+    in_other_field = False
+    n_events = n_particles = n_hits = 0
     for event in events:
         truth_of(event)  # fails before any finder is called
         calls = {}
@@ -390,6 +428,7 @@ def evaluate(
             for _ in range(warm_up if n_events == 0 else 0):
                 _FinderCall.run(finder, event)
             calls[name] = _FinderCall.run(finder, event)
+        in_other_field = in_other_field or _warn_of_other_field(event, calls)
         stated = {name: each.tracks.min_hits for name, each in calls.items() if each.tracks.min_hits is not None}
         if selection is None:
             chosen = _as_stated(chosen, stated, n_events)
@@ -409,17 +448,35 @@ def evaluate(
         for name, tally in tallies.items():
             tally.add(truth, calls[name], chosen.min_layers if min_track_hits is None else min_track_hits)
         n_events += 1
+        n_particles, n_hits = n_particles + len(truth.owners.particle_id), n_hits + len(event.hits)
         if progress is not None:
             progress()
     if n_events == 0:
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
     selections = {name: wide if variable.any_origin else chosen for name, variable in VARIABLES.items()}
     results = tuple(tally.result(name, selections) for name, tally in tallies.items())
+    few_particles = 0 < n_particles < _FEWEST_PARTICLES or not n_hits
     for name, refused in ((result.name, result.failed) for result in results if result.failed):
         lost = f"{name} refused {len(refused)} of {n_events} events, whose particles count as not found"
         warnings.warn(f"{lost}; the first: {refused[0].error}", RuntimeWarning, stacklevel=2)
+    if not results[0].double.efficiency.total and not few_particles:
+        warnings.warn(
+            f"evaluation of {sample}: no particle is {chosen}, of {n_particles} that made hits; pT is in GeV, the"
+            " origin in mm",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     fewest = chosen.min_layers if min_track_hits is None else min_track_hits
     return Evaluation(sample, chosen, far, fewest, threads, results)
+
+
+def _warn_of_other_field(event: Event, calls: Mapping[str, _FinderCall]) -> bool:
+    """Warn of an event that is not of the field of a finder; returns whether there was reason to."""
+    for name, each in calls.items():
+        if words := other_field(event, each.tracks.magnetic_field):
+            warnings.warn(f"evaluate: {name}: {words}", LayoutWarning, stacklevel=3)
+            return True
+    return False
 
 
 def _as_stated(selection: Selection, stated: Mapping[str, int], n_events: int) -> Selection:
@@ -444,8 +501,10 @@ def _by_name(finders: object) -> dict[str, TrackFinder]:
             name = getattr(finder, "name", type(finder).__name__)
             number = sum(other.split(" #")[0] == name for other in by_name) + 1
             by_name[name if number == 1 else f"{name} #{number}"] = finder
+    if not by_name:
+        raise TypeError("evaluate: got no finder, expected one or more; call evaluate(load_pipeline(), events)")
     for finder in by_name.values():
-        if isinstance(finder, str) or not callable(getattr(finder, "find", None)):
+        if isinstance(finder, str | type) or not callable(getattr(finder, "find", None)):
             raise TypeError(
                 f"evaluate: got {repr(finder)[:60]}, expected a finder; call evaluate(load_pipeline(), events)"
             )
@@ -494,6 +553,11 @@ def compare(
     else:
         event = replace(tracks.event, truth=truth)
     require_labels(event.hits, tracks)
+    if tracks.event is not None and not np.array_equal(tracks.event.hits.position, event.hits.position):
+        raise InputError(
+            f"compare: got tracks that were found in other hits (event {tracks.event.event_id}), expected those of"
+            f" event {event.event_id}, in the same order"
+        )
     return evaluate(
         {name: _FoundTracks(tracks)},
         [event],
