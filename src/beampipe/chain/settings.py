@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
+from beampipe.calibration.method.extractions import extraction_named
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_lines, read_toml
 from beampipe.simulation.boosted_trees import read_trees
@@ -18,6 +19,7 @@ from beampipe.simulation.degradation import Degradation
 from beampipe.simulation.detector import DetectorLayout, read_layout
 from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SAMPLES, Slice
 from beampipe.triton import TelemetrySettings
+from beampipe.triton.client.endpoint import parse_endpoint
 from beampipe.workflow import file_digest
 
 ROLES: Final = ("nominal", "data", "measured")
@@ -107,6 +109,8 @@ class Sample:
     further: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
+        if not 0 <= self.noise <= 1:
+            raise ConfigError(f"sample {self.name}: got noise {self.noise:g}, expected a share of the hits, 0 to 1")
         if self.events < 1:
             raise ConfigError(f"sample {self.name}: got {self.events} events, expected 1 or more")
         if self.generator not in SAMPLES:
@@ -206,10 +210,12 @@ class TrackSettings:
             )
         if self.identity and not self.servers:
             raise ConfigError("tracks: got identity without servers, expected both; that of a finder here is computed")
-        if not (self.min_pt >= 0.1 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0 and self.max_dz > 0):
+        for url in self.servers:
+            parse_endpoint(url, "auto", tls=False)  # an error now, and not after all collisions
+        if not (0.1 <= self.min_pt <= 20 and 0 < self.max_abs_eta <= 4 and self.max_d0 > 0 and self.max_dz > 0):
             raise ConfigError(
                 f"tracks: got min_pt {self.min_pt:g}, max_abs_eta {self.max_abs_eta:g}, max_d0 {self.max_d0:g}, max_dz"
-                f" {self.max_dz:g}, expected min_pt >= 0.1, max_abs_eta up to 4, and max_d0 and max_dz > 0"
+                f" {self.max_dz:g}, expected min_pt of 0.1 to 20 GeV, max_abs_eta up to 4, and max_d0 and max_dz > 0"
             )
 
     @property
@@ -261,8 +267,9 @@ class MeasurementSettings:
     tagger: Path | None = None
 
     def __post_init__(self) -> None:
+        extraction_named(self.extraction)  # errors now, and not after all collisions
         if self.tagger is not None:
-            read_trees(self.tagger)  # an error now, and not after all collisions
+            read_trees(self.tagger)
         if len(self.pt_edges) < 2 or any(low >= high for low, high in pairwise(self.pt_edges)):
             raise ConfigError(f"measurement: got pt_edges {self.pt_edges}, expected two or more that rise")
         if not self.working_points or not all(0 < point < 1 for point in self.working_points):
@@ -329,6 +336,12 @@ class ChainSettings:
                 raise ConfigError(
                     f"samples: got {', '.join(names) or 'none'} with the role {role!r}, expected one sample"
                 )
+        softest = max(self.jets.min_pt, self.measurement.pt_edges[0])
+        if softest >= self.collisions.pt_max:
+            raise ConfigError(
+                f"jets: got min_pt {self.jets.min_pt:g} and pt_edges from {self.measurement.pt_edges[0]:g}, expected"
+                f" less than pt_max of the collisions, {self.collisions.pt_max:g} GeV"
+            )
         if not 1 <= self.chunk_events <= 1000:
             raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 to 1000")
         if not 0 <= self.seed < 2**32:
