@@ -32,6 +32,7 @@ from beampipe.errors import (
 )
 from beampipe.lazy import import_name
 from beampipe.notebook import Page, Shown, span
+from beampipe.provenance import Provenance
 
 if TYPE_CHECKING:
     from awkward import Array
@@ -672,7 +673,7 @@ class Tracks(Table):
     Raises:
         ShapeError: there is not one label for each hit.
         DtypeError: the labels are not int64.
-        InputError: the field is not a finite number.
+        InputError: a label is below -1, or the field is not a finite number.
     """
 
     track_id: TrackIds
@@ -688,6 +689,8 @@ class Tracks(Table):
 
     def __post_init__(self) -> None:
         expect_array("track_id", self.track_id, np.int64, (None,))
+        if (least := self.track_id.min(initial=NO_TRACK)) < NO_TRACK:
+            raise InputError(f"track_id: got {least}, expected the track of each hit from 0 on, and -1 for none")
         if self.magnetic_field is not None and not np.isfinite(self.magnetic_field):
             raise InputError(f"tracks: got magnetic_field = {self.magnetic_field}, expected a field in T, or None")
 
@@ -905,12 +908,14 @@ class Event(Shown):
         hits: the measured hits.
         truth: the particles that made the hits, or None for data.
         source: the input's own columns of the hits, or None for an event that was not read from a third-party file.
+        provenance: how the event was made; None where that is not known.
     """
 
     event_id: int
     hits: Hits
     truth: Truth | None = None
     source: HitColumns | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         for name, values in ({} if self.source is None else self.source.columns()).items():
@@ -1016,7 +1021,7 @@ class Event(Shown):
             shared_hit = np.repeat(np.arange(len(rows)), end - begin)
             entry = order[np.arange(len(shared_hit)) - np.repeat(np.cumsum(end - begin) - end, end - begin)]
             truth = Truth(truth.particle_id[rows], truth.particles, shared_hit, truth.shared_particle[entry])
-        return Event(self.event_id, self.hits.take(rows), truth)
+        return Event(self.event_id, self.hits.take(rows), truth, provenance=self.provenance)
 
     def with_noise(self, noise: Hits) -> Event:
         """The event with noise hits appended, and without the input's own columns.
@@ -1033,7 +1038,7 @@ class Event(Shown):
         if truth is not None:
             particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
             truth = replace(truth, particle_id=particle_id)
-        return Event(self.event_id, hits, truth)
+        return Event(self.event_id, hits, truth, provenance=self.provenance)
 
 
 if TYPE_CHECKING:

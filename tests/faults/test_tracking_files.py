@@ -14,10 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy import ndarray
+from typer.main import get_command
 
 from beampipe.errors import LayoutWarning
 from beampipe.events import Event, Particles
+from beampipe.provenance import DEGRADATION, SIMULATION, Provenance
+from beampipe.simulation.degradation import DEGRADATIONS, degrade, run_degraded
 from beampipe.tracking import compare, evaluate, load_pipeline, open_events, shipped_events, write_events
+from beampipe.tracking.cli import app
 from tests.faults.fault import Fault, cases, check
 
 Columns = Mapping[str, ndarray]
@@ -321,7 +325,64 @@ TRUTH_FAULTS: Final = [
 ]
 
 
-@pytest.mark.parametrize("fault", cases([*FAULTS, *TRUTH_FAULTS]))
+def degraded_file(folder: Path) -> Path:
+    """A file of events that say that they were degraded."""
+    path = folder / "events.parquet"
+    clean = (replace(event, provenance=Provenance().after(SIMULATION, seed=1)) for event in shipped_events(0)[:2])
+    write_events(path, run_degraded(clean, "default", seed=3))
+    return path
+
+
+def command(*words: str) -> Callable[[Path], object]:
+    """A command of `beampipe tracking` on a file of degraded events."""
+
+    def plant(folder: Path) -> object:
+        name, *options = words
+        return get_command(app).main([name, str(degraded_file(folder)), *options], standalone_mode=False)
+
+    return plant
+
+
+def damaged_provenance(folder: Path) -> object:
+    """A file whose provenance is no JSON."""
+    path = degraded_file(folder)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"provenance": "[[0, 'x']]"}), path)
+    return list(open_events(path))
+
+
+TWICE: Final = "after degradation .*hit_loss 0.02.*--degrade-again"
+
+PROVENANCE_FAULTS: Final = [
+    Fault("evaluate degrades a second time", command("evaluate", "--degradation", "default"), TWICE),
+    Fault("validate degrades a second time", command("validate"), TWICE),
+    Fault(
+        "a function degrades a second time",
+        lambda folder: degrade(open_events(degraded_file(folder))[0], DEGRADATIONS["stress"]),
+        TWICE,
+    ),
+    Fault("a provenance that is damaged", damaged_provenance, "provenance that cannot be read"),
+]
+
+
+def test_events_keep_how_they_were_made(tmp_path: Path) -> None:
+    (first, second), bare = open_events(degraded_file(tmp_path)), shipped_events(0)[0]
+    assert first.provenance is not None
+    assert [step["step"] for step in first.provenance.steps] == [SIMULATION, DEGRADATION]
+    assert first.provenance == second.provenance
+    assert first.take([0]).provenance is first.provenance
+    again = degrade(first, DEGRADATIONS["default"], again=True)
+    assert again.provenance is not None
+    assert len(again.provenance.steps) == 3
+    write_events(tmp_path / "mixed.parquet", [first, second, bare, again])
+    mixed = open_events(tmp_path / "mixed.parquet")
+    assert [event.provenance for event in mixed] == [first.provenance, first.provenance, None, again.provenance]
+    assert mixed[3].provenance == again.provenance
+    assert bare.provenance is None  # older files have none, and are degraded without a word
+    degrade(bare, DEGRADATIONS["default"])
+
+
+@pytest.mark.parametrize("fault", cases([*FAULTS, *TRUTH_FAULTS, *PROVENANCE_FAULTS]))
 def test_a_fault_is_named(fault: Fault, tmp_path: Path) -> None:
     check(fault, tmp_path)
 

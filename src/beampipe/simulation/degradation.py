@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -13,6 +13,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Int64
 from beampipe.errors import ConfigError, InputError, UnknownNameError
 from beampipe.events import Event
+from beampipe.provenance import DEGRADATION, Provenance, require_once
 from beampipe.simulation.detector import DetectorLayout, Modules, detector_modules
 from beampipe.simulation.stereo import noise_hits
 
@@ -62,6 +63,7 @@ def degrade(
     *,
     run_seed: int = 0,
     modules: Modules | None = None,
+    again: bool = False,
 ) -> Event:
     """Lose hits at random and in dead modules, then add noise.
 
@@ -75,13 +77,20 @@ def degrade(
         seed: seed of the event's losses and noise, combined with its `event_id`.
         run_seed: seed of the dead modules, which events of one run share.
         modules: modules of the detector that the event is of, default those of the GenericDetector.
+        again: accept an event that was degraded before.
 
     Returns:
         the degraded event; `event` itself is untouched.
 
     Raises:
-        InputError: the event lacks identifiers or other required fields, or is of another detector.
+        InputError: the event was degraded before, lacks identifiers or other fields, or is of another detector.
     """
+    if degradation == NONE:
+        return event
+    if not again:
+        require_once(event.provenance, DEGRADATION, f"event {event.event_id}", "--degrade-again (again=True)")
+    made = (event.provenance or Provenance()).after(DEGRADATION, **asdict(degradation), seed=seed, run_seed=run_seed)
+    event = replace(event, provenance=made)
     rng = np.random.default_rng([seed, _EVENT, event.event_id])
     kept = rng.random(len(event.hits)) >= degradation.hit_loss
     table = detector_modules() if modules is None else modules
@@ -103,16 +112,16 @@ def degrade(
     return left.with_noise(noise_hits(table, row, table.uniform(row, rng)))
 
 
-def run_degraded(
-    events: Iterable[Event], name: str, seed: int, layout: DetectorLayout | None = None
-) -> Iterator[Event]:
-    """The events of one run at a named level: they share their dead modules.
+def degrader(
+    name: str, seed: int, layout: DetectorLayout | None = None, *, again: bool = False
+) -> Callable[[Event], Event]:
+    """What degrades the events of one run at a named level: they share their dead modules.
 
     Args:
-        events: clean events; at ``"none"`` they stay as they are.
-        name: name of the level, a key of `DEGRADATIONS`.
+        name: name of the level, a key of `DEGRADATIONS`; at ``"none"`` events stay as they are.
         seed: seed of losses, noise and dead modules.
         layout: detector that the events are of, default the GenericDetector.
+        again: accept events that were degraded before.
 
     Raises:
         UnknownNameError: no level of that name.
@@ -120,10 +129,19 @@ def run_degraded(
     if name not in DEGRADATIONS:
         raise UnknownNameError("degradation", name, DEGRADATIONS)
     level = DEGRADATIONS[name]
-    if level == NONE:
-        return iter(events)
-    modules = detector_modules(layout)
-    return (degrade(event, level, seed, run_seed=seed, modules=modules) for event in events)
+    modules = None if level == NONE else detector_modules(layout)
+    return lambda event: degrade(event, level, seed, run_seed=seed, modules=modules, again=again)
+
+
+def run_degraded(
+    events: Iterable[Event], name: str, seed: int, layout: DetectorLayout | None = None, *, again: bool = False
+) -> Iterator[Event]:
+    """The events of one run as `degrader` makes them.
+
+    Raises:
+        UnknownNameError: no level of that name.
+    """
+    return map(degrader(name, seed, layout, again=again), events)
 
 
 def dead_modules(fraction: float, run_seed: int, modules: Modules | None = None) -> Bool[ndarray, " n_modules"]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.events import Event
 from beampipe.processes import worker_pool
+from beampipe.provenance import SIMULATION, Provenance, installed
 from beampipe.simulation.acts_geometry import acts_examples
 from beampipe.simulation.clusters import require_sensors
 from beampipe.simulation.detector import Detector, detector_modules
@@ -59,6 +60,22 @@ class _Sample:
             hard = source(soft_process, self.first_event + self.n_events)
         interactions = interaction_table() if self.detector.hadronic else None
         return EventSimulator(generator, self.detector, self.seed, soft, hard, interactions)
+
+    @property
+    def provenance(self) -> Provenance:
+        """How these events are made."""
+        detector = {
+            "name": "generic" if self.detector.layout is None else self.detector.layout.name,
+            **{name: getattr(self.detector, name) for name in ("field_scale", "hadronic", "clusters")},
+        }
+        return Provenance().after(
+            SIMULATION,
+            generator=asdict(self.generator),
+            detector=detector,
+            field_T=self.detector.field * self.detector.field_scale,
+            seed=self.seed,
+            versions={name: installed(name) for name in ("pyacts", "pythia8mc")},
+        )
 
     def chunks(self, workers: int) -> list[tuple[int, int]]:
         """First event and number of events of each task."""
@@ -112,11 +129,12 @@ def simulate_events(
     if detector.clusters:
         require_sensors(detector_modules(detector.layout))
     sample = _Sample(generator or EventGenerator(), detector, seed, first_event, n_events, cache)
+    made = sample.provenance
     done = 0
     for chunk in _results(sample, workers, apart=apart):
-        for event in chunk:
+        for event, counts in chunk:
             done += 1
-            yield event
+            yield replace(event, provenance=made), counts
             if progress is not None:
                 progress(done)
 

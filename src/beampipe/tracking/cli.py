@@ -23,7 +23,7 @@ from beampipe import tracking
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
 from beampipe.events import BeamSpot, Event, Events, Tracks
 from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
-from beampipe.simulation.degradation import run_degraded
+from beampipe.simulation.degradation import degrader, run_degraded
 from beampipe.simulation.detector import Detector, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.stereo import measured_on
@@ -53,6 +53,14 @@ app = Commands("Track finding: simulate events, find tracks, score them, draw th
 
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz."
 
+
+DegradationName = Annotated[
+    str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
+]
+
+DegradeAgain = Annotated[
+    bool, typer.Option("--degrade-again", help="Accept events that have lost hits and got noise before.")
+]
 
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 
@@ -142,6 +150,7 @@ def simulate(
             " have sensor_mm, as odd has.",
         ),
     ] = False,
+    degradation: DegradationName = "none",
     multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
     species: _Species = "muon",
     pt: _Pt = _DEFAULT_GUN.pt,
@@ -150,7 +159,7 @@ def simulate(
     spread: _Spread = _DEFAULT_GUN.spread,
     force: Replace = False,
 ) -> None:
-    """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
+    """Simulate events with Pythia 8 and ACTS Fatras, by default clean: `evaluate` loses hits and adds noise, too."""
     from beampipe.simulation.run import simulate_events
     from beampipe.tracking.formats.parquet import write_simulated
 
@@ -169,6 +178,7 @@ def simulate(
         beam_spot=BeamSpot.parse(beam_spot),
     )
     built = Detector() if layout is None else Detector.of(layout)
+    spoilt = degrader(degradation, seed, layout)
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
@@ -180,7 +190,7 @@ def simulate(
             apart=True,
             progress=lambda done: step(),
         )
-        counts = write_simulated(output, simulated)
+        counts = write_simulated(output, ((spoilt(event), counted) for event, counted in simulated))
     summary = ", ".join(f"{value} {name}" for name, value in counts.items())
     say(f"{output}: {events} events{', ' if summary else ''}{summary}")
 
@@ -270,6 +280,7 @@ def train(
     min_hits: MinHits = None,
     log: _Log = None,
     detector: Annotated[Path | None, _detector_option("none")] = None,
+    degrade_again: DegradeAgain = False,
     force: _ForceTraining = False,
     as_json: Json = False,
     *,
@@ -311,16 +322,25 @@ def train(
         force=force,
         detector=detector,
     )
-    soft_sample = _read_events(soft_events, options) if soft_events else None
-    jet_sample = chain.from_iterable(_read_events(jets, options).values()) if jets else None
-    model = learn_model(_read_events(files, options), output, task, soft_events=soft_sample, jets=jet_sample, say=say)
+    events_of = partial(_read_events, options=options, degrade_again=degrade_again)
+    soft_sample = events_of(soft_events) if soft_events else None
+    jet_sample = chain.from_iterable(events_of(jets).values()) if jets else None
+    model = learn_model(
+        events_of(files),
+        output,
+        task,
+        soft_events=soft_sample,
+        jets=jet_sample,
+        say=say,
+    )
     judged = verdict(model)
     if as_json:
         print_json({**model_facts(model), **judged._asdict()})
     else:
         _print_model(model, as_json=False)
         typer.echo(judged.text)
-    say(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
+    command = f"beampipe track FILES -o OUT --tracker-model {output} -p {model.default_pipeline}"
+    say(f"{output}/validation.html; find tracks with it: {command}")
     if not judged.usable:
         raise typer.Exit(1)
 
@@ -343,9 +363,12 @@ def open_noted(path: Path, options: ReadOptions) -> Events:
     return events
 
 
-def _read_events(files: list[Path], options: ReadOptions) -> dict[str, Iterable[Event]]:
+def _read_events(files: list[Path], options: ReadOptions, *, degrade_again: bool) -> dict[str, Iterable[Event]]:
     """The events of each file, which are read when they are used, in the order of the files' names."""
-    return {str(path): open_noted(path, options) for path in sorted(files)}
+    opened: dict[str, Iterable[Event]] = {str(path): open_noted(path, options) for path in sorted(files)}
+    if not degrade_again:
+        return opened
+    return {name: (replace(event, provenance=None) for event in events) for name, events in opened.items()}
 
 
 def _typed_command() -> str:
@@ -373,6 +396,7 @@ def validate(
     min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
     detector: Annotated[Path | None, _detector_option("no ACTS")] = None,
+    degrade_again: DegradeAgain = False,
     force: Replace = False,
     as_json: Json = False,
     *,
@@ -402,20 +426,21 @@ def validate(
     if any(path.is_file() and digest_of(path) in model.origin.inputs.values() for path in files):
         raise ConfigError(f"got events that {model.name} was learned from, expected others, as with another --seed")
     layout = model.detector_layout if detector is None else read_layout(detector)
+    events_of = partial(_read_events, options=options, degrade_again=degrade_again)
     read_of_files: dict[str, list[Event]] = {}
-    for name, each in _read_events(files, options).items():
+    for name, each in events_of(files).items():
         read_of_files[name] = list(islice(each, events - sum(map(len, read_of_files.values()))))
     read = list(chain.from_iterable(read_of_files.values()))
     sample = inspect_events(read_of_files, model.layout.beam_spot)
     require_field(sample.field, model.layout.field, f"{model.name} has")
     # With a detector file the modules keep their identifiers, which training numbers anew.
     scored: Sequence[Event] = sample.layers.events if layout is None else read
-    jet_events: Sequence[Event] = list(chain.from_iterable(_read_events(jets or [], options).values()))
+    jet_events: Sequence[Event] = list(chain.from_iterable(events_of(jets or []).values()))
     if jets and layout is None:
         jet_events = inspect_events(jet_events, model.layout.beam_spot).layers.events
     modules = None if layout is None else detector_modules(layout)
     where = None if detector is None or layout is None else acts_detector(layout)
-    acts = {} if where is None else {name: named_finder(name, where) for name in COMPARED_SETTINGS}
+    acts = {} if where is None else {name: named_finder(name, where, model=model) for name in COMPARED_SETTINGS}
     validation = measure(
         model,
         scored,
@@ -460,7 +485,9 @@ def pipeline_option(
     return typer.Option("--pipeline", "-p", help=help, show_default=show_default, autocompletion=complete)
 
 
-PipelineName = Annotated[str, pipeline_option(PIPELINE_HELP)]
+DEFAULT_OF_MODEL: Final = f"that of the tracker model, {DEFAULT_PIPELINE} for the shipped ones"
+
+PipelineName = Annotated[str | None, pipeline_option(PIPELINE_HELP, DEFAULT_OF_MODEL)]
 
 ModelName = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
 
@@ -696,11 +723,7 @@ def export(
 
 _Scored = Annotated[
     list[str] | None,
-    pipeline_option(f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.", DEFAULT_PIPELINE),
-]
-
-_DegradationName = Annotated[
-    str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
+    pipeline_option(f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.", DEFAULT_OF_MODEL),
 ]
 
 _MaxEvents = Annotated[
@@ -728,7 +751,8 @@ def evaluate(
     metric: Annotated[
         str | None, typer.Option(help="Further metric to print: colliderml, that of its tracking task.")
     ] = None,
-    degradation: _DegradationName = "none",
+    degradation: DegradationName = "none",
+    degrade_again: DegradeAgain = False,
     events: _MaxEvents = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
     min_layers: MinLayers = None,
@@ -762,13 +786,13 @@ def evaluate(
     read: Iterator[Event] = chain.from_iterable(open_noted(path, options) for path in files)
     if layout is not None:
         read = (measured_on(event, modules, layout.field_T) for event in read)
-    chosen = run_degraded(read, degradation, seed, layout)
+    chosen = run_degraded(read, degradation, seed, layout, again=degrade_again)
     require_variables(by or ())
     require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
     model = tracking.load_model(tracker_model)
     finders = tracking.named_finders(
-        pipeline or [DEFAULT_PIPELINE],
+        pipeline or [model.default_pipeline],
         device=device,
         threads=threads,
         model=tracker_model,
@@ -814,7 +838,9 @@ def submit(
     task: Annotated[
         str, typer.Option("--for-task", help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
     ] = "tracking",
-    pipeline: Annotated[str, pipeline_option("Name of the pipeline.", complete=complete_pipeline)] = DEFAULT_PIPELINE,
+    pipeline: Annotated[
+        str | None, pipeline_option("Name of the pipeline.", DEFAULT_OF_MODEL, complete=complete_pipeline)
+    ] = None,
     tracker_model: ModelName = "odd",
     threads: Threads = 1,
     force: Replace = False,
@@ -833,6 +859,7 @@ def submit(
     if (layout := model.detector_layout) is not None:
         finder = OnModules(finder, layout)
     make_folder(output)
+    pipeline = pipeline or model.default_pipeline
     n_params = n_parameters(model, pipeline)
     with bar("events") as step:
         read = chain.from_iterable(formats.open_events(path) for path in files)
@@ -859,7 +886,7 @@ def display(
         ),
     ],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
-    pipeline: PipelineName = DEFAULT_PIPELINE,
+    pipeline: PipelineName = None,
     tracker_model: ModelName = DEFAULT_MODEL,
     device: Device = "cpu",
     threads: Threads = 1,

@@ -8,8 +8,11 @@ A null list means "unknown", an empty one "none".
 
 from __future__ import annotations
 
+import json
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ColumnError, FileError, expect_type, nearest
+from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError, expect_type, nearest
 from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.files import MARK, replacing
+from beampipe.provenance import Provenance
 from beampipe.tracking.formats.format import EventFormat
 from beampipe.tracking.formats.tables import arrow, open_parquet
 
@@ -48,6 +52,9 @@ COLUMNS: Final[dict[str, type[np.generic]]] = {
 }
 """List columns and their element types; `event_id` (int64) stands before them."""
 
+_PROVENANCE: Final = "provenance"
+"""Key of the metadata: JSON, a list of the first row and the `Provenance` of events that were made alike."""
+
 _NEEDED: Final = ("event_id", "hit_r", "hit_phi", "hit_z")
 
 
@@ -74,6 +81,7 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     schema = pa.schema(fields, metadata={"generator": MARK})
     floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
     written = 0
+    made: list[tuple[int, str]] = []
     with (
         replacing(path) as temporary,
         pq.ParquetWriter(
@@ -92,7 +100,12 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
             arrays = [pa.array([event.event_id], pa.int64())]
             arrays += [pa.array([columns[name]], type=schema.field(name).type) for name in COLUMNS]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
+            text = "" if event.provenance is None else event.provenance.text
+            if text != (made[-1][1] if made else ""):
+                made.append((written, text))
             written += 1
+        if made:
+            writer.add_key_value_metadata({_PROVENANCE: json.dumps(made)})
     return written
 
 
@@ -174,9 +187,12 @@ def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
 
 def _events_of_groups(path: str | Path, file: Any, first: int) -> Iterator[Event]:
     pa, _ = arrow("parquet")
+    made = _provenances(path, file)
+    number = 0
     with file:
         for group in range(file.metadata.num_row_groups):
             n_rows = file.metadata.row_group(group).num_rows
+            number += n_rows
             if first >= n_rows:
                 first -= n_rows
                 continue
@@ -188,8 +204,20 @@ def _events_of_groups(path: str | Path, file: Any, first: int) -> Iterator[Event
                     " expected a whole Parquet file, copy or write it again"
                 ) from error
             for row in range(first, table.num_rows):
-                yield _event_of_row(path, table, row)
+                event = _event_of_row(path, table, row)
+                place = bisect([begin for begin, _ in made], number - n_rows + row) - 1
+                yield event if place < 0 else replace(event, provenance=made[place][1])
             first = 0
+
+
+def _provenances(path: str | Path, file: Any) -> list[tuple[int, Provenance | None]]:
+    """The first row and the provenance of events that were made alike; none for files of older versions."""
+    text = (file.metadata.metadata or {}).get(_PROVENANCE.encode())
+    try:
+        entries = json.loads(text or "[]")
+        return [(int(begin), Provenance.parse(made) if made else None) for begin, made in entries]
+    except (ValueError, TypeError, ConfigError) as error:
+        raise FileError(f"{path}: got a provenance that cannot be read ({error}); write the file again") from error
 
 
 def _event_of_row(path: str | Path, table: Any, row: int) -> Event:

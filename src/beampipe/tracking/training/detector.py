@@ -24,6 +24,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import ON_AXIS, BeamSpot, Event
+from beampipe.provenance import DEGRADATION, require_once
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.models import LayerRequirements
 from beampipe.tracking.truth import (
@@ -388,6 +389,8 @@ def inspect_events(events: EventsOfFiles, beam_spot: BeamSpot = ON_AXIS) -> Insp
     """
     files = by_file(events)
     read = [about_beam_spot(event, beam_spot) for event in chain.from_iterable(files.values())]
+    for event in read:
+        require_once(event.provenance, DEGRADATION, f"event {event.event_id}", "--degrade-again")
     _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
     numbered = layers.events
