@@ -41,6 +41,11 @@ class Column:
     low: float = -np.inf
     high: float = np.inf
 
+    @property
+    def words(self) -> list[str]:
+        """Its names in lower case, without signs; the first one is `name`."""
+        return [_plain(word) for word in (self.name, *self.aliases)]
+
 
 def _plain(name: str) -> str:
     return re.sub(r"[^0-9a-z]", "", name.lower())
@@ -57,7 +62,7 @@ def recognised(columns: Iterable[Column], names: Iterable[str]) -> dict[str, str
     found: dict[str, str] = {}
     plain = {name: _plain(name) for name in names}
     for column in columns:
-        words = [_plain(word) for word in (column.name, *column.aliases)]
+        words = column.words
         fitting = [name for name in plain if plain[name] in words]
         if fitting:
             found[column.name] = min(fitting, key=lambda name: (name != column.name, words.index(plain[name])))

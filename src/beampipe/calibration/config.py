@@ -469,8 +469,9 @@ class Configuration(Shown):
         edges = self.eta_edges
         if edges and (len(edges) < 2 or edges[0] < 0 or any(a >= b for a, b in pairwise(edges))):
             raise ConfigError(f"eta_edges: got {edges}, expected none, or two or more that rise from 0 or more")
-        if not self.working_points or not all(0 < wp < 1 for wp in self.working_points):
-            raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
+        points = self.working_points
+        if not points or not all(0 < point < 1 for point in points) or len(set(points)) < len(points):
+            raise ConfigError(f"working_points: got {points}, expected fractions between 0 and 1, each once")
         if self.chunk_events < 0:
             raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 0 or more")
         if not 0 < self.max_dropped <= 1:

@@ -13,9 +13,10 @@ from typing import Any, Final
 from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.layout import Layout, is_remote, likely_presets, preset_layout, preset_share
 from beampipe.calibration.ntuple.branches import file_errors, open_root
-from beampipe.calibration.ntuple.columns import EventSource
+from beampipe.calibration.ntuple.columns import DECLARED, EventSource
 from beampipe.calibration.ntuple.inspection import (
     LIKELY,
+    OPTIONAL,
     BranchContent,
     ColumnSummary,
     SanityChecks,
@@ -30,28 +31,8 @@ from beampipe.calibration.ntuple.inspection import (
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.expressions import names_in
 
-_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "branches.run": ("run", "runnumber", "runnum", "runnb", "runno"),
-    "branches.event": ("event", "eventnumber", "evtnum", "evt", "eventnum", "evtnumber", "eventid", "evtid"),
-    "branches.pt": ("pt",),
-    "branches.eta": ("eta",),
-    "branches.phi": ("phi",),
-    "branches.n_trk": ("ntrk", "ntracks", "numtrk", "ntrks", "ntrack", "chargedmultiplicity", "nchg", "nch", "mult"),
-    "branches.width": ("width", "trackswidth", "trackwidth", "girth"),
-    "branches.c1": ("c1", "tracksc1"),
-    "branches.label": (
-        *("label", "partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid", "truthlabel", "parton"),
-        *("flavour", "flavor", "partonid", "pdgid", "partonpdgid"),
-    ),
-    "weights.nominal": (
-        *("weight", "weights", "genweight", "mcweight", "mceventweight", "mceventweights", "eventweight", "evtweight"),
-        *("generatorweight", "weightmc", "w", "wgt"),
-    ),
-}
-"""Key of the layout -> usual branch names, without the prefix for jets, in lower case."""
-
-_ONCE: Final = ("branches.run", "branches.event", "weights.nominal")
-"""Keys of columns with numbers of events."""
+_ONCE: Final = ("run", "event", "weight")
+"""Columns with numbers of events."""
 
 _SIMULATED: Final = re.compile(r"(?i)^(gen|mc|truth|lhe|parton)[A-Z_]|genweight|mcweight|mcevent|truthlabel|partonfl")
 """Names of branches that only simulation has."""
@@ -73,14 +54,15 @@ def guessed_branches(branches: Iterable[str], content: BranchContent | None = No
     guesses: dict[str, str | list[str]] = {}
     names = sorted(branches, key=lambda name: (len(name), name))
     pairs = _pairs_of(names)
-    for key, words in _WORDS.items():
-        jets = key not in _ONCE
-        fitting = (name for name in names if _fits(name, words, jets=jets))
+    for column in DECLARED.values():
+        jets = column.name not in _ONCE
+        key = f"branches.{column.name}" if column.name != "weight" else "weights.nominal"
+        fitting = (name for name in names if _fits(name, column.words, jets=jets))
         match = next((name for name in fitting if content is None or content.fits(key, name)), None)
         if match is not None:
             guesses[key] = match
         elif jets:
-            pair = next((pair for name, pair in pairs.items() if _fits(name, words, jets=True)), None)
+            pair = next((pair for name, pair in pairs.items() if _fits(name, column.words, jets=True)), None)
             if pair is not None and (content is None or all(content.fits(key, name, flat=True) for name in pair)):
                 guesses[key] = pair
         if key == "branches.pt" and content is not None and isinstance(guesses.get(key), str):
@@ -110,7 +92,7 @@ def _pairs_of(names: Sequence[str]) -> dict[str, list[str]]:
     return pairs
 
 
-def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
+def _fits(branch: str, words: Sequence[str], *, jets: bool) -> bool:
     """Whether a branch name matches one of the usual words for a column."""
     parts = [part for part in re.split(r"[^0-9A-Za-z]+", branch) if part]
     if not parts:
@@ -203,6 +185,7 @@ class Inspection:
         good: whether nothing is missing or wrong.
         changes: keys under [layout] that differ from the preset.
         configuration: an initial configuration.
+        unused: question about boolean branches that no cut uses, by the key of the layout that could name them.
         trees: all trees of the file.
         layout: the layout that was used.
         simulated: whether the file is simulation: it has labels, or other branches that only simulation has.
@@ -218,6 +201,7 @@ class Inspection:
     good: bool
     changes: Mapping[str, Any]
     configuration: str
+    unused: Mapping[str, str]
     trees: tuple[TreeSummary, ...]
     layout: Layout
     simulated: bool
@@ -249,10 +233,12 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
         missing = missing_branches(layout, branches, simulated=simulated, needs=needs, fits=fits)
         # Report each missing branch once, by name.
         checked = tuple(key for key in needs if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
-        min_pt = DijetSelection().min_subleading_pt
-        checks = SanityChecks(source, labelled=simulated, needs=checked, min_pt=min_pt) if source.stop else None
+        cuts = DijetSelection()
+        limits = {"min_pt": cuts.min_subleading_pt, "max_abs_eta": cuts.max_abs_eta}
+        checks = SanityChecks(source, labelled=simulated, needs=checked, **limits) if source.stop else None
         columns = checks.columns if checks else {}
         others = [_others(events, columns)] if missing else []
+        unused = dict(_unused_flags(source, branches, columns)) if source.stop else {}
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
         summaries = tuple(TreeSummary(name, *_about_tree(each)) for name, each in trees.items())
     kind = "simulation" if simulated else "data"
@@ -263,6 +249,7 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
     lines += _table(checks) if checks else ["no events: only its sums of weights count"]
     lines += [summed] if summed else []
     lines += [f"missing: {text}" for text in missing.values()]
+    lines += [f"question: {text}" for text in unused.values()]
     lines += others
     problems = checks.problems if checks else []
     named = [mark for branch in missing for mark in (f"'{branch}'", f"layout.branches.{branch},")]
@@ -280,7 +267,8 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
         wrong=wrong,
         good=not (missing or wrong),
         changes=changes,
-        configuration=as_toml({simulated: [str(path)]}, layout.preset, changes, missing),
+        configuration=as_toml({simulated: [str(path)]}, layout.preset, changes, missing | unused),
+        unused=unused,
         trees=summaries,
         layout=layout,
         simulated=simulated,
@@ -306,7 +294,7 @@ def inspect_ntuples(
     for path, each in zip(paths, (first, *others), strict=True):
         kept = is_remote(path) or Path(path).is_absolute()
         files[each.simulated].append(str(path) if kept else os.path.relpath(path, folder))
-    text = as_toml(files, model.preset, model.changes, model.missing)
+    text = as_toml(files, model.preset, model.changes, {**model.missing, **model.unused})
     return [replace(first, configuration=text), *others]
 
 
@@ -330,6 +318,29 @@ def _others(tree: Any, columns: Mapping[str, ColumnSummary]) -> str:
     names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
     return f"other branches: {', '.join(names[:_MOST])}{more}"
+
+
+def _unused_flags(
+    source: EventSource, branches: set[str], columns: Mapping[str, ColumnSummary]
+) -> Iterator[tuple[str, str]]:
+    """For events and for jets: the key of the layout, and a question about boolean branches that no column uses."""
+    content = BranchContent(source)
+    used = {name for each in columns.values() for text in each.branches for name in names_in(text)}
+    whole = [name for name in sorted(branches - used) if _WHOLE.search(_kind(source.tree, name))]
+    full_names = {name.rpartition("/")[2] for name in whole if "/" in name}  # the same branch under two names
+    for key, flat, what in (("trigger", True, "events"), ("clean", False, "jets")):
+        names = [name for name in whole if name not in full_names and content.fits("flag", name, flat=flat)]
+        if names:
+            more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+            yield (
+                f"branches.{key}",
+                f"does the selection of {what} use {', '.join(names[:_MOST])}{more}? No cut uses them; if so, name them"
+                f" in layout.branches.{key}",
+            )
+
+
+_WHOLE: Final = re.compile(r"(?i)bool|char|int8|int16|int32|^int\b")
+"""Types of branches that may hold flags."""
 
 
 def _kind(tree: Any, name: str) -> str:
@@ -424,7 +435,8 @@ def _table(checks: SanityChecks) -> Iterator[str]:
     """One line for each column."""
     yield f"{'column':16} {'branch':40} {'type':16} range in the file"
     for column, each in checks.columns.items():
-        branch = ", ".join(each.branches) or "(derived or default)"
+        default = OPTIONAL.get(f"branches.{column.removeprefix('jet_')}", "derived")
+        branch = ", ".join(each.branches) or f"(no branch: {default})"
         span = f"{each.low:.6g} to {each.high:.6g}"
         if each.codes:
             span = "labels of leading jets " + ", ".join(f"{code}: {count}" for code, count in each.codes.items())

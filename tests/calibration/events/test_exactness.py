@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -150,9 +151,12 @@ def test_rounded_weights_are_within_half_a_unit_per_jet(parts: list[Filled]) -> 
 def test_sums_that_could_overflow_are_refused() -> None:
     dijets = random_dijets(2000, 3)
     large = replace(dijets, weight=dijets.weight * np.float32(50))
-    with pytest.raises(InputError, match=r"could reach .*; give the sample fewer weight_bits"):
+    with pytest.raises(InputError, match=r"could reach .*; set weight_bits = \d+") as refused:
         fill_table(large, Scores(), fill_settings(units=WeightUnits(45)))
-    fill_table(large, Scores(), fill_settings(units=WeightUnits(20)))
+    advised = int(re.findall(r"weight_bits = (\d+)", str(refused.value))[0])
+    fill_table(large, Scores(), fill_settings(units=WeightUnits(advised)))
+    with pytest.raises(InputError, match=r"differ too much: drop the largest by selection.max_weight"):
+        fill_table(replace(large, weight=large.weight * np.float32(1e20)), Scores(), fill_settings())
 
 
 def test_merging_what_could_overflow_together_is_refused(parts: list[Filled]) -> None:

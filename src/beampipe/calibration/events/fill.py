@@ -472,4 +472,4 @@ def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:
     if 16 * bound >= MOST:
         size = np.abs(dijets.weight.astype(np.float64))
         bound = float(max(size.sum(axis=0).max() * scale, (size**2).sum(axis=0).max() * square_scale))
-    refuse_overflow(16 * bound)
+    refuse_overflow(16 * bound, settings.units.bits)

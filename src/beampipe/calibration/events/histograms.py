@@ -232,16 +232,22 @@ _ROWS_OF: Final = {**_SUMS, "groups": 2}
 """All arrays that are summed over chunks -> their axis of rows."""
 
 
-def refuse_overflow(bound: float) -> None:
-    """Raise an error before sums can exceed 64 bits.
+_ROOM: Final = 4
+"""Bits of room in the advice for weights that are too large, as other chunks add to the sums."""
+
+
+def refuse_overflow(bound: float, bits: int = 36) -> None:
+    """Raise an error before sums can exceed 64 bits; `bits` are those of the weights.
 
     Raises:
         InputError: `bound` is too large.
     """
     if bound >= MOST:
-        raise InputError(
-            f"sums of weights could reach {bound:.2g} units, more than 64 bits hold; give the sample fewer weight_bits"
-        )
+        fewer = math.ceil(math.log2(bound / MOST)) + _ROOM
+        advice = f"set weight_bits = {bits - fewer} for the sample, which leaves room for {2**_ROOM} times the events"
+        if not fewer < bits < math.inf:
+            advice = "sizes of weights differ too much: drop the largest by selection.max_weight, e.g. 1e4 medians"
+        raise InputError(f"sums of weights could reach {bound:.2g} units, more than 64 bits hold; {advice}")
 
 
 def merge(parts: Iterable[Filled]) -> Filled:

@@ -315,6 +315,7 @@ class Factors(Shown):
         dropped: events of each sample that were dropped inside the cuts on pT and eta.
         max_dropped: share of dropped events above which `require_valid` raises an error.
         eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin. Arrays are in the order of `bins`.
+        notes: what a reader must know first, e.g. that there is no trigger cut.
     """
 
     pt_edges: tuple[float, ...]
@@ -326,6 +327,7 @@ class Factors(Shown):
     dropped: tuple[Dropped, ...] = ()
     max_dropped: float = 1.0
     eta_edges: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def taggers(self) -> tuple[str, ...]:
@@ -524,6 +526,7 @@ class Factors(Shown):
             "experimental": self.experimental,
             "dropped": [each._asdict() for each in self.dropped],
             "max_dropped": self.max_dropped,
+            **({"notes": self.notes} if self.notes else {}),
             "cuts": self.cuts,
             "fractions": self.fractions,
             "scale_factors": entries,
@@ -554,6 +557,7 @@ class Factors(Shown):
                 ),
                 plain["max_dropped"],
                 tuple(plain.get("eta_edges", ())),
+                tuple(plain.get("notes", ())),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise FileError(

@@ -97,8 +97,9 @@ def _sums(jets: Float64[ndarray, "*v x"], group: Int64[ndarray, "*w x"]) -> Floa
     """For each bin the sum over the bins of its group, from the first to the last; bins of group -1 keep theirs."""
     jets, group = np.broadcast_arrays(jets, np.where(group < 0, np.arange(group.shape[-1]), group))
     first = np.arange(jets.size // jets.shape[-1]).reshape(*jets.shape[:-1], 1) * jets.shape[-1]
-    sums: ndarray = np.bincount((group + first).ravel(), jets.ravel(), jets.size)
-    return sums[group + first].astype(np.float64)  # without jets, whole numbers
+    sums: ndarray = np.bincount((group + first).ravel(), jets.ravel(), jets.size)[group + first]
+    whole: ndarray = sums.astype(np.float64)  # without jets, numpy returns integers
+    return whole
 
 
 def apply_factors(

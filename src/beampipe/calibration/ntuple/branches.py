@@ -203,6 +203,43 @@ class Basket:
         return numbers
 
 
+def _refuse_packed(path: Path, branch: Any) -> None:
+    """Refuse arrays of numbers that ROOT packs into fewer bits: uproot takes the bits for floats, or fails.
+
+    Single packed numbers, and Double32_t without a range, are read as they should be.
+    """
+    if isinstance(branch, PlainBranch) or not hasattr(branch, "member"):
+        return
+    for leaf in branch.member("fLeaves"):
+        kind, title = leaf.classname, str(leaf.member("fTitle"))
+        listed = leaf.member("fLen") > 1 or leaf.member("fLeafCount") is not None
+        if listed and (kind == "TLeafF16" or (kind == "TLeafD32" and "[" in title.rpartition("/")[2] and "/" in title)):
+            name = {"TLeafF16": "Float16_t", "TLeafD32": "Double32_t with a range"}[kind]
+            raise branch_error(
+                path,
+                branch.name,
+                f"got an array of {name} ({branch.title}), which uproot misreads; write it as float, in ROOT:"
+                f' RDataFrame(TREE, FILE).Redefine("{branch.name}", "ROOT::RVecF({branch.name}.begin(),'
+                f' {branch.name}.end())").Snapshot(TREE, NEW)',
+            )
+
+
+def friends_of(path: Path, tree: str) -> str:
+    """A sentence about the friends of a tree, whose branches are not read; empty if there are none."""
+    import uproot
+
+    friends: list[str] = []
+    with suppress(Exception), uproot.open(address(path), minimal_ttree_metadata=False) as file:
+        elements = file[tree].member("fFriends") or ()
+        friends = [f"{each.member('fTreeName')} in {each.member('fTitle') or path.name}" for each in elements]
+    return (
+        f"tree {tree!r} has friends, whose branches are not read: {', '.join(friends)}; write one tree of all, in ROOT:"
+        f" RDataFrame(*file.Get({tree!r})).Snapshot({tree!r}, NEW)"
+        if friends
+        else ""
+    )
+
+
 def is_flat(path: Path, tree: Any, branch: str) -> bool:
     """Whether a branch has one number per event, and no list.
 
@@ -210,6 +247,7 @@ def is_flat(path: Path, tree: Any, branch: str) -> bool:
         FileError: the branch cannot be read.
     """
     with file_errors(path, branch):
+        _refuse_packed(path, tree[branch])
         kind = getattr(tree[branch], "interpretation", None)
         if kind is None:  # a field of an RNTuple
             return bool(tree[branch].array(entry_start=0, entry_stop=1, library="ak").ndim == 1)
@@ -223,6 +261,7 @@ def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndar
         FileError: the branch cannot be read, or does not have one number per event.
     """
     with file_errors(path, branch):
+        _refuse_packed(path, tree[branch])
         values: ndarray = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
     if values.dtype.kind not in "buif" or values.ndim != 1:
         raise branch_error(path, branch, f"got {tree[branch].typename}, expected one number per event")
@@ -250,6 +289,7 @@ def read_lists(
     """
     with file_errors(path, branch):
         lists = tree[branch]
+        _refuse_packed(path, lists)
         kind: Any = getattr(lists, "interpretation", None)
     stored: Any = getattr(getattr(kind, "content", None), "from_dtype", None)
     plain = isinstance(stored, np.dtype) and stored.kind in "buif" and stored.shape == ()

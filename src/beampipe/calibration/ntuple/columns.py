@@ -30,10 +30,44 @@ from beampipe.calibration.ntuple.branches import (
     whole_baskets,
 )
 from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer
+from beampipe.columns import Column
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.simulation.substructure import NEUTRAL_PT, ONLY_IN_FAKES, TRACK_PT, JetConstituents, observables
+
+DECLARED: Final = {
+    column.name: column
+    for column in (
+        Column("run", ("runnumber", "runnum", "runnb", "runno")),
+        Column("event", ("eventnumber", "evtnum", "evt", "eventnum", "evtnumber", "eventid", "evtid")),
+        Column("pt", (), "GeV", 0.0),
+        Column("eta", (), "", -10.0, 10.0),
+        Column("phi", (), "rad", -6.3, 6.3),
+        Column(
+            "n_trk",
+            ("ntracks", "numtrk", "ntrks", "ntrack", "chargedmultiplicity", "nchg", "nch", "mult"),
+            *("", 0.0, 2000.0),
+        ),
+        Column("width", ("trackswidth", "trackwidth", "girth"), "", 0.0, 3.0),
+        Column("c1", ("tracksc1",), "", 0.0, 1.5),
+        Column(
+            "label",
+            (
+                *("partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid", "truthlabel", "parton"),
+                *("flavour", "flavor", "partonid", "pdgid", "partonpdgid"),
+            ),
+        ),
+        Column(
+            "weight",
+            (
+                *("weights", "genweight", "mcweight", "mceventweight", "mceventweights", "eventweight", "evtweight"),
+                *("generatorweight", "weightmc", "w", "wgt"),
+            ),
+        ),
+    )
+}
+"""Columns of events and of jets by name: other names of their branches, without the prefix for jets, and ranges."""
 
 _PDG: Final = (1, 4, 5, 21)
 """PDG numbers that stand for light, charm and bottom quarks and for gluons."""
@@ -478,7 +512,7 @@ class EventSource:
         nominal = whole[:, index : index + 1].astype(np.float64)
         parts = [whole[:, order]]
         for each in settings.variations:
-            table = np.concatenate([part for _, part in self._tables(each.branch)])
+            table = self.read_weights(each.branch)
             parts.append(table * nominal if each.ratio else table)
         yield 0, np.concatenate([part.astype(">f4") for part in parts], axis=1)
 
@@ -500,6 +534,14 @@ class EventSource:
     def count(self, branch: str) -> int:
         """Number of weights that a branch has for an event."""
         return int(next(self.between(self.start, self.start + 1)._tables(branch))[1].shape[1])
+
+    def read_weights(self, branch: str) -> ndarray:
+        """(n, k) weights of a branch or an expression with a number, or equally many, for each event.
+
+        Raises:
+            FileError: the branch cannot be read, or events have different numbers of weights.
+        """
+        return np.concatenate([table for _, table in self._tables(branch)])
 
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""

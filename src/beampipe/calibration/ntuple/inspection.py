@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,15 +19,18 @@ from numpy import ndarray
 
 from beampipe.calibration.layout import BEAMPIPE, Layout, likely_presets
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
-from beampipe.calibration.ntuple.branches import file_errors, is_flat, open_root, read_flat
+from beampipe.calibration.ntuple.branches import branch_error, file_errors, friends_of, is_flat, open_root, read_flat
 from beampipe.calibration.ntuple.columns import (
+    DECLARED,
     DERIVED,
+    SCORE,
     EventSource,
     columns_of,
     median_of,
     pt_complaint,
     unmatched_complaint,
 )
+from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan, suspicion
 from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
 from beampipe.simulation.ntuples.ntuple_format import (
@@ -124,6 +127,8 @@ def sums_of_weights(
         n_weights, counts = len(sums), (len(sums),)
     if len(sums) == 1 < n_weights:
         sums = sums * n_weights
+    if settings.source == "events" and not np.isfinite(sums).all():
+        _refuse_first_bad_weight(source)
     if len(sums) != n_weights or not np.isfinite(sums).all():
         raise FileError(
             f"{path}: got sums of weights {', '.join(f'{each:g}' for each in sums)} ({settings.source}), nominal first;"
@@ -131,6 +136,14 @@ def sums_of_weights(
             path=path,
         )
     return SumsByBranch(sums, counts)
+
+
+def _refuse_first_bad_weight(source: EventSource) -> None:
+    for start, table in source.weights(generated=True):
+        for row, number in np.argwhere(~np.isfinite(table)).tolist():
+            branch = source.branch_of_weight(number, start + row)
+            problem = f"got {table[row, number]} at entry {source.start + start + row}, expected finite weights"
+            raise branch_error(source.path, branch, f"{problem}; make the file again")
 
 
 def _from_object(file: Any, source: EventSource, counts: tuple[int, ...] | None) -> list[tuple[float, ...]]:
@@ -262,6 +275,15 @@ N_EVENTS: Final = 5000
 """Number of events for the sanity checks."""
 
 
+_FEW_EQUAL: Final = 100
+"""Number of jets from which on all of them are unlikely to be equal."""
+
+_GLUON: Final = 21
+
+_FAR_FROM_1: Final = 0.15
+"""Mean distance from 1 of ratios of weights beyond which they may be no ratios, if other numbers are nearer to 1."""
+
+
 @dataclass(frozen=True)
 class ColumnSummary:
     """Summary of a column in the first events.
@@ -290,7 +312,8 @@ class SanityChecks:
         whole: all events of the file.
         labelled: whether labels are needed.
         needs: observables of jets that are needed, as of `needed_observables`.
-        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+        min_pt: pT that both leading jets of an event must exceed for their numbers to count [GeV].
+        max_abs_eta: limit of their \\|eta\\|.
 
     Attributes:
         columns: summary of each column, by the name of its branch in our own files.
@@ -298,19 +321,37 @@ class SanityChecks:
         problems: problems, one line each.
     """
 
-    def __init__(self, whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> None:
+    def __init__(
+        self,
+        whole: EventSource,
+        *,
+        labelled: bool,
+        needs: tuple[str, ...],
+        min_pt: float = 0.0,
+        max_abs_eta: float = math.inf,
+    ) -> None:
+        self._limits = min_pt, max_abs_eta
         self.columns: dict[str, ColumnSummary] = {}
         self.median_pt = float("nan")
         self.problems: list[str] = []
         self._source = whole.between(whole.start, min(whole.start + N_EVENTS, whole.stop))
         for column in EVENT_BRANCHES:
-            try:
+            with self._problems():
                 self._note(column, self._source.flat(column))
-            except FileError as error:
-                self._add_problem(error)
         pt = self._lists("jet_pt")
         if pt is not None:
-            self._check_jets(*pt, labelled, needs, min_pt)
+            self._check_jets(*pt, labelled, needs)
+        if labelled:
+            with self._problems():
+                self._check_weights()
+
+    @contextmanager
+    def _problems(self) -> Iterator[None]:
+        """Take an error of a file as a problem."""
+        try:
+            yield
+        except FileError as error:
+            self._add_problem(error)
 
     def _add_problem(self, error: FileError) -> None:
         line = str(error).removeprefix(f"{self._source.path}: ")
@@ -335,7 +376,7 @@ class SanityChecks:
         low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
         self.columns[column] = ColumnSummary(branches, kind, low, high, {})
 
-    def _check_jets(self, offsets: ndarray, pt: ndarray, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
+    def _check_jets(self, offsets: ndarray, pt: ndarray, labelled: bool, needs: tuple[str, ...]) -> None:
         """Check the columns of jets, and compare their numbers of jets with that of pT."""
         source, layout = self._source, self._source.layout
         pt_branch = ", ".join(layout.branches.pt)
@@ -348,8 +389,8 @@ class SanityChecks:
         leading, pair = order[rank == 0], order[rank < 2]
         soft = np.ones(len(offsets) - 1, bool)
         second = order[rank == 1]
-        soft[event[second]] = ~(pt[second] * unit > min_pt)
-        high = ~soft[event[pair]]
+        soft[event[second]] = ~(pt[second] * unit > self._limits[0])
+        counted = high = ~soft[event[pair]]
         with np.errstate(invalid="ignore"):
             self.median_pt = median_of(pt[leading]) * unit if len(leading) else float("nan")
             complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
@@ -359,6 +400,7 @@ class SanityChecks:
         wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in needs]
         if labelled:
             wanted += [*(name for name in VARIED_N_TRK.values() if source.present(name)), "jet_label"]
+        wanted += [SCORE + score.name for score in layout.scores]
         for column in wanted:
             lists = self._lists(column)
             if lists is None:
@@ -371,12 +413,53 @@ class SanityChecks:
                 )
                 continue
             codes, pdg = lists[1][pair], None
-            try:
+            with self._problems():
                 pdg = source.converted(column, codes)
-            except FileError as error:
-                self._add_problem(error)
             if column == "jet_label":
                 self._check_labels(branch, codes, pdg, high)
+            elif column in ("jet_clean", "jet_region"):
+                continue
+            else:
+                self._check_numbers(branch, DECLARED.get(column[4:], Column(column)), codes[counted].astype(np.float64))
+            if column == "jet_eta":
+                counted = high & ~np.isin(event[pair], event[pair][~(np.abs(codes) < self._limits[1])])
+
+    def _check_numbers(self, branch: str, column: Column, numbers: ndarray) -> None:
+        """Check the numbers of jets that a run counts: their range, their type, and numbers that stand for none."""
+        scan = ColumnScan(column)
+        usable = numbers[scan.add(numbers)]
+        problem = str(scan) if scan.share > MOST_UNUSABLE else suspicion(usable)
+        if not problem and len(usable) >= _FEW_EQUAL and usable.min() == usable.max():
+            problem = f"all numbers are {usable[0]:g}"
+        if problem:
+            cut = f"{branch} >= {column.low:g}" if math.isfinite(column.low) else f"abs({branch}) < 99"
+            self.problems.append(
+                f"branch {branch!r}: in the leading jets {problem}; check its unit and type, or leave out jets without"
+                f" a value, e.g. layout.branches.clean = '{cut}'"
+            )
+
+    def _check_weights(self) -> None:
+        """Check that the weights of variations are full weights, or ratios, as the layout says."""
+        source, settings = self._source, self._source.layout.weights
+        if not settings.nominal:
+            return
+        nominal = np.concatenate([table[:, 0] for _, table in source.weights(generated=True)]).astype(np.float64)
+        if len(nominal) and not nominal.any():
+            self.problems.append(f"branch {settings.nominal!r}: got weights 0 of the first {len(nominal)} events")
+        some = nominal != 0
+        for each in settings.variations:
+            varied = source.read_weights(each.branch)[some, 0].astype(np.float64)
+            over = varied / nominal[some]
+            as_ratios, as_weights = (float(np.minimum(np.abs(ratios - 1), 1).mean()) for ratios in (varied, over))
+            used, other = (as_ratios, as_weights) if each.ratio else (as_weights, as_ratios)
+            if used > max(_FAR_FROM_1, 5 * other):
+                kinds = ("full weights", "ratios to the nominal weight")
+                self.problems.append(
+                    f"branch {each.branch!r} (layout.weights.variations.{each.name}): got a median of"
+                    f" {median_of(over):.4g} of its numbers over the nominal weight, and of {median_of(varied):.4g} of"
+                    f" its numbers: read as {kinds[each.ratio]}, they look like {kinds[not each.ratio]}; set ratio ="
+                    f" {str(not each.ratio).lower()}"
+                )
 
     def _check_labels(self, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
         """Count the labels of leading jets; only those of `high` pT must have partons."""
@@ -385,6 +468,10 @@ class SanityChecks:
         unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
         self.columns["jet_label"] = replace(self.columns["jet_label"], codes=table, unmatched=unmatched)
         complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], self._source.layout)
+        partons = np.empty(0) if pdg is None else pdg[high & (pdg != 0)]
+        if not complaint and len(partons) >= _FEW_EQUAL and len(set((partons == _GLUON).tolist())) == 1:
+            kind = "gluons" if partons[0] == _GLUON else "quarks"
+            complaint = f"got {kind} only among {len(partons)} leading jets, expected both: check layout.labels"
         if complaint:
             self.problems.append(f"branch {branch!r}: {complaint}")
 
@@ -396,6 +483,7 @@ def inspect_file(
     *,
     needs: tuple[str, ...] = DERIVED,
     min_pt: float = 0.0,
+    max_abs_eta: float = math.inf,
 ) -> FileInfo:
     """Inspect a file: bookkeeping, branches, baskets, and sanity checks of its first events.
 
@@ -404,7 +492,8 @@ def inspect_file(
         layout: mapping of branches to columns.
         origin: position of the file in its dataset, if it has no bookkeeping of its own.
         needs: required observables of jets, as of `needed_observables`.
-        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+        min_pt: pT that both leading jets of an event must exceed for their numbers to count [GeV].
+        max_abs_eta: limit of their \\|eta\\|.
 
     Raises:
         FileError: the file cannot be read, a tree is missing, the bookkeeping has another format, or units or
@@ -429,8 +518,13 @@ def inspect_file(
         lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
         lines += _missing_of_variations(path, file, layout, missing) if simulated else []
         if lines:
+            if simulated and layout.branches.label and not set(marks) & branches:
+                lines.append('if this is data, which has no labels, set kind = "data" for its sample')
+            lines += filter(None, [friends_of(path, layout.tree)])
             raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
-        problems = SanityChecks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
+        limits = {"min_pt": min_pt, "max_abs_eta": max_abs_eta}
+        problems = _older_cycles(path, layout.tree, source.stop)
+        problems += SanityChecks(source, labelled=simulated, needs=needs, **limits).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
         varied = tuple(name for name, column in VARIED_N_TRK.items() if source.present(column))
@@ -454,6 +548,19 @@ def inspect_file(
             names = weight_names(source, counts)
             sums = sums_of_weights(file, source, counts, origin.sum_weights)
         return _given_facts(origin, names, sums, about)
+
+
+def _older_cycles(path: Path, tree: str, n_events: int) -> list[str]:
+    """A problem if an older cycle of the tree has more events than the newest one, which is read."""
+    with open_root(path) as file:
+        cycles = [key for key in file.keys() if key.rpartition(";")[0] == tree]  # noqa: SIM118 - with cycles
+        if len(cycles) < 2:
+            return []
+        entries = {key: int(file[key].num_entries) for key in sorted(cycles)}
+    if max(entries.values()) <= n_events:
+        return []
+    counts = ", ".join(f"{key}: {n}" for key, n in entries.items())
+    return [f"got events {counts}, expected most in the newest cycle, which is read; was the file written twice?"]
 
 
 def _empty_facts(
@@ -637,6 +744,7 @@ _RULES: Final[Mapping[str, Callable[[ndarray, bool], bool]]] = {
     "c1": lambda x, whole: not whole and float(x.min()) >= -1 and 0 < float(x.max()) <= 1.5,
     "label": lambda x, _: _is_label(x),
     "weights.nominal": lambda x, whole: not whole and bool(x.any()),
+    "flag": lambda x, whole: whole and set(np.unique(x).tolist()) <= {0.0, 1.0},
 }
 """Key of a column -> whether numbers fit, given them and whether their type is one of whole numbers."""
 
@@ -662,7 +770,7 @@ LIKELY: Final = 0.5
 """Smallest fraction of the branches of a preset for which it is used or suggested."""
 
 
-_OPTIONAL: Final = {
+OPTIONAL: Final = {
     "branches.run": "all events are of run 1",
     "branches.trigger": "all events pass",
     "branches.clean": "all jets are clean",
@@ -738,8 +846,8 @@ def missing_branches(
                 advice = f"{suggestion}; if so, name it in layout.{key}"
             if layout.own_books and key.startswith("constituents."):
                 advice = "; simulate files that have it: beampipe calibration simulate --constituents"
-            if key in _OPTIONAL:
-                advice += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
+            if key in OPTIONAL:
+                advice += f', or layout.{key} = "" where there is none: {OPTIONAL[key]}'
             lines[branch] = f"got no branch {branch!r}, expected it{advice}"
     return lines
 

@@ -313,7 +313,7 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     factors = Factors.read(path)
     print_table(overview_table(factors), console, ("",))
     console.print(f"{_NAMES} All of them: {path}", highlight=False)
-    for line in (*flag_lines(factors), *dropped_lines(factors)):
+    for line in (*factors.notes, *flag_lines(factors), *dropped_lines(factors)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

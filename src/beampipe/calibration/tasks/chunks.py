@@ -43,7 +43,8 @@ from beampipe.calibration.tasks.plan import (
 )
 from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
 from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, Cover, VariationSets
-from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan
+from beampipe.errors import ConfigError, FileError, InputError, WorkflowError
 from beampipe.simulation.substructure import JetConstituents
 from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
 
@@ -137,6 +138,7 @@ def _filled(store: Store, chunk: Chunk) -> tuple[FilledChunk, list[Input]]:
         return made, inputs
     dijets = _dijets(store, chunk, settings.select, keep=chunk.keep_tables)
     scores, made_from = _scores(store, chunk, dijets, keep=chunk.keep_tables)
+    _refuse_scores(chunk, scores)
     inputs += [Input("scores", each.key, each.label) for each in made_from]
     return FilledChunk(fill_table(dijets, scores, settings.fill), dijets.ranges, len(dijets)), inputs
 
@@ -205,6 +207,22 @@ def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[
     if keep:
         store.write(recipe, ".npz", partial(write_scores, scores), seconds=perf_counter() - began)
     return scores, [*made_from, recipe]
+
+
+def _refuse_scores(chunk: Chunk, scores: Scores) -> None:
+    """Raise an error if too many scores are outside the range of their tagger, e.g. numbers that stand for none."""
+    for tagger in chunk.settings.fill.taggers:
+        values = scores.by_name.get(ScoreKey(tagger.name, NOMINAL))
+        if values is None:
+            continue
+        scan = ColumnScan(Column(tagger.name, low=tagger.low, high=tagger.high))
+        scan.add(values.ravel())
+        if scan.share > MOST_UNUSABLE:
+            raise InputError(
+                f"{chunk.label}: tagger {tagger.name!r}: {scan}; expected at most {MOST_UNUSABLE:.0%}, as they count in"
+                " its first or last bin: change low and high of the tagger, or leave out jets without a score by"
+                " layout.branches.clean"
+            )
 
 
 @cache

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import inf
 from os.path import abspath
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,15 @@ class InspectionRequest:
         layout: mapping of branches to columns.
         origin: position of the file in its dataset, if the file has no bookkeeping.
         needs: required observables of jets.
-        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+        min_pt: pT that both leading jets of an event must exceed for their numbers to count [GeV].
+        max_abs_eta: limit of their \\|eta\\|.
     """
 
     layout: Layout
     origin: FileOrigin | None
     needs: tuple[str, ...]
     min_pt: float
+    max_abs_eta: float = inf
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     of_constituents = any(tagger.of_constituents for tagger in models)
     needs = needed_observables(layout, boosted=bool(models), constituents=of_constituents)
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
+    limits = configuration.selection.min_subleading_pt, configuration.selection.max_abs_eta
     out: dict[Path, InspectionRequest] = {}
     for name in configuration.used_samples:
         sample, own = configuration.samples[name], configuration.layout_of(name)
@@ -155,9 +159,7 @@ def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
         for path, origin in origins.items():
             if origin is not None and not configuration.wants_variations(name):
                 origin = replace(origin, sum_weights=origin.sum_weights[:1])
-            request = made.setdefault(
-                origin, InspectionRequest(own, origin, needs, configuration.selection.min_subleading_pt)
-            )
+            request = made.setdefault(origin, InspectionRequest(own, origin, needs, *limits))
             if out.setdefault(path, request) != request:
                 raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
     return out

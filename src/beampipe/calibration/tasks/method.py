@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
+from beampipe.calibration.config import Configuration
 from beampipe.calibration.events.histograms import Filled, read_filled
-from beampipe.calibration.method.dropped import Dropped, cut_numbers_of
+from beampipe.calibration.method.dropped import CutNumbers, cut_numbers_of
 from beampipe.calibration.method.extractions import extraction_named
 from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
@@ -67,17 +70,37 @@ def publish_factors(store: Store, plan: Plan, public: Path) -> None:
 
     def make(path: Path) -> None:
         measured = load_tables(store.require(plan.extract), Efficiencies)
-        dropped: list[Dropped] = []
-        for name in plan.configuration.used_samples:
+        configuration, cuts = plan.configuration, {}
+        for name in configuration.used_samples:
             part = plan.samples[name]
-            cuts = cut_numbers_of(read_slices(store, part), part.bookkeeping, part.sample.weight_bits)
-            dropped += cuts.dropped(name)
-        factors = factors_of(plan.configuration, measured)
-        replace(factors, dropped=tuple(dropped), max_dropped=plan.configuration.max_dropped).write(path)
+            cuts[name] = cut_numbers_of(read_slices(store, part), part.bookkeeping, part.sample.weight_bits)
+        factors = replace(
+            factors_of(configuration, measured),
+            dropped=tuple(each for name, numbers in cuts.items() for each in numbers.dropped(name)),
+            max_dropped=configuration.max_dropped,
+            notes=tuple(_notes(configuration, cuts)),
+        )
+        factors.write(path)
 
     content = store.get(plan.factors, ".json", make).read_bytes()
     if not public.exists() or public.read_bytes() != content:
         write_whole(public, lambda path: path.write_bytes(content))
+
+
+def _notes(configuration: Configuration, cuts: Mapping[str, CutNumbers]) -> Iterator[str]:
+    """What a reader of the scale factors must know first."""
+    if not configuration.layout.branches.trigger:
+        yield "no trigger cut: layout.branches.trigger names no branch, so all events of data and simulation pass"
+    data, simulation = (float(cuts[name].weights[-1]) for name in (configuration.data, configuration.nominal))
+    if simulation > 0 and not 1 / _LIKELY_RATIO < data / simulation < _LIKELY_RATIO:
+        yield (
+            f"data has {data / simulation:.3g} times as many selected events as simulation: check luminosity [1/pb],"
+            " cross sections [pb], filter efficiencies, and whether all files are there"
+        )
+
+
+_LIKELY_RATIO: Final = 3.0
+"""Ratio of selected events in data and simulation beyond which a unit is likely to be wrong, or files are missing."""
 
 
 def read_slices(store: Store, part: SamplePlan) -> dict[int, Filled]:
