@@ -5,6 +5,7 @@ With ``BEAMPIPE_REQUIRE_PROGRAMS=1`` a missing program or package is a failure i
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import random
@@ -127,6 +128,16 @@ def _missing(marker: str) -> str | None:
         if not torch.cuda.is_available():
             return "no CUDA device"
     return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Servers that tests start end with the tests, however these end; workers have what their controller has set."""
+    from beampipe.processes import ending_with_this_process
+
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        stack = contextlib.ExitStack()
+        stack.enter_context(ending_with_this_process())
+        config.add_cleanup(stack.close)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

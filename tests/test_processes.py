@@ -263,3 +263,44 @@ def test_a_pool_of_workers_gives_results_and_ends_with_an_error() -> None:
     with pytest.raises(KeyboardInterrupt):
         failed()
     assert time.monotonic() - begin < 60
+
+
+OWNER = """
+import os, subprocess, sys, time
+from beampipe.processes import ending_with_this_process
+
+how, ready = sys.argv[1:]
+program = f"open({ready!r}, 'w').close(); import time; time.sleep(600)"
+if how == "SIGKILL":
+    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + program
+with ending_with_this_process():
+    start = f"import subprocess; subprocess.Popen([{sys.executable!r}, '-c', {program!r}])"
+    subprocess.run([sys.executable, "-c", start])
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    while not os.path.exists(ready):
+        time.sleep(0.01)
+    print(os.environ["BEAMPIPE_TIED_TO"], flush=True)
+    if how != "end":
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "end"])
+def test_what_was_started_ends_with_whoever_started_it(how: str, tmp_path: Path) -> None:
+    """Orphans, groups of their own and, in one case, a process that ignores SIGTERM."""
+    command = [sys.executable, "-c", OWNER, how, str(tmp_path / "ready")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        marks = owner.stdout.readline().strip()
+        mark = marks[marks.rindex("[") :]
+        assert mark.startswith(f"[{owner.pid}.")
+        if how == "end":
+            assert owner.wait() == 0
+            assert processes.tied_to(mark) == []
+        else:
+            assert len(processes.tied_to(mark)) == 2
+            owner.send_signal(signal.Signals[how])
+            deadline = time.monotonic() + 60.0
+            while processes.tied_to(mark) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert processes.tied_to(mark) == []

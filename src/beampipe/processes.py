@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +31,11 @@ _ENDED: Final = (FileNotFoundError, ProcessLookupError)
 """Errors when the files of an ended process are read."""
 _POLL: Final = 0.01
 """Time [s] between two checks of a process that is waited for."""
+
+_TIED: Final = "BEAMPIPE_TIED_TO"
+"""Variable with the marks of the processes with which a process ends, see `ending_with_this_process`."""
+_GRACE: Final = 8.0
+"""Time [s] between SIGTERM and SIGKILL for processes whose owner has ended."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -176,6 +183,55 @@ class ManagedProcess:
         with self.log.open("rb") as log:
             log.seek(self._log_start if self._log_start <= log.seek(0, os.SEEK_END) else 0)  # it may have begun anew
             return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=count))
+
+
+@contextmanager
+def ending_with_this_process() -> Iterator[None]:
+    """Let all that is started in the block, directly or by what was started, end with it or with this process.
+
+    For demos and tests of servers that outlive by design whoever started them, such as those of a fleet. It holds for
+    any end, SIGKILL included: a helper process waits for it, and ends all processes that have inherited a variable.
+    Neither process groups nor the kernel's parent-death signal would do: servers lead groups of their own, and the
+    signal comes at the end of the thread that has started a process.
+    """
+    mark = f"[{os.getpid()}.{start_time(os.getpid())}]"
+    helper = subprocess.Popen(
+        [sys.executable, "-m", __name__, mark, str(os.getpid())], stdin=subprocess.PIPE, start_new_session=True
+    )
+    before = os.environ.get(_TIED, "")
+    os.environ[_TIED] = before + mark
+    try:
+        yield
+    finally:
+        os.environ[_TIED] = before
+        helper.communicate()  # closes its standard input
+
+
+def tied_to(mark: str) -> list[int]:
+    """Process ids of the processes that have inherited a mark."""
+    pids = []
+    for entry in os.scandir(_PROC):
+        with suppress(OSError):  # ended meanwhile, or of another user
+            variables = (Path(entry) / "environ").read_bytes().split(b"\0") if entry.name.isdigit() else ()
+            if any(one.startswith(_TIED.encode()) and mark.encode() in one for one in variables):
+                pids.append(int(entry.name))
+    return pids
+
+
+def _end_tied(mark: str, owner: int) -> None:
+    """Wait for the end of the owner or of its block, then end what is tied to it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.getppid() == owner and not select.select([0], [], [], 0.5)[0]:  # forks of the owner keep the pipe open
+        pass
+    begin, warned = time.monotonic(), set[int]()
+    while left := tied_to(mark):
+        late = time.monotonic() - begin > _GRACE
+        for pid in left if late else set(left) - warned:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        warned.update(left)
+        time.sleep(10 * _POLL)
 
 
 class WorkerPool:
@@ -402,3 +458,7 @@ def _stat(pid: int) -> list[str]:
 @cache
 def _boot() -> str:
     return (_PROC / "sys/kernel/random/boot_id").read_text()[:8]
+
+
+if __name__ == "__main__":
+    _end_tied(sys.argv[1], int(sys.argv[2]))

@@ -99,7 +99,11 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     make_folder(folder)
     serving = ServingSettings((_MODEL,), threads=1)
     # A short path, since it contains sockets.
-    with TemporaryDirectory(prefix="fleet") as temporary, generated_repository(serving) as (repository, _):
+    with (
+        processes.ending_with_this_process(),
+        TemporaryDirectory(prefix="fleet") as temporary,
+        generated_repository(serving) as (repository, _),
+    ):
         specification = folder / "fleet.toml"
         specification.write_text(_SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
         run = RunFolder(Path(temporary) / "run")
