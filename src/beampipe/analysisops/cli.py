@@ -60,13 +60,15 @@ Pages = Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.
 
 @app.command("demo")
 def demo_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and its page.")] = Path(
-        "demo/analysisops"
-    ),
+    output: Path = Path("demo/analysisops"),
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
+    """Have the scripted agent solve one instance of every task over real sockets, and write the page.
+
+    Args:
+        output: Folder for the run and its page.
+    """
     from beampipe.analysisops.demo import PAGE, run_demo
     from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS
     from beampipe.files import check_folder_outputs
@@ -104,10 +106,14 @@ def tasks_command(as_json: Json = False) -> None:
 
 @app.command("check")
 def check_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a task.")],
+    folder: Annotated[Path, typer.Argument()],
     as_json: Json = False,
 ) -> None:
-    """Check the files of a task, and print its levels, checks and points."""
+    """Check the files of a task, and print its levels, checks and points.
+
+    Args:
+        folder: Folder of a task.
+    """
     from beampipe.analysisops.tasks.load import load_task
 
     task = load_task(folder)
@@ -125,15 +131,19 @@ def check_command(
 
 @app.command("sample")
 def sample_command(
-    task: Annotated[str, typer.Argument(help="Name of a shipped task, or folder of another.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the data.")],
+    task: Annotated[str, typer.Argument()],
+    output: Path,
     seed: Seed = 1,
-    hidden: Annotated[
-        Path | None, typer.Option(help="JSON file for the hidden truth: parameters, names, units; outside of the data.")
-    ] = None,
+    hidden: Path | None = None,
     force: Replace = False,
 ) -> None:
-    """Make the data of an instance: ROOT files and a manifest."""
+    """Make the data of an instance: ROOT files and a manifest.
+
+    Args:
+        task: Name of a shipped task, or folder of another.
+        output: Folder for the data.
+        hidden: JSON file for the hidden truth: parameters, names, units; outside of the data.
+    """
     import json
 
     from beampipe.analysisops.instances import make_data
@@ -156,21 +166,22 @@ def sample_command(
 
 @app.command("export")
 def export_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder in which each instance gets a folder.")],
+    output: Path,
     tasks: Tasks = None,
-    level: Annotated[int, typer.Option("--level", "-l", help="How much prompts tell.", min=1, max=3)] = 3,
+    level: Annotated[int, typer.Option(min=1, max=3)] = 3,
     instances: Instances = 1,
     secret: Secret = None,
-    package: Annotated[
-        str,
-        typer.Option(
-            help="What pip installs in the container that grades: a requirement, or the path of a wheel.",
-            show_default="this version of beampipe",
-        ),
-    ] = "",
+    package: str = "",
     force: Replace = False,
 ) -> None:
-    """Write tasks as folders for Harbor, with data, instruction, verifier and solution."""
+    """Write tasks as folders for Harbor, with data, instruction, verifier and solution.
+
+    Args:
+        output: Folder in which each instance gets a folder.
+        level: How much prompts tell.
+        package: What pip installs in the container that grades: a requirement, or the path of a wheel. [default: this
+            version of beampipe]
+    """
     from beampipe import __version__
     from beampipe.analysisops.harbor import MARK, export_task
     from beampipe.analysisops.run import task_folder
@@ -193,13 +204,17 @@ def export_command(
 
 @app.command("tools")
 def tools_command(
-    data: Annotated[Path, typer.Argument(help="Folder of data with its manifest.json, such as `sample` makes it.")],
-    ledger: Annotated[Path, typer.Option(help="File of the ledger, new.")] = Path("ledger.jsonl"),
-    http: Annotated[
-        bool, typer.Option("--http", help="Serve streamable HTTP on loopback, and print the address; else stdio.")
-    ] = False,
+    data: Annotated[Path, typer.Argument()],
+    ledger: Path = Path("ledger.jsonl"),
+    http: bool = False,
 ) -> None:
-    """Serve the tools over MCP, for an agent to be tried."""
+    """Serve the tools over MCP, for an agent to be tried.
+
+    Args:
+        data: Folder of data with its manifest.json, such as `sample` makes it.
+        ledger: File of the ledger, new.
+        http: Serve streamable HTTP on loopback, and print the address; else stdio.
+    """
     import secrets
     import signal
     import threading
@@ -222,29 +237,28 @@ def tools_command(
 
 @app.command("run")
 def run_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; an unfinished run goes on.")],
-    agents: Annotated[
-        list[str],
-        typer.Option(
-            "--agent",
-            "-a",
-            help="Agent to run: scripted, follower, nop, recall, oracle, the address of an A2A agent (NAME=ADDRESS"
-            " names it in results), a TOML file with a model, or a program that brings its own code; may be given"
-            " several times.",
-        ),
-    ],
+    output: Path,
+    agents: Annotated[list[str], typer.Option("--agent", "-a")],
     tasks: Tasks = None,
     levels: Levels = None,
     instances: Instances = 1,
     secret: Secret = None,
-    epochs: Annotated[int, typer.Option(help="Repetitions of each assessment.", min=1)] = 1,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of assessments at once.", min=1)] = 1,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run tasks for agents; what is done already is not done again."""
+    """Run tasks for agents; what is done already is not done again.
+
+    Args:
+        output: Folder of the run; an unfinished run goes on.
+        agents: Agent to run: scripted, follower, nop, recall, oracle, the address of an A2A agent (NAME=ADDRESS names
+            it in results), a TOML file with a model, or a program that brings its own code; may be given several times.
+        epochs: Repetitions of each assessment.
+        workers: Number of assessments at once.
+    """
     from beampipe.analysisops.run import evaluate
     from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS, Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
@@ -270,10 +284,14 @@ def run_command(
 
 @app.command("rescore")
 def rescore_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    folder: Annotated[Path, typer.Argument()],
     as_json: Json = False,
 ) -> None:
-    """Grade a run again from its records; the same rules give the same bytes."""
+    """Grade a run again from its records; the same rules give the same bytes.
+
+    Args:
+        folder: Folder of a run.
+    """
     from beampipe.analysisops.run import rescore
 
     outcome = rescore(folder)
@@ -285,16 +303,18 @@ def rescore_command(
 
 @app.command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    folder: Annotated[Path, typer.Argument()],
     output: Pages = Path("report.html"),
-    references: Annotated[
-        Literal["development", "all", "none"],
-        typer.Option(help="Seeds whose data, answers and references the page shows; of others only scores."),
-    ] = "development",
+    references: Literal["development", "all", "none"] = "development",
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Write the page of a run: leaderboard, costs, and every assessment."""
+    """Write the page of a run: leaderboard, costs, and every assessment.
+
+    Args:
+        folder: Folder of a run.
+        references: Seeds whose data, answers and references the page shows; of others only scores.
+    """
     from beampipe.analysisops.report import write_report
     from beampipe.files import check_command_output
 
@@ -313,14 +333,17 @@ def serve_command(
     tasks: Tasks = None,
     instances: Instances = 1,
     secret: Secret = None,
-    folder: Annotated[Path, typer.Option(help="Folder for instances and ledgers; no agent may read it.")] = Path(
-        "analysisops-host"
-    ),
+    folder: Path = Path("analysisops-host"),
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
-    attempts: Annotated[int, typer.Option(help="Maximum number of attempts at each secret instance.", min=1)] = 100,
+    attempts: Annotated[int, typer.Option(min=1)] = 100,
 ) -> None:
-    """Serve a host over A2A: it takes requests of assessments, has agents solve tasks, and returns the results."""
+    """Serve a host over A2A: it takes requests of assessments, has agents solve tasks, and returns the results.
+
+    Args:
+        folder: Folder for instances and ledgers; no agent may read it.
+        attempts: Maximum number of attempts at each secret instance.
+    """
     from beampipe.analysisops.host import serve_host
 
     served = {"card_url": card_url, "judge": judge, "tools_host": tools_host}
@@ -329,14 +352,16 @@ def serve_command(
 
 @app.command("agent")
 def agent_command(
-    name: Annotated[
-        str, typer.Argument(help="Agent to serve: scripted, follower, nop, recall, or a TOML file with a model.")
-    ],
+    name: Annotated[str, typer.Argument()],
     host: Host = "127.0.0.1",
     port: Port = 9019,
     card_url: CardUrl = "",
 ) -> None:
-    """Serve an agent over A2A."""
+    """Serve an agent over A2A.
+
+    Args:
+        name: Agent to serve: scripted, follower, nop, recall, or a TOML file with a model.
+    """
     from beampipe.analysisops.agents.serving import serve_agent
     from beampipe.analysisops.registry import make_agent
 

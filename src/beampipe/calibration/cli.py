@@ -46,14 +46,16 @@ def _require_our_results(folder: Path, *, force: bool) -> None:
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for store, results and report.")] = Path(
-        "demo/calibration"
-    ),
+    output: Path = Path("demo/calibration"),
     workers: Workers = 0,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run all stages on the shipped sample, and draw the scale factors."""
+    """Run all stages on the shipped sample, and draw the scale factors.
+
+    Args:
+        output: Folder for store, results and report.
+    """
     from beampipe.calibration.demo import run_demo
 
     _require_our_results(output, force=force)
@@ -65,12 +67,14 @@ def demo(
 
 @app.command()
 def init(
-    config: Annotated[Path, typer.Argument(help="TOML file to write; its sample goes into a folder beside it.")] = Path(
-        "dijets.toml"
-    ),
+    config: Annotated[Path, typer.Argument()] = Path("dijets.toml"),
     force: Replace = False,
 ) -> None:
-    """Write a commented configuration and the small sample that it reads, to start from."""
+    """Write a commented configuration and the small sample that it reads, to start from.
+
+    Args:
+        config: TOML file to write; its sample goes into a folder beside it.
+    """
     from beampipe.calibration.demo import start_calibration
 
     folder = start_calibration(config, force=force)
@@ -79,20 +83,27 @@ def init(
 
 @app.command()
 def simulate(
-    sample: Annotated[str, typer.Argument(help="Name of a sample; --list prints them.")] = "nominal",
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder in which the sample gets a folder of its own.")
-    ] = Path("samples"),
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to generate.", min=1)] = 10_000,
-    files: Annotated[int, typer.Option(help="Number of files per slice of hard pT.", min=1)] = 1,
+    sample: Annotated[str, typer.Argument()] = "nominal",
+    output: Path = Path("samples"),
+    events: Annotated[int, typer.Option(min=1)] = 10_000,
+    files: Annotated[int, typer.Option(min=1)] = 1,
     seed: Seed = 1,
-    constituents: Annotated[bool, typer.Option("--constituents", help="Write the constituents of jets, too.")] = False,
+    constituents: bool = False,
     workers: Workers = 0,
-    list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
+    list_samples: Annotated[bool, typer.Option("--list")] = False,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Generate events by Pythia 8 with a toy detector, as ROOT files."""
+    """Generate events by Pythia 8 with a toy detector, as ROOT files.
+
+    Args:
+        sample: Name of a sample; --list prints them.
+        output: Folder in which the sample gets a folder of its own.
+        events: Number of events to generate.
+        files: Number of files per slice of hard pT.
+        constituents: Write the constituents of jets, too.
+        list_samples: Print the samples, and stop.
+    """
     from beampipe.files import check_command_output
     from beampipe.simulation.ntuples import SAMPLES, simulate_dijets
     from beampipe.simulation.ntuples.dijets import file_specs, is_made
@@ -124,17 +135,27 @@ def simulate(
 
 @app.command()
 def toy(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the ROOT files.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to draw.", min=1)] = 100_000,
-    files: Annotated[int, typer.Option(help="Number of files to write.", min=1)] = 3,
-    event_weights: Annotated[int, typer.Option(help="Number of weights of each event.", min=1)] = 8,
-    data: Annotated[bool, typer.Option("--data", help="Write data: neither labels nor weights.")] = False,
-    quark_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of quark jets.")] = 1.0,
-    gluon_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of gluon jets.")] = 1.0,
+    output: Path,
+    events: Annotated[int, typer.Option(min=1)] = 100_000,
+    files: Annotated[int, typer.Option(min=1)] = 3,
+    event_weights: Annotated[int, typer.Option(min=1)] = 8,
+    data: bool = False,
+    quark_tracks: float = 1.0,
+    gluon_tracks: float = 1.0,
     seed: Seed = 1,
     force: Replace = False,
 ) -> None:
-    """Draw events from shapes fitted to the simulation: any number, fast."""
+    """Draw events from shapes fitted to the simulation: any number, fast.
+
+    Args:
+        output: Folder for the ROOT files.
+        events: Number of events to draw.
+        files: Number of files to write.
+        event_weights: Number of weights of each event.
+        data: Write data: neither labels nor weights.
+        quark_tracks: Factor on the number of tracks of quark jets.
+        gluon_tracks: Factor on the number of tracks of gluon jets.
+    """
     from beampipe.files import check_command_output
     from beampipe.simulation.ntuples import TOY_SLICES, ToyModel, simulate_toy
     from beampipe.simulation.ntuples.toy import toy_paths
@@ -160,15 +181,19 @@ def toy(
 
 @app.command()
 def inject(
-    files: Annotated[list[Path], typer.Argument(help="Files of one simulated sample.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pseudo-data.")],
-    injection: Annotated[
-        str, typer.Option(help="Name of the change: fewer_tracks, quark_fewer, gluon_fewer, ...")
-    ] = "fewer_tracks",
+    files: Annotated[list[Path], typer.Argument()],
+    output: Path,
+    injection: str = "fewer_tracks",
     seed: Seed = 1,
     force: Replace = False,
 ) -> None:
-    """Make pseudo-data with a known scale factor from simulated files."""
+    """Make pseudo-data with a known scale factor from simulated files.
+
+    Args:
+        files: Files of one simulated sample.
+        output: Folder for the pseudo-data.
+        injection: Name of the change: fewer_tracks, quark_fewer, gluon_fewer, ...
+    """
     from beampipe.files import check_command_output
     from beampipe.simulation.ntuples import inject as alter
     from beampipe.simulation.ntuples.injection import injected_paths
@@ -183,12 +208,7 @@ def inject(
 @app.command("train-tagger")
 def train_tagger(
     config: Config,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="File to write: text of LightGBM, or NAME.safetensors for a tagger of constituents."
-        ),
-    ] = Path("gbdt.txt"),
+    output: Path = Path("gbdt.txt"),
     results: Results = None,
     seed: Seed = 1,
     workers: Workers = 0,
@@ -196,7 +216,11 @@ def train_tagger(
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Train a tagger on the nominal sample: boosted trees, or a network of the constituents of jets."""
+    """Train a tagger on the nominal sample: boosted trees, or a network of the constituents of jets.
+
+    Args:
+        output: File to write: text of LightGBM, or NAME.safetensors for a tagger of constituents.
+    """
     from beampipe.calibration.config import load_configuration
     from beampipe.calibration.training import train_from_configuration
     from beampipe.files import check_command_output
@@ -215,18 +239,21 @@ def train_tagger(
 
 @app.command("inspect")
 def inspect_command(
-    files: Annotated[list[str], typer.Argument(help="ROOT files or addresses.")],
-    preset: Annotated[str, typer.Option(help="Layout to look with.", show_default="the one that fits best")] = "",
-    tree: Annotated[
-        str, typer.Option(help="Tree of events, with its folders.", show_default="the one that fits best")
-    ] = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
-    ] = None,
+    files: Annotated[list[str], typer.Argument()],
+    preset: str = "",
+    tree: str = "",
+    output: Path | None = None,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """List trees, recognised branches and missing branches in ROOT files."""
+    """List trees, recognised branches and missing branches in ROOT files.
+
+    Args:
+        files: ROOT files or addresses.
+        preset: Layout to look with. [default: the one that fits best]
+        tree: Tree of events, with its folders. [default: the one that fits best]
+        output: TOML file to write, a configuration to start from.
+    """
     from beampipe.calibration.recognition import inspect_ntuples
     from beampipe.files import check_command_output
 
@@ -288,22 +315,25 @@ for _name, _until, _text in (
 @app.command()
 def explain(
     config: Config,
-    scale_factor: Annotated[
-        str, typer.Argument(help="Scale factor: SF_q (quark efficiency) or SF_g (gluon rejection).")
-    ] = "SF_q",
-    tagger: Annotated[str, typer.Option(help="Name of the tagger.")] = "n_trk",
-    working_point: Annotated[
-        float, typer.Option("--working-point", "-w", help="Working point: quark efficiency aimed at.")
-    ] = 0.5,
-    pt: Annotated[float, typer.Option(help="Transverse momentum of the jet [GeV].")] = 700.0,
-    eta: Annotated[float, typer.Option(help="Pseudorapidity of the jet, if there are bins of it.")] = 0.0,
+    scale_factor: Annotated[str, typer.Argument()] = "SF_q",
+    tagger: str = "n_trk",
+    working_point: float = 0.5,
+    pt: float = 700.0,
+    eta: float = 0.0,
     results: Results = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Name every file and chunk, not only how many there are.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say where a scale factor came from, down to files and cuts."""
+    """Say where a scale factor came from, down to files and cuts.
+
+    Args:
+        scale_factor: Scale factor: SF_q (quark efficiency) or SF_g (gluon rejection).
+        tagger: Name of the tagger.
+        working_point: Working point: quark efficiency aimed at.
+        pt: Transverse momentum of the jet [GeV].
+        eta: Pseudorapidity of the jet, if there are bins of it.
+        every: Name every file and chunk, not only how many there are.
+    """
     from beampipe.calibration.config import load_configuration
     from beampipe.calibration.explanation import explain as explanation_of
     from beampipe.calibration.run import plan_calibration
@@ -318,21 +348,19 @@ def explain(
 
 @app.command()
 def combine(
-    sets: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME=FILE", help="Two or more sets: joint.json of their reports, by name."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the combined scale factors.")] = Path(
-        "combined"
-    ),
-    separate: Annotated[
-        list[str] | None,
-        typer.Option(help="Source of uncertainty that moves each set on its own; may be given several times."),
-    ] = None,
+    sets: Annotated[list[str], typer.Argument(metavar="NAME=FILE")],
+    output: Path = Path("combined"),
+    separate: list[str] | None = None,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations."""
+    """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations.
+
+    Args:
+        sets: Two or more sets: joint.json of their reports, by name.
+        output: Folder for the combined scale factors.
+        separate: Source of uncertainty that moves each set on its own; may be given several times.
+    """
     from beampipe.calibration.exports import write_joint
     from beampipe.calibration.exports.write import EXPORT_MARKS, JOINT_EXPORTS
     from beampipe.calibration.method.joint import combine_sets, read_sets

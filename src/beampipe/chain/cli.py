@@ -28,17 +28,20 @@ app = Commands("From collisions to a measurement: simulate, find tracks, calibra
 @app.command("run")
 @with_options(slurm=slurm_options)
 def run_command(
-    config: Annotated[Path, typer.Argument(help="TOML file that describes the chain.")],
+    config: Annotated[Path, typer.Argument()],
     slurm: SlurmOptions,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
-    ] = None,
+    output: Path | None = None,
     workers: Workers = 0,
     executor: Executor = "processes",
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run everything that is not yet done, from collisions to the report."""
+    """Run everything that is not yet done, from collisions to the report.
+
+    Args:
+        config: TOML file that describes the chain.
+        output: Folder for results. [default: the one in CONFIG]
+    """
     from beampipe.chain.settings import load_settings
 
     _run(load_settings(config, output), executor, workers, slurm, force=force, as_json=as_json)
@@ -46,14 +49,16 @@ def run_command(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for store, results and report.")] = Path(
-        "demo/chain"
-    ),
+    output: Path = Path("demo/chain"),
     workers: Workers = 0,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run all stages on a few hundred collisions that are simulated here; shipped ntuples add thousands."""
+    """Run all stages on a few hundred collisions that are simulated here; shipped ntuples add thousands.
+
+    Args:
+        output: Folder for store, results and report.
+    """
     from beampipe.chain.settings import demo_settings
 
     say("takes about a minute on two idle cores", err=True)
@@ -62,10 +67,14 @@ def demo(
 
 @app.command()
 def init(
-    config: Annotated[Path, typer.Argument(help="TOML file to write.")] = Path("chain.toml"),
+    config: Annotated[Path, typer.Argument()] = Path("chain.toml"),
     force: Replace = False,
 ) -> None:
-    """Write a commented description of a chain, to start from."""
+    """Write a commented description of a chain, to start from.
+
+    Args:
+        config: TOML file to write.
+    """
     from beampipe.chain.settings import EXAMPLE
     from beampipe.files import check_command_output, write_whole
 
@@ -78,11 +87,16 @@ def init(
 
 @app.command("verify")
 def verify_command(
-    store: Annotated[Path, typer.Argument(help="Folder of a run, or of its store.")],
-    share: Annotated[float, typer.Option(help="Share of the artifacts of each stage, one at least.")] = 0.01,
+    store: Annotated[Path, typer.Argument()],
+    share: float = 0.01,
     as_json: Json = False,
 ) -> None:
-    """Make some artifacts of a store again on this machine, and compare their bytes."""
+    """Make some artifacts of a store again on this machine, and compare their bytes.
+
+    Args:
+        store: Folder of a run, or of its store.
+        share: Share of the artifacts of each stage, one at least.
+    """
     from beampipe.chain.verify import verify
 
     result = verify(store, share)
@@ -96,49 +110,41 @@ def verify_command(
 
 @app.command("stream")
 def stream_command(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files of events that are sent in a cycle.", show_default="shipped events"),
-    ] = None,
-    rate: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Mean number of events that arrive per second; may be given several times.",
-            show_default="50, 80 and 95 percent of the largest throughput",
-        ),
-    ] = None,
-    deadline: Annotated[
-        str, typer.Option(help="Time from the arrival of an event to its tracks, such as 500ms or 2s.")
-    ] = "500ms",
-    url: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Address of a server, or of several, separated by commas, with a NAME= in front if wanted;"
-            " each is measured apart; may be given several times.",
-            show_default="the pipeline in this process",
-        ),
-    ] = None,
-    pipeline: Annotated[
-        str, typer.Option("--pipeline", "-p", help="Name of the pipeline here, and of the model on the servers.")
-    ] = DEFAULT_PIPELINE,
-    tracker_model: Annotated[str, typer.Option(help="Tracker model of the pipeline here.")] = DEFAULT_MODEL,
-    no_fallback: Annotated[
-        bool, typer.Option("--no-fallback", help="Leave all events to the servers, also those that they answer late.")
-    ] = False,
-    queue: Annotated[
-        int, typer.Option(help="Largest number of events under way; with as many the source is held back.", min=1)
-    ] = 64,
-    seconds: Annotated[float, typer.Option(help="Length of the stream, in seconds.", min=0.1)] = 10.0,
-    mu: Annotated[int, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200.")] = 0,
-    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the times of arrival.", min=0)] = 1,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Picture of the latency against the rate: png, pdf or svg.")
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument()] = None,
+    rate: list[float] | None = None,
+    deadline: str = "500ms",
+    url: list[str] | None = None,
+    pipeline: str = DEFAULT_PIPELINE,
+    tracker_model: str = DEFAULT_MODEL,
+    no_fallback: bool = False,
+    queue: Annotated[int, typer.Option(min=1)] = 64,
+    seconds: Annotated[float, typer.Option(min=0.1)] = 10.0,
+    mu: int = 0,
+    events: Annotated[int, typer.Option(min=1)] = 100,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    output: Path | None = None,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Send events at random times to servers or to a pipeline here, and count what is in time, late and lost."""
+    """Send events at random times to servers or to a pipeline here, and count what is in time, late and lost.
+
+    Args:
+        files: Files of events that are sent in a cycle. [default: shipped events]
+        rate: Mean number of events that arrive per second; may be given several times. [default: 50, 80 and 95 percent
+            of the largest throughput]
+        deadline: Time from the arrival of an event to its tracks, such as 500ms or 2s.
+        url: Address of a server, or of several, separated by commas, with a NAME= in front if wanted; each is measured
+            apart; may be given several times. [default: the pipeline in this process]
+        pipeline: Name of the pipeline here, and of the model on the servers.
+        tracker_model: Tracker model of the pipeline here.
+        no_fallback: Leave all events to the servers, also those that they answer late.
+        queue: Largest number of events under way; with as many the source is held back.
+        seconds: Length of the stream, in seconds.
+        mu: Pile-up of the shipped events: 0, 60 or 200.
+        events: Largest number of events of each file.
+        seed: Seed of the times of arrival.
+        output: Picture of the latency against the rate: png, pdf or svg.
+    """
     from beampipe.chain import stream
     from beampipe.files import check_command_output
     from beampipe.serving.bench import load_samples

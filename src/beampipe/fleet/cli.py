@@ -46,48 +46,40 @@ app.add_typer(certificate_app, name="certificate")
 
 @app.command("plan")
 def plan_command(
-    measured: Annotated[
-        Path, typer.Argument(help="JSON with measured service times: serving.json of `beampipe serving bench`, say.")
-    ],
-    clients: Annotated[int, typer.Option(help="Number of clients.", min=1)],
-    rate: Annotated[
-        float, typer.Option(help="Events per second of each client, were each answered at once.", min=1e-9)
-    ],
-    p95: Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)],
-    sample: Annotated[
-        str | None, typer.Option(help="Sample of the load test that clients send.", show_default="its only one")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", "-f", help="Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing."
-        ),
-    ] = None,
-    group: Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")] = None,
-    servers: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"
-        ),
-    ] = None,
-    instances: Annotated[
-        int, typer.Option(help="Instances of the model in each server, each with a core (or share of a GPU).", min=1)
-    ] = 1,
-    in_flight: Annotated[
-        int | None,
-        typer.Option(help="Most requests that one server has at once.", min=1, show_default="8, or 2 an instance"),
-    ] = None,
-    queue: Annotated[
-        int | None, typer.Option(help="Most requests that wait for a server.", min=0, show_default="128")
-    ] = None,
-    uncertainty: Annotated[
-        float, typer.Option(help="Relative uncertainty of the service times.", min=0.0, max=0.9)
-    ] = 0.1,
-    requests: Annotated[int, typer.Option(help="Requests that are recorded in each of four runs.", min=1)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    measured: Annotated[Path, typer.Argument()],
+    clients: Annotated[int, typer.Option(min=1)],
+    rate: Annotated[float, typer.Option(min=1e-9)],
+    p95: Annotated[float, typer.Option(min=1e-9)],
+    sample: str | None = None,
+    file: Path | None = None,
+    group: str | None = None,
+    servers: Annotated[int | None, typer.Option(min=1)] = None,
+    instances: Annotated[int, typer.Option(min=1)] = 1,
+    in_flight: Annotated[int | None, typer.Option(min=1)] = None,
+    queue: Annotated[int | None, typer.Option(min=0)] = None,
+    uncertainty: Annotated[float, typer.Option(min=0.0, max=0.9)] = 0.1,
+    requests: Annotated[int, typer.Option(min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Say how many servers a number of clients needs, and what each way of balancing makes of them."""
+    """Say how many servers a number of clients needs, and what each way of balancing makes of them.
+
+    Args:
+        measured: JSON with measured service times: serving.json of `beampipe serving bench`, say.
+        clients: Number of clients.
+        rate: Events per second of each client, were each answered at once.
+        p95: Largest 95th percentile of the latency, in seconds.
+        sample: Sample of the load test that clients send. [default: its only one]
+        file: Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing.
+        group: Group of servers of --file. [default: the first]
+        servers: Number of servers, to compare policies without a search. [default: it is found]
+        instances: Instances of the model in each server, each with a core (or share of a GPU).
+        in_flight: Most requests that one server has at once. [default: 8, or 2 an instance]
+        queue: Most requests that wait for a server. [default: 128]
+        uncertainty: Relative uncertainty of the service times.
+        requests: Requests that are recorded in each of four runs.
+        seed: Seed of every random choice.
+    """
     from beampipe.fleet.planning import Load, make_shape, plan_servers, read_measured
 
     load = Load(read_measured(measured, sample), clients, 1 / rate)
@@ -156,8 +148,12 @@ def _echo_files(paths: Iterable[Path], notes: Iterable[str]) -> None:
 
 
 @app.command("job", hidden=True)
-def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the job, a JSON file.")]) -> None:
-    """Run the servers of one Slurm job, inside of it."""
+def job_command(settings: Annotated[Path, typer.Argument()]) -> None:
+    """Run the servers of one Slurm job, inside of it.
+
+    Args:
+        settings: Settings of the job, a JSON file.
+    """
     from beampipe.fleet.deploy.slurm_job import JobSupervisor, current_job, read_job
 
     JobSupervisor(read_job(settings), current_job()).run()
@@ -166,16 +162,15 @@ def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the j
 @app.command("gateway")
 def gateway_command(
     specification: _Specification,
-    registry: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that all machines of the fleet see, with the registry and the secret of its servers.",
-            show_default="that of beampipe fleet slurm",
-        ),
-    ] = None,
+    registry: Path | None = None,
     folder: FleetFolder = None,
 ) -> None:
-    """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs."""
+    """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs.
+
+    Args:
+        registry: Folder that all machines of the fleet see, with the registry and the secret of its servers. [default:
+            that of beampipe fleet slurm]
+    """
     from beampipe.fleet.control.daemon import run_gateway
 
     run_gateway(specification, registry, folder)
@@ -183,24 +178,25 @@ def gateway_command(
 
 @app.command("sidecar")
 def sidecar_command(
-    url: Annotated[str, typer.Option(help="Address of the gateway of the fleet, grpcs://HOST:PORT.", metavar="URL")],
-    token_file: Annotated[Path | None, typer.Option(help="File with the token that is shown to the gateway.")] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            help="PEM file of the authority that signed the gateway's certificate.", show_default="the system's"
-        ),
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(help="PEM file with the certificate and key that are shown to the gateway.")
-    ] = None,
-    port: Annotated[int, typer.Option(help="Port for plain gRPC on this machine; Athena uses 8001.")] = 8001,
-    host: Annotated[str, typer.Option(help="Address to listen on, of this machine alone.")] = "127.0.0.1",
-    patience: Annotated[
-        int, typer.Option(help="How long to retry while the gateway does not answer, in seconds.", min=1)
-    ] = 30,
+    url: Annotated[str, typer.Option(metavar="URL")],
+    token_file: Path | None = None,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    port: int = 8001,
+    host: str = "127.0.0.1",
+    patience: Annotated[int, typer.Option(min=1)] = 30,
 ) -> None:
-    """Open a plain port on this machine to a remote fleet, for clients without support for tokens and TLS."""
+    """Open a plain port on this machine to a remote fleet, for clients without support for tokens and TLS.
+
+    Args:
+        url: Address of the gateway of the fleet, grpcs://HOST:PORT.
+        token_file: File with the token that is shown to the gateway.
+        ca: PEM file of the authority that signed the gateway's certificate. [default: the system's]
+        certificate: PEM file with the certificate and key that are shown to the gateway.
+        port: Port for plain gRPC on this machine; Athena uses 8001.
+        host: Address to listen on, of this machine alone.
+        patience: How long to retry while the gateway does not answer, in seconds.
+    """
     from beampipe.fleet.sidecar import Sidecar, run_sidecar
     from beampipe.triton.client.endpoint import Security, parse_endpoint
 
@@ -217,18 +213,24 @@ _Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1, m
 
 @token_app.command("add")
 def add_command(
-    name: Annotated[str, typer.Argument(help="Whose token it is, as the file of tokens shows it.")],
+    name: Annotated[str, typer.Argument()],
     tokens: _Tokens = Path("tokens"),
 ) -> None:
-    """Make a token and print it; it is not stored. A running fleet accepts it at once."""
+    """Make a token and print it; it is not stored. A running fleet accepts it at once.
+
+    Args:
+        name: Whose token it is, as the file of tokens shows it.
+    """
     typer.echo(add_token(tokens, name))
 
 
 @token_app.command("revoke")
-def revoke_command(
-    name: Annotated[str, typer.Argument(help="Whose token it is.")], tokens: _Tokens = Path("tokens")
-) -> None:
-    """Revoke a token. A running fleet refuses it at once."""
+def revoke_command(name: Annotated[str, typer.Argument()], tokens: _Tokens = Path("tokens")) -> None:
+    """Revoke a token. A running fleet refuses it at once.
+
+    Args:
+        name: Whose token it is.
+    """
     revoke_token(tokens, name)
 
 
@@ -242,11 +244,15 @@ def authority_command(authority: _Authority = Path("certificates"), days: _Days 
 
 @certificate_app.command("server")
 def server_command(
-    hosts: Annotated[list[str], typer.Argument(help="Names and addresses at which clients reach the gateway.")],
+    hosts: Annotated[list[str], typer.Argument()],
     authority: _Authority = Path("certificates"),
     days: _Days = 365,
 ) -> None:
-    """Make a certificate for a gateway. A running fleet uses it at once."""
+    """Make a certificate for a gateway. A running fleet uses it at once.
+
+    Args:
+        hosts: Names and addresses at which clients reach the gateway.
+    """
     from beampipe.fleet.certificates import make_server
 
     typer.echo(make_server(authority, hosts, days))
@@ -254,19 +260,27 @@ def server_command(
 
 @certificate_app.command("client")
 def client_command(
-    name: Annotated[str, typer.Argument(help="Whose it is, the common name of the certificate.")],
+    name: Annotated[str, typer.Argument()],
     authority: _Authority = Path("certificates"),
     days: _Days = 365,
 ) -> None:
-    """Make a certificate by which a client shows who it is."""
+    """Make a certificate by which a client shows who it is.
+
+    Args:
+        name: Whose it is, the common name of the certificate.
+    """
     from beampipe.fleet.certificates import make_client
 
     typer.echo(make_client(authority, name, days))
 
 
 @app.command("dashboard")
-def dashboard_command(name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet") -> None:
-    """Print a dashboard for Grafana, as JSON."""
+def dashboard_command(name: str = "fleet") -> None:
+    """Print a dashboard for Grafana, as JSON.
+
+    Args:
+        name: Name of the fleet.
+    """
     import json
 
     from beampipe.fleet.monitoring.prometheus import grafana_dashboard
@@ -276,11 +290,13 @@ def dashboard_command(name: Annotated[str, typer.Option(help="Name of the fleet.
 
 @app.command("rules")
 def rules_command(
-    interval: Annotated[
-        float, typer.Option(help="Time between two scrapes of a server by Prometheus, in seconds.", min=0.1)
-    ] = 2.0,
+    interval: Annotated[float, typer.Option(min=0.1)] = 2.0,
 ) -> None:
-    """Print the recording and alerting rules for Prometheus, as YAML."""
+    """Print the recording and alerting rules for Prometheus, as YAML.
+
+    Args:
+        interval: Time between two scrapes of a server by Prometheus, in seconds.
+    """
     from beampipe.fleet.monitoring.prometheus import rules_text
 
     typer.echo(rules_text(interval), nl=False)
@@ -304,31 +320,25 @@ def _share(text: str | float) -> float:
 def update_command(
     file: FleetFile = FLEET_FILE,
     folder: FleetFolder = None,
-    share: Annotated[
-        float | None,
-        typer.Option(
-            parser=_share,
-            metavar="SHARE",
-            help="Try the new models on this share of the requests first, such as 5%.",
-            show_default="no trial",
-        ),
-    ] = None,
-    recorded: Annotated[
-        Path | None,
-        typer.Option(
-            help="Recorded requests whose answers are compared, arrays MODEL/NUMBER/TENSOR of numpy.savez.",
-            show_default="the models' canaries",
-        ),
-    ] = None,
-    allow_differences: Annotated[
-        float, typer.Option(parser=_share, metavar="SHARE", help="Share of the answers that may differ.")
-    ] = 0.0,
-    slower: Annotated[float, typer.Option(help="Largest ratio of the new models' time to the old ones'.")] = 1.2,
-    least: Annotated[int, typer.Option(help="Number of requests of each model that the new ones must answer.")] = 200,
-    within: Annotated[float, typer.Option(help="Longest time of the trial, in seconds.")] = 300.0,
+    share: Annotated[float | None, typer.Option(parser=_share, metavar="SHARE")] = None,
+    recorded: Path | None = None,
+    allow_differences: Annotated[float, typer.Option(parser=_share, metavar="SHARE")] = 0.0,
+    slower: float = 1.2,
+    least: int = 200,
+    within: float = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Serve the current models of the repository: one server after the other; no request is lost."""
+    """Serve the current models of the repository: one server after the other; no request is lost.
+
+    Args:
+        share: Try the new models on this share of the requests first, such as 5%. [default: no trial]
+        recorded: Recorded requests whose answers are compared, arrays MODEL/NUMBER/TENSOR of numpy.savez. [default: the
+            models' canaries]
+        allow_differences: Share of the answers that may differ.
+        slower: Largest ratio of the new models' time to the old ones'.
+        least: Number of requests of each model that the new ones must answer.
+        within: Longest time of the trial, in seconds.
+    """
     from beampipe.fleet.release_rule import ReleaseRule
 
     order: dict[str, Any] = {"do": "update"}
@@ -426,16 +436,24 @@ def watch_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> N
 
 @app.command("drain")
 @with_options(send=_sender)
-def drain_command(server: Annotated[str, typer.Argument(help="Name of a server.")], send: Send) -> None:
-    """Drain a server: it finishes its requests and goes on running without further ones."""
+def drain_command(server: Annotated[str, typer.Argument()], send: Send) -> None:
+    """Drain a server: it finishes its requests and goes on running without further ones.
+
+    Args:
+        server: Name of a server.
+    """
     send(do="drain", server=server)
     terminal.say(f"{server}: drained; undo by: beampipe fleet resume")
 
 
 @app.command("resume")
 @with_options(send=_sender)
-def resume_command(server: Annotated[str, typer.Argument(help="Name of a server.")], send: Send) -> None:
-    """Give a drained server requests again."""
+def resume_command(server: Annotated[str, typer.Argument()], send: Send) -> None:
+    """Give a drained server requests again.
+
+    Args:
+        server: Name of a server.
+    """
     send(do="resume", server=server)
     terminal.say(f"{server}: takes requests")
 
@@ -443,12 +461,17 @@ def resume_command(server: Annotated[str, typer.Argument(help="Name of a server.
 @app.command("scale")
 @with_options(send=_sender)
 def scale_command(
-    count: Annotated[int, typer.Argument(help="Number of servers.", min=0)],
+    count: Annotated[int, typer.Argument(min=0)],
     send: Send,
-    group: Annotated[str | None, typer.Option(help="Group of servers.", show_default="the only one")] = None,
+    group: str | None = None,
     as_json: Json = False,
 ) -> None:
-    """Set the number of servers in a group, until the next `beampipe fleet up`."""
+    """Set the number of servers in a group, until the next `beampipe fleet up`.
+
+    Args:
+        count: Number of servers.
+        group: Group of servers. [default: the only one]
+    """
     send(do="scale", group=group, count=count)
     _print_status(send(do="status"), as_json=as_json)
 
@@ -457,21 +480,27 @@ def scale_command(
 @with_options(send=_sender)
 def restart_command(
     send: Send,
-    servers: Annotated[list[str] | None, typer.Argument(help="Names of servers.", show_default="all")] = None,
+    servers: Annotated[list[str] | None, typer.Argument()] = None,
     as_json: Json = False,
 ) -> None:
-    """Restart servers one after the other; no request is lost."""
+    """Restart servers one after the other; no request is lost.
+
+    Args:
+        servers: Names of servers. [default: all]
+    """
     send(do="restart", servers=servers or [])
     _print_status(send(do="status"), as_json=as_json)
 
 
 @app.command("example")
 def example_command(
-    platform: Annotated[
-        Literal["laptop", "slurm", "kubernetes"], typer.Argument(help="Where the fleet is to run.")
-    ] = "laptop",
+    platform: Annotated[Literal["laptop", "slurm", "kubernetes"], typer.Argument()] = "laptop",
 ) -> None:
-    """Print a specification with its keys explained, as a starting point."""
+    """Print a specification with its keys explained, as a starting point.
+
+    Args:
+        platform: Where the fleet is to run.
+    """
     from importlib.resources import files
 
     typer.echo((files("beampipe.fleet") / "examples" / f"{platform}.toml").read_text(encoding="utf-8"), nl=False)
@@ -486,8 +515,12 @@ def run_command(file: FleetFile, folder: FleetFolder = None) -> None:
 
 
 @app.command("member", hidden=True)
-def member_command(settings: Annotated[Path, typer.Argument(help="Settings of the server, a JSON file.")]) -> None:
-    """Run one server of a fleet in the foreground."""
+def member_command(settings: Annotated[Path, typer.Argument()]) -> None:
+    """Run one server of a fleet in the foreground.
+
+    Args:
+        settings: Settings of the server, a JSON file.
+    """
     from beampipe.fleet.server import read_server_settings, run_server
 
     run_server(read_server_settings(settings))

@@ -166,11 +166,16 @@ def top_command(
         list[str] | None,
         several("Address of a server's metrics, HOST:PORT", metavar="URL", show_default="127.0.0.1:8002"),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Show one table, then end; --json does so, too.")] = False,
-    interval: Annotated[float, typer.Option(help="Time between two readings, in seconds.", min=0.1)] = 1.0,
+    once: bool = False,
+    interval: Annotated[float, typer.Option(min=0.1)] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Show live rates, queues, times and memory per model, and the time per stage of the pipeline."""
+    """Show live rates, queues, times and memory per model, and the time per stage of the pipeline.
+
+    Args:
+        once: Show one table, then end; --json does so, too.
+        interval: Time between two readings, in seconds.
+    """
     from beampipe.triton.metrics import rates_facts, require_answer, show_rates, watch_twice
 
     urls = url or ["127.0.0.1:8002"]
@@ -185,9 +190,7 @@ def top_command(
 @app.command("export")
 @with_options(serving=serving_settings)
 def export_command(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the repository: a new one, or one that an export wrote.")
-    ],
+    output: Path,
     model: Annotated[
         list[str] | None,
         several("Name of a model, or NAME=file.py:Class", "--model", "-m", show_default="the usual ones"),
@@ -195,11 +198,14 @@ def export_command(
     *,
     serving: ServingSettings,
     weights: Annotated[list[Path] | None, several("File for the folder of weights of models of your own")] = None,
-    batch: Annotated[
-        int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
-    ] = 0,
+    batch: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Write a Triton model repository."""
+    """Write a Triton model repository.
+
+    Args:
+        output: Folder of the repository: a new one, or one that an export wrote.
+        batch: Most requests in one call of models of your own; 0 for one at a time.
+    """
     from beampipe.serving.models import named_models, renamed
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
@@ -220,22 +226,25 @@ def export_command(
 
 @app.command("demo")
 def demo_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and figures.")] = Path(
-        "demo/serving"
-    ),
+    output: Path = Path("demo/serving"),
     model: Annotated[
         list[str] | None, several("Name of a model to serve", "--model", "-m", show_default="one of each kind")
     ] = None,
-    concurrency: Annotated[int, typer.Option(help="Number of requests in flight, at most.", min=1)] = 4,
-    events: Annotated[
-        int, typer.Option("--events", "-n", help="Number of events that are measured each time, at least.", min=1)
-    ] = 12,
-    mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
+    concurrency: Annotated[int, typer.Option(min=1)] = 4,
+    events: Annotated[int, typer.Option(min=1)] = 12,
+    mu: int = 200,
     triton: triton_cli.TritonFolder = None,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Start a server, send it simulated events, several at a time, print figures, draw, stop."""
+    """Start a server, send it simulated events, several at a time, print figures, draw, stop.
+
+    Args:
+        output: Folder for the pictures and figures.
+        concurrency: Number of requests in flight, at most.
+        events: Number of events that are measured each time, at least.
+        mu: Pile-up of the shipped events that are sent: 0, 60 or 200.
+    """
     from beampipe.files import check_folder_outputs
     from beampipe.serving.demo import DEMO_FILES, DEMO_MODELS, demo_facts, print_demo, run_serving_demo
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
@@ -262,21 +271,19 @@ def demo_command(
 
 @app.command("unit")
 def unit_command(
-    options: Annotated[
-        list[str] | None, typer.Argument(help="Options of beampipe serve, after a --.", metavar="SERVE_OPTIONS")
-    ] = None,
-    user: Annotated[
-        bool, typer.Option("--user", help="For your own services (systemctl --user), not those of the system.")
-    ] = False,
-    run_as: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="current user"),
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%.")
-    ] = None,
+    options: Annotated[list[str] | None, typer.Argument(metavar="SERVE_OPTIONS")] = None,
+    user: bool = False,
+    run_as: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="AMOUNT")] = None,
 ) -> None:
-    """Print a systemd unit that runs beampipe serve and restarts it if it ends or hangs."""
+    """Print a systemd unit that runs beampipe serve and restarts it if it ends or hangs.
+
+    Args:
+        options: Options of beampipe serve, after a --.
+        user: For your own services (systemctl --user), not those of the system.
+        run_as: User who runs a service of the system. [default: current user]
+        memory: Most memory of all processes together, such as 8G or 50%.
+    """
     from beampipe.triton.systemd import systemd_unit
 
     options = options or []

@@ -183,12 +183,30 @@ _METAVARS: Final[dict[Any, str]] = {Path: "PATH", int: "N", float: "X", str: "TE
 """Placeholder in the help for the value of an option, by its type."""
 
 
+_SHORT_NAMES: Final = {
+    "output": "-o",
+    "events": "-n",
+    "workers": "-j",
+    "pipeline": "-p",
+    "model": "-m",
+    "file": "-f",
+    "task": "-t",
+    "agent": "-a",
+    "level": "-l",
+    "working_point": "-w",
+}
+"""Options that have a short name, too."""
+
+
 class _Command(CommandBase, TyperCommand):
     """A single command."""
 
 
 class Commands(typer.Typer):
     """A group of commands. Each has `-h` and `--quiet`; without a command, the group prints its help.
+
+    The help text of an option stands in the section `Args` of the docstring of its command, or, if several commands
+    share the option, in its annotation.
 
     Args:
         help: purpose of the group, in a sentence.
@@ -243,9 +261,12 @@ class Commands(typer.Typer):
 def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
     """The function of a command with the option `--quiet`, and with a placeholder for the value of each option."""
     own = inspect.signature(function, eval_str=True)
+    text, helps = _documented(function)
     quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
 
-    parts = getattr(getattr(own.parameters.get("output"), "annotation", None), "__metadata__", ())
+    parameters = [_with_help(each, helps.get(each.name, "")) for each in own.parameters.values()]
+    output = next((each for each in parameters if each.name == "output"), None)
+    parts = getattr(getattr(output, "annotation", None), "__metadata__", ())
     takes_standard_output = any(_STANDARD_OUTPUT_HELP in (getattr(part, "help", None) or "") for part in parts)
 
     @wraps(function)
@@ -257,10 +278,33 @@ def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
         with quietly(arguments.pop("quiet") or bool(arguments.get("as_json"))):
             function(**arguments)
 
-    parameters = [*map(_with_metavar, own.parameters.values()), quiet]
+    parameters = [*map(_with_metavar, parameters), quiet]
+    run.__doc__ = text
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(run)["__signature__"] = own.replace(parameters=parameters)
     return run
+
+
+def _documented(function: Callable[..., None]) -> tuple[str, dict[str, str]]:
+    """The docstring of a command without its section `Args`, and the help text of each parameter from there."""
+    text, _, rows = (inspect.getdoc(function) or "").partition("\n\nArgs:\n")
+    parts = re.split(r"^ {4}(\w+): ", rows, flags=re.MULTILINE)
+    return text, {name: " ".join(help.split()) for name, help in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _with_help(parameter: inspect.Parameter, text: str) -> inspect.Parameter:
+    """A parameter whose help text, with the words for its default in brackets at the end, is that of the docstring."""
+    if not text:
+        return parameter
+    kind, info = parameter.annotation, typer.Option()
+    if hasattr(kind, "__metadata__"):
+        kind, info = kind.__origin__, copy(kind.__metadata__[0])
+    words = re.fullmatch(r"(.*) \[default: (.*)\]", text)
+    info.help, info.show_default = (words[1], words[2]) if words else (text, info.show_default)
+    if not isinstance(info, ArgumentInfo) and info.default is ...:  # Typer takes the first name of an option for it
+        names = f"--{parameter.name.replace('_', '-')}", _SHORT_NAMES.get(parameter.name, "")
+        info.param_decls = tuple(filter(None, names))
+    return parameter.replace(annotation=Annotated[kind, info])
 
 
 def _with_metavar(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -65,17 +65,13 @@ _UNLOADING = 60.0
 
 @engine_commands.command("install")
 def install_command(
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder of the engine.",
-            show_default="$BEAMPIPE_ENGINE, or one in the Python environment",
-        ),
-    ] = None,
+    output: Path | None = None,
 ) -> None:
-    """Load Triton from the package index into a folder of its own, unless it is there."""
+    """Load Triton from the package index into a folder of its own, unless it is there.
+
+    Args:
+        output: Folder of the engine. [default: $BEAMPIPE_ENGINE, or one in the Python environment]
+    """
     from beampipe.triton.engine import install_engine, prepare_backends, this_interpreter
     from beampipe.triton.server.launch import check_interpreter
 
@@ -142,30 +138,26 @@ class ServiceManager(StrEnum):
 
 @app.command("run")
 def run_command(
-    command: Annotated[list[str], typer.Argument(help="Command of a Triton, after a --.", metavar="-- COMMAND")],
-    patience: Annotated[
-        float,
-        typer.Option(
-            help="Time without answer and without use of the processor after which a model is killed, in seconds."
-        ),
-    ] = 30.0,
-    canaries: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of requests that are repeated each second, MODEL/canary.safetensors; learnt ones are added.",
-            show_default="a temporary one",
-        ),
-    ] = None,
-    learn: Annotated[
-        bool, typer.Option("--learn/--no-learn", help="Repeat the first request of each model without a canary.")
-    ] = True,
-    start_timeout: Annotated[float, typer.Option(help="Time that loading all models may take, in seconds.")] = 600.0,
-    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
-    unit: Annotated[
-        ServiceManager | None, typer.Option(help="Print a systemd unit that runs this, for the system or a user.")
-    ] = None,
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND")],
+    patience: float = 30.0,
+    canaries: Path | None = None,
+    learn: Annotated[bool, typer.Option("--learn/--no-learn")] = True,
+    start_timeout: float = 600.0,
+    log: Path | None = None,
+    unit: ServiceManager | None = None,
 ) -> None:
-    """Run any Triton under supervision: its models and the server are restarted if they die or hang."""
+    """Run any Triton under supervision: its models and the server are restarted if they die or hang.
+
+    Args:
+        command: Command of a Triton, after a --.
+        patience: Time without answer and without use of the processor after which a model is killed, in seconds.
+        canaries: Folder of requests that are repeated each second, MODEL/canary.safetensors; learnt ones are added.
+            [default: a temporary one]
+        learn: Repeat the first request of each model without a canary.
+        start_timeout: Time that loading all models may take, in seconds.
+        log: File to which Triton's log is appended.
+        unit: Print a systemd unit that runs this, for the system or a user.
+    """
     from beampipe.triton.command import CommandServer, command_settings
     from beampipe.triton.foreground import run_server
     from beampipe.triton.systemd import systemd_unit
