@@ -39,7 +39,8 @@ class DirectTrackFinder(InOneThread):
     """Runs a pipeline, or ACTS, in this process; submitted events wait for each other.
 
     Args:
-        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
+        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`, by default that of the model; or of ACTS,
+            one of `acts_names`.
         parameters: whether a helix is fitted to each track; the tracks then have `parameters`.
         options: those of `beampipe.tracking.load_pipeline`: device, threads, model, beam_spot and check.
 
@@ -51,7 +52,7 @@ class DirectTrackFinder(InOneThread):
 
     @listed_options(load_pipeline)
     def __init__(
-        self, pipeline: str = DEFAULT_PIPELINE, *, parameters: bool = False, **options: Unpack[PipelineOptions]
+        self, pipeline: str | None = None, *, parameters: bool = False, **options: Unpack[PipelineOptions]
     ) -> None:
         self._finder = named_finder(pipeline, **options)
         self._fitter = None
@@ -232,8 +233,9 @@ class TrackingRequest:
             ServiceError: an array is missing, or there is another number of helices than of tracks.
             MismatchError: a server with another model than the signature's answered, behind the same address.
         """
-        if contract.DIGEST.name in arrays:
-            require_digest(signature, self.digest, arrays[contract.DIGEST.name].tobytes().hex())
+        if self.digest and contract.DIGEST.name in signature.outputs:
+            stated = signature.required(arrays, contract.DIGEST.name)
+            require_digest(signature, self.digest, stated.tobytes().hex())
         tracks, parameters = self._tracks(signature, arrays), None
         if self.parameters:
             rows = signature.required(arrays, contract.PARAMETERS.name)
