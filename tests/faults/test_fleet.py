@@ -179,6 +179,23 @@ def server_named(host: str) -> Callable[[Path], object]:
     return plant
 
 
+def client(name: str) -> Callable[[Path], object]:
+    """A certificate in whose place something else lies."""
+
+    def plant(folder: Path) -> object:
+        papers(folder)
+        return command("certificate", "client", name, "--authority", folder / "ca")
+
+    return plant
+
+
+def late_renewal(folder: Path) -> str:
+    """The next job is submitted so late that its servers do not answer in time: minutes for seconds."""
+    write_model(folder, "one")
+    (folder / "fleet.toml").write_text(f'{SERVERS}[slurm]\nrenew = 10\nfolder = "shared"\n')
+    return command("slurm", folder / "fleet.toml", "-o", folder / "jobs")
+
+
 def plan(content: object, *words: str) -> Callable[[Path], object]:
     def plant(folder: Path) -> object:
         text = content if isinstance(content, str) else json.dumps(content)
@@ -229,6 +246,21 @@ FAULTS = [
     ),
     Fault("body in MiB", read(SERVERS + "[gateway]\nbody = 64\n"), "got 64 bytes.*in MiB", ConfigError),
     Fault("memory in MiB", read(SERVERS + "memory = 4096\n"), "got 4096 GiB.*in MiB", ConfigError),
+    Fault("renewal in minutes", late_renewal, "renew: got 10 s, less than start_timeout", str),
+    Fault("a limit of time in words", read(SERVERS + '[slurm]\ntime = "4 hours"\n'), "expected HH:MM:SS", ConfigError),
+    # Names for others.
+    Fault(
+        "a host name with a scheme",
+        read(SERVERS + '[kubernetes]\nhostname = "https://fleet.example.org"\n'),
+        "kubernetes.hostname: got 'https://fleet.example.org', .*no address",
+        ConfigError,
+    ),
+    Fault(
+        "a namespace in capitals",
+        read(SERVERS + '[kubernetes]\nnamespace = "Physics"\n'),
+        "kubernetes.namespace: got 'Physics', expected small letters",
+        ConfigError,
+    ),
     # Models.
     Fault("no models", models(no_models), "no such folder, expected a model rep", FileError),
     Fault(
@@ -301,6 +333,8 @@ FAULTS = [
         str,
     ),
     Fault("an authority of two halves", mixed_authority, "a key that is not that of ca.pem", FileError),
+    Fault("a client that is called ca", client("ca"), "the name 'ca', expected another", ConfigError),
+    Fault("a client with a path", client("../alice"), "without a slash", ConfigError),
     Fault("a certificate for an address", server_named("https://gateway:8443"), "without scheme and port", ConfigError),
     # Tokens.
     Fault("no file of tokens", checked(GATEWAY + 'tokens = "t"\n'), "beampipe fleet token add", FileError),

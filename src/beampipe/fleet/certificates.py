@@ -81,8 +81,14 @@ def make_client(folder: Path, name: str, days: int = 365) -> Path:
         days: validity [days].
 
     Raises:
-        FileError: there is no authority.
+        ConfigError: the name is that of another file of the folder.
+        FileError: there is no valid authority.
     """
+    if name in ("", "ca", "ca-key", "gateway") or "/" in name:
+        raise ConfigError(
+            f"client: got the name {name!r}, expected another one without a slash: {name}.pem must be no file of the"
+            " authority or the gateway"
+        )
     return _make_leaf(folder / f"{name}.pem", name, days, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]))
 
 

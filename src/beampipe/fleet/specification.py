@@ -83,6 +83,9 @@ class SlurmSettings:
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+_KUBERNETES_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
 @dataclass(frozen=True)
 class KubernetesSettings:
     """Settings of Kubernetes.
@@ -120,6 +123,12 @@ class KubernetesSettings:
     def __post_init__(self) -> None:
         if self.storage == "nfs" and not (self.nfs_server and self.nfs_path):
             raise ConfigError("kubernetes.storage: got 'nfs', expected nfs_server and nfs_path with it")
+        for key in ("namespace", "claim", "hostname", "tls_secret", "token_secret"):
+            name: str | None = getattr(self, key)
+            if name is not None and not _KUBERNETES_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"kubernetes.{key}: got {name!r}, expected small letters, digits, dashes and dots, no address"
+                )
 
 
 @dataclass(frozen=True)

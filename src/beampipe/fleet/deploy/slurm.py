@@ -128,6 +128,11 @@ def slurm_notes(fleet: Fleet) -> Iterator[str]:
             f"gateway.host: got {fleet.gateway.host}, where only programs beside the gateway reach it: run it where"
             " clients are; there is no script for a gateway in a job"
         )
+    if 0 < fleet.slurm.renew < fleet.start_timeout:
+        yield (
+            f"slurm.renew: got {fleet.slurm.renew} s, less than start_timeout, {fleet.start_timeout:g} s: servers of"
+            " the next job may not answer yet when the old ones end"
+        )
     for group in _groups(fleet):
         if fleet.slurm.renew and group.slots < 2 * group.count:
             yield (
