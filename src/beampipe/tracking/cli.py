@@ -119,37 +119,17 @@ _Spread = Annotated[
 
 @app.command()
 def simulate(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write the events to.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
-    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
-    hard: Annotated[
-        str | None,
-        typer.Option(
-            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (see below) or none.",
-            show_default="ttbar; none if mu is 0",
-        ),
-    ] = None,
-    vertex_z_max: Annotated[
-        float | None,
-        typer.Option(
-            help="Spread the vertices evenly over |z| below this, in mm.",
-            show_default="normally, by 50 mm or as in the file of --detector",
-            min=1,
-        ),
-    ] = None,
+    output: Path,
+    events: Annotated[int, typer.Option(min=0)] = 10,
+    mu: Annotated[float, typer.Option(min=0)] = 200.0,
+    hard: str | None = None,
+    vertex_z_max: Annotated[float | None, typer.Option(min=1)] = None,
     beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
     seed: Seed = 1,
-    first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that simulate.", min=1)] = 1,
+    first_event: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
     detector: DetectorFile = None,
-    clusters: Annotated[
-        bool,
-        typer.Option(
-            "--clusters",
-            help="Let particles share charge among channels, and clusters among particles; the file of --detector must"
-            " have sensor_mm, as odd has.",
-        ),
-    ] = False,
+    clusters: bool = False,
     degradation: DegradationName = "none",
     multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
     species: _Species = "muon",
@@ -159,7 +139,21 @@ def simulate(
     spread: _Spread = _DEFAULT_GUN.spread,
     force: Replace = False,
 ) -> None:
-    """Simulate events with Pythia 8 and ACTS Fatras, by default clean: `evaluate` loses hits and adds noise, too."""
+    """Simulate events with Pythia 8 and ACTS Fatras, by default clean: `evaluate` loses hits and adds noise, too.
+
+    Args:
+        output: Parquet file to write the events to.
+        events: Number of events to simulate.
+        mu: Mean number of pile-up collisions per event.
+        hard: What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (see below) or none. [default:
+            ttbar; none if mu is 0]
+        vertex_z_max: Spread the vertices evenly over |z| below this, in mm. [default: normally, by 50 mm or as in the
+            file of --detector]
+        first_event: Number that the first event gets.
+        workers: Number of processes that simulate.
+        clusters: Let particles share charge among channels, and clusters among particles; the file of --detector must
+            have sensor_mm, as odd has.
+    """
     from beampipe.simulation.run import simulate_events
     from beampipe.tracking.formats.parquet import write_simulated
 
@@ -198,34 +192,6 @@ def simulate(
 # beampipe tracking train, validate
 
 
-_Quick = Annotated[bool, typer.Option("--quick", help="Learn in one to three minutes, for a first look.")]
-
-_Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
-
-_Displaced = Annotated[bool, typer.Option("--displaced", help="Learn windows for `track --displaced`, too.")]
-
-_Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
-
-_SoftEvents = Annotated[
-    list[Path] | None,
-    typer.Option(help="File of events to learn the soft ones from, with --soft; may be given several times."),
-]
-
-_Only = Annotated[
-    list[str] | None, typer.Option(help="Learn this part only, such as module_map; may be given several times.")
-]
-
-_Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")]
-
-_ForWhat = Annotated[
-    str, typer.Option("--for", help="Detector and events that the model is for, in a line.", show_default=False)
-]
-
-_Field = Annotated[
-    float | None,
-    typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
-]
-
 _BeamSpot = Annotated[str, typer.Option(help=BEAM_SPOT_HELP)]
 
 _MIN_LAYERS_HELP: Final = "Fewest layers that a particle must cross to count as reconstructable."
@@ -251,37 +217,29 @@ _Jets = Annotated[
     ),
 ]
 
-_ForceTraining = Annotated[
-    bool, typer.Option("--force", help="Go on with fewer particles than a usable model is learned from.")
-]
-
-_Log = Annotated[
-    Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
-]
-
 
 @app.command()
 @reads_events
 def train(
     files: InputPaths,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new tracker model.")],
-    quick: _Quick = False,
-    full: _Full = False,
-    soft: _Soft = False,
-    soft_events: _SoftEvents = None,
+    output: Path,
+    quick: bool = False,
+    full: bool = False,
+    soft: bool = False,
+    soft_events: list[Path] | None = None,
     jets: _Jets = None,
-    displaced: _Displaced = False,
-    only: _Only = None,
-    name: _Name = None,
-    for_what: _ForWhat = "",
-    field: _Field = None,
+    displaced: bool = False,
+    only: list[str] | None = None,
+    name: str | None = None,
+    for_what: Annotated[str, typer.Option("--for", show_default=False)] = "",
+    field: float | None = None,
     beam_spot: _BeamSpot = "0,0",
     min_layers: _FewestLayers = None,
     min_hits: MinHits = None,
-    log: _Log = None,
+    log: Path | None = None,
     detector: Annotated[Path | None, _detector_option("none")] = None,
     degrade_again: DegradeAgain = False,
-    force: _ForceTraining = False,
+    force: bool = False,
     as_json: Json = False,
     *,
     options: ReadOptions,
@@ -295,6 +253,20 @@ def train(
     measurements are compared with the tracks.
 
     The last line says whether the model is usable; if it is not, the exit code is 1.
+
+    Args:
+        output: Folder of the new tracker model.
+        quick: Learn in one to three minutes, for a first look.
+        full: Learn as long as the shipped models did.
+        soft: Learn windows and networks for soft tracks (pT > 0.3 GeV), too.
+        soft_events: File of events to learn the soft ones from, with --soft; may be given several times.
+        displaced: Learn windows for `track --displaced`, too.
+        only: Learn this part only, such as module_map; may be given several times.
+        name: Name of the model. [default: name of the folder]
+        for_what: Detector and events that the model is for, in a line.
+        field: Magnetic field along z, in T. [default: measured from the curvature of tracks]
+        log: File to append the metrics of the training to, one JSON object a line.
+        force: Go on with fewer particles than a usable model is learned from.
     """
     from beampipe.tracking.models import digest_of
     from beampipe.tracking.models.card import model_facts, verdict
@@ -386,15 +358,12 @@ def _typed_command() -> str:
 def validate(
     files: InputPaths,
     tracker_model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)] = DEFAULT_MODEL,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
-    ] = None,
-    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    output: Path | None = None,
+    events: Annotated[int, typer.Option(min=1)] = 24,
     jets: _Jets = None,
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
-    card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+    card: bool = False,
     detector: Annotated[Path | None, _detector_option("no ACTS")] = None,
     degrade_again: DegradeAgain = False,
     force: Replace = False,
@@ -405,6 +374,11 @@ def validate(
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from.
 
     With --detector, ACTS is measured beside them.
+
+    Args:
+        output: Folder for validation.json and the page. [default: none is written]
+        events: Largest number of events.
+        card: Write the numbers into the card of the model.
     """
     from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
@@ -604,9 +578,7 @@ def track(
 
 @app.command()
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write the pictures and the figures to.")
-    ] = Path("demo/tracking"),
+    output: Path = Path("demo/tracking"),
     pipeline: Annotated[
         list[str] | None,
         pipeline_option(
@@ -614,14 +586,17 @@ def demo(
         ),
     ] = None,
     tracker_model: ModelName = DEFAULT_MODEL,
-    mu: Annotated[
-        int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
-    ] = 200,
+    mu: int = 200,
     threads: Threads = 1,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
+    """Find the tracks of the shipped events, print efficiency and time, and draw one event.
+
+    Args:
+        output: Folder to write the pictures and the figures to.
+        mu: Mean number of pile-up collisions of the shipped events: 0, 60 or 200.
+    """
     from beampipe.tracking.display import show_event
     from beampipe.tracking.evaluation.results import EVALUATION_MARK, write_evaluation
     from beampipe.tracking.evaluation.scoring import tracks_of
@@ -647,17 +622,18 @@ def demo(
 
 @app.command()
 def example(
-    file: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
-    mu: Annotated[int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")] = 0,
-    for_training: Annotated[
-        bool,
-        typer.Option(
-            "--for-training", help="Write 30 events with mu = 20 in which no hit is lost, enough to train on; no --mu."
-        ),
-    ] = False,
+    file: Annotated[Path, typer.Argument()] = Path("events.parquet"),
+    mu: int = 0,
+    for_training: bool = False,
     force: Replace = False,
 ) -> None:
-    """Write shipped events with truth to a file, to try the other commands on."""
+    """Write shipped events with truth to a file, to try the other commands on.
+
+    Args:
+        file: Parquet file to write the events to.
+        mu: Mean number of pile-up collisions of the shipped events: 0, 60 or 200.
+        for_training: Write 30 events with mu = 20 in which no hit is lost, enough to train on; no --mu.
+    """
     from beampipe.tracking.data import write_example
 
     if for_training and mu:
@@ -672,17 +648,14 @@ def example(
 
 @app.command()
 def models(
-    model: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Tracker models to describe: names of shipped ones, or folders.",
-            show_default="all shipped ones",
-            autocompletion=complete_model,
-        ),
-    ] = None,
+    model: Annotated[list[str] | None, typer.Argument(autocompletion=complete_model)] = None,
     as_json: Json = False,
 ) -> None:
-    """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do."""
+    """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do.
+
+    Args:
+        model: Tracker models to describe: names of shipped ones, or folders. [default: all shipped ones]
+    """
     from beampipe.tracking.models.card import model_facts, model_overview
 
     chosen = [tracking.load_model(name) for name in model or tracking.shipped_models()]
@@ -694,7 +667,7 @@ def models(
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the networks and their card to.")],
+    output: Path,
     pipeline: Annotated[
         str,
         pipeline_option(
@@ -703,15 +676,15 @@ def export(
         ),
     ] = "exatrkx",
     tracker_model: ModelName = DEFAULT_MODEL,
-    form: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--as", help="What to write: onnx or torchscript; may be given several times.", show_default="both"
-        ),
-    ] = None,
+    form: Annotated[list[str] | None, typer.Option("--as")] = None,
     force: Replace = False,
 ) -> None:
-    """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS."""
+    """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS.
+
+    Args:
+        output: Folder to write the networks and their card to.
+        form: What to write: onnx or torchscript; may be given several times. [default: both]
+    """
     from beampipe.tracking.network_export import FORMS, export_networks, file_names, networks_of
 
     model, forms = tracking.load_model(tracker_model), list(dict.fromkeys(form or FORMS))
@@ -726,18 +699,6 @@ _Scored = Annotated[
     pipeline_option(f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.", DEFAULT_OF_MODEL),
 ]
 
-_MaxEvents = Annotated[
-    int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
-]
-
-_By = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Variable to print efficiencies by: pt, eta, vertex_z, distance (to the nearest track) or origin;"
-        " may be given several times."
-    ),
-]
-
 
 @app.command()
 @reads_events
@@ -747,22 +708,18 @@ def evaluate(
     tracker_model: ModelName = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     force: Force = False,
-    by: _By = None,
-    metric: Annotated[
-        str | None, typer.Option(help="Further metric to print: colliderml, that of its tracking task.")
-    ] = None,
+    by: list[str] | None = None,
+    metric: str | None = None,
     degradation: DegradationName = "none",
     degrade_again: DegradeAgain = False,
-    events: _MaxEvents = None,
-    min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
+    events: Annotated[int | None, typer.Option(min=1)] = None,
+    min_pt: Annotated[float, typer.Option(min=0)] = 1.0,
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file to write the result to; - for standard output.")
-    ] = None,
+    output: Path | None = None,
     detector: DetectorFile = None,
     as_json: Json = False,
     *,
@@ -772,6 +729,14 @@ def evaluate(
 
     With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
     become space points.
+
+    Args:
+        by: Variable to print efficiencies by: pt, eta, vertex_z, distance (to the nearest track) or origin; may be
+            given several times.
+        metric: Further metric to print: colliderml, that of its tracking task.
+        events: Largest number of events to score. [default: all]
+        min_pt: Lowest pT of a particle that counts [GeV].
+        output: JSON file to write the result to; - for standard output.
     """
     from beampipe.tracking.acts.layouts import detector_for_acts
     from beampipe.tracking.evaluation.report import require_metric
@@ -834,10 +799,8 @@ def _print_evaluation(
 @app.command()
 def submit(
     files: InputPaths,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions and the manifest.")],
-    task: Annotated[
-        str, typer.Option("--for-task", help="Task of ColliderML: tracking, tracking_latency or tracking_small.")
-    ] = "tracking",
+    output: Path,
+    task: Annotated[str, typer.Option("--for-task")] = "tracking",
     pipeline: Annotated[
         str | None, pipeline_option("Name of the pipeline.", DEFAULT_OF_MODEL, complete=complete_pipeline)
     ] = None,
@@ -849,6 +812,10 @@ def submit(
     """Write an entry for a tracking task of ColliderML: predictions in Parquet, and a manifest. Nothing is sent.
 
     Hits are put on the modules of the model's detector, and pairs of strips become space points.
+
+    Args:
+        output: Folder for the predictions and the manifest.
+        task: Task of ColliderML: tracking, tracking_latency or tracking_small.
     """
     from beampipe.tracking.submission import MANIFEST_FILE, PREDICTIONS_FILE, OnModules, n_parameters, write_entry
 
@@ -878,19 +845,14 @@ def submit(
 @app.command()
 @reads_events
 def display(
-    file: Annotated[Path, typer.Argument(help="File or folder of events.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="Picture to write: .png, .pdf, .svg, .html (interactive) or .json (for Phoenix)."
-        ),
-    ],
-    event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
+    file: Annotated[Path, typer.Argument()],
+    output: Path,
+    event: Annotated[int, typer.Option(min=0)] = 0,
     pipeline: PipelineName = None,
     tracker_model: ModelName = DEFAULT_MODEL,
     device: Device = "cpu",
     threads: Threads = 1,
-    min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
+    min_pt: Annotated[float, typer.Option(min=0)] = 1.0,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     parameters: Parameters = False,
@@ -898,7 +860,14 @@ def display(
     *,
     options: ReadOptions,
 ) -> None:
-    """Draw one event, the tracks found in it, and the layers of its detector."""
+    """Draw one event, the tracks found in it, and the layers of its detector.
+
+    Args:
+        file: File or folder of events.
+        output: Picture to write: .png, .pdf, .svg, .html (interactive) or .json (for Phoenix).
+        event: Place of the event in the file, counted from 0.
+        min_pt: Lowest pT of a track that is drawn [GeV].
+    """
     check_command_output(output, inputs=formats.input_files(file, options.particles), parents=True, force=force)
     chosen = next(islice(open_noted(file, options), event, None), None)
     if chosen is None:
