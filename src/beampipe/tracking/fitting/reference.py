@@ -155,32 +155,48 @@ def layer_of(position: Position, layers: Float32[ndarray, "n_layers 4"]) -> Int6
     return np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
 
 
+FIT_VERSION: Final = 1
+"""Version of the formulas that tables are learned and used with; a change of one makes older tables wrong. The C++
+reader (kernels/native/pipelines/track_fitter.cpp) has it, too."""
+
+
 def save_fit_tables(tables: FitTables, path: Path) -> None:
     """Write learned tables to a safetensors file."""
     from safetensors.numpy import save_file
 
-    save_file({f.name: np.ascontiguousarray(getattr(tables, f.name)) for f in fields(tables)}, path)
+    named = {f.name: np.ascontiguousarray(getattr(tables, f.name)) for f in fields(tables)}
+    save_file({**named, "version": np.array([FIT_VERSION], np.int32)}, path)
 
 
-def load_fit_tables(path: Path) -> FitTables:
+def load_fit_tables(path: Path, command: str = "") -> FitTables:
     """Read learned tables from a safetensors file.
 
+    Args:
+        path: the file.
+        command: command that made the model, for the message where its tables are of another version.
+
     Raises:
-        FileError: the file is missing, truncated or lacks a table.
+        FileError: the file is missing, truncated, lacks a table or was learned with other formulas.
         ConfigError: its tables do not fit together.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        absent = {"tubes": np.zeros((0, 2), np.float32), "field_shape": np.zeros(len(FIELD_POWERS), np.float32)}
-        tables = absent | load_file(path)
-        return FitTables(**{f.name: tables[f.name] for f in fields(FitTables)})
+        tables = load_file(path)
+        version = tables.pop("version", np.zeros(1, np.int32)).tolist()
+        if version == [FIT_VERSION]:
+            return FitTables(**{f.name: tables[f.name] for f in fields(FitTables)})
     except (OSError, SafetensorError, KeyError) as error:
         raise FileError(
             f"{path}: got no readable fit tables ({error}), expected a safetensors file of them; learn them with"
             " `beampipe tracking train`"
         ) from error
+    raise FileError(
+        f"{path}: got tables of the track fit of version {version[0] or 'none'}, expected {FIT_VERSION}: its formulas"
+        " are others now; learn the model again with `beampipe tracking train`"
+        + (f" (this one was made by: {command})" if command else "")
+    )
 
 
 MIN_HITS: Final = 3

@@ -9,6 +9,8 @@
 namespace beampipe {
 namespace {
 
+constexpr std::int32_t kVersion = 1;  // FIT_VERSION of tracking/fitting/reference.py
+
 std::string path_in(const std::string& weights) { return weights + "/fit.safetensors"; }
 
 bool all(const std::vector<float>& values, bool (*holds)(float)) {
@@ -23,19 +25,19 @@ OwnFitTables::OwnFitTables(const std::string& path) {
   const auto require = [&](bool holds, const char* message) {
     if (!holds) throw ConfigError(path + ": fit tables: " + message);
   };
+  if (!file.has("version") || numbers<std::int32_t>(file, "version", {1})[0] != kVersion)
+    throw FileError(path + ": got tables of the track fit of another version, expected " + std::to_string(kVersion) +
+                    ": its formulas are others now; learn the model again (beampipe tracking train)");
   try {
     layers_ = numbers<float>(file, "layers", {n, 4});
     variance_ = numbers<float>(file, "variance", {n, 2});
     scattering_ = numbers<float>(file, "scattering", {n});
     tubes_ = numbers<float>(file, "beam_pipe", {2});
-    if (file.has("tubes")) {
-      const std::vector<float> further = numbers<float>(file, "tubes", {file.at("tubes").shape.at(0), 2});
-      tubes_.insert(tubes_.end(), further.begin(), further.end());
-    }
+    const std::vector<float> further = numbers<float>(file, "tubes", {rows_in(file, "tubes"), 2});
+    tubes_.insert(tubes_.end(), further.begin(), further.end());
     energy_loss_ = numbers<float>(file, "energy_loss", {1});
     field_ = numbers<float>(file, "field", {1});
-    field_shape_.assign(kFieldTerms, 0);
-    if (file.has("field_shape")) field_shape_ = numbers<float>(file, "field_shape", {kFieldTerms});
+    field_shape_ = numbers<float>(file, "field_shape", {kFieldTerms});
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": fit tables: " + error.what());
   }
