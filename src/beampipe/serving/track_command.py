@@ -19,7 +19,7 @@ from beampipe.tracking.catalogue import (
     complete_model,
     with_displaced,
 )
-from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
+from beampipe.tracking.cli import BeamSpotText, Device, Force, Parameters, PipelineName, Threads
 from beampipe.tracking.formats.options import FITTED_FORMS, InputPaths, TrackFormatName, TracksFile, reads_events
 from beampipe.triton.cli import several
 
@@ -35,12 +35,7 @@ _IN_FLIGHT: Final = 8
 def track(
     files: InputPaths,
     output: TracksFile,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(
-            "--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder
-        ),
-    ] = None,
+    pipeline: PipelineName = None,
     tracker_model: Annotated[
         str | None, typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model)
     ] = None,
@@ -127,7 +122,7 @@ def track(
             check=not force,
         )
         if not url:
-            return direct(pipeline or DEFAULT_PIPELINE)
+            return direct(pipeline)
         served = partial(
             TritonTrackFinder,
             url,

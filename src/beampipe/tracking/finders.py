@@ -11,9 +11,10 @@ from beampipe.plugins import load_plugin, plugin_names
 from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_settings
 from beampipe.tracking.acts.finder import adapted_settings
 from beampipe.tracking.acts.sequencer import ActsDetector
-from beampipe.tracking.catalogue import PIPELINES
+from beampipe.tracking.catalogue import DEFAULT_MODEL, PIPELINES
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import PipelineOptions, load_pipeline
+from beampipe.tracking.models import load_model
 
 
 def require_finder(name: str) -> None:
@@ -25,15 +26,18 @@ def require_finder(name: str) -> None:
 
 
 @listed_options(load_pipeline)
-def named_finder(name: str, detector: ActsDetector | None = None, **options: Unpack[PipelineOptions]) -> TrackFinder:
+def named_finder(
+    name: str | None = None, detector: ActsDetector | None = None, **options: Unpack[PipelineOptions]
+) -> TrackFinder:
     """The finder of that name: a pipeline, ACTS where hits carry module, local position and variance, or a plug-in.
 
     Args:
         name: a name of `beampipe.tracking.PIPELINES`, of `acts_names`, or of a plug-in of the group
-            ``beampipe.finders``: a function that takes the options of `load_pipeline` and returns a `TrackFinder`.
+            ``beampipe.finders``: a function that takes the options of `load_pipeline` and returns a `TrackFinder`; by
+            default the pipeline of the tracker model.
         detector: detector that ACTS finds tracks in, or None for its Generic one. It has no effect on others.
-        options: those of `load_pipeline`. They have no effect on ACTS: it runs on the CPU, and finds one event with one
-            thread.
+        options: those of `load_pipeline`. On ACTS only the model has an effect, with a `detector`: no track needs more
+            hits than the model counts from. ACTS runs on the CPU, and finds one event with one thread.
 
     Raises:
         UnknownNameError: no finder or shipped model of that name.
@@ -41,12 +45,15 @@ def named_finder(name: str, detector: ActsDetector | None = None, **options: Unp
         MissingExtraError: ACTS is requested and not installed.
         BeampipeError: any error of `load_pipeline`, or of a plug-in.
     """
+    if name is None:
+        return load_pipeline(**options)
     require_finder(name)
     settings = acts_settings(name)
     if settings is not None:
         if detector is None:
             return ActsTrackFinder(settings)
-        return ActsTrackFinder(adapted_settings(settings, detector), where=detector)
+        fewest = load_model(options.get("model", DEFAULT_MODEL)).crossing.min_layers
+        return ActsTrackFinder(adapted_settings(settings, detector, fewest), where=detector)
     if name in PIPELINES:
         return load_pipeline(name, **options)
     finder = load_plugin("finders", name)(**options)

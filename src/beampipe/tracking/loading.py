@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from types import NoneType
 from typing import Final, TypedDict
 
 from beampipe.errors import ConfigError, UnknownNameError, expect_type
 from beampipe.events import BeamSpot
-from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE, PipelineSpec, pipeline_spec, shipped_models
+from beampipe.tracking.catalogue import DEFAULT_MODEL, PipelineSpec, pipeline_spec, shipped_models
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.reference import load_fit_tables
 from beampipe.tracking.models import TrackerModel, load_model, weight_file
@@ -33,7 +34,7 @@ class PipelineOptions(TypedDict, total=False):
 
 
 def load_pipeline(
-    name: str = DEFAULT_PIPELINE,
+    name: str | None = None,
     *,
     device: str = "cpu",
     threads: int | None = None,
@@ -44,7 +45,7 @@ def load_pipeline(
     """The pipeline of that name, with the weights of a tracker model.
 
     Args:
-        name: a name of `PIPELINES`.
+        name: a name of `PIPELINES`; by default that of the model, which is `DEFAULT_PIPELINE` for the shipped ones.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; everything between hits and tracks stays there.
         threads: number of threads for one call; as many as there are cores if not given. The tracks do not depend
             on it.
@@ -61,9 +62,10 @@ def load_pipeline(
         FileError: there is no model in the folder, or weights are missing, damaged or others than it was made with.
         MissingExtraError: the device needs a package that is not installed.
     """
-    expect_type("load_pipeline", name, str, "give a name of PIPELINES, or call build_pipeline(spec, threads)")
+    call = "give a name of PIPELINES, or call build_pipeline(spec, threads)"
+    expect_type("load_pipeline", name, (str, NoneType), call)
     of = load_model(model)
-    spec = of.spec(name)
+    spec = of.spec(of.default_pipeline if name is None else name)
     if threads is None:
         threads = len(os.sched_getaffinity(0))
     if threads < 1:
@@ -122,7 +124,12 @@ def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threa
     if FIT_STEM not in of.weights:
         raise ConfigError(f"{of.name}: got no {FIT_STEM}.safetensors, expected it to fit tracks; train the model again")
     of.check((FIT_STEM,))
-    tables = load_fit_tables(weight_file(of.path, FIT_STEM))
+    tables = load_fit_tables(weight_file(of.path, FIT_STEM), of.origin.command)
+    if abs(tables.field[0] - of.layout.field) > 0.001 * abs(of.layout.field):
+        raise ConfigError(
+            f"{of.name}: got a track fit for {tables.field[0]:g} T in a model for {of.layout.field:g} T, expected one"
+            " field; take the whole folder from one training"
+        )
     return TrackFitter(tables, len(os.sched_getaffinity(0)) if threads is None else threads)
 
 
@@ -154,5 +161,5 @@ def fit_weights(model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path,
     of = load_model(model)
     if FIT_STEM not in of.weights:
         return ()
-    of.check((FIT_STEM,))
+    load_track_fitter(of)  # refuses tables of other formulas
     return tuple(of.path / name for name in of.weights[FIT_STEM].files)

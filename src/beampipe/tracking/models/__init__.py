@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -36,6 +37,7 @@ from beampipe.simulation.detector import DetectorLayout, read_layout
 from beampipe.tracking.catalogue import (
     CARD,
     DEFAULT_MODEL,
+    DEFAULT_PIPELINE,
     PIPELINES,
     PipelineSpec,
     model_names,
@@ -117,12 +119,19 @@ class TrackerGeometry:
         field: magnetic field along z [T].
         beam_spot: beam line in the training events.
         units: units of all numbers.
+
+    Raises:
+        ConfigError: the field is 0, or beyond 20 T.
     """
 
     layers: tuple[Layer, ...]
     field: float
     beam_spot: BeamSpot = ON_AXIS
     units: Units = Units()
+
+    def __post_init__(self) -> None:
+        if not 0 < abs(self.field) <= 20:
+            raise ConfigError(f"field: got {self.field:g} T, expected one that bends tracks, up to 20 T")
 
     @property
     def boxes(self) -> Float32[ndarray, "n_layers 4"]:
@@ -297,6 +306,7 @@ class Performance:
         residual: median distance of hits from the lines of their neighbours [mm]; null where it was not measured.
         origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
         origin_spread: standard deviation of that z [mm]; null where it was not measured.
+        holes: share of the layers that tracks cross without a hit on them; null where it was not measured.
         layers: share of the hits of each layer that are on a track; empty where it was not measured.
         chi2: median and mean chi2 per degree of freedom of fitted tracks that are not suspect; empty where none were
             fitted.
@@ -328,6 +338,7 @@ class Performance:
     residual: float | None = None
     origin_z: float | None = None
     origin_spread: float | None = None
+    holes: float | None = None
     layers: tuple[float, ...] = ()
     chi2: tuple[float, ...] = ()
     good_fits: float | None = None
@@ -478,9 +489,10 @@ class TrackerModel(Shown):
         acts: name of settings of ACTS -> its performance on the same events, if it was measured.
         detector: detector file: the name of a file in the folder, or one that `read_layout` knows, such as ``odd``;
             empty if there is none. If it has double-sided strips, tracks are compared with their measurements.
+        default_pipeline: name of the pipeline that runs where none is named: that by which training judged the model.
 
     Raises:
-        ConfigError: there are no weights, or the performance of an unknown pipeline.
+        ConfigError: there are no weights, or the default or the performance of an unknown pipeline.
     """
 
     path: Path
@@ -493,12 +505,15 @@ class TrackerModel(Shown):
     crossing: LayerRequirements = field(default_factory=LayerRequirements)
     acts: Mapping[str, Performance] = field(default_factory=dict)
     detector: str = ""
+    default_pipeline: str = DEFAULT_PIPELINE
 
     def __post_init__(self) -> None:
         if not self.weights:
             raise ConfigError("weights: got none, expected some such as module_map")
-        if unknown := [name for name in self.performance if name not in PIPELINES]:
-            raise ConfigError(f"performance: got {', '.join(unknown)}, expected pipelines: {', '.join(PIPELINES)}")
+        if unknown := [name for name in (self.default_pipeline, *self.performance) if name not in PIPELINES]:
+            raise ConfigError(
+                f"default_pipeline, performance: got {', '.join(unknown)}, expected pipelines: {', '.join(PIPELINES)}"
+            )
 
     def facts(self) -> Mapping[str, object]:
         """Name, what the model is for, its pipelines and its folder."""
@@ -553,7 +568,7 @@ class TrackerModel(Shown):
             deep: hash large files, too, not only those up to 1 MiB.
 
         Raises:
-            FileError: a file is missing, or is another one.
+            FileError: a file is missing, is another one, or has numbers that are not finite.
         """
         for stem in self.weights if stems is None else stems:
             for name, expected in self.weights[stem].files.items():
@@ -568,6 +583,8 @@ class TrackerModel(Shown):
                         f" sha256 {expected.sha256[:12]}...); take the whole folder from one training",
                         path=path,
                     )
+                if path.suffix == ".safetensors":
+                    _require_finite(path)
 
     def files(self, spec: PipelineSpec) -> tuple[Path, ...]:
         """The files that a pipeline needs: weights and their cards, the card of the model, and those of its detector.
@@ -583,6 +600,19 @@ class TrackerModel(Shown):
             self.path / CARD,
             *(path for path in of_detector if path.is_file()),
         )
+
+
+def _require_finite(path: Path) -> None:
+    """Refuse weights that are NaN or infinite; the readers of a pipeline refuse damaged files and other shapes."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    with suppress(SafetensorError):
+        for name, tensor in load(path.read_bytes()).items():
+            if not np.isfinite(tensor).all():
+                raise FileError(
+                    f"{path}: got NaN or infinity in {name}, expected finite numbers; train again", path=path
+                )
 
 
 def digest_of(path: Path) -> Digest:

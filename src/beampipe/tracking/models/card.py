@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from beampipe.errors import FileError
 from beampipe.files import write_whole
-from beampipe.tracking.catalogue import CARD, PIPELINES
+from beampipe.tracking.catalogue import CARD, DEFAULT_PIPELINE, PIPELINES
 from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
@@ -29,6 +29,9 @@ USABLE_EFFICIENCY: Final = 0.97
 
 USABLE_FAKES: Final = 0.05
 """Largest share of fake tracks of a usable model."""
+
+_LITTLE_WORSE: Final = 0.005
+"""Efficiency less share of fakes by which the default pipeline may be worse than the best one."""
 
 _FEWEST_TO_JUDGE: Final = 100
 """Fewest particles that show that a model is usable; if 97 of 100 are found, the error is 2 %."""
@@ -56,6 +59,7 @@ def pt_floors(model: TrackerModel) -> str:
 def model_overview(model: TrackerModel) -> list[str]:
     """Lines of text about a model and each of its pipelines: purpose, performance, weaknesses."""
     lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {pt_floors(model)}"]
+    lines.append(f"  default pipeline: {model.default_pipeline}")
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
         lines += [f"    cannot take {what}" for what in _refused_events(name)]
@@ -113,6 +117,7 @@ def model_facts(model: TrackerModel) -> dict[str, Any]:
         "name": model.name,
         "for": model.for_what,
         "folder": model.path,
+        "default_pipeline": model.default_pipeline,
         "pt_floors": {stem: weights.pt_floor for stem, weights in model.weights.items()},
         "pipelines": pipelines,
         "acts": model.acts,
@@ -125,14 +130,18 @@ class Verdict(NamedTuple):
     Attributes:
         usable: whether it finds enough of the particles, at least above some pT.
         text: the same in words, with the reason and what to do.
+        pipeline: name of the pipeline that is judged.
     """
 
     usable: bool
     text: str
+    pipeline: str = DEFAULT_PIPELINE
 
 
 def verdict(model: TrackerModel) -> Verdict:
     """Whether the best pipeline of a model finds enough of the particles of the events that validated it.
+
+    The default pipeline, which is quick, is preferred where it is good enough and little worse.
 
     Args:
         model: a model with its measured performance.
@@ -141,21 +150,26 @@ def verdict(model: TrackerModel) -> Verdict:
     if particles < _FEWEST_TO_JUDGE:
         few = f"{particles} particles are too few to measure it, expected {_FEWEST_TO_JUDGE} or more"
         return Verdict(False, f"not usable, because {few}; {_ADVICE}")
-    name, best = max(model.performance.items(), key=lambda each: (each[1].efficiency or 0.0) - (each[1].fakes or 0.0))
+    merit = {name: (each.efficiency or 0.0) - (each.fakes or 0.0) for name, each in model.performance.items()}
+    name = max(merit, key=lambda name: merit[name])
+    quick = model.performance.get(DEFAULT_PIPELINE)
+    if quick is not None and (quick.efficiency or 0.0) >= USABLE_EFFICIENCY and (quick.fakes or 0.0) <= USABLE_FAKES:
+        name = DEFAULT_PIPELINE if merit[DEFAULT_PIPELINE] > merit[name] - _LITTLE_WORSE else name
+    best = model.performance[name]
     efficiency, fakes = best.efficiency or 0.0, best.fakes or 0.0
     found = f"{100 * efficiency:.1f} % of the {particles} particles"
     numbers = f"{name} finds {found}, {100 * fakes:.1f} % of its tracks are fakes"
     if fakes <= USABLE_FAKES:
         if efficiency >= USABLE_EFFICIENCY:
-            return Verdict(True, f"usable: {numbers}")
+            return Verdict(True, f"usable: {numbers}", name)
         by_pt = best.curves["pt"]
         for number, edge in enumerate(by_pt.edges[:-1]):
             above = [rate for rate in by_pt.values[number:] if rate is not None]
             if sum(by_pt.total[number:]) >= _FEWEST_TO_JUDGE and min(above) >= USABLE_EFFICIENCY:
-                return Verdict(True, f"usable above pT = {edge:g} GeV: {numbers} in all; {_ADVICE}")
+                return Verdict(True, f"usable above pT = {edge:g} GeV: {numbers} in all; {_ADVICE}", name)
     limits = f"expected {100 * USABLE_EFFICIENCY:.0f} % or more, and at most {100 * USABLE_FAKES:.0f} %"
     limits += f"; it learned from {model.origin.events} events"
-    return Verdict(False, f"not usable, because {numbers} ({limits}); {_ADVICE}")
+    return Verdict(False, f"not usable, because {numbers} ({limits}); {_ADVICE}", name)
 
 
 def _refused_events(name: str) -> list[str]:

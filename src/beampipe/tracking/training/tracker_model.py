@@ -20,7 +20,7 @@ from beampipe.simulation.detector import modules_of_layout, read_layout
 from beampipe.terminal import bar, overall_bar
 from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
-from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
+from beampipe.tracking.models.card import new_folder, verdict, versions, weights_of, write_model
 from beampipe.tracking.strips import STRIPS, save_strips
 from beampipe.tracking.training.detector import (
     AGREEMENT,
@@ -403,6 +403,7 @@ def _learn_parts(
             modules=None if (layout := model.detector_layout) is None else modules_of_layout(layout),
         )
     model = validation.written_to(model)
+    model = replace(model, default_pipeline=verdict(model).pipeline)
     write_model(model)
     write_report(model, validation, folder)
     say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")
