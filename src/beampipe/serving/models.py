@@ -229,7 +229,7 @@ def acts_model(settings: ServingSettings = DEFAULTS) -> ModelSettings:
         contract.MIN_HITS: str(ACTS_FAST.measurements_min),
         contract.MAX_HITS: str(MAX_HITS),
         contract.FEATURE_SCALE: scale_named(settings.scale).name,
-        contract.STAGE_NAMES: "spacepoints,seeding,parameters,ckf",
+        contract.STAGE_NAMES: "spacepoints,seeding,parameters,ckf,ambiguity",
         contract.COUNT_NAMES: "hits,spacepoints,seeds,tracks",
     }
     model = "beampipe.serving.tracking_model:ActsModel"

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.kalman_fit import fit_batch, fit_tracks
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError, UnknownNameError
@@ -22,11 +21,12 @@ from beampipe.tracking.acts import (
 from beampipe.tracking.acts.finder import label_hits
 from beampipe.tracking.acts.sequencer import python_algorithm, run_sequence
 from tests.tracking.acts.truth_matching import acts_truth_matching
+from tests.tracking.kalman_fit import fit_batch, fit_tracks
 
 acts = pytest.importorskip("acts")
 pytestmark = pytest.mark.acts
 
-STAGES = ["spacepoints", "seeding", "parameters", "ckf"]
+STAGES = ["spacepoints", "seeding", "parameters", "ckf", "ambiguity"]
 MUONS = 50
 
 

@@ -1,4 +1,5 @@
-"""Track finding by ACTS: seeding (by ACTS, or by a pipeline of ours), then its combinatorial Kalman filter."""
+"""Track finding by ACTS: seeding (by ACTS, or by a pipeline of ours), its combinatorial Kalman filter, and its greedy
+ambiguity resolution, without which it finds many particles twice."""
 
 from __future__ import annotations
 
@@ -369,18 +370,20 @@ ESTIMATED_SEEDS = "estimatedseeds"
 
 ESTIMATED_PARAMETERS = "estimatedparameters"
 
-TRACKS = "ckf_tracks"
+CKF_TRACKS = "ckf_tracks"
+
+TRACKS = "tracks"
 
 
 def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str, Any]:
-    """The four stages of track finding, in order, by the names under which they are timed.
+    """The stages of track finding, in order, by the names under which they are timed.
 
     Args:
         settings: cuts of seeding, filter and selection.
         where: detector that the hits lie in.
 
     Returns:
-        ``spacepoints``, ``seeding``, ``parameters``, ``ckf``.
+        ``spacepoints``, ``seeding``, ``parameters``, ``ckf``, ``ambiguity``.
     """
     acts, examples = sequencer.pyacts()
     unit = acts.UnitConstants
@@ -408,6 +411,14 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
         "seeding": seeding,
         "parameters": parameters,
         "ckf": _ckf(settings, where),
+        "ambiguity": examples.GreedyAmbiguityResolutionAlgorithm(
+            level=acts.logging.ERROR,
+            inputTracks=CKF_TRACKS,
+            outputTracks=TRACKS,
+            maximumSharedHits=settings.max_shared_hits,
+            maximumIterations=1_000_000,  # each removes a track
+            nMeasurementsMin=settings.measurements_min,
+        ),
     }
 
 
@@ -415,10 +426,18 @@ _TUNED_FOR: Final = (32.0, 72.0, 116.0, 172.0)
 """Radii of the pixel cylinders of the Generic detector [mm], for which the named settings are tuned."""
 
 
-def adapted_settings(settings: ActsSettings, where: ActsDetector) -> ActsSettings:
+def adapted_settings(settings: ActsSettings, where: ActsDetector, min_hits: int = 7) -> ActsSettings:
     """Named settings for another detector than the Generic one: its field, and seeds from its innermost cylinders.
 
     Radii of middle space points lie between the same cylinders, and the longest distance in a seed skips as many.
+
+    Args:
+        settings: the settings.
+        where: the detector.
+        min_hits: most hits that a track may need: from as many on, the tracker model of the detector counts tracks.
+
+    Raises:
+        ConfigError: the detector has too few cylinders for seeds.
     """
     if where.seed_volumes is None:
         return settings
@@ -437,6 +456,7 @@ def adapted_settings(settings: ActsSettings, where: ActsDetector) -> ActsSetting
     return replace(
         settings,
         field_z=where.field_z,
+        measurements_min=min(settings.measurements_min, min_hits),
         seed_volumes=where.seed_volumes,
         seed_r_max=radii[-1] * settings.seed_r_max / _TUNED_FOR[-1],
         seed_z_max=max(abs(edge) for layer in layers for edge in layer.z_ends) + 1.0,
@@ -529,7 +549,7 @@ def _ckf(settings: ActsSettings, where: ActsDetector) -> Any:
         inputMeasurements=sequencer.SUBSET,
         inputInitialTrackParameters=ESTIMATED_PARAMETERS,
         inputSeeds=ESTIMATED_SEEDS if settings.seed_deduplication or settings.stay_on_seed else "",
-        outputTracks=TRACKS,
+        outputTracks=CKF_TRACKS,
         trackingGeometry=where.geometry,
         magneticField=where.field,
         findTracks=make.makeTrackFinderFunction(where.geometry, where.field, acts.logging.FATAL),

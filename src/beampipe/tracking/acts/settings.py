@@ -1,4 +1,4 @@
-"""Settings of ACTS: seeding, combinatorial Kalman filter (CKF) and selection, with the named settings."""
+"""Settings of ACTS: seeding, combinatorial Kalman filter (CKF), selection and ambiguity, with the named settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG_STRIP_VOLUMES = (16, 17, 18)
 
 @dataclass(frozen=True)
 class ActsSettings:
-    """Seeding, then the CKF, then a track selection. Lengths in mm, momenta in GeV.
+    """Seeding, then the CKF, a track selection, and ambiguity resolution. Lengths in mm, momenta in GeV.
 
     The names follow the configuration of ``GridTripletSeedingAlgorithm``, ``TrackFindingAlgorithm`` and
     ``TrackSelector`` of ACTS (https://acts.readthedocs.io), whose defaults hold for all other options.
@@ -55,6 +55,8 @@ class ActsSettings:
         measurements_min: fewest hits of a track.
         holes_max: most holes of a track.
         outliers_max: most outliers of a track.
+        max_shared_hits: most hits that a track may share with others; of two that share more, ambiguity resolution
+            drops the one that shares more of its hits, or has the larger chi2 (``maximumSharedHits``).
         field_z: magnetic field along z [T].
 
     Raises:
@@ -88,10 +90,11 @@ class ActsSettings:
     measurements_min: int = 7
     holes_max: int = 2
     outliers_max: int = 2
+    max_shared_hits: int = 3
     field_z: float = 2.0
 
     def __post_init__(self) -> None:
-        may_be_zero = {"middle_r_min", "holes_max", "outliers_max", "track_min_pt", "field_z"}
+        may_be_zero = {"middle_r_min", "holes_max", "outliers_max", "max_shared_hits", "track_min_pt", "field_z"}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool | tuple | str):
