@@ -788,23 +788,46 @@ def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
         tuple(_cylinder(barrel, radius, volume + 1, number) for number, (radius, barrel) in enumerate(places, 1)),
         tuple(_disc(part, z, volume + 2, number) for number, (z, part) in enumerate(discs, 1)),
     )
-    _require_order([(layer.name, *layer.radii) for layer in shell.barrel], "radius")
-    along = [(layer.name, *layer.z_range) for layer in shell.positive]
+    _require_order([(layer, *layer.radii) for layer in shell.barrel], "radius", parts)
+    along = [(layer, *layer.z_range) for layer in shell.positive]
     if shell.barrel and along:
-        longest = max(shell.barrel, key=lambda layer: layer.z_range[1])
-        along.insert(0, (longest.name, -longest.z_range[1], longest.z_range[1]))
-    _require_order(along, "z")
+        disc = _radii(shell.positive[0])
+        facing = [layer for layer in shell.barrel if layer.radii[0] < disc[1] and layer.radii[1] > disc[0]]
+        for layers in (facing, shell.barrel):  # first those that the disc would touch
+            longest = max(layers, key=lambda layer: layer.z_range[1], default=shell.barrel[0])
+            _require_order([(longest, 0.0, longest.z_range[1]), *along], "z", parts)
+    _require_order(along, "z", parts)
     return shell
 
 
-def _require_order(extents: list[tuple[str, float, float]], axis: str) -> None:
-    """Refuse layers that reach into the next one."""
+def _radii(layer: Layer) -> tuple[float, float]:
+    """Smallest and largest radius of the corners of the modules of a layer [mm]."""
+    radius = np.hypot(layer.corners[..., 0], layer.corners[..., 1])
+    return float(radius.min()), float(radius.max())
+
+
+def _require_order(extents: list[tuple[Layer, float, float]], axis: str, parts: list[Barrel | Discs]) -> None:
+    """Refuse layers of a shell, made of `parts`, that reach into the next one along an axis."""
     for (first, _, end), (second, begin, _) in pairwise(extents):
-        if begin < end + _CLEARANCE:
-            raise ConfigError(
-                f"detector: {first} ends at {axis} = {end:.1f} mm and {second} begins at {begin:.1f} mm, expected"
-                f" {_CLEARANCE} mm between layers whose radii overlap"
-            )
+        if begin >= end + _CLEARANCE:
+            continue
+        seen = f"{first.name} ends at {axis} = {end:.1f} mm and {second.name} begins at {begin:.1f} mm"
+        (_, low), (high, _) = sorted((_radii(first), _radii(second)))
+        # Layers whose radii are apart are in one shell because of others, which fill the gap.
+        between = [p for p in parts if min(p.outer_radius, high) - max(p.inner_radius, low) > _CLEARANCE]
+        whole = [p for p in between if p.inner_radius < low + _CLEARANCE and p.outer_radius > high - _CLEARANCE]
+        causes = " and ".join(
+            f"{'barrel' if isinstance(part, Barrel) else 'discs'}.{part.name} (r = {part.inner_radius:.1f} to"
+            f" {part.outer_radius:.1f} mm)"
+            for part in whole or between
+        )
+        if not causes:
+            raise ConfigError(f"detector: {seen}, expected {_CLEARANCE} mm between layers whose radii overlap")
+        raise ConfigError(
+            f"detector: {first.name} and {second.name} are in one shell because of {causes}, with radii between theirs"
+            f" (r = {low:.1f} to {high:.1f} mm): {seen}, expected {_CLEARANCE} mm along {axis} in a shell; keep shells"
+            f" {_CLEARANCE} mm apart in r, or divide what joins them into two tables"
+        )
 
 
 def _around(width: float, circumference: float) -> int:
