@@ -672,7 +672,7 @@ class Tracks(Table):
 
     Raises:
         ShapeError: there is not one label for each hit.
-        DtypeError: the labels are not int64.
+        DtypeError: the labels are not int64, or candidates no whole numbers.
         InputError: a label is below -1, or the field is not a finite number.
     """
 
@@ -689,6 +689,8 @@ class Tracks(Table):
 
     def __post_init__(self) -> None:
         expect_array("track_id", self.track_id, np.int64, (None,))
+        if wrong := [rows.dtype for rows in self.candidates or () if len(rows) and rows.dtype.kind not in "iu"]:
+            raise DtypeError(f"candidates: got {wrong[0]}, expected rows of hits, as int64")
         if (least := self.track_id.min(initial=NO_TRACK)) < NO_TRACK:
             raise InputError(f"track_id: got {least}, expected the track of each hit from 0 on, and -1 for none")
         if self.magnetic_field is not None and not np.isfinite(self.magnetic_field):

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy import ndarray
+from safetensors.numpy import load_file, save_file
 
-from beampipe.errors import ConfigError, InputError
+from beampipe.errors import ConfigError, FileError, InputError, ShapeError, UnknownNameError
 from beampipe.events import Event, Hits, TrackIds, Tracks
+from beampipe.simulation.detector import modules_of_layout, read_layout
+from beampipe.tracking.catalogue import CARD
 from beampipe.tracking.display import estimate_pt
 from beampipe.tracking.evaluation.results import Evaluation
 from beampipe.tracking.evaluation.scoring import compare, evaluate
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.loading import load_pipeline, load_track_fitter
+from beampipe.tracking.models import TrackerModel, load_model
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.truth import Selection
 from tests.faults.fault import Fault, cases, check
+from tests.tracking.digests import renew_digests
 from tests.tracking.training.toy import toy_event
+from tests.tracking.unchecked import unchecked
+
+Plant = Callable[[Path], object]
 
 
 @cache
@@ -143,6 +156,318 @@ FINDERS = (
     ),
 )
 
+
+def copied(folder: Path, change: Callable[[Path], object], *, renew: bool = False) -> TrackerModel:
+    """A copy of the shipped model after a change; `renew` its digests, as if it had been trained so."""
+    path = Path(shutil.copytree(load_model("generic").path, folder / "model"))
+    change(path)
+    return renew_digests(path) if renew else load_model(path)
+
+
+def with_card(**entries: object) -> Callable[[Path], object]:
+    """Replace entries of the card; those within a table are named ``table__entry``."""
+
+    def change(path: Path) -> None:
+        card = json.loads((path / CARD).read_text(encoding="utf-8"))
+        for name, value in entries.items():
+            *tables, last = name.split("__")
+            table = card
+            for key in tables:
+                table = table[key]
+            table[last] = value
+        (path / CARD).write_text(json.dumps(card), encoding="utf-8")
+
+    return change
+
+
+def with_tensors(stem: str, **tensors: ndarray | None) -> Callable[[Path], object]:
+    """Replace tensors of a weight file, or leave them out; dots of their names are written as ``__``."""
+
+    def change(path: Path) -> None:
+        file, card = path / f"{stem}.safetensors", path / f"{stem}.json"
+        named = load_file(file) | {name.replace("__", "."): tensor for name, tensor in tensors.items()}
+        save_file({name: tensor for name, tensor in named.items() if tensor is not None}, file)
+        text = json.loads(card.read_text(encoding="utf-8"))
+        text["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        card.write_text(json.dumps(text), encoding="utf-8")
+
+    return change
+
+
+def shortened(name: str) -> Callable[[Path], object]:
+    """Cut a file after 3000 bytes."""
+    return lambda path: (path / name).write_bytes((path / name).read_bytes()[:3000])
+
+
+def of_odd(*names: str) -> Callable[[Path], object]:
+    """Replace files by those of the other shipped model."""
+    return lambda path: [shutil.copy(load_model("odd").path / name, path / name) for name in names]
+
+
+def finder_of(change: Callable[[Path], object], name: str = "module_map", *, renew: bool = False) -> Plant:
+    """A pipeline of a changed model."""
+    return lambda folder: load_pipeline(name, threads=1, model=copied(folder, change, renew=renew))
+
+
+def fitter_of(change: Callable[[Path], object]) -> Plant:
+    """The fit of a changed model."""
+    return lambda folder: load_track_fitter(copied(folder, change, renew=True), threads=1)
+
+
+NAN = np.full((32, 5), np.nan, np.float32)
+
+MODELS = (
+    Fault("a model without its card", finder_of(lambda path: (path / CARD).unlink()), "got no model.json", FileError),
+    Fault("a card that ends early", finder_of(shortened(CARD)), r"model\.json: got no JSON", FileError),
+    Fault(
+        "a model without its windows",
+        finder_of(lambda path: (path / "module_map.safetensors").unlink()),
+        r"module_map\.safetensors: got no such file",
+        FileError,
+    ),
+    Fault(
+        "weights that end early", finder_of(shortened("module_map.safetensors")), r"\(3000 bytes\), expected", FileError
+    ),
+    Fault(
+        "windows of another training",
+        finder_of(of_odd("module_map.safetensors", "module_map.json")),
+        "take the whole folder from one training",
+        FileError,
+    ),
+    Fault(
+        "networks of another shape",
+        finder_of(with_tensors("exatrkx", embedding__0__weight=np.zeros((64, 2), np.float32)), "exatrkx", renew=True),
+        "embedding: got 2 inputs",
+        ConfigError,
+    ),
+    Fault(
+        "windows of another shape",
+        finder_of(with_tensors("module_map", pair_windows=np.zeros((3, 3), np.float32)), renew=True),
+        "pair_windows: got F32 of shape",
+        ConfigError,
+    ),
+    Fault(
+        "NaN in networks",
+        finder_of(with_tensors("exatrkx", embedding__0__weight=NAN), "exatrkx", renew=True),
+        r"exatrkx\.safetensors: got NaN or infinity in embedding\.0\.weight",
+        FileError,
+    ),
+    Fault(
+        "NaN in windows",
+        finder_of(with_tensors("module_map", layers=np.full((48, 4), np.inf, np.float32)), renew=True),
+        "got NaN or infinity in layers",
+        FileError,
+    ),
+    Fault(
+        "a model of a newer version",
+        finder_of(with_card(format="beampipe tracker model 2")),
+        "got format 'beampipe tracker model 2'.*update beampipe",
+        FileError,
+    ),
+    Fault("a model with a new key", finder_of(with_card(luminosity=3)), "unknown key 'luminosity'", ConfigError),
+    Fault(
+        "an unknown default pipeline",
+        finder_of(with_card(default_pipeline="mpa")),
+        "default_pipeline.*got mpa",
+        ConfigError,
+    ),
+    Fault("a model in 0 T", finder_of(with_card(layout__field=0)), "field: got 0 T", ConfigError),
+    Fault(
+        "a model whose field is in kG",
+        finder_of(with_card(layout__field=38)),
+        "field: got 38 T.*up to 20 T",
+        ConfigError,
+    ),
+    Fault(
+        "a model that counts from two hits",
+        finder_of(with_card(crossing__min_layers=2)),
+        "min_layers: got 2",
+        ConfigError,
+    ),
+    Fault(
+        "a fit of older formulas",
+        fitter_of(with_tensors("fit", version=None)),
+        r"version none, expected 1.*learn the model again with `beampipe tracking train` \(this one was made by: ",
+        FileError,
+    ),
+    Fault(
+        "a fit of newer formulas",
+        fitter_of(with_tensors("fit", version=np.array([9], np.int32))),
+        "version 9",
+        FileError,
+    ),
+    Fault(
+        "a fit of another detector",
+        fitter_of(of_odd("fit.safetensors", "fit.json")),
+        "fit for 3 T in a model for 2 T",
+        ConfigError,
+    ),
+    Fault(
+        "an unknown device", lambda folder: load_pipeline(device="gpu"), "unknown device: got 'gpu'", UnknownNameError
+    ),
+)
+
+
+def raw(labels: ndarray, candidates: list[ndarray] | None = None) -> Tracks:
+    """Tracks as a plug-in makes them, without the types that are checked while tests run."""
+    return unchecked(Tracks, track_id=labels, candidates=candidates, seconds={}, counts={}, cpu_seconds={})
+
+
+def labels_of(change: Callable[[TrackIds], ndarray | Tracks | None]) -> Plant:
+    """Evaluation of a finder with changed labels of the true tracks."""
+
+    class Wrong(InOneThread):
+        def find(self, hits: Hits, /) -> Tracks:
+            labels = change(number_by_first_hit(true_labels()))
+            return raw(labels) if isinstance(labels, ndarray) else labels  # type: ignore[return-value]
+
+    return lambda folder: evaluate(Wrong(), [clean_events()[0]])
+
+
+def true_labels() -> TrackIds:
+    truth = clean_events()[0].truth
+    assert truth is not None
+    return truth.particle_id
+
+
+class Bare(InOneThread):
+    """A finder that returns an array, not tracks."""
+
+    def find(self, hits: Hits, /) -> Tracks:
+        return true_labels()  # type: ignore[return-value]
+
+
+def reordered(folder: Path) -> object:
+    event = clean_events()[0]
+    tracks = Tracks(number_by_first_hit(true_labels())).found_in(event)
+    return compare(tracks, event.take(np.arange(len(event.hits))[::-1]))
+
+
+LABELS = (
+    Fault(
+        "labels of a part of the hits",
+        labels_of(lambda labels: labels[:-1]),
+        "labels, expected .* one per hit",
+        RuntimeWarning,
+    ),
+    Fault(
+        "labels of 32 bits",
+        labels_of(lambda labels: labels.astype(np.int32)),
+        "dtype int32, expected int64",
+        RuntimeWarning,
+    ),
+    Fault(
+        "labels with NaN",
+        labels_of(lambda labels: np.where(labels % 2, np.nan, labels)),
+        "dtype float64",
+        RuntimeWarning,
+    ),
+    Fault(
+        "labels below -1",
+        labels_of(lambda labels: np.where(labels % 3, labels, -7)),
+        "got -7, expected",
+        RuntimeWarning,
+    ),
+    Fault(
+        "labels with gaps",
+        labels_of(lambda labels: labels + 50),
+        "no hit on track 0 of .* without gaps",
+        RuntimeWarning,
+    ),
+    Fault("particle ids as labels", labels_of(lambda labels: labels * 10**9), "number tracks densely", RuntimeWarning),
+    Fault(
+        "0 for no track",
+        labels_of(lambda labels: number_by_first_hit(np.where(labels % 2, labels, 0))),
+        "is that the label of hits on no track",
+        RuntimeWarning,
+    ),
+    Fault(
+        "lists of hits that are no rows",
+        labels_of(lambda labels: raw(labels, [np.array([0.5, 1.0])])),
+        "candidates: got float64",
+        RuntimeWarning,
+    ),
+    Fault("a finder that returns nothing", labels_of(lambda labels: None), "got NoneType, expected Tracks", TypeError),
+    Fault(
+        "a finder that returns labels",
+        lambda folder: evaluate(Bare(), clean_events()[:1]),
+        "got ndarray, expected Tracks",
+        TypeError,
+    ),
+    Fault("no finder", lambda folder: evaluate([], clean_events()[:1]), "got no finder", TypeError),
+    Fault("a class as a finder", lambda folder: evaluate(Bare, clean_events()[:1]), "expected a finder", TypeError),  # type: ignore[arg-type]
+    Fault(
+        "tracks of an event of another length",
+        lambda folder: compare(Tracks(np.zeros(9, np.int64)), clean_events()[0]),
+        "got 9 labels, expected",
+        ShapeError,
+    ),
+    Fault("tracks of the hits in another order", reordered, "found in other hits", InputError),
+    Fault(
+        "tracks that need no hits",
+        lambda folder: evaluate(load_pipeline(threads=1), clean_events()[:1], min_track_hits=0),
+        "min_track_hits: got 0",
+        ConfigError,
+    ),
+    Fault(
+        "a pT cut in MeV",
+        lambda folder: compare(Tracks(true_labels() - 1), clean_events()[0], selection=Selection(min_pt=1000.0)),
+        "no particle is charged, primary, pT > 1000 GeV.*pT is in GeV",
+        RuntimeWarning,
+    ),
+)
+
+LAYOUT = Path("examples/detectors/compact.toml").read_text(encoding="utf-8")
+
+
+def detector(*changes: tuple[str, str], more: str = "") -> Plant:
+    """The modules of a detector whose file was changed."""
+
+    def plant(folder: Path) -> object:
+        text = LAYOUT + more
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new, 1)
+        (folder / "detector.toml").write_text(text, encoding="utf-8")
+        return modules_of_layout(read_layout(folder / "detector.toml"))
+
+    return plant
+
+
+BETWEEN = """
+[discs.middle]
+z_mm = [600]
+inner_radius_mm = 150
+outer_radius_mm = 260
+module_mm = [40, 100]
+pitch_mm = [0.12, 2]
+thickness_x0 = 0.03
+"""
+
+RADII = "radii_mm = [30, 68, 109, 160]"
+
+DETECTORS = (
+    Fault("no layers", detector((RADII, "radii_mm = []")), r"barrel\.pixel: got radii_mm = \[\]", ConfigError),
+    Fault(
+        "a negative radius", detector(("radii_mm = [30,", "radii_mm = [-30,")), "smallest_radius = -31.5", ConfigError
+    ),
+    Fault("an unknown key", detector(("module_mm", "modul_mm")), "unknown key 'modul_mm'.*mean", ConfigError),
+    Fault("a field in gauss", detector(("field_T = 3.8", "field_T = 38000")), "field_T: got 38000", ConfigError),
+    Fault("no modules", detector((RADII, f"{RADII}\nn_phi = [0, 0, 0, 0]")), r"n_phi = \[0, 0, 0, 0\]", ConfigError),
+    Fault(
+        "discs that join two shells",
+        detector(more=BETWEEN),
+        r"barrel\.inner_strips, layer 5, and discs\.pixel .* in one shell because of discs\.middle \(r = 150",
+        ConfigError,
+    ),
+    Fault(
+        "discs inside a barrel",
+        detector(("z_mm = [310,", "z_mm = [200,")),
+        r"barrel\.pixel, layer 2, ends at z = .* and discs\.pixel at z = 200 mm begins at",
+        ConfigError,
+    ),
+)
+
 TRAINING = (
     Fault(
         "training on files of two fields",
@@ -165,6 +490,6 @@ def faults(tables: Sequence[Sequence[Fault]]) -> list[object]:
     return cases([fault for table in tables for fault in table])
 
 
-@pytest.mark.parametrize("fault", faults([FINDERS, TRAINING]))
+@pytest.mark.parametrize("fault", faults([FINDERS, MODELS, LABELS, DETECTORS, TRAINING]))
 def test_faults(fault: Fault, tmp_path: Path) -> None:
     check(fault, tmp_path)

@@ -63,6 +63,9 @@ _TURN: Final = 2 * np.pi
 _FEWEST_PARTICLES: Final = 300
 """Particles with hits of which some should pass a selection."""
 
+_LARGE_PT: Final = 100.0
+"""Particles above this pT [GeV] are rare, so that a larger cut may be in MeV."""
+
 _MANY_OF_ONE: Final = 100
 """More hits than this are on no track, unless it is wrong."""
 
@@ -455,7 +458,7 @@ def evaluate(
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
     selections = {name: wide if variable.any_origin else chosen for name, variable in VARIABLES.items()}
     results = tuple(tally.result(name, selections) for name, tally in tallies.items())
-    few_particles = 0 < n_particles < _FEWEST_PARTICLES or not n_hits
+    few_particles = (0 < n_particles < _FEWEST_PARTICLES and chosen.min_pt < _LARGE_PT) or not n_hits
     for name, refused in ((result.name, result.failed) for result in results if result.failed):
         lost = f"{name} refused {len(refused)} of {n_events} events, whose particles count as not found"
         warnings.warn(f"{lost}; the first: {refused[0].error}", RuntimeWarning, stacklevel=2)
