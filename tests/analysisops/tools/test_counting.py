@@ -187,30 +187,6 @@ def test_two_equations_with_errors(tools: LocalTools) -> None:
             tools.call("solve_linear_tool", matrix=wrong, **given)
 
 
-def histogram(tools: LocalTools, expression: str, file: str = "data.root", bins: int = 20) -> dict[str, Any]:
-    loaded = tools.call("load_kinematics_tool", file_path=file, tree_name="mini", branches={"met": "met"})
-    derived = tools.call("derive_tool", events=loaded["handle"], name="x", expression=expression)
-    return tools.call("histogram_tool", events=derived["handle"], column="x", bins=bins, low=0, high=100)
-
-
-def test_templates_that_do_not_overlap_give_counts(tools: LocalTools) -> None:
-    """Then each yield is a count, and the template's own statistics leave it alone."""
-    data = histogram(tools, "min(met / 1000, 99)")
-    low, high = (histogram(tools, expression, bins=20) for expression in ("min(met / 1000, 99)", "99 - 0 * met"))
-    fit = tools.call("fit_templates_tool", data=data["handle"], templates={"a": low["handle"]})
-    assert fit["yields"]["a"]["value"] == pytest.approx(sum(data["values"]), rel=1e-4)
-    assert fit["yields"]["a"]["error"] == pytest.approx(math.sqrt(2 * sum(data["values"])), rel=0.02)
-    assert fit["valid"]
-    with pytest.raises(ToolRefusedError, match="all templates"):
-        tools.call("fit_templates_tool", data=data["handle"], templates={"a": low["handle"]}, fixed=["a"])
-    other = histogram(tools, "met / 1000", bins=10)
-    with pytest.raises(ToolRefusedError, match="10 bins"):
-        tools.call("fit_templates_tool", data=data["handle"], templates={"a": other["handle"]})
-    both = tools.call("fit_templates_tool", data=data["handle"], templates={"a": low["handle"], "b": high["handle"]})
-    assert both["yields"]["a"]["value"] == pytest.approx(4000, rel=0.02)
-    assert abs(both["yields"]["b"]["value"]) < 3 * both["yields"]["b"]["error"]
-
-
 def test_the_change_of_a_level(tools: LocalTools) -> None:
     steady, jumping = (tools.call("find_change_tool", name="queue_seconds", labels={"server": name}) for name in "ab")
     assert steady["change_at"] is None
