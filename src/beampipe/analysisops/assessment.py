@@ -15,7 +15,7 @@ from typing import Any, Final
 from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
-from beampipe.analysisops.grading.grade import grade
+from beampipe.analysisops.grading.grade import CheckError, grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
@@ -180,7 +180,8 @@ def assess(
                 ).to_json()
         except Exception as error:
             _log.exception("a submission for %s could not be graded", task.id)
-            answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
+            what = str(error) if isinstance(error, CheckError) else type(error).__name__
+            answer = replace(answer, error=f"{what} while the submission was graded")
     if answer.error:
         graded = ungraded(
             answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points

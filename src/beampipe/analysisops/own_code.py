@@ -179,7 +179,7 @@ def read_answer(folder: Path) -> dict[str, Any]:
 def submission_from(answer: Mapping[str, Any], prepared: PreparedInstance, session: Session) -> dict[str, Any]:
     """The submission for the answer of a program, whose run is written to the ledger.
 
-    What the task does not ask for, and what is of another form than it asks for, is left out.
+    What the task does not ask for, and what is of another form than it asks for, is left out and listed.
     """
     spec = prepared.task.spec
     files = [file.name for file in DataFolder(prepared.data).files()]
@@ -207,9 +207,12 @@ def submission_from(answer: Mapping[str, Any], prepared: PreparedInstance, sessi
             result |= {"handle": handles["artifacts"][name], "workspace": artifact.specification}
     session.ledger.append(PROGRAM_RUN, {}, result, sources=files)
     answers = referenced(result)["answers"]
+    used = {"answers": numbers, **contents}
+    left_out = [f"{part}.{name}"[:80] for part in used for name in _section(answer, part) if name not in used[part]]
     return {
         "task_id": prepared.task.id,
         "status": answer.get("status", "ok"),
+        **({"left_out": left_out[:20]} if left_out else {}),
         "answers": {name: stated_answer(pair["value"], pair["uncertainty"]) for name, pair in answers.items()},
         **handles,
         **{name: answer[name] for name in ("words", "method", "comments") if name in answer},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
@@ -11,11 +12,15 @@ from beampipe.analysisops.grading.judge import Judge, ask_judge, build_question,
 from beampipe.analysisops.grading.provenance import label_answers, label_trace, with_exact_numbers
 from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
 from beampipe.analysisops.grading.rubric import Check, Rubric
-from beampipe.analysisops.grading.submission import Case, Evidence, Submission, read_submission
+from beampipe.analysisops.grading.submission import Case, Evidence, Outcome, Submission, read_submission
 from beampipe.analysisops.ledger import Entry
+from beampipe.errors import BeampipeError
 
 _ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
 """Values of the field status by which an agent reports a failure."""
+
+_ROUNDING: Final = 1e-9
+"""Fractions may be beyond 0 and 1 by so much."""
 
 _SLIP: Final = 0.9
 """Share of the points of a rule that remains after a formal slip, in this rule or in others that scale it."""
@@ -98,10 +103,13 @@ def grade(
     expected = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
     case = Case(read, expected, entries, evidence or Evidence(), provenance, text)
     issues += [Issue("warn", "submission_cut", note) for note in read.notes]
+    if left_out := read.content.get("left_out"):  # of the answer of a program
+        names = str(left_out)[:300]
+        issues.append(Issue("warn", "left_out", f"{names}: no such answer, or not in the form that was asked for"))
 
     gates = []
     for check in checks:
-        outcome = check.kind(case)
+        outcome = _outcome(check, case)
         gates.append(CheckResult(check.id, check.type, 0.0, 0.0, outcome.fraction >= 1.0, outcome))
     error = _error_of(read)
     if error:
@@ -130,14 +138,36 @@ def _error_of(submission: Submission) -> str:
     return ""
 
 
+class CheckError(BeampipeError):
+    """A check of a task failed; its message contains nothing of the reference."""
+
+
+def _outcome(check: Check, case: Case) -> Outcome:
+    """The outcome of a check, with a fraction from 0 to 1.
+
+    Raises:
+        CheckError: it raises anything but an error of ours, or returns something else.
+    """
+    try:
+        outcome: Outcome = check.kind(case)
+        good = -_ROUNDING <= outcome.fraction <= 1.0 + _ROUNDING
+    except BeampipeError:
+        raise
+    except Exception as error:
+        raise CheckError(f"check {check.id}, type {check.type}: it failed ({type(error).__name__})") from error
+    if not good:
+        raise CheckError(f"check {check.id}, type {check.type}: got the fraction {outcome.fraction}, expected 0 to 1")
+    return replace(outcome, fraction=min(max(outcome.fraction, 0.0), 1.0))
+
+
 def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckResult], list[Issue]]:
     """Results of the rules, and issues of formal slips and of points that were lost; no points if a gate failed."""
     earned: dict[str, float] = {}
     slipped: set[str] = set()
     results, slips = [], []
     for check in checks:
-        outcome = check.kind(case)
-        share = min(max(outcome.fraction, 0.0), 1.0)
+        outcome = _outcome(check, case)
+        share = outcome.fraction
         for name in check.scaled_by:
             share *= earned[name]
         earned[check.id] = share
