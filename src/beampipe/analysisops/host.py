@@ -30,9 +30,8 @@ from beampipe.analysisops.a2a.server import agent_card, in_thread, read_document
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
-from beampipe.analysisops.run import Conditions, attempts_in, host_assess, task_folder
+from beampipe.analysisops.run import Conditions, attempts_in, host_assess, load_tasks
 from beampipe.analysisops.runs.engine import Seeds
-from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import (
     BeampipeError,
@@ -447,12 +446,12 @@ def serve_host(
         UnknownNameError: there is no such task or judge.
         FileError: the secret or the folder cannot be used.
     """
-    loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
+    loaded = load_tasks(tasks)
     names, levels = tuple(task.id for task in loaded), {task.id: max(task.levels) for task in loaded}
     seeds = Seeds.first(instances, secret)
     seeds.of(names[0], 3)  # a secret that cannot be used is an error now, not in each assessment
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
-    assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
+    assess = host_assess(tasks, folder / "records", conditions=conditions)
     limits = HostSettings(names, seeds, levels=levels, attempts=attempts)
     executor = AssessmentExecutor(assess, limits, attempts_in(folder / "records"))
     serve_a2a(executor, _CARD, host, port, card_url=card_url)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,10 +25,10 @@ from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_op
 from beampipe.analysisops.references import numbers_in
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
 from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, reference_analysis, render_prompt
-from beampipe.analysisops.tools.data_folder import DataFolder
+from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.files import make_folder
 from beampipe.workflow import digest_of, file_digest
 
@@ -69,8 +71,20 @@ def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
     """
     if not task.spec.family:
         raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
-    make = load_program(program_file(task.spec.family, task.folder)).make
-    return prepare(make, task.spec.family, seed, folder, ranges=task.parameters)
+    program = program_file(task.spec.family, task.folder)
+    with _blaming(program):
+        return prepare(load_program(program).make, task.spec.family, seed, folder, ranges=task.parameters)
+
+
+@contextmanager
+def _blaming(program: Path) -> Iterator[None]:
+    """Names the code of a task in its errors."""
+    try:
+        yield
+    except (BeampipeError, OSError):
+        raise
+    except Exception as error:
+        raise ConfigError(f"{program}: failed ({type(error).__name__}: {error})") from error
 
 
 def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
@@ -106,9 +120,11 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
         share = len(good & set(evidence.reconstructable)) / len(evidence.reconstructable)
         quantities[_EFFICIENCY] = Quantity(share, (share * (1 - share) / len(evidence.reconstructable)) ** 0.5)
     reference = Reference(quantities, hidden.truth, histograms, hidden.words)
-    missing = [name for name in task.spec.answers if name not in quantities]
-    if missing:
-        raise ConfigError(f"{task.id}: the oracle found no {', '.join(missing)}, expected all that the task asks for")
+    for name in task.spec.answers:
+        got = quantities.get(name)
+        if got is None or not math.isfinite(got.value) or not 0 < got.uncertainty < math.inf:
+            found = "nothing" if got is None else f"{got.value} +- {got.uncertainty}"
+            raise ConfigError(f"{task.id}: {name}: the oracle found {found}, expected a number and its uncertainty")
     return PreparedInstance(task, data, hidden, reference, facts)
 
 
@@ -121,7 +137,8 @@ def oracle_session(prepared: PreparedInstance, ledger: Path) -> tuple[Session, d
     task, request = prepared.task, request_of(prepared, 1)
     limits = SessionLimits(_ORACLE_CALLS)
     session = Session(prepared.data, Ledger(ledger, secrets.token_bytes(32)), limits, literals_of(task, request))
-    answer = oracle_of(task, prepared.hidden).solve(request, LocalTools(session))
+    with _blaming(program_file(task.type, task.folder)):
+        answer = oracle_of(task, prepared.hidden).solve(request, LocalTools(session))
     if answer["status"] != "ok":
         raise ConfigError(f"{task.id}: the oracle failed: {answer['comments']}")  # a seed may be secret
     return session, answer
@@ -253,15 +270,26 @@ def _write_hidden(prepared: PreparedInstance, folder: Path) -> None:
 
 
 def read_instance(task: Task, folder: Path) -> PreparedInstance:
-    """An instance that a store or `write_instance` wrote into a folder."""
-    stored = json.loads((folder / _HIDDEN).read_bytes())
-    return PreparedInstance(
-        task,
-        folder / "data",
-        HiddenTruth.from_json(stored["hidden"]),
-        Reference.from_json(stored["reference"]),
-        stored["facts"],
-    )
+    """An instance that a store or `write_instance` wrote into a folder.
+
+    Raises:
+        FileError: a file has other content than when it was written.
+    """
+    data = folder / "data"
+    try:
+        stored = json.loads((folder / _HIDDEN).read_bytes())
+        hidden, reference = HiddenTruth.from_json(stored["hidden"]), Reference.from_json(stored["reference"])
+        good = {file.name for file in DataFolder(data).files() if file_digest(file.path) == file.facts["sha256"]}
+        damaged = [name for names in hidden.files.values() for name in names if name not in good]
+    except (ValueError, KeyError, TypeError, FileError) as error:
+        damaged = [f"{_HIDDEN} or {MANIFEST} ({error})"]
+    if damaged:
+        raise FileError(
+            f"{folder}: got other content of {', '.join(damaged)} than was written; remove this folder, and the"
+            " instance is made again",
+            path=folder,
+        )
+    return PreparedInstance(task, data, hidden, reference, stored["facts"])
 
 
 class InstanceStore:

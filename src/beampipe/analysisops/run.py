@@ -67,6 +67,25 @@ def task_folder(name: str) -> Path:
     raise UnknownNameError("task", name, [*shipped, *plugins])
 
 
+def load_tasks(names: Sequence[str]) -> list[Task]:
+    """Tasks that are given together, by name or folder; all shipped tasks on files if there are none.
+
+    Raises:
+        ConfigError: two have one id, or one has the id of a shipped task, by whose rubric `rescore` would grade it.
+    """
+    folders: dict[str, Path] = {}
+    tasks = [load_task(task_folder(name)) for name in names or shipped_tasks()]
+    for task in tasks:
+        folder = all_tasks().get(task.id, task.folder)
+        other = folders.setdefault(task.id, task.folder)
+        if folder.resolve() != task.folder.resolve() or other is not task.folder:
+            other = folder if other is task.folder else other
+            raise ConfigError(
+                f"{task.folder}: got a task of the id {task.id}, which that in {other} has; choose another id"
+            )
+    return tasks
+
+
 def evaluate(
     tasks: Sequence[str],
     agents: Sequence[str],
@@ -103,7 +122,7 @@ def evaluate(
         ConfigError: a file describes no agent or judge.
     """
     chosen = judge_choice(judge)
-    loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
+    loaded = load_tasks(tasks)
     choices = tuple(task_choice(task, chosen) for task in loaded)
     chosen_agents = tuple(agent_choice(name) for name in agents)
     programs = [agent.name for agent in chosen_agents if "program" in agent.settings]
@@ -170,7 +189,7 @@ def host_assess(
         choose: returns the name and settings of an agent in the records for its address; by default different ones each
             time, so that an agent that returns solves its tasks again.
     """
-    loaded = [load_task(task_folder(name)) for name in tasks]
+    loaded = load_tasks(tasks)
     choices = {task.id: task_choice(task, conditions.judge) for task in loaded}
     named = choose or (lambda url: AgentChoice("remote", {"url": url, "asked": time.time_ns()}))
 

@@ -23,7 +23,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -359,6 +359,10 @@ def dump(value: object, *, sort_keys: bool = True) -> str:
     return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
 
 
+_FIELDS: Final = {item.name for item in fields(Record)} - {"checks"} | {"assessment", "tool_calls"}
+"""Fields of a record in its file; records of tasks without checks of their own may lack ``checks``."""
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """A record from its file.
 
@@ -371,9 +375,13 @@ def read_record(path: Path) -> dict[str, Any]:
         raise FileError(f"{path}: cannot be read ({error.strerror}), expected a record", path=path) from error
     except ValueError as error:
         raise FileError(f"{path}: got {error}, expected the JSON of a record", path=path) from error
-    if not isinstance(record, dict) or not {"assessment", "grade", "submission"} <= record.keys():
-        raise FileError(f"{path}: got other JSON, expected a record with assessment, submission and grade", path=path)
-    return record
+    lacking = _FIELDS - record.keys() if isinstance(record, dict) else _FIELDS
+    if lacking:
+        raise FileError(
+            f"{path}: got a record without {', '.join(sorted(lacking))}, expected one of this version of beampipe",
+            path=path,
+        )
+    return dict(record)
 
 
 _VERSION: Final = 2
@@ -497,13 +505,19 @@ class RunFolder:
             FileError: there are none, or the file is truncated.
         """
         try:
-            return [json.loads(line) for line in self.results.read_bytes().splitlines()]
+            lines: list[dict[str, Any]] = [json.loads(line) for line in self.results.read_bytes().splitlines()]
+            if all({"key", "assessment", "result"} <= line.keys() for line in lines):
+                return lines
+            error: Exception = InputError("a line without a key, an assessment or a result")
         except OSError as error:
             raise FileError(
                 f"{self.results}: cannot be read ({error.strerror}), expected the results of a run", path=self.results
             ) from error
-        except json.JSONDecodeError as error:
-            raise FileError(f"{self.results}: got {error}, expected a line of JSON each", path=self.results) from error
+        except (json.JSONDecodeError, AttributeError) as fault:
+            error = fault
+        raise FileError(
+            f"{self.results}: got {error}, expected results of a run; `rescore` writes them again", path=self.results
+        ) from error
 
     def missing(self) -> list[dict[str, Any]]:
         """The assessments that are not done, as JSON: those of the plan, and those that only other agents have in it.
@@ -668,6 +682,7 @@ class Rescored:
         results: the file of results.
         sha256: digest of the file: the same records and rules give the same.
         records: number of records.
+        missing: number of assessments of the plan without a record.
         differences: records whose result changed in any way, even if only in its texts.
         changed: parts of tasks that have changed since the agents were graded, e.g. ``"zmumu: rubric"``.
     """
@@ -675,12 +690,15 @@ class Rescored:
     results: Path
     sha256: str
     records: int
+    missing: int
     differences: tuple[Difference, ...]
     changed: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """The outcome in words."""
         yield f"{self.records} records graded again: {len(self.differences)} results changed; sha256 {self.sha256}"
+        if self.missing:
+            yield f"{self.missing} assessments of the plan have no record and no result; run the same plan again"
         for part in self.changed:
             yield f"changed since the run: {part}"
         for difference in self.differences:
@@ -701,7 +719,7 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
         FileError: the folder holds no run, or another run works in it.
     """
     run_folder = RunFolder(folder)
-    run_folder.read_plan()  # raises for a folder without a run before anything is created in it
+    planned = len(run_folder.read_plan())  # raises for a folder without a run before anything is created in it
     lines: list[dict[str, Any]] = []
     differences: list[Difference] = []
     changed: dict[str, None] = {}
@@ -718,4 +736,4 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
             lines.append(result_line(record, result))
         path = run_folder.write_results(lines)
     run_folder.log.write("rescored", label=f"{len(lines)} records", differences=len(differences), changed=list(changed))
-    return Rescored(path, file_digest(path), len(lines), tuple(differences), tuple(changed))
+    return Rescored(path, file_digest(path), len(lines), planned - len(lines), tuple(differences), tuple(changed))

@@ -50,7 +50,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """Read the mapping in a YAML file of plain types, without Python objects.
 
     Raises:
-        FileError: it cannot be read, is not YAML or not a mapping, or has a duplicate key.
+        FileError: it cannot be read, is not YAML or not a mapping, or has a duplicate key, a date or NaN.
     """
     import yaml
 
@@ -68,8 +68,11 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     text = read_text(path, what)
     try:
         content = yaml.load(text, Loader=Loader)
+        json.dumps(content, allow_nan=False)  # records keep it; a date without quotes is no text in YAML
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        raise FileError(f"{path}: got no YAML ({' '.join(str(error).split())}), expected {what}", path=path) from error
+        raise FileError(
+            f"{path}: got no plain YAML ({' '.join(str(error).split())}), expected {what}", path=path
+        ) from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise FileError(f"{path}: got {type(content).__name__}, expected a mapping with names as keys", path=path)
     return content
