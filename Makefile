@@ -23,7 +23,7 @@ of_servers := tests/triton tests/serving tests/fleet
 alone := tests/triton/server/test_cleanup.py
 others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
 
-.PHONY: models demo test test-random test-lowest coverage release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
+.PHONY: models demo test test-random test-lowest coverage extras release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops bench-compare docs docs-check format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/serving/"
@@ -33,12 +33,14 @@ help:
 	@echo "make check  format, lint, import contracts, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
-	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, connections"
+	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, slow clients"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
-	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, attacks, kills, grading again"
+	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, mistakes, attacks"
+	@echo "make bench-compare   what became worse than the records in benchmarks/results/ by more than its spread"
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
+	@echo "make extras   each extra alone runs its first command, in an environment of its own"
 	@echo "make release-check   the dry run of a release: build, check, install, use"
 	@echo "make docs   the documentation with executed notebooks, under docs/_build/"
 	@echo "make docs-check   the same, and each page checked in a browser: two widths, light and dark"
@@ -73,9 +75,16 @@ test-lowest: $(bin)/python
 	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test,docs]"
 	$(VENV)-lowest/bin/python $(at_once) $(others)
 
+# Each extra in an environment of its own runs the first command of README's table. EXTRAS: names, or --two.
+EXTRAS ?=
+extras: $(bin)/python
+	$(bin)/python -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install -q uv
+	$(VENV)-release/bin/python release/extras.py $(EXTRAS)
+
 # Build, check and use the files for a package index; nothing is uploaded. Takes an hour.
 RELEASE_OPTIONS ?=
-release-check: $(bin)/python
+release-check: extras
 	$(bin)/python -m venv $(VENV)-release
 	$(VENV)-release/bin/python -m pip install -q uv
 	$(VENV)-release/bin/uv pip install -q -p $(VENV)-release/bin/python --group release
@@ -97,28 +106,27 @@ format: $(test_ready)
 # BENCH_OPTIONS is for benchmarks that read events: "--max-events 2" for a quick run, "--fresh" to time ACTS again.
 BENCH_THREADS ?= 2
 BENCH_OPTIONS ?=
-event_benchmarks := checks physics passes fit small_events robustness mismatch scaling versus_torch memory ablation
+event_benchmarks := physics fit small_events robustness mismatch scaling memory
 bench: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python benchmarks/make_events.py --workers $(BENCH_THREADS)
-	$(bin)/python benchmarks/kernels.py --threads 1 --json runs/bench/kernels.json
-	$(bin)/python benchmarks/display.py --json runs/bench/display.json
+	$(bin)/python benchmarks/kernels.py --threads 1
+	$(bin)/python benchmarks/false_alarms.py
 	failed=""; for name in $(event_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" --threads $(BENCH_THREADS) --output "runs/bench/$$name.json" $(BENCH_OPTIONS) \
 	    || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-serving_benchmarks := overhead throughput traces equality faults gone fuzz churn
+serving_benchmarks := overhead throughput traces equality faults fuzz churn
 bench-serving: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m beampipe serving bench --output runs/bench
 	failed=""; for name in $(serving_benchmarks); do \
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # Into a separate folder, as names are those of the service. Takes two hours, one of them for faults.
-fleet_benchmarks := faults balancing latency overload connections
+fleet_benchmarks := faults balancing latency slow_clients
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
 	$(bin)/python -m beampipe serving engine install
@@ -137,20 +145,24 @@ bench-sanitizers: $(test_ready)
 	    --output runs/bench/fuzz-$$name.json || failed="$$failed fuzz-$$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-analysisops_benchmarks := scripted pulls redteam rescoring kills
+analysisops_benchmarks := scripted pulls valid redteam
 bench-analysisops: $(test_ready)
 	mkdir -p runs/bench/analysisops
 	failed=""; for name in $(analysisops_benchmarks); do \
 	  $(bin)/python "benchmarks/analysisops/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-calibration_benchmarks := calibration_vs_coffea calibration/decompression calibration/identity calibration/kills calibration/coverage calibration/shifts calibration/memory calibration/noop
+calibration_benchmarks := calibration_vs_coffea calibration/added_variations calibration/decompression calibration/identity calibration/memory calibration/campaign
 bench-calibration: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m pip install -q -e ".[bench]"
 	failed=""; for name in $(calibration_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# Exit code 1 if a figure in runs/bench is worse than that of its record by more than the recorded spread.
+bench-compare: $(test_ready)
+	$(bin)/python benchmarks/compare.py runs/bench
 
 # The shipped tracker models. Events are simulated once, into EVENTS; takes hours on one core. Vertices lie evenly over
 # |z| < 250 mm. Only the shipped tables of the track fit are from others, with vertices spread normally by 50 mm: `beampipe

@@ -19,9 +19,6 @@ taggers: those of the demo, n_trk and the shipped boosted trees, which coffea sc
 weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one
 histogram each or into one with an axis of names, whichever is faster.
 
-RDataFrame, if ROOT is installed (`pip install root`): the same cuts and histograms in one event loop on two threads,
-its sums compared with ours, too. It is timed like the others, from `python` to the end, and has lines of its own.
-
 bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation: what
 describes trees, and compressed baskets, counted where our reader and uproot's source hand them out (files are mapped
 into memory, so counters of the system do not see them). A nominal pass over the same files reads all weights, as they
@@ -37,7 +34,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -49,22 +46,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 
-from measuring import CONSOLE, Cost, conditions, measured_program, report
-from one_run import BITS, STORES, coffea, ours, rdataframe
+from one_run import BITS, STORES, coffea, ours
+from recording import CONSOLE, Cost, Figure, Reference, begin, measured_program, write_result
 from toys import KEPT, Toy, make_toys
-from with_rdataframe import is_installed
 
 from beampipe.calibration.events.histograms import Filled, read_filled
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.runtime import workspace_of
-from beampipe.terminal import make_table
 from beampipe.workflow import FileDigests
 
-WANTED_NOMINAL: Final = 3.0
-WANTED_FEW: Final = 1.5
-WANTED_WEIGHTS: Final = 4.5
-WANTED_BYTES: Final = 50.0
-ONE_RUN: Final = Path(__file__).parent / "calibration" / "one_run.py"
+ONE_RUN: Final = (
+    sys.executable,
+    "-c",
+    f"import sys; sys.path.insert(0, {sys.path[0]!r}); from one_run import main; main()",
+)
 
 Files = Mapping[str, Sequence[str]]
 
@@ -83,16 +78,33 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.events, options.weighted_events, options.repeats = 720_000, 120_000, 1
-    begun = conditions("calibration against coffea")
+    begun = begin("calibration against coffea")
     files, few, weighted, campaign = _files(options.events, options.weighted_events)
     nominal = nominal_test(files, few, options.repeats)
     weights = weights_test(weighted, min(3, options.repeats))
     read = bytes_test(campaign)
-    CONSOLE.print(_table(nominal + weights))
-    summary = _summary(nominal, weights, read)
-    for line in summary:
-        CONSOLE.print(line, markup=False)
-    report(options.output, begun, {"nominal": nominal, "weights": weights, "bytes": read, "summary": summary})
+    write_result(options.output, begun, [*time_figures(nominal + weights), *byte_figures(read)])
+
+
+def time_figures(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
+    """The fastest way of coffea beside ours, round by round."""
+    for test in dict.fromkeys(row["test"] for row in rows):
+        ways = {row["way"]: row for row in rows if row["test"] == test}
+        theirs = min((row for way, row in ways.items() if way.startswith("coffea")), key=lambda row: row["wall"])
+        mine = ways["ours"]
+        for what in ("wall", "cpu"):
+            ratios = [getattr(b, what) / getattr(a, what) for a, b in zip(mine["runs"], theirs["runs"], strict=True)]
+            spread = (max(ratios) - min(ratios)) / 2 or None
+            title = f"{test}: {theirs['way']} over ours, {what if what == 'wall' else 'CPU'}"
+            yield Figure(title, median(ratios), "", "higher", spread=spread)
+        rate, other = (row["events"] / row["wall"] / 1e6 for row in (mine, theirs))
+        yield Figure(f"{test}: rate", rate, "M events/s", "higher", Reference(theirs["way"], other))
+
+
+def byte_figures(read: Mapping[str, Any]) -> Iterator[Figure]:
+    """Bytes of one nominal pass per variation over those of a campaign in one pass."""
+    yield Figure("bytes of single passes over one", read["ratio"], "", "higher")
+    yield Figure("bytes of single passes, files of one weight", read["ratio_to_files_with_one_weight"], "", "higher")
 
 
 def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]:
@@ -107,7 +119,6 @@ def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]
             "coffea, fork": {"program": "coffea", "files": some, "pool": "fork"},
             "coffea, loky": {"program": "coffea", "files": some, "pool": "loky"},
         }
-        ways |= _with_root(some, 1)
         rows += [{"test": f"nominal, {which}", **row} for row in in_turn(ways, repeats, _count(some))]
     require_equal(few, weights=False, gbdt=True)
     ways = {
@@ -131,15 +142,7 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
             for layout in ("list", "category")
         },
     }
-    ways |= _with_root(only, len(names))
     return [{"test": f"{len(names)} weights", **row} for row in in_turn(ways, repeats, _count(only))]
-
-
-def _with_root(files: Files, n_weights: int) -> dict[str, dict[str, Any]]:
-    """The way of RDataFrame, if it is there."""
-    if not is_installed():
-        return {}
-    return {"RDataFrame": {"program": "rdataframe", "files": files, "n_weights": n_weights}}
 
 
 def bytes_test(files: Files) -> dict[str, Any]:
@@ -201,7 +204,7 @@ def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) ->
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     for turn in range(repeats):
         for name in list(ways) if turn % 2 == 0 else reversed(list(ways)):
-            command = [sys.executable, str(ONE_RUN), json.dumps(ways[name])]
+            command = [sys.executable, "-c", PROGRAM, json.dumps(ways[name])]
             costs[name].append(measured_program(command))
             shutil.rmtree(STORES, ignore_errors=True)
     return [
@@ -210,7 +213,7 @@ def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) ->
             "events": events,
             "wall": median(cost.wall for cost in taken),
             "cpu": median(cost.cpu for cost in taken),
-            "runs": [asdict(cost) for cost in taken],
+            "runs": taken,
         }
         for name, taken in costs.items()
     ]
@@ -239,21 +242,10 @@ def require_equal(files: Files, *, weights: bool, gbdt: bool = False) -> list[st
         filled, largest = replace(slices[0][1], **sums), max(exponents.values())
         theirs, _ = coffea({name: files[name]}, weight_names=filled.weight_names, count=True, gbdt=gbdt)
         _require_equal(name, filled, theirs[name], largest)
-        if is_installed() and not weights and not gbdt:
-            _require_root(name, filled, rdataframe({name: files[name]}, n_weights=1)[name][0], largest)
         names = names or list(filled.weight_names)
     shutil.rmtree(STORES)
     CONSOLE.print(f"equal: {len(names)} weight(s), {sum(map(len, files.values()))} files", markup=False)
     return names
-
-
-def _require_root(name: str, filled: Filled, theirs: np.ndarray, exponent: int) -> None:
-    """Sums of weights as RDataFrame has them."""
-    shape = filled.axes.shape
-    want, entries = theirs[:, :, : shape[2]], filled.entries.reshape(shape)
-    off = np.abs(filled.sumw[:, 0].reshape(shape) - want)
-    if np.any(off > entries * 2.0 ** (exponent - BITS - 1) + 1e-11 * np.abs(want)):
-        raise SystemExit(f"{name}: sums of RDataFrame differ by up to {off.max():.3g}")
 
 
 def _require_equal(name: str, filled: Filled, theirs: Mapping[str, Any], exponent: int) -> None:
@@ -321,74 +313,6 @@ def _digests(files: Files) -> str:
 def _count(files: Files) -> int:
     """Events in some files, as they say."""
     return sum(inspect_file(Path(name)).n_events for names in files.values() for name in names)
-
-
-def _best(rows: Sequence[dict[str, Any]], test: str, who: str) -> dict[str, Any]:
-    return min((row for row in rows if row["test"] == test and row["way"].startswith(who)), key=lambda row: row["wall"])
-
-
-def _ratio(rows: Sequence[dict[str, Any]], test: str, what: str, mine: str = "ours") -> tuple[float, list[float]]:
-    """How often the fastest way of coffea takes as long as ours, round by round: the median, and all."""
-    us = next(row for row in rows if row["test"] == test and row["way"] == mine)
-    them = _best(rows, test, "coffea")
-    every = [theirs[what] / own[what] for own, theirs in zip(us["runs"], them["runs"], strict=True)]
-    return median(every), every
-
-
-def _summary(
-    nominal: Sequence[dict[str, Any]], weights: Sequence[dict[str, Any]], read: Mapping[str, Any]
-) -> list[str]:
-    lines = []
-    for rows, test, wanted in (
-        (nominal, "nominal, all", WANTED_NOMINAL),
-        (nominal, "nominal, few", WANTED_FEW),
-        (nominal, "taggers, few", WANTED_NOMINAL),
-        (weights, weights[0]["test"], WANTED_WEIGHTS),
-    ):
-        ways = {row["way"] for row in rows if row["test"] == test}
-        for mine in (way for way in ("ours", "ours, known", "ours, no tables") if way in ways):
-            wall, every = _ratio(rows, test, "wall", mine)
-            cpu, _ = _ratio(rows, test, "cpu", mine)
-            target = f", wanted {wanted:g}" if wanted and mine == "ours" else ""
-            lines.append(
-                f"{test}: {_best(rows, test, 'coffea')['way']} over {mine}: wall {wall:.2f} ({min(every):.2f} to"
-                f" {max(every):.2f}), cpu {cpu:.2f}{target}"
-            )
-        if any(row["way"] == "RDataFrame" for row in rows):
-            us, root = _best(rows, test, "ours"), _best(rows, test, "RDataFrame")
-            lines.append(
-                f"{test}: RDataFrame over ours: wall {root['wall'] / us['wall']:.2f}, cpu {root['cpu'] / us['cpu']:.2f}"
-            )
-    slopes = {}
-    for way in dict.fromkeys(row["way"] for row in nominal if row["test"] == "nominal, all"):
-        few, full = (
-            next(r for r in nominal if r["test"] == t and r["way"] == way) for t in ("nominal, few", "nominal, all")
-        )
-        more = full["events"] - few["events"]
-        slopes[way] = {what: (full[what] - few[what]) / max(1, more) * 1e9 for what in ("wall", "cpu")}
-    words = "; ".join(f"{way}: {slope['wall']:.0f} wall, {slope['cpu']:.0f} cpu" for way, slope in slopes.items())
-    lines.append(f"without start-up [ns per event, two workers]: {words}")
-    digested = [read[f"ratio_with_digests{which}"] for which in ("", "_to_files_with_one_weight")]
-    lines.append(
-        f"bytes of ROOT files, {read['passes']} passes over one: {read['ratio']:.0f} (wanted {WANTED_BYTES:g});"
-        f" with passes over files of one weight: {read['ratio_to_files_with_one_weight']:.0f}; with our digests of the"
-        f" files counted: {digested[0]:.0f} and {digested[1]:.0f}"
-    )
-    return lines
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> object:
-    numbers = ("events", "wall [s]", "cpu [s]", "M events/s", "M events/cpu s", "load")
-    caption = "cpu: user and system seconds of all processes"
-    table = make_table("histograms, two workers, medians", ("test", "way"), numbers, caption=caption)
-    for row in rows:
-        loads = [run["load"] for run in row["runs"]]
-        table.add_row(
-            *(row["test"], row["way"], str(row["events"]), f"{row['wall']:.2f}", f"{row['cpu']:.2f}"),
-            *(f"{row['events'] / row[what] / 1e6:.2f}" for what in ("wall", "cpu")),
-            f"{min(loads):.1f}-{max(loads):.1f}",
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -5,41 +5,35 @@
 Tracks are those of `module_map` that match a particle by double majority. Widths are those of the core: half of the
 range that holds the middle 68 %. Cost is processor time on one thread, of the second call on each event.
 
-A second table compares the fit with and without rejection of outliers, on the tracks that have at least seven hits
-before it. *Wrong hit*: a hit of another particle than that of most hits. *Far off*: a parameter by more than five
-standard deviations, among tracks that match a selected particle. Efficiency and fakes are those of `evaluate`.
+The fit is also compared with and without rejection of outliers, on the tracks that have at least seven hits before it.
+*Wrong hit*: a hit of another particle than that of most hits. *Far off*: a parameter by more than five standard
+deviations, among tracks that match a selected particle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from pathlib import Path
 from time import process_time
-from typing import Any, Final
+from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
-from harness import CONSOLE, existing, options_of, print_header, report, selection_of
-from kalman_fit import fit_tracks
-from numpy import ndarray
+from harness import begin_events, existing, options_of, selection_of
+from recording import Figure, Reference, write_result
 from samples import DEGRADATIONS, degraded, take
+from tests.tracking.diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
+from tests.tracking.kalman_fit import fit_tracks
 
 from beampipe.events import MAX_OUTLIERS, FitStatus, TrackParameters, Tracks
-from beampipe.terminal import make_table
-from beampipe.tracking import Event, Selection, compare, load_pipeline
+from beampipe.tracking import Event, Selection, load_pipeline
 from beampipe.tracking.acts.sequencer import FittedTracks
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
-from beampipe.tracking.evaluation.results import Proportion, Quality
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.truth import contributions, truth_of
 
 FIELD: Final = 2.0
-ETA: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
-PT: Final = (1.0, 1.5, 3.0, 6.0, 1000.0)
 
 
 @dataclass
@@ -59,14 +53,11 @@ class Run:
 class Rejection:
     """Tracks of all events, fitted with or without rejection of outliers."""
 
-    seconds: float = 0.0
     tracks: int = 0
     wrong_hit: int = 0
     suspect: int = 0
     far_off: int = 0
     compared: int = 0
-    reduced_chi2: list[ndarray] = field(default_factory=list)
-    quality: list[Quality] = field(default_factory=list)
 
     def add(self, event: Event, found: Tracks, fitted: Tracks, selection: Selection) -> None:
         """Add one event: tracks as they were found, and after the fit."""
@@ -77,27 +68,16 @@ class Rejection:
         self.tracks += int(np.count_nonzero(counted))
         self.wrong_hit += int(np.count_nonzero(counted[matches.track] & (matches.n_shared < matches.n_hits)))
         self.suspect += int(np.count_nonzero(counted & (fits.status == FitStatus.SUSPECT)))
-        self.reduced_chi2.append((fits.chi2 / fits.ndf)[counted & (fits.status == FitStatus.FITTED)])
         pull = score_fits(event, fitted, fits, FIELD, selection).pull
         self.compared += len(pull)
         self.far_off += int(np.count_nonzero((np.abs(pull) > 5).any(axis=1)))
-        self.quality.append(compare(fitted, event, selection=selection).finders[0].double)
-        self.seconds += fitted.seconds["fit"]
 
-    def figures(self) -> dict[str, float]:
-        """Shares, means, and the time of an event."""
-        efficiency, fakes = (
-            sum((getattr(quality, name) for quality in self.quality), Proportion()) for name in ("efficiency", "fakes")
-        )
+    def shares(self) -> dict[str, float]:
+        """Shares of the tracks by what is wrong with them."""
         return {
-            "tracks": self.tracks,
-            "with a wrong hit": self.wrong_hit / self.tracks,
-            "suspect": self.suspect / self.tracks,
-            "mean chi2/ndf": float(np.concatenate(self.reduced_chi2).mean()),
+            "tracks with a wrong hit": self.wrong_hit / self.tracks,
+            "suspect fits": self.suspect / self.tracks,
             "far off": self.far_off / self.compared,
-            "efficiency": efficiency.value,
-            "fakes": fakes.value,
-            "ms an event": 1e3 * self.seconds / len(self.quality),
         }
 
 
@@ -108,15 +88,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     options.threads = 1
-    begun = print_header("fit", options)
-    body: list[dict[str, Any]] = []
+    begun = begin_events("fit", options)
+    result: list[Figure] = []
     for path in existing(options):
         for level in options.degradation:
             events = degraded(take(path, options.max_events), DEGRADATIONS[level], options.seed)
-            body.append(
-                {"file": path, "degradation": level, **shown(path, level, measured(events, selection_of(options)))}
-            )
-            report(options, begun, {"samples": body, "selection": str(selection_of(options))})
+            result += figures(f"{path.stem}-{level}", measured(events, selection_of(options)))
+    write_result(options.output, begun, result)
 
 
 def measured(events: Iterable[Event], selection: Selection) -> Run:
@@ -152,68 +130,28 @@ def as_parameters(fitted: FittedTracks, n_tracks: int) -> TrackParameters:
     return TrackParameters(values, covariance, chi2, n_hits, status, np.full((n_tracks, MAX_OUTLIERS), -1))
 
 
-def shown(path: Path, level: str, run: Run) -> dict[str, Any]:
-    """Print the table of one file and return its figures."""
+def figures(prefix: str, run: Run) -> list[Figure]:
+    """Cost of the fit, pulls, resolution beside that of ACTS for the same tracks, and what rejection does."""
     ours, theirs = joined(run.ours), joined(run.theirs)
     both = ours.fitted & theirs.fitted
-    table = make_table(
-        f"{path.stem}, degradation {level}: {len(ours)} tracks",
-        ("tracks",),
-        ("number", *(f"{name.partition(' ')[0]}: mean, width, of ACTS" for name in PARAMETER_NAMES), "chi2/ndf"),
-        caption="pulls: mean and width of the core; then resolution over that of ACTS's Kalman fit of the same tracks",
-    )
-    bins = {"all": np.ones(len(ours), np.bool_)}
-    bins |= {f"|eta| {low:g}-{high:g}": inside(np.abs(ours.eta), low, high) for low, high in pairwise(ETA)}
-    bins |= {f"pT {low:g}-{high:g} GeV": inside(ours.pt, low, high) for low, high in pairwise(PT)}
-    rows = {
-        name: figures(ours.take(keep & both), theirs.take(keep & both)) for name, keep in bins.items() if keep.any()
-    }
-    for name, row in rows.items():
-        columns = zip(row["pull_mean"], row["pull_width"], row["resolution_of_acts"], strict=True)
-        cells = (f"{mean:+.3f} {width:.3f} {ratio:.3f}" for mean, width, ratio in columns)
-        table.add_row(name, f"{row['tracks']}", *cells, f"{row['reduced_chi2']:.3f}")
-    CONSOLE.print(table)
-    share = run.fitting / run.finding
-    n = len(run.ours)
-    CONSOLE.print(
-        f"fit: {1e3 * run.fitting / n:.1f} ms an event, {1e6 * run.fitting / run.tracks:.1f} us a track,"
-        f" {share:.1%} of finding ({1e3 * run.finding / n:.0f} ms); Kalman fit of ACTS {1e3 * run.kalman / n:.0f} ms;"
-        f" without fit: {np.count_nonzero(~ours.fitted)} ours, {np.count_nonzero(~theirs.fitted)} of ACTS",
-        markup=False,
-    )
-    rejection = {reject: outliers.figures() for reject, outliers in run.outliers.items()}
-    outliers = make_table("rejection of outliers", ("fit",), tuple(rejection[True]))
-    for reject, row in rejection.items():
-        outliers.add_row("with" if reject else "without", *(f"{value:.4g}" for value in row.values()))
-    CONSOLE.print(outliers)
-    times = {"fit_s": run.fitting, "finding_s": run.finding, "kalman_s": run.kalman, "share_of_finding": share}
-    return {
-        "events": n,
-        "found_tracks": run.tracks,
-        **times,
-        "bins": rows,
-        "outliers": rejection[True],
-        "all_hits": rejection[False],
-    }
-
-
-def inside(values: ndarray, low: float, high: float) -> ndarray:
-    return np.asarray((values >= low) & (values < high))
-
-
-def figures(ours: FitScores, theirs: FitScores) -> dict[str, Any]:
-    """Pulls, momentum and resolution of the same tracks."""
-    return {
-        "tracks": len(ours),
-        "pull_mean": ours.pull_mean.tolist(),
-        "pull_width": core_width(ours.pull).tolist(),
-        "pull_mean_acts": theirs.pull_mean.tolist(),
-        "pull_width_acts": core_width(theirs.pull).tolist(),
-        "momentum_pull": ours.momentum_pull,
-        "resolution": core_width(ours.residual).tolist(),
-        "resolution_of_acts": (core_width(ours.residual) / core_width(theirs.residual)).tolist(),
-        "reduced_chi2": float(np.median(ours.reduced_chi2)),
-    }
+    ours, theirs = ours.take(both), theirs.take(both)
+    kalman = Reference("Kalman fit of ACTS", 1e3 * run.kalman / len(run.ours))
+    result = [
+        Figure("fit of a track", 1e6 * run.fitting / run.tracks, "us"),
+        Figure("fit of an event", 1e3 * run.fitting / len(run.ours), "ms", "lower", kalman),
+        Figure("fit over finding", 100 * run.fitting / run.finding, "%"),
+    ]
+    ratios = core_width(ours.residual) / core_width(theirs.residual)
+    for label, width, ratio in zip(PARAMETER_NAMES, core_width(ours.pull), ratios, strict=True):
+        name = label.partition(" ")[0]
+        result.append(Figure(f"width of pulls of {name}", float(width), "", "equal"))
+        result.append(Figure(f"resolution of {name} over that of ACTS", float(ratio)))
+    without = run.outliers[False].shares()
+    result += [
+        Figure(name, share, "", "lower", Reference("without rejection", without[name]))
+        for name, share in run.outliers[True].shares().items()
+    ]
+    return [replace(figure, name=f"{prefix}: {figure.name}") for figure in result]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, finders by name, results of ACTS kept between runs, the report they write."""
+"""What the benchmarks of events share: options, finders by name, results of ACTS kept between runs, figures."""
 
 from __future__ import annotations
 
@@ -6,49 +6,27 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from diagnostics import TruthFinder
-from recording import CONSOLE, conditions, package_version, print_conditions, write_result
-from rich.table import Table
+from recording import CONSOLE, Figure, Reference, begin, package_version
+from tests.tracking.diagnostics import TruthFinder
 
 from beampipe.errors import FileError, MissingExtraError
 from beampipe.events import Event, Hits, Tracks
-from beampipe.terminal import make_table
 from beampipe.tracking.acts import ActsSettings, acts_settings
-from beampipe.tracking.evaluation.results import Evaluation, FinderResult
+from beampipe.tracking.evaluation.results import Evaluation, FinderResult, Proportion
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import Selection
-
-__all__ = [
-    "CONSOLE",
-    "EVENTS",
-    "FAST_ACTS",
-    "FIT",
-    "Finders",
-    "StoredActs",
-    "existing",
-    "figures",
-    "figures_table",
-    "open_finders",
-    "options_of",
-    "print_header",
-    "report",
-    "selection_of",
-    "verdict",
-]
 
 EVENTS: Final = Path("runs/events")
 TRUTH: Final = "truth"
 FAST_ACTS: Final = "acts-fast"
 FIT: Final = "+fit"
-SEED_AND_FOLLOW: Final = ("seeding", "ckf")
-"""Stages of ACTS that count when times are compared: its space points and start parameters come free."""
 
 
 def options_of(
@@ -195,7 +173,7 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
             elif (settings := acts_settings(name)) is not None:
                 by_name[name] = StoredActs(settings, options.cache, options.fresh)
             elif name.endswith(FIT):
-                from kalman_fit import KALMAN_FIT, KalmanFitted
+                from tests.tracking.kalman_fit import KALMAN_FIT, KalmanFitted
 
                 bare = name.removesuffix(FIT)
                 by_name[bare + KALMAN_FIT] = KalmanFitted(_pipeline(bare, options.threads))
@@ -213,125 +191,40 @@ def _pipeline(name: str, threads: int) -> TrackFinder:
     return finder
 
 
-def print_header(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Print and return the conditions; to be called before anything is measured."""
-    begun = conditions(("numpy", "pyacts", "torch"), threads=options.threads)
-    print_conditions(name, begun, f"; our finders: {options.threads} thread(s), ACTS: 1 thread")
-    return begun
+def begin_events(title: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Conditions of a benchmark of events; to be called before anything is measured."""
+    note = f"; our finders: {options.threads} thread(s), ACTS: 1 thread"
+    return begin(title, ("numpy", "pyacts", "torch"), note)
 
 
-def report(options: argparse.Namespace, begun: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Write the JSON of a benchmark: conditions at the start, load at the end, and `body`."""
-    write_result(options.output, begun, _plain(body))
+def quality_figures(evaluation: Evaluation, prefix: str, judge: str, clock: str) -> list[Figure]:
+    """Efficiency, fakes (double majority) and median time of an event of each finder.
 
-
-def verdict(name: str, met: bool, words: str) -> dict[str, object]:
-    """Print one line for a figure that is wanted; the entry for the JSON."""
-    CONSOLE.print(f"{name}: {words}: {'met' if met else 'NOT met'}", style="green" if met else "red", markup=False)
-    return {"name": name, "figure": words, "met": met}
-
-
-def figures(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row of figures per finder; times in ms, ratios to seeding and CKF of the fast ACTS setting.
-
-    ``time`` is the median wall time of an event over the median processor time of ACTS on its one thread; ``cpu``
-    compares processor times. Other work on the machine lengthens our wall time fully, the processor time of ACTS only
-    as far as cores share caches and pipelines: `Finders.acts_loads` says how busy the machine was then.
+    Args:
+        evaluation: finders on the same events.
+        prefix: name of the sample.
+        judge: setting of ACTS whose efficiency and fakes are the reference of ours.
+        clock: setting of ACTS whose time is the reference of the others.
     """
-    fast = next((finder for finder in evaluation.finders if finder.name == FAST_ACTS), None)
-    anchor = _median([_seed_and_follow(event.cpu_seconds) for event in fast.events]) if fast else None
-    return [_figures(finder, anchor) for finder in evaluation.finders]
+    by_name = {finder.name: finder for finder in evaluation.finders}
+    figures = []
+    for name, finder in by_name.items():
+        other = by_name.get(judge) if acts_settings(name) is None else None
+        for what in ("efficiency", "fakes"):
+            proportion: Proportion = getattr(finder.double, what)
+            low, high = proportion.interval
+            reference = Reference(judge, getattr(other.double, what).value) if other else None
+            title = f"{prefix}: {name} {what}"
+            figures.append(
+                Figure(
+                    title, proportion.value, "", "lower" if what == "fakes" else "higher", reference, (high - low) / 2
+                )
+            )
+        reference = Reference(clock, median_ms(by_name[clock])) if clock in by_name and name != clock else None
+        figures.append(Figure(f"{prefix}: {name} time", median_ms(finder), "ms", "lower", reference))
+    return figures
 
 
-def _figures(finder: FinderResult, anchor: float | None) -> dict[str, Any]:
-    done = [event for event in finder.events if event.error is None]
-    acts = acts_settings(finder.name) is not None
-    wall = [event.total for event in done]
-    cpu = [_seed_and_follow(event.cpu_seconds) if acts else event.cpu for event in done]
-    compared = _median(cpu if acts else wall)
-    row: dict[str, Any] = {"finder": finder.name, "events": len(finder.events), "refused": len(finder.failed)}
-    row["hits"] = _median([event.n_hits for event in finder.events])
-    for rule, quality in (("double", finder.double), ("single", finder.single)):
-        for what in ("efficiency", "displaced", "fakes", "duplicates"):
-            proportion = getattr(quality, what)
-            row[f"{what}_{rule}"] = proportion.value if proportion.total else None
-            row[f"{what}_{rule}_interval"] = proportion.interval
-    row["wall_ms"], row["cpu_ms"] = _ms(_median(wall)), _ms(_median(cpu))
-    row["wall_p95_ms"] = _ms(float(np.percentile(wall, 95))) if wall else None
-    row["time_ratio"] = compared / anchor if compared is not None and anchor else None
-    row["cpu_ratio"] = _median(cpu) / anchor if cpu and anchor else None  # type: ignore[operator]
-    row["stages_ms"] = {time.stage: _ms(time.median) for time in finder.stages}
-    fitted = [event for event in done if "fitted" in event.counts]
-    if fitted:
-        fit_wall, fit_cpu = (
-            [event.seconds["kalman_fit"] for event in fitted],
-            [event.cpu_seconds["kalman_fit"] for event in fitted],
-        )
-        n_tracks = sum(event.counts["fitted"] for event in fitted)
-        row["fit_wall_ms"], row["fit_cpu_ms"] = _ms(_median(fit_wall)), _ms(_median(fit_cpu))
-        row["fit_cpu_ms_per_track"] = _ms(sum(fit_cpu) / n_tracks) if n_tracks else None
-        row["fitted_fraction"] = n_tracks / max(1, sum(event.n_candidates for event in fitted))
-    return row
-
-
-def figures_table(title: str, rows: Sequence[Mapping[str, Any]], definition: str) -> Table:
-    """Rows of `figures` as a table."""
-    words = (
-        f"{definition}. Time: median over events; ACTS: seeding + CKF only, cpu, one thread. ratio: wall time over that"
-        f" of {FAST_ACTS}; cpu ratio: processor time of all our threads over it. (fit: ms an event, ms a track)"
-    )
-    quality = ("efficiency", "(single)", "displaced", "fakes", "(single)", "dupl.")
-    table = make_table(title, ("finder",), (*quality, "ms (p95)", "cpu ms", "ratio", "cpu ratio", "fit"), caption=words)
-    for row in rows:
-        fit = f"{row['fit_cpu_ms']:.0f}, {row['fit_cpu_ms_per_track']:.3f}" if row.get("fit_cpu_ms_per_track") else ""
-        table.add_row(
-            str(row["finder"]) + (f" ({row['refused']} refused)" if row["refused"] else ""),
-            _with_error(row, "efficiency_double"),
-            _number(row["efficiency_single"], 4),
-            _with_error(row, "displaced_double"),
-            _number(row["fakes_double"], 4),
-            _number(row["fakes_single"], 4),
-            _number(row["duplicates_double"], 4),
-            f"{_number(row['wall_ms'], 1)} ({_number(row['wall_p95_ms'], 1)})",
-            _number(row["cpu_ms"], 1),
-            _number(row["time_ratio"], 3),
-            _number(row["cpu_ratio"], 3),
-            fit,
-        )
-    return table
-
-
-def _seed_and_follow(cpu_seconds: Mapping[str, float]) -> float:
-    return sum(cpu_seconds.get(stage, 0.0) for stage in SEED_AND_FOLLOW)
-
-
-def _with_error(row: Mapping[str, Any], name: str) -> str:
-    if row[name] is None:
-        return "-"
-    low, high = row[f"{name}_interval"]
-    return f"{row[name]:.4f} ± {(high - low) / 2:.4f}"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None or np.isnan(seconds) else seconds * 1e3
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return float(np.median(values)) if len(values) else None
-
-
-def _plain(value: Any) -> Any:
-    """The same with NaN as null, and numbers and paths of other kinds as those of JSON."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+def median_ms(finder: FinderResult) -> float:
+    """Median time of the events that a finder did not refuse [ms]."""
+    return 1e3 * float(np.median([event.total for event in finder.events if event.error is None]))

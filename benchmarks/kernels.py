@@ -1,6 +1,6 @@
 """Each native kernel against what one would use instead: same input, equal output asserted first, then the ratio.
 
-    python benchmarks/kernels.py [--events FILE.parquet] [--weights FILE.safetensors] [--threads 1] [--json OUT]
+    python benchmarks/kernels.py [--events FILE.parquet] [--weights FILE.safetensors] [--threads 1]
 
 Without an event file, the shipped event of 200 collisions; without weights, those of the pipeline `exatrkx`.
 """
@@ -24,7 +24,7 @@ from beampipe.arrays import Float32
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_torch
-from recording import CONSOLE, conditions, print_conditions, write_result
+from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
@@ -51,14 +51,14 @@ def position_of(path: Path | None) -> Float32[ndarray, "n 3"]:
     return (shipped_events(200) if path is None else open_events(path))[0].hits.position
 
 
-def best(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Smallest wall and CPU time of the process [s]: the machine may be busy with other work."""
+def best(call: Callable[[], object], repeats: int) -> float:
+    """Smallest processor time of a call [s]: the machine may be busy with other work."""
     times = []
     for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
+        begun = time.process_time()
         call()
-        times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    return min(t[0] for t in times), min(t[1] for t in times)
+        times.append(time.process_time() - begun)
+    return min(times)
 
 
 def close(a: ndarray, b: ndarray) -> None:
@@ -127,45 +127,27 @@ def cases_of(position: Float32[ndarray, "n 3"], networks: Networks, threads: int
     }
 
 
-def timed(name: str, case: Case, repeats: int) -> dict[str, Any]:
-    """Times of both sides, after a look whether they give the same; prints a line."""
-    case.check(case.ours(), case.theirs())
-    (wall, cpu), (other, other_cpu) = best(case.ours, repeats), best(case.theirs, max(1, repeats // 2))
-    CONSOLE.print(
-        f"{name:<22}{wall * 1e3:>10.2f}{cpu * 1e3:>9.2f}{cpu * 1e9 / max(case.items, 1):>9.1f}   "
-        f"{case.what:<15}{other * 1e3:>9.1f}{other_cpu * 1e3:>9.1f}{other_cpu / cpu:>7.1f}x"
-    )
-    row = {"kernel": name, "items": case.items, "wall": wall, "cpu": cpu, "other": case.what, "other_wall": other}
-    return row | {"other_cpu": other_cpu, "ratio_of_cpu": other_cpu / cpu}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=Path, help="file whose first event is taken")
     parser.add_argument("--weights", type=Path, default=pipeline_weights("exatrkx")[0], help="weights of the networks")
     parser.add_argument("--threads", type=int, default=1, help="threads of each side")
     parser.add_argument("--repeats", type=int, default=5, help="calls of which the fastest counts")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/kernels.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     native = kernels.native()
     if native is None:
         raise SystemExit("the native kernels are not built")
-    begun = conditions(("numpy", "torch"))
-    print_conditions("kernels", begun)
+    begun = begin("kernels", ("numpy", "torch"))
     position, networks = position_of(options.events), load_networks(options.weights)
-    cases = cases_of(position, networks, options.threads)
-    radius = networks.config.radius
-    CONSOLE.print(
-        f"radius {radius:.3f}, {native.isa()}, {options.threads} threads each side; smallest of {options.repeats}"
-    )
-    CONSOLE.print(
-        f"{'kernel':<22}{'native ms':>10}{'cpu ms':>9}{'ns/item':>9}   {'other':<15}{'ms':>9}{'cpu ms':>9}{'ratio':>8}"
-    )
-    rows = [timed(name, case, options.repeats) for name, case in cases.items()]
-    if options.json:
-        head = {"isa": native.isa(), "threads": options.threads, "hits": len(position), "radius": radius}
-        write_result(options.json, begun, head | {"kernels": rows})
+    figures = []
+    for name, case in cases_of(position, networks, options.threads).items():
+        case.check(case.ours(), case.theirs())
+        ours, theirs = best(case.ours, options.repeats), best(case.theirs, max(1, options.repeats // 2))
+        reference = Reference(case.what, 1e3 * theirs)
+        figures.append(Figure(f"{name}: processor time", 1e3 * ours, "ms", "lower", reference))
+    write_result(options.output, begun, figures, isa=native.isa(), threads=options.threads, hits=len(position))
 
 
 if __name__ == "__main__":

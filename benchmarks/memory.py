@@ -17,13 +17,11 @@ from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from harness import CONSOLE, existing, options_of, print_header, report
-from rich.table import Table
+from harness import begin_events, existing, options_of
+from recording import CONSOLE, Figure, write_result
 from samples import DEGRADATIONS, degraded, take
 
 from beampipe.errors import BeampipeError
-
-WANTED_MB = 1500.0
 
 
 def main() -> None:
@@ -34,10 +32,15 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(options.events[0], options.pipelines[0], options)))
         return
-    begun = print_header("memory", options)
+    begun = begin_events("memory", options)
     rows = [run(path, name, options) for path in existing(options) for name in options.pipelines]
-    CONSOLE.print(table_of(rows, options))
-    report(options, begun, {"degradation": options.degradation, "rows": rows})
+    figures = [
+        Figure(f"{row['file']}: {row['pipeline']} {name}", row[key], "MB")
+        for row in rows
+        if "error" not in row
+        for name, key in (("growth in a call", "growth_mb"), ("peak", "peak_mb"))
+    ]
+    write_result(options.output, begun, figures, rows=rows)
 
 
 def run(path: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -78,20 +81,6 @@ def status() -> dict[str, float]:
     """Entries of /proc/self/status that are sizes [MB]."""
     lines = (line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return {name: float(value.split()[0]) * 1024 / 1e6 for name, value in lines if value.endswith("kB")}
-
-
-def table_of(rows: list[dict[str, Any]], options: argparse.Namespace) -> Table:
-    table = Table(
-        title=f"memory \\[MB = 10^6 bytes] of one call, {options.threads} thread(s), degradation {options.degradation}",
-        caption=f"wanted: peak of at most {WANTED_MB:.0f} MB at mu = 200",
-    )
-    for column in ("file", "pipeline", "hits", "edges", "before", "growth", "peak", "kept after"):
-        table.add_column(column, justify="left" if column in ("file", "pipeline") else "right")
-    for row in rows:
-        if "error" not in row:
-            sizes = (f"{row[key]:.0f}" for key in ("before_mb", "growth_mb", "peak_mb", "kept_mb"))
-            table.add_row(row["file"], row["pipeline"], f"{row['hits']}", f"{row['edges']}", *sizes)
-    return table
 
 
 if __name__ == "__main__":

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from harness import CONSOLE, existing, options_of, print_header, report
+from harness import begin_events, existing, options_of
 from numpy import ndarray
-from rich.table import Table
+from recording import CONSOLE, Figure, write_result
 from samples import take
 
 from beampipe.errors import LayoutError, LayoutWarning
@@ -63,7 +63,7 @@ def misaligned(sigma: float, bits: int) -> Change:
 def degraded(**fractions: float) -> Change:
     """More hits lost, or modules dead."""
     level = replace(Degradation(0, 0, 0), **fractions)
-    return lambda event: degrade(event, level, seed=9, run_seed=77)
+    return lambda event: degrade(event, level, seed=9, run_seed=77, again=True)
 
 
 def repeated(share: float, sigma: float) -> Change:
@@ -110,23 +110,19 @@ CHANGES: Final[dict[str, Change]] = {
 def main() -> None:
     parser = options_of("mismatch", __doc__, samples=["test200"], pipelines=["module_map"], max_events=4)
     options = parser.parse_args()
-    begun = print_header("mismatch", options)
-    body: dict[str, Any] = {"rows": []}
+    begun = begin_events("mismatch", options)
+    figures: list[Figure] = []
     for path in existing(options):
         events = [degrade(event, seed=3, run_seed=3) for event in take(path, options.max_events)]
         for name in options.pipelines:
-            rows = changed(name, events, options)
-            body["rows"] += rows
-            table = Table("change", "tracks lost [%]", "message", title=f"{name}, {path.stem}")
-            for row in rows:
-                table.add_row(row["change"], f"{100 * row['lost']:.1f}", row["message"] or "none")
-            CONSOLE.print(table)
-    report(options, begun, body)
+            for what, lost, words in changed(name, events, options):
+                CONSOLE.print(f"{what}: {words or 'no message'}", markup=False)
+                figures.append(Figure(f"{name} {path.stem}: tracks lost: {what}", 100 * lost, "%", "equal"))
+    write_result(options.output, begun, figures)
 
 
-def changed(name: str, events: Sequence[Event], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Loss of tracks, and the warning or error, for each change."""
-    rows: list[dict[str, Any]] = []
+def changed(name: str, events: Sequence[Event], options: argparse.Namespace) -> Iterator[tuple[str, float, str]]:
+    """Each change, the share of the tracks that is lost, and the warning or error."""
     usual = 0.0
     for what, change in CHANGES.items():
         those = [change(event) for event in events]
@@ -134,8 +130,7 @@ def changed(name: str, events: Sequence[Event], options: argparse.Namespace) -> 
         (result,) = evaluate({name: silent}, those, sample=what, warm_up=0).finders
         efficiency = result.double.efficiency.value or 0.0
         usual = usual or efficiency
-        rows.append({"pipeline": name, "change": what, "lost": 1 - efficiency / usual, "message": message(name, those)})
-    return rows
+        yield what, 1 - efficiency / usual, message(name, those)
 
 
 def message(name: str, events: Sequence[Event]) -> str:

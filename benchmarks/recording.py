@@ -1,74 +1,272 @@
-"""What every benchmark records: the state of the machine before and after, what was printed, and its figures."""
+"""The results of benchmarks: one schema, the conditions of a measurement, the cost of a call.
+
+A result is a JSON file with
+
+    conditions  date, command, processor, cores, load_average, load_average_at_end (1, 5, 15 min), versions
+    figures     numbers with names and units, as the attributes of `Figure`
+    details     what else a benchmark found; records in `benchmarks/results/` have none
+
+`make bench-compare` compares the figures of new results with those of the records by name.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import math
 import os
 import platform
+import re
+import resource
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from time import perf_counter
+from typing import Any, Final, Literal, TypeVar, get_args
+
+sys.path.append(str(Path(__file__).parents[1]))  # reference implementations and toys stand with the tests
 
 from beampipe.processes import processor_name
-from beampipe.terminal import console
+from beampipe.terminal import console, make_table
 
-__all__ = ["CONSOLE", "conditions", "package_version", "print_conditions", "write_result"]
+__all__ = [
+    "CONSOLE",
+    "FOLDER",
+    "Cost",
+    "Figure",
+    "Reference",
+    "areas",
+    "begin",
+    "figures_of",
+    "measured",
+    "measured_program",
+    "package_version",
+    "record_name",
+    "script_of",
+    "write_result",
+]
 
+T = TypeVar("T")
+Better = Literal["lower", "higher", "equal"]
 CONSOLE: Final = console(180)
-CONSOLE.record = True
+FOLDER: Final = Path(__file__).parent
 
 
-def conditions(packages: Sequence[str] = (), **more: object) -> dict[str, Any]:
-    """Date, command, machine and its load, and versions of packages.
+@dataclass(frozen=True)
+class Reference:
+    """The same quantity of another program or way, measured in the same run and unit."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number.
+
+    Attributes:
+        name: name of the quantity; the same in every run of a benchmark.
+        value: the number; an integer is a count, which has no spread.
+        unit: its unit; empty for counts, fractions and ratios.
+        better: whether lower or higher values are better, or only equal ones are right.
+        reference: the other side, if the benchmark compares two.
+        spread: how far the value varies from run to run, or its statistical error, in the same unit.
+        claim: the sentence or table of README or docs that it supports; by default that of its script.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    better: Better = "lower"
+    reference: Reference | None = None
+    spread: float | None = None
+    claim: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = [self.value, self.spread or 0.0, self.reference.value if self.reference else 0.0]
+        if not self.name or not all(map(math.isfinite, numbers)) or (self.spread or 0.0) < 0:
+            raise ValueError(f"{self.name or 'figure'}: got {numbers}, expected a name and finite numbers, spread >= 0")
+        if self.better not in get_args(Better):
+            raise ValueError(f"{self.name}: better: got {self.better!r}, expected one of {', '.join(get_args(Better))}")
+
+    def as_text(self) -> str:
+        """Value, spread and unit."""
+        if not self.spread:
+            return f"{short(self.value)} {self.unit}".rstrip()
+        error = f"{self.spread:.2g}"
+        digits = len(error.partition(".")[2])
+        return f"{self.value:.{digits}f} ± {error} {self.unit}".rstrip()
+
+    def worse(self, other: Figure) -> bool:
+        """Whether a new measurement `other` is worse than this one by more than the spread of this one.
+
+        Without a recorded spread, it is 0 for a count and 10 % of any other value.
+        """
+        spread = self.spread
+        if spread is None:
+            spread = 0.0 if isinstance(self.value, int) else 0.1 * abs(self.value)
+        more = other.value - self.value
+        return {"lower": more, "higher": -more, "equal": abs(more)}[self.better] > spread
+
+
+def short(value: float) -> str:
+    """Four significant digits; counts in full."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def figures_of(result: Mapping[str, Any]) -> list[Figure]:
+    """The figures in a result that was read from JSON."""
+    return [
+        Figure(**{**entry, "reference": Reference(**entry["reference"]) if "reference" in entry else None})
+        for entry in result["figures"]
+    ]
+
+
+def begin(title: str, packages: Sequence[str] = (), note: str = "") -> dict[str, Any]:
+    """The conditions of a measurement, which are also printed; to be called before anything is measured.
 
     Args:
+        title: title of the benchmark.
         packages: distributions beside beampipe whose versions matter.
-        more: other conditions, which are kept as they are.
+        note: what to print after the number of cores.
     """
+    CONSOLE.rule(title)
+    load = _load_average()
+    CONSOLE.print(f"{processor_name()}, {_cores()} cores{note}; load average {load}", markup=False)
+    if load[0] > 0.5:
+        CONSOLE.print("the machine is not idle: times are upper limits, ratios suffer less", style="yellow")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
-        "cores": len(os.sched_getaffinity(0)),
         "processor": processor_name(),
-        "load_average": load_average(),
+        "cores": _cores(),
+        "load_average": load,
         "versions": {name: package_version(name) for name in ("beampipe", *packages)}
         | {"python": platform.python_version()},
-        **more,
     }
 
 
-def print_conditions(title: str, begun: Mapping[str, Any], note: str = "") -> None:
-    """Print conditions under a title; call it before anything is measured."""
-    CONSOLE.rule(title)
-    loads = ", ".join(f"{load:.2f}" for load in begun["load_average"])
-    CONSOLE.print(
-        f"{begun['processor']}, {begun['cores']} cores{note}; load average at the start (1, 5, 15 min): {loads}",
-        markup=False,
-    )
-    if begun["load_average"][0] > 0.5:
-        CONSOLE.print("the machine is not idle: times are upper limits, ratios suffer less", style="yellow")
-
-
-def write_result(output: Path, begun: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Write the JSON file of a benchmark: conditions, load at the end, figures, and all that was printed.
+def write_result(output: Path, begun: Mapping[str, Any], figures: Sequence[Figure], **details: object) -> None:
+    """Print the figures and write the JSON file of a benchmark.
 
     Args:
         output: the file to write.
-        begun: what `conditions` returned before the measurement.
-        body: the figures, as values of JSON.
+        begun: what `begin` returned before the measurement.
+        figures: what was measured; no two of one name.
+        details: what else is worth keeping, as values of JSON.
     """
-    printed = CONSOLE.export_text(clear=False)
-    entry = {"conditions": {**begun, "load_average_at_end": load_average()}, **body, "printed": printed}
+    names = [figure.name for figure in figures]
+    if len(set(names)) < len(names):
+        raise ValueError(f"figures: got {names}, expected different names")
+    claim = claim_of(script_of(begun["command"]))
+    table = make_table("figures", ("figure",), ("value", "reference"))
+    for figure in figures:
+        other = figure.reference
+        table.add_row(figure.name, figure.as_text(), f"{other.name} {short(other.value)}" if other else "")
+    CONSOLE.print(table)
+    entry = {
+        "conditions": {**begun, "load_average_at_end": _load_average()},
+        "figures": [as_entry(replace(figure, claim=figure.claim or claim)) for figure in figures],
+        "details": details,
+    }
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(entry, indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
-    CONSOLE.print(f"wrote {output}; load average now {os.getloadavg()[0]:.2f}", markup=False)
+    output.write_text(json.dumps(_plain(entry), indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
+    CONSOLE.print(f"wrote {output}", markup=False)
 
 
-def load_average() -> list[float]:
-    """Load averages of 1, 5 and 15 minutes."""
+def as_entry(figure: Figure) -> dict[str, Any]:
+    """A figure as an entry of JSON, without what it does not have."""
+    return {name: value for name, value in asdict(figure).items() if value not in (None, "")}
+
+
+def areas() -> list[dict[str, Any]]:
+    """The areas of `benchmarks.toml`, with their scripts."""
+    return list(tomllib.loads((FOLDER / "benchmarks.toml").read_text(encoding="utf-8"))["area"])
+
+
+def claim_of(script: str) -> str:
+    """The claim of a script, e.g. ``benchmarks/fit.py``, in `benchmarks.toml`."""
+    scripts = {script_of(entry["command"]): entry["claim"] for area in areas() for entry in area["script"]}
+    return str(scripts.get(script, ""))
+
+
+def script_of(command: str) -> str:
+    """The script in a command, from ``benchmarks/`` on; of a command of beampipe, its name without options."""
+    script = re.search(r"benchmarks/[\w/]+\.py", command) or re.search(r"beampipe \w+ \w+", command)
+    return script[0] if script else command
+
+
+def record_name(path: Path, command: str) -> str:
+    """Name of the record of a result: that of its file, after the folder of its script."""
+    folder = Path(script_of(command)).parent
+    return f"{folder.name}-{path.stem}" if folder.parent.name == "benchmarks" else path.stem
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call cost.
+
+    Attributes:
+        wall: time that passed [s].
+        cpu: user and system time of this process and of those that it started and that have ended [s].
+        load: load average of the last minute, at the end of the call.
+    """
+
+    wall: float
+    cpu: float
+    load: float
+
+
+def measured(function: Callable[[], T]) -> tuple[Cost, T]:
+    """Call a function once; gives the cost of the call, and what the function returned."""
+    wall, cpu = perf_counter(), _cpu_seconds()
+    result = function()
+    return Cost(perf_counter() - wall, _cpu_seconds() - cpu, os.getloadavg()[0]), result
+
+
+def measured_program(command: Sequence[str]) -> Cost:
+    """Run a program once. Its time ends with it; processes that it leaves are waited for, so that their work counts.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    _adopt_orphans()
+    wall, cpu = perf_counter(), _cpu_seconds()
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    code = program.wait()
+    wall = perf_counter() - wall
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-program.pid, 0)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    return Cost(wall, _cpu_seconds() - cpu, os.getloadavg()[0])
+
+
+@cache
+def _adopt_orphans() -> None:
+    """Become the parent of orphaned processes (`prctl(2)`, `PR_SET_CHILD_SUBREAPER`)."""
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _load_average() -> list[float]:
     return [round(load, 2) for load in os.getloadavg()]
 
 
@@ -78,3 +276,14 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _plain(value: Any) -> Any:
+    """The same with NaN as null, and numbers of numpy as those of JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,24 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from harness import (
-    CONSOLE,
     Finders,
+    begin_events,
     existing,
-    figures,
     open_finders,
     options_of,
-    print_header,
-    report,
     selection_of,
 )
-from matplotlib.figure import Figure
-from rich.table import Table
+from matplotlib import figure as matplotlib_figure
+from recording import CONSOLE, Figure, Reference, write_result
 from samples import degraded, sample_name, take
 
 from beampipe.figures import drawing, new_figure, save_figure
@@ -60,9 +57,9 @@ def main() -> None:
     parser = options_of("robustness", __doc__, samples=["test200"], pipelines=pipelines, max_events=5)
     parser.add_argument("--scan", nargs="*", choices=SCANS, default=list(SCANS), help="what is spoilt")
     options = parser.parse_args()
-    begun = print_header("robustness", options)
+    begun = begin_events("robustness", options)
     finders = open_finders(options)
-    body: dict[str, Any] = {"scans": []}
+    figures: list[Figure] = []
     for path in existing(options):
         clean = run(finders, path, NONE, options)
         curves = {}
@@ -70,20 +67,34 @@ def main() -> None:
             points = scan(finders, path, what, clean, options)
             if len(points) < 2:
                 continue
-            drops = losses(points)
-            CONSOLE.print(scan_table(f"{path.stem}: {LABELS[what]}", points, drops))
+            lost = losses(points)
+            judge = lost.pop(JUDGE, None)
+            reference = None if judge is None else Reference(JUDGE, judge)
+            figures += [
+                Figure(f"{path.stem} {LABELS[what]}: efficiency lost by {name}", drop, reference=reference)
+                for name, drop in lost.items()
+            ]
             curves[LABELS[what]] = {
                 name: [(level, point.finders[i].double.efficiency) for level, point in points.items()]
                 for i, name in enumerate(finders.by_name)
             }
-            entries = {f"{level:g}": figures(point) for level, point in points.items()}
-            body["scans"].append({"file": path, "scan": what, "loss_over_range": drops, "points": entries})
-            report(options, begun, body | {"definition": clean.definition})
+            for name, row in curves[LABELS[what]].items():
+                CONSOLE.print(f"{name}: " + ", ".join(f"{level:.1%}: {value}" for level, value in row), markup=False)
         if curves:
             save_figure(plot_robustness(curves), options.output.with_suffix(".png"))
+    write_result(options.output, begun, figures)
 
 
-def plot_robustness(scans: Mapping[str, Mapping[str, Sequence[tuple[float, Proportion]]]]) -> Figure:
+def losses(points: Mapping[float, Evaluation]) -> dict[str, float]:
+    """Efficiency lost from the first level to the last, per finder."""
+    first, *_, last = points.values()
+    return {
+        a.name: a.double.efficiency.value - b.double.efficiency.value
+        for a, b in zip(first.finders, last.finders, strict=True)
+    }
+
+
+def plot_robustness(scans: Mapping[str, Mapping[str, Sequence[tuple[float, Proportion]]]]) -> matplotlib_figure.Figure:
     """Efficiency against the degradation.
 
     Args:
@@ -129,32 +140,6 @@ def run(finders: Finders, path: Path, levels: Degradation, options: argparse.Nam
         threads=options.threads,
         warm_up=0,
     )
-
-
-def losses(points: Mapping[float, Evaluation]) -> dict[str, float]:
-    """Efficiency lost from the first level to the last, per finder."""
-    first, *_, last = points.values()
-    return {
-        a.name: a.double.efficiency.value - b.double.efficiency.value
-        for a, b in zip(first.finders, last.finders, strict=True)
-    }
-
-
-def scan_table(title: str, points: Mapping[float, Evaluation], drops: Mapping[str, float]) -> Table:
-    """Efficiency and fake rate by double majority, one row per level, and what is lost over the range."""
-    first = next(iter(points.values()))
-    table = Table(
-        title=f"{title}; {first.n_events} events, {first.threads} thread(s): efficiency / fakes, double majority",
-        caption=first.definition,
-    )
-    table.add_column("level")
-    for finder in first.finders:
-        table.add_column(finder.name, justify="right")
-    for level, point in points.items():
-        cells = (f"{f.double.efficiency} / {f.double.fakes.value:.4f}" for f in point.finders)
-        table.add_row(f"{level:.1%}", *cells)
-    table.add_row("lost", *(f"{drop:.4f}" for drop in drops.values()))
-    return table
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ def test_the_picture_of_the_layers_is_drawn_from_the_contract() -> None:
 
 def test_the_table_of_sizes_is_complete() -> None:
     """Its numbers may lag behind; an area that is new or gone may not."""
-    script = runpy.run_path(str(ROOT / "benchmarks" / "size.py"))
+    script = runpy.run_path(str(ROOT / "docs" / "size.py"))
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition(script["BEGIN"])[2].partition(script["END"])[0]
     listed = [line.split("|")[1].strip() for line in table.splitlines() if line]
     assert listed[2:] == [name for name, _ in script["areas"](ROOT / "src" / "beampipe")], (
-        "run python benchmarks/size.py"
+        "run python docs/size.py"
     )

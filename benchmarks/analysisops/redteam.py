@@ -1,7 +1,7 @@
 """What every known attack earns on many instances: `python benchmarks/analysisops/redteam.py --instances 5`
 
-The attackers are those of the tests, which try one instance of each task. A table shows for each attack the largest
-mean over the instances of a task and the largest share of any instance, with its limit. `--known` writes the answers of
+The attackers are those of the tests, which try one instance of each task. What earns more than its limit is
+printed. `--known` writes the answers of
 development instances anew, from which attackers guess.
 """
 
@@ -15,18 +15,15 @@ from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
-from beampipe.terminal import make_table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the attackers stand with the tests
-from measuring import CONSOLE, conditions, report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import CONSOLE, Figure, begin, write_result
 from tests.analysisops.redteam.catalogue import ATTACKS
 from tests.analysisops.redteam.target import Target
 
@@ -69,7 +66,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/redteam.json"))
     options = parser.parse_args()
     tasks = options.task or list(shipped_tasks())
-    begun = conditions("attacks")
+    begun = begin("attacks")
     with ProcessPoolExecutor(options.workers) as pool:
         if options.known:
             known = dict(zip(tasks, pool.map(partial(answers_of, options.folder), tasks), strict=True))
@@ -82,39 +79,18 @@ def main() -> None:
         for name, result in zip(names, pool.map(partial(shares_of, options.folder), names, seeds), strict=True):
             for attack, share in result.items():
                 shares[attack][name].append(share)
-    table = make_table(
-        f"{options.instances} instances of {len(tasks)} tasks",
-        ["attack", "attacked", "task"],
-        ["limit", "largest mean", "largest", "over the limit"],
-    )
-    body: dict[str, Any] = {"instances": options.instances, "attacks": {}}
+    highest, over = 0.0, 0
     for attack in ATTACKS:
-        if attack.name not in shares:
-            continue
-        means = {name: fmean(values) for name, values in shares[attack.name].items()}
-        worst = max(means, key=lambda name: means[name])
-        every = [share for values in shares[attack.name].values() for share in values]
-        over = sum(not attack.held(share) for share in every)
-        table.add_row(
-            attack.name,
-            attack.part,
-            worst if means[worst] else "",
-            f"{attack.limit:g}",
-            f"{means[worst]:.3f}",
-            f"{max(every):.3f}",
-            f"{over} of {len(every)}",
-        )
-        body["attacks"][attack.name] = {
-            "what": attack.run.__doc__,
-            "limit": attack.limit,
-            "largest_mean": means[worst],
-            "largest": max(every),
-            "over_the_limit": over,
-            "tried": len(every),
-            "shares": shares[attack.name],
-        }
-    CONSOLE.print(table)
-    report(options.output, begun, body)
+        every = [share for values in shares.get(attack.name, {}).values() for share in values]
+        highest = max([highest, *every])
+        if beyond := sum(not attack.held(share) for share in every):
+            over += beyond
+            CONSOLE.print(f"{attack.name}: {beyond} of {len(every)} over {attack.limit:g}", style="red", markup=False)
+    figures = [
+        Figure("attacks over their limit", over, "", "equal"),
+        Figure("highest score of an attack", float(highest)),
+    ]
+    write_result(options.output, begun, figures, shares=shares)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,15 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.run import evaluate
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
-from beampipe.terminal import make_table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
-from measuring import CONSOLE, conditions, report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import Figure, begin, write_result
 
 AGENTS = ("scripted", "follower", "oracle", "nop")
 LEVELS = (1, 3)
@@ -40,29 +38,6 @@ def secret_of(folder: Path) -> Path:
     return path
 
 
-def averages(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Family -> agent and level -> mean score, its standard error, and the lowest score."""
-    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        about = record["assessment"]
-        column = f"{about['agent']} {about['level']}"
-        score = float(record["grade"]["final"]["normalized_score"])
-        scores[about["family"]][column].append(score)
-        scores["all"][column].append(score)
-    return {
-        family: {
-            column: {
-                "mean": fmean(values),
-                "error": stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0,
-                "lowest": min(values),
-                "n": len(values),
-            }
-            for column, values in sorted(columns.items())
-        }
-        for family, columns in scores.items()
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="instances of each task")
@@ -71,7 +46,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/scripted"))
     parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/scripted.json"))
     options = parser.parse_args()
-    begun = conditions("agents on instances they have never seen")
+    begun = begin("agents on instances they have never seen")
     records = evaluate(
         options.task or list(shipped_tasks()),
         AGENTS,
@@ -80,19 +55,18 @@ def main() -> None:
         levels=LEVELS,
         workers=options.workers,
     )
-    table = averages(records)
-    columns = [f"{agent} {level}" for agent in AGENTS for level in LEVELS]
-    shown = make_table(
-        f"Mean score of {options.seeds} instances",
-        ["family"],
-        columns,
-        caption="agent and level; in brackets the lowest",
-    )
-    for family in (*sorted(set(table) - {"all"}), "all"):
-        cells = [f"{table[family][column]['mean']:.3f} ({table[family][column]['lowest']:.2f})" for column in columns]
-        shown.add_row(family, *cells)
-    CONSOLE.print(shown)
-    report(options.output, begun, {"seeds": options.seeds, "families": table})
+    scores: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        about = record["assessment"]
+        score = float(record["grade"]["final"]["normalized_score"])
+        scores[f"{about['agent']}, level {about['level']}"].append(score)
+    figures = [
+        Figure(
+            f"{way}: mean score", fmean(row), "", "equal", spread=stdev(row) / len(row) ** 0.5 if len(row) > 1 else None
+        )
+        for way, row in sorted(scores.items())
+    ]
+    write_result(options.output, begun, figures, records=records)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 Sound analyses: the reference analysis of each task with a fit is repeated with another background, line shape, window
 or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if each fit is valid and agrees
-with the data (p of at least 0.01). The lowest score of sound analyses should be at least 0.90, and 95 % of them should
-score 0.95. The spread of an answer is the standard deviation of its distances to the reference, in units of the
-reference's uncertainty.
+with the data (p of at least 0.01).
 
 Ablated analyses: the reference analysis of each task with one mistake of `tests/analysisops/tasks/ablated_analyses.py`.
-The order of their mean scores should be that of the mistakes' severity: the rank correlation (Spearman) should be at
-least 0.9. Difficulty is 1 - the mean score of all agents; discrimination is the point-biserial correlation of an
-agent's score with whether its answers are right (an uncertainty may be wrong).
+The order of their mean scores should be that of the mistakes' severity (rank correlation of Spearman). Difficulty is 1
+- the mean score of all agents; discrimination is the point-biserial correlation of an agent's score with whether its
+answers are right (an uncertainty may be wrong).
 
 The result of each analysis is kept in a file beside the output (`.jsonl`) until all are done, so that a run that was
 stopped continues. Remove the file if the code has changed since.
@@ -24,7 +22,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -34,17 +32,15 @@ from scipy.stats import pointbiserialr, spearmanr
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.tasks.load import shipped_task
-from beampipe.terminal import make_table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
-from measuring import CONSOLE, conditions, report
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are no package that is installed
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import CONSOLE, Figure, begin, write_result
 from tests.analysisops.tasks.ablated_analyses import ABLATIONS, AblatedAgent, Ablation, Severity
 from tests.analysisops.tasks.sound_analyses import FITS_OF, SOUND
 
 SMALLEST_P: Final = 0.01
 """Smallest p value of the fits of a sound analysis."""
+FIGURES: Final = ("rank_correlation", "difficulty", "discrimination")
 
 
 def measured(folder: Path, name: str, seed: int, kind: str, variation: str) -> dict[str, Any]:
@@ -85,7 +81,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/instances"))
     parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/valid.json"))
     options = parser.parse_args()
-    begun = conditions("sound and ablated analyses")
+    begun = begin("sound and ablated analyses")
     seeds = range(options.first, options.first + options.instances)
     names = options.task or list(ABLATIONS)
     work = [
@@ -105,50 +101,26 @@ def main() -> None:
             done[one] = row
             print(json.dumps(row), file=file, flush=True)
     results = [done[one] for one in work]
-    CONSOLE.print(sound_table([row for row in results if row["kind"] == "sound"]))
+    sound = [
+        row
+        for row in results
+        if row["kind"] == "sound" and row["valid"] and (row["p_value"] is None or row["p_value"] >= SMALLEST_P)
+    ]
     ladders = {
         name: ladder([row for row in results if row["task"] == name and row["kind"] == "ablated"]) for name in names
     }
-    table = make_table("Ablated analyses", ["task"], ["agents", "rank correlation", "difficulty", "discrimination"])
     for name, steps in ladders.items():
-        table.add_row(
-            name,
-            str(len(steps["scores"])),
-            *(f"{steps[figure]:.2f}" for figure in ("rank_correlation", "difficulty", "discrimination")),
-        )
-    CONSOLE.print(table)
-    mistakes = make_table("Mean scores of ablated analyses", ["task", "mistake", "spoils"], ["score"])
-    for name, steps in ladders.items():
-        for mistake, score in sorted(steps["scores"].items(), key=lambda item: -item[1]):
-            spoils = ABLATIONS[name][mistake].severity.name.lower().replace("_", " ")
-            mistakes.add_row(name, mistake, spoils, f"{score:.3f}")
-    CONSOLE.print(mistakes)
-    report(options.output, begun, {"results": results, "ladders": ladders})
+        scores = sorted(steps["scores"].items(), key=lambda item: -item[1])
+        CONSOLE.print(f"{name}: " + ", ".join(f"{mistake} {score:.3f}" for mistake, score in scores), markup=False)
+    lowest = {name: min(steps[name] for steps in ladders.values()) for name in FIGURES}
+    figures = [
+        Figure("lowest score of a sound analysis", min(row["score"] for row in sound), "", "higher"),
+        Figure("lowest rank correlation of mistakes", lowest["rank_correlation"], "", "higher"),
+        Figure("lowest difficulty", lowest["difficulty"], "", "equal"),
+        Figure("lowest discrimination", lowest["discrimination"], "", "higher"),
+    ]
+    write_result(options.output, begun, figures, results=results, ladders=ladders)
     kept.unlink()
-
-
-def sound_table(results: list[dict[str, Any]]) -> Any:
-    """Lowest scores and spreads of sound analyses."""
-    table = make_table("Sound analyses", ["task"], ["analyses", "lowest", "by", "from 0.95 on", "spread [u]"])
-    for name in dict.fromkeys(row["task"] for row in results):
-        rows = [
-            row
-            for row in results
-            if row["task"] == name and row["valid"] and (row["p_value"] is None or row["p_value"] >= SMALLEST_P)
-        ]
-        lowest = min(rows, key=lambda row: row["score"])
-        spread = {
-            answer: pstdev(row["pulls"][answer] for row in rows if answer in row["pulls"]) for answer in lowest["pulls"]
-        }
-        table.add_row(
-            name,
-            str(len(rows)),
-            f"{lowest['score']:.3f}",
-            lowest["variation"],
-            f"{sum(row['score'] >= 0.95 for row in rows) / len(rows):.0%}",
-            ", ".join(f"{answer} {value:.2f}" for answer, value in spread.items()),
-        )
-    return table
 
 
 def ladder(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,25 +1,28 @@
-"""What does one more systematic cost? `python benchmarks/calibration/added_variations.py [--variations 240 --anew 0]`
+"""What does one more systematic cost? `python benchmarks/calibration/added_variations.py [--variations 240]`
 
 Variations are added to a calibration one at a time: weights, shifts of the jet energy, other track efficiencies, more
-replicas. Each run is compared with a run from an empty store with the same variations, and all of them with one run
-that fills all variations at once. Bytes are the compressed baskets that are read from ROOT files after their
-inspection; CPU time is that of stages 1 to 3 with one worker. The sums must be the same, byte for byte.
+replicas. All runs together are compared with one run from an empty store that fills all variations at once. Bytes are
+the compressed baskets that are read from ROOT files after their inspection; CPU time is that of stages 1 to 3 with one
+worker. The sums must be the same, byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from measuring import CONSOLE, conditions, measured, report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import Figure, Reference, begin, measured, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Systematic
@@ -83,28 +86,13 @@ def sums(configuration: Configuration, plan: Plan) -> dict[str, bytes]:
     return {recipe.key: store.require(recipe).read_bytes() for recipe in recipes}
 
 
-def show(rows: Sequence[tuple[str, str, int, float]], anew: Sequence[tuple[int, float]]) -> None:
-    """Print what the added variations cost, and the runs from nothing."""
-    by_kind = defaultdict(list)
-    for kind, _, *figures in rows:
-        by_kind[kind].append(figures)
-    for kind, figures in by_kind.items():
-        size, cpu = (sum(column) / len(figures) for column in zip(*figures, strict=True))
-        CONSOLE.print(f"one more of {kind} (mean of {len(figures)}): {size / 1e6:.2f} MB, {cpu:.2f} s")
-    for what, figures in (("added one at a time", [row[2:] for row in rows]), ("runs from nothing", anew)):
-        if figures:
-            size, cpu = (sum(column) for column in zip(*figures, strict=True))
-            CONSOLE.print(f"{what}: {len(figures)}, {size / 1e6:.1f} MB, {cpu:.2f} s")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--variations", type=int, default=20, help=f"number of variations to add, up to {len(ALL)}")
-    parser.add_argument("--anew", type=int, default=1, help="compare every ANEW-th run with one from nothing; 0: none")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_added_variations.json"))
     options = parser.parse_args()
-    begun = conditions("variations added one at a time")
+    begun = begin("variations added one at a time")
     nominal, data = make_toys(
         Toy("added", options.events, 6, n_weights=127),
         Toy("added_data", options.events // 4, 2, kind="data", seed=2),
@@ -124,9 +112,8 @@ def main() -> None:
     run_calibration(configuration, RunSettings("inline"), until="select")
     shutil.rmtree(configuration.output / "store" / "select")
     _, first_bytes, first_cpu = fill(configuration)
-    rows: list[tuple[str, str, int, float]] = []
-    anew: list[tuple[int, float]] = []
-    for number, (kind, name) in enumerate(chosen(options.variations), 1):
+    added: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for kind, name in chosen(options.variations):
         sources = configuration.systematics
         if kind == "replicas":
             configuration = replace(configuration, bootstrap=Bootstrap(configuration.bootstrap.replicas + 20))
@@ -138,21 +125,21 @@ def main() -> None:
             source = Systematic(name, "quadrature", kinematics=(name,))
             configuration = replace(configuration, systematics=(*sources, source))
         plan, added_bytes, added_cpu = fill(configuration)
-        rows.append((kind, name, added_bytes, added_cpu))
-        if options.anew and number % options.anew == 0:
-            anew.append(from_nothing(f"anew-{number}")[1:])
+        added[kind].append((added_bytes, added_cpu))
     complete, all_bytes, all_cpu = from_nothing("all")
-    same = sums(configuration, plan) == sums(replace(configuration, output=FOLDER / "all"), complete)
-    CONSOLE.print(f"nominal and 100 replicas: {first_bytes / 1e6:.1f} MB, {first_cpu:.2f} s")
-    show(rows, anew)
-    CONSOLE.print(f"all at once: {all_bytes / 1e6:.1f} MB, {all_cpu:.2f} s; sums {'equal' if same else 'DIFFER'}")
-    at_once = {"bytes": all_bytes, "cpu": all_cpu}
-    first = {"bytes": first_bytes, "cpu": first_cpu}
-    each = [dict(zip(("kind", "name", "bytes", "cpu"), row, strict=True)) for row in rows]
-    from_nothing_each = [dict(zip(("bytes", "cpu"), row, strict=True)) for row in anew]
-    body = {"first": first, "added": each, "from_nothing": from_nothing_each, "at_once": at_once, "same": same}
-    report(options.output, begun, body)
-    assert same
+    assert sums(configuration, plan) == sums(replace(configuration, output=FOLDER / "all"), complete)
+    figures = [
+        Figure("nominal and 100 replicas: CPU", first_cpu, "s"),
+        Figure("nominal and 100 replicas: read", first_bytes / 1e6, "MB"),
+    ]
+    for kind, costs in added.items():
+        figures.append(Figure(f"one more {kind}: CPU", fmean(cpu for _, cpu in costs), "s"))
+        figures.append(Figure(f"one more {kind}: read", fmean(size for size, _ in costs) / 1e6, "MB"))
+    size, cpu = (sum(column) for column in zip(*(cost for costs in added.values() for cost in costs), strict=True))
+    title = f"{options.variations} variations one at a time"
+    figures.append(Figure(f"{title}: CPU", cpu, "s", reference=Reference("all at once", all_cpu)))
+    figures.append(Figure(f"{title}: read", size / 1e6, "MB", reference=Reference("all at once", all_bytes / 1e6)))
+    write_result(options.output, begun, figures)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""A campaign of 1000 files and 240 variations: time, CPU and memory, compared with one of its files.
+"""A campaign of 1000 files and 240 variations: time, CPU and memory, compared with a few of its files.
 
     python benchmarks/calibration/campaign.py [--files 1000] [--gigabytes 20] [--executors processes dask]
 
 A few toy files with 127 weights are copied until they have the wanted size. Each copy has a run and a
 number of its own, so that no event is in two files. The calibration then runs from an empty store
 to the report once with each executor. A run over the few files gives the CPU time to compare with; the memory is that
-of all processes of a run, measured every second: in each tenth of the time until the last chunk is filled, and later,
-when sums, factors and figures are made. The projection to 3 TB is a division, no measurement.
-Slurm's jobs are no processes of the run: their CPU time is not in its figures, and is not projected.
+of all processes of a run, measured every second: until the last chunk is filled, and later, when sums, factors and
+figures are made.
 """
 
 from __future__ import annotations
@@ -18,30 +17,49 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 from time import time
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 import psutil
 import uproot
-from measuring import CONSOLE, Cost, conditions, measured_program, report
-from noop import CONFIGURATION
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import Cost, Figure, Reference, begin, measured_program, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.tasks.runtime import LOG
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping
 from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
-from beampipe.terminal import make_table
 from beampipe.workflow import EventLog
 
 FOLDER: Final = KEPT / "campaign"
 WEIGHTS: Final = 127
+CONFIGURATION: Final = """
+output = "{output}"
+
+[samples.nominal]
+files = "{nominal}"
+
+[samples.data]
+files = "{data}"
+kind = "data"
+
+[systematics]
+pdf = {{ weights = "pdf_*", rule = "envelope" }}
+shower = {{ weights = ["fsr_*", "isr_*"], rule = "envelope" }}
+jet_scale = {{ kinematics = "jes_*", rule = "up_down" }}
+jet_resolution = {{ kinematics = "jer_*", rule = "up_down" }}
+tracking = {{ kinematics = "trk_*", rule = "quadrature" }}
+gluon_reweight = {{ method = "gluon_reweight" }}
+nonclosure = {{ method = "nonclosure" }}
+"""
 BYTES_PER_EVENT: Final = 600
 """Size of an event with so many weights, about."""
 
@@ -50,9 +68,6 @@ ORIGINALS: Final = 6
 
 FILLED: Final = ("fill", "done")
 """Stage and event of the log when a chunk is filled."""
-
-PROJECTED: Final = 3e12
-"""Size of a year's files [bytes]."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Campaign:
         events: number of events in them.
         size: their size [bytes].
         cost: wall and CPU time.
-        memory: largest resident memory of all processes together [MB], in each tenth of the time until all is filled.
+        filling: largest resident memory of all processes together [MB] until all is filled.
         later: the same after that time [MB].
         factors: digest of the scale factors.
     """
@@ -75,7 +90,7 @@ class Campaign:
     events: int
     size: int
     cost: Cost
-    memory: Sequence[float]
+    filling: float
     later: float
     factors: str
 
@@ -154,12 +169,11 @@ def run(name: str, files: dict[str, list[Path]], executor: str, events: int) -> 
     events_of_log = list(EventLog(output / LOG).read())
     filled = max(float(str(each["time"])) for each in events_of_log if (each["stage"], each["event"]) == FILLED)
     filling = [memory for at, memory in samples if at <= filled]
-    tenths = [max(filling[len(filling) * i // 10 : len(filling) * (i + 1) // 10] or [0.0]) for i in range(10)]
     later = max((memory for _, memory in samples[len(filling) :]), default=0.0)
     paths = [path for part in files.values() for path in part]
     size = sum(path.stat().st_size for path in paths)
     digest = sha256((output / "factors.json").read_bytes()).hexdigest()
-    return Campaign(executor, len(paths), events, size, cost, tenths, later, digest)
+    return Campaign(executor, len(paths), events, size, cost, max(filling, default=0.0), later, digest)
 
 
 def memory_of_children() -> float:
@@ -171,30 +185,6 @@ def memory_of_children() -> float:
     return total / 1e6
 
 
-def record(runs: Sequence[Campaign], begun: Mapping[str, Any], output: Path) -> bool:
-    """Print and write what the runs have cost, that of few files first; whether all scale factors are equal."""
-    of_memory = "memory [MB]: second, last tenth of filling; later"
-    heads = ("files", "GB", "events", "wall [s]", "CPU [s]", "CPU [us an event]", of_memory)
-    table = make_table("", ("executor",), heads)
-    for row in runs:
-        cost, memory = row.cost, f"{row.memory[1]:.0f}, {row.memory[-1]:.0f}; {row.later:.0f}"
-        figures = (f"{cost.wall:.0f}", f"{cost.cpu:.0f}", f"{1e6 * cost.cpu / row.events:.2f}", memory)
-        table.add_row(row.executor, str(row.files), f"{row.size / 1e9:.2f}", f"{row.events:,}", *figures)
-    CONSOLE.print(table)
-    same = len({row.factors for row in runs[1:]}) == 1
-    CONSOLE.print(f"scale factors of the executors: {'equal' if same else 'DIFFER'}")
-    first = runs[0]
-    hours: float | None = None
-    if counted := [row for row in runs[1:] if row.executor != "slurm"]:
-        best = min(counted, key=lambda row: row.cost.cpu)
-        more = best.cost.cpu - first.cost.cpu
-        hours = more / (best.size - first.size) * PROJECTED / 3600
-        CONSOLE.print(f"an event more: {1e6 * more / (best.events - first.events):.2f} us of CPU")
-        CONSOLE.print(f"projected to {PROJECTED / 1e12:g} TB of such files: {hours:.0f} hours of one core")
-    report(output, begun, {"runs": [asdict(row) for row in runs], "same": same, "core_hours_3TB": hours})
-    return same
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000)
@@ -204,7 +194,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_campaign.json"))
     options = parser.parse_args()
-    begun = conditions("a campaign")
+    begun = begin("a campaign")
     n_data = max(1, options.files // 10)
     n_simulated = options.files - n_data
     per_file = int(1e9 * options.gigabytes / n_simulated / BYTES_PER_EVENT)
@@ -221,13 +211,23 @@ def main() -> None:
         name: copies(paths, number, FOLDER / name)
         for name, paths, number in zip(names, originals, (n_simulated, n_data), strict=True)
     }
-    runs = [run("few", few, "processes", per_file * (ORIGINALS + 1))]
-    same = True
-    for name in options.executors:
-        runs.append(run(f"many_{name}", many, name, per_file * options.files))
-        same = record(runs, begun, options.output)
+    first = run("few", few, "processes", per_file * (ORIGINALS + 1))
+    runs = [run(f"many_{name}", many, name, per_file * options.files) for name in options.executors]
+    best, *others = runs
+    figures = []
+    for name, unit, value in (
+        ("wall time", "s", lambda one: one.cost.wall),
+        ("CPU", "s", lambda one: one.cost.cpu),
+        ("memory while filling", "MB", lambda one: one.filling),
+        ("memory after filling", "MB", lambda one: one.later),
+    ):
+        reference = Reference(others[0].executor, value(others[0])) if others else None
+        figures.append(Figure(f"{best.executor}: {name}", value(best), unit, reference=reference))
+    more = (best.cost.cpu - first.cost.cpu) / (best.events - first.events)
+    figures.append(Figure("an event more: CPU", 1e6 * more, "us"))
+    write_result(options.output, begun, figures)
     shutil.rmtree(FOLDER)
-    assert same
+    assert len({one.factors for one in runs}) == 1, "scale factors of the executors differ"
 
 
 if __name__ == "__main__":

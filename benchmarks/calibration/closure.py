@@ -23,6 +23,7 @@ those of the first one.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,10 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from measuring import conditions, report
 from numpy import ndarray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import Figure, begin, write_result
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.events.variations import UNVARIED
@@ -235,30 +238,30 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
-    begun = conditions("closure of the calibration")
+    begun = begin("closure of the calibration")
     if options.toys:
         options.samples = options.output / "closure_toys"
         make_toys(options.samples, options.toys)
     others = sorted(path.name for path in options.samples.iterdir() if any(path.glob("*.root")))
     others = [name for name in others if name != "nominal" and (not options.toys or name in TOYS)]
     body = {extraction: tests(options, extraction, others) for extraction in options.extraction}
-    summary = [
-        f"{name}: largest |extracted - injected| SF_q {max(item['injection']['largest']['SF_q']):.4f}; independent"
-        f" samples {', '.join(f'{key} {value:.2f}' for key, value in item.items() if key.startswith('chi2_ndf'))}"
-        for name, item in body.items()
-    ]
-    body |= {"tagger": options.tagger}
+    figures = []
+    for name, item in body.items():
+        figures.append(Figure(f"{name}: largest error of injected SF_q", max(item["injection"]["largest"]["SF_q"])))
+        figures.append(Figure(f"{name}: chi2 / ndf of SF_q, independent samples", item["chi2_ndf SF_q (6)"]))
     if options.toys:
         print("uncertainties, nominal2 as data")
         body["uncertainties"] = uncertainties(options)
-        summary += [
-            f"{name}: median total uncertainty of {factor} over {options.extraction[0]}"
-            f" {of_factor['median_total_over_first']:.2f}, {np.isnan(of_factor['total']).sum()} of 6 bins without one"
-            for name, factors in body["uncertainties"].items()
-            for factor, of_factor in factors.items()
-        ]
-    body |= {"summary": summary}
-    report(options.output / f"calibration_closure_{options.tagger}.json", begun, json_numbers(body))
+        first = options.extraction[0]
+        for name, factors in body["uncertainties"].items():
+            if name != first:
+                for factor, of_factor in factors.items():
+                    title = f"{name}: uncertainty of {factor} over {first}"
+                    figures.append(Figure(title, of_factor["median_total_over_first"]))
+                missing = int(np.isnan(factors["SF_q"]["total"]).sum())
+                figures.append(Figure(f"{name}: bins of SF_q without uncertainty", missing))
+    output = options.output / f"calibration_closure_{options.tagger}.json"
+    write_result(output, begun, figures, **json_numbers(body))
 
 
 def tests(options: argparse.Namespace, extraction: str, others: Sequence[str]) -> dict[str, Any]:

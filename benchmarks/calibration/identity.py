@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from measuring import CONSOLE, conditions, report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import CONSOLE, Figure, begin, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_identity.json"))
     options = parser.parse_args()
-    begun = conditions("the same bytes in any way")
+    begun = begin("the same bytes in any way")
     nominal, data = make_toys(
         Toy("identity", options.events, 9, n_weights=20),
         Toy("identity_data", options.events // 2, 4, kind="data", seed=2),
@@ -94,18 +95,15 @@ def main() -> None:
             name: replace(sample, files=renamed(sample.files, KEPT / "identity" / f"files-{number}-{name}", number))
             for name, sample in samples.items()
         }
-        began = time.perf_counter()
         run_calibration(
             replace(configuration, output=output, samples=shuffled, chunk_events=chunk), RunSettings(executor, workers)
         )
         digest = sha256((output / "factors.json").read_bytes()).hexdigest()
         hashes[f"{executor}, {workers} workers, chunks of {chunk}"] = digest
-        CONSOLE.print(
-            f"{executor:10} {workers} workers, chunks of {chunk:7}: {digest[:16]}  {time.perf_counter() - began:.1f} s"
-        )
+        CONSOLE.print(f"{executor:10} {workers} workers, chunks of {chunk:7}: {digest[:16]}")
     distinct = len(set(hashes.values()))
-    CONSOLE.print(f"{distinct} distinct hash(es) of {len(hashes)} runs, file order shuffled in each")
-    report(options.output, begun, {"hashes": hashes})
+    figures = [Figure("different results", distinct, "", "equal"), Figure("runs", len(hashes), "", "equal")]
+    write_result(options.output, begun, figures, hashes=hashes)
     assert distinct == 1
 
 

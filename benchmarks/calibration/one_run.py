@@ -1,9 +1,7 @@
 """One run of a program that fills the calibration's histograms, from an empty store, as a process of its own.
 
-    python benchmarks/calibration/one_run.py '{"program": "ours", "files": {"nominal": [...], "data": [...]}}'
-
-The keys are the arguments of `ours`, `coffea` or `rdataframe`. Workers are forked as `beampipe calibration run` forks
-them in a first run.
+Its argument is JSON, such as ``{"program": "ours", "files": {"nominal": [...], "data": [...]}}``; the other keys are
+arguments of `ours` or `coffea`. Workers are forked as `beampipe calibration run` forks them in a first run.
 """
 
 from __future__ import annotations
@@ -16,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import beampipe.terminal.scripts  # noqa: F401
-
-__all__ = ["BITS", "STORES", "coffea", "ours", "rdataframe"]
+__all__ = ["BITS", "STORES", "coffea", "main", "ours"]
 
 BITS: Final = 36
 """Bits of the weights: they are rounded to multiples of 2**-BITS."""
@@ -106,13 +102,7 @@ def coffea(
     return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)
 
 
-def rdataframe(files: Mapping[str, Sequence[str]], *, n_weights: int = 1, workers: int = 2) -> Any:
-    """Fill the same histograms with RDataFrame; see `run_rdataframe`."""
-    from with_rdataframe import run_rdataframe
-
-    return run_rdataframe(files, n_weights, workers)
-
-
-if __name__ == "__main__":
+def main() -> None:
+    """Run what the first argument of the command says."""
     settings = json.loads(sys.argv[1])
-    {"ours": ours, "coffea": coffea, "rdataframe": rdataframe}[settings.pop("program")](**settings)
+    {"ours": ours, "coffea": coffea}[settings.pop("program")](**settings)

@@ -15,14 +15,16 @@ The weights are beside the JSON file.
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from measuring import CONSOLE, conditions, measured, report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe.calibration.config import Configuration, InputSample
 from beampipe.calibration.tasks.runtime import RunSettings
@@ -30,7 +32,6 @@ from beampipe.calibration.training import training_jets
 from beampipe.simulation.jet_network_training import NetworkRecipe
 from beampipe.simulation.jet_taggers import boosted_scores, network_scores, performance, train_network_on
 from beampipe.simulation.ntuples import simulate_dijets, simulate_toy
-from beampipe.terminal import make_table
 
 SAMPLE: Final = "nominal2"
 
@@ -45,52 +46,38 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_tagger.json"))
     options = parser.parse_args()
-    begun = conditions("taggers of constituents, boosted trees and numbers of tracks")
+    begun = begin("taggers of constituents, boosted trees and numbers of tracks")
     recipe = NetworkRecipe(epochs=options.epochs)
     make = partial(simulate_dijets, SAMPLE, options.samples / SAMPLE, options.events, seed=options.seed)
-    simulation, files = measured(lambda: make(files=options.files, workers=options.workers, constituents=True))
+    files = make(files=options.files, workers=options.workers, constituents=True)
     data = simulate_toy(options.output.parent / "tagger_data", 1000, kind="data", dataset="data")  # required, not used
     samples = {"nominal": InputSample("nominal", tuple(files)), "data": InputSample("data", tuple(data), "data")}
     configuration = Configuration(options.output.parent / "tagger_store", samples)
     settings = RunSettings("processes", options.workers)
     jets, read_constituents = training_jets(configuration, settings, lambda what, total: nullcontext(lambda: None))
     every = read_constituents()
-    costs, scores = {}, {}
+    scores = {}
     for name, constituents in (("constituents", every), ("tracks", every.only(every.charged))):
         weights = options.output.parent / f"{name}.safetensors"
         if weights.exists():
             scores[name] = network_scores(weights, jets, constituents)
-            continue
-        train = partial(train_network_on, jets, constituents, weights, 1, recipe, print_loss)
-        costs[name], scores[name] = measured(train)
-    costs["boosted"], scores["boosted"] = measured(partial(boosted_scores, jets))
+        else:
+            scores[name] = train_network_on(jets, constituents, weights, 1, recipe, print_loss)
+    scores["boosted"] = boosted_scores(jets)
     result = performance(jets, scores)
 
-    counts = {"constituents": len(every.pt) / len(every), "tracks": every.charged.sum() / len(every)}
-    heads = ("AUC", "gluon rejection", "over boosted", "constituents of a jet", "training [CPU s]")
-    table = make_table("", ("tagger",), heads)
-    body: dict[str, Any] = {"jets": result.n_jets, "held_out": result.n_held_out, "simulation": simulation.cpu}
     gains = result.gain()
-    for name, rejection in result.rejection.items():
-        gain, cost, count = gains.get(name), costs.get(name), counts.get(name)
-        table.add_row(
-            name,
-            f"{result.auc[name]:.4f}",
-            str(rejection),
-            str(gain or ""),
-            f"{count:.1f}" if count else "",
-            f"{cost.cpu:.0f}" if cost else "kept" if count else "",
-        )
-        body[name] = {"auc": result.auc[name], "rejection": rejection, "over_boosted": gain, "cpu": cost and cost.cpu}
-    CONSOLE.print(f"trained on {result.n_jets} jets, {recipe.epochs} epochs; measured on {result.n_held_out} others")
-    CONSOLE.print(table)
-    ratios = ", ".join(f"{name} {gain}" for name, gain in gains.items())
-    body["summary"] = [
-        f"gluon rejection at half of the quarks over that of boosted trees: {ratios}",
-        f"with over without neutral constituents: {result.gain('tracks')['constituents']}",
-    ]
-    CONSOLE.print("\n".join(body["summary"]))
-    report(options.output, begun, body)
+    boosted = Reference("boosted trees", result.rejection["boosted"].value)
+    auc = Reference("boosted trees", result.auc["boosted"])
+    figures = []
+    for name in ("constituents", "tracks", "n_trk"):
+        rejection = result.rejection[name]
+        figures.append(Figure(f"{name}: gluon rejection", rejection.value, "", "higher", boosted, rejection.error))
+        figures.append(Figure(f"{name}: AUC", result.auc[name], "", "higher", auc))
+    ratios = {f"{name} over boosted trees": gains[name] for name in ("constituents", "tracks")}
+    ratios["with over without neutral constituents"] = result.gain("tracks")["constituents"]
+    figures += [Figure(name, ratio.value, "", "higher", spread=ratio.error) for name, ratio in ratios.items()]
+    write_result(options.output, begun, figures, jets=result.n_jets, held_out=result.n_held_out)
 
 
 def print_loss(loss: float) -> None:

@@ -24,13 +24,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -39,7 +39,7 @@ from numpy import ndarray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recording import CONSOLE, conditions, print_conditions, write_result
+from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe.calibration.config import Bootstrap, Regions
 from beampipe.calibration.method.joint import joint_uncertainties
@@ -86,7 +86,6 @@ from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntup
 from beampipe.simulation.random_numbers import keys, uniform
 from beampipe.simulation.samples import Slice
 from beampipe.tables import load_table, load_tables
-from beampipe.terminal import make_table
 from beampipe.workflow import Store
 
 SMALL = """
@@ -115,48 +114,41 @@ events = 20
 """A chain that is run several times."""
 
 
-def compare_tracks(settings: ChainSettings) -> list[dict[str, Any]]:
-    """The figures of `tracks`: the finder of the chain in all nominal collisions, others in the first ones."""
+def compare_tracks(settings: ChainSettings) -> list[Figure]:
+    """The figures of `tracks`: the finder of the chain in all nominal collisions, another in the first ones."""
     edges = (100.0, 200.0, 300.0, 420.0, 580.0, 800.0, 1200.0)
-    table = make_table(
-        "tracks against charged particles of jets",
-        ("finder", "jet pT [GeV]"),
-        ("jets", "tracks / particles", "particles with a track", "mean difference", "spread of the difference"),
-    )
-    figures = []
     plan, store = Plan(settings), store_of(settings)
     scale = load_table(store.require(plan.scale), "scale", EnergyScale)
-    every = {settings.tracks.finder: plan.chunks[settings.of_role("nominal").name]}
-    for finder, chunks in (plan.compared | every).items():
-        data = JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in chunks])
-        if settings.collisions.pileup:
-            share, events = data.events.vertex_efficiency, len(data.events)
-            CONSOLE.print(
-                f"{finder}: hard vertex right in {100 * share:.1f} % of {events} events,"
-                f" {data.events.vertices.mean():.1f} vertices each",
-                markup=False,
-            )
+    name = settings.tracks.finder
+    chunks = {name: plan.chunks[settings.of_role("nominal").name]} | plan.compared
+    values: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for finder, parts in chunks.items():
+        data = JetEvents.join([JetEvents.load(store.require(chunk.recipes["jets"])) for chunk in parts])
         pt = scale.corrected(data.jets.pt, data.jets.eta)
+        here = values.setdefault(finder, {})
+        if settings.collisions.pileup:
+            here["hard vertex right"] = (data.events.vertex_efficiency, None)
         for low, high in pairwise(edges):
-            here = (pt >= low) & (pt < high)
-            if here.sum() < 20:
-                continue
-            ratio = track_ratio(data, here)
-            figures.append({"finder": finder, "pt": [low, high], **asdict(ratio)})
-            table.add_row(
-                finder,
-                f"{low:g}-{high:g}",
-                str(ratio.jets),
-                f"{ratio.ratio:.4f} ± {ratio.ratio_error:.4f}",
-                f"{ratio.found:.4f}",
-                f"{ratio.mean:+.2f}",
-                f"{ratio.spread:.2f}",
-            )
-    CONSOLE.print(table)
-    return figures
+            if np.count_nonzero(chosen := (pt >= low) & (pt < high)) >= 20:
+                ratio = track_ratio(data, chosen)
+                bin_name = f"{low:g}-{high:g} GeV"
+                here[f"{bin_name}: tracks over particles"] = (ratio.ratio, ratio.ratio_error)
+                here[f"{bin_name}: particles with a track"] = (ratio.found, None)
+    other = next((finder for finder in chunks if finder != name), "")
+    return [
+        Figure(
+            f"{name}, {what}",
+            value,
+            "",
+            "equal" if what.endswith("over particles") else "higher",
+            Reference(other, values[other][what][0]) if other and what in values[other] else None,
+            error,
+        )
+        for what, (value, error) in values[name].items()
+    ]
 
 
-def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, Any]:
+def pseudo_experiments(result: ChainResult, n: int, workers: int) -> list[Figure]:
     """The figures of `fit`."""
     settings = result.settings
     filled: dict[str, Templates] = {}
@@ -196,10 +188,9 @@ def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, A
         simulated, factors, joint_uncertainties(configuration, efficiencies, factors)
     )
 
-    table = make_table("pulls of gluon fractions", ("shares of",), ("experiments", "mean", "width", "mean error"))
-    figures: dict[str, Any] = {"true": true.tolist()}
+    figures = []
     for name, each in shares.items():
-        pulls, errors = [], []
+        pulls = []
         for values in measured.replicas[:n]:
             drawn = flavours(measured, values[None]).sum(axis=1)
             scaled = squares.sum(axis=1) * (drawn.sum(axis=1) / whole.sum(axis=(1, 2)))[:, None]
@@ -207,18 +198,19 @@ def pseudo_experiments(result: ChainResult, n: int, workers: int) -> dict[str, A
             fitted = fit_fraction(counts, each, cuts, factors.pt_edges, name)
             if fitted is not None:
                 pulls.append(fitted.pull)
-                errors.append(fitted.error)
-        if not pulls:
-            CONSOLE.print(f"{name}: no bin of pT is usable", markup=False)
-            continue
-        mean, width = float(np.mean(pulls)), float(np.std(pulls, ddof=1))
-        figures[name] = {"experiments": len(pulls), "mean": mean, "width": width, "error": float(np.mean(errors))}
-        table.add_row(name, str(len(pulls)), f"{mean:+.2f}", f"{width:.2f}", f"{np.mean(errors):.3f}")
-    CONSOLE.print(table)
+        figures += pull_figures(f"gluon fraction, {name}", pulls)
     return figures
 
 
-INDEPENDENT_COLUMNS: Final = {"experiments": "", "mean": "+.2f", "width": ".2f", "error": ".3f", "spread": ".3f"}
+def pull_figures(name: str, pulls: Sequence[float]) -> list[Figure]:
+    """Mean and width of pulls."""
+    if len(pulls) < 2:
+        CONSOLE.print(f"{name}: {len(pulls)} experiments are usable", markup=False)
+        return []
+    return [
+        Figure(f"{name}: mean pull", float(np.mean(pulls)), "", "equal"),
+        Figure(f"{name}: width of pulls", float(np.std(pulls, ddof=1)), "", "equal"),
+    ]
 
 
 def part_of(path: Path, output: Path, number: int, n_parts: int) -> Path:
@@ -256,7 +248,7 @@ TOY_EDGES: Final = (500.0, 600.0, 750.0, 1000.0)
 
 def independent_experiments(
     settings: ChainSettings, what: str, n: int, workers: int, make: Callable[[Path, str, int], Path]
-) -> dict[str, Any]:
+) -> list[Figure]:
     """Pulls of experiments with simulation, scale factors and pseudo-data of their own.
 
     `make` writes the ntuple of a sample (the second argument) for the experiment of a number.
@@ -269,25 +261,10 @@ def independent_experiments(
             ntuples = {sample: make(folder / f"{sample}.root", sample, number) for sample in settings.samples}
             executor = Executor("processes" if workers > 1 else "inline", workers)
             fitted += measure_ntuples(replace(settings, output=folder), ntuples, executor).measurements
-    table = make_table(f"pulls of {what}", ("shares of",), ("experiments", "mean", "width", "mean error", "spread"))
-    figures: dict[str, Any] = {}
-    for shares in dict.fromkeys(each.shares for each in fitted):
-        chosen = [each for each in fitted if each.shares == shares]
-        pulls, errors = np.array([each.pull for each in chosen]), np.array([each.error for each in chosen])
-        off = np.array([each.fraction - each.true for each in chosen])
-        figure = {
-            "experiments": len(chosen),
-            "mean": float(pulls.mean()),
-            "width": float(pulls.std(ddof=1)),
-            "error": float(errors.mean()),
-            "largest_error": float(errors.max()),
-            "spread": float(off.std(ddof=1)),
-            "pulls": pulls.tolist(),
-        }
-        figures[shares] = figure
-        table.add_row(shares, *(f"{figure[key]:{form}}" for key, form in INDEPENDENT_COLUMNS.items()))
-    CONSOLE.print(table)
-    return figures
+    by_shares: dict[str, list[float]] = {}
+    for each in fitted:
+        by_shares.setdefault(each.shares, []).append(each.pull)
+    return [figure for shares, pulls in by_shares.items() for figure in pull_figures(f"{what}, {shares}", pulls)]
 
 
 def with_loss(data: JetEvents, chance: ndarray, seed: int) -> JetEvents:
@@ -325,7 +302,7 @@ def quark_like(templates: Templates, of: SumsOf, cuts: ndarray) -> ndarray:
     return np.swapaxes(at_cuts / jets.sum(axis=-1)[..., None], -1, -2)
 
 
-def track_loss(settings: ChainSettings, loss: float, extractions: list[str], workers: int) -> dict[str, Any]:
+def track_loss(settings: ChainSettings, loss: float, extractions: list[str], workers: int) -> list[Figure]:
     """The figures of `loss`, without alternative samples."""
     settings = replace(settings, samples={each.name: each for each in map(settings.of_role, ROLES)})
     plan, store = Plan(settings), store_of(settings)
@@ -343,12 +320,6 @@ def track_loss(settings: ChainSettings, loss: float, extractions: list[str], wor
     lost = 1 - after.sum() / before.sum()
     counts = {name: len(data.events) for name, data in events.items()}
     CONSOLE.print(f"{counts} collisions; tracks lost in jets: {100 * lost:.2f} %", markup=False)
-    table = make_table(
-        f"shifts of scale factors by {100 * loss:g} % lost tracks",
-        ("extraction", "jets", "jet pT [GeV]"),
-        ("measured", "predicted", "difference / error"),
-    )
-    figures: list[dict[str, Any]] = []
     with TemporaryDirectory() as name:
         ntuples = ntuples_of(Path(name), settings, events)
 
@@ -386,37 +357,26 @@ def track_loss(settings: ChainSettings, loss: float, extractions: list[str], wor
                 (lossy.data[0] - without.data[0]) / without.simulation[0],
                 ((lossy.data_replicas - without.data_replicas) / without.simulation[0]).std(axis=0),
             )
+    figures = [Figure("tracks lost in jets", 100 * float(lost), "%", "equal")]
     for extraction, (shift, error) in changes.items():
         for p, w, flavour in np.ndindex(shift.shape):
-            low, high = settings.measurement.pt_edges[p : p + 2]
-            figure = {
-                "extraction": extraction,
-                "flavour": ("quark", "gluon")[flavour],
-                "pt": [low, high],
-                "working_point": settings.measurement.working_points[w],
-            }
             at = (p, w, flavour)
-            values = [shift[at], error[at], expected[at], expected_error[at]]
-            for key, value in zip(("shift", "error", "predicted", "predicted_error"), values, strict=True):
-                figure[key] = float(value) if np.isfinite(value) else None  # JSON has no nan
-            figures.append(figure)
-            table.add_row(
-                extraction,
-                figure["flavour"],
-                f"{low:g}-{high:g}",
-                f"{values[0]:+.4f} ± {values[1]:.4f}",
-                f"{values[2]:+.4f} ± {values[3]:.4f}",
-                f"{(values[0] - values[2]) / np.hypot(values[1], values[3]):+.2f}",
-            )
-    CONSOLE.print(table)
-    return {"events": counts, "lost": float(lost), "shifts": figures}
+            if not np.isfinite([shift[at], error[at], expected[at], expected_error[at]]).all():
+                continue
+            low, high = settings.measurement.pt_edges[p : p + 2]
+            point = settings.measurement.working_points[w]
+            title = f"loss, {extraction}, {('quark', 'gluon')[flavour]} at {point:g}, {low:g}-{high:g} GeV: shift"
+            reference = Reference("predicted", float(expected[at]))
+            spread = float(np.hypot(error[at], expected_error[at]))
+            figures.append(Figure(title, float(shift[at]), "", "equal", reference, spread))
+    return figures
 
 
 def digest(folder: Path) -> str:
     return sha256((folder / RESULT).read_bytes()).hexdigest()
 
 
-def hashes(served: bool) -> dict[str, str]:
+def hashes() -> dict[str, str]:
     """The figures of `hash`: results of one small chain, made in several ways."""
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -439,12 +399,11 @@ def hashes(served: bool) -> dict[str, str]:
                 time.sleep(0.02)
             os.kill(program.pid, signal.SIGKILL)
         made("killed after 3 chunks, resumed with 2 workers", killed, 2)
-        if served:
-            from beampipe.serving.server import serve
+        from beampipe.serving.server import serve
 
-            direct = load_settings(config, folder / "served")
-            with serve(direct.tracks.finder) as server:
-                made("served", replace(direct, tracks=replace(direct.tracks, servers=(server.url,))), 1)
+        direct = load_settings(config, folder / "served")
+        with serve(direct.tracks.finder) as server:
+            made("served", replace(direct, tracks=replace(direct.tracks, servers=(server.url,))), 1)
     CONSOLE.print(f"{len(result)} ways, {len(set(result.values()))} result", markup=False)
     assert len(set(result.values())) == 1, result
     return result
@@ -465,12 +424,10 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=60, help="experiments with toy samples")
     parser.add_argument("--toy-events", type=int, default=20000, help="events of each toy sample")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--without-server", action="store_true", help="no tracks from a Triton")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/closure.json"))
     options = parser.parse_args()
-    begun = conditions(("pyacts", "pythia8mc", "fastjet", "pyhf"))
-    print_conditions("chain: closure", begun)
-    body: dict[str, Any] = {}
+    begun = begin("chain: closure", ("pyacts", "pythia8mc", "fastjet", "pyhf"))
+    figures: list[Figure] = []
     if {"tracks", "fit", "loss"} & set(options.only):
         folder = options.folder or (Path("runs/chain") if options.config == EXAMPLE else None)
         settings = load_settings(options.config, folder)
@@ -480,28 +437,25 @@ def main() -> None:
         }
         settings = replace(settings, tracks=replace(settings.tracks, **finders))
         executor = Executor("processes", options.workers)
-        body["events"] = {sample.name: sample.events for sample in settings.samples.values()}
-        CONSOLE.print(f"simulated collisions: {body['events']}", markup=False)
         make_ntuples(settings, executor)
         if "loss" in options.only:
-            body["loss"] = track_loss(settings, options.loss, options.extraction, options.workers)
+            figures += track_loss(settings, options.loss, options.extraction, options.workers)
         if "tracks" in options.only:
-            body["tracks"] = compare_tracks(settings)
+            figures += compare_tracks(settings)
         if "fit" in options.only:
             result = run_chain(settings, executor)
-            body["result"] = [each.__dict__ | {"pull": each.pull} for each in result.measurements]
             for each in result.measurements:
                 CONSOLE.print(
                     f"{each.shares}: {each.fraction:.3f} ± {each.error:.3f}, by label {each.true:.3f},"
                     f" {each.pull:+.2f}",
                     markup=False,
                 )
-            body["fit"] = pseudo_experiments(result, options.experiments, options.workers)
+            figures += pseudo_experiments(result, options.experiments, options.workers)
 
             def part(output: Path, sample: str, number: int) -> Path:
                 return part_of(result.ntuples[sample], output, number, options.parts)
 
-            body["parts"] = independent_experiments(settings, "parts", options.parts, options.workers, part)
+            figures += independent_experiments(settings, "parts", options.parts, options.workers, part)
     if "toys" in options.only:
 
         def toy(output: Path, sample: str, number: int) -> Path:
@@ -510,11 +464,10 @@ def main() -> None:
 
         toys = load_settings(EXAMPLE, Path("runs/chain"))
         toys = replace(toys, measurement=replace(toys.measurement, pt_edges=TOY_EDGES))
-        body["toys"] = independent_experiments(toys, "toys", options.toys, options.workers, toy)
+        figures += independent_experiments(toys, "toys", options.toys, options.workers, toy)
     if "hash" in options.only:
-        body["hash"] = hashes(not options.without_server)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_result(options.output, begun, body)
+        figures.append(Figure("different results", len(set(hashes().values())), "", "equal"))
+    write_result(options.output, begun, figures)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -26,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fleet"))
 
 from fleets import running, write_tracking
-from recording import CONSOLE, conditions, print_conditions, write_result
+from recording import CONSOLE, Figure, begin, write_result
 
 from beampipe.chain.stream import (
     DIRECT,
@@ -44,21 +42,19 @@ from beampipe.serving.server import serve
 from beampipe.tracking.data import shipped_events
 
 
-def rates(source: Stream, way: Way, shares: list[float]) -> list[StreamPoint]:
+def rates(source: Stream, way: Way, shares: list[float]) -> tuple[list[Figure], list[StreamPoint]]:
     """Streams at shares of the largest throughput of a way."""
     largest = source.capacity(way)
-    CONSOLE.print(f"{way.name}: at most {largest:.4g} events/s", markup=False)
+    figures = [Figure(f"{way.name}: most", largest, "events/s", "higher")]
     points = [source.measure(way, share * largest)[0] for share in shares]
     for share, point in zip(shares, points, strict=True):
-        CONSOLE.print(
-            f"{way.name}, {100 * share:g} %: {100 * point.share_in_time:.2f} % of {point.events} in time,"
-            f" {point.lost} lost",
-            markup=False,
-        )
-    return points
+        title = f"{way.name}, {100 * share:g} %"
+        figures.append(Figure(f"{title}: in time", 100 * point.share_in_time, "%", "higher"))
+        figures.append(Figure(f"{title}: p99", 1e3 * point.p99, "ms"))
+    return figures, points
 
 
-def killed(source: Stream, way: Way, pid: int, share: float) -> dict[str, Any]:
+def killed(source: Stream, way: Way, pid: int, share: float) -> list[Figure]:
     """A stream in whose middle a process gets SIGKILL."""
     rate, killed_at = share * source.capacity(way), []
 
@@ -71,12 +67,9 @@ def killed(source: Stream, way: Way, pid: int, share: float) -> dict[str, Any]:
     point, run = source.measure(way, rate)
     timer.join()
     recovery = max(0.0, late_until(run, source.settings.deadline) - killed_at[0])
-    CONSOLE.print(
-        f"{way.name}, one killed at {rate:.4g} events/s: {point.lost} of {point.events} lost, {point.late} late,"
-        f" {point.fallback} by the fallback; the last late event arrived {recovery:.2f} s after",
-        markup=False,
-    )
-    return {**asdict(point), "recovery": recovery}
+    CONSOLE.print(f"{way.name}: the last late event arrived {recovery:.2f} s after the kill", markup=False)
+    title = f"{way.name}, one killed"
+    return [Figure(f"{title}: lost", point.lost, "", "equal"), Figure(f"{title}: late", point.late)]
 
 
 def main() -> None:
@@ -87,35 +80,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each stream")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.8, 0.95])
     parser.add_argument("--killed-share", type=float, default=0.7)
-    parser.add_argument("--only", nargs="+", choices=["rates", "killed"], default=["rates", "killed"])
     parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/stream.json"))
     options = parser.parse_args()
-    begun = conditions()
-    print_conditions("chain: streams with a deadline", begun)
+    begun = begin("chain: streams with a deadline")
     settings = StreamSettings(options.pipeline, parse_duration(options.deadline, "--deadline"), options.seconds)
     points: list[StreamPoint] = []
-    kills: list[dict[str, Any]] = []
+    figures: list[Figure] = []
     with open_stream([event.hits for event in shipped_events(options.mu)], settings) as source:
-        if "rates" in options.only:
-            points += rates(source, Way(DIRECT), options.shares)
+
+        def measure(way: Way) -> None:
+            more, streams = rates(source, way, options.shares)
+            figures.extend(more)
+            points.extend(streams)
+
+        measure(Way(DIRECT))
         with serve(options.pipeline, threads=1) as first, serve(options.pipeline, threads=1) as second:
-            if "rates" in options.only:
-                points += rates(source, Way("one server", (first.url,)), options.shares)
-            if "killed" in options.only:
-                pid = first._running.pid
-                assert pid is not None
-                kills.append(killed(source, Way("two servers", (first.url, second.url)), pid, options.killed_share))
+            measure(Way("one server", (first.url,)))
+            pid = first._running.pid
+            assert pid is not None
+            figures += killed(source, Way("two servers", (first.url, second.url)), pid, options.killed_share)
         with running(lambda folder: write_tracking(folder, options.pipeline)) as fleet:
             way = Way("fleet of two", (fleet.url("grpc"),))
-            if "rates" in options.only:
-                points += rates(source, way, options.shares)
-            if "killed" in options.only:
-                kills.append(killed(source, way, fleet.tritons()[0], options.killed_share))
-    if points:
-        CONSOLE.print(stream_table(points, options.pipeline))
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        draw_stream(points, options.pipeline, options.output.with_suffix(".png"))
-    write_result(options.output, begun, {"streams": [asdict(point) for point in points], "killed": kills})
+            measure(way)
+            figures += killed(source, way, fleet.tritons()[0], options.killed_share)
+    CONSOLE.print(stream_table(points, options.pipeline))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    draw_stream(points, options.pipeline, options.output.with_suffix(".png"))
+    write_result(options.output, begun, figures)
 
 
 if __name__ == "__main__":

@@ -54,13 +54,13 @@ import numpy as np
 from fleets import (
     CONSOLE,
     HOSTS,
+    Figure,
     Running,
+    begin,
     options_of,
-    print_header,
-    report,
     running,
     until,
-    verdict,
+    write_result,
     write_toy,
     write_tracking,
 )
@@ -70,7 +70,6 @@ from beampipe.errors import BeampipeError
 from beampipe.fleet.certificates import make_server
 from beampipe.fleet.control.daemon import daemon_pid
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.triton import ModelClient
 from beampipe.triton.server.haproxy import PublicPort
@@ -532,19 +531,27 @@ def main() -> None:
     with TemporaryDirectory(prefix="faults") as folder, file_systems(Path(folder)):
         shift_clock_of_children(Path(folder))
         cases = cases_of(options)
-        begun = print_header(f"faults of a {'server' if options.single else 'fleet'}: {len(cases)} cases", options)
+        begun = begin(f"faults of a {'server' if options.single else 'fleet'}: {len(cases)} cases")
         for name in (DISK, SHARED_MEMORY, JUMP):
             if not possible(name, options):
                 CONSOLE.print(f"left out: {name}, which cannot be made here", style="yellow")
         rows = {case: new_row(case) for case in cases}
         for row in strike_all(cases, options):
             add(rows[tuple(row["faults"])], row)
-            report(options, begun, {"rows": list(rows.values()), "summary": []})
     done = [row for row in rows.values() if row["times"]]
-    CONSOLE.print(table_of(done))
-    summary = summary_of(done, len(cases))
-    report(options, begun, {"rows": done, "cases": len(cases), "summary": summary})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+    figures = []
+    for name, size in (("alone", 1), ("pairs", 2)):
+        if chosen := [row for row in done if len(row["faults"]) == size]:
+            figures += [
+                Figure(f"{name}: cases", len(chosen), "", "higher"),
+                Figure(f"{name}: answered", sum(row["answered"] for row in chosen), "", "higher"),
+                Figure(f"{name}: lost", sum(len(row["lost"]) for row in chosen), "", "equal"),
+                Figure(f"{name}: wrong", sum(row["wrong"] for row in chosen), "", "equal"),
+                Figure(f"{name}: not as wanted afterwards", sum(len(row["not_whole"]) for row in chosen), "", "equal"),
+                Figure(f"{name}: longest flow", max(max(row["flow_s"], default=0.0) for row in chosen), "s"),
+            ]
+    write_result(options.output, begun, figures, rows=done)
+    raise SystemExit(1 if any(figure.value for figure in figures if figure.better == "equal") else 0)
 
 
 def can_mount() -> bool:
@@ -706,38 +713,6 @@ def add(row: dict[str, Any], once: Mapping[str, Any]) -> None:
     row["lost"] += once["lost"]
     for name in ("not_whole", "flow_s", "whole_s"):
         row[name] += [once[name]] if once[name] else []
-
-
-def table_of(rows: Sequence[dict[str, Any]]) -> Any:
-    numbers = ("times", "answered", "lost", "wrong", "not whole", "flow [s]", "worst", "whole [s]", "worst", "slowest")
-    words = "flow: each client has an answer again; whole: all runs as wanted; slowest: of any request [s]"
-    table = make_table("faults under eight default clients", ("faults",), numbers, caption=words)
-    for row in rows:
-        counts = (row["times"], row["answered"], len(row["lost"]), row["wrong"], len(row["not_whole"]))
-        times = [number for key in ("flow_s", "whole_s") for number in (median(row[key]), max(row[key], default=0.0))]
-        times.append(row["slowest_s"])
-        table.add_row(" + ".join(row["faults"]), *map(str, counts), *(f"{seconds:.2f}" for seconds in times))
-    return table
-
-
-def median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else float("nan")
-
-
-def summary_of(rows: Sequence[dict[str, Any]], cases: int) -> list[dict[str, object]]:
-    """Nothing lost, nothing wrong, and always whole again; alone and in pairs."""
-    lines = []
-    for name, size in (("alone", 1), ("pairs", 2)):
-        chosen = [row for row in rows if len(row["faults"]) == size]
-        if not chosen:
-            continue
-        times, answered = sum(row["times"] for row in chosen), sum(row["answered"] for row in chosen)
-        lost, wrong = sum(len(row["lost"]) for row in chosen), sum(row["wrong"] for row in chosen)
-        ill = sum(len(row["not_whole"]) for row in chosen)
-        words = f"{len(chosen)} of {cases} cases, {times} times: {answered} answered, {lost} lost, {wrong} wrong"
-        words += f", {ill} times not whole afterwards"
-        lines.append(verdict(name, not lost and not wrong and not ill and answered > 0, words))
-    return lines
 
 
 if __name__ == "__main__":

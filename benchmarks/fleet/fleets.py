@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from harness import CONSOLE, print_header, report, verdict
+from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe import processes
 from beampipe.fleet.certificates import make_authority, make_server
@@ -33,16 +33,17 @@ from beampipe.triton.server.launch import free_port
 __all__ = [
     "CONSOLE",
     "HOSTS",
+    "Figure",
+    "Reference",
     "Running",
     "at_work",
+    "begin",
     "milliseconds",
     "options_of",
-    "print_header",
-    "report",
     "running",
     "toy_request",
     "until",
-    "verdict",
+    "write_result",
     "write_toy",
     "write_tracking",
 ]

@@ -15,7 +15,6 @@ writes for SuperSONIC, in one thread before the same server.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,15 +29,15 @@ import beampipe.terminal.scripts  # noqa: F401
 import numpy as np
 import yaml
 from fleets import (
-    CONSOLE,
+    Figure,
+    Reference,
     Running,
+    begin,
     milliseconds,
     options_of,
-    print_header,
-    report,
     running,
     until,
-    verdict,
+    write_result,
     write_tracking,
 )
 
@@ -48,7 +47,6 @@ from beampipe.fleet.deploy.kubernetes import envoy_configuration
 from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.fleet.specification import read_fleet
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.connection_file import HEADER
 from beampipe.triton.server import management
@@ -56,8 +54,6 @@ from beampipe.triton.server.launch import free_port
 
 PROTOCOLS: Final = ("grpc", "http")
 HITS: Final = 300
-WANTED_MS: Final = 0.25
-"""Largest latency [ms] that the gateway may add without TLS."""
 
 
 def main() -> None:
@@ -67,14 +63,12 @@ def main() -> None:
     parser.add_argument("--envoy", action="store_true", help="also through Envoy, from the package of that name")
     options = parser.parse_args()
     warnings.simplefilter("ignore", LayoutWarning)  # slices have fewer tracks than events
-    begun = print_header("latency that the gateway adds", options)
+    begun = begin("latency that the gateway adds", ("tritonclient",))
     events = events_of(HITS, 8)
     with DirectTrackFinder(options.model, threads=1) as direct:
         labels = [direct.find(hits).track_id for hits in events]
-    rows = [row for secure in (False, True) for row in measured(secure, events, labels, options)]
-    CONSOLE.print(table_of(rows, options.model))
-    report(options, begun, {"rows": rows, "summary": (summary := summary_of(rows))})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+    figures = [figure for secure in (False, True) for figure in measured(secure, events, labels, options)]
+    write_result(options.output, begun, figures)
 
 
 def events_of(hits: int, number: int) -> list[Hits]:
@@ -88,7 +82,7 @@ def events_of(hits: int, number: int) -> list[Hits]:
 
 def measured(
     secure: bool, events: Sequence[Hits], labels: Sequence[np.ndarray], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+) -> list[Figure]:
     """Both protocols, directly and through the gateway."""
     with (
         running(lambda folder: write_tracking(folder, options.model), count=1, secure=secure) as fleet,
@@ -109,20 +103,16 @@ def measured(
                     raise SystemExit(f"{name}: labels differ from those of the pipeline run here: nothing to time")
         asks = {name: finder.find for name, finder in ways.items()}
         times = asked_in_turn(asks, events, options.calls, options.seed)
-    return [
-        {
-            "gateway": "Envoy" if way == "envoy" else "TLS and token" if secure else "plain",
-            "protocol": protocol,
-            "hits": float(np.median([len(hits) for hits in events])),
-            "calls": options.calls,
-            "load_average": os.getloadavg()[0],
-            "direct_ms": milliseconds(times[protocol, "direct"], 50)[0],
-            "gateway_ms": milliseconds(taken, 50)[0],
-            "added_ms": milliseconds(taken - times[protocol, "direct"], 50)[0],
-            "added_of_quickest_ms": milliseconds(taken, 10)[0] - milliseconds(times[protocol, "direct"], 10)[0],
-        }
+    added = {
+        (protocol, way): milliseconds(taken - times[protocol, "direct"], 50)[0]
         for (protocol, way), taken in times.items()
         if way != "direct"
+    }
+    other = Reference("Envoy", added.pop(("grpc", "envoy"))) if ("grpc", "envoy") in added else None
+    name = "TLS and token" if secure else "plain"
+    return [
+        Figure(f"{name} {protocol}: added", value, "ms", "lower", other if protocol == "grpc" else None)
+        for (protocol, _), value in added.items()
     ]
 
 
@@ -200,29 +190,6 @@ def asked_in_turn(
             asks[names[row]](hits)
             times[names[row]].append(perf_counter() - begin)
     return {name: np.array(taken) for name, taken in times.items()}
-
-
-def table_of(rows: Sequence[dict[str, Any]], model: str) -> Any:
-    title = f"{model}, events of {rows[0]['hits']:.0f} hits, one after the other"
-    columns = ("direct [ms]", "gateway [ms]", "added [ms]", "added to the quickest 10 % [ms]")
-    table = make_table(title, ("gateway", "protocol"), columns)
-    for row in rows:
-        figures = (row[key] for key in ("direct_ms", "gateway_ms", "added_ms", "added_of_quickest_ms"))
-        table.add_row(row["gateway"], row["protocol"], *(f"{figure:.3f}" for figure in figures))
-    return table
-
-
-def summary_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
-    """The wanted figure is that without TLS."""
-    return [
-        verdict(
-            f"added over {row['protocol']}",
-            row["added_ms"] <= WANTED_MS,
-            f"{row['added_ms']:.3f} ms, wanted at most {WANTED_MS} ms",
-        )
-        for row in rows
-        if row["gateway"] == "plain"
-    ]
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -33,12 +34,9 @@ import beampipe.terminal.scripts  # noqa: F401
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
-from fleets import CONSOLE, at_work, milliseconds, options_of, print_header, report, running, verdict
+from fleets import CONSOLE, Figure, at_work, begin, milliseconds, options_of, running, write_result
 from tritonclient.utils import InferenceServerException
 
-from beampipe import processes
-from beampipe.fleet.gateway.haproxy import gateway_processes
-from beampipe.terminal import make_table
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
@@ -48,7 +46,6 @@ from tests.triton.doublers import add_canary, write_model
 from tests.triton.slow_clients import KINDS, Kind, SlowClients
 
 PROTOCOLS: Final = ("grpc", "http")
-WANTED_RATIO: Final = 1.5
 _WORK: Final = 0.005
 """Time [s] that the model sleeps for each request of the others."""
 
@@ -57,30 +54,26 @@ _WORK: Final = 0.005
 class Others:
     """Latencies [s] of the others, without slow clients, with them elsewhere and here, and their failed requests.
 
-    `busy` holds the cores that slow clients, and the proxy that they are at, use while they are here; `crashes` counts
-    the servers that died meanwhile.
+    `crashes` counts the servers that died meanwhile.
     """
 
     without: list[float] = field(default_factory=list)
     elsewhere: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    busy: list[tuple[float, float]] = field(default_factory=list)
     crashes: int = 0
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service: its ports by protocol, and its proxy.
+    """A service: its ports by protocol.
 
     Attributes:
         ports: port by protocol.
-        proxies: gives the process ids of its HAProxy.
         crashes: gives the number of its servers that have died, as far as it is counted.
     """
 
     ports: dict[str, int]
-    proxies: Callable[[], list[int]]
     crashes: Callable[[], int] = lambda: 0
 
 
@@ -90,47 +83,25 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--numbers", type=int, nargs="+", default=[20, 200], help="numbers of slow clients")
     options = parser.parse_args()
-    begun = print_header("slow clients", options)
-    rows = []
+    begun = begin("slow clients", ("tritonclient",))
+    figures = []
+    failures: list[str] = []
+    crashes = 0
     with a_server() as elsewhere:
         for name, start in (("fleet", a_fleet), ("single server", a_server)):
             with start() as service:
-                for protocol in PROTOCOLS:
-                    for number in options.numbers:
-                        others = measured(service, elsewhere, protocol, number, options)
-                        rows.append({"where": name, "protocol": protocol, "slow": number, **figures_of(others)})
-                        CONSOLE.print(f"{name}, {number} over {protocol}: done", markup=False)
-    names = (
-        "answered",
-        "failed",
-        "p99 without",
-        "elsewhere",
-        "here [ms]",
-        "ratio elsewhere",
-        "ratio",
-        "slow",
-        "proxy [cores]",
-    )
-    table = make_table(
-        "others", ("where", "slow clients"), names, caption="slow, proxy: cores that these processes use"
-    )
-    for row in rows:
-        p99 = (f"{row[key]:.1f}" for key in ("p99_without_ms", "p99_elsewhere_ms", "p99_with_ms"))
-        slow = f"{row['slow']}, {row['protocol']}"
-        rest = (f"{row[key]:.2f}" for key in ("ratio_elsewhere", "ratio", "slow_cores", "proxy_cores"))
-        table.add_row(row["where"], slow, str(row["answered"]), str(row["failed"]), *p99, *rest)
-    CONSOLE.print(table)
-    summary = [
-        verdict(
-            f"{row['where']}, {row['slow']} slow over {row['protocol']}",
-            not row["failed"] and row["ratio"] <= WANTED_RATIO,
-            f"ratio {row['ratio']:.2f}, wanted at most {WANTED_RATIO}; elsewhere {row['ratio_elsewhere']:.2f};"
-            f" {row['failed']} failed {row['examples']}, {row['crashes']} crashes",
-        )
-        for row in rows
-    ]
-    report(options, begun, {"rows": rows, "summary": summary})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+                for protocol, number in product(PROTOCOLS, options.numbers):
+                    others = measured(service, elsewhere, protocol, number, options)
+                    p99 = [milliseconds(times, 99)[0] for times in (others.without, others.elsewhere, others.beside)]
+                    title = f"{name}, {number} {protocol}"
+                    figures.append(Figure(f"{title}: p99 of others over p99 without", p99[2] / p99[0]))
+                    CONSOLE.print(f"{title}: elsewhere {p99[1] / p99[0]:.2f}", markup=False)
+                    failures += others.failures
+                    crashes += others.crashes
+    figures.append(Figure("failed requests of others", len(failures), "", "equal"))
+    figures.append(Figure("crashes", crashes, "", "equal"))
+    write_result(options.output, begun, figures, failures=failures[:10])
+    raise SystemExit(1 if failures else 0)
 
 
 def write_doubler(repository: Path) -> None:
@@ -143,11 +114,7 @@ def write_doubler(repository: Path) -> None:
 def a_fleet() -> Iterator[Service]:
     """A fleet of two servers."""
     with running(write_doubler) as fleet:
-
-        def proxies() -> list[int]:
-            return [process.pid for process in gateway_processes(fleet.run.path) if process.pid is not None]
-
-        yield Service(dict.fromkeys(PROTOCOLS, fleet.port), proxies)
+        yield Service(dict.fromkeys(PROTOCOLS, fleet.port))
 
 
 @contextmanager
@@ -158,14 +125,10 @@ def a_server() -> Iterator[Service]:
         access = AccessSettings(proxy=True, proxy_grpc=True)
         with TritonServer(ServerSettings(Path(folder), ("one",), access=access)) as server:
 
-            def proxies() -> list[int]:
-                pid = server.access.proxy_pid
-                return [] if pid is None else [pid, *processes.children(pid)]
-
             def crashes() -> int:
                 return sum(incident.kind == "server died" for incident in server.incidents)
 
-            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, proxies, crashes)
+            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, crashes)
 
 
 def measured(service: Service, elsewhere: Service, protocol: str, number: int, options: argparse.Namespace) -> Others:
@@ -183,22 +146,12 @@ def measured(service: Service, elsewhere: Service, protocol: str, number: int, o
             time.sleep(options.seconds)
             latencies[0] = []  # while they begin and end
             for attacked, kept in ((elsewhere, others.elsewhere), (service, others.beside)):
-                with slow_clients(attacked.ports[protocol], protocol, number) as pid:
+                with slow_clients(attacked.ports[protocol], protocol, number):
                     latencies[0] = kept
-                    before = spent(pid), sum(map(spent, attacked.proxies()))
                     time.sleep(options.seconds)
-                    after = spent(pid), sum(map(spent, attacked.proxies()))
                     latencies[0] = []
-                if attacked is service:
-                    slow, proxy = ((now - then) / options.seconds for now, then in zip(after, before, strict=True))
-                    others.busy.append((slow, proxy))
     others.crashes = service.crashes() - crashed
     return others
-
-
-def spent(pid: int) -> float:
-    """Processor time of a process [s]."""
-    return processes.processor_time(pid) or 0.0
 
 
 def ask(protocol: str, port: int, latencies: list[list[float]], failures: list[str], ended: threading.Event) -> None:
@@ -208,17 +161,17 @@ def ask(protocol: str, port: int, latencies: list[list[float]], failures: list[s
     tensor.set_data_from_numpy(np.full(300, _WORK, np.float32))
     with stock.InferenceServerClient(f"127.0.0.1:{port}") as client:
         while not ended.wait(0.02):
-            begin = time.perf_counter()
+            asked = time.perf_counter()
             try:
                 client.infer("one", [tensor])
             except InferenceServerException as error:
                 failures.append(f"{protocol}: {error}")
-            latencies[0].append(time.perf_counter() - begin)
+            latencies[0].append(time.perf_counter() - asked)
 
 
 @contextmanager
-def slow_clients(port: int, protocol: str, number: int) -> Iterator[int]:
-    """Slow clients of all kinds, in a process of their own, once all have begun; gives its id."""
+def slow_clients(port: int, protocol: str, number: int) -> Iterator[None]:
+    """Slow clients of all kinds, in a process of their own, once all have begun."""
     context = multiprocessing.get_context("spawn")
     begun = context.Semaphore(0)
     process = context.Process(target=be_slow, args=(port, protocol, number, begun), daemon=True)
@@ -226,8 +179,7 @@ def slow_clients(port: int, protocol: str, number: int) -> Iterator[int]:
     try:
         for _ in KINDS:
             begun.acquire()
-        assert process.pid is not None
-        yield process.pid
+        yield
     finally:
         process.terminate()
         process.join()
@@ -252,25 +204,6 @@ def be_slow(port: int, protocol: str, number: int, begun: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def figures_of(others: Others) -> dict[str, Any]:
-    lists = (others.without, others.elsewhere, others.beside)
-    without, elsewhere, beside = (milliseconds(latencies, 99)[0] for latencies in lists)
-    slow, proxy = np.mean(others.busy, axis=0).tolist()
-    return {
-        "answered": sum(map(len, lists)) - len(others.failures),
-        "failed": len(others.failures),
-        "examples": others.failures[:2],
-        "p99_without_ms": without,
-        "p99_elsewhere_ms": elsewhere,
-        "p99_with_ms": beside,
-        "ratio_elsewhere": elsewhere / without,
-        "ratio": beside / without,
-        "slow_cores": slow,
-        "proxy_cores": proxy,
-        "crashes": others.crashes,
-    }
 
 
 if __name__ == "__main__":

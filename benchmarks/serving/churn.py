@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -29,21 +28,19 @@ from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from growth import descriptors_of, memory_now, slopes, table_of
-from rich.progress import Progress
-from rich.table import Table
+import numpy as np
+from growth import descriptors_of, memory_now, slopes
 from served import (
-    CONSOLE,
+    Figure,
+    begin,
     counter,
     direct_finder,
     events_of_sizes,
     finder_of,
     options_of,
-    print_header,
-    report,
     serving,
-    verdict,
     wait_until,
+    write_result,
 )
 from visitors import GRPC_FAREWELLS, HTTP_FAREWELLS, Plan, Tally, visit_for_long
 from wires import http_request, questions_of
@@ -57,8 +54,6 @@ WARM_UP: Final = 0.2
 """Part of the requests that the slopes leave out."""
 PER: Final = 100_000.0
 """Slopes are per so many requests."""
-FLAT: Final = 2.0
-"""Memory is flat if it grows by less [MB per 100,000 requests], or by no more than three standard errors."""
 SPARE: Final = 10
 """Files that the server may have open beyond those of the beginning: some are made as they are needed."""
 ABANDONED: Final = 30.0
@@ -90,7 +85,7 @@ def main() -> None:
     parser.add_argument("--supervise", action="store_true", help="let the supervisor mend what happens")
     parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
     options = parser.parse_args()
-    begun = print_header("clients that come and go", options)
+    begun = begin("clients that come and go")
     events = [hits for hits in events_of_sizes(40, options.hits, options.seed) if len(hits)]
     direct = direct_finder(MODEL)
     labels = [direct.find(hits).track_id.tobytes() for hits in events]
@@ -98,30 +93,26 @@ def main() -> None:
     with serving([MODEL], **how) as server:
         pid, honest = server.pid, wrong_labels(server, events, labels)
         before = descriptors_of(pid)
-        tally, samples, seconds = churned(server, plan_of(server, events, labels, options.farewells), options)
+        tally, samples = churned(server, plan_of(server, events, labels, options.farewells), options)
         waited = wait_until(lambda: not counter(server, WAITING, MODEL), ABANDONED) if server.pid else float("inf")
         wait_until(lambda: descriptors_of(pid) <= before + SPARE, 10.0)
         after, alive = descriptors_of(pid), server.pid == pid
         honest += wrong_labels(server, events, labels)
-        incidents = [f"{incident.kind}: {incident.text}" for incident in server.incidents]
-    CONSOLE.print(table_of_tally(tally))
-    CONSOLE.print(table_of(rows := slopes(samples, WARM_UP, along="requests", per=PER), "per 100,000 requests"))
-    grows = [row["what"] for row in rows if row["slope"] > max(FLAT, 3 * row["error"])]
-    words = f"{tally.requests} requests in {seconds:.0f} s, {tally.wrong} wrong, {tally.errors.total()} without answer"
-    words += f" {tally.errors.most_common(2)}, slowest {tally.slowest:.2f} s"
-    well = not tally.wrong and not tally.errors and tally.requests >= options.requests
-    summary = [
-        verdict("answers", well, words),
-        verdict("server", alive, f"the same process at the end: {alive}; incidents: {incidents[1:]}"),
-        verdict("memory and files", not grows, f"grows: {', '.join(grows) or 'none'}"),
-        verdict("what nobody waits for", waited < ABANDONED, f"done {waited:.1f} s after the last visitor"),
-        verdict("open files", after <= before + SPARE, f"{before} before, {after} after"),
-        verdict("labels before and after", not honest, f"{len(honest)} wrong {honest[:3]}"),
+    growth = {row["what"]: row for row in slopes(samples, WARM_UP, along="requests", per=PER)}
+    figures = [
+        Figure("requests", tally.requests, "", "higher"),
+        Figure("wrong labels", tally.wrong + len(honest), "", "equal"),
+        Figure("requests without an answer", tally.errors.total(), "", "equal"),
+        Figure("servers that died", int(not alive), "", "equal"),
+        Figure("files left open", max(0, after - before - SPARE), "", "equal"),
+        Figure("requests left waiting", int(waited == float("inf")), "", "equal"),
     ]
-    counts = {"answered": tally.answered, "left": tally.left, "wrong": tally.wrong, "errors": tally.errors}
-    body = {"requests": tally.requests, "seconds": seconds, **counts, "slowest_s": tally.slowest, "samples": samples}
-    report(options, begun, {**body, "slopes": rows, "incidents": incidents, "summary": summary})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+    if "server" in growth and np.isfinite(growth["server"]["error"]):
+        row = growth["server"]
+        figures.append(Figure("growth of the server", row["slope"], "MB per 100,000 requests", spread=row["error"]))
+    counts = {"answered": tally.answered, "left": tally.left, "errors": tally.errors}
+    write_result(options.output, begun, figures, **counts, honest=honest, samples=samples)
+    raise SystemExit(1 if any(figure.value for figure in figures if figure.better == "equal") else 0)
 
 
 def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes], farewells: Sequence[str]) -> Plan:
@@ -139,30 +130,23 @@ def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes
     )
 
 
-def churned(
-    server: TritonServer, plan: Plan, options: argparse.Namespace
-) -> tuple[Tally, list[dict[str, float]], float]:
-    """What became of all requests, what was seen of the server meanwhile, and how long it took [s]."""
+def churned(server: TritonServer, plan: Plan, options: argparse.Namespace) -> tuple[Tally, list[dict[str, float]]]:
+    """What became of all requests, and what was seen of the server meanwhile."""
     context = multiprocessing.get_context("spawn")
     sent = context.Value("q", 0)
     share = -(-options.requests // options.visitors)
     samples: list[dict[str, float]] = []
-    begin, tally = time.monotonic(), Tally()
-    with (
-        ProcessPoolExecutor(options.visitors, context, initializer=set_sent, initargs=(sent,)) as pool,
-        Progress(console=CONSOLE, transient=True) as progress,
-    ):
-        task = progress.add_task("requests", total=options.requests)
+    tally = Tally()
+    with ProcessPoolExecutor(options.visitors, context, initializer=set_sent, initargs=(sent,)) as pool:
         seeds = range(1000 * options.seed, 1000 * options.seed + options.visitors)
         running: list[Future[Tally]] = [pool.submit(visits, plan, share, seed) for seed in seeds]
         while not all(item.done() for item in running):
             samples.append(look(server, sent.value))
-            progress.update(task, completed=sent.value)
             wait_until(lambda: all(item.done() for item in running), options.every, pause=0.1)
         for entry in running:
             tally.add(entry.result())
     samples.append(look(server, tally.requests))
-    return tally, samples, time.monotonic() - begin
+    return tally, samples
 
 
 def look(server: TritonServer, requests: int) -> dict[str, float]:
@@ -205,20 +189,6 @@ def wrong_labels(server: TritonServer, events: Sequence[Hits], labels: Sequence[
             if results != list(labels):
                 wrong.append(f"{protocol}: other labels")
     return wrong
-
-
-def table_of_tally(tally: Tally) -> Table:
-    table = Table(title="what became of the requests")
-    table.add_column("request")
-    table.add_column("number", justify="right")
-    for name, count in tally.answered.items():
-        table.add_row(f"{name}, right labels", str(count))
-    for name, count in sorted(tally.left.items()):
-        table.add_row(f"left: {name}", str(count))
-    table.add_row("other labels", str(tally.wrong))
-    for name, count in tally.errors.most_common(5):
-        table.add_row(name, str(count))
-    return table
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Labels served by every model, over every protocol, by every backend, equal those found directly: 10,000 and more.
+"""Labels served by every model, over every protocol, by every backend, equal those found directly.
 
     python benchmarks/serving/equality.py [--events 200] [--largest 20000] [--models ...] [--instances 1 2]
 
@@ -18,21 +18,21 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from time import perf_counter
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 from numpy import ndarray
-from rich.progress import Progress
-from rich.table import Table
 from sanitized import SANITIZERS, Sanitized, sanitized
 from served import (
     CONSOLE,
     PROTOCOLS,
+    Figure,
     backends_of,
+    begin,
     counter,
     direct_finder,
     events_of_sizes,
@@ -40,10 +40,8 @@ from served import (
     labels_of,
     options_of,
     pipeline_of,
-    print_header,
-    report,
     serving,
-    verdict,
+    write_result,
 )
 
 from beampipe.arrays import Int64
@@ -54,8 +52,6 @@ from beampipe.triton.server.server import TritonServer
 
 IN_FLIGHT: Final = 64
 """Requests at once for a batching model: its largest batch."""
-WANTED: Final = 10_000
-"""Answers to compare in a full run."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,6 @@ class Outcome:
         errors: number of events without an answer.
         first: the first thing that went wrong.
         batch: mean number of events in one call of the model.
-        seconds: time for all events [s].
     """
 
     way: Way
@@ -103,22 +98,6 @@ class Outcome:
     errors: int
     first: str
     batch: float
-    seconds: float
-
-
-@dataclass
-class Found:
-    """What came out so far.
-
-    Attributes:
-        outcomes: what came of each way to ask.
-        failed: models that could not be served, and why.
-        reports: what sanitizers had to say.
-    """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    reports: list[str] = field(default_factory=list)
 
 
 def main() -> None:
@@ -134,65 +113,52 @@ def main() -> None:
     if ACTS_MODEL in options.models and importlib.util.find_spec("acts") is None:
         options.models.remove(ACTS_MODEL)
         CONSOLE.print("skipped: acts: pyacts is not installed")
-    begun = print_header("served labels equal direct labels", options)
-    result = Found()
-    with Progress(console=CONSOLE, transient=True) as progress, sanitized(options.sanitize) as build:
-        everything(options, build, result, progress, lambda: report_of(options, begun, result))
-        result.reports += build.reports()
-    CONSOLE.print(table_of(result.outcomes))
-    for line in (*result.failed, *result.reports):
+    begun = begin("served labels equal direct labels")
+    outcomes: list[Outcome] = []
+    failed: list[str] = []
+    with sanitized(options.sanitize) as build:
+        compare_all(options, build, outcomes, failed)
+        reports = build.reports()
+    for line in (*failed, *reports):
         CONSOLE.print(line, style="red", markup=False)
-    raise SystemExit(0 if report_of(options, begun, result, final=True) else 1)
+    bad = sum(outcome.different + outcome.errors for outcome in outcomes)
+    figures = [
+        Figure("answers", sum(outcome.events for outcome in outcomes), "", "higher"),
+        Figure("different or missing answers", bad, "", "equal"),
+        Figure("models not served", len(failed), "", "equal"),
+        Figure("reports of sanitizers", len(reports), "", "equal"),
+    ]
+    write_result(options.output, begun, figures, outcomes=[asdict(outcome) for outcome in outcomes], failed=failed)
+    raise SystemExit(1 if bad or failed or reports or not outcomes else 0)
 
 
-def everything(
-    options: argparse.Namespace, build: Sanitized, found: Found, progress: Progress, save: Callable[[], object]
-) -> None:
+def compare_all(options: argparse.Namespace, build: Sanitized, outcomes: list[Outcome], failed: list[str]) -> None:
     """Compare every model, by every backend that can run it, with any number of instances."""
     events = events_of_sizes(options.events, options.largest, options.seed)
     direct: dict[str, tuple[Sequence[Hits], list[Int64[ndarray, " _"]]]] = {}
-    jobs = [(model, backend) for model in options.models for backend in backends_for(model, options)]
-    task = progress.add_task("", total=len(jobs) * len(options.instances))
-    for model, backend in jobs:
+    for model in options.models:
         pipeline = model if model == ACTS_MODEL else pipeline_of(model)
         if pipeline not in direct:
-            progress.update(task, description=f"direct labels of {pipeline}")
             sent = [hits for hits in events if pipeline != ACTS_MODEL or len(hits) <= options.acts_hits]
             direct[pipeline] = sent, labels_of(direct_finder(model), sent)
-        for instances in options.instances:
-            progress.update(task, description=f"{model}, {backend}, {instances} instance(s)")
+        for backend, instances in product(backends_for(model, options), options.instances):
             try:
                 how = {"instances": instances, "threads": options.threads, "backend": backend}
                 with serving([model], libraries=build.libraries, **how) as server:
                     for way in ways_of(model, backend, instances, options.protocols):
-                        found.outcomes.append(compared(server, way, *direct[pipeline]))
-                        progress.console.print(line_of(found.outcomes[-1]), markup=False)
+                        outcomes.append(compared(server, way, *direct[pipeline]))
+                        one = outcomes[-1]
+                        CONSOLE.print(
+                            f"{way}: {one.different} different, {one.errors} errors {one.first}", markup=False
+                        )
             except BeampipeError as error:
-                found.failed.append(f"not served: {model}, {backend}, {instances} instance(s): {error}")
-            progress.advance(task)
-            save()
+                failed.append(f"not served: {model}, {backend}, {instances} instance(s): {error}")
 
 
 def backends_for(model: str, options: argparse.Namespace) -> tuple[str, ...]:
     """The backends that can run a model, of those that are asked for."""
     python_only = model == ACTS_MODEL or VARIANTS[model].way == "ensemble"
     return tuple(name for name in backends_of(options) if name == "python" or not python_only)
-
-
-def report_of(options: argparse.Namespace, begun: Mapping[str, Any], found: Found, *, final: bool = False) -> bool:
-    """Write what is known so far; whether all is well."""
-    total = sum(outcome.events for outcome in found.outcomes)
-    bad = sum(outcome.different + outcome.errors for outcome in found.outcomes)
-    words = (
-        f"{total} answers compared in {len(found.outcomes)} ways (a full run: {WANTED} and more), {bad} different or"
-    )
-    words += f" unanswered, {len(found.failed)} not served, {len(found.reports)} reports of sanitizers"
-    met = not bad and not found.failed and not found.reports and total > 0
-    line = {"name": "labels equal, byte for byte", "figure": words, "met": met}
-    if final:
-        verdict("labels equal, byte for byte", met, words)
-    report(options, begun, {"finished": final, **asdict(found), "summary": [line]})
-    return met
 
 
 def ways_of(model: str, backend: str, instances: int, protocols: Sequence[str]) -> Iterator[Way]:
@@ -208,7 +174,6 @@ def compared(server: TritonServer, way: Way, events: Sequence[Hits], labels: Seq
     different = errors = 0
     first = ""
     calls = [counter(server, f"nv_inference_{what}", way.model) for what in ("count", "exec_count")]
-    begin = perf_counter()
     with finder_of(server, way.model, way.protocol, in_flight=way.in_flight, timeout=600) as finder:
         answers = [finder.submit(hits) for hits in events]
         for hits, expected, answer in zip(events, labels, answers, strict=True):
@@ -219,40 +184,12 @@ def compared(server: TritonServer, way: Way, events: Sequence[Hits], labels: Seq
                 continue
             if result.dtype != expected.dtype or result.tobytes() != expected.tobytes():
                 different, first = different + 1, first or f"{len(hits)} hits: other labels"
-    seconds = perf_counter() - begin
     served, executed = (
         counter(server, f"nv_inference_{what}", way.model) - before
         for what, before in zip(("count", "exec_count"), calls, strict=True)
     )
     batch = served / executed if executed else 0.0
-    return Outcome(way, len(events), sum(map(len, events)), different, errors, first, batch, seconds)
-
-
-def line_of(one: Outcome) -> str:
-    return (
-        f"{one.way}: {one.events} events in {one.seconds:.1f} s, {one.different} different,"
-        f" {one.errors} errors {one.first[:80]}"
-    )
-
-
-def table_of(outcomes: Sequence[Outcome]) -> Table:
-    """One row per model, backend and number of instances."""
-    caption = "events/call: the most in any way, as the server counts; above 1 the model ran several events as one"
-    table = Table(title="served against direct labels, over all protocols", caption=caption)
-    for name in ("model", "backend"):
-        table.add_column(name)
-    for name in ("instances", "ways", "answers", "hits", "events/call", "different", "errors"):
-        table.add_column(name, justify="right")
-    table.add_column("first")
-    for key in dict.fromkeys((outcome.way.model, outcome.way.backend, outcome.way.instances) for outcome in outcomes):
-        mine = [
-            outcome for outcome in outcomes if (outcome.way.model, outcome.way.backend, outcome.way.instances) == key
-        ]
-        sums = [sum(getattr(item, name) for item in mine) for name in ("events", "hits", "different", "errors")]
-        batch = f"{max(item.batch for item in mine):.2f}"
-        first = next((item.first for item in mine if item.first), "")
-        table.add_row(*map(str, (*key, len(mine), *sums[:2], batch, *sums[2:])), first[:60])
-    return table
+    return Outcome(way, len(events), sum(map(len, events)), different, errors, first, batch)
 
 
 if __name__ == "__main__":

@@ -36,17 +36,16 @@ import beampipe.terminal.scripts  # noqa: F401
 import numpy as np
 from elsewhere import Service
 from pressure import Pressure
-from rich.table import Table
 from served import (
     CONSOLE,
+    Figure,
     Model,
+    begin,
     direct_finder,
     events_at,
     models_of,
     options_of,
-    print_header,
-    report,
-    verdict,
+    write_result,
 )
 
 from beampipe.errors import ServiceError
@@ -56,8 +55,6 @@ from beampipe.triton.model.repository import export_repository
 MODEL: Final = "exatrkx"
 HANG: Final = "BEAMPIPE_BENCH_HANG"
 """Variable with the name of the file at which a model or a handler begins to hang."""
-WANTED_AGAIN: Final = 10.0
-"""Longest time [s] until a service that hung answers again."""
 HERE: Final = Path(__file__).parent
 
 
@@ -94,8 +91,8 @@ def sent(number: signal.Signals, who: str) -> Callable[[Service, Path], None]:
 
 def kill_client(service: Service, flag: Path) -> None:
     """Start one more client, and kill it once it is under way."""
-    command = [sys.executable, str(HERE / "pressure.py"), f"grpc://{service.grpc_url}", MODEL, "64"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+    command = [sys.executable, "-c", "from pressure import main; main()", f"grpc://{service.grpc_url}", MODEL, "64"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=HERE) as client:
         assert client.stdout is not None
         client.stdout.readline()
         client.kill()
@@ -126,16 +123,24 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), default=list(FAULTS))
     parser.add_argument("--logs", type=Path, help="folder for the logs of the service, one file for each kind")
     options = parser.parse_args()
-    begun = print_header("faults", options)
+    begun = begin("faults")
     events = [hits for hits in events_at(0, 60, options.seed) if len(hits) > 50][:39] + events_at(60, 1)
     rows = []
     for name in options.only:
         rows.append(row := suffered(name, FAULTS[name], events, options))
         CONSOLE.print(f"{name}: {row['answered']} answered, {row['lost']} lost {row['first'][:200]}", markup=False)
-        report(options, begun, {"rows": rows, "summary": []})
-    CONSOLE.print(table_of(rows))
-    report(options, begun, {"rows": rows, "summary": (summary := summary_of(rows))})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+    figures = [
+        figure
+        for row in rows
+        for figure in (
+            Figure(f"{row['fault']}: lost", row["lost"], "", "equal"),
+            Figure(f"{row['fault']}: wrong", row["wrong"], "", "equal"),
+            Figure(f"{row['fault']}: answers again, median", float(np.median(row["again_s"])), "s"),
+            Figure(f"{row['fault']}: answers again, longest", max(row["again_s"]), "s"),
+        )
+    ]
+    write_result(options.output, begun, figures, rows=rows)
+    raise SystemExit(1 if any(row["lost"] or row["wrong"] for row in rows) else 0)
 
 
 def suffered(name: str, fault: Fault, events: Sequence[Hits], options: argparse.Namespace) -> dict[str, Any]:
@@ -192,33 +197,6 @@ def environment_of(fault: Fault, folder: Path, flag: Path) -> dict[str, str]:
         subprocess.run(command, check=True)
         environment["LD_PRELOAD"] = str(library)
     return environment
-
-
-def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    caption = "again: from the fault until something asked after it was answered; slowest: longest wait of any event"
-    table = Table(title="faults under load", caption=caption)
-    for name in ("fault", "backend"):
-        table.add_column(name)
-    for name in ("times", "answered", "lost", "wrong", "restarts", "again \\[s], median", "most", "slowest \\[s]"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        counts = (str(row[key]) for key in ("repeats", "answered", "lost", "wrong", "restarts"))
-        times = (np.median(row["again_s"]), max(row["again_s"]), row["slowest_s"])
-        table.add_row(row["fault"], row["backend"], *counts, *(f"{seconds:.2f}" for seconds in times))
-    return table
-
-
-def summary_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
-    """Nothing lost, nothing wrong, and what hung answers again in time."""
-    lines = []
-    for row in rows:
-        words = f"{row['answered']} answered, {row['lost']} lost, {row['wrong']} wrong in {row['repeats']} faults"
-        lines.append(verdict(row["fault"], not row["lost"] and not row["wrong"] and row["answered"] > 0, words))
-        if row["hangs"]:
-            worst = max(row["again_s"])
-            words = f"answered again after {worst:.2f} s at most, wanted {WANTED_AGAIN:g} s"
-            lines.append(verdict(row["fault"], worst <= WANTED_AGAIN, words))
-    return lines
 
 
 if __name__ == "__main__":

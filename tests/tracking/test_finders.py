@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.kalman_fit import KalmanFitted
 
 from beampipe.errors import InputError, UnknownNameError
 from beampipe.events import Event, Hits, Tracks, Truth
@@ -16,6 +15,7 @@ from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import named_finder, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
 from tests.tracking.acts.truth_matching import acts_truth_matching
+from tests.tracking.kalman_fit import KalmanFitted
 
 SOFT = Selection(min_pt=0.3)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tracking.diagnostics import TruthFinder
 
 from beampipe.errors import FileError
 from beampipe.events import Event, Tracks
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display import fake_tracks, show_event
+from tests.tracking.diagnostics import TruthFinder
 
 
 def true_tracks(event: Event) -> Tracks:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import EdgeScore, score_edges, score_stages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.errors import InputError, ShapeError
 from beampipe.events import Event, Hits
 from beampipe.tracking.truth import HEADLINE, true_edges
+from tests.tracking.diagnostics import EdgeScore, score_edges, score_stages
 
 from .toy import toy_event
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import diagnostics
-from benchmarks.diagnostics import score_stages
 from rich.console import Console
 
 from beampipe.errors import FileError, InputError, UnknownNameError
@@ -21,6 +19,8 @@ from beampipe.tracking.evaluation.scoring import evaluate, pt_edges
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
+from tests.tracking import diagnostics
+from tests.tracking.diagnostics import score_stages
 
 from .toy import labels_by_particle, toy_event
 

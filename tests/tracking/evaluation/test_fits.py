@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import core_width, joined, score_fits
 
 from beampipe.errors import InputError
 from beampipe.events import NO_TRACK, Tracks
 from beampipe.tracking.fitting.fitter import TrackFitter
+from tests.tracking.diagnostics import core_width, joined, score_fits
 from tests.tracking.fitting.toy import shoot, toy_tables
 
 

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import edge_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from beampipe.tracking.truth import (
     select_particles,
     true_edges,
 )
+from tests.tracking.diagnostics import edge_labels
 
 from .toy import toy_event
 

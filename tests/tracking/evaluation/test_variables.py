@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import TruthFinder
 
 from beampipe.events import Particles
 from beampipe.tracking.evaluation.matching import Candidates, hit_weights, order_weights, pt_weights, weight_found
 from beampipe.tracking.evaluation.scoring import VARIABLES, nearest_distance
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
+from tests.tracking.diagnostics import TruthFinder
 
 from .toy import toy_event
 

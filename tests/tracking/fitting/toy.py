@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from benchmarks.diagnostics import true_perigee
 from numpy import ndarray
 
 from beampipe.events import Event, Hits, Particles, Tracks, Truth
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, through
 from beampipe.tracking.fitting.reference import PION_MASS, FitTables
+from tests.tracking.diagnostics import true_perigee
 
 BARREL = tuple((r - 4, r + 4, -600, 600) for r in (32, 72, 116, 172, 260, 360, 500, 660, 820, 1020))
 DISCS = tuple((20, 1100, z - 3, z + 3) for z in (600, 700, 820, 960, 1120, 1300, 1500, 1800, 2150, 2500))

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.diagnostics import core_width, true_perigee
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
@@ -17,6 +16,7 @@ from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, learn_fit_tables
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
+from tests.tracking.diagnostics import core_width, true_perigee
 from tests.tracking.fitting.test_fit import COIL, FORWARD, differences, sigmas
 from tests.tracking.fitting.toy import BARREL, DISCS, shoot, toy_tables
 
@@ -133,7 +133,7 @@ def test_shipped_tables_fit_the_shipped_events() -> None:
 @pytest.mark.acts
 def test_resolution_is_that_of_the_kalman_fit_of_acts() -> None:
     pytest.importorskip("acts")
-    from benchmarks.kalman_fit import fit_tracks
+    from tests.tracking.kalman_fit import fit_tracks
 
     event = shipped_events(60)[0]
     tracks, true = true_tracks(event)

@@ -1,4 +1,4 @@
-"""`benchmarks/serving/named_triton.py`: which tests it runs against a Triton in a folder, and what it says of them."""
+"""`tests/triton/named_triton.py`: which tests it runs against a Triton in a folder, and what it says of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "serving" / "named_triton.py"
+SCRIPT = Path(__file__).parents[3] / "tests" / "triton" / "named_triton.py"
 
 REPORT = """<testsuites><testsuite name="pytest">
 <testcase classname="tests.triton.server.test_server" name="test_it_answers" time="1.5" />

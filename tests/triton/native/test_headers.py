@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "benchmarks/serving/named_triton.py"
+SCRIPT = ROOT / "tests/triton/named_triton.py"
 OURS = ROOT / "src/beampipe/triton/native/triton.h"
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")

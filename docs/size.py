@@ -1,6 +1,6 @@
 """Print the size of each area of the package: files, lines of code, folders, small files, helpers that are used once.
 
-    python benchmarks/size.py [--write] [FOLDER]
+    python docs/size.py [--write] [FOLDER]
 
 `--write` puts the table into ``docs/architecture.md``. Size is reported, not limited: look at it when a change grows an
 area. Code lines are lines with a token, without docstrings, comments and blank lines.

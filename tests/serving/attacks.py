@@ -14,7 +14,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
-from replies import (
+
+from tests.serving.attack_events import absurd_values, adversarial_event, ordinary_event, random_array
+from tests.serving.replies import (
     TIMEOUT,
     Reply,
     Target,
@@ -27,8 +29,6 @@ from replies import (
     sent_grpc,
     sent_http,
 )
-
-from events import absurd_values, adversarial_event, ordinary_event, random_array
 
 __all__ = ["ATTACKS", "Attack"]
 

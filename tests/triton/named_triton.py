@@ -1,7 +1,7 @@
 """Run the tests of the service against a Triton in a folder, and print which parts of the service work with it.
 
-    python benchmarks/serving/named_triton.py [FOLDER] [--tests tests/triton/server ...]
-    python benchmarks/serving/named_triton.py --headers FOLDER
+    python tests/triton/named_triton.py [FOLDER] [--tests tests/triton/server ...]
+    python tests/triton/named_triton.py --headers FOLDER
 
 FOLDER is the folder of an installed engine, or of an install such as ``/opt/tritonserver`` in NVIDIA's container. By
 default, the installed engine is copied to a temporary folder. Only tests that start a Triton are run, one at a time.
@@ -32,12 +32,9 @@ from xml.etree import ElementTree
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
-from beampipe.terminal import make_table
+from beampipe.terminal import console, make_table
 from beampipe.triton.engine import ENGINE_VARIABLE, Engine, find_engine, this_interpreter
 from beampipe.triton.server.launch import check_engine
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from recording import CONSOLE, conditions, print_conditions, write_result
 
 ROOT: Final = Path(__file__).parents[2]
 TESTS: Final = ("tests/triton", "tests/serving")
@@ -156,7 +153,6 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="folder of a Triton; by default a copy of the engine")
     parser.add_argument("--headers", type=Path, metavar="FOLDER", help="compile the backend against these headers")
     parser.add_argument("--tests", nargs="+", default=list(TESTS), metavar="PATH", help="tests to run")
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/named_triton.json"))
     options = parser.parse_args()
     if options.headers is not None:
         try:
@@ -164,8 +160,6 @@ def main() -> None:
         except BeampipeError as error:
             sys.exit(str(error))
         return
-    begun = conditions()
-    print_conditions("the tests of the service with a Triton in a folder", begun)
     with engine_in(options.folder) as engine, tempfile.TemporaryDirectory() as scratch:
         check_engine(engine, this_interpreter())
         code = run_tests(engine, options.tests, Path(scratch) / "report.xml")
@@ -174,11 +168,11 @@ def main() -> None:
     for name, part in sorted(parts.items()):
         numbers = (str(part.outcomes[outcome]) for outcome in OUTCOMES)
         table.add_row(name, *numbers, f"{part.seconds:.0f}", style="red" if part.failures else None)
-    CONSOLE.print(table)
+    terminal = console(180)
+    terminal.print(table)
     for name, part in sorted(parts.items()):
         for failure in part.failures:
-            CONSOLE.print(f"{name}/{failure}", markup=False, soft_wrap=True)
-    write_result(options.output, begun, {"parts": {name: dict(part.outcomes) for name, part in parts.items()}})
+            terminal.print(f"{name}/{failure}", markup=False, soft_wrap=True)
     sys.exit(code)
 
 

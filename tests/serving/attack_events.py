@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
-from served import events_at
 
 from beampipe.arrays import Float32
 from beampipe.events import Hits
+from beampipe.tracking.data import shipped_events
 
 __all__ = ["absurd_values", "adversarial_event", "ordinary_event", "random_array"]
 
@@ -19,7 +19,7 @@ _ABSURD = (np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e30, 1e-45, 1e-38, -0.0, 1
 
 @cache
 def _small_events() -> tuple[Hits, ...]:
-    return tuple(hits for hits in events_at(0, 20) if len(hits) > 100)
+    return tuple(event.hits for event in shipped_events(0) if len(event.hits) > 100)
 
 
 def ordinary_event(generator: Generator, n_hits: int) -> Float32[ndarray, "n_hits 3"]:
