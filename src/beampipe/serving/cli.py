@@ -36,33 +36,26 @@ TrackerModel = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=compl
 
 
 def serving_settings(
-    instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
-    device: Annotated[
-        str, typer.Option(help="Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).")
-    ] = "cpu",
+    instances: Annotated[int, typer.Option(min=1)] = 1,
+    device: str = "cpu",
     threads: Threads = None,
-    scale: Annotated[
-        str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.")
-    ] = "mm",
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model"
-            " only.",
-            show_default="that of the model",
-        ),
-    ] = None,
+    scale: str = "mm",
+    name: str | None = None,
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force", help="Process events with hits of another detector, in other units or too many for the pipeline."
-        ),
-    ] = False,
+    force: bool = False,
 ) -> ServingSettings:
-    """How models are served, by these options."""
+    """How models are served, by these options.
+
+    Args:
+        instances: Number of copies of each model.
+        device: Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).
+        scale: What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.
+        name: Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model only.
+            [default: that of the model]
+        force: Process events with hits of another detector, in other units or too many for the pipeline.
+    """
     from beampipe.serving.models import ServingSettings
 
     return ServingSettings(
@@ -79,19 +72,14 @@ def serving_settings(
 
 
 def bench_command(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")] = Path(
-        "runs/bench"
-    ),
-    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
+    files: Annotated[list[Path] | None, typer.Argument()] = None,
+    output: Path = Path("runs/bench"),
+    pipeline: str = "exatrkx",
     way: Annotated[
         list[str] | None, several("How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm")
     ] = None,
     mu: Annotated[list[int] | None, several("Pile-up of the shipped events: 0, 60 or 200", show_default="each")] = None,
-    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
+    events: Annotated[int, typer.Option(min=1)] = 100,
     concurrency: Annotated[
         list[int] | None, several("Number of requests in flight", min=1, show_default="1 2 4 8 16")
     ] = None,
@@ -103,17 +91,13 @@ def bench_command(
             show_default="1 2 4",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
-    repetitions: Annotated[
-        int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
-    ] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1)] = 5.0,
+    repetitions: Annotated[int, typer.Option(min=1)] = 1,
     load: Annotated[
         list[float] | None, several("Fraction of the largest throughput at which an open loop is measured")
     ] = None,
-    perf_analyzer: Annotated[
-        bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
+    perf_analyzer: bool = False,
+    device: str = "cpu",
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
     threads: Threads = None,
@@ -121,7 +105,18 @@ def bench_command(
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
+    """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal.
+
+    Args:
+        files: Files of events, in place of the shipped ones. [default: the shipped ones]
+        output: Folder for the JSON and the plots.
+        pipeline: Name of the pipeline that is served.
+        events: Largest number of events of each file.
+        seconds: Duration of each point, in seconds.
+        repetitions: Measurements of each point, all ways in turn, of which the median is kept.
+        perf_analyzer: Also measure with NVIDIA's perf_analyzer.
+        device: Device of the pipelines: cpu, cuda or cuda:N.
+    """
     from beampipe.files import check_folder_outputs
     from beampipe.serving import bench
     from beampipe.serving.models import ServingSettings

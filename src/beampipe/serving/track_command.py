@@ -39,12 +39,7 @@ def track(
     tracker_model: Annotated[
         str | None, typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model)
     ] = None,
-    displaced: Annotated[
-        bool,
-        typer.Option(
-            "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
-        ),
-    ] = False,
+    displaced: bool = False,
     device: Device = "cpu",
     *,
     options: ReadOptions,
@@ -56,35 +51,27 @@ def track(
         list[str] | None,
         several("Address of a Triton server, grpc://HOST:PORT or http://HOST:PORT", "--url", metavar="URL"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Name of the model on the servers, with --url.", show_default="name of the pipeline"
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the access token that the servers require, on one line.")
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
-            show_default="those of the system",
-        ),
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(help="PEM file with the certificate and key for servers that require one.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
-    ] = 60.0,
-    fallback: Annotated[
-        bool, typer.Option("--fallback", help="Find the tracks in this process if no server answers.")
-    ] = False,
+    model: str | None = None,
+    token_file: Path | None = None,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    timeout: Annotated[float, typer.Option(min=0.01)] = 60.0,
+    fallback: bool = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Find the tracks of the events in files, and write the number of its track for each hit."""
+    """Find the tracks of the events in files, and write the number of its track for each hit.
+
+    Args:
+        displaced: Go on to tracks of decays that miss the beam line, over the hits that are left over.
+        model: Name of the model on the servers, with --url. [default: name of the pipeline]
+        token_file: File with the access token that the servers require, on one line.
+        ca: PEM file of the authority whose certificates are trusted, with https:// and grpcs://. [default: those of the
+            system]
+        certificate: PEM file with the certificate and key for servers that require one.
+        timeout: Longest wait for the servers' answer to one event, in seconds.
+        fallback: Find the tracks in this process if no server answers.
+    """
     if not url and (model or token_file or ca or certificate or fallback):
         raise ConfigError(
             "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a"

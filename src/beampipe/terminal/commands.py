@@ -376,7 +376,7 @@ def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]]
 
     Args:
         groups: function by name of a parameter of the command. The command has the function's parameters as options,
-            and gets what the function makes of them.
+            with the help texts of its docstring, and gets what the function returns.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -385,18 +385,21 @@ def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]]
         annotations += [function.__annotations__["return"] for function in groups.values()]
         unknown = dict.fromkeys(annotations, Any)
         own = inspect.signature(command, eval_str=True, locals=unknown)
-        added = {
-            name: inspect.signature(function, eval_str=True, locals=unknown).parameters
-            for name, function in groups.items()
-        }
+        added: dict[str, list[inspect.Parameter]] = {}
+        for name, function in groups.items():
+            helps = _documented(function)[1]
+            options = inspect.signature(function, eval_str=True, locals=unknown).parameters.values()
+            added[name] = [_with_help(each, helps.get(each.name, "")) for each in options]
         parameters: list[inspect.Parameter] = []
         for parameter in own.parameters.values():
-            parameters += added[parameter.name].values() if parameter.name in added else [parameter]
+            parameters += added.get(parameter.name, [parameter])
 
         @wraps(command)
         def run(**given: Any) -> None:
-            made = {name: groups[name](**{key: given.pop(key) for key in options}) for name, options in added.items()}
-            command(**given, **made)
+            values = {
+                name: groups[name](**{each.name: given.pop(each.name) for each in added[name]}) for name in groups
+            }
+            command(**given, **values)
 
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         vars(run)["__signature__"] = own.replace(parameters=parameters)

@@ -34,15 +34,21 @@ Executor = Annotated[
 
 
 def slurm_options(
-    partition: Annotated[str, typer.Option(help="Slurm partition to submit to.")] = "",
-    account: Annotated[str, typer.Option(help="Slurm account to charge.")] = "",
-    interface: Annotated[
-        str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")
-    ] = "",
-    memory: Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")] = "2GiB",
-    walltime: Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")] = "01:00:00",
+    partition: str = "",
+    account: str = "",
+    interface: str = "",
+    memory: str = "2GiB",
+    walltime: str = "01:00:00",
 ) -> SlurmOptions:
-    """The resources of Slurm jobs, from options of a command: `beampipe.terminal.commands.with_options`."""
+    """The resources of Slurm jobs, from options of a command: `beampipe.terminal.commands.with_options`.
+
+    Args:
+        partition: Slurm partition to submit to.
+        account: Slurm account to charge.
+        interface: Network interface on which Slurm's jobs reach this machine, e.g. ib0.
+        memory: Memory of each Slurm job, e.g. 2GiB.
+        walltime: Time limit of each Slurm job, HH:MM:SS.
+    """
     options: SlurmOptions = import_name("beampipe.workflow:SlurmOptions")(
         queue=partition or None,
         account=account or None,

@@ -101,11 +101,15 @@ def show_command(triton: TritonFolder = None, as_json: Json = False) -> None:
 
 
 def load_command(
-    model: Annotated[str, typer.Argument(help="Name of a model in the server's repository.")],
+    model: Annotated[str, typer.Argument()],
     url: _Url = _URL,
     secret_file: SecretFile = None,
 ) -> None:
-    """Load a model into a running server, or load it again if its files have changed."""
+    """Load a model into a running server, or load it again if its files have changed.
+
+    Args:
+        model: Name of a model in the server's repository.
+    """
     from beampipe.triton.server.management import load_model
 
     use_secret_file(secret_file)
@@ -114,11 +118,15 @@ def load_command(
 
 
 def unload_command(
-    model: Annotated[str, typer.Argument(help="Name of a loaded model.")],
+    model: Annotated[str, typer.Argument()],
     url: _Url = _URL,
     secret_file: SecretFile = None,
 ) -> None:
-    """Take a model out of a running server; what it is working on is finished."""
+    """Take a model out of a running server; what it is working on is finished.
+
+    Args:
+        model: Name of a loaded model.
+    """
     from beampipe.triton.server.management import model_states, unload_model
 
     use_secret_file(secret_file)
