@@ -238,7 +238,7 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
         checks = SanityChecks(source, labelled=simulated, needs=checked, **limits) if source.stop else None
         columns = checks.columns if checks else {}
         others = [_others(events, columns)] if missing else []
-        unused = dict(_unused_flags(source, branches, columns)) if source.stop else {}
+        unused = dict(_unused_flags(source, columns)) if source.stop else {}
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
         summaries = tuple(TreeSummary(name, *_about_tree(each)) for name, each in trees.items())
     kind = "simulation" if simulated else "data"
@@ -320,22 +320,21 @@ def _others(tree: Any, columns: Mapping[str, ColumnSummary]) -> str:
     return f"other branches: {', '.join(names[:_MOST])}{more}"
 
 
-def _unused_flags(
-    source: EventSource, branches: set[str], columns: Mapping[str, ColumnSummary]
-) -> Iterator[tuple[str, str]]:
+def _unused_flags(source: EventSource, columns: Mapping[str, ColumnSummary]) -> Iterator[tuple[str, str]]:
     """For events and for jets: the key of the layout, and a question about boolean branches that no column uses."""
-    content = BranchContent(source)
+    content, names = BranchContent(source), [str(name) for name in source.tree.keys()]  # noqa: SIM118 - a tree
     used = {name for each in columns.values() for text in each.branches for name in names_in(text)}
-    whole = [name for name in sorted(branches - used) if _WHOLE.search(_kind(source.tree, name))]
-    full_names = {name.rpartition("/")[2] for name in whole if "/" in name}  # the same branch under two names
+    whole = [
+        name for name in names if not used & {name, name.rpartition("/")[2]} and _WHOLE.search(_kind(source.tree, name))
+    ]
     for key, flat, what in (("trigger", True, "events"), ("clean", False, "jets")):
-        names = [name for name in whole if name not in full_names and content.fits("flag", name, flat=flat)]
-        if names:
-            more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+        flags = [name for name in whole if content.fits("flag", name, flat=flat)]
+        if flags:
+            more = f" and {len(flags) - _MOST} more" if len(flags) > _MOST else ""
             yield (
                 f"branches.{key}",
-                f"does the selection of {what} use {', '.join(names[:_MOST])}{more}? No cut uses them; if so, name them"
-                f" in layout.branches.{key}",
+                f"does the selection of {what} use {', '.join(flags[:_MOST])}{more}? No cut does; name them in"
+                f" layout.branches.{key} if so",
             )
 
 

@@ -155,7 +155,7 @@ def test_sums_that_could_overflow_are_refused() -> None:
         fill_table(large, Scores(), fill_settings(units=WeightUnits(45)))
     advised = int(re.findall(r"weight_bits = (\d+)", str(refused.value))[0])
     fill_table(large, Scores(), fill_settings(units=WeightUnits(advised)))
-    with pytest.raises(InputError, match=r"differ too much: drop the largest by selection.max_weight"):
+    with pytest.raises(InputError, match=r"their sizes differ too much: drop the largest by selection.max_weight"):
         fill_table(replace(large, weight=large.weight * np.float32(1e20)), Scores(), fill_settings())
 
 

@@ -236,17 +236,17 @@ _ROOM: Final = 4
 """Bits of room in the advice for weights that are too large, as other chunks add to the sums."""
 
 
-def refuse_overflow(bound: float, bits: int = 36) -> None:
-    """Raise an error before sums can exceed 64 bits; `bits` are those of the weights.
+def refuse_overflow(bound: float, bits: int | None = None) -> None:
+    """Raise an error before sums can exceed 64 bits; `bits` are those of the weights, if they are known here.
 
     Raises:
         InputError: `bound` is too large.
     """
     if bound >= MOST:
-        fewer = math.ceil(math.log2(bound / MOST)) + _ROOM
-        advice = f"set weight_bits = {bits - fewer} for the sample, which leaves room for {2**_ROOM} times the events"
-        if not fewer < bits < math.inf:
-            advice = "sizes of weights differ too much: drop the largest by selection.max_weight, e.g. 1e4 medians"
+        fewer = math.ceil(math.log2(bound / MOST)) + _ROOM if bound < math.inf else math.inf
+        advice = f"set weight_bits = {(bits or 36) - fewer} for the sample" + ", if it has the default, 36" * (not bits)
+        if fewer >= (bits or 36):
+            advice = "their sizes differ too much: drop the largest by selection.max_weight, e.g. 1e4 medians"
         raise InputError(f"sums of weights could reach {bound:.2g} units, more than 64 bits hold; {advice}")
 
 

@@ -280,7 +280,7 @@ def with_variations(dijets: Dijets, path: Path, start: int, stop: int, settings:
         weight, varied = dijets.weight, {}
         if len(settings.weights) > 1:
             weight = _read_weights(source, settings.weights)[dijets.entry]
-            _refuse_weights(source, weight, settings.weights, dijets.entry.astype(np.int64))
+            source.refuse_weights(weight, settings.weights, dijets.entry.astype(np.int64))
         for name in settings.varied:
             column = VARIED_N_TRK[name]
             counts, numbers = source.whole_column(column)
@@ -437,7 +437,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
         refuse_repeated(path, run, event)
         weights = _read_weights(source, settings.weights) if settings.simulated else np.ones((len(run), 1), np.float32)
         nominal = weights[:, NOMINAL_WEIGHT]
-        _refuse_weights(source, weights[:, [NOMINAL_WEIGHT]], settings.weights)
+        source.refuse_weights(weights[:, [NOMINAL_WEIGHT]], settings.weights)
         jets = _leading_jets(source, trigger)
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
         for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # comparisons with NaN would drop them silently
@@ -456,7 +456,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
             taken[name] = chosen.take(f"jet_{name}")
             _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
         kept = weights[chosen.events]
-        _refuse_weights(source, kept, settings.weights, chosen.events)
+        source.refuse_weights(kept, settings.weights, chosen.events)
         return Dijets(
             run=run[chosen.events],
             event=event[chosen.events],
@@ -602,24 +602,6 @@ def _refuse_not_finite(
         entry = start + (row if events is None else int(events[row]))
         problem = f"got {values[bad][0]} at entry {entry}, expected finite numbers; make the file again"
         raise branch_error(path, branch, problem)
-
-
-def _refuse_weights(
-    source: EventSource, weights: ndarray, columns: Sequence[int], events: Int64[ndarray, " m"] | None = None
-) -> None:
-    """Raise an error at the first weight that is not finite; it names the branch that the number comes from.
-
-    Args:
-        source: range of a file.
-        weights: (m, n_weights) weights of some events.
-        columns: index of each of them among all weights of the file.
-        events: numbers of the events in the range; None for all.
-    """
-    bad = ~np.isfinite(weights)
-    if bad.any():
-        row, column = np.argwhere(bad)[0].tolist()
-        branch = source.branch_of_weight(columns[column], row if events is None else int(events[row]))
-        _refuse_not_finite(source.path, source.start, branch, weights[:, column], events)
 
 
 def refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:

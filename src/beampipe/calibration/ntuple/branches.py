@@ -211,17 +211,20 @@ def _refuse_packed(path: Path, branch: Any) -> None:
     if isinstance(branch, PlainBranch) or not hasattr(branch, "member"):
         return
     for leaf in branch.member("fLeaves"):
-        kind, title = leaf.classname, str(leaf.member("fTitle"))
-        listed = leaf.member("fLen") > 1 or leaf.member("fLeafCount") is not None
-        if listed and (kind == "TLeafF16" or (kind == "TLeafD32" and "[" in title.rpartition("/")[2] and "/" in title)):
-            name = {"TLeafF16": "Float16_t", "TLeafD32": "Double32_t with a range"}[kind]
+        name, title = _PACKED.get(leaf.classname, ""), str(leaf.member("fTitle"))
+        with_range = name == "Float16_t" or re.search(r"/.*\[", title)
+        if name and with_range and (leaf.member("fLen") > 1 or leaf.member("fLeafCount") is not None):
+            numbers = f"ROOT::RVecF({branch.name}.begin(), {branch.name}.end())"
             raise branch_error(
                 path,
                 branch.name,
                 f"got an array of {name} ({branch.title}), which uproot misreads; write it as float, in ROOT:"
-                f' RDataFrame(TREE, FILE).Redefine("{branch.name}", "ROOT::RVecF({branch.name}.begin(),'
-                f' {branch.name}.end())").Snapshot(TREE, NEW)',
+                f' RDataFrame(TREE, FILE).Redefine("{branch.name}", "{numbers}").Snapshot(TREE, NEW)',
             )
+
+
+_PACKED: Final = {"TLeafF16": "Float16_t", "TLeafD32": "Double32_t with a range"}
+"""Leaves of packed numbers -> their type."""
 
 
 def friends_of(path: Path, tree: str) -> str:
@@ -232,12 +235,9 @@ def friends_of(path: Path, tree: str) -> str:
     with suppress(Exception), uproot.open(address(path), minimal_ttree_metadata=False) as file:
         elements = file[tree].member("fFriends") or ()
         friends = [f"{each.member('fTreeName')} in {each.member('fTitle') or path.name}" for each in elements]
-    return (
-        f"tree {tree!r} has friends, whose branches are not read: {', '.join(friends)}; write one tree of all, in ROOT:"
-        f" RDataFrame(*file.Get({tree!r})).Snapshot({tree!r}, NEW)"
-        if friends
-        else ""
-    )
+    advice = f"write one tree of all, in ROOT: RDataFrame(*file.Get({tree!r})).Snapshot({tree!r}, NEW)"
+    every = ", ".join(friends)
+    return f"tree {tree!r} has friends, whose branches are not read: {every}; {advice}" if friends else ""
 
 
 def is_flat(path: Path, tree: Any, branch: str) -> bool:

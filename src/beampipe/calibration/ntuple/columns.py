@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -36,35 +36,25 @@ from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.simulation.substructure import NEUTRAL_PT, ONLY_IN_FAKES, TRACK_PT, JetConstituents, observables
 
+_LABELS: Final = "partontruthlabelid partonflavor partonflavour truthlabelid truthlabel parton flavour flavor partonid"
+
+_WEIGHTS: Final = (
+    "weights genweight mcweight mceventweight mceventweights eventweight evtweight generatorweight weightmc"
+)
+
 DECLARED: Final = {
-    column.name: column
-    for column in (
-        Column("run", ("runnumber", "runnum", "runnb", "runno")),
-        Column("event", ("eventnumber", "evtnum", "evt", "eventnum", "evtnumber", "eventid", "evtid")),
-        Column("pt", (), "GeV", 0.0),
-        Column("eta", (), "", -10.0, 10.0),
-        Column("phi", (), "rad", -6.3, 6.3),
-        Column(
-            "n_trk",
-            ("ntracks", "numtrk", "ntrks", "ntrack", "chargedmultiplicity", "nchg", "nch", "mult"),
-            *("", 0.0, 2000.0),
-        ),
-        Column("width", ("trackswidth", "trackwidth", "girth"), "", 0.0, 3.0),
-        Column("c1", ("tracksc1",), "", 0.0, 1.5),
-        Column(
-            "label",
-            (
-                *("partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid", "truthlabel", "parton"),
-                *("flavour", "flavor", "partonid", "pdgid", "partonpdgid"),
-            ),
-        ),
-        Column(
-            "weight",
-            (
-                *("weights", "genweight", "mcweight", "mceventweight", "mceventweights", "eventweight", "evtweight"),
-                *("generatorweight", "weightmc", "w", "wgt"),
-            ),
-        ),
+    name: Column(name, tuple(aliases.split()), low=low, high=high)
+    for name, aliases, low, high in (
+        ("run", "runnumber runnum runnb runno", 0.0, np.inf),
+        ("event", "eventnumber evtnum evt eventnum evtnumber eventid evtid", 0.0, np.inf),
+        ("pt", "", 0.0, np.inf),
+        ("eta", "", -10.0, 10.0),
+        ("phi", "", -6.3, 6.3),
+        ("n_trk", "ntracks numtrk ntrks ntrack chargedmultiplicity nchg nch mult", 0.0, 2000.0),
+        ("width", "trackswidth trackwidth girth", 0.0, 3.0),
+        ("c1", "tracksc1", 0.0, 1.5),
+        ("label", f"{_LABELS} pdgid partonpdgid", -np.inf, np.inf),
+        ("weight", f"{_WEIGHTS} w wgt", -np.inf, np.inf),
     )
 }
 """Columns of events and of jets by name: other names of their branches, without the prefix for jets, and ranges."""
@@ -530,6 +520,28 @@ class EventSource:
         varied = [each.branch for each in settings.variations for _ in range(self.count(each.branch))]
         n_own = next(one.weights())[1].shape[1] - len(varied)
         return settings.nominal if number < n_own else varied[number - n_own]
+
+    def refuse_weights(
+        self, weights: ndarray, columns: Sequence[int] = (), events: ndarray | None = None, start: int = 0
+    ) -> None:
+        """Raise an error at the first weight that is not finite; it names the branch that the number comes from.
+
+        Args:
+            weights: (m, n_weights) weights of some events.
+            columns: index of each of them among all weights of the file; none if these are all.
+            events: numbers of the events in the range; None for consecutive ones.
+            start: number of the first of consecutive events.
+
+        Raises:
+            FileError: a weight is not finite.
+        """
+        bad = ~np.isfinite(weights)
+        if bad.any():
+            row, column = np.argwhere(bad)[0].tolist()
+            event = start + row if events is None else int(events[row])
+            branch = self.branch_of_weight(columns[column] if columns else column, event)
+            problem = f"got {weights[row, column]} at entry {self.start + event}, expected finite numbers"
+            raise branch_error(self.path, branch, f"{problem}; make the file again")
 
     def count(self, branch: str) -> int:
         """Number of weights that a branch has for an event."""

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from beampipe.calibration.layout import BEAMPIPE, Layout, likely_presets
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
-from beampipe.calibration.ntuple.branches import branch_error, file_errors, friends_of, is_flat, open_root, read_flat
+from beampipe.calibration.ntuple.branches import file_errors, friends_of, is_flat, open_root, read_flat
 from beampipe.calibration.ntuple.columns import (
     DECLARED,
     DERIVED,
@@ -128,7 +128,8 @@ def sums_of_weights(
     if len(sums) == 1 < n_weights:
         sums = sums * n_weights
     if settings.source == "events" and not np.isfinite(sums).all():
-        _refuse_first_bad_weight(source)
+        for start, table in source.weights(generated=True):
+            source.refuse_weights(table, start=start)
     if len(sums) != n_weights or not np.isfinite(sums).all():
         raise FileError(
             f"{path}: got sums of weights {', '.join(f'{each:g}' for each in sums)} ({settings.source}), nominal first;"
@@ -136,14 +137,6 @@ def sums_of_weights(
             path=path,
         )
     return SumsByBranch(sums, counts)
-
-
-def _refuse_first_bad_weight(source: EventSource) -> None:
-    for start, table in source.weights(generated=True):
-        for row, number in np.argwhere(~np.isfinite(table)).tolist():
-            branch = source.branch_of_weight(number, start + row)
-            problem = f"got {table[row, number]} at entry {source.start + start + row}, expected finite weights"
-            raise branch_error(source.path, branch, f"{problem}; make the file again")
 
 
 def _from_object(file: Any, source: EventSource, counts: tuple[int, ...] | None) -> list[tuple[float, ...]]:
@@ -523,7 +516,7 @@ def inspect_file(
             lines += filter(None, [friends_of(path, layout.tree)])
             raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
         limits = {"min_pt": min_pt, "max_abs_eta": max_abs_eta}
-        problems = _older_cycles(path, layout.tree, source.stop)
+        problems = _older_cycles(file, layout.tree, source.stop)
         problems += SanityChecks(source, labelled=simulated, needs=needs, **limits).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
@@ -550,17 +543,13 @@ def inspect_file(
         return _given_facts(origin, names, sums, about)
 
 
-def _older_cycles(path: Path, tree: str, n_events: int) -> list[str]:
+def _older_cycles(file: Any, tree: str, n_events: int) -> list[str]:
     """A problem if an older cycle of the tree has more events than the newest one, which is read."""
-    with open_root(path) as file:
-        cycles = [key for key in file.keys() if key.rpartition(";")[0] == tree]  # noqa: SIM118 - with cycles
-        if len(cycles) < 2:
-            return []
-        entries = {key: int(file[key].num_entries) for key in sorted(cycles)}
-    if max(entries.values()) <= n_events:
-        return []
+    cycles = sorted(key for key in file.keys() if key.rpartition(";")[0] == tree)  # noqa: SIM118 - with cycles
+    entries = {key: int(file[key].num_entries) for key in cycles} if len(cycles) > 1 else {}
     counts = ", ".join(f"{key}: {n}" for key, n in entries.items())
-    return [f"got events {counts}, expected most in the newest cycle, which is read; was the file written twice?"]
+    problem = f"got events {counts}, expected most in the newest cycle, which is read; was the file written twice?"
+    return [problem] if max(entries.values(), default=0) > n_events else []
 
 
 def _empty_facts(
