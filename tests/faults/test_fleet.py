@@ -408,3 +408,5 @@ def test_what_is_sound_gives_no_note(tmp_path: Path) -> None:
     for text in sound(tmp_path):
         (tmp_path / "fleet.toml").write_text(text.replace("{port}", str(free_port())))
         assert check_fleet(read_fleet(tmp_path / "fleet.toml")) == [], text
+    printed = command("check", tmp_path / "fleet.toml", "--folder", tmp_path / "run", "--json")
+    assert json.loads(printed) == {"name": "fleet", "notes": []}

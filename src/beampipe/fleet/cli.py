@@ -391,11 +391,14 @@ def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
 
 
 @app.command("check")
-def check_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
+def check_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
     """Check a specification, and the models, credentials and addresses that it names, without starting anything."""
     from beampipe.fleet.control.daemon import check_start
 
     fleet, _, notes = check_start(file, folder)
+    if as_json:
+        print_json({"name": fleet.name, "notes": notes})
+        return
     for note in notes:
         typer.echo(f"note: {note}")
     terminal.say(f"{fleet.name}: can be started here")
