@@ -39,8 +39,9 @@ WITHOUT: Final = {
     "serving demo": "serving",
     "serving export -o out": "serving",
     "serve": "serving",
-    "fleet demo": "serving",
+    "fleet demo": "fleet",
     "fleet certificate authority": "fleet",
+    "chain demo": "chain",
     "analysisops demo": "analysisops",
 }
 """Command, in an environment without extras, -> the extra that its answer must name: that of the first package."""

@@ -170,7 +170,6 @@ NOT_HERE: Final = {
     "example.org:8": "needs a fleet that has this address",
     "fleet update": "needs a fleet whose clients ask for some time; tests/fleet has one",
     "perf_analyzer": "needs NVIDIA's load generator, of the extra bench",
-    "agentbeats-gateway": "needs the gateway and the templates of the platform",
     "chain run chain.toml": "takes too long: it simulates 12,000 collisions; the demo runs the same stages",
     "combine dijets=": "needs two calibrations with taggers of one name; tests/calibration has them",
 }
@@ -228,6 +227,12 @@ def install_lines() -> list[str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     install = text.partition("\n## Install\n")[2].partition("\n## ")[0]
     return [line.split("  #")[0].strip() for line in install.splitlines() if line.startswith("    ")]
+
+
+def first_commands() -> dict[str, str]:
+    """Extra -> the first command of its area, from the README's table."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| \[\w+\]\(docs/(\w+)\.md\).*\| `(beampipe [^`]+)` \|$", text, re.M))
 
 
 def page_lines(page: str) -> list[str]:

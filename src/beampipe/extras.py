@@ -52,6 +52,13 @@ _ELSEWHERE = {
 }
 """Area and package -> the extra; takes precedence over the tables above."""
 
+_BRINGS = {
+    "analysisops": ("tracking", "awkward", "numba", "pythia8mc", "uproot", "xxhash"),
+    "chain": ("tracking", "simulation", "calibration"),
+    "fleet": ("tracking", "serving"),
+}
+"""Extra of an area -> extras and packages that it installs for the parts of other areas that it uses."""
+
 _MACHINERY = ("importlib._bootstrap", "importlib._bootstrap_external")
 """Modules of Python whose frames lie between an ``import`` statement and a finder."""
 
@@ -80,23 +87,34 @@ class _Missing:
         """Raises a `MissingExtraError` if a statement in a module of beampipe imports the package `name`."""
         if path is not None or name in sys.stdlib_module_names or name == "beampipe":
             return
-        module = importer()
+        module, *callers = [*importers(), ""]
         if module.startswith("beampipe.") and (extra := extra_of(name, module)) is not None:
             from beampipe.errors import MissingExtraError
 
+            # What a user runs is the outermost area: the demo of the chain needs its extra, not that of the simulation.
+            for caller in callers:
+                area = "fleet" if caller == "beampipe.serving.fleet_demo" else caller.removeprefix("beampipe.")
+                outer = area.partition(".")[0]
+                if {extra, name} & {*_BRINGS.get(outer, ())}:
+                    extra = outer
             raise MissingExtraError(name, extra, ".".join(module.split(".")[:3]))
 
 
 def importer() -> str:
     """Name of the module whose ``import`` statement called this finder; empty if there was no such statement."""
-    frame, in_machinery = sys._getframe(), False
+    return next(iter(importers()), "")
+
+
+def importers() -> "list[str]":
+    """The same, and then the modules that called it, the innermost first."""
+    frame, in_machinery, names = sys._getframe(), False, []
     while frame.f_back is not None:  # first this module and its type checks, then the import machinery
         frame = frame.f_back
         name = str(frame.f_globals.get("__name__"))
         if in_machinery and name not in _MACHINERY:
-            return name
+            names.append(name)
         in_machinery = in_machinery or name in _MACHINERY
-    return ""
+    return names
 
 
 def name_missing_extras() -> None:

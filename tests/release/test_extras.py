@@ -19,12 +19,15 @@ import pytest
 
 import beampipe
 from beampipe.errors import MissingExtraError
-from beampipe.extras import extra_of, name_missing_extras
+from beampipe.extras import _BRINGS, extra_of, name_missing_extras
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(beampipe.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WITHOUT: dict[str, str] = runpy.run_path(str(ROOT / "release/check.py"))["WITHOUT"]
+
+SAID = {command: extra for command, extra in WITHOUT.items() if command != "chain demo"}
+"""Its worker processes import what is missing, and a test cannot hide it from them."""
 
 NOT_OF_EXTRAS = {"IPython", "jaxtyping", "playwright", "triton_python_backend_utils"}
 """What a notebook, the tests or Triton bring; beampipe does without."""
@@ -128,11 +131,41 @@ def test_every_import_of_the_package_is_mended_by_the_extra_that_is_named() -> N
 
 
 def test_without_any_extra_every_command_names_the_one_it_needs(folder: Path) -> None:
-    result = said(folder, {package for package, _ in imported()} - ALWAYS, [*WITHOUT])
-    for command, extra in WITHOUT.items():
+    result = said(folder, {package for package, _ in imported()} - ALWAYS, [*SAID])
+    for command, extra in SAID.items():
         kind, message = result[command]
         assert kind == "MissingExtraError", (command, kind, message)
         assert message.endswith(f"pip install 'beampipe[{extra}]'"), (command, message)
+
+
+def test_the_extra_of_an_area_brings_what_its_parts_of_other_areas_need() -> None:
+    for area, parts in _BRINGS.items():
+        bring = brought(area, deep=True)
+        for part in parts:
+            assert (brought(part, deep=True) if part in PROJECT["optional-dependencies"] else {part}) <= bring, part
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "package", "extra"),
+    [
+        ("beampipe.chain.collisions", "beampipe.simulation.jets", "numba", "chain"),
+        ("beampipe.chain.collisions", "beampipe.simulation.pythia", "pythia8mc", "chain"),
+        ("beampipe.chain.tracks", "beampipe.tracking.strips", "scipy", "chain"),
+        ("beampipe.fleet.server", "beampipe.triton.model", "tritonclient", "fleet"),
+        ("beampipe.serving.fleet_demo", "beampipe.triton.model", "tritonclient", "fleet"),
+        ("beampipe.serving.demo", "beampipe.triton.model", "tritonclient", "serving"),
+        ("beampipe.analysisops.tasks.load", "beampipe.simulation.jets", "numba", "analysisops"),
+        ("beampipe.calibration.run", "beampipe.simulation.jets", "fastjet", "simulation"),
+    ],
+)
+def test_an_area_that_uses_another_one_names_its_own_extra(
+    outer: str, inner: str, package: str, extra: str, hide: Any
+) -> None:
+    hide(package)
+    name_missing_extras()
+    code = compile(f"import {package}", "inner", "exec")
+    with pytest.raises(MissingExtraError, match=rf"{inner}.* needs {package}.*beampipe\[{extra}\]"):
+        exec("exec(code, {'__name__': inner})", {"__name__": outer, "code": code, "inner": inner})
 
 
 @pytest.mark.parametrize("extra", USES)

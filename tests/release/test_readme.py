@@ -41,10 +41,12 @@ def test_every_line_of_code_is_run_by_the_dry_run_of_a_release() -> None:
     assert len(indented) > 5
     for code in (*blocks, *indented):
         assert code in run
-    first = re.findall(r"^\| \[\w+\]\(docs/(\w+)\.md\).*\| `(beampipe [^`]+)` \|$", README, re.M)
+    first = TOLD["first_commands"]()
     assert len(first) == 6
-    for page, command in first:
-        assert command in TOLD["page_lines"](page), f"{page}.md has no line {command}"
+    for page, command in first.items():
+        assert TOLD["EXTRA_OF"][page] == page, "`make extras` installs the extra of this name"
+        for line in command.split(" && "):
+            assert line in TOLD["page_lines"](page), f"{page}.md has no line {line}"
 
 
 def test_the_first_screen_has_the_two_commands_of_a_fresh_clone() -> None:
@@ -55,8 +57,17 @@ def test_the_first_screen_has_the_two_commands_of_a_fresh_clone() -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert {line.removeprefix("make ") for line in first} <= set(targets)
     ci = [line for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    assert ci[-2:] == ["make check", first[1]]
+    assert ci[-3:] == ["make check", first[1], "make extras EXTRAS=--two"]
     assert "export BEAMPIPE_REQUIRE_PROGRAMS=1" in ci
+
+
+def test_two_extras_are_chosen_by_the_commit() -> None:
+    """Each pair comes, whatever the commit; always two."""
+    two_of = runpy.run_path(str(ROOT / "release/extras.py"))["two_of"]
+    extras = list(TOLD["first_commands"]())
+    pairs = {frozenset(two_of(extras, f"{number:016x}"[8:] + f"{number // 6:08x}")) for number in range(30)}
+    assert len(pairs) == 15
+    assert all(len(pair) == 2 for pair in pairs)
 
 
 def test_every_file_that_a_line_reads_is_written_by_a_line_before_it() -> None:

@@ -93,7 +93,10 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.fleet.run_folder import RunFolder
     from beampipe.serving.models import ServingSettings
     from beampipe.serving.server import generated_repository
+    from beampipe.triton.engine import find_engine
     from beampipe.triton.server.launch import free_port
+
+    find_engine()
 
     result = FleetDemoResult()
     make_folder(folder)
