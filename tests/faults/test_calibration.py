@@ -304,7 +304,7 @@ FAULTS = [
         _with_other_file(lambda t: t.update(jet_nTrk=t.pop("jet_n_trk"))),
         "simulation_2.*'jet_n_trk'.*'jet_nTrk'",
     ),
-    Fault("labels missing in one file", _with_other_file(lambda t: t.pop("jet_label")), "simulation_2.*jet_label"),
+    Fault("labels missing in one file", _with_other_file(lambda t: t.pop("jet_label")), "(?s)simulation_2.*jet_label"),
     Fault(
         "a text in place of numbers in one file",
         _with_other_file(_column("event", lambda x: ak.Array([str(v) for v in x]))),

@@ -235,7 +235,7 @@ def friends_of(path: Path, tree: str) -> str:
     with suppress(Exception), uproot.open(address(path), minimal_ttree_metadata=False) as file:
         elements = file[tree].member("fFriends") or ()
         friends = [f"{each.member('fTreeName')} in {each.member('fTitle') or path.name}" for each in elements]
-    advice = f"write one tree of all, in ROOT: RDataFrame(*file.Get({tree!r})).Snapshot({tree!r}, NEW)"
+    advice = f"write one tree of all, in ROOT: RDataFrame(file.Get({tree!r})).Snapshot({tree!r}, NEW)"
     every = ", ".join(friends)
     return f"tree {tree!r} has friends, whose branches are not read: {every}; {advice}" if friends else ""
 

@@ -437,9 +437,10 @@ class SanityChecks:
         if not settings.nominal:
             return
         nominal = np.concatenate([table[:, 0] for _, table in source.weights(generated=True)]).astype(np.float64)
-        if len(nominal) and not nominal.any():
-            self.problems.append(f"branch {settings.nominal!r}: got weights 0 of the first {len(nominal)} events")
         some = nominal != 0
+        if not some.any():
+            self.problems.append(f"branch {settings.nominal!r}: got weights 0 of the first {len(nominal)} events")
+            return
         for each in settings.variations:
             varied = source.read_weights(each.branch)[some, 0].astype(np.float64)
             over = varied / nominal[some]
@@ -545,7 +546,7 @@ def inspect_file(
 
 def _older_cycles(file: Any, tree: str, n_events: int) -> list[str]:
     """A problem if an older cycle of the tree has more events than the newest one, which is read."""
-    cycles = sorted(key for key in file.keys() if key.rpartition(";")[0] == tree)  # noqa: SIM118 - with cycles
+    cycles = sorted(key for key in file.keys(recursive="/" in tree) if key.rpartition(";")[0] == tree)
     entries = {key: int(file[key].num_entries) for key in cycles} if len(cycles) > 1 else {}
     counts = ", ".join(f"{key}: {n}" for key, n in entries.items())
     problem = f"got events {counts}, expected most in the newest cycle, which is read; was the file written twice?"

@@ -161,8 +161,6 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         "taggers": [tagger.axis for tagger in configuration.taggers],
         "max_dropped": configuration.max_dropped,
     }
-    if not configuration.layout.branches.trigger:
-        parameters["notes"] = "no trigger cut"
     made_from = (Input("extract", extract.key, extract.label),)
     factors = Recipe("factors", stage_code("factors"), parameters, made_from, "scale factors")
     return Plan(configuration, samples, reweight, extract, factors)
