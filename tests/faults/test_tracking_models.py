@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,18 +16,25 @@ import pytest
 from numpy import ndarray
 from safetensors.numpy import load_file, save_file
 
-from beampipe.errors import ConfigError, FileError, InputError, ShapeError, UnknownNameError
-from beampipe.events import Event, Hits, TrackIds, Tracks
+from beampipe.errors import BeampipeError, ConfigError, FileError, InputError, ShapeError, UnknownNameError
+from beampipe.events import NOISE, Event, Hits, Particles, TrackIds, Tracks
 from beampipe.simulation.detector import modules_of_layout, read_layout
+from beampipe.tracking.acts import ActsTrackFinder
+from beampipe.tracking.acts.layouts import acts_detector
 from beampipe.tracking.catalogue import CARD
+from beampipe.tracking.data import shipped_events, write_example
 from beampipe.tracking.display import estimate_pt
 from beampipe.tracking.evaluation.results import Evaluation
 from beampipe.tracking.evaluation.scoring import compare, evaluate
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.finders import named_finder
+from beampipe.tracking.formats import open_events
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline, load_track_fitter
-from beampipe.tracking.models import TrackerModel, load_model
+from beampipe.tracking.models import LayerRequirements, TrackerModel, load_model
+from beampipe.tracking.models.card import verdict, write_model
 from beampipe.tracking.training.detector import prepare
+from beampipe.tracking.training.tracker_model import require_enough
 from beampipe.tracking.truth import Selection
 from tests.faults.fault import Fault, cases, check
 from tests.tracking.digests import renew_digests
@@ -446,6 +454,15 @@ thickness_x0 = 0.03
 
 RADII = "radii_mm = [30, 68, 109, 160]"
 
+TENTHS = (
+    ("radii_mm = [255, 340, 430, 520]", "radii_mm = [25.5, 34, 43, 52]"),
+    ("radii_mm = [610, 695, 780, 870, 965, 1080]", "radii_mm = [61, 69.5, 78, 87, 96.5, 108]"),
+    ("outer_radius_mm = 165", "outer_radius_mm = 16.5"),
+    ("outer_radius_mm = 530", "outer_radius_mm = 53"),
+    ("outer_radius_mm = 1100", "outer_radius_mm = 109"),
+)
+"""Changes of the radii to centimetres."""
+
 DETECTORS = (
     Fault("no layers", detector((RADII, "radii_mm = []")), r"barrel\.pixel: got radii_mm = \[\]", ConfigError),
     Fault(
@@ -453,6 +470,14 @@ DETECTORS = (
     ),
     Fault("an unknown key", detector(("module_mm", "modul_mm")), "unknown key 'modul_mm'.*mean", ConfigError),
     Fault("a field in gauss", detector(("field_T = 3.8", "field_T = 38000")), "field_T: got 38000", ConfigError),
+    Fault(
+        "lengths in cm",
+        detector((RADII, "radii_mm = [3, 6.8, 10.9, 16]"), *TENTHS),
+        "all radii are below 109 mm: are lengths in mm",
+        ConfigError,
+    ),
+    Fault("pitches in um", detector(("[0.1, 0.15]", "[100, 150]")), "expected less; is it in um", ConfigError),
+    Fault("thickness in per cent", detector(("x0 = 0.015", "x0 = 1.5")), "in per cent", ConfigError),
     Fault("no modules", detector((RADII, f"{RADII}\nn_phi = [0, 0, 0, 0]")), r"n_phi = \[0, 0, 0, 0\]", ConfigError),
     Fault(
         "discs that join two shells",
@@ -468,6 +493,25 @@ DETECTORS = (
     ),
 )
 
+
+def noise(event: Event) -> Event:
+    """The event without any particle."""
+    assert event.truth is not None
+    return replace(event, truth=replace(event.truth, particle_id=np.full(len(event.hits), NOISE, np.int64)))
+
+
+def with_particles(**change: Callable[[Particles], ndarray]) -> Plant:
+    """Training on events whose particles were changed."""
+
+    def changed(event: Event) -> Event:
+        assert event.truth is not None
+        particles = event.truth.particles
+        columns = {name: new(particles) for name, new in change.items()}
+        return replace(event, truth=replace(event.truth, particles=unchecked(Particles, **vars(particles) | columns)))
+
+    return lambda folder: prepare([changed(event) for event in clean_events()])
+
+
 TRAINING = (
     Fault(
         "training on files of two fields",
@@ -482,6 +526,60 @@ TRAINING = (
         ConfigError,
     ),
     Fault("training on small events of two fields", two_fields_in_small_events, "expected one field", ConfigError),
+    Fault("training on one event", lambda folder: prepare(clean_events()[:1]), "got 1 events, expected 6", ConfigError),
+    Fault(
+        "training on data",
+        lambda folder: prepare([replace(event, truth=None) for event in clean_events()]),
+        "got no truth",
+        InputError,
+    ),
+    Fault(
+        "training on noise",
+        lambda folder: prepare([noise(event) for event in clean_events()]),
+        "particle ids",
+        BeampipeError,
+    ),
+    Fault(
+        "training on few particles",
+        lambda folder: require_enough(prepare([toy_event(12, seed) for seed in range(6)])),
+        r"got \d+ particles to find in 6 events .* expected 1000 or more; add about",
+        ConfigError,
+    ),
+    Fault(
+        "training on the same event again",
+        lambda folder: prepare({"a.parquet": clean_events(), "b.parquet": clean_events()[2:3]}),
+        r"hits of event 2 of a\.parquet again in event 2 of b\.parquet",
+        ConfigError,
+    ),
+    Fault(
+        "vertices in m", with_particles(vertex=lambda of: of.vertex / 1000), "vertices whose z is off by", ConfigError
+    ),
+    Fault(
+        "vertices of other particles",
+        with_particles(vertex=lambda of: of.vertex[::-1].copy()),
+        "vertices whose z is off by",
+        ConfigError,
+    ),
+    Fault(
+        "momenta mirrored along z",
+        with_particles(momentum=lambda of: of.momentum * np.array([1, 1, -1], np.float32)),
+        "momenta whose pz / pT is off by .* z not mirrored",
+        ConfigError,
+    ),
+    Fault("no charges", with_particles(charge=lambda of: 0 * of.charge), "expected hundreds", ConfigError),
+    Fault("no primaries", with_particles(primary=lambda of: ~of.primary), "no primary particle", ConfigError),
+    Fault(
+        "another field",
+        lambda folder: prepare(clean_events(), field=3.8),
+        "2 T, expected 3.8 T as --field says",
+        ConfigError,
+    ),
+    Fault(
+        "a field in kG",
+        lambda folder: prepare(clean_events(), field=20.0),
+        "2 T, expected 20 T as --field",
+        ConfigError,
+    ),
 )
 
 
@@ -493,3 +591,88 @@ def faults(tables: Sequence[Sequence[Fault]]) -> list[object]:
 @pytest.mark.parametrize("fault", faults([FINDERS, MODELS, LABELS, DETECTORS, TRAINING]))
 def test_faults(fault: Fault, tmp_path: Path) -> None:
     check(fault, tmp_path)
+
+
+def measured(finders: Mapping[str, tuple[float, float]]) -> TrackerModel:
+    """A model whose pipelines have these efficiencies and fakes."""
+    model = load_model("generic")
+    usual = model.performance["module_map"]
+    performance = {name: replace(usual, efficiency=rates[0], fakes=rates[1]) for name, rates in finders.items()}
+    return replace(model, performance=performance)
+
+
+@pytest.mark.parametrize(
+    ("finders", "expected"),
+    [
+        ({"module_map": (0.969, 0.01), "exatrkx": (0.982, 0.01)}, "exatrkx"),  # the default one is below the bar
+        ({"module_map": (0.981, 0.01), "exatrkx": (0.982, 0.01)}, "module_map"),  # as good, and quicker
+        ({"module_map": (0.972, 0.01), "exatrkx_walk": (0.99, 0.01)}, "exatrkx_walk"),
+        ({"module_map": (0.5, 0.01), "exatrkx": (0.6, 0.01)}, "exatrkx"),
+    ],
+)
+def test_the_pipeline_of_the_verdict_runs_by_default(
+    finders: Mapping[str, tuple[float, float]], expected: str, tmp_path: Path
+) -> None:
+    model = measured(finders)
+    judged = verdict(model)
+    assert judged.pipeline == expected
+    assert f"{expected} finds" in judged.text
+    path = Path(shutil.copytree(load_model("generic").path, tmp_path / "model"))
+    write_model(replace(model, path=path, default_pipeline=judged.pipeline))
+    assert load_pipeline(model=path, threads=1).name == expected
+    assert load_pipeline(model="generic", threads=1).name == "module_map"
+
+
+def test_acts_needs_no_more_hits_than_the_model_counts() -> None:
+    where = acts_detector(read_layout(Path("examples/detectors/longbar.toml")))
+    model = replace(load_model("generic"), crossing=LayerRequirements(7.0, 5))
+    finder = named_finder("acts", where, model=model)
+    assert isinstance(finder, ActsTrackFinder)
+    assert finder.settings.measurements_min == 5
+
+
+def sound_events(folder: Path) -> object:
+    return prepare({"a.parquet": clean_events()[:3], "b.parquet": clean_events()[3:]})
+
+
+SOUND: Mapping[str, Plant] = {
+    "training on two files": sound_events,
+    "training on the shipped events": lambda folder: prepare(for_training(folder)),
+    "training on positions without modules": lambda folder: prepare(
+        [replace(event, hits=replace(event.hits, geometry_id=None)) for event in for_training(folder)]
+    ),
+    "small events": lambda folder: prepare([toy_event(10, seed) for seed in range(12)]),
+    "labels that are not contiguous in memory": lambda folder: evaluate(
+        InThreeTesla(np.repeat(number_by_first_hit(true_labels()), 2)[::2]), clean_events()[:1]
+    ),
+    "no tracks": lambda folder: (
+        InThreeTesla(np.full(9, -1))
+        .find(clean_events()[0].hits.take(np.arange(9)))
+        .pt(clean_events()[0].hits.take(np.arange(9)))
+    ),
+    "a soft event": lambda folder: compare(load_pipeline(threads=1).find(soft()), soft()),
+    "the shipped models": lambda folder: [
+        load(model)
+        for model in ("generic", "odd")
+        for load in (load_track_fitter, lambda model: load_pipeline(model=model))
+    ],
+    "the detectors of the examples": lambda folder: [
+        modules_of_layout(read_layout(path)) for path in (*Path("examples/detectors").glob("*.toml"), Path("odd"))
+    ],
+}
+
+
+def soft() -> Event:
+    return next(event for event in shipped_events(0) if len(event.hits) > 300)
+
+
+def for_training(folder: Path) -> list[Event]:
+    write_example(folder / "events.parquet", 0, for_training=True)
+    return list(open_events(folder / "events.parquet")[:9])
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_inputs_give_no_warning(name: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SOUND[name](tmp_path)

@@ -216,6 +216,11 @@ class Barrel:
             name: getattr(self, name) for name in ("thickness_x0", "sensor_mm", "overlap_mm", "gap_mm", "stagger_mm")
         }
         _not_negative(where, **rest)
+        if max(self.pitch_mm) > max(self.module_mm):
+            raise ConfigError(
+                f"{where}: got pitch_mm = {list(self.pitch_mm)} for modules {list(self.module_mm)} mm, expected less;"
+                " is it in um?"
+            )
         if abs(self.tilt_deg) > 45 or self.step <= 0:
             raise ConfigError(
                 f"{where}: got tilt_deg = {self.tilt_deg} and overlap_mm = {self.overlap_mm} for modules"
@@ -454,7 +459,16 @@ def read_layout(path: Path) -> DetectorLayout:
             return read_layout(shipped)
     if not path.exists() and str(path) in plugin_names("detectors"):
         path = Path(load_plugin("detectors", str(path)))
-    layout = build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path), path.parent)
+    table = read_toml(path, "the TOML file of a detector")
+    try:
+        layout = build(DetectorLayout, table, str(path), path.parent)
+    except ConfigError as error:
+        parts = [part for kind in ("barrel", "discs") for part in dict(table.get(kind) or {}).values()]
+        radii = [radius for part in parts for radius in (*part.get("radii_mm", ()), part.get("outer_radius_mm", 0))]
+        largest = max((radius for radius in radii if isinstance(radius, int | float)), default=_SMALL)
+        if not 0 < largest < _SMALL:
+            raise
+        raise ConfigError(f"{error}; all radii are below {largest:g} mm: are lengths in mm?") from None
     given = layout.field_map
     # A tracker model keeps the map beside the detector file.
     if given is not None and not given.file.exists() and (kept := path.parent / given.file.name).exists():
@@ -472,6 +486,8 @@ def _not_negative(where: str, **numbers: float) -> None:
     for name, number in numbers.items():
         if number < 0:
             raise ConfigError(f"{where}: got {name} = {number:g}, expected 0 or more")
+        if name == "thickness_x0" and number > 0.5:
+            raise ConfigError(f"{where}: got {name} = {number:g}, expected part of a radiation length; in per cent?")
 
 
 def _pairs(where: str, **pairs: tuple[float, ...]) -> None:
@@ -632,6 +648,7 @@ PIPE_VOLUME: Final = 1
 SILICON_X0: Final = 95.7
 """Radiation length of silicon [mm], the only material, as in the GenericDetector."""
 
+_SMALL: Final = 150.0  # outermost radius [mm] below which other units are likely
 _CLEARANCE: Final = 1.5  # least distance between layers [mm]
 
 

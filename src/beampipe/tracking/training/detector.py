@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha1
 from itertools import chain
 from typing import Final, Literal
 
@@ -285,6 +286,9 @@ _FIELDS: Final = (0.2, 20.0)
 AGREEMENT: Final = 0.05
 """Largest relative difference between a field that is given and the one that the tracks show."""
 
+_INNER: Final = 200.0
+"""Radius [mm] up to which steps between layers point to where their particle started."""
+
 _FEWEST_STEPS: Final = 30
 """Fewest steps between layers that show a field. That of one event is then right within 2 %."""
 
@@ -354,6 +358,7 @@ def prepare(
         raise ConfigError(
             f"training: got {len(read)} events, expected {_FEWEST_EVENTS} or more, better 30 with hundreds of tracks"
         )
+    _require_different(files)
     inspected = inspect_events(files, beam_spot)
     if field is not None:
         require_field(inspected.field, field, "--field says", AGREEMENT)
@@ -368,6 +373,20 @@ def prepare(
         chooses=numbered[_CHOOSES::_TURN],
         scored=(tuple(read) if keep_identifiers else numbered)[_SCORED::_TURN],
     )
+
+
+def _require_different(files: Mapping[str, Sequence[Event]]) -> None:
+    """Refuse an event that comes twice: it would be scored after it was learned from."""
+    seen: dict[bytes, str] = {}
+    for name, events in files.items():
+        for event in events:
+            where = f"event {event.event_id}" + (f" of {name}" if name else "")
+            first = seen.setdefault(sha1(event.hits.position.tobytes()).digest(), where)
+            if len(event.hits) and first is not where:
+                raise ConfigError(
+                    f"training: got the hits of {first} again in {where}, expected different events: one would be"
+                    " scored after it was learned from"
+                )
 
 
 def by_file(events: EventsOfFiles) -> dict[str, list[Event]]:
@@ -433,7 +452,7 @@ def measured_field(events: Sequence[Event], files: Sequence[str] = ()) -> float:
         ConfigError: there are no such edges, the field is impossible, or it differs between events.
     """
     selection = Selection(min_pt=0.3, min_layers=3)
-    products = []
+    products, lines = [], []
     for event in events:
         truth = truth_of(event)
         edges = true_edges(event, selection)
@@ -441,6 +460,10 @@ def measured_field(events: Sequence[Event], files: Sequence[str] = ()) -> float:
         pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
         far = (edge.dr > 20) & (row >= 0)
         products.append(np.abs(edge.kappa[far]) * pt[far])
+        inner = far & (pt > 1) & (event.hits.position[edges[0], 0] < _INNER)
+        momentum, vertex_z = (values[row[inner]] for values in (truth.particles.momentum, truth.particles.vertex[:, 2]))
+        lines.append([edge.z0[inner], vertex_z, edge.slope[inner], momentum[:, 2] / pt[inner]])
+    _require_directions(np.concatenate([np.empty((4, 0)), *lines], axis=1))
     _require_one_field(events, products, files)
     curvatures = np.concatenate(products[:20])
     if len(curvatures) < _FEWEST_STEPS:
@@ -456,6 +479,23 @@ def measured_field(events: Sequence[Event], files: Sequence[str] = ()) -> float:
             " (--beam-spot)?"
         )
     return field
+
+
+def _require_directions(lines: Float64[ndarray, "4 n"]) -> None:
+    """Refuse vertices and momenta that say no more of where tracks lead than any others would.
+
+    Args:
+        lines: z0 [mm] of inner steps between layers, z of their particle's vertex, slope dz/dr, pz / pT of the
+            particle.
+    """
+    kinds = (("vertices", "z", 5.0, lines[:2]), ("momenta", "pz / pT", 0.1, lines[2:]))
+    for what, of, smallest, (seen, stated) in kinds if lines.shape[1] >= _FEWEST_STEPS else ():
+        off, spread = np.median(np.abs(seen - stated)), np.median(np.abs(seen - np.median(seen)))
+        if off > max(smallest, 0.7 * spread):
+            raise ConfigError(
+                f"training: got {what} whose {of} is off by {off:.3g} (median) from where tracks lead, expected less"
+                f" than their spread, {spread:.3g}; are they those of these particles, in mm and GeV, z not mirrored?"
+            )
 
 
 def _require_one_field(events: Sequence[Event], products: Sequence[ndarray], files: Sequence[str]) -> None:
