@@ -94,7 +94,8 @@ class Pipeline(InOneThread):
     def __post_init__(self) -> None:
         native = kernels.native()
         finder = None if native is None else native.TrackFinder(self.spec.to_json(), str(self.model.path))
-        monitor = HitMonitor(self.name, self.expected_tracks, self.beam_spot) if self.check else None
+        layers = np.asarray(self.model.layout.boxes, np.float64)
+        monitor = HitMonitor(self.name, self.expected_tracks, self.beam_spot, layers) if self.check else None
         object.__setattr__(self, "_native", finder)
         object.__setattr__(self, "_monitor", monitor)
         if self.own_stages is not None or finder is None:
@@ -162,11 +163,14 @@ class Pipeline(InOneThread):
             usual = ExpectedTracks(measured.hits_on_tracks, measured.hits, measured.hits_per_track)
             if soft:  # their residuals are mostly scattering, and so depend on the momenta in an event
                 return usual
+            # Vertices anywhere in the windows are usual, also if those of the validation were closer together.
+            reach = float(np.median(np.ptp(self.windows.pair_windows[:, 1:], axis=1)) / np.sqrt(12))
             return replace(
                 usual,
                 residual=measured.residual,
                 origin_z=measured.origin_z,
-                origin_spread=measured.origin_spread,
+                origin_spread=None if measured.origin_spread is None else max(measured.origin_spread, reach),
+                holes=measured.holes,
             )
         if not soft:
             return EXPECTED_ON_TRACKS

@@ -300,7 +300,7 @@ _FEWEST_ON_CIRCLE: Final = 5
 _FEWEST_CIRCLES: Final = 5
 """Fewest particles whose field is looked at; with five the median is right within 10 %."""
 
-_WIDEST: Final = 2.0
+_WIDEST: Final = 2.5
 """Largest ratio of the upper to the lower quartile of the field by particle: at most 1.06 in 500 good events."""
 
 _FEWEST_FOR_QUARTILES: Final = 20

@@ -109,6 +109,7 @@ class Validation:
                 residual=_rounded(tracks.residual, 5),
                 origin_z=_rounded(tracks.origin_z, 1),
                 origin_spread=_rounded(tracks.origin_spread, 1),
+                holes=_rounded(tracks.holes, 4),
                 layers=self.layers[hard.name],
                 **self.fits.get(hard.name, {}),
             )
@@ -171,7 +172,7 @@ def validate(
     headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
     soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
     found = {name: list(finder.found.values()) for name, finder in finders.items()}
-    tracks = {name: measure(pairs) for name, pairs in found.items()}
+    tracks = {name: measure(pairs, model.layout.boxes) for name, pairs in found.items()}
     layers = {name: _shares_by_layer(pairs, model.layout) for name, pairs in found.items()}
     fits: dict[str, FitQuality] = {}
     if FIT_STEM in model.weights:
