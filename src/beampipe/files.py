@@ -12,12 +12,15 @@ import itertools
 import os
 import re
 import shutil
+import struct
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import ModuleType
 from typing import Final
 
 from beampipe import processes
@@ -130,6 +133,39 @@ def built(package: str, name: str) -> Path | None:
         installed = distribution(__name__.partition(".")[0]).locate_file(package.replace(".", "/"))
         folders.append(Path(str(installed)))
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def compiled(package: str, without: str) -> ModuleType | None:
+    """The compiled module ``_native`` of a package; None, with a warning, where there is none for this Python.
+
+    Args:
+        package: name of the package.
+        without: what runs in its place, for the warning.
+
+    Raises:
+        FileError: it is there, but cannot be loaded.
+    """
+    folders = [Path(folder) for folder in import_module(package).__path__]
+    for library in (path for folder in folders for path in folder.glob("*.so")):
+        with library.open("rb") as file:
+            header = file.read(64).ljust(64, b"\0")
+        # The table at the end of an ELF file: its start, the size of a row, rows. The loader would crash without it.
+        (start,), (size, rows) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<HH", header, 58)
+        if library.stat().st_size < max(64, start + size * rows):
+            raise FileError(f"{library}: it is truncated; install beampipe again", path=library)
+    try:
+        return import_module(f"{package}._native")
+    except ModuleNotFoundError as error:
+        others = ", ".join(path.name for folder in folders for path in folder.glob("_native.*.so"))
+        reason = f"built for another Python: {others}" if others else str(error)
+    except ImportError as error:
+        raise FileError(f"{error}: the compiled kernels are damaged or incomplete; install beampipe again") from error
+    warnings.warn(
+        f"beampipe has no compiled kernels in {package} ({reason}); {without}: {HOW_TO_BUILD}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return None
 
 
 def cache_folder() -> Path:

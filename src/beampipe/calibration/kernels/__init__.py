@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
-from importlib import import_module
 from types import ModuleType
+
+from beampipe.files import compiled
 
 
 @cache
 def native() -> ModuleType | None:
     """The compiled loops; None, with one warning, if they are not built."""
-    try:
-        return import_module("beampipe.calibration.kernels._native")
-    except ImportError as error:
-        warnings.warn(
-            f"beampipe's native kernels of the calibration are not available ({error}); numpy runs instead and gives"
-            " the same numbers, several times slower: install a wheel, or a C++ compiler and `pip install` from source",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
+    return compiled(
+        "beampipe.calibration.kernels", "numpy runs instead and gives the same numbers, several times slower"
+    )
 
 
 def build() -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from functools import cache
-from importlib import import_module
+from hashlib import sha256
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
+from beampipe.files import compiled
 
 
 @cache
@@ -19,17 +22,24 @@ def native() -> ModuleType | None:
     """The compiled kernels; None, with one warning, where they were not built."""
     # Idle threads sleep: spinning ones would slow down other events on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        return import_module("beampipe.tracking.kernels._native")
-    except ImportError as error:
-        warnings.warn(
-            f"beampipe's native kernels are not available ({error}); the numpy reference runs instead, some hundred"
-            " times slower, without hints on units and without a second search where the beam line lies elsewhere:"
-            " install a wheel, or a C++ compiler and `pip install` from source",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
+    kernels = compiled(
+        "beampipe.tracking.kernels",
+        "the numpy reference runs instead, some hundred times slower, without hints on units and without a second"
+        " search where the beam line lies elsewhere",
+    )
+    folder = Path(__file__).parent / "native"
+    if kernels is not None and folder.is_dir() and _digest(folder) != kernels.BUILD:  # an editable install
+        message = f"the compiled kernels are not those of the sources in {folder}; do: pip install -e ."
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return kernels
+
+
+def _digest(folder: Path) -> str:
+    """Digest of the sources, as `build_digest` in CMakeLists.txt computes it."""
+    files = sorted(map(str, [*folder.parents[2].glob("native/*.?pp"), *folder.rglob("*.?pp")]))
+    kept = [Path(file) for file in files if not re.search("/native/(library|bindings)", file)]
+    text = "".join(f" {file.name} {sha256(file.read_bytes()).hexdigest()}" for file in kept)
+    return sha256(text.encode()).hexdigest()
 
 
 def build() -> str:
