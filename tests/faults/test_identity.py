@@ -44,7 +44,7 @@ def fake(
 
     def labels(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
         stated = np.frombuffer(bytes.fromhex(answer), np.uint8)
-        made = {"LABELS": np.zeros(len(arrays["FEATURES"]), np.int64), "DIGEST": stated}
+        made: dict[str, ndarray] = {"LABELS": np.zeros(len(arrays["FEATURES"]), np.int64), "DIGEST": stated}
         return {name: made[name] for name in outputs if answer or name != "DIGEST"}
 
     return FakeTransport(labels, [contract.FEATURES], [specs[name] for name in outputs], parameters=config)

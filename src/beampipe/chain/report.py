@@ -16,7 +16,7 @@ from beampipe.chain.plan import INPUTS, made
 from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
-from beampipe.chain.tracks import finder_digest, opened_finder
+from beampipe.chain.tracks import local_finder, served_finder
 from beampipe.events import Event
 from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
@@ -159,5 +159,6 @@ def _first_event(result: ChainResult) -> Event:
 
 def _event_figure(event: Event, result: ChainResult) -> Figure:
     tracks, layout = result.settings.tracks, result.settings.detector.read()
-    finder = opened_finder(tracks, layout, finder_digest(tracks, layout))
-    return finder.find(event.hits).found_in(event).plot(min_pt=1.0)
+    # A model that is only on servers has an identity; others give the same tracks here.
+    with served_finder(tracks, tracks.identity) if tracks.identity else local_finder(tracks, layout) as finder:
+        return finder.find(event.hits).found_in(event).plot(min_pt=1.0)
