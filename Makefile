@@ -33,7 +33,7 @@ help:
 	@echo "make check  format, lint, import contracts, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
-	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, slow clients"
+	@echo "make bench-fleet   the same for a fleet: balancing, latency, slow clients"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, mistakes, attacks"
@@ -117,7 +117,7 @@ bench: $(test_ready)
 	    || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-serving_benchmarks := overhead throughput traces equality faults fuzz churn
+serving_benchmarks := overhead throughput traces equality fuzz
 bench-serving: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m beampipe serving engine install
@@ -125,8 +125,8 @@ bench-serving: $(test_ready)
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# Into a separate folder, as names are those of the service. Takes two hours, one of them for faults.
-fleet_benchmarks := faults balancing latency slow_clients
+# Into a separate folder, as names are those of the service.
+fleet_benchmarks := balancing latency slow_clients
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
 	$(bin)/python -m beampipe serving engine install
@@ -152,7 +152,7 @@ bench-analysisops: $(test_ready)
 	  $(bin)/python "benchmarks/analysisops/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-calibration_benchmarks := calibration_vs_coffea calibration/added_variations calibration/decompression calibration/identity calibration/memory calibration/campaign
+calibration_benchmarks := calibration_vs_coffea calibration/added_variations calibration/identity
 bench-calibration: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m pip install -q -e ".[bench]"

@@ -9,21 +9,13 @@ Every timed run is a process of its own, from `python` to the end (`calibration/
 
 nominal: one weight, all events. Ours is `run_calibration(until="fill")` into a store that is not there yet, with all
 that goes with it: digests of the files, bookkeeping, spawned workers, committed artifacts, merged histograms. coffea
-is a `Runner` with its `FuturesExecutor` and virtual arrays, one chunk per file, once on processes forked from its
-own, which need import nothing (the fastest way that we found), once on its default pool. The slope between a part of
-the files and all of them is a cost per event without start-up. "known": our digests of the files are remembered, as
-in every run but the first. "no tables": without the selected jets, which are kept by default.
+is a `Runner` with its `FuturesExecutor` and virtual arrays, one chunk per file, on processes forked from its own, which
+need import nothing (the fastest way that we found). "no tables": without the selected jets, which are kept by default.
 
 taggers: those of the demo, n_trk and the shipped boosted trees, which coffea scores with LightGBM.
 
 weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one
 histogram each or into one with an axis of names, whichever is faster.
-
-bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation: what
-describes trees, and compressed baskets, counted where our reader and uproot's source hand them out (files are mapped
-into memory, so counters of the system do not see them). A nominal pass over the same files reads all weights, as they
-share a branch; the second figure compares with passes over files that hold one weight. Digests of the files, for which
-all of each is read once per campaign, are in the third and the fourth figure.
 """
 
 from __future__ import annotations
@@ -32,13 +24,11 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
-from unittest.mock import patch
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -53,7 +43,6 @@ from toys import KEPT, Toy, make_toys
 from beampipe.calibration.events.histograms import Filled, read_filled
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.runtime import workspace_of
-from beampipe.workflow import FileDigests
 
 ONE_RUN: Final = (
     sys.executable,
@@ -79,11 +68,10 @@ def main() -> None:
     if options.quick:
         options.events, options.weighted_events, options.repeats = 720_000, 120_000, 1
     begun = begin("calibration against coffea")
-    files, few, weighted, campaign = _files(options.events, options.weighted_events)
+    files, few, weighted = _files(options.events, options.weighted_events)
     nominal = nominal_test(files, few, options.repeats)
     weights = weights_test(weighted, min(3, options.repeats))
-    read = bytes_test(campaign)
-    write_result(options.output, begun, [*time_figures(nominal + weights), *byte_figures(read)])
+    write_result(options.output, begun, list(time_figures(nominal + weights)))
 
 
 def time_figures(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
@@ -99,12 +87,8 @@ def time_figures(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
             yield Figure(title, median(ratios), "", "higher", spread=spread)
         rate, other = (row["events"] / row["wall"] / 1e6 for row in (mine, theirs))
         yield Figure(f"{test}: rate", rate, "M events/s", "higher", Reference(theirs["way"], other))
-
-
-def byte_figures(read: Mapping[str, Any]) -> Iterator[Figure]:
-    """Bytes of one nominal pass per variation over those of a campaign in one pass."""
-    yield Figure("bytes of single passes over one", read["ratio"], "", "higher")
-    yield Figure("bytes of single passes, files of one weight", read["ratio_to_files_with_one_weight"], "", "higher")
+        tables = (mine["cpu"] - ways["ours, no tables"]["cpu"]) / mine["events"]
+        yield Figure(f"{test}: tables, CPU", 1e9 * tables, "ns an event")
 
 
 def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]:
@@ -114,10 +98,8 @@ def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]
     for which, some in (("all", files), ("few", few)):
         ways = {
             "ours": {"program": "ours", "files": some},
-            "ours, known": {"program": "ours", "files": some, "digests": _digests(some)},
             "ours, no tables": {"program": "ours", "files": some, "keep_tables": False},
-            "coffea, fork": {"program": "coffea", "files": some, "pool": "fork"},
-            "coffea, loky": {"program": "coffea", "files": some, "pool": "loky"},
+            "coffea, fork": {"program": "coffea", "files": some},
         }
         rows += [{"test": f"nominal, {which}", **row} for row in in_turn(ways, repeats, _count(some))]
     require_equal(few, weights=False, gbdt=True)
@@ -135,7 +117,6 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
     only = {"nominal": files["nominal"]}
     ways = {
         "ours": {"program": "ours", "files": files, "weights": True},
-        "ours, known": {"program": "ours", "files": files, "weights": True, "digests": _digests(files)},
         "ours, no tables": {"program": "ours", "files": files, "weights": True, "keep_tables": False},
         **{
             f"coffea, {layout}": {"program": "coffea", "files": only, "weight_names": names, "layout": layout}
@@ -145,66 +126,12 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
     return [{"test": f"{len(names)} weights", **row} for row in in_turn(ways, repeats, _count(only))]
 
 
-def bytes_test(files: Files) -> dict[str, Any]:
-    """Bytes of a campaign in one pass, and of one nominal pass over the same files and over files with one weight."""
-    lean = {**files, "nominal": _names(make_toys(replace(_CAMPAIGN, dataset="campaign_lean", n_weights=1))[0])}
-    with counted_bytes() as nominal:
-        ours(files, executor="inline")
-    with counted_bytes() as alone:
-        ours(lean, executor="inline")
-    with counted_bytes() as campaign:
-        plan = ours(files, executor="inline", weights=True, kinematics=True)
-    digested = sum(Path(path).stat().st_size for paths in files.values() for path in paths)
-    filled = plan.samples["nominal"].chunks[0].settings.fill
-    passes = len(filled.weight_names) + len(filled.kinematics)
-    return {
-        "passes": passes,
-        "nominal_bytes": nominal[0],
-        "one_weight_bytes": alone[0],
-        "campaign_bytes": campaign[0],
-        "ratio": passes * nominal[0] / campaign[0],
-        "ratio_to_files_with_one_weight": passes * alone[0] / campaign[0],
-        "digest_bytes": digested,
-        "ratio_with_digests": passes * nominal[0] / (campaign[0] + digested),
-        "ratio_with_digests_to_files_with_one_weight": passes * alone[0] / (campaign[0] + digested),
-    }
-
-
-@contextmanager
-def counted_bytes() -> Iterator[list[int]]:
-    """Bytes of ROOT files that this process asks for meanwhile: what describes trees, and packed baskets."""
-    from uproot.source.file import MemmapSource
-
-    from beampipe.calibration.ntuple import plain_root
-
-    count = [0]
-
-    def counting(function: Callable[..., Any], size: Callable[..., int]) -> Callable[..., Any]:
-        def counted(*asked: Any) -> Any:
-            result = function(*asked)
-            count[0] += size(result, *asked)
-            return result
-
-        return counted
-
-    with ExitStack() as patches:
-        counted_ways: tuple[tuple[Any, str, Callable[..., int]], ...] = (
-            (MemmapSource, "chunk", lambda _, source, start, stop: stop - start),
-            (MemmapSource, "chunks", lambda _, source, ranges, item: sum(stop - start for start, stop in ranges)),
-            (plain_root, "read_tree", lambda _, data, key: key.size),
-            (plain_root.PlainBranch, "packed", lambda packed, branch, number: len(packed)),
-        )
-        for owner, name, size in counted_ways:
-            patches.enter_context(patch.object(owner, name, counting(getattr(owner, name), size)))
-        yield count
-
-
 def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) -> list[dict[str, Any]]:
     """Time each way, the order turned around every other round."""
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     for turn in range(repeats):
         for name in list(ways) if turn % 2 == 0 else reversed(list(ways)):
-            command = [sys.executable, "-c", PROGRAM, json.dumps(ways[name])]
+            command = [*ONE_RUN, json.dumps(ways[name])]
             costs[name].append(measured_program(command))
             shutil.rmtree(STORES, ignore_errors=True)
     return [
@@ -274,40 +201,27 @@ def _folded(values: np.ndarray) -> np.ndarray:
     return inside
 
 
-_CAMPAIGN: Final = Toy("campaign", 60_000, 3, n_weights=127, seed=5)
-
-
-def _files(events: int, weighted: int) -> tuple[Files, Files, Files, Files]:
-    """Nominal, many and few, with 101 weights, of a campaign; data is a tenth of the first, and little elsewhere."""
+def _files(events: int, weighted: int) -> tuple[Files, Files, Files]:
+    """Nominal, many and few, and with 101 weights; data is a tenth of the first, and little elsewhere."""
     data, small = events // 10, Toy("few_data", 30_000, 1, kind="data", seed=4)
     toys = (
         Toy("nominal", events - data, max(3, events // 200_000), n_weights=5),
         Toy("data", data, max(1, data // 180_000), kind="data", seed=2),
         Toy("weighted", weighted, max(3, weighted // 100_000), n_weights=101, seed=3),
-        _CAMPAIGN,
         small,
         Toy("nominal_few", events // 6, max(3, events // 1_200_000), n_weights=5, seed=6),
     )
     CONSOLE.print(f"toy files: {events + weighted} events under {KEPT}", markup=False)
-    nominal, measured_data, weights, campaign, little, nominal_few = map(_names, make_toys(*toys))
+    nominal, measured_data, weights, little, nominal_few = map(_names, make_toys(*toys))
     return (
         {"nominal": nominal, "data": measured_data},
         {"nominal": nominal_few, "data": little},
         {"nominal": weights, "data": little},
-        {"nominal": campaign, "data": little},
     )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path.absolute()) for path in paths]
-
-
-def _digests(files: Files) -> str:
-    """A folder of remembered digests."""
-    digests = FileDigests(KEPT / f"digests-{sum(map(len, files.values()))}")
-    for each in (name for names in files.values() for name in names):
-        digests.of(Path(each))
-    return str(digests.folder)
 
 
 def _count(files: Files) -> int:

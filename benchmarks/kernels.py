@@ -1,8 +1,8 @@
 """Each native kernel against what one would use instead: same input, equal output asserted first, then the ratio.
 
-    python benchmarks/kernels.py [--events FILE.parquet] [--weights FILE.safetensors] [--threads 1]
+    python benchmarks/kernels.py [--threads 1]
 
-Without an event file, the shipped event of 200 collisions; without weights, those of the pipeline `exatrkx`.
+The input is the shipped event of 200 collisions, the weights are those of the pipeline `exatrkx`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.formats import open_events
 from beampipe.tracking.kernels.weights import Networks, load_networks
 from beampipe.tracking.loading import pipeline_weights
 
@@ -44,11 +43,6 @@ class Case(NamedTuple):
     theirs: Callable[[], Any]
     check: Callable[..., None]
     what: str
-
-
-def position_of(path: Path | None) -> Float32[ndarray, "n 3"]:
-    """Hits of the first event of a file, or of the shipped one."""
-    return (shipped_events(200) if path is None else open_events(path))[0].hits.position
 
 
 def best(call: Callable[[], object], repeats: int) -> float:
@@ -129,8 +123,6 @@ def cases_of(position: Float32[ndarray, "n 3"], networks: Networks, threads: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=Path, help="file whose first event is taken")
-    parser.add_argument("--weights", type=Path, default=pipeline_weights("exatrkx")[0], help="weights of the networks")
     parser.add_argument("--threads", type=int, default=1, help="threads of each side")
     parser.add_argument("--repeats", type=int, default=5, help="calls of which the fastest counts")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/kernels.json"))
@@ -140,7 +132,7 @@ def main() -> None:
     if native is None:
         raise SystemExit("the native kernels are not built")
     begun = begin("kernels", ("numpy", "torch"))
-    position, networks = position_of(options.events), load_networks(options.weights)
+    position, networks = shipped_events(200)[0].hits.position, load_networks(pipeline_weights("exatrkx")[0])
     figures = []
     for name, case in cases_of(position, networks, options.threads).items():
         case.check(case.ours(), case.theirs())

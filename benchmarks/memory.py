@@ -63,17 +63,13 @@ def measure(path: Path, name: str, options: argparse.Namespace) -> dict[str, Any
         finder = load_pipeline(name, threads=options.threads)
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # VmHWM := VmRSS
         before = status()
-        tracks = finder.find(event.hits)
+        finder.find(event.hits)
         after = status()
     except BeampipeError as error:
         return {"error": str(error)}
     return {
-        "hits": len(event.hits),
-        "edges": tracks.counts["edges"],
-        "before_mb": before["VmRSS"],
         "growth_mb": after["VmHWM"] - before["VmRSS"],
         "peak_mb": after["VmHWM"],
-        "kept_mb": after["VmRSS"] - before["VmRSS"],
     }
 
 

@@ -25,7 +25,7 @@ from harness import (
     selection_of,
 )
 from recording import CONSOLE, Figure, write_result
-from samples import DEGRADATIONS, degraded, sample_name, take
+from samples import DEGRADATIONS, degraded, take
 from tests.tracking.diagnostics import scrambled_truth
 
 from beampipe.figures import save_figure
@@ -60,7 +60,7 @@ def figures(finders: Finders, path: Path, degradation: str, options: argparse.Na
     evaluation = evaluate(
         finders.by_name,
         finders.watching(degraded(take(path, options.max_events or n_events), levels, options.seed)),
-        sample=sample_name(path, levels, options.seed),
+        sample=path.stem,
         selection=selection_of(options),
         threads=options.threads,
     )

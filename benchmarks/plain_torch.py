@@ -1,12 +1,6 @@
-"""The same chain, straightforward: what one writes first with PyTorch and SciPy. The baseline of the speed figures.
-
-Concatenate and apply the networks; neighbours from scipy's k-d tree; components from scipy. Same weights, same cuts.
-"""
+"""The kernels as one writes them first with PyTorch and SciPy: the reference of `kernels.py`."""
 
 from __future__ import annotations
-
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,25 +12,14 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from beampipe.arrays import Float32, Int64
-from beampipe.events import Hits
-from beampipe.tracking.kernels import GnnWeights, Mlp, logit_of
+from beampipe.tracking.kernels import GnnWeights, Mlp
 from beampipe.tracking.kernels.features import (
-    EMBEDDING_SIZE,
     edge_features,
     filter_features,
     hit_features,
     node_features,
 )
 from beampipe.tracking.kernels.geometry import doublet
-from beampipe.tracking.kernels.weights import Networks
-
-__all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_logits", "gnn_logits", "radius_edges"]
-
-PairFeatures = Callable[
-    [Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]],
-    tuple[Int64[ndarray, " n_kept"], Float32[ndarray, "n_kept 6"]],
-]
-"""Positions and edges -> which edges have a compatible neighbour edge, and their pair features."""
 
 
 def apply(mlp: Mlp, x: Tensor) -> Tensor:
@@ -119,59 +102,3 @@ def components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int) -
     number = np.full(len(first), -1, np.int64)
     number[kept[np.argsort(first[kept])]] = np.arange(len(kept))
     return number[of_hit]
-
-
-class PlainTorch:
-    """The whole chain.
-
-    Args:
-        networks: the networks, with all three parts.
-        pair_features: function that makes the pair features.
-        min_hits: smallest number of hits of a track.
-        threads: number of threads of torch and of the k-d tree.
-    """
-
-    def __init__(self, networks: Networks, pair_features: PairFeatures, min_hits: int = 3, threads: int = 1) -> None:
-        if networks.embedding is None or networks.filter is None or networks.gnn is None:
-            raise ValueError("networks: got some parts only, expected embedding, filter and gnn")
-        self.config = networks.config
-        self.embedding, self.filter, self.gnn = networks.embedding, networks.filter, networks.gnn
-        self.pair_features, self.min_hits, self.threads = pair_features, min_hits, threads
-
-    def find(self, hits: Hits) -> tuple[Int64[ndarray, " n_hits"], dict[str, float]]:
-        """Labels of the hits, and wall time of each stage [s]."""
-        torch.set_num_threads(self.threads)
-        seconds: dict[str, float] = {}
-        clock = time.perf_counter()
-
-        def stop(stage: str) -> None:
-            nonlocal clock
-            now = time.perf_counter()
-            seconds[stage], clock = now - clock, now
-
-        cuts, position = self.config, hits.position
-        vectors = embed(position, self.embedding)
-        stop("embed")
-        edge_index, dist2 = radius_edges(
-            vectors[:, :EMBEDDING_SIZE],
-            vectors[:, EMBEDDING_SIZE:],
-            position,
-            cuts.radius,
-            cuts.max_neighbours,
-            cuts.kappa_max,
-            cuts.z0_max,
-            self.threads,
-        )
-        stop("connect")
-        logit = filter_logits(position, edge_index, dist2, self.filter)
-        edge_index = np.ascontiguousarray(edge_index[:, logit >= logit_of(cuts.filter_cut)])
-        stop("filter")
-        kept, features = self.pair_features(position, edge_index)
-        edge_index = np.ascontiguousarray(edge_index[:, kept])
-        stop("pairs")
-        logit = gnn_logits(position, edge_index, features, self.gnn)
-        score = torch.sigmoid(torch.from_numpy(logit).double()).numpy()
-        stop("classify")
-        label = components(len(hits), edge_index[:, score >= cuts.score_cut], self.min_hits)
-        stop("segment")
-        return label, seconds

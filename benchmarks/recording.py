@@ -36,23 +36,6 @@ sys.path.append(str(Path(__file__).parents[1]))  # reference implementations and
 from beampipe.processes import processor_name
 from beampipe.terminal import console, make_table
 
-__all__ = [
-    "CONSOLE",
-    "FOLDER",
-    "Cost",
-    "Figure",
-    "Reference",
-    "areas",
-    "begin",
-    "figures_of",
-    "measured",
-    "measured_program",
-    "package_version",
-    "record_name",
-    "script_of",
-    "write_result",
-]
-
 T = TypeVar("T")
 Better = Literal["lower", "higher", "equal"]
 CONSOLE: Final = console(180)
@@ -216,19 +199,17 @@ class Cost:
     Attributes:
         wall: time that passed [s].
         cpu: user and system time of this process and of those that it started and that have ended [s].
-        load: load average of the last minute, at the end of the call.
     """
 
     wall: float
     cpu: float
-    load: float
 
 
 def measured(function: Callable[[], T]) -> tuple[Cost, T]:
     """Call a function once; gives the cost of the call, and what the function returned."""
     wall, cpu = perf_counter(), _cpu_seconds()
     result = function()
-    return Cost(perf_counter() - wall, _cpu_seconds() - cpu, os.getloadavg()[0]), result
+    return Cost(perf_counter() - wall, _cpu_seconds() - cpu), result
 
 
 def measured_program(command: Sequence[str]) -> Cost:
@@ -247,7 +228,7 @@ def measured_program(command: Sequence[str]) -> Cost:
             os.waitpid(-program.pid, 0)
     if code:
         raise subprocess.CalledProcessError(code, command)
-    return Cost(wall, _cpu_seconds() - cpu, os.getloadavg()[0])
+    return Cost(wall, _cpu_seconds() - cpu)
 
 
 @cache

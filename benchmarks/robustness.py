@@ -28,7 +28,7 @@ from harness import (
 )
 from matplotlib import figure as matplotlib_figure
 from recording import CONSOLE, Figure, Reference, write_result
-from samples import degraded, sample_name, take
+from samples import degraded, take
 
 from beampipe.figures import drawing, new_figure, save_figure
 from beampipe.simulation.degradation import NONE, Degradation
@@ -135,7 +135,7 @@ def run(finders: Finders, path: Path, levels: Degradation, options: argparse.Nam
     return evaluate(
         finders.by_name,
         finders.watching(degraded(take(path, options.max_events), levels, options.seed)),
-        sample=sample_name(path, levels, options.seed),
+        sample=path.stem,
         selection=selection_of(options),
         threads=options.threads,
         warm_up=0,

@@ -13,25 +13,8 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.errors import InputError
 from beampipe.events import NOISE, Event, Hits, Particles, Truth
-from beampipe.simulation.degradation import DEGRADATIONS, NONE, Degradation, degrade
+from beampipe.simulation.degradation import DEGRADATIONS, NONE, Degradation, degrade  # noqa: F401
 from beampipe.tracking.formats import open_events
-
-__all__ = [
-    "DEGRADATIONS",
-    "degraded",
-    "merge",
-    "resize",
-    "sample_name",
-    "take",
-]
-
-
-def sample_name(path: Path, levels: Degradation, seed: int) -> str:
-    """Words for a sample: file, degradation, seed."""
-    if levels == NONE:
-        return path.stem
-    spoilt = f"loss {levels.hit_loss:.1%}, dead {levels.dead_modules:.1%}, noise {levels.noise:.1%}"
-    return f"{path.stem} ({spoilt}, seed {seed})"
 
 
 def take(path: Path, limit: int | None) -> Iterator[Event]:
@@ -102,14 +85,16 @@ def merge(events: Sequence[Event]) -> Event:
         _joined(numbered, "shared_hit"),
         _joined(numbered, "shared_particle"),
     )
-    return Event(events[0].event_id, _joined_hits([event.hits for event in events]), truth)
+    return Event(events[0].event_id, joined_hits([event.hits for event in events]), truth)
 
 
 def _joined(parts: Sequence[Truth], name: str) -> ndarray:
     return np.concatenate([getattr(part, name) for part in parts])
 
 
-def _joined_hits(parts: Sequence[Hits]) -> Hits:
+def joined_hits(parts: Sequence[Hits]) -> Hits:
+    """The hits of several events as those of one."""
+
     def joined(name: str) -> ndarray | None:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else np.concatenate(columns)

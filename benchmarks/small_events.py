@@ -22,7 +22,7 @@ from harness import (
     selection_of,
 )
 from recording import CONSOLE, Figure, write_result
-from samples import DEGRADATIONS, degraded, sample_name, take
+from samples import DEGRADATIONS, degraded, take
 
 from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.evaluation.report import stage_table
@@ -56,7 +56,7 @@ def figures(path: Path, degradation: str, options: argparse.Namespace) -> list[F
     evaluation = evaluate(
         finders.by_name,
         finders.watching(degraded(small, levels, options.seed)),
-        sample=sample_name(path, levels, options.seed),
+        sample=path.stem,
         selection=selection_of(options),
         threads=options.threads,
         warm_up=0,

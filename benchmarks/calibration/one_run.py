@@ -7,14 +7,11 @@ arguments of `ours` or `coffea`. Workers are forked as `beampipe calibration run
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-
-__all__ = ["BITS", "STORES", "coffea", "main", "ours"]
 
 BITS: Final = 36
 """Bits of the weights: they are rounded to multiples of 2**-BITS."""
@@ -29,10 +26,8 @@ def ours(
     files: Mapping[str, Sequence[str]],
     *,
     weights: bool = False,
-    kinematics: bool = False,
     executor: str = "processes",
     workers: int = 2,
-    digests: str = "",
     keep_tables: bool = True,
     gbdt: bool = False,
 ) -> Any:
@@ -41,10 +36,8 @@ def ours(
     Args:
         files: files of each sample, by its name.
         weights: fill all weights, not only the nominal one.
-        kinematics: fill all variations of jets, too.
         executor: where tasks run; see `RunSettings`.
         workers: number of tasks that run at once.
-        digests: folder of remembered digests of the files; empty for none.
         keep_tables: keep the selected jets and their scores, too, as the default configuration does.
         gbdt: fill the score of the shipped boosted tagger, too, as the demo does.
 
@@ -53,11 +46,9 @@ def ours(
     """
     from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic, Tagger
     from beampipe.calibration.run import run_calibration
-    from beampipe.calibration.tasks.runtime import RunSettings, fork_workers, workspace_of
+    from beampipe.calibration.tasks.runtime import RunSettings, fork_workers
 
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
-    if kinematics:
-        systematics.append(Systematic("jets", "quadrature", kinematics=("*",)))
     STORES.mkdir(parents=True, exist_ok=True)
     kinds: dict[str, Any] = {"nominal": "simulation", "data": "data"}
     configuration = Configuration(
@@ -72,8 +63,6 @@ def ours(
         systematics=tuple(systematics),
         taggers=(Tagger(), Tagger("gbdt", 25, 0.0, 1.0, "shipped")) if gbdt else (Tagger(),),
     )
-    if digests:
-        shutil.copytree(digests, workspace_of(configuration).digests)
     settings = RunSettings(executor, workers)
     fork_workers(settings)
     return run_calibration(configuration, settings, until="fill")
@@ -85,7 +74,6 @@ def coffea(
     chunk: int = 10**6,
     weight_names: Sequence[str] = ("nominal",),
     layout: str = "list",
-    pool: str = "fork",
     workers: int = 2,
     count: bool = False,
     gbdt: bool = False,
@@ -99,7 +87,7 @@ def coffea(
     from beampipe.calibration.config import Configuration
 
     process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout, gbdt)
-    return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)
+    return run_coffea(files, process, workers=workers, chunk=chunk)
 
 
 def main() -> None:

@@ -12,8 +12,6 @@ from typing import Final, Literal
 from beampipe.simulation.ntuples import simulate_toy
 from beampipe.workflow import code_digest
 
-__all__ = ["KEPT", "Toy", "make_toys"]
-
 KEPT: Final = Path("runs/bench/calibration")
 _SETTINGS: Final = "toy.json"
 

@@ -5,7 +5,7 @@ weight."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -20,15 +20,10 @@ from coffea.nanoevents import BaseSchema
 from beampipe.calibration.config import REGIONS, SHIPPED_MODELS, DijetSelection
 from beampipe.calibration.events.dijets import FLAVOURS
 
-__all__ = ["POOLS", "DijetProcessor", "run_coffea"]
-
 _LABELS: Final = np.full(256, -1, np.int8)
 """Place in `FLAVOURS` by PDG number; -1 for none."""
 for _pdg, _flavour in {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}.items():
     _LABELS[_pdg] = FLAVOURS.index(_flavour)
-
-POOLS: Final = ("fork", "loky")
-"""Pools of coffea's FuturesExecutor: processes forked from this one, which need import nothing, or its default."""
 
 
 class DijetProcessor(processor.ProcessorABC):
@@ -118,12 +113,7 @@ class DijetProcessor(processor.ProcessorABC):
 
 
 def run_coffea(
-    files: Mapping[str, Iterable[Path]],
-    process: DijetProcessor,
-    *,
-    workers: int,
-    chunk: int,
-    pool: str = "fork",
+    files: Mapping[str, Iterable[Path]], process: DijetProcessor, *, workers: int, chunk: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Run coffea's `Runner`, which remembers no earlier run.
 
@@ -132,25 +122,15 @@ def run_coffea(
         process: the processor.
         workers: number of processes.
         chunk: number of events per chunk.
-        pool: one of `POOLS`.
 
     Returns:
         Histograms by dataset and weight, and coffea's metrics.
     """
     fileset = {name: {"files": {str(path): "events" for path in paths}} for name, paths in files.items()}
-    if pool == "loky":
-        return _run(processor.FuturesExecutor(workers=workers, status=False), fileset, process, chunk)
-    with ProcessPoolExecutor(workers) as opened:
-        return _run(_futures(opened, workers), fileset, process, chunk)
-
-
-def _futures(pool: Executor, workers: int) -> Any:
-    return processor.FuturesExecutor(pool=pool, workers=workers, status=False)
-
-
-def _run(executor: Any, fileset: Any, process: DijetProcessor, chunk: int) -> Any:
-    runner = processor.Runner(executor, schema=BaseSchema, chunksize=chunk, metadata_cache={}, savemetrics=True)
-    return runner(fileset, process)
+    with ProcessPoolExecutor(workers) as pool:  # forked from this process, so that they need import nothing
+        executor = processor.FuturesExecutor(pool=pool, workers=workers, status=False)
+        runner = processor.Runner(executor, schema=BaseSchema, chunksize=chunk, metadata_cache={}, savemetrics=True)
+        return runner(fileset, process)
 
 
 @cache

@@ -13,20 +13,14 @@ loss     pseudo-data whose tracks are lost at random: shifts of the scale factor
          and those that nominal simulation predicts if its tracks are lost by the efficiency that was measured in
          pseudo-data, in bins of pT, eta and distance to the jet's axis. The replicas of the bootstrap have the same
          events with and without, so their spread is the error of a shift
-hash     one result from 1 and 2 workers, after SIGKILL in the middle, and with tracks found by a local Triton
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,7 +64,6 @@ from beampipe.chain.ntuples import (
 )
 from beampipe.chain.plan import Plan
 from beampipe.chain.run import (
-    RESULT,
     ChainResult,
     Executor,
     calibration_of,
@@ -87,31 +80,6 @@ from beampipe.simulation.random_numbers import keys, uniform
 from beampipe.simulation.samples import Slice
 from beampipe.tables import load_table, load_tables
 from beampipe.workflow import Store
-
-SMALL = """
-chunk_events = 10
-[collisions]
-pt_min = 120.0
-pt_max = 300.0
-power = 0.0
-[jets]
-min_pt = 40.0
-[measurement]
-pt_edges = [60.0, 400.0]
-working_points = [0.5]
-min_eta_gap = 0.0
-replicas = 20
-[samples.nominal]
-role = "nominal"
-events = 30
-[samples.data]
-role = "data"
-events = 15
-[samples.measured]
-role = "measured"
-events = 20
-"""
-"""A chain that is run several times."""
 
 
 def compare_tracks(settings: ChainSettings) -> list[Figure]:
@@ -372,47 +340,10 @@ def track_loss(settings: ChainSettings, loss: float, extractions: list[str], wor
     return figures
 
 
-def digest(folder: Path) -> str:
-    return sha256((folder / RESULT).read_bytes()).hexdigest()
-
-
-def hashes() -> dict[str, str]:
-    """The figures of `hash`: results of one small chain, made in several ways."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        config = folder / "chain.toml"
-        config.write_text(f'output = "chain"\n{SMALL}')
-        result: dict[str, str] = {}
-
-        def made(way: str, settings: ChainSettings, workers: int) -> None:
-            run_chain(settings, Executor("processes", workers))
-            result[way] = digest(settings.output)
-            CONSOLE.print(f"{way}: {result[way][:16]}", markup=False)
-
-        made("1 worker", load_settings(config, folder / "one"), 1)
-        made("2 workers", load_settings(config, folder / "two"), 2)
-        killed = load_settings(config, folder / "killed")
-        command = [sys.executable, "-m", "beampipe", "chain", "run", str(config), "-o", str(killed.output), "-j", "1"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
-            store = killed.output / "store"
-            while program.poll() is None and len(list(store.glob("tracks/*/*.about.json"))) < 3:
-                time.sleep(0.02)
-            os.kill(program.pid, signal.SIGKILL)
-        made("killed after 3 chunks, resumed with 2 workers", killed, 2)
-        from beampipe.serving.server import serve
-
-        direct = load_settings(config, folder / "served")
-        with serve(direct.tracks.finder) as server:
-            made("served", replace(direct, tracks=replace(direct.tracks, servers=(server.url,))), 1)
-    CONSOLE.print(f"{len(result)} ways, {len(set(result.values()))} result", markup=False)
-    assert len(set(result.values())) == 1, result
-    return result
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", type=Path, default=EXAMPLE, help="TOML file of a chain")
-    what = ["tracks", "fit", "toys", "loss", "hash"]
+    what = ["tracks", "fit", "toys", "loss"]
     parser.add_argument("--only", nargs="+", choices=what, default=what)
     parser.add_argument("--loss", type=float, default=0.05, help="share of the tracks that are lost")
     parser.add_argument("--extraction", nargs="+", default=["template", "matrix"], help="extractions, for the loss")
@@ -465,8 +396,6 @@ def main() -> None:
         toys = load_settings(EXAMPLE, Path("runs/chain"))
         toys = replace(toys, measurement=replace(toys.measurement, pt_edges=TOY_EDGES))
         figures += independent_experiments(toys, "toys", options.toys, options.workers, toy)
-    if "hash" in options.only:
-        figures.append(Figure("different results", len(set(hashes().values())), "", "equal"))
     write_result(options.output, begun, figures)
 
 

@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from recording import CONSOLE, Figure, Reference, begin, write_result
+from recording import CONSOLE, Figure, Reference, begin, write_result  # noqa: F401  # for the benchmarks
 
 from beampipe import processes
 from beampipe.fleet.certificates import make_authority, make_server
@@ -30,36 +30,18 @@ from beampipe.fleet.security import add_token
 from beampipe.triton.model.canary import write_canary
 from beampipe.triton.server.launch import free_port
 
-__all__ = [
-    "CONSOLE",
-    "HOSTS",
-    "Figure",
-    "Reference",
-    "Running",
-    "at_work",
-    "begin",
-    "milliseconds",
-    "options_of",
-    "running",
-    "toy_request",
-    "until",
-    "write_result",
-    "write_toy",
-    "write_tracking",
-]
-
 HOSTS: Final = ("127.0.0.1", "localhost")
 """Names for which the gateway's certificate is."""
 
 _SPECIFICATION: Final = """name = "bench"
 repository = "models"
-patience = {patience}
+patience = 3.0
 [servers.cpu]
 count = {count}
 most = {most}
 threads = 1
 [monitoring]
-prometheus = {prometheus}
+prometheus = false
 [gateway]
 port = {port}
 {gateway}
@@ -141,16 +123,6 @@ class Running:
         """Process ids of the servers themselves."""
         return [child for pid in self.members() for child in processes.children(pid) if _is(child, "tritonserver")]
 
-    def proxies(self) -> list[int]:
-        """Process ids of the servers' reverse proxies."""
-        return [child for pid in self.members() for child in processes.children(pid) if _is(child, "haproxy")]
-
-    def stubs(self) -> list[int]:
-        """Process ids of models of the Python backend."""
-        return [
-            child for pid in self.tritons() for child in processes.children(pid) if _is(child, "python_backend_stub")
-        ]
-
     def whole(self) -> bool:
         """Whether all servers are there and take requests."""
         rows = self.status()["servers"]
@@ -173,8 +145,6 @@ def running(
     count: int = 2,
     gateway: str = "",
     secure: bool = False,
-    prometheus: bool = False,
-    patience: float = 3.0,
 ) -> Iterator[Running]:
     """A fleet that is started as by `beampipe fleet up`, and ended.
 
@@ -183,8 +153,6 @@ def running(
         count: number of servers.
         gateway: more lines of the table ``gateway``.
         secure: whether it has TLS and asks for a token.
-        prometheus: whether Prometheus watches it.
-        patience: time [s] without an answer after which a server hangs.
     """
     # A short path, for sockets lie in it.
     with TemporaryDirectory(prefix="fleet") as temporary:
@@ -197,12 +165,10 @@ def running(
             token = add_token(folder / "tokens", "bench")
             gateway += '\ntokens = "tokens"\n[gateway.tls]\ncertificate = "papers/gateway.pem"\n'
         text = _SPECIFICATION.format(
-            patience=patience,
             count=count,
             most=count + 1,
             port=(port := free_port()),
             gateway=gateway,
-            prometheus=str(prometheus).lower(),
         )
         specification = folder / "fleet.toml"
         specification.write_text(text, encoding="utf-8")

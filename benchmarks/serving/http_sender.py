@@ -3,64 +3,23 @@
 It costs little beside a server on the same cores: whole requests are stored as bytes, one epoll watches all
 connections, and nothing is parsed beyond the length of the answer. It speaks to two kinds of servers:
 
-- raw: ``POST path``, body float32 [n_hits, 3], answer int64 [n_hits], nothing else in either (`raw_requests`);
-- the binary KServe v2 protocol, as Triton has it (`kserve_requests`).
+- raw: ``POST path``, body float32 [n_hits, 3], answer int64 [n_hits], nothing else in either;
+- the binary KServe v2 protocol, as Triton has it.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
-import numpy as np
-
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
-from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.load import Arrival, Workload
-from beampipe.triton.client.codec import HEADER_LENGTH, InferRequest, Tensor
-
-__all__ = ["HttpSender", "kserve_requests", "raw_requests"]
+from beampipe.triton.client.codec import HEADER_LENGTH
 
 _JSON_LENGTH: Final = HEADER_LENGTH.lower().encode()
-
-
-def raw_requests(workload: Workload, address: str, path: str) -> tuple[bytes, ...]:
-    """One request per event: float32 [n_hits, 3] as the body, r [mm], phi [rad], z [mm], little-endian.
-
-    Args:
-        workload: events to send.
-        address: ``host:port`` of the server.
-        path: where to post, with its leading slash.
-    """
-    bodies = [np.ascontiguousarray(hits.position, "<f4").tobytes() for hits in workload.hits]
-    return tuple(_post(address, path, {"Content-Type": "application/octet-stream"}, body) for body in bodies)
-
-
-def kserve_requests(workload: Workload, address: str, model: str, *, batching: bool = False) -> tuple[bytes, ...]:
-    """One inference request per event, input and output as binary data behind a JSON header.
-
-    Args:
-        workload: events to send.
-        address: ``host:port`` of the server's HTTP endpoint.
-        model: name of the model.
-        batching: whether the model has a batch axis.
-    """
-    out = []
-    for hits in workload.hits:
-        features = np.ascontiguousarray(hits.position, FEATURES.dtype)
-        tensor = Tensor(FEATURES, features[None] if batching else features)
-        call = InferRequest(model, (tensor,), (LABELS,)).to_http()
-        out.append(_post(address, call.path, call.headers, b"".join(call.body)))
-    return tuple(out)
-
-
-def _post(address: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", f"Host: {address}", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
 class HttpSender:

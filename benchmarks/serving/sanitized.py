@@ -20,8 +20,6 @@ from unittest import mock
 
 from beampipe.errors import FileError
 
-__all__ = ["SANITIZERS", "Sanitized", "sanitized"]
-
 SANITIZERS: Final = {"address": "address,undefined", "thread": "thread"}
 """What the compiler is told, by name."""
 RUNTIMES: Final = {"address": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -22,7 +21,8 @@ from beampipe.arrays import Int64
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
 from harness import EVENTS
-from recording import CONSOLE, Figure, Reference, begin, write_result
+from recording import CONSOLE, Figure, Reference, begin, write_result  # noqa: F401  # for the benchmarks
+from samples import joined_hits
 
 from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
@@ -39,32 +39,6 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-
-__all__ = [
-    "BACKENDS",
-    "CONSOLE",
-    "PROTOCOLS",
-    "Figure",
-    "Model",
-    "Reference",
-    "backends_of",
-    "begin",
-    "behind_proxy",
-    "counter",
-    "direct_finder",
-    "events_at",
-    "events_of_sizes",
-    "finder_of",
-    "is_proxied",
-    "labels_of",
-    "models_of",
-    "options_of",
-    "pipeline_of",
-    "serving",
-    "transport_to",
-    "wait_until",
-    "write_result",
-]
 
 PROTOCOLS: Final = ("grpc", "http", "shm", "shm-http")
 """How events travel; ``shm`` hands them over in shared memory and asks by gRPC, ``shm-http`` asks by HTTP."""
@@ -208,7 +182,7 @@ def events_of_sizes(count: int, largest: int, seed: int = 1) -> list[Hits]:
     sources = events_at(200, 2, seed)
     whole = sources[0]
     while len(whole) < largest:
-        whole = _on_top(whole, sources[len(sources) > 1])
+        whole = joined_hits([whole, sources[len(sources) > 1]])
     small = [0, 1, 2, 3, 4, 5]
     sizes = [*small, *np.geomspace(6, largest, max(2, count - len(small))).astype(int).tolist()][:count]
     around = np.argsort(whole.position[:, 1], kind="stable")
@@ -220,28 +194,9 @@ def events_of_sizes(count: int, largest: int, seed: int = 1) -> list[Hits]:
     return events
 
 
-def _on_top(one: Hits, other: Hits) -> Hits:
-    def joined(name: str) -> ndarray | None:
-        columns = [getattr(hits, name) for hits in (one, other)]
-        return None if any(column is None for column in columns) else np.concatenate(columns)
-
-    position = np.concatenate([one.position, other.position])
-    return Hits(position, joined("geometry_id"), joined("local"), joined("variance"))
-
-
 def counter(server: TritonServer, name: str, model: str) -> float:
     """Sum of a Prometheus counter over the instances of a model."""
     with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     rows = [line for line in lines if line.startswith(name + "{") and f'model="{model}"' in line]
     return sum(float(line.rsplit(" ", 1)[1]) for line in rows)
-
-
-def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.005) -> float:
-    """Seconds until `done()` is true, infinity if it never is within `timeout`."""
-    begin = time.perf_counter()
-    while not done():
-        if time.perf_counter() - begin > timeout:
-            return float("inf")
-        time.sleep(pause)
-    return time.perf_counter() - begin

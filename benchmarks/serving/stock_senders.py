@@ -24,8 +24,6 @@ from beampipe.arrays import Float32
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.load import Arrival, Workload
 
-__all__ = ["STOCK_SENDERS", "AioSender", "CallbackSender", "GreenletSender", "ThreadSender", "stock_request"]
-
 
 def stock_request(library: Any, model: str, position: Float32[ndarray, " n 3"]) -> dict[str, Any]:
     """The arguments of a request, made anew from the hits of an event.

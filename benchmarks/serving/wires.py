@@ -21,8 +21,6 @@ from beampipe.triton.client.codec import HttpCall, InferRequest, Tensor
 from beampipe.triton.client.shared_memory import Places, SharedRegion, layout
 from beampipe.triton.server.server import TritonServer
 
-__all__ = ["WIRES", "Connection", "Questions", "RawHttp", "StockGrpc", "Wire", "http_request", "questions_of"]
-
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
 _JSON_LENGTH: Final = re.compile(rb"\r\nInference-Header-Content-Length: *(\d+)", re.IGNORECASE)
 _HEAD: Final = 1 << 16

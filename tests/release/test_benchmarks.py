@@ -213,7 +213,6 @@ def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
         ("fit.py", "scipy", "tracking"),
         ("serving/overhead.py", "grpc", "serving"),
         ("fleet/latency.py", "yaml", "fleet"),
-        ("calibration/memory.py", "psutil", "bench"),
         ("calibration_vs_coffea.py", "numba", "calibration"),
         ("analysisops/scripted.py", "a2a", "analysisops"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, WrongLabelsError
-from beampipe.serving.load import Sender, closed_loop, summarise, verify
+from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.serving.load import Sender, Workload, closed_loop, summarise, verify
+from beampipe.triton.client.codec import InferRequest, Tensor
 from tests.serving.load.virtual import workload_of
 
 
@@ -27,6 +29,42 @@ def _http_sender() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def raw_requests(workload: Workload, address: str, path: str) -> tuple[bytes, ...]:
+    """One request per event: float32 [n_hits, 3] as the body, r [mm], phi [rad], z [mm], little-endian.
+
+    Args:
+        workload: events to send.
+        address: ``host:port`` of the server.
+        path: where to post, with its leading slash.
+    """
+    bodies = [np.ascontiguousarray(hits.position, "<f4").tobytes() for hits in workload.hits]
+    return tuple(_post(address, path, {"Content-Type": "application/octet-stream"}, body) for body in bodies)
+
+
+def kserve_requests(workload: Workload, address: str, model: str, *, batching: bool = False) -> tuple[bytes, ...]:
+    """One inference request per event, input and output as binary data behind a JSON header.
+
+    Args:
+        workload: events to send.
+        address: ``host:port`` of the server's HTTP endpoint.
+        model: name of the model.
+        batching: whether the model has a batch axis.
+    """
+    out = []
+    for hits in workload.hits:
+        features = np.ascontiguousarray(hits.position, FEATURES.dtype)
+        tensor = Tensor(FEATURES, features[None] if batching else features)
+        call = InferRequest(model, (tensor,), (LABELS,)).to_http()
+        out.append(_post(address, call.path, call.headers, b"".join(call.body)))
+    return tuple(out)
+
+
+def _post(address: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", f"Host: {address}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
 http_sender = _http_sender()
@@ -121,9 +159,9 @@ def http(address: str, requests: tuple[bytes, ...], connections: int = 3) -> Ite
 @pytest.mark.parametrize("protocol", ["raw", "kserve"])
 def test_labels_come_over_http(address: str, protocol: str, batching: bool) -> None:
     if protocol == "raw":
-        requests = http_sender.raw_requests(WORKLOAD, address, "/find")
+        requests = raw_requests(WORKLOAD, address, "/find")
     else:
-        requests = http_sender.kserve_requests(WORKLOAD, address, "echo", batching=batching)
+        requests = kserve_requests(WORKLOAD, address, "echo", batching=batching)
     with http(address, requests) as sender:
         verify(sender, WORKLOAD)
         run = closed_loop(sender, WORKLOAD, 3, seconds=0.1, warm_up=0.05)
@@ -143,7 +181,7 @@ def test_labels_come_over_http(address: str, protocol: str, batching: bool) -> N
     ],
 )
 def test_what_is_not_right_is_said(address: str, path: str, message: str) -> None:
-    with http(address, http_sender.raw_requests(WORKLOAD, address, path)) as sender:
+    with http(address, raw_requests(WORKLOAD, address, path)) as sender:
         with pytest.raises(WrongLabelsError, match=message):
             verify(sender, WORKLOAD)
         run = closed_loop(sender, WORKLOAD, 2, seconds=0.05, warm_up=0.0)
@@ -153,7 +191,7 @@ def test_what_is_not_right_is_said(address: str, path: str, message: str) -> Non
 
 
 def test_a_server_that_hangs_up_costs_that_request_only(address: str) -> None:
-    with http(address, http_sender.raw_requests(WORKLOAD, address, "/hang_up"), connections=1) as sender:
+    with http(address, raw_requests(WORKLOAD, address, "/hang_up"), connections=1) as sender:
         run = closed_loop(sender, WORKLOAD, 1, seconds=0.0001, warm_up=0.0, min_requests=8)
     assert sum(run.faults.values()) == run.n_all // 2
     assert list(run.faults) == [
@@ -162,7 +200,7 @@ def test_a_server_that_hangs_up_costs_that_request_only(address: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_an_answer() -> None:
-    with http("127.0.0.1:1", http_sender.raw_requests(WORKLOAD, "127.0.0.1:1", "/find")) as sender:
+    with http("127.0.0.1:1", raw_requests(WORKLOAD, "127.0.0.1:1", "/find")) as sender:
         sender.send(7, 0)
         (answer,) = sender.answers(10.0)
     assert answer.ticket == 7
@@ -171,7 +209,7 @@ def test_a_server_that_is_not_there_is_an_answer() -> None:
 
 
 def test_more_requests_than_connections_are_refused(address: str) -> None:
-    with http(address, http_sender.raw_requests(WORKLOAD, address, "/find"), connections=1) as sender:
+    with http(address, raw_requests(WORKLOAD, address, "/find"), connections=1) as sender:
         sender.send(0, 0)
         with pytest.raises(ConfigError, match="all 1 connections busy"):
             sender.send(1, 0)
