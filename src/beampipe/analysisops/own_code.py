@@ -207,7 +207,7 @@ def submission_from(answer: Mapping[str, Any], prepared: PreparedInstance, sessi
             result |= {"handle": handles["artifacts"][name], "workspace": artifact.specification}
     session.ledger.append(PROGRAM_RUN, {}, result, sources=files)
     answers = referenced(result)["answers"]
-    used = {"answers": numbers, **contents}
+    used: dict[str, Mapping[str, object]] = {"answers": numbers, **contents}
     left_out = [f"{part}.{name}"[:80] for part in used for name in _section(answer, part) if name not in used[part]]
     return {
         "task_id": prepared.task.id,

@@ -508,16 +508,16 @@ class RunFolder:
             lines: list[dict[str, Any]] = [json.loads(line) for line in self.results.read_bytes().splitlines()]
             if all({"key", "assessment", "result"} <= line.keys() for line in lines):
                 return lines
-            error: Exception = InputError("a line without a key, an assessment or a result")
+            fault = "a line without a key, an assessment or a result"
         except OSError as error:
             raise FileError(
                 f"{self.results}: cannot be read ({error.strerror}), expected the results of a run", path=self.results
             ) from error
-        except (json.JSONDecodeError, AttributeError) as fault:
-            error = fault
+        except (ValueError, AttributeError) as error:
+            fault = str(error)
         raise FileError(
-            f"{self.results}: got {error}, expected results of a run; `rescore` writes them again", path=self.results
-        ) from error
+            f"{self.results}: got {fault}, expected results of a run; `rescore` writes them again", path=self.results
+        )
 
     def missing(self) -> list[dict[str, Any]]:
         """The assessments that are not done, as JSON: those of the plan, and those that only other agents have in it.

@@ -50,7 +50,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """Read the mapping in a YAML file of plain types, without Python objects.
 
     Raises:
-        FileError: it cannot be read, is not YAML or not a mapping, or has a duplicate key, a date or NaN.
+        FileError: it cannot be read, is not YAML or not a mapping, or has a duplicate key.
     """
     import yaml
 
@@ -68,11 +68,8 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     text = read_text(path, what)
     try:
         content = yaml.load(text, Loader=Loader)
-        json.dumps(content, allow_nan=False)  # records keep it; a date without quotes is no text in YAML
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        raise FileError(
-            f"{path}: got no plain YAML ({' '.join(str(error).split())}), expected {what}", path=path
-        ) from error
+        raise FileError(f"{path}: got no YAML ({' '.join(str(error).split())}), expected {what}", path=path) from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise FileError(f"{path}: got {type(content).__name__}, expected a mapping with names as keys", path=path)
     return content
@@ -436,8 +433,11 @@ def load_task(folder: str | Path) -> Task:
     spec, warnings = read_spec(table, str(spec_path), folder)
     parameters = read_parameters(table, str(spec_path))
     own = load_checks(folder / CHECKS) if (folder / CHECKS).exists() else {}
-    rubric = read_rubric(read_yaml(spec.rubric_path, "a rubric"), str(spec.rubric_path), own)
+    rules = read_yaml(spec.rubric_path, "a rubric")
+    rubric = read_rubric(rules, str(spec.rubric_path), own)
     eval_ref = read_yaml(spec.eval_ref_path, "what answers are compared with")
+    _check_plain(rules, spec.rubric_path)
+    _check_plain(eval_ref, spec.eval_ref_path)
     if rubric.version != spec.version:
         raise ConfigError(
             f"{spec.rubric_path}: got version {rubric.version}, expected {spec.version} as in {spec_path.name}"
@@ -477,6 +477,14 @@ def load_task(folder: str | Path) -> Task:
         warnings += (f"{spec.judge_prompt_path}: not there; a judge is asked in plain words",)
     warnings += rubric.warnings
     return Task(spec, rubric, eval_ref, prompts, judge_prompt, parameters, warnings, folder)
+
+
+def _check_plain(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse what records cannot hold, such as NaN, or a date without quotes, which is no text in YAML."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: got {error}, expected texts and finite numbers for records", path=path) from error
 
 
 def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
