@@ -43,6 +43,7 @@ WORDS: Final[dict[str, Word]] = {
     "--interval": Word(float, r"Time between two .*in seconds"),
     "--patience": Word(float, r".*in seconds"),
     "--files": Word(int, r"Number of files"),
+    "--share": Word(float, r"Share of the artifacts|Try the new models on this share"),
     # Track finding.
     "--pipeline": Word(str, r"Name of (the|a) (pipeline|finder)", "-p"),
     "--tracker-model": Word(str, r"Tracker model"),
