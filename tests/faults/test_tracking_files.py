@@ -382,7 +382,50 @@ def test_events_keep_how_they_were_made(tmp_path: Path) -> None:
     degrade(bare, DEGRADATIONS["default"])
 
 
-@pytest.mark.parametrize("fault", cases([*FAULTS, *TRUTH_FAULTS, *PROVENANCE_FAULTS]))
+def finding(change: Change) -> Callable[[Path], object]:
+    """Write the table with a change, and find the tracks of all its events."""
+
+    def plant(folder: Path) -> object:
+        finder = load_pipeline()
+        return [finder.find(event.hits) for event in open_events(written(folder, change))]
+
+    return plant
+
+
+def scaled(factor: float, first: int = 0) -> Change:
+    """Lengths in another unit, from the event of that place on."""
+
+    def of(axis: str) -> Callable[[dict[str, Any]], Any]:
+        return lambda table: table[axis] * np.where(table["event_id"] >= first, factor, 1.0)
+
+    return changed(**{axis: of(axis) for axis in "xyz"})
+
+
+def trackml(truth: bool, repeat: bool) -> Callable[[Path], object]:
+    """A folder of TrackML with hits and particles, perhaps without truth, or with a hit id that repeats."""
+
+    def plant(folder: Path) -> object:
+        hits = ["hit_id,x,y,z,volume_id,layer_id,module_id", "1,30,0,1,8,2,1", f"{1 if repeat else 2},70,0,2,8,4,1"]
+        (folder / "event000000001-hits.csv").write_text("\n".join(hits) + "\n")
+        if truth:
+            return list(open_events(folder))
+        (folder / "event000000001-particles.csv").write_text("particle_id,vx,vy,vz,px,py,pz,q\n")
+        return list(open_events(folder))
+
+    return plant
+
+
+HIT_FAULTS: Final = [
+    Fault("positions in cm", finding(scaled(0.1)), "lie on .*cm|in cm"),
+    Fault("positions in m", finding(scaled(0.001)), "in m they fit"),
+    Fault("x and z swapped", finding(renamed(x="z", z="x")), "on no layer of module_map"),
+    Fault("another detector from the second event on", finding(scaled(1.3, first=1)), "layer"),
+    Fault("TrackML without its truth", trackml(truth=False, repeat=False), "truth.csv: no such file"),
+    Fault("TrackML with a hit id twice", trackml(truth=True, repeat=True), "hit id 1 2 times"),
+]
+
+
+@pytest.mark.parametrize("fault", cases([*FAULTS, *TRUTH_FAULTS, *PROVENANCE_FAULTS, *HIT_FAULTS]))
 def test_a_fault_is_named(fault: Fault, tmp_path: Path) -> None:
     check(fault, tmp_path)
 
@@ -434,6 +477,21 @@ def test_sound_conventions_are_read(name: str, tmp_path: Path) -> None:
         assert expected.truth is not None
         row = expected.truth.particles.rows(expected.truth.particle_id)
         assert np.array_equal(event.truth.particle_id, row + 1)
+
+
+def test_hits_may_come_in_any_order(tmp_path: Path) -> None:
+    finder = load_pipeline()
+    number = np.random.default_rng(2).permutation(len(columns()["x"]))
+    order = number[np.argsort(columns()["event_id"][number], kind="stable")]
+    shuffled = open_events(written(tmp_path, lambda table: {name: values[order] for name, values in table.items()}))
+    for event, expected in zip(shuffled, as_read(), strict=True):
+        assert finder.find(event.hits).n_tracks == finder.find(expected.hits).n_tracks
+
+
+def test_an_event_without_hits_is_an_event(tmp_path: Path) -> None:
+    lists = {"event": [3, 4, 5], **{axis: [[1.0, 2.0], [], [3.0]] for axis in "xyz"}}
+    pq.write_table(pa.table(lists), tmp_path / "events.parquet")
+    assert [len(event.hits) for event in open_events(tmp_path / "events.parquet")] == [2, 0, 1]
 
 
 def one_event(table: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, replace
 from itertools import takewhile
 from typing import Final
@@ -78,7 +78,7 @@ LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
 _MOST_MEASURED: Final = 300
 """Approximate number of tracks of which origins and residuals are computed: of a large event, or of small ones."""
 
-_MOST_CROSSING: Final = 100
+_MOST_CROSSING: Final = 60
 """The same for crossings of layers, which take more time."""
 
 _END_OF_LAYER: Final = 0.05
@@ -91,7 +91,10 @@ _SMALLEST_BEND: Final = 3e-6
 """Smallest bend of a track that counts [rad/mm]: that of a particle of 100 GeV in 2 T."""
 
 _MOST_BENT: Final = 2000
-"""The same for the way that tracks bend."""
+"""Number of bent tracks from which on counting begins anew."""
+
+_OFTEN: Final = 64
+"""Of lots of tracks, numbers 1, 2, 4, 8 and then every one in this many are measured, which costs time."""
 
 _TOGETHER: Final = 20_000
 """Number of hits up to which the tracks of small events are measured together: one by one takes more time."""
@@ -100,13 +103,13 @@ _SHORTEST_STEP: Final = 5.0
 """Smallest difference in radius between hits from which origins and residuals are computed [mm]."""
 
 
-def _sampled(position: Position, track_id: Int64[ndarray, " n_hits"], most: int) -> tuple[ndarray, ...]:
-    """Track, r, phi and z of the hits of about that many tracks, each from the inside out."""
+def sampled(position: Position, track_id: Int64[ndarray, " n_hits"]) -> tuple[ndarray, ndarray]:
+    """The hits of about `_MOST_MEASURED` tracks, track by track, each from the inside out; and their tracks."""
     n_tracks = int(track_id.max(initial=-1)) + 1
     rows = np.flatnonzero(track_id >= 0)
-    rows = rows[track_id[rows] % (n_tracks // most + 1) == 0]
+    rows = rows[track_id[rows] % (n_tracks // _MOST_MEASURED + 1) == 0]
     rows = rows[np.lexsort((position[rows, 0], track_id[rows]))]
-    return track_id[rows], *position[rows].astype(np.float64).T
+    return position[rows], track_id[rows]
 
 
 def _wrapped(angle: ndarray) -> ndarray:
@@ -127,7 +130,8 @@ def origins_and_residuals(
     Returns:
         z at the beam line [mm], and the distance across the radius [mm], signs left out.
     """
-    track, r, phi, z = _sampled(position, track_id, _MOST_MEASURED)
+    position, track = sampled(position, track_id)
+    r, phi, z = position.astype(np.float64).T
     rank = np.arange(len(track)) - np.searchsorted(track, track)
     inner = np.flatnonzero((rank[:-1] == 0) & (track[1:] == track[:-1]) & (np.diff(r) > _SHORTEST_STEP))
     origin = z[inner] - r[inner] * (z[inner + 1] - z[inner]) / (r[inner + 1] - r[inner])
@@ -152,7 +156,9 @@ def crossed_layers(
         track_id: track of each hit, -1 for none.
         layers: r_min, r_max, z_min, z_max of each layer [mm].
     """
-    track, r, _, z = _sampled(position, track_id, _MOST_CROSSING)
+    position, track = sampled(position, track_id)
+    end = np.searchsorted(track, np.unique(track)[:_MOST_CROSSING][-1:], side="right").sum()
+    track, (r, _, z) = track[:end], position[:end].astype(np.float64).T
     r_min, r_max, z_min, z_max = layers.T.astype(np.float64)
     on = (
         (r[:, None] > r_min - 0.5)
@@ -188,7 +194,8 @@ def bend_counts(position: Position, track_id: Int64[ndarray, " n_hits"]) -> Int6
         position: r [mm], phi [rad], z [mm], of the hits, relative to the beam line.
         track_id: track of each hit, -1 for none.
     """
-    track, r, phi, z = _sampled(position, track_id, _MOST_BENT)
+    position, track = sampled(position, track_id)
+    r, phi, z = position.astype(np.float64).T
     first = np.flatnonzero(np.diff(track, prepend=-1))
     last = np.append(first[1:], len(track)) - 1
     if not len(track):
@@ -313,7 +320,7 @@ _MOST_CROSSINGS: Final = 4000
 _DEAD: Final = 0.6
 """Share of the tracks across a layer without a hit on it from which on it counts as dead."""
 
-_FEWEST_ACROSS: Final = 40
+_FEWEST_ACROSS: Final = 15
 """Fewest tracks across a layer from which on it may count as dead."""
 
 _LOST: Final = "lost hits or dead modules, or ends of the detector turned against each other"
@@ -345,6 +352,7 @@ class _Lot:
     on_tracks: int = 0
     tracks: int = 0
     events: list[tuple[Hits, Tracks]] = field(default_factory=list)
+    sampled: list[tuple[ndarray, ndarray]] = field(default_factory=list)
 
     @classmethod
     def of(cls, hits: Hits, tracks: Tracks) -> _Lot:
@@ -360,19 +368,22 @@ class _Lot:
         self.on_tracks += other.on_tracks
         self.tracks += other.tracks
 
-    def blocks(self) -> Iterator[tuple[Position, Int64[ndarray, " n_hits"]]]:
-        """Hits on tracks relative to the beam line, and the numbers of their tracks, of some events together."""
+    def blocks(self) -> list[tuple[ndarray, ndarray]]:
+        """Hits of sampled tracks relative to the beam line and their tracks, some events together; made once."""
+        if self.sampled or not self.events:
+            return self.sampled
         positions: list[Position] = []
         labels: list[Int64[ndarray, " _"]] = []
         n_hits = n_tracks = 0
         for number, (hits, tracks) in enumerate(self.events, 1):
-            on_tracks = np.flatnonzero(tracks.track_id >= 0)
-            positions.append(tracks.beam_spot.relative_to(hits.position[on_tracks]))
-            labels.append(tracks.track_id[on_tracks] + n_tracks)
+            position, track_id = sampled(hits.position, tracks.track_id)
+            positions.append(tracks.beam_spot.relative_to(position))
+            labels.append(track_id + n_tracks)
             n_hits, n_tracks = n_hits + len(hits), n_tracks + tracks.n_tracks
             if n_hits > _TOGETHER or number == len(self.events):
-                yield np.concatenate(positions), np.concatenate(labels)
+                self.sampled.append(sampled(np.concatenate(positions), np.concatenate(labels)))
                 positions, labels, n_hits, n_tracks = [], [], 0, 0
+        return self.sampled
 
     def shapes(self) -> tuple[Float64[ndarray, " n_origins"], Float64[ndarray, " n_residuals"]]:
         """Origins and residuals of some tracks of these events."""
@@ -441,6 +452,7 @@ class HitMonitor:
         self._layers = layers
         self._crossings = np.zeros((2, 0 if layers is None else len(layers)), np.int64)
         self._bends = np.zeros(3, np.int64)
+        self._n_lots = 0
         self._lot, self._lot_of_tracks = _Lot(), _Lot()
         self._looked = self._warned = False
         self._lock = threading.Lock()
@@ -528,6 +540,9 @@ class HitMonitor:
         if lot.tracks < fewest:
             return [], ""
         self._lot_of_tracks = _Lot()
+        self._n_lots += 1
+        if self._n_lots & (self._n_lots - 1) and self._n_lots % _OFTEN:
+            lot.events = []
         origins, residuals = lot.shapes()
         now = lot.measured(origins, residuals)
         assert now.per_track is not None
@@ -550,7 +565,7 @@ class HitMonitor:
 
     def _of_bends(self, lot: _Lot, usual: ExpectedTracks) -> tuple[list[str], list[str]]:
         """Whether tracks of this and earlier lots bend to one side, and the cause; not for soft tracks, which curl."""
-        if usual.residual is None:
+        if usual.residual is None or not lot.events:
             return [], []
         counts = self._bends = sum((bend_counts(*block) for block in lot.blocks()), self._bends)
         if counts[0] > _MOST_BENT:
@@ -564,7 +579,7 @@ class HitMonitor:
 
     def _of_holes(self, lot: _Lot, usual: ExpectedTracks) -> tuple[list[str], list[str]]:
         """What tracks of this and earlier lots say of layers without hits, and the cause that it looks like."""
-        if self._layers is None or usual.holes is None:
+        if self._layers is None or usual.holes is None or not lot.events:
             return [], []
         self._crossings = self._crossings + lot.crossings(self._layers)
         across, missed = self._crossings.sum(axis=0), self._crossings[1]
