@@ -465,7 +465,7 @@ def evaluate(
     if not results[0].double.efficiency.total and not few_particles:
         warnings.warn(
             f"evaluation of {sample}: no particle is {chosen}, of {n_particles} that made hits; pT is in GeV, the"
-            " origin in mm",
+            " origin in mm from the beam line (beam_spot)",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -172,7 +172,7 @@ def validate(
     headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
     soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
     found = {name: list(finder.found.values()) for name, finder in finders.items()}
-    tracks = {name: measure(pairs, model.layout.boxes) for name, pairs in found.items()}
+    tracks = {name: measure(pairs, boxes.astype(np.float64)) for name, pairs in found.items()}
     layers = {name: _shares_by_layer(pairs, model.layout) for name, pairs in found.items()}
     fits: dict[str, FitQuality] = {}
     if FIT_STEM in model.weights:
