@@ -133,7 +133,9 @@ def test_what_is_written(tmp_path: Path, adder: str) -> None:
     config = parsed((folder / "adder/config.pbtxt").read_text())
     assert (config.name, config.backend, config.max_batch_size) == ("adder", "python", 0)
     assert not config.HasField("dynamic_batching")
-    assert {key: value.string_value for key, value in config.parameters.items()} == {
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    assert re.fullmatch("[0-9a-f]{40}", parameters.pop("DIGEST"))
+    assert parameters == {
         "COLOUR": "red",
         "EXECUTION_MODEL_PATH": "$$TRITON_MODEL_DIRECTORY/weights",
         "MODEL_CLASS": "adder.py:Adder",
