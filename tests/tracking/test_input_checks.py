@@ -15,7 +15,14 @@ import pytest
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import Hits, Tracks
 from beampipe.tracking import PIPELINES, build_pipeline, load_model, load_pipeline, shipped_events
-from beampipe.tracking.input_checks import ExpectedTracks, HitMonitor, measure, odd_columns, origins_and_residuals
+from beampipe.tracking.input_checks import (
+    ExpectedTracks,
+    HitMonitor,
+    in_order,
+    measure,
+    odd_columns,
+    origins_and_residuals,
+)
 from beampipe.tracking.pipeline import Pipeline
 from tests.tracking.foreign.table import noise, usual
 
@@ -195,12 +202,12 @@ def straight_tracks(n: int, z: float, bend: float = 0.0) -> tuple[Hits, Tracks]:
 
 def test_where_tracks_come_from_and_how_straight_they_are() -> None:
     hits, tracks = straight_tracks(250, 40.0, bend=0.2)
-    origins, residuals = origins_and_residuals(hits.position, tracks.track_id)
+    origins, residuals = origins_and_residuals(*in_order(hits.position, tracks.track_id))
     assert len(origins) == 250
     assert len(residuals) == 3 * 250
     assert np.median(origins) == pytest.approx(40, abs=6)
     assert np.max(residuals) == pytest.approx(0.2, rel=0.05)
-    nothing = origins_and_residuals(hits.position, np.full(len(hits), -1))
+    nothing = origins_and_residuals(*in_order(hits.position, np.full(len(hits), -1)))
     assert [len(values) for values in nothing] == [0, 0]
     usual = measure([(hits, tracks), straight_tracks(250, 40.0, bend=0.2)])
     assert usual.share == 1.0

@@ -78,7 +78,7 @@ LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
 _MOST_MEASURED: Final = 300
 """Approximate number of tracks of which origins and residuals are computed: of a large event, or of small ones."""
 
-_MOST_CROSSING: Final = 60
+_MOST_CROSSING: Final = 40
 """The same for crossings of layers, which take more time."""
 
 _END_OF_LAYER: Final = 0.05
@@ -103,13 +103,17 @@ _SHORTEST_STEP: Final = 5.0
 """Smallest difference in radius between hits from which origins and residuals are computed [mm]."""
 
 
-def sampled(position: Position, track_id: Int64[ndarray, " n_hits"]) -> tuple[ndarray, ndarray]:
-    """The hits of about `_MOST_MEASURED` tracks, track by track, each from the inside out; and their tracks."""
+def of_some_tracks(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_rows"]:
+    """The rows of the hits of about `_MOST_MEASURED` tracks."""
     n_tracks = int(track_id.max(initial=-1)) + 1
-    rows = np.flatnonzero(track_id >= 0)
-    rows = rows[track_id[rows] % (n_tracks // _MOST_MEASURED + 1) == 0]
-    rows = rows[np.lexsort((position[rows, 0], track_id[rows]))]
-    return position[rows], track_id[rows]
+    rows: ndarray = np.flatnonzero(track_id >= 0)
+    return rows[track_id[rows] % (n_tracks // _MOST_MEASURED + 1) == 0]
+
+
+def in_order(position: Position, track_id: Int64[ndarray, " n_hits"]) -> tuple[ndarray, ndarray]:
+    """Hits track by track, each from the inside out, and their tracks; hits on no track are left out."""
+    order = np.lexsort((position[:, 0], track_id))[np.count_nonzero(track_id < 0) :]
+    return position[order], track_id[order]
 
 
 def _wrapped(angle: ndarray) -> ndarray:
@@ -117,7 +121,7 @@ def _wrapped(angle: ndarray) -> ndarray:
 
 
 def origins_and_residuals(
-    position: Position, track_id: Int64[ndarray, " n_hits"]
+    position: Position, track: Int64[ndarray, " n_hits"]
 ) -> tuple[Float64[ndarray, " n_origins"], Float64[ndarray, " n_residuals"]]:
     """Where some tracks come from along z, and how far their third to fifth hits are off the line of the neighbours.
 
@@ -125,12 +129,11 @@ def origins_and_residuals(
 
     Args:
         position: r [mm], phi [rad], z [mm], of the hits, relative to the beam line.
-        track_id: track of each hit, -1 for none.
+        track: track of each hit; the hits are sorted as by `in_order`.
 
     Returns:
         z at the beam line [mm], and the distance across the radius [mm], signs left out.
     """
-    position, track = sampled(position, track_id)
     r, phi, z = position.astype(np.float64).T
     rank = np.arange(len(track)) - np.searchsorted(track, track)
     inner = np.flatnonzero((rank[:-1] == 0) & (track[1:] == track[:-1]) & (np.diff(r) > _SHORTEST_STEP))
@@ -144,7 +147,7 @@ def origins_and_residuals(
 
 
 def crossed_layers(
-    position: Position, track_id: Int64[ndarray, " n_hits"], layers: Float64[ndarray, "n_layers 4"]
+    position: Position, track: Int64[ndarray, " n_hits"], layers: Float64[ndarray, "n_layers 4"]
 ) -> Int64[ndarray, "2 n_layers"]:
     """How often some tracks cross each layer between their first and last hit: with a hit on it, and without.
 
@@ -153,10 +156,9 @@ def crossed_layers(
 
     Args:
         position: r [mm], phi [rad], z [mm], of the hits, relative to the beam line.
-        track_id: track of each hit, -1 for none.
+        track: track of each hit; the hits are sorted as by `in_order`.
         layers: r_min, r_max, z_min, z_max of each layer [mm].
     """
-    position, track = sampled(position, track_id)
     end = np.searchsorted(track, np.unique(track)[:_MOST_CROSSING][-1:], side="right").sum()
     track, (r, _, z) = track[:end], position[:end].astype(np.float64).T
     r_min, r_max, z_min, z_max = layers.T.astype(np.float64)
@@ -185,16 +187,15 @@ def crossed_layers(
     return np.stack([hits, np.count_nonzero(missed, axis=0)]).astype(np.int64)
 
 
-def bend_counts(position: Position, track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " 3"]:
+def bend_counts(position: Position, track: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " 3"]:
     """Number of tracks that are long enough, of those whose phi grows with r, and of those whose phi grows with z.
 
     As many particles bend one way as the other, so both are half of all, unless the detector is twisted.
 
     Args:
         position: r [mm], phi [rad], z [mm], of the hits, relative to the beam line.
-        track_id: track of each hit, -1 for none.
+        track: track of each hit; the hits are sorted as by `in_order`.
     """
-    position, track = sampled(position, track_id)
     r, phi, z = position.astype(np.float64).T
     first = np.flatnonzero(np.diff(track, prepend=-1))
     last = np.append(first[1:], len(track)) - 1
@@ -376,12 +377,14 @@ class _Lot:
         labels: list[Int64[ndarray, " _"]] = []
         n_hits = n_tracks = 0
         for number, (hits, tracks) in enumerate(self.events, 1):
-            position, track_id = sampled(hits.position, tracks.track_id)
-            positions.append(tracks.beam_spot.relative_to(position))
-            labels.append(track_id + n_tracks)
+            rows = of_some_tracks(tracks.track_id)
+            positions.append(tracks.beam_spot.relative_to(hits.position[rows]))
+            labels.append(tracks.track_id[rows] + n_tracks)
             n_hits, n_tracks = n_hits + len(hits), n_tracks + tracks.n_tracks
             if n_hits > _TOGETHER or number == len(self.events):
-                self.sampled.append(sampled(np.concatenate(positions), np.concatenate(labels)))
+                position, track = np.concatenate(positions), np.concatenate(labels)
+                rows = of_some_tracks(track)
+                self.sampled.append(in_order(position[rows], track[rows]))
                 positions, labels, n_hits, n_tracks = [], [], 0, 0
         return self.sampled
 
