@@ -435,14 +435,8 @@ def evaluate(
         stated = {name: each.tracks.min_hits for name, each in calls.items() if each.tracks.min_hits is not None}
         if selection is None:
             chosen = _as_stated(chosen, stated, n_events)
-        elif min_track_hits is None and n_events == 0 and any(n < chosen.min_layers for n in stated.values()):
-            fewest = min(stated.values())
-            warnings.warn(
-                f"evaluate: got a selection that counts from {chosen.min_layers} layers and hits on, where the model"
-                f" counts from {fewest} on; give Selection(min_layers={fewest}), or min_track_hits={chosen.min_layers}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        elif min_track_hits is None and n_events == 0:
+            _warn_of_more(chosen.min_layers, min(stated.values(), default=chosen.min_layers))
         wide = replace(chosen, min_origin=0.0, max_origin=edges["origin"][-1], primary_only=False)
         lines = (each.tracks.beam_spot for each in calls.values() if each.tracks.beam_spot != ON_AXIS)
         about_line = vertices_about_beam_spot(event, next(lines, beam_spot))
@@ -458,17 +452,10 @@ def evaluate(
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
     selections = {name: wide if variable.any_origin else chosen for name, variable in VARIABLES.items()}
     results = tuple(tally.result(name, selections) for name, tally in tallies.items())
-    few_particles = (0 < n_particles < _FEWEST_PARTICLES and chosen.min_pt < _LARGE_PT) or not n_hits
     for name, refused in ((result.name, result.failed) for result in results if result.failed):
         lost = f"{name} refused {len(refused)} of {n_events} events, whose particles count as not found"
         warnings.warn(f"{lost}; the first: {refused[0].error}", RuntimeWarning, stacklevel=2)
-    if not results[0].double.efficiency.total and not few_particles:
-        warnings.warn(
-            f"evaluation of {sample}: no particle is {chosen}, of {n_particles} that made hits; pT is in GeV, the"
-            " origin in mm from the beam line (beam_spot)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    _warn_of_none(results[0].double.efficiency.total, chosen, sample, n_particles, n_hits)
     fewest = chosen.min_layers if min_track_hits is None else min_track_hits
     return Evaluation(sample, chosen, far, fewest, threads, results)
 
@@ -480,6 +467,29 @@ def _warn_of_other_field(event: Event, calls: Mapping[str, _FinderCall]) -> bool
             warnings.warn(f"evaluate: {name}: {words}", LayoutWarning, stacklevel=3)
             return True
     return False
+
+
+def _warn_of_more(counted: int, stated: int) -> None:
+    """Warn of a selection that counts from more layers than the model of the finders."""
+    if stated < counted:
+        warnings.warn(
+            f"evaluate: got a selection that counts from {counted} layers and hits on, where the model counts from"
+            f" {stated} on; give Selection(min_layers={stated}), or min_track_hits={counted}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_none(counted: int, selection: Selection, sample: str, n_particles: int, n_hits: int) -> None:
+    """Warn of a selection that none of many particles passes, or of hits of no particle."""
+    few = 0 < n_particles < _FEWEST_PARTICLES and selection.min_pt < _LARGE_PT
+    if n_hits and not counted and not few:
+        warnings.warn(
+            f"evaluation of {sample}: no particle is {selection}, of {n_particles} that made hits; pT is in GeV, the"
+            " origin in mm from the beam line (beam_spot)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _as_stated(selection: Selection, stated: Mapping[str, int], n_events: int) -> Selection:
