@@ -78,7 +78,7 @@ LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
 _MOST_MEASURED: Final = 300
 """Approximate number of tracks of which origins and residuals are computed: of a large event, or of small ones."""
 
-_MOST_CROSSING: Final = 40
+_MOST_CROSSING: Final = 60
 """The same for crossings of layers, which take more time."""
 
 _END_OF_LAYER: Final = 0.05
@@ -107,7 +107,7 @@ def of_some_tracks(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_ro
     """The rows of the hits of about `_MOST_MEASURED` tracks."""
     n_tracks = int(track_id.max(initial=-1)) + 1
     rows: ndarray = np.flatnonzero(track_id >= 0)
-    return rows[track_id[rows] % (n_tracks // _MOST_MEASURED + 1) == 0]
+    return np.asarray(rows[track_id[rows] % (n_tracks // _MOST_MEASURED + 1) == 0])
 
 
 def in_order(position: Position, track_id: Int64[ndarray, " n_hits"]) -> tuple[ndarray, ndarray]:

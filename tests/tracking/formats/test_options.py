@@ -33,7 +33,8 @@ def test_every_command_that_reads_events_has_them(command: object) -> None:
     assert "options" not in parameters
     options = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": ReadOptions}).parameters
     for name, option in options.items():
-        assert parameters[name] == option
+        assert (parameters[name].kind, parameters[name].default) == (option.kind, option.default)
+        assert parameters[name].annotation.__metadata__[0].help
 
 
 def test_they_are_put_together() -> None:
