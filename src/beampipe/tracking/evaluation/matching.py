@@ -23,7 +23,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
-from beampipe.errors import InputError
+from beampipe.errors import ConfigError, InputError
 from beampipe.events import NO_TRACK, Event, Tracks, distance_squared
 from beampipe.tracking.truth import Contributions, truth_of
 
@@ -136,8 +136,11 @@ def match(candidates: Candidates, owners: Contributions, min_track_hits: int = M
         min_track_hits: shorter tracks are no candidates.
 
     Raises:
+        ConfigError: `min_track_hits` is below 1.
         InputError: tracks and truth are of events with different numbers of hits.
     """
+    if min_track_hits < 1:
+        raise ConfigError(f"min_track_hits: got {min_track_hits}, expected 1 or more")
     if candidates.n_hits != len(owners.leading):
         raise InputError(
             f"matching: got tracks on {candidates.n_hits} hits, expected {len(owners.leading)}, one label per hit"

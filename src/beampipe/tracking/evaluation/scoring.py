@@ -412,8 +412,6 @@ def evaluate(
             `min_track_hits` is not given.
     """
     by_name = _by_name(finders)
-    if min_track_hits is not None and min_track_hits < 1:
-        raise ConfigError(f"min_track_hits: got {min_track_hits}, expected 1 or more")
     if isinstance(events, str | Path | Event):
         call = "evaluate(finder, [event])" if isinstance(events, Event) else "evaluate(finder, open_events(path))"
         raise TypeError(f"evaluate: got {type(events).__name__}, expected events; call {call}")
