@@ -155,7 +155,13 @@ def test_a_figure_is_worse_beyond_its_recorded_spread(
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "fit.json").write_text(result([{"name": "fit of a track", **figure}]))
     (tmp_path / "new" / "notes.json").write_text("[]")  # something else
-    command = [sys.executable, FOLDER / "compare.py", tmp_path / "new", "--records", tmp_path / "records"]
+    command: list[str | Path] = [
+        sys.executable,
+        FOLDER / "compare.py",
+        tmp_path / "new",
+        "--records",
+        tmp_path / "records",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == worse, done.stderr
     assert ("WORSE: fit of a track" in done.stdout) == worse

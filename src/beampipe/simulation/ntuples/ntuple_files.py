@@ -208,7 +208,7 @@ def _identifier(events: Events, bookkeeping: Mapping[str, Any]) -> UUID:
     """The identifier of a file: a digest of its contents in place of a random number."""
     digest = sha256(repr([(name, str(bookkeeping[name])) for name in BOOKKEEPING_BRANCHES]).encode())
     for column in (*events.offsets.values(), *events.columns.values()):
-        digest.update(np.ascontiguousarray(column))
+        digest.update(np.ascontiguousarray(column).data)
     return UUID(bytes=digest.digest()[:16])
 
 
