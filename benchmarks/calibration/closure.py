@@ -213,7 +213,8 @@ def main() -> None:
         make_toys(options.samples, options.toys)
     others = sorted(path.name for path in options.samples.iterdir() if any(path.glob("*.root")))
     others = [name for name in others if name != "nominal" and (not options.toys or name in TOYS)]
-    figures, details = [], {}
+    values: dict[str, float] = {}
+    details: dict[str, Any] = {}
     nominal_files = sorted((options.samples / "nominal").glob("*.root"))
     for extraction in options.extraction:
         nominal, _ = filled(options, "none", pseudo(options, "none", nominal_files))
@@ -229,19 +230,20 @@ def main() -> None:
             chi2[name] = independent[-1]
         details[extraction] = {"largest": largest, "chi2_ndf": chi2}
         title = f"{extraction}: chi2 / ndf of SF_q, independent samples"
-        figures.append(Figure(f"{extraction}: largest error of injected SF_q", largest["SF_q"]))
-        figures.append(Figure(title, sum(independent) / len(independent)))
+        values[f"{extraction}: largest error of injected SF_q"] = largest["SF_q"]
+        values[title] = float(np.mean(independent))
     if options.toys:
         details["uncertainties"] = uncertainties(options)
         first = options.extraction[0]
         for name, factors in details["uncertainties"].items():
             if name != first:
                 for factor, of_factor in factors.items():
-                    title = f"{name}: uncertainty of {factor} over {first}"
-                    figures.append(Figure(title, of_factor["median_total_over_first"]))
+                    values[f"{name}: uncertainty of {factor} over {first}"] = of_factor["median_total_over_first"]
                 missing = int(np.isnan(factors["SF_q"]["total"]).sum())
-                figures.append(Figure(f"{name}: bins of SF_q without uncertainty", missing))
+                values[f"{name}: bins of SF_q without uncertainty"] = missing
     output = options.output / f"calibration_closure_{options.tagger}.json"
+    # Few jets leave bins, and so figures, without a value.
+    figures = [Figure(name, value) for name, value in values.items() if np.isfinite(value)]
     write_result(output, begun, figures, **json_numbers(details))
 
 
