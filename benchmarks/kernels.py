@@ -63,9 +63,6 @@ def close(a: ndarray, b: ndarray) -> None:
 def cases_of(position: Float32[ndarray, "n 3"], networks: Networks, threads: int) -> dict[str, Case]:
     """Kernel -> what is timed."""
     embedding, edge_filter, gnn = networks.embedding, networks.filter, networks.gnn
-    assert embedding is not None
-    assert edge_filter is not None
-    assert gnn is not None
     rng, n = np.random.default_rng(1), len(position)
     vectors = kernels.embed(position, embedding, threads)
     source, target = np.ascontiguousarray(vectors[:, :8]), np.ascontiguousarray(vectors[:, 8:])

@@ -125,7 +125,6 @@ def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(graphs, "_gap2", spy)
     position, trained = _hits()[1].position, load_networks(weight_file(DEFAULT_MODEL_FOLDER, "exatrkx"))
     monkeypatch.setattr(graphs, "_DISTANCES", 100 * len(position))
-    assert trained.embedding is not None
     embedding, config = kernels.embed(position, trained.embedding), trained.config
     source, target = embedding[:, :8].copy(), embedding[:, 8:].copy()
     cuts = (config.radius, config.max_neighbours, config.kappa_max, config.z0_max)

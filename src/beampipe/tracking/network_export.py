@@ -161,8 +161,6 @@ def export_networks(
     """
     stem, networks = networks_of(model, pipeline)
     file_names(stem, forms)
-    if networks.embedding is None or networks.filter is None or networks.gnn is None:
-        raise ConfigError(f"{stem}: got weights of some networks only, expected embedding, filter and gnn")
     make_folder(folder)
     modules = {
         "embedding": _Embedding(networks.embedding),
@@ -182,7 +180,6 @@ def export_networks(
 
 
 def _card(model: TrackerModel, stem: str, networks: Networks) -> dict[str, object]:
-    assert networks.gnn is not None
     config = networks.config
     attributes = list(PAIR_FEATURES) if networks.gnn.n_pair_features else "not used"
     edges = {"x": [*_NODES, "any further"], "edge_index": "inner hit, outer hit; int64, (2, n_edges)"}

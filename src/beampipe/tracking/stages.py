@@ -22,13 +22,12 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import FileError
 from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec, Walk
 from beampipe.tracking.kernels.features import EMBEDDING_SIZE, on_chains
 from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, TripletGraph, Triplets
-from beampipe.tracking.kernels.weights import NetworksConfig, load_networks
+from beampipe.tracking.kernels.weights import load_networks
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.windows import SEED_DEPTH, Windows, load_windows
 
@@ -401,16 +400,6 @@ STAGE_KINDS: Final = (
 """All stages of this module, in the order in which a pipeline may run them."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    """All networks of one weight file, and the cuts that belong to them."""
-
-    cuts: NetworksConfig
-    embedding: kernels.Mlp
-    filter: kernels.Mlp
-    gnn: kernels.GnnWeights
-
-
 def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
     """The stages of one pass of a pipeline, in order.
 
@@ -423,27 +412,21 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
         FileError: weights are missing or damaged, or one of the networks was not trained.
     """
     windows = load_windows(weight_file(folder, spec.windows)).widened().up_to(spec.curvature)
-    trained = None
-    if spec.networks is not None:
-        path = weight_file(folder, spec.networks)
-        networks = load_networks(path)
-        if networks.embedding is None or networks.filter is None or networks.gnn is None:
-            raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
-        trained = _Trained(networks.config, networks.embedding, networks.filter, networks.gnn)
+    trained = None if spec.networks is None else load_networks(weight_file(folder, spec.networks))
     how, line = spec.segmentation, list[tuple[str, Stage]]()
     if trained is not None and spec.graph != "windows":
         line.append(("embedding", EmbedHits(trained.embedding, threads)))
     if trained is not None and spec.graph == "neighbours":
-        cuts = trained.cuts
+        cuts = trained.config
         neighbours = FindNeighbours(cuts.radius, cuts.max_neighbours, cuts.kappa_max, cuts.z0_max, threads)
         line.append(("building", neighbours))
     else:
         least_curvature = spec.curvature_from / spec.curvature
         line.append(("building", BuildFromWindows(windows, threads, spec.seed_depth, least_curvature)))
     if trained is not None and spec.graph == "both":
-        line.append(("building", KeepNeighbours(trained.cuts.radius)))
+        line.append(("building", KeepNeighbours(trained.config.radius)))
     if trained is not None and spec.graph != "windows":
-        line.append(("filtering", FilterEdges(trained.filter, trained.cuts.filter_cut, threads)))
+        line.append(("filtering", FilterEdges(trained.filter, trained.config.filter_cut, threads)))
     if trained is not None and spec.scored:
         line.append(("filtering", PairEdges(windows, how.chain_hits, threads)))
         line.append(("gnn", ScoreEdges(trained.gnn, threads)))
@@ -454,7 +437,7 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
     elif isinstance(how, Walk):
         line.append(("labelling", WalkByChi2(windows, how.penalty, how.min_hits, threads)))
     elif trained is not None:
-        line.append(("labelling", ConnectComponents(trained.cuts.score_cut, how.min_hits)))
+        line.append(("labelling", ConnectComponents(trained.config.score_cut, how.min_hits)))
     if (completion := spec.completion) is not None:
         line.append(("labelling", CompleteTracks(windows, completion.penalty, completion.min_score, threads)))
     return tuple(line)

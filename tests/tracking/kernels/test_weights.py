@@ -50,18 +50,15 @@ def test_load(tmp_path: Path) -> None:
     networks = load_networks(_write(tmp_path / "w.safetensors", tensors))
     assert networks.config.radius == 1.2
     assert networks.config.max_neighbours == 50
-    assert networks.embedding is not None
-    assert networks.gnn is not None
     assert networks.embedding.widths == [5, 64, 64, 64, 16]
     assert (networks.gnn.hidden, len(networks.gnn.edge), networks.gnn.n_pair_features) == (32, 2, 6)
     np.testing.assert_array_equal(networks.gnn.node[1].layers[0].weight, tensors["gnn.node.1.0.weight"])
 
 
-def test_missing_parts_are_none() -> None:
+def test_missing_networks() -> None:
     only = {key: value for key, value in _tensors().items() if key.startswith("gnn")}
-    networks = networks_from(only, CUTS | {"embedding_hidden": None, "gnn_hidden": 32, "pair_features": True})
-    assert networks.embedding is None
-    assert networks.filter is None
+    with pytest.raises(FileError, match="only some networks"):
+        networks_from(only, CUTS)
 
 
 @pytest.mark.parametrize(

@@ -168,35 +168,32 @@ class Networks:
 
     Attributes:
         config: cuts that belong to the weights.
-        embedding: weights of the embedding, None if it was not trained.
-        filter: weights of the filter, None if it was not trained.
-        gnn: weights of the interaction network, None if it was not trained.
+        embedding: weights of the embedding.
+        filter: weights of the filter.
+        gnn: weights of the interaction network.
 
     Raises:
         ConfigError: a network has other inputs or outputs than the kernels.
     """
 
     config: NetworksConfig
-    embedding: Mlp | None = None
-    filter: Mlp | None = None
-    gnn: GnnWeights | None = None
+    embedding: Mlp
+    filter: Mlp
+    gnn: GnnWeights
 
     def __post_init__(self) -> None:
-        if self.embedding is not None:
-            _check_widths("embedding", self.embedding, len(HIT_FEATURES), 2 * EMBEDDING_SIZE)
-        if self.filter is not None:
-            _check_widths("filter", self.filter, FILTER_INPUTS, 1)
-            if len(self.filter.layers) != 2:
-                raise ConfigError(f"filter: got {len(self.filter.layers)} layers, expected 2")
-        if self.gnn is not None:
-            inputs = (len(EDGE_FEATURES), len(EDGE_FEATURES) + len(PAIR_FEATURES))
-            if self.gnn.edge_encoder.widths[0] not in inputs:
-                raise ConfigError(
-                    f"gnn.edge_encoder: got {self.gnn.edge_encoder.widths[0]} inputs,"
-                    f" expected {inputs[0]} or {inputs[1]} (with pair features)"
-                )
-            if self.gnn.hidden % 16:
-                raise ConfigError(f"gnn: got {self.gnn.hidden} hidden units, expected a multiple of 16")
+        _check_widths("embedding", self.embedding, len(HIT_FEATURES), 2 * EMBEDDING_SIZE)
+        _check_widths("filter", self.filter, FILTER_INPUTS, 1)
+        if len(self.filter.layers) != 2:
+            raise ConfigError(f"filter: got {len(self.filter.layers)} layers, expected 2")
+        inputs = (len(EDGE_FEATURES), len(EDGE_FEATURES) + len(PAIR_FEATURES))
+        if self.gnn.edge_encoder.widths[0] not in inputs:
+            raise ConfigError(
+                f"gnn.edge_encoder: got {self.gnn.edge_encoder.widths[0]} inputs,"
+                f" expected {inputs[0]} or {inputs[1]} (with pair features)"
+            )
+        if self.gnn.hidden % 16:
+            raise ConfigError(f"gnn: got {self.gnn.hidden} hidden units, expected a multiple of 16")
 
 
 def card_path(path: Path) -> Path:
@@ -266,39 +263,27 @@ def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object], 
         where: the file of the card, for messages.
 
     Raises:
+        FileError: one of the networks is missing.
         UnknownNameError: a tensor is missing.
         ConfigError: a key of `config` is unknown or missing, or a value is impossible.
     """
-    stated = (
-        "embedding_hidden",
-        "filter_hidden",
-        "gnn_hidden",
-        "gnn_steps",
-        "pair_features",
-    )  # for readers of the card
+    # For readers of the card.
+    stated = ("embedding_hidden", "filter_hidden", "gnn_hidden", "gnn_steps", "pair_features")
     cuts = {key: value for key, value in config.items() if key not in stated} if isinstance(config, Mapping) else config
     networks_config = build(NetworksConfig, cuts, where)
-    parts = {key.split(".")[0] for key in tensors}
-    embedding = _mlp(tensors, "embedding") if "embedding" in parts else None
-    edge_filter = _mlp(tensors, "filter") if "filter" in parts else None
-    gnn = None
-    if "gnn" in parts:
-        steps = len({key.split(".")[2] for key in tensors if key.startswith("gnn.edge.")})
-        gnn = GnnWeights(
-            _mlp(tensors, "gnn.node_encoder"),
-            _mlp(tensors, "gnn.edge_encoder"),
-            tuple(_mlp(tensors, f"gnn.edge.{s}") for s in range(steps)),
-            tuple(_mlp(tensors, f"gnn.node.{s}") for s in range(steps)),
-            _mlp(tensors, "gnn.classifier"),
-        )
-    networks = Networks(networks_config, embedding, edge_filter, gnn)
-    sizes = (
-        None if embedding is None else embedding.widths[1],
-        None if edge_filter is None else edge_filter.widths[1],
-        None if gnn is None else gnn.hidden,
-        None if gnn is None else len(gnn.edge),
-        None if gnn is None else gnn.n_pair_features > 0,
+    if not {"embedding", "filter", "gnn"} <= {key.split(".")[0] for key in tensors}:
+        raise FileError(f"{where}: got only some networks, expected embedding, filter and gnn; train the others")
+    embedding, edge_filter = _mlp(tensors, "embedding"), _mlp(tensors, "filter")
+    steps = len({key.split(".")[2] for key in tensors if key.startswith("gnn.edge.")})
+    gnn = GnnWeights(
+        _mlp(tensors, "gnn.node_encoder"),
+        _mlp(tensors, "gnn.edge_encoder"),
+        tuple(_mlp(tensors, f"gnn.edge.{s}") for s in range(steps)),
+        tuple(_mlp(tensors, f"gnn.node.{s}") for s in range(steps)),
+        _mlp(tensors, "gnn.classifier"),
     )
+    networks = Networks(networks_config, embedding, edge_filter, gnn)
+    sizes = (embedding.widths[1], edge_filter.widths[1], gnn.hidden, len(gnn.edge), gnn.n_pair_features > 0)
     for key, size in zip(stated, sizes, strict=True):
         if config.get(key, size) != size:
             raise ConfigError(f"{key}: got {config[key]} in the card, expected {size} as in the weights")
