@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -159,13 +160,13 @@ def event_figure(
     return plot_event(event, shown_tracks, fake, show_truth=show_truth, detector=drawn, **options)
 
 
-def event_page(event: Event, tracks: Tracks | None, *, detector: DetectorChoice, **options: Any) -> Page:
+def event_page(event: Event, tracks: Tracks | None, *, detector: DetectorChoice, height: int, **options: Any) -> Page:
     """The page of `Event.display`."""
     from beampipe.tracking.display.page import draw_page
 
     drawn = drawn_detector(detector, event.hits)
     shown_tracks, fake = _tracks_and_fakes(event, tracks, drawn.min_track_hits)
-    return draw_page(event, shown_tracks, fake, detector=drawn, **options)
+    return replace(draw_page(event, shown_tracks, fake, detector=drawn, **options), height=height)
 
 
 def _tracks_and_fakes(

@@ -19,6 +19,7 @@ from beampipe.events import Event, Tracks
 from beampipe.figures import METADATA, ground
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
+from beampipe.notebook import listed_options
 from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
@@ -49,57 +50,6 @@ STYLE: Final[Any] = {
     "ytick.minor.visible": True,
     "agg.path.chunksize": 20000,
 }
-
-
-def draw_event(
-    path: str | Path,
-    event: Event,
-    tracks: Tracks,
-    *,
-    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
-    min_pt: float = 1.0,
-    show_truth: bool = False,
-    detector: DetectorChoice = None,
-    field: float | None = None,
-    dpi: int = 160,
-    dark: bool = False,
-) -> Figure:
-    """Draw x-y and r-z into a file: layers and hits faintly, tracks coloured by pT, fakes dashed in red.
-
-    Args:
-        path: file to write; its ending, ``.png``, ``.pdf`` or ``.svg``, is its format. An existing one is replaced.
-        event: event that is drawn.
-        tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
-        min_pt: lowest pT of a track that is drawn [GeV].
-        show_truth: also draw the simulated particles, as a broad pale line under the tracks.
-        detector: detector whose layers are drawn, by whose field pT is estimated, and whose shortest tracks count: a
-            tracker model, its name or its folder, or a detector's TOML file. If not given, the shipped model that the
-            hits fit; without one, no layers, 2 T and seven hits.
-        field: solenoidal field, for the pT of found tracks [T]; that of the detector if not given.
-        dpi: pixels per inch of a picture of 14 x 5.8 inches.
-        dark: draw on a dark ground.
-
-    Returns:
-        The figure, which a notebook shows, too; `Event.plot` makes it without a file.
-
-    Raises:
-        ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
-    """
-    figure = plot_event(
-        event,
-        tracks,
-        track_is_fake,
-        min_pt=min_pt,
-        show_truth=show_truth,
-        detector=detector,
-        field=field,
-        dpi=dpi,
-        dark=dark,
-    )
-    kind = Path(path).suffix.removeprefix(".")
-    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=METADATA.get(kind)))
-    return figure
 
 
 def plot_event(
@@ -138,6 +88,44 @@ def plot_event(
         bar.ax.tick_params(which="minor", length=0)
         counted = lines.take(lines.length >= drawn.min_track_hits)
         _annotate(figure, event, counted, track_is_fake is not None, truth is not None, min_pt, drawn, dark=dark)
+    return figure
+
+
+@listed_options(plot_event)
+def draw_event(
+    path: str | Path,
+    event: Event,
+    tracks: Tracks,
+    *,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
+    dpi: int = 160,
+    **options: Any,
+) -> Figure:
+    """Draw x-y and r-z into a file: layers and hits faintly, tracks coloured by pT, fakes dashed in red.
+
+    Args:
+        path: file to write; its ending, ``.png``, ``.pdf`` or ``.svg``, is its format. An existing one is replaced.
+        event: event that is drawn.
+        tracks: tracks that were found in it.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
+        min_pt: lowest pT of a track that is drawn [GeV].
+        show_truth: also draw the simulated particles, as a broad pale line under the tracks.
+        detector: detector whose layers are drawn, by whose field pT is estimated, and whose shortest tracks count: a
+            tracker model, its name or its folder, or a detector's TOML file. If not given, the shipped model that the
+            hits fit; without one, no layers, 2 T and seven hits.
+        field: solenoidal field, for the pT of found tracks [T]; that of the detector if not given.
+        dpi: pixels per inch of a picture of 14 x 5.8 inches.
+        dark: draw on a dark ground.
+
+    Returns:
+        The figure, which a notebook shows, too; `Event.plot` makes it without a file.
+
+    Raises:
+        ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
+    """
+    figure = plot_event(event, tracks, track_is_fake, dpi=dpi, **options)
+    kind = Path(path).suffix.removeprefix(".")
+    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=METADATA.get(kind)))
     return figure
 
 

@@ -17,7 +17,7 @@ from beampipe.arrays import Bool, Float32
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Tracks
 from beampipe.files import MARK, write_whole
-from beampipe.notebook import Page
+from beampipe.notebook import Page, listed_options
 from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
@@ -31,17 +31,46 @@ MIN_STEP: Final = 0.001
 """Finest step of the coordinates [mm], however small the event."""
 
 
+def draw_page(
+    event: Event,
+    tracks: Tracks,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
+    *,
+    min_pt: float = 1.0,
+    show_truth: bool = True,
+    detector: DetectorChoice = None,
+    field: float | None = None,
+    title: str | None = None,
+) -> Page:
+    """The page that `write_html` writes, with the same arguments."""
+    if not 0 <= min_pt <= 50:
+        raise ConfigError(f"min_pt: got {min_pt}, expected 0 to 50 GeV, the range of the page's slider")
+    drawn = drawn_detector(detector, event.hits)
+    lines, truth = event_lines(event, tracks, track_is_fake, drawn.field if field is None else field, show_truth)
+    payload = _payload(event, lines, truth, track_is_fake is not None, min_pt, drawn)
+    page = files("beampipe.tracking.display")
+    title = f"Event {event.event_id}" if title is None else title
+    parts = {
+        "title": html.escape(title),
+        "css": (page / "display.css").read_text(encoding="utf-8"),
+        "js": "\n".join((page / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        # "<" could end the script element early.
+        "event": json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    text = (page / "display.html").read_text(encoding="utf-8")
+    for name, part in parts.items():
+        text = text.replace("{{" + name + "}}", part)
+    return Page(title, text)
+
+
+@listed_options(draw_page)
 def write_html(
     path: str | Path,
     event: Event,
     tracks: Tracks,
     *,
     track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
-    min_pt: float = 1.0,
-    show_truth: bool = True,
-    detector: DetectorChoice = None,
-    field: float | None = None,
-    title: str | None = None,
+    **options: Any,
 ) -> None:
     """Write a page that shows the event in WebGL 2: 3D, x-y and r-z, with switches and a pT slider.
 
@@ -65,62 +94,7 @@ def write_html(
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
         ConfigError: `min_pt` is outside 0 .. 50 GeV.
     """
-    page = draw_page(
-        event,
-        tracks,
-        track_is_fake,
-        min_pt=min_pt,
-        show_truth=show_truth,
-        detector=detector,
-        field=field,
-        title=title,
-    )
-    page.write(path)
-
-
-def draw_page(
-    event: Event,
-    tracks: Tracks,
-    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
-    *,
-    min_pt: float = 1.0,
-    show_truth: bool = True,
-    detector: DetectorChoice = None,
-    field: float | None = None,
-    title: str | None = None,
-    height: int = 560,
-) -> Page:
-    """The HTML text that `write_html` writes.
-
-    Args:
-        event: event that is shown.
-        tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
-        min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
-        show_truth: carry the simulated particles as a layer, if the event has truth.
-        detector: detector whose layers are drawn, as for `write_html`.
-        field: solenoidal field, for the pT of found tracks [T]; that of the detector if not given.
-        title: heading and document title; "Event N" if None.
-        height: height of the page in a notebook [pixels].
-    """
-    if not 0 <= min_pt <= 50:
-        raise ConfigError(f"min_pt: got {min_pt}, expected 0 to 50 GeV, the range of the page's slider")
-    drawn = drawn_detector(detector, event.hits)
-    lines, truth = event_lines(event, tracks, track_is_fake, drawn.field if field is None else field, show_truth)
-    payload = _payload(event, lines, truth, track_is_fake is not None, min_pt, drawn)
-    page = files("beampipe.tracking.display")
-    title = f"Event {event.event_id}" if title is None else title
-    parts = {
-        "title": html.escape(title),
-        "css": (page / "display.css").read_text(encoding="utf-8"),
-        "js": "\n".join((page / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        # "<" could end the script element early.
-        "event": json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    text = (page / "display.html").read_text(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace("{{" + name + "}}", part)
-    return Page(title, text, height)
+    draw_page(event, tracks, track_is_fake, **options).write(path)
 
 
 def _payload(
