@@ -24,7 +24,7 @@ _BRINGS: Final = {
     "fleet": ("cryptography", "yaml"),
     "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot"),
     "analysisops": ("httpx", "iminuit", "mcp", "uvicorn"),
-    "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
+    "bench": ("coffea",),
     "test": ("envoy", "grimp", "playwright"),
 }
 """Extra -> packages that scripts import directly, in addition to those in `beampipe.extras`."""

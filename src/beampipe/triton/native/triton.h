@@ -5,7 +5,7 @@
  * below. The server resolves the functions when it opens the backend, so nothing is linked.
  *
  * With BEAMPIPE_TRITON_HEADERS the types are those of upstream's headers, and the compiler compares our declarations of
- * functions with theirs: `python benchmarks/serving/named_triton.py --headers FOLDER`.
+ * functions with theirs: `python tests/triton/named_triton.py --headers FOLDER`.
  */
 #ifndef BEAMPIPE_TRITON_API_H
 #define BEAMPIPE_TRITON_API_H
