@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 app = Commands("Quark/gluon tagging: scale factors from ROOT files.")
 
 Config = Annotated[Path, typer.Argument(help="TOML file that configures the calibration.")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
-]
 Results = Annotated[Path | None, typer.Option(help="Folder of the results.", show_default="the one in CONFIG")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
@@ -279,12 +276,17 @@ def _stage(name: str, until: str, text: str) -> None:
     def stage(
         config: Config,
         slurm: SlurmOptions,
-        output: Output = None,
+        output: Path | None = None,
         workers: Workers = 0,
         executor: Executor = "processes",
         force: Replace = False,
         as_json: Json = False,
     ) -> None:
+        """Run all stages up to `until`.
+
+        Args:
+            output: Folder for results. [default: the one in CONFIG]
+        """
         from beampipe.calibration.config import load_configuration
         from beampipe.calibration.run import run_calibration
         from beampipe.calibration.tasks.runtime import RunSettings, fork_workers

@@ -16,7 +16,6 @@ from beampipe.terminal.commands import Commands, Json, Replace, print_json, with
 from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.triton import cli as triton_cli
-from beampipe.triton.cli import several
 
 if TYPE_CHECKING:
     from beampipe.serving.models import ServingSettings
@@ -75,27 +74,14 @@ def bench_command(
     files: Annotated[list[Path] | None, typer.Argument()] = None,
     output: Path = Path("runs/bench"),
     pipeline: str = "exatrkx",
-    way: Annotated[
-        list[str] | None, several("How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm")
-    ] = None,
-    mu: Annotated[list[int] | None, several("Pile-up of the shipped events: 0, 60 or 200", show_default="each")] = None,
+    way: list[str] | None = None,
+    mu: list[int] | None = None,
     events: Annotated[int, typer.Option(min=1)] = 100,
-    concurrency: Annotated[
-        list[int] | None, several("Number of requests in flight", min=1, show_default="1 2 4 8 16")
-    ] = None,
-    instances: Annotated[
-        list[int] | None,
-        several(
-            "Number of instances of each model, measured at the largest number of requests in flight",
-            min=1,
-            show_default="1 2 4",
-        ),
-    ] = None,
+    concurrency: Annotated[list[int] | None, typer.Option(min=1)] = None,
+    instances: Annotated[list[int] | None, typer.Option(min=1)] = None,
     seconds: Annotated[float, typer.Option(min=0.1)] = 5.0,
     repetitions: Annotated[int, typer.Option(min=1)] = 1,
-    load: Annotated[
-        list[float] | None, several("Fraction of the largest throughput at which an open loop is measured")
-    ] = None,
+    load: list[float] | None = None,
     perf_analyzer: bool = False,
     device: str = "cpu",
     backend: Backend = None,
@@ -111,9 +97,15 @@ def bench_command(
         files: Files of events, in place of the shipped ones. [default: the shipped ones]
         output: Folder for the JSON and the plots.
         pipeline: Name of the pipeline that is served.
+        way: How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times.
+        mu: Pile-up of the shipped events: 0, 60 or 200; may be given several times. [default: each]
         events: Largest number of events of each file.
+        concurrency: Number of requests in flight; may be given several times. [default: 1 2 4 8 16]
+        instances: Number of instances of each model, measured at the largest number of requests in flight; may be given
+            several times. [default: 1 2 4]
         seconds: Duration of each point, in seconds.
         repetitions: Measurements of each point, all ways in turn, of which the median is kept.
+        load: Fraction of the largest throughput at which an open loop is measured; may be given several times.
         perf_analyzer: Also measure with NVIDIA's perf_analyzer.
         device: Device of the pipelines: cpu, cuda or cuda:N.
     """
@@ -157,10 +149,7 @@ _PER_EVENT: Final = ("hits", "tracks")
 
 @app.command("top")
 def top_command(
-    url: Annotated[
-        list[str] | None,
-        several("Address of a server's metrics, HOST:PORT", metavar="URL", show_default="127.0.0.1:8002"),
-    ] = None,
+    url: Annotated[list[str] | None, typer.Option(metavar="URL")] = None,
     once: bool = False,
     interval: Annotated[float, typer.Option(min=0.1)] = 1.0,
     as_json: Json = False,
@@ -168,6 +157,7 @@ def top_command(
     """Show live rates, queues, times and memory per model, and the time per stage of the pipeline.
 
     Args:
+        url: Address of a server's metrics, HOST:PORT; may be given several times. [default: 127.0.0.1:8002]
         once: Show one table, then end; --json does so, too.
         interval: Time between two readings, in seconds.
     """
@@ -186,19 +176,18 @@ def top_command(
 @with_options(serving=serving_settings)
 def export_command(
     output: Path,
-    model: Annotated[
-        list[str] | None,
-        several("Name of a model, or NAME=file.py:Class", "--model", "-m", show_default="the usual ones"),
-    ] = None,
+    model: list[str] | None = None,
     *,
     serving: ServingSettings,
-    weights: Annotated[list[Path] | None, several("File for the folder of weights of models of your own")] = None,
+    weights: list[Path] | None = None,
     batch: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write a Triton model repository.
 
     Args:
         output: Folder of the repository: a new one, or one that an export wrote.
+        model: Name of a model, or NAME=file.py:Class; may be given several times. [default: the usual ones]
+        weights: File for the folder of weights of models of your own; may be given several times.
         batch: Most requests in one call of models of your own; 0 for one at a time.
     """
     from beampipe.serving.models import named_models, renamed
@@ -222,9 +211,7 @@ def export_command(
 @app.command("demo")
 def demo_command(
     output: Path = Path("demo/serving"),
-    model: Annotated[
-        list[str] | None, several("Name of a model to serve", "--model", "-m", show_default="one of each kind")
-    ] = None,
+    model: list[str] | None = None,
     concurrency: Annotated[int, typer.Option(min=1)] = 4,
     events: Annotated[int, typer.Option(min=1)] = 12,
     mu: int = 200,
@@ -236,6 +223,7 @@ def demo_command(
 
     Args:
         output: Folder for the pictures and figures.
+        model: Name of a model to serve; may be given several times. [default: one of each kind]
         concurrency: Number of requests in flight, at most.
         events: Number of events that are measured each time, at least.
         mu: Pile-up of the shipped events that are sent: 0, 60 or 200.
@@ -299,39 +287,44 @@ def unit_command(
 
 @with_options(serving=serving_settings)
 def serve_command(
-    repository: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        several("Name of a model to serve", "--model", "-m", show_default="the usual ones, or all of the repository"),
-    ] = None,
+    repository: Path | None = None,
+    model: list[str] | None = None,
     *,
     serving: ServingSettings,
-    host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
+    host: str = "127.0.0.1",
+    http_port: int = 8000,
+    grpc_port: int = 8001,
+    metrics_port: int = 8002,
     triton: triton_cli.TritonFolder = None,
-    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
-    patience: Annotated[
-        float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
-    ] = 3.0,
+    log: Path | None = None,
+    patience: float = 3.0,
     secret_file: triton_cli.SecretFile = None,
-    opened: triton_cli.Opened = None,
-    proxy: triton_cli.Proxy = None,
-    proxy_grpc: triton_cli.ProxyGrpc = None,
-    open_http: triton_cli.OpenHttp = False,
-    traces: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Collector of OpenTelemetry to which traces of requests are sent, by OTLP over HTTP."
-        ),
-    ] = None,
-    trace_rate: Annotated[int, typer.Option(help="With --traces: each request of this many is traced.", min=1)] = 1,
+    opened: Annotated[list[str] | None, typer.Option("--open")] = None,
+    proxy: Annotated[bool | None, typer.Option("--proxy/--no-proxy")] = None,
+    proxy_grpc: Annotated[bool | None, typer.Option("--proxy-grpc/--no-proxy-grpc")] = None,
+    open_http: Annotated[bool, typer.Option("--open-http")] = False,
+    traces: Annotated[str | None, typer.Option(metavar="URL")] = None,
+    trace_rate: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Serve track finding with Triton until Ctrl-C or SIGTERM."""
+    """Serve track finding with Triton until Ctrl-C or SIGTERM.
+
+    Args:
+        repository: Folder of the models. [default: one that is made, for as long as it serves]
+        model: Name of a model to serve; may be given several times. [default: the usual ones, or all of the repository]
+        host: Address to listen on for gRPC; 0.0.0.0 for all.
+        http_port: Port for HTTP; 0 for a free one.
+        grpc_port: Port for gRPC; 0 for a free one.
+        metrics_port: Port of the Prometheus metrics; 0 for a free one.
+        log: File to which Triton's log is appended.
+        patience: Time without answer and without work after which a model is killed, in seconds.
+        opened: Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace; may be
+            given several times.
+        proxy: HAProxy before HTTP, which refuses what would end the server. [default: if installed]
+        proxy_grpc: HAProxy before gRPC, too. [default: if other machines reach the server]
+        open_http: With --host: other machines reach HTTP and metrics, not gRPC alone.
+        traces: Collector of OpenTelemetry to which traces of requests are sent, by OTLP over HTTP.
+        trace_rate: With --traces: each request of this many is traced.
+    """
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
     from beampipe.triton.server.launch import ServerSettings, TelemetrySettings

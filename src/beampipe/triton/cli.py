@@ -41,22 +41,6 @@ SecretFile = Annotated[
 ]
 """Option of commands that start a server or manage one."""
 
-Opened = Annotated[
-    list[str] | None,
-    several("Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace", "--open"),
-]
-Proxy = Annotated[
-    bool | None,
-    typer.Option(help="HAProxy before HTTP, which refuses what would end the server.", show_default="if installed"),
-]
-ProxyGrpc = Annotated[
-    bool | None, typer.Option(help="HAProxy before gRPC, too.", show_default="if other machines reach the server")
-]
-OpenHttp = Annotated[
-    bool, typer.Option("--open-http", help="With --host: other machines reach HTTP and metrics, not gRPC alone.")
-]
-"""Options of commands that start a server: access control."""
-
 _Url = Annotated[str, typer.Option(metavar="URL", help="Address of the server for HTTP, HOST:PORT.")]
 _URL = "127.0.0.1:8000"
 _UNLOADING = 60.0
