@@ -17,6 +17,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import ConfigError, InputError, LayoutWarning
 from beampipe.events import NOISE, ON_AXIS, BeamSpot, Event, Hits, Particles, Position, Truth, distance_squared
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, cartesian, curvature
 
 _LAYER_BITS: Final = 20
 _NO_ROW: Final = -1
@@ -283,9 +284,6 @@ def truth_of(event: Event) -> Truth:
     return event.truth
 
 
-T_PER_GEV_MM: Final = 0.299792458e-3
-"""Curvature of a particle of 1 GeV in 1 T [1/mm]."""
-
 FIELDS: Final = (0.2, 20.0)
 """Range of plausible fields [T]; a field outside means wrong units."""
 
@@ -413,13 +411,9 @@ def circle_fields(event: Event, truth: Truth) -> Float64[ndarray, " n_particles"
     used = np.flatnonzero((row >= 0) & (n_hits >= _FEWEST_ON_CIRCLE))
     used = used[particles.charge[row[used]] != 0]
     begin, n_hits, row = begin[used], n_hits[used], row[used]
-    r, phi, _ = position[rows[np.stack([begin, begin + n_hits // 2, begin + n_hits - 1])]].astype(np.float64).T
-    x, y = (r * np.cos(phi)).T, (r * np.sin(phi)).T
-    sides = [np.array([x[j] - x[i], y[j] - y[i]]) for i, j in ((0, 1), (0, 2), (1, 2))]
-    lengths = [np.hypot(*side) for side in sides]
-    far = (lengths[1] > _CIRCLE_LENGTH) & (lengths[0] > 0) & (lengths[2] > 0)
+    first, middle, last = (cartesian(position[rows[at]]) for at in (begin, begin + n_hits // 2, begin + n_hits - 1))
+    omega = curvature(first, middle, last)
+    far = np.isfinite(omega) & (np.hypot(*(last - first)[:, :2].T) > _CIRCLE_LENGTH)
     pt, charge = particles.pt[row].astype(np.float64), particles.charge[row]
     far &= pt >= np.median(pt[far]) if far.any() else far
-    (ax, ay), (bx, by) = sides[0][:, far], sides[1][:, far]
-    curvature = 2 * (ax * by - ay * bx) / (lengths[0] * lengths[1] * lengths[2])[far]
-    return np.asarray(-curvature * pt[far] / (T_PER_GEV_MM * charge[far]))
+    return np.asarray(-omega[far] * pt[far] / (GEV_PER_TESLA_MM * charge[far]))

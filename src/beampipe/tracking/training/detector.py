@@ -26,9 +26,11 @@ from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.provenance import DEGRADATION, require_once
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.models import LayerRequirements
 from beampipe.tracking.truth import (
+    FIELDS,
     HEADLINE,
     Selection,
     contributions,
@@ -233,8 +235,7 @@ def _continues(boxes: Float64[ndarray, "n 4"], thin: int) -> Bool[ndarray, "n n"
     aligned = np.maximum(low[:, None], low) - 2 * _PADDING < np.minimum(high[:, None], high)
     aligned &= np.maximum(high[:, None], high) - np.minimum(low[:, None], low) < _THICK / 2
     gap = np.maximum(begin[:, None], begin) - np.minimum(end[:, None], end)
-    continues: Bool[ndarray, "n n"] = aligned & (gap < _GAP) & is_long[:, None] & ~is_across
-    return continues
+    return np.asarray(aligned & (gap < _GAP) & is_long[:, None] & ~is_across)
 
 
 def _overlap(boxes: Float64[ndarray, "n 4"]) -> bool:
@@ -245,8 +246,7 @@ def _overlap(boxes: Float64[ndarray, "n 4"]) -> bool:
 
 def _thick(boxes: Float64[ndarray, "n 4"]) -> Bool[ndarray, " n"]:
     """Which boxes are thick both in r and in z."""
-    thick: Bool[ndarray, " n"] = (boxes[:, 1] - boxes[:, 0] > _THICK) & (boxes[:, 3] - boxes[:, 2] > _THICK)
-    return thick
+    return np.asarray((boxes[:, 1] - boxes[:, 0] > _THICK) & (boxes[:, 3] - boxes[:, 2] > _THICK))
 
 
 def boxes_of(rz: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
@@ -276,12 +276,6 @@ _TURN: Final = 6
 _CHOOSES, _SCORED = 1, 4
 
 _FEWEST_EVENTS: Final = 6
-
-_T_PER_GEV_MM: Final = 0.299792458e-3
-"""Curvature of a particle of 1 GeV in 1 T [1/mm]."""
-
-_FIELDS: Final = (0.2, 20.0)
-"""Range of plausible fields [T]; a field outside means wrong units."""
 
 AGREEMENT: Final = 0.05
 """Largest relative difference between a field that is given and the one that the tracks show."""
@@ -471,11 +465,11 @@ def measured_field(events: Sequence[Event], files: Sequence[str] = ()) -> float:
             f"training: got {len(curvatures)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
             " expected hundreds; are particle ids, momenta (GeV) and vertices (mm) those of the hits?"
         )
-    field = float(np.median(curvatures)) / _T_PER_GEV_MM
-    if not _FIELDS[0] <= field <= _FIELDS[1]:
+    field = float(np.median(curvatures)) / GEV_PER_TESLA_MM
+    if not FIELDS[0] <= field <= FIELDS[1]:
         raise ConfigError(
-            f"training: got momenta and curvatures that mean a field of {field:.3g} T, expected {_FIELDS[0]:g} to"
-            f" {_FIELDS[1]:g} T; are momenta in GeV, r and z in mm, phi in rad, and is the beam line at x = y = 0"
+            f"training: got momenta and curvatures that mean a field of {field:.3g} T, expected {FIELDS[0]:g} to"
+            f" {FIELDS[1]:g} T; are momenta in GeV, r and z in mm, phi in rad, and is the beam line at x = y = 0"
             " (--beam-spot)?"
         )
     return field
@@ -507,7 +501,7 @@ def _require_one_field(events: Sequence[Event], products: Sequence[ndarray], fil
         if len(steps) < _FEWEST_STEPS:
             continue
         where = f"event {event.event_id}" + (f" of {files[number]}" if any(files) else f" (number {number})")
-        field = float(np.median(steps)) / _T_PER_GEV_MM
+        field = float(np.median(steps)) / GEV_PER_TESLA_MM
         if not first:
             first, expected = where, field
         # In a field that is not constant, that of a few tracks depends on where they go.

@@ -54,13 +54,21 @@ def with_positions(event: Event, factor: float) -> Event:
 
 
 STRANGE: dict[str, tuple[Callable[[Event], Event], type[BeampipeError], str]] = {
-    "momenta in MeV": (lambda event: with_momenta(event, 1000), ConfigError, "field of .*e.03 T.* are momenta in GeV"),
+    "momenta in MeV": (
+        lambda event: with_momenta(event, 1000),
+        InputError,
+        "field of .*e.03 T.* are the momenta in MeV",
+    ),
     "lengths in m": (
         lambda event: with_positions(event, 1e-3),
         ConfigError,
         "expected 3 or more thin layers in mm",
     ),
-    "lengths in cm": (lambda event: with_positions(event, 0.1), ConfigError, "r and z in mm"),
+    "lengths in cm": (
+        lambda event: with_positions(event, 0.1),
+        ConfigError,
+        "vertices whose z is off .* in mm and GeV",
+    ),
     "beam line far off": (lambda event: moved(event, 1.5, -0.5), ConfigError, "give --beam-spot 1.5,-0.5"),
     "no truth": (lambda event: replace(event, truth=None), InputError, "got no truth"),
 }
