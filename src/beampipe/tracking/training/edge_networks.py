@@ -114,7 +114,7 @@ def filter_logits(position: Position, edge_index: EdgeIndex, dist2: EdgeValues, 
 
 
 def edge_targets(
-    event: Labelled, edge_index: EdgeIndex, pt_min: float, soft_weight: float, same_weight: float
+    event: Labelled, edge_index: EdgeIndex, config: FilterConfig | GnnConfig
 ) -> tuple[EdgeValues, EdgeValues, Bool[ndarray, " n_edges"]]:
     """Target and loss weight of each edge, and which edges are true and wanted.
 
@@ -126,38 +126,34 @@ def edge_targets(
     true = np.isin(edge_index[0] * n + edge_index[1], event.edge_index[0] * n + event.edge_index[1])
     owner = event.particle[edge_index]
     same = (owner[0] == owner[1]) & (owner[0] >= 0)
-    hard = (event.pt > pt_min)[edge_index[0]] & event.prompt[edge_index[0]]
-    displaced = ~event.prompt[edge_index[0]] & (event.pt > pt_min)[edge_index[0]]
-    of_true = np.where(hard, 1, np.where(displaced, _DISPLACED_WEIGHT, soft_weight))
-    weight = np.where(true, of_true, np.where(same, same_weight, 1))
+    hard = (event.pt > config.pt_min)[edge_index[0]] & event.prompt[edge_index[0]]
+    displaced = ~event.prompt[edge_index[0]] & (event.pt > config.pt_min)[edge_index[0]]
+    of_true = np.where(hard, 1, np.where(displaced, _DISPLACED_WEIGHT, config.soft_weight))
+    weight = np.where(true, of_true, np.where(same, config.same_weight, 1))
     return true.astype(np.float32), weight.astype(np.float32), true & hard
 
 
 def build_graph(
     event: Labelled,
     embedding: Embedding,
-    network: FilterNetwork | None,
+    network: FilterNetwork,
     windows: Windows,
     building: Building,
-    *,
-    pt_min: float = 0.85,
-    soft_weight: float = 0.1,
-    same_weight: float = 0.05,
+    config: GnnConfig,
 ) -> TrainingGraph:
     """The input graph of the interaction network: edges inside radius and kinematic windows, above the filter cut.
 
     The learned `windows` give the features of pairs of edges.
     """
     edge_index, dist2 = nearby(event, embedding, building)
-    if network is not None and edge_index.shape[1]:
-        logit = filter_logits(event.position, edge_index, dist2, network)
-        edge_index = edge_index[:, logit >= logit_of(building.filter_cut)]
+    logit = filter_logits(event.position, edge_index, dist2, network)
+    edge_index = edge_index[:, logit >= logit_of(building.filter_cut)]
     triplets, chi2 = kernels.triplets(event.position, edge_index, windows)
     pairs = kernels.pair_features(triplets, chi2, edge_index.shape[1])
     partnered = (pairs[:, _PARTNERS] > 0).any(axis=1)
     edge_index, pairs = np.ascontiguousarray(edge_index[:, partnered]), pairs[partnered]
-    target, weight, wanted = edge_targets(event, edge_index, pt_min, soft_weight, same_weight)
-    all_true = event.edge_index[:, ((event.pt > pt_min) & event.prompt)[event.edge_index[0]]]
+    target, weight, wanted = edge_targets(event, edge_index, config)
+    all_true = event.edge_index[:, ((event.pt > config.pt_min) & event.prompt)[event.edge_index[0]]]
     n_true = int(building.windows.keep(event.position, all_true).sum())
     return TrainingGraph(
         event.position,
@@ -256,7 +252,7 @@ def filter_cut(
     for event in events:
         edge_index, dist2 = nearby(event, embedding, building)
         score = sigmoid(filter_logits(event.position, edge_index, dist2, network))
-        _, _, wanted = edge_targets(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+        _, _, wanted = edge_targets(event, edge_index, config)
         of_true.append(score[wanted])
         everything.append(score)
         hits += len(event)
@@ -273,7 +269,7 @@ def _edges(
 ) -> tuple[Float32[ndarray, "n 13"], Float32[ndarray, " n"], Float32[ndarray, " n"]]:
     event = visit(sample, rng, config.degrading, config.soft_pt_min)
     edge_index, dist2 = nearby(event, embedding, building)
-    target, weight, _ = edge_targets(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+    target, weight, _ = edge_targets(event, edge_index, config)
     wrong = np.flatnonzero(target == 0)
     n_wrong = min(len(wrong), int(config.negatives * target.sum()))
     weight[wrong] *= np.float32(config.negative_weight * len(wrong) / max(n_wrong, 1))

@@ -350,16 +350,7 @@ def _graphs(
     gnn = config.gnn
 
     def make(event: Labelled) -> TrainingGraph:
-        return build_graph(
-            event,
-            first.embedding,
-            first.edge_filter,
-            windows,
-            first.building,
-            pt_min=gnn.pt_min,
-            soft_weight=gnn.soft_weight,
-            same_weight=gnn.same_weight,
-        )
+        return build_graph(event, first.embedding, first.edge_filter, windows, first.building, gnn)
 
     rng = np.random.default_rng(gnn.seed)
     deck = np.resize(rng.permutation(len(taught)), gnn.copies * min(len(taught), config.graph_events))
