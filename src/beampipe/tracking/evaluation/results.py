@@ -416,17 +416,8 @@ class Evaluation(Shown):
         rows = []
         for finder in self.finders:
             row: dict[str, object] = {"finder": finder.name, "events": len(finder.events)}
-            rates = finder.double
-            shares = {
-                "efficiency": rates.efficiency,
-                "displaced": rates.displaced,
-                "fake_rate": rates.fakes,
-                "duplicate_rate": rates.duplicates,
-                "wrong_hit": rates.wrong_hit,
-                "purity": rates.purity,
-                "completeness": rates.completeness,
-            }
-            for name, share in shares.items():
+            for rate, share in vars(finder.double).items():
+                name = {"fakes": "fake_rate", "duplicates": "duplicate_rate"}.get(rate, rate)
                 low, high = share.interval
                 row |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
             rows.append({**row, "seconds": next((time.median for time in finder.stages if time.stage == "total"), nan)})

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,11 +114,9 @@ class EventFormat:
                     else:
                         yield event
 
-        def size(count: Callable[[Path], int]) -> int:
-            return sum(map(count, files))
-
+        count = self.count
         note = "" if self.note is None else self.note(probe_file(files[0]), options)
-        return Events(source.name, read, None if self.count is None else partial(size, self.count), note=note)
+        return Events(source.name, read, None if count is None else lambda: sum(map(count, files)), note=note)
 
 
 def require_unique_hit_ids(path: Path, event: Event) -> None:
