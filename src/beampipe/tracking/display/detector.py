@@ -40,8 +40,7 @@ class DrawnDetector:
     def is_barrel(self) -> Bool[ndarray, " n_layers"]:
         """(n_layers,) True for a cylinder, False for a disc."""
         r_min, r_max, z_min, z_max = self.boxes.T
-        is_barrel: Bool[ndarray, " n_layers"] = z_max - z_min > r_max - r_min
-        return is_barrel
+        return np.asarray(z_max - z_min > r_max - r_min)
 
     def lines(self) -> Float32[ndarray, "n_layers 2 2"]:
         """(n_layers, 2, 2) both ends, each z and r [mm], of a line through the middle of each layer."""

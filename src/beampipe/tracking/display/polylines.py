@@ -38,8 +38,7 @@ class Polylines:
     @property
     def start(self) -> Int64[ndarray, " n_lines"]:
         """Position in `hit` of each line's first point."""
-        start: Int64[ndarray, " n_lines"] = np.cumsum(self.length) - self.length
-        return start
+        return np.asarray(np.cumsum(self.length) - self.length)
 
     def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_lines"]) -> Polylines:
         """The lines at `index` (positions or a mask), in that order."""

@@ -236,8 +236,7 @@ def _radii(
     n_tracks = len(n_hits)
 
     def mean(value: Float64[ndarray, " n"]) -> Float64[ndarray, " n_tracks"]:
-        average: Float64[ndarray, " n_tracks"] = np.bincount(label, value, n_tracks) / np.maximum(n_hits, 1)
-        return average
+        return np.asarray(np.bincount(label, value, n_tracks) / np.maximum(n_hits, 1))
 
     x = position[:, 0] * np.cos(position[:, 1])
     y = position[:, 0] * np.sin(position[:, 1])
@@ -255,5 +254,4 @@ def _radii(
     a, b, c = np.linalg.eigh(covariance)[1][:, :, 0].T
     a = a / scale
     d = -a * mean_w
-    radius: Float64[ndarray, " n_tracks"] = np.sqrt(np.maximum(b * b + c * c - 4 * a * d, 0.0)) / (2 * np.abs(a))
-    return radius
+    return np.asarray(np.sqrt(np.maximum(b * b + c * c - 4 * a * d, 0.0)) / (2 * np.abs(a)))

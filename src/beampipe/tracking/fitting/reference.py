@@ -396,8 +396,7 @@ def start(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, " 5"] | None:
     turn = np.arcsin(np.clip(omega * length / 2, -1, 1))
     way = length if abs(turn) < SMALL_TURN else 2 * turn / omega
     phi = np.arctan2(chord[1], chord[0]) - turn
-    helix: Float64[ndarray, " 5"] = through(first[None], phi[None], omega[None], (chord[2] / way)[None])[0]
-    return helix
+    return np.asarray(through(first[None], phi[None], omega[None], (chord[2] / way)[None])[0])
 
 
 def measurements(

@@ -50,8 +50,7 @@ def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray
     """
     if (kernels := native()) is None:
         return reference.embed(position, weights)
-    result: Float32[ndarray, "n_hits d"] = kernels.embed(contiguous(position), weights.packed, weights.widths, threads)
-    return result
+    return np.asarray(kernels.embed(contiguous(position), weights.packed, weights.widths, threads))
 
 
 def radius_edges(
@@ -180,8 +179,7 @@ def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> Tr
     """
     if (kernels := native()) is None:
         return reference.connected_components(n, edge_index, min_hits)
-    label: TrackIds = kernels.connected_components(n, contiguous(edge_index), min_hits)
-    return label
+    return np.asarray(kernels.connected_components(n, contiguous(edge_index), min_hits))
 
 
 def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:
@@ -194,8 +192,7 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
     """
     if (kernels := native()) is None:
         return reference.assign_layers(position, windows)
-    layer: LayerNumbers = kernels.assign_layers(contiguous(position), _native_windows(windows), threads)
-    return layer
+    return np.asarray(kernels.assign_layers(contiguous(position), _native_windows(windows), threads))
 
 
 def module_map_edges(
@@ -275,8 +272,7 @@ def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
     """
     if (kernels := native()) is None:
         return reference.pair_features(triplets, chi2, n_edges)
-    features: PairTable = kernels.pair_features(contiguous(triplets), contiguous(chi2), n_edges)
-    return features
+    return np.asarray(kernels.pair_features(contiguous(triplets), contiguous(chi2), n_edges))
 
 
 def walk(graph: TripletGraph, weight: EdgeValues, layer: LayerNumbers, penalty: float, min_hits: int) -> TrackIds:

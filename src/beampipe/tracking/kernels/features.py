@@ -85,8 +85,7 @@ def edge_features(position: Position, edge_index: EdgeIndex) -> Float32[ndarray,
         edge.dphi * f32(DPHI_SCALE),
     ]
     highest = f32(FEATURE_MAX)
-    clipped: Float32[ndarray, "n_edges 6"] = np.clip(np.stack(scaled, axis=1), -highest, highest).astype(np.float32)
-    return clipped
+    return np.asarray(np.clip(np.stack(scaled, axis=1), -highest, highest).astype(np.float32))
 
 
 def filter_features(position: Position, edge_index: EdgeIndex, distance2: EdgeValues) -> Float32[ndarray, "n_edges 13"]:
@@ -113,5 +112,4 @@ def on_chains(pair_features: PairTable, min_hits: int) -> Bool[ndarray, " n_edge
         min_hits: fewest hits of a chain.
     """
     links = pair_features[:, PAIR_FEATURES.index("level_in")] + pair_features[:, PAIR_FEATURES.index("level_out")]
-    long_enough: Bool[ndarray, " n_edges"] = links >= np.float32(LINK * max(min_hits - 2, 1))
-    return long_enough
+    return np.asarray(links >= np.float32(LINK * max(min_hits - 2, 1)))

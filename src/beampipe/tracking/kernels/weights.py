@@ -80,8 +80,7 @@ class Mlp:
         kernels = native()
         assert kernels is not None, "only the native kernels read packed weights"
         weights, biases = zip(*((layer.weight, layer.bias) for layer in self.layers), strict=True)
-        packed: Float32[ndarray, " size"] = kernels.packed(weights, biases, by_output)
-        return packed
+        return np.asarray(kernels.packed(weights, biases, by_output))
 
 
 @dataclass(frozen=True, eq=False)

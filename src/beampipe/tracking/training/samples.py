@@ -38,8 +38,7 @@ class KinematicWindows:
     ) -> Bool[ndarray, " n_edges"]:
         """Whether each edge lies inside."""
         edge = doublet(position, edge_index)
-        kept: Bool[ndarray, " n_edges"] = (np.abs(edge.kappa) < self.kappa_max) & (np.abs(edge.z0) < self.z0_max)
-        return kept
+        return np.asarray((np.abs(edge.kappa) < self.kappa_max) & (np.abs(edge.z0) < self.z0_max))
 
 
 @dataclass(frozen=True)
