@@ -79,42 +79,10 @@ _SPECIES: Final = {"muon": 13, "pion": 211, "electron": 11, "kaon": 321, "proton
 
 _GUN_PANEL: Final = "Gun: particles of your choice, with --hard gun"
 
-_Multiplicity = Annotated[int, typer.Option(help="Number of particles per event.", min=1, rich_help_panel=_GUN_PANEL)]
 
-_Species = Annotated[
-    str,
-    typer.Option(help=f"What the particles are, of either charge: {', '.join(_SPECIES)}.", rich_help_panel=_GUN_PANEL),
-]
-
-_Pt = Annotated[
-    tuple[float, float],
-    typer.Option(metavar="LOW HIGH", help="Lowest and highest pT of a particle, in GeV.", rich_help_panel=_GUN_PANEL),
-]
-
-_Eta = Annotated[
-    tuple[float, float],
-    typer.Option(metavar="LOW HIGH", help="Smallest and largest |eta| of a particle.", rich_help_panel=_GUN_PANEL),
-]
-
-_Origin = Annotated[
-    tuple[float, float],
-    typer.Option(
-        metavar="LOW HIGH",
-        help="Smallest and largest distance from the beam line at which a particle starts, in mm; 0 0 starts all from"
-        " one vertex, others are isolated, each by a vertex of its own.",
-        rich_help_panel=_GUN_PANEL,
-    ),
-]
-
-_Spread = Annotated[
-    float,
-    typer.Option(
-        help="Largest angle across the beam between a particle with an --origin and the line from the beam line to"
-        " it, in rad: 0 for those that point to the beam line, pi for any direction.",
-        show_default="pi",
-        rich_help_panel=_GUN_PANEL,
-    ),
-]
+def _of_gun(*, low_and_high: bool = False, **options: Any) -> Any:
+    """An option of the gun."""
+    return typer.Option(rich_help_panel=_GUN_PANEL, metavar="LOW HIGH" if low_and_high else None, **options)
 
 
 @app.command()
@@ -131,12 +99,12 @@ def simulate(
     detector: DetectorFile = None,
     clusters: bool = False,
     degradation: DegradationName = "none",
-    multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
-    species: _Species = "muon",
-    pt: _Pt = _DEFAULT_GUN.pt,
-    eta: _Eta = (_DEFAULT_GUN.eta_min, _DEFAULT_GUN.eta_max),
-    origin: _Origin = _DEFAULT_GUN.origin,
-    spread: _Spread = _DEFAULT_GUN.spread,
+    multiplicity: Annotated[int, _of_gun(min=1)] = _DEFAULT_GUN.n_particles,
+    species: Annotated[str, _of_gun()] = "muon",
+    pt: Annotated[tuple[float, float], _of_gun(low_and_high=True)] = _DEFAULT_GUN.pt,
+    eta: Annotated[tuple[float, float], _of_gun(low_and_high=True)] = (_DEFAULT_GUN.eta_min, _DEFAULT_GUN.eta_max),
+    origin: Annotated[tuple[float, float], _of_gun(low_and_high=True)] = _DEFAULT_GUN.origin,
+    spread: Annotated[float, _of_gun()] = _DEFAULT_GUN.spread,
     force: Replace = False,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras, by default clean: `evaluate` loses hits and adds noise, too.
@@ -153,6 +121,14 @@ def simulate(
         workers: Number of processes that simulate.
         clusters: Let particles share charge among channels, and clusters among particles; the file of --detector must
             have sensor_mm, as odd has.
+        multiplicity: Number of particles per event.
+        species: What the particles are, of either charge: muon, pion, electron, kaon, proton.
+        pt: Lowest and highest pT of a particle, in GeV.
+        eta: Smallest and largest |eta| of a particle.
+        origin: Smallest and largest distance from the beam line at which a particle starts, in mm; 0 0 starts all from
+            one vertex, others are isolated, each by a vertex of its own.
+        spread: Largest angle across the beam between a particle with an --origin and the line from the beam line to
+            it, in rad: 0 for those that point to the beam line, pi for any direction. [default: pi]
     """
     from beampipe.simulation.run import simulate_events
     from beampipe.tracking.formats.parquet import write_simulated
