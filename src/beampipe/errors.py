@@ -32,10 +32,10 @@ If only part of the hits fit the detector, tracks are found, and one `LayoutWarn
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 __all__ = [
     "BeampipeError",
@@ -64,6 +64,7 @@ __all__ = [
     "WorkflowError",
     "WrongLabelsError",
     "from_wire",
+    "look_up",
     "nearest",
     "to_wire",
 ]
@@ -316,6 +317,25 @@ def expect_type(call: str, value: object, kinds: type | tuple[type, ...], hint: 
     if not isinstance(value, kinds):
         names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
         raise TypeError(f"{call}: got {type(value).__name__}, expected {names}; {hint}")
+
+
+_Value = TypeVar("_Value")
+
+
+def look_up(kind: str, name: str, table: Mapping[str, _Value]) -> _Value:
+    """The entry of a table by its name.
+
+    Args:
+        kind: kind of the name, for the message, e.g. ``"pipeline"``.
+        name: name of the entry.
+        table: entries by their names.
+
+    Raises:
+        UnknownNameError: there is no entry of that name.
+    """
+    if name not in table:
+        raise UnknownNameError(kind, name, table)
+    return table[name]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, look_up
 from beampipe.notebook import Shown
 
 _COMPONENT_CHAIN_HITS: Final = 4
@@ -334,9 +334,7 @@ def pipeline_spec(name: str) -> PipelineSpec:
     Raises:
         UnknownNameError: no pipeline of that name.
     """
-    if name not in PIPELINES:
-        raise UnknownNameError("pipeline", name, PIPELINES)
-    return PIPELINES[name]
+    return look_up("pipeline", name, PIPELINES)
 
 
 def pipeline_names() -> str:

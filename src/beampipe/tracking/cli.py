@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from beampipe import tracking
-from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, look_up
 from beampipe.events import BeamSpot, Event, Events, Tracks
 from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
 from beampipe.simulation.degradation import degrader, run_degraded
@@ -135,9 +135,7 @@ def simulate(
 
     check_command_output(output, inputs=[] if detector is None else [detector], force=force)
     layout = None if detector is None else read_layout(detector)
-    if species not in _SPECIES:
-        raise UnknownNameError("species", species, _SPECIES)
-    gun = Gun(multiplicity, _SPECIES[species], pt, *eta, origin, spread)
+    gun = Gun(multiplicity, look_up("species", species, _SPECIES), pt, *eta, origin, spread)
     if gun != _DEFAULT_GUN and hard != "gun":
         raise ConfigError(f"simulate: got options of the gun with --hard {hard or 'left out'}, expected --hard gun")
     generator = EventGenerator(
@@ -273,14 +271,7 @@ def train(
     events_of = partial(_read_events, options=options, degrade_again=degrade_again)
     soft_sample = events_of(soft_events) if soft_events else None
     jet_sample = chain.from_iterable(events_of(jets).values()) if jets else None
-    model = learn_model(
-        events_of(files),
-        output,
-        task,
-        soft_events=soft_sample,
-        jets=jet_sample,
-        say=say,
-    )
+    model = learn_model(events_of(files), output, task, soft_events=soft_sample, jets=jet_sample, say=say)
     judged = verdict(model)
     if as_json:
         print_json({**model_facts(model), **judged._asdict()})
@@ -624,8 +615,7 @@ def example(
 
 @app.command()
 def models(
-    model: Annotated[list[str] | None, typer.Argument(autocompletion=complete_model)] = None,
-    as_json: Json = False,
+    model: Annotated[list[str] | None, typer.Argument(autocompletion=complete_model)] = None, as_json: Json = False
 ) -> None:
     """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do.
 

@@ -18,16 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, look_up
 from beampipe.files import MARK, make_folder, replacing, write_whole
-from beampipe.tracking.cuda.networks import (
-    apply,
-    edge_features,
-    embed,
-    gnn_to_device,
-    mlp_to_device,
-    node_features,
-)
+from beampipe.tracking.cuda.networks import apply, edge_features, embed, gnn_to_device, mlp_to_device, node_features
 from beampipe.tracking.kernels.features import PAIR_FEATURES
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp, Networks, load_networks
 from beampipe.tracking.models import TrackerModel, weight_file
@@ -132,11 +125,9 @@ def file_names(stem: str, forms: Sequence[str]) -> list[str]:
     Raises:
         UnknownNameError: no form of that name.
     """
-    for form in forms:
-        if form not in FORMS:
-            raise UnknownNameError("form", form, FORMS)
+    endings = [look_up("form", form, FORMS) for form in forms]
     parts = ("embedding", "filter", "gnn")
-    return [f"{stem}.json", *(f"{stem}_{part}{FORMS[form]}" for form in forms for part in parts)]
+    return [f"{stem}.json", *(f"{stem}_{part}{ending}" for ending in endings for part in parts)]
 
 
 def export_networks(

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from safetensors.numpy import load_file
 
-from beampipe.errors import InputError, UnknownNameError
+from beampipe.errors import InputError, look_up
 from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.simulation.detector import DetectorLayout, modules_of_layout
 from beampipe.simulation.stereo import measured_hits
@@ -108,9 +108,7 @@ def write_entry(
         UnknownNameError: no such task.
         InputError: an event is not of the task, is of another format, or comes twice.
     """
-    if task not in TASKS:
-        raise UnknownNameError("task", task, TASKS)
-    expected, path = TASKS[task], folder / PREDICTIONS_FILE
+    expected, path = look_up("task", task, TASKS), folder / PREDICTIONS_FILE
     numbers: set[int] = set()
     rows, seconds = 0, 0.0
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 from scipy.special import betaincinv
 
 from beampipe.arrays import Int64
-from beampipe.errors import FileError, InputError, UnknownNameError
+from beampipe.errors import FileError, InputError, look_up
 from beampipe.files import write_whole
 from beampipe.lazy import import_name
 from beampipe.notebook import Shown, html_table
@@ -387,10 +387,7 @@ class Evaluation(Shown):
         Raises:
             UnknownNameError: there is none.
         """
-        by_name = {finder.name: finder for finder in self.finders}
-        if name not in by_name:
-            raise UnknownNameError("finder", name, by_name)
-        return by_name[name]
+        return look_up("finder", name, {finder.name: finder for finder in self.finders})
 
     @property
     def efficiency(self) -> float:

@@ -15,24 +15,10 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float, Int64
-from beampipe.errors import (
-    BeampipeError,
-    ConfigError,
-    InputError,
-    LayoutWarning,
-    ShapeError,
-    UnknownNameError,
-    expect_type,
-)
+from beampipe.errors import BeampipeError, ConfigError, InputError, LayoutWarning, ShapeError, expect_type, look_up
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Events, Hits, Particles, Tracks, Truth
 from beampipe.tracking.evaluation.colliderml import colliderml_counts
-from beampipe.tracking.evaluation.matching import (
-    Candidates,
-    HitWeights,
-    hit_weights,
-    match,
-    weight_found,
-)
+from beampipe.tracking.evaluation.matching import Candidates, HitWeights, hit_weights, match, weight_found
 from beampipe.tracking.evaluation.results import (
     Curve,
     Evaluation,
@@ -149,8 +135,7 @@ def require_variables(names: Iterable[str]) -> None:
         UnknownNameError: no variable of that name.
     """
     for name in names:
-        if name not in VARIABLES:
-            raise UnknownNameError("variable", name, VARIABLES)
+        look_up("variable", name, VARIABLES)
 
 
 TOTAL: Final = "total"

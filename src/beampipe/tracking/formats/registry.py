@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError, expect_type
+from beampipe.errors import ColumnError, ConfigError, FileError, expect_type, look_up
 from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PARAMETERS_OF_ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
@@ -115,9 +115,7 @@ def event_format(name: str) -> EventFormat:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in EVENT_FORMATS:
-        raise UnknownNameError("format", name, EVENT_FORMATS)
-    return EVENT_FORMATS[name]
+    return look_up("format", name, EVENT_FORMATS)
 
 
 def input_files(path: Path, particles: str | None = None) -> list[Path]:
@@ -232,9 +230,7 @@ def track_format(name: str) -> TrackFormat:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in TRACK_FORMATS:
-        raise UnknownNameError("form", name, TRACK_FORMATS)
-    return TRACK_FORMATS[name]
+    return look_up("form", name, TRACK_FORMATS)
 
 
 def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:

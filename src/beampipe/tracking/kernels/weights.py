@@ -18,7 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32
-from beampipe.errors import ConfigError, DtypeError, FileError, ShapeError, UnknownNameError
+from beampipe.errors import ConfigError, DtypeError, FileError, ShapeError, UnknownNameError, look_up
 from beampipe.files import write_whole
 from beampipe.settings import build
 from beampipe.tracking.kernels.features import EDGE_FEATURES, EMBEDDING_SIZE, FILTER_INPUTS, HIT_FEATURES, PAIR_FEATURES
@@ -291,16 +291,11 @@ def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object], 
 
 def _mlp(tensors: Mapping[str, ndarray], name: str) -> Mlp:
     numbers = sorted({int(key.split(".")[-2]) for key in tensors if key.rsplit(".", 2)[0] == name})
-    layers = [Layer(_tensor(tensors, f"{name}.{k}.weight"), _tensor(tensors, f"{name}.{k}.bias")) for k in numbers]
+    keys = ([f"{name}.{k}.{what}" for what in ("weight", "bias")] for k in numbers)
+    layers = [Layer(*(np.ascontiguousarray(look_up("tensor", key, tensors)) for key in pair)) for pair in keys]
     if not layers:
         raise UnknownNameError("tensor", f"{name}.0.weight", tensors)
     return Mlp(tuple(layers))
-
-
-def _tensor(tensors: Mapping[str, ndarray], key: str) -> Float32[ndarray, ...]:
-    if key not in tensors:
-        raise UnknownNameError("tensor", key, tensors)
-    return np.ascontiguousarray(tensors[key])
 
 
 def _check_widths(name: str, mlp: Mlp, n_in: int, n_out: int) -> None:

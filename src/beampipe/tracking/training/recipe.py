@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from torch import nn
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, MissingExtraError, UnknownNameError
+from beampipe.errors import ConfigError, MissingExtraError, look_up
 from beampipe.events import Event
 from beampipe.files import write_whole
 from beampipe.terminal import bar
@@ -234,9 +234,7 @@ def recipe(name: str) -> TrainingRecipe:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in RECIPES:
-        raise UnknownNameError("recipe", name, RECIPES)
-    return RECIPES[name]
+    return look_up("recipe", name, RECIPES)
 
 
 def train(

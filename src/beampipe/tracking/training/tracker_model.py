@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, look_up
 from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.simulation.detector import modules_of_layout, read_layout
 from beampipe.terminal import bar, overall_bar
@@ -292,8 +292,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for stem in self.only:
-            if stem not in PARTS:
-                raise UnknownNameError("part of a tracker model", stem, PARTS)
+            look_up("part of a tracker model", stem, PARTS)
         for part in self.parts:
             if part.windows is not None and PARTS[part.windows] not in self.parts:
                 raise ConfigError(
