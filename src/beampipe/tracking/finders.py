@@ -67,10 +67,7 @@ def named_finder(
 
 @listed_options(load_pipeline)
 def named_finders(
-    names: Sequence[str],
-    *,
-    detector: ActsDetector | None = None,
-    **options: Unpack[PipelineOptions],
+    names: Sequence[str], *, detector: ActsDetector | None = None, **options: Unpack[PipelineOptions]
 ) -> dict[str, TrackFinder]:
     """The finders of these names, by name.
 

@@ -352,12 +352,7 @@ class Pipeline(InOneThread):
         )
 
     def _run_pass(
-        self,
-        seconds: dict[str, float],
-        hook: Hook | None,
-        number: int,
-        position: Position,
-        offsets: Offsets | None,
+        self, seconds: dict[str, float], hook: Hook | None, number: int, position: Position, offsets: Offsets | None
     ) -> tuple[Int64[ndarray, " n_hits"], list[int], list[int]]:
         """Labels by the stages of one pass, run one by one, and the number of edges and triplets of each event."""
         arrays: dict[str, Any] = {"position": position, "offsets": offsets}
@@ -442,9 +437,7 @@ def _timed_as(step: str, number: int) -> str:
     return step if number == 0 else f"{step}_{number + 1}"
 
 
-def _side_by_side(
-    events: Sequence[Hits],
-) -> tuple[Position, Offsets]:
+def _side_by_side(events: Sequence[Hits]) -> tuple[Position, Offsets]:
     """The positions of all events together, the first hit of each, and the end."""
     positions = [hits.position for hits in events]
     position = positions[0] if len(events) == 1 else np.concatenate(positions)

@@ -218,10 +218,7 @@ def true_edges(event: Event, selection: Selection) -> Int64[ndarray, "2 n_edges"
 
 
 def consecutive_edges(
-    position: Position,
-    layer: Int64[ndarray, " n_hits"],
-    hit: Int64[ndarray, " n"],
-    particle: Int64[ndarray, " n"],
+    position: Position, layer: Int64[ndarray, " n_hits"], hit: Int64[ndarray, " n"], particle: Int64[ndarray, " n"]
 ) -> Int64[ndarray, "2 n_edges"]:
     """Edges between hits of one particle on consecutive layers.
 

@@ -414,9 +414,7 @@ def _hit_positions(origin: Origin, named: Mapping[str, ndarray], scale: str = "m
             continue
         degrees = ", but these look like degrees" if column.unit == "rad" and np.abs(values).max() <= 360.01 else ""
         raise FileError(
-            f"{origin}: {column.name}: {scan}; expected {column.unit}{degrees}",
-            path=origin.path,
-            name=column.name,
+            f"{origin}: {column.name}: {scan}; expected {column.unit}{degrees}", path=origin.path, name=column.name
         )
     if flat and scale == "mm":
         r = np.hypot(decimals(origin, "x", named["x"]), decimals(origin, "y", named["y"]))

@@ -23,14 +23,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import Event
-from beampipe.tracking.fitting.helix import (
-    GEV_PER_TESLA_MM,
-    Crossings,
-    cartesian,
-    cross,
-    from_acts,
-    perigee_of,
-)
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, Crossings, cartesian, cross, from_acts, perigee_of
 from beampipe.tracking.fitting.reference import (
     FIELD_POWERS,
     PION_MASS,
@@ -408,10 +401,7 @@ def _solution(
 
 
 def learn_fit_tables(
-    events: Iterable[Event],
-    layers: Float32[ndarray, "n_layers 4"],
-    field: float,
-    config: FitConfig = FIT_RECIPE,
+    events: Iterable[Event], layers: Float32[ndarray, "n_layers 4"], field: float, config: FitConfig = FIT_RECIPE
 ) -> FitTables:
     """Tables of the track fit for the detector that the events are of.
 
