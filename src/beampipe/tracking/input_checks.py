@@ -428,6 +428,7 @@ def measure(
     return replace(lot.measured(*lot.shapes()), hits=lot.hits / max(n_events, 1), holes=holes)
 
 
+@dataclass(eq=False, repr=False)
 class HitMonitor:
     """Checks the events of one finder, and warns at most once. It is thread-safe.
 
@@ -435,25 +436,20 @@ class HitMonitor:
     number, residuals and origins of the hits of a track, are checked for several consecutive events together, in lots
     of some thousand hits or some hundred tracks. Small events are not checked.
 
-    Args:
+    Attributes:
         name: name of the pipeline or model, for the message.
         usual: usual share of the hits on tracks.
         beam_spot: beam line that is expected.
         layers: r_min, r_max, z_min, z_max of each layer [mm], for the holes of tracks; None if they are unknown.
     """
 
-    def __init__(
-        self,
-        name: str,
-        usual: ExpectedTracks = EXPECTED_ON_TRACKS,
-        beam_spot: BeamSpot = ON_AXIS,
-        layers: Float64[ndarray, "n_layers 4"] | None = None,
-    ) -> None:
-        self._name = name
-        self._usual = usual
-        self._beam_spot = beam_spot
-        self._layers = layers
-        self._crossings = np.zeros((2, 0 if layers is None else len(layers)), np.int64)
+    name: str
+    usual: ExpectedTracks = EXPECTED_ON_TRACKS
+    beam_spot: BeamSpot = ON_AXIS
+    layers: Float64[ndarray, "n_layers 4"] | None = None
+
+    def __post_init__(self) -> None:
+        self._crossings = np.zeros((2, 0 if self.layers is None else len(self.layers)), np.int64)
         self._bends = np.zeros(3, np.int64)
         self._n_lots = 0
         self._lot, self._lot_of_tracks = _Lot(), _Lot()
@@ -461,7 +457,7 @@ class HitMonitor:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[HitMonitor], tuple[object, ...]]:
-        return HitMonitor, (self._name, self._usual, self._beam_spot, self._layers)
+        return HitMonitor, (self.name, self.usual, self.beam_spot, self.layers)
 
     def check(
         self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None, usual: ExpectedTracks | None = None
@@ -482,7 +478,7 @@ class HitMonitor:
         if self._warned:
             return
         event = _Lot.of(hits, tracks)
-        usual = self._usual if usual is None else usual
+        usual = self.usual if usual is None else usual
         with self._lock:
             reasons = self._of_layers(event, tracks.counts.get("unfilled_layers", 0))
             shares = self._of_shares(event, usual)
@@ -491,8 +487,8 @@ class HitMonitor:
             if not self._looked and event.hits >= FEWEST_FOR_COLUMNS:  # files are rounded in all events, or in none
                 self._looked = True
                 reasons += odd_columns(hits.position)
-            seen_from, expected = tracks.beam_spot, expected or self._beam_spot
-            question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
+            seen_from, expected = tracks.beam_spot, expected or self.beam_spot
+            question = f"are these hits of the detector that {self.name} was made for, in mm and rad?"
             if np.hypot(seen_from.x - expected.x, seen_from.y - expected.y) > _FARTHEST_BEAM:
                 if reasons:
                     cause = cause or "collisions or hits shifted across the beam line"
@@ -512,7 +508,7 @@ class HitMonitor:
         reasons = []
         if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
             share = event.outside / event.hits
-            reasons.append(f"{event.outside} of {event.hits} hits ({share:.0%}) lie on no layer of {self._name}")
+            reasons.append(f"{event.outside} of {event.hits} hits ({share:.0%}) lie on no layer of {self.name}")
         if event.hits >= _FEWEST_FOR_LAYERS and unfilled > _MOST_UNFILLED:
             reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
         return reasons
@@ -582,16 +578,16 @@ class HitMonitor:
 
     def _of_holes(self, lot: _Lot, usual: ExpectedTracks) -> tuple[list[str], list[str]]:
         """What tracks of this and earlier lots say of layers without hits, and the cause that it looks like."""
-        if self._layers is None or usual.holes is None or not lot.events:
+        if self.layers is None or usual.holes is None or not lot.events:
             return [], []
-        self._crossings = self._crossings + lot.crossings(self._layers)
+        self._crossings = self._crossings + lot.crossings(self.layers)
         across, missed = self._crossings.sum(axis=0), self._crossings[1]
         n, holes = int(across.sum()), missed.sum() / max(across.sum(), 1)
         if n > _MOST_CROSSINGS:
             self._crossings = np.zeros_like(self._crossings)
         dead = np.flatnonzero((across >= _FEWEST_ACROSS) & (missed > _DEAD * across))
         if len(dead):
-            r_min, r_max, z_min, z_max = self._layers[dead[0]]
+            r_min, r_max, z_min, z_max = self.layers[dead[0]]
             where = (
                 f"r = {(r_min + r_max) / 2:.0f}" if r_max - r_min < z_max - z_min else f"z = {(z_min + z_max) / 2:.0f}"
             )
