@@ -40,8 +40,6 @@ from beampipe.tracking.truth import (
     vertices_about_beam_spot,
 )
 
-_ETA_BINS: Final = 12
-
 _ORIGIN: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
 
 _TURN: Final = 2 * np.pi
@@ -97,12 +95,9 @@ def nearest_distance(particles: Particles) -> Float[ndarray, " n_particles"]:
     return np.asarray(distance).reshape(-1)
 
 
-def _even(low: float, high: float, n_bins: int) -> tuple[float, ...]:
-    return tuple(np.linspace(low, high, n_bins + 1).tolist())
-
-
-def _eta_edges(selection: Selection) -> tuple[float, ...]:
-    return _even(-selection.max_abs_eta, selection.max_abs_eta, _ETA_BINS)
+def _symmetric(largest: float) -> tuple[float, ...]:
+    """Edges of twelve even bins about 0."""
+    return tuple(np.linspace(-largest, largest, 13).tolist())
 
 
 VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
@@ -110,8 +105,8 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         variable.name: variable
         for variable in (
             Variable("pt", "$p_T$ [GeV]", lambda of: of.pt, lambda cuts: pt_edges(cuts.min_pt), logarithmic=True),
-            Variable("eta", r"$\eta$", lambda of: of.eta, _eta_edges),
-            Variable("vertex_z", "vertex z [mm]", lambda of: of.vertex[:, 2], lambda _: _even(-240.0, 240.0, 12)),
+            Variable("eta", r"$\eta$", lambda of: of.eta, lambda cuts: _symmetric(cuts.max_abs_eta)),
+            Variable("vertex_z", "vertex z [mm]", lambda of: of.vertex[:, 2], lambda _: _symmetric(240.0)),
             Variable(
                 "distance",
                 r"$\Delta R$ to the nearest track",

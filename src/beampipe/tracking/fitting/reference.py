@@ -326,7 +326,8 @@ def fit_without_outliers(
     fit, rows = fit_track(xyz, layer, tables), list(range(len(xyz)))
     outliers: list[int] = []
     while len(outliers) < MAX_OUTLIERS and _may_lose_hit(fit, len(rows)):
-        fits = {row: fit_track(xyz[others], layer[others], tables) for row in rows if (others := _without(rows, row))}
+        without = {row: [other for other in rows if other != row] for row in rows}
+        fits = {row: fit_track(xyz[others], layer[others], tables) for row, others in without.items()}
         fits = {row: other for row, other in fits.items() if other.status == FitStatus.FITTED}
         if not fits:
             break
@@ -542,10 +543,6 @@ def cross_tube(helix: Float64[ndarray, "n 5"], radius: float) -> tuple[Crossings
     sin, cos, along, across = 2 * sine * cosine, 1 - 2 * sine * sine, chord * cosine, chord * sine
     radial = (along * cos + (d0 + across) * sin) / radius
     return Crossings(along, d0 + across, s, sin, cos, along, across), np.maximum(radial, FLATTEST)
-
-
-def _without(rows: list[int], row: int) -> list[int]:
-    return [other for other in rows if other != row]
 
 
 def _failed(status: FitStatus) -> Fit:

@@ -433,7 +433,8 @@ def track_collections(event: Event, tracks: Tracks) -> Collections:
         values, covariance = (part[fitted] for part in track_states(parameters))
         chi2[fitted], ndf[fitted] = parameters.chi2[fitted], parameters.ndf[fitted]
     states: dict[str, ndarray] = {"location": np.full(len(values), _AT_PERIGEE, np.int32)}
-    states |= dict(zip(_STATE_PARAMETERS, values.T, strict=True)) | _reference_point(len(values))
+    states |= dict(zip(_STATE_PARAMETERS, values.T, strict=True))
+    states |= {f"referencePoint.{axis}": np.zeros(len(values), np.float32) for axis in "xyz"}
     end_of_states = np.cumsum(fitted, dtype=np.uint32)
     members = {"type": np.zeros(n_tracks, np.int32), "chi2": chi2, "ndf": ndf, "Nholes": np.zeros(n_tracks, np.int32)}
     members |= _ranges("trackStates", end_of_states - fitted, end_of_states)
@@ -458,11 +459,6 @@ def track_collections(event: Event, tracks: Tracks) -> Collections:
 def _ranges(name: str, begin: ndarray, end: ndarray) -> dict[str, ndarray]:
     """Where the elements of a vector member begin and end, of each object."""
     return {f"{name}_begin": begin.astype(np.uint32), f"{name}_end": end.astype(np.uint32)}
-
-
-def _reference_point(n: int) -> dict[str, Float32[ndarray, " n"]]:
-    """The origin, of each state."""
-    return {f"referencePoint.{axis}": np.zeros(n, np.float32) for axis in "xyz"}
 
 
 def _write_tracks(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,9 +47,8 @@ class ReadOptions:
 
     def given(self) -> list[str]:
         """Names of the attributes, besides the format, that differ from their defaults."""
-        default = ReadOptions()
-        names = ("scale", "hits", "links", "particles", "cell_id", "event_column")
-        return [name for name in names if getattr(self, name) != getattr(default, name)]
+        options = (field for field in fields(self) if field.name != "format")
+        return [option.name for option in options if getattr(self, option.name) != option.default]
 
 
 @dataclass(frozen=True)
