@@ -13,32 +13,15 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Int64
 from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, TripletGraph, Triplets
-from beampipe.tracking.kernels.loading import blocks, build, contiguous, native
-from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
+from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, Triplets
+from beampipe.tracking.kernels.geometry import TripletGraph as TripletGraph
+from beampipe.tracking.kernels.loading import blocks, contiguous
+from beampipe.tracking.kernels.loading import build as build
+from beampipe.tracking.kernels.loading import native as native
+from beampipe.tracking.kernels.weights import GnnWeights as GnnWeights
+from beampipe.tracking.kernels.weights import Layer as Layer
+from beampipe.tracking.kernels.weights import Mlp as Mlp
 from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows
-
-__all__ = [
-    "GnnWeights",
-    "Layer",
-    "Mlp",
-    "TripletGraph",
-    "assign_layers",
-    "build",
-    "complete",
-    "connected_components",
-    "embed",
-    "filter_kept",
-    "filter_logits",
-    "gnn_scores",
-    "logit_of",
-    "module_map_edges",
-    "native",
-    "pair_features",
-    "radius_edges",
-    "triplets",
-    "walk",
-]
 
 
 def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray, "n_hits d"]:

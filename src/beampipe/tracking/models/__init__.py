@@ -34,31 +34,10 @@ from beampipe.events import ON_AXIS, BeamSpot
 from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
 from beampipe.simulation.detector import DetectorLayout, read_layout
-from beampipe.tracking.catalogue import (
-    CARD,
-    DEFAULT_MODEL,
-    DEFAULT_PIPELINE,
-    PIPELINES,
-    PipelineSpec,
-    model_names,
-    pipeline_spec,
-    shipped_models,
-)
+from beampipe.tracking.catalogue import CARD, DEFAULT_PIPELINE, PIPELINES, PipelineSpec, model_names, pipeline_spec
+from beampipe.tracking.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
+from beampipe.tracking.catalogue import shipped_models as shipped_models
 from beampipe.tracking.truth import HEADLINE
-
-__all__ = [
-    "DEFAULT_MODEL",
-    "BinnedEfficiency",
-    "Layer",
-    "LayerRequirements",
-    "Performance",
-    "TrackerGeometry",
-    "TrackerModel",
-    "load_model",
-    "shipped_models",
-    "weight_file",
-]
-
 
 _BARREL_LENGTH: Final = 1.0
 """A box that is longer than this many times its depth in r is a barrel layer, any other one a disc."""
