@@ -73,13 +73,7 @@ class Validation:
 
     def written_to(self, model: TrackerModel) -> TrackerModel:
         """The model with these numbers on its card."""
-        measured = self._performance()
-        pipelines = {name: measured.pop(name) for name in model.pipelines}
-        return replace(model, performance=pipelines, acts=measured or model.acts)
-
-    def _performance(self) -> dict[str, Performance]:
-        """The numbers for the model's card, by finder."""
-        performances = {}
+        measured = {}
         for hard, soft in zip(self.headline.finders, self.soft.finders, strict=True):
             quality, distance, tracks = hard.double, hard.curve("distance"), self.tracks[hard.name]
             curves = {name: hard.curve(name) for name in ("eta", "vertex_z", "origin", "distance")}
@@ -88,7 +82,7 @@ class Validation:
                 curves["jets"] = self.jets[hard.name].curve("distance")
             timed = [event.cpu for event in hard.events if event.error is None]
             close = int(np.searchsorted(distance.edges, _CLOSE)) - 1  # number of bins
-            performances[hard.name] = Performance(
+            measured[hard.name] = Performance(
                 sample=self.headline.sample,
                 events=self.headline.n_events,
                 hits=round(float(np.mean([event.n_hits for event in hard.events])), 1),
@@ -113,7 +107,8 @@ class Validation:
                 layers=self.layers[hard.name],
                 **self.fits.get(hard.name, {}),
             )
-        return performances
+        pipelines = {name: measured.pop(name) for name in model.pipelines}
+        return replace(model, performance=pipelines, acts=measured or model.acts)
 
 
 def validate(
