@@ -322,6 +322,10 @@ def test_shipped_events_pass_in_silence(name: str) -> None:
         finder.find(shipped_event.hits)
 
 
+def test_tracks_of_a_large_event_count_beside_those_of_a_small_one() -> None:
+    assert measure([straight_tracks(21, 0.0), straight_tracks(900, 40.0)]).origin_z == pytest.approx(40, abs=5)
+
+
 def test_the_line_of_stages_warns_likewise() -> None:
     hits = Hits(noise(usual(), 2000))
     for finder in (load_pipeline(threads=1), load_pipeline(threads=1).staged()):

@@ -382,9 +382,7 @@ class _Lot:
             labels.append(tracks.track_id[rows] + n_tracks)
             n_hits, n_tracks = n_hits + len(hits), n_tracks + tracks.n_tracks
             if n_hits > _TOGETHER or number == len(self.events):
-                position, track = np.concatenate(positions), np.concatenate(labels)
-                rows = of_some_tracks(track)
-                self.sampled.append(in_order(position[rows], track[rows]))
+                self.sampled.append(in_order(np.concatenate(positions), np.concatenate(labels)))
                 positions, labels, n_hits, n_tracks = [], [], 0, 0
         return self.sampled
 
