@@ -159,8 +159,7 @@ def _touching(keys: Int64[ndarray, " n"], width: int) -> Int64[ndarray, " n"]:
         pairs.append(np.stack([here, there[here]]))
     one, other = np.concatenate(pairs, axis=1)
     links = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(len(keys), len(keys)))
-    labels: Int64[ndarray, " n"] = connected_components(links, directed=False)[1].astype(np.int64)
-    return labels
+    return connected_components(links, directed=False)[1].astype(np.int64)
 
 
 def _own_cluster(

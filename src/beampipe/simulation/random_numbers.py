@@ -41,8 +41,7 @@ def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
         draw: index of the random number within its key.
     """
     bits = mix(key + np.full(1, draw + 1, dtype=np.uint64) * _STEP)
-    chance: ndarray = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return chance
+    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def normal(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:

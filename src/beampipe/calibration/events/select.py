@@ -502,8 +502,7 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
         table[pdg] = FLAVOURS.index(name)
-    numbers: ndarray = table.take(label.view(np.uint8))
-    return numbers
+    return table.take(label.view(np.uint8))
 
 
 def _branch(source: EventSource, column: str) -> str:

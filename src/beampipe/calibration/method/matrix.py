@@ -123,8 +123,7 @@ def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Shaped[ndarray, "p w"]) -
 
 
 def _everywhere(places: Int64[ndarray, "p w"], sums: Float64[ndarray, "*v p x"]) -> Int64[ndarray, "*v p w"]:
-    everywhere: ndarray = np.broadcast_to(places, (*sums.shape[:-2], *places.shape))
-    return everywhere
+    return np.broadcast_to(places, (*sums.shape[:-2], *places.shape))
 
 
 def working_point_cuts(

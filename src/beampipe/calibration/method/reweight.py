@@ -38,8 +38,7 @@ FlavourName = Literal["quark", "gluon"]
 
 def sum_over_bins(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v"]:
     """The sum over x, from the first bin to the last: the same bit by bit on every machine."""
-    total: ndarray = np.cumsum(histograms, axis=-1)[..., -1]
-    return total
+    return np.cumsum(histograms, axis=-1)[..., -1]
 
 
 def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
@@ -98,8 +97,7 @@ def _sums(jets: Float64[ndarray, "*v x"], group: Int64[ndarray, "*w x"]) -> Floa
     jets, group = np.broadcast_arrays(jets, np.where(group < 0, np.arange(group.shape[-1]), group))
     first = np.arange(jets.size // jets.shape[-1]).reshape(*jets.shape[:-1], 1) * jets.shape[-1]
     sums: ndarray = np.bincount((group + first).ravel(), jets.ravel(), jets.size)[group + first]
-    whole: ndarray = sums.astype(np.float64)  # without jets, numpy returns integers
-    return whole
+    return sums.astype(np.float64)  # without jets, numpy returns integers
 
 
 def apply_factors(

@@ -122,8 +122,7 @@ def tilted(
 def _powers(z: Float64[ndarray, "*u"], n: int) -> Float64[ndarray, "*u n"]:
     factors = np.repeat(z[..., None], n, axis=-1)
     factors[..., 0] = 1.0
-    powers: ndarray = np.cumprod(factors, axis=-1)
-    return powers
+    return np.cumprod(factors, axis=-1)
 
 
 def _moments(histograms: Float64[ndarray, "*u x"]) -> tuple[Float64[ndarray, "*u"], Float64[ndarray, "*u"]]:

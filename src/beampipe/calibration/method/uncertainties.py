@@ -329,8 +329,7 @@ def _projection(x: Float64[ndarray, " p"], errors: Float64[ndarray, " p"], order
     """The matrix that maps measurements to the values of the polynomial fitted to them."""
     design = np.vander(x - x.mean(), order + 1)
     scaled = design / errors[:, None]
-    project: ndarray = design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[:, None]).T)
-    return project
+    return design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[:, None]).T)
 
 
 def _shifts(

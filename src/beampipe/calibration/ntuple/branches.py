@@ -199,8 +199,7 @@ class Basket:
     @property
     def numbers(self) -> ndarray:
         """Numbers of the lists of this piece only."""
-        numbers: ndarray = self.content[self.offsets[0] : self.offsets[-1]]
-        return numbers
+        return self.content[self.offsets[0] : self.offsets[-1]]
 
 
 def _refuse_packed(path: Path, branch: Any) -> None:

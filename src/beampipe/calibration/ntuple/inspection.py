@@ -260,8 +260,7 @@ def _bins(path: Path, file: Any, name: str) -> ndarray:
     histogram = _object(path, file, name)
     if not hasattr(histogram, "values"):
         raise FileError(f"{path}: {name!r}: got no histogram, expected one (layout.sums.object)", path=path, name=name)
-    values: ndarray = np.asarray(histogram.values(flow=True), np.float64)
-    return values
+    return np.asarray(histogram.values(flow=True), np.float64)
 
 
 N_EVENTS: Final = 5000

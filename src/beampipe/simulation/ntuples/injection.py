@@ -226,8 +226,7 @@ def _altered_constituents(
 
 def _turned(phi: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
     """Azimuths moved by full turns to -pi to pi."""
-    turned: ndarray = (phi + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
-    return turned
+    return (phi + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
 
 
 def _numbers_within(owner: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:

@@ -129,8 +129,7 @@ class SharedRegion:
         return True
 
     def _view(self, shape: tuple[int, ...], dtype: type[np.generic], location: tuple[int, int]) -> ndarray:
-        view: ndarray = np.ndarray(shape, dtype, self._memory, location[0])
-        return view
+        return np.ndarray(shape, dtype, self._memory, location[0])
 
 
 def layout(inputs: Sequence[Tensor], outputs: Mapping[str, int]) -> tuple[Places, int]:
