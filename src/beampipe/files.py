@@ -29,7 +29,10 @@ from beampipe.errors import FileError
 _STALE: Final = 7 * 24 * 3600.0
 """Age [s] after which a part of a writer on another machine is considered abandoned."""
 
-_PART: Final = re.compile(r"(?:\..*\.)?(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+(?:\..*)?")
+WRITER: Final = r"(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+"
+"""Pattern of `writer_name`."""
+
+_PART: Final = re.compile(rf"(?:\..*\.)?{WRITER}(?:\..*)?")
 """Name of a part: optional hidden name of the file, writer, optional suffix."""
 
 _SHOWN: Final = 48
@@ -306,7 +309,7 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
         except OSError as error:
             raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})", path=path) from error
     _check_place(path, path.parent)
-    part = path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")
+    part = path.with_name(f".{path.name[:_SHOWN]}.{writer_name()}.part")
     with _removed_afterwards(part), explained_if_full(path, part):
         try:
             yield part
@@ -342,7 +345,7 @@ def unfinished(folder: Path, suffix: str) -> Iterator[Path]:
         folder: existing folder of the part.
         suffix: suffix of the part's name, for libraries that choose the format by it.
     """
-    with _removed_afterwards(folder / f"{_writer()}{suffix}") as part:
+    with _removed_afterwards(folder / f"{writer_name()}{suffix}") as part:
         yield part
 
 
@@ -398,7 +401,8 @@ def _check_place(path: Path, folder: Path) -> None:
         raise FileError(f"{path}: may not write in {folder}; choose another place", path=path)
 
 
-def _writer() -> str:
+def writer_name() -> str:
+    """A name of this process and of one thing that it writes: ``BOOT.NAMESPACE-PID-START-NUMBER``."""
     pid = os.getpid()
     return f"{processes.pid_scope()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
 

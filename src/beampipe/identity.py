@@ -267,12 +267,8 @@ def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
     if first != root:
         return None
     for folder in folders:
-        path_of_module = folder.joinpath(*rest)
-        for path in (
-            (path_of_module.with_suffix(".py"), path_of_module / "__init__.py")
-            if rest
-            else (path_of_module / "__init__.py",)
-        ):
+        place = folder.joinpath(*rest)
+        for path in (place / "__init__.py", *([place.with_suffix(".py")] if rest else [])):
             if path.is_file():
                 return path
     return None
@@ -320,9 +316,7 @@ class _CodeMemory:
         settled = {key: entry for key, entry in self.read.items() if max(entry[0][2:]) < oldest}
         text = json.dumps({"by": _reader(), "modules": settled})
         with suppress(OSError, RuntimeError):  # the cache is optional
-            path = _place()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda part: part.write_text(text))
+            write_whole(_place(), lambda part: part.write_text(text))
         self.is_new = False
 
 

@@ -12,7 +12,6 @@ must tolerate this, e.g. by writing the same bytes twice.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import threading
@@ -24,6 +23,7 @@ from typing import Final
 
 from beampipe import processes
 from beampipe.errors import BusyError
+from beampipe.files import WRITER, writer_name
 
 EXPIRY: Final = 120.0
 """A lease ends after this time [s] without a touch."""
@@ -34,9 +34,7 @@ _BEAT: Final = 15.0
 _PAUSE: Final = 0.2
 """Time [s] between two checks of a lease that another process holds."""
 
-_HOLDER: Final = re.compile(r"(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+")
-
-_numbers = itertools.count()
+_HOLDER: Final = re.compile(WRITER)
 
 
 @contextmanager
@@ -51,7 +49,7 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
         BusyError: another process holds it.
         OSError: the file cannot be created.
     """
-    me = _me()
+    me = writer_name()
     while (descriptor := _taken(path, me)) is None:
         if not wait:
             raise BusyError(f"{path}: locked by another process that does this work; retry later")
@@ -75,11 +73,6 @@ def sweep_leases(folder: Path) -> int:
         with suppress(FileNotFoundError):
             removed += _ended(path)
     return removed
-
-
-def _me() -> str:
-    pid = os.getpid()
-    return f"{processes.pid_scope()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
 
 
 def _taken(path: Path, me: str) -> int | None:
@@ -136,7 +129,7 @@ def _holds(path: Path, holder: str) -> bool:
 
 def _now(path: Path) -> float:
     """The time [s] by the clock of the lease's file system, which may differ from that of this machine."""
-    probe = path.with_name(f".{path.name[:80]}.{_me()}")
+    probe = path.with_name(f".{path.name[:80]}.{writer_name()}")
     try:
         probe.touch()
         return probe.stat().st_mtime

@@ -11,7 +11,6 @@ code as its owner. The scheduler therefore listens on loopback only, or for Slur
 from __future__ import annotations
 
 import gc
-import importlib
 import multiprocessing
 import os
 import platform
@@ -267,7 +266,7 @@ def _first_loss_counts() -> AbstractContextManager[object]:
 def _load(package: str) -> Any:
     import dask  # noqa: F401 - its absence raises the error that names the extra to install
 
-    return importlib.import_module(package)
+    return import_module(package)
 
 
 POOLS = ("inline", "processes", "dask", "slurm")
@@ -455,10 +454,8 @@ class _Inline:
         pass  # each task finished when it was submitted
 
 
-class _Given:
+class _Given(_Inline):
     """An executor of the user as a pool; it handles dead workers itself."""
-
-    lost: tuple[type[Exception], ...] = ()
 
     def __init__(self, executor: Executor, workers: int) -> None:
         self._executor = executor
@@ -467,9 +464,6 @@ class _Given:
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
         with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
             return self._executor.submit(function, *arguments)
-
-    def restart(self) -> None:
-        pass
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
         for future in futures:
