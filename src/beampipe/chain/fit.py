@@ -331,11 +331,7 @@ def read_measurements(path: Path) -> list[Measurement]:
     plain = json.loads(path.read_text(encoding="utf-8"))["gluon_fraction"]
     return [
         Measurement(
-            **{
-                **each,
-                "bins": tuple(FractionInBin(**one) for one in each["bins"]),
-                "left_out": tuple(each["left_out"]),
-            }
+            **{**each, "bins": tuple(FractionInBin(**one) for one in each["bins"]), "left_out": tuple(each["left_out"])}
         )
         for each in plain
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import numpy as np
 from numpy import ndarray
@@ -159,13 +159,7 @@ class JetEvents:
     @classmethod
     def load(cls, path: Path) -> JetEvents:
         """Read what `save` wrote."""
-        return cls(
-            load_table(path, "events", EventTable),
-            load_table(path, "jets", JetTable),
-            load_table(path, "tracks", TrackTable),
-            load_table(path, "particles", ParticleTable),
-            load_table(path, "owners", Owners),
-        )
+        return cls(**{name: load_table(path, name, kind) for name, kind in get_type_hints(cls).items()})
 
     @classmethod
     def join(cls, parts: Sequence[JetEvents]) -> JetEvents:
@@ -177,16 +171,11 @@ class JetEvents:
             return np.where(rows >= 0, rows + start, rows)
 
         moved = list(zip(parts, n_events.tolist(), n_jets.tolist(), strict=False))  # the last numbers are the sums
+        owners = [Owners(owned(part.owners.track, jet), owned(part.owners.particle, jet)) for part, _, jet in moved]
         return cls(
             joined(EventTable, [part.events for part in parts]),
             joined(JetTable, [replace(part.jets, event=part.jets.event + first) for part, first, _ in moved]),
             joined(TrackTable, [replace(part.tracks, event=part.tracks.event + first) for part, first, _ in moved]),
-            joined(
-                ParticleTable,
-                [replace(part.particles, event=part.particles.event + first) for part, first, _ in moved],
-            ),
-            joined(
-                Owners,
-                [Owners(owned(part.owners.track, jet), owned(part.owners.particle, jet)) for part, _, jet in moved],
-            ),
+            joined(ParticleTable, [replace(part.particles, event=part.particles.event + at) for part, at, _ in moved]),
+            joined(Owners, owners),
         )

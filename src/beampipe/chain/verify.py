@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -72,13 +72,12 @@ class Verified:
     absent: int
 
 
-def verify(folder: Path, share: float, step: Callable[[], None] = lambda: None) -> Verified:
+def verify(folder: Path, share: float) -> Verified:
     """Make some artifacts of each stage of chunks again, from the inputs in the store, and compare the bytes.
 
     Args:
         folder: folder of a run, or of its store.
         share: share of the artifacts of each stage, one at least; chosen by their keys.
-        step: called after each artifact.
 
     Raises:
         ConfigError: the share is no share, or the store has nothing under the keys of this machine.
@@ -103,7 +102,6 @@ def verify(folder: Path, share: float, step: Callable[[], None] = lambda: None) 
             compared += 1
             if not _same(store, chunk, stage):
                 differing.append(f"{stage} of {chunk.label}")
-            step()
     return Verified(compared, tuple(differing), absent)
 
 
