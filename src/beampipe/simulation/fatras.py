@@ -104,8 +104,7 @@ def smeared(hits: Columns, table: Modules, rng: np.random.Generator) -> Columns:
 
 def _true_position(hits: Columns) -> Float32[ndarray, "n 3"]:
     """Where the particles crossed the modules [mm]."""
-    spot: Float32[ndarray, "n 3"] = np.column_stack([hits[f"true_{axis}"] for axis in "xyz"]).astype(np.float32)
-    return spot
+    return np.column_stack([hits[f"true_{axis}"] for axis in "xyz"]).astype(np.float32)
 
 
 def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
@@ -325,34 +324,15 @@ class EventSimulator:
         yield _step("Source", work.source, {}, {"particles": particles})
         yield self._fatras("particles", "simulated", "hits", random)
         yield from self._tables("simulated", "hits")
-        yield _step(
-            "Interact",
-            work.stop,
-            {"hits": hits, "hits_table": table, "simulated_table": table},
-            {"products": particles},
-        )
+        first = {"hits": hits, "hits_table": table, "simulated_table": table}
+        yield _step("Interact", work.stop, first, {"products": particles})
         yield self._fatras("products", "simulated_products", "product_hits", random)
         yield from self._tables("simulated_products", "product_hits")
-        if self.setup.layout is None:
-            yield from self._digitisation(folder, work, random)
-        else:
-            second = {
-                "hits": hits,
-                "product_hits": hits,
-                "product_hits_table": table,
-                "simulated_products_table": table,
-            }
-            yield _step("Measure", work.measure, second, {})
-
-    def _digitisation(self, folder: Path, work: _PythonSteps, random: Any) -> Iterator[Any]:
-        """From the hits of both passes to the finished event, measured by ACTS."""
-        table, hits = _arrow().arrow.ArrowTable, self.examples.SimHitContainer
-        yield _step(
-            "Merge",
-            work.merge,
-            {"hits": hits, "product_hits": hits, "product_hits_table": table, "simulated_products_table": table},
-            {"all_hits": hits},
-        )
+        both = {"hits": hits, "product_hits": hits, "product_hits_table": table, "simulated_products_table": table}
+        if self.setup.layout is not None:
+            yield _step("Measure", work.measure, both, {})
+            return
+        yield _step("Merge", work.merge, both, {"all_hits": hits})
         yield self.examples.DigitizationAlgorithm(self._digitization(folder, random), _quiet())
         # Particles of the second pass are not in this container: the table lacks their numbers, but has their hits.
         yield from self._tables(
@@ -493,24 +473,12 @@ def _quiet() -> Any:
 
 def _digitization_settings() -> dict[str, object]:
     """Gaussian smearing by pitch / sqrt(12) along both local axes, per volume."""
-    return {
-        "acts-geometry-hierarchy-map": {
-            "format-version": 0,
-            "value-identifier": "digitization-configuration",
-        },
-        "entries": [
-            {
-                "volume": volume,
-                "value": {
-                    "smearing": [
-                        {"index": axis, "mean": 0.0, "stddev": pitch[axis] / math.sqrt(12), "type": "Gauss"}
-                        for axis in (0, 1)
-                    ]
-                },
-            }
-            for volume, pitch in PITCH.items()
-        ],
-    }
+    head = {"format-version": 0, "value-identifier": "digitization-configuration"}
+    entries = []
+    for volume, pitch in PITCH.items():
+        axes = [{"index": k, "mean": 0.0, "stddev": pitch[k] / math.sqrt(12), "type": "Gauss"} for k in (0, 1)]
+        entries.append({"volume": volume, "value": {"smearing": axes}})
+    return {"acts-geometry-hierarchy-map": head, "entries": entries}
 
 
 def _arrow() -> Any:

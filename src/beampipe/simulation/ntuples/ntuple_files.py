@@ -230,20 +230,27 @@ def _fixed_time() -> Iterator[None]:
             _util.datetime_to_code = code_of
 
 
+@contextmanager
+def _tree(path: Path, name: str) -> Iterator[Any]:
+    """A tree of a file, open while the block reads it; its errors become a `FileError`."""
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            yield file[name]
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{path}: expected a ROOT file with the tree {name!r}, got {error}"
+        raise FileError(message, path=path, name=name) from error
+
+
 def read_bookkeeping(path: Path) -> dict[str, Any]:
     """The bookkeeping of a file, by name of the branch; `sum_weights` is (n_weights,) float64.
 
     Raises:
         FileError: the file is incomplete or has another layout.
     """
-    import uproot
-
-    try:
-        with uproot.open(path) as file:
-            entries = file[BOOKKEEPING].arrays(list(BOOKKEEPING_BRANCHES))
-    except (OSError, ValueError, KeyError) as error:
-        message = f"{path}: expected a ROOT file with the tree {BOOKKEEPING!r}, got {error}"
-        raise FileError(message, path=path, name=BOOKKEEPING) from error
+    with _tree(path, BOOKKEEPING) as tree:
+        entries = tree.arrays(list(BOOKKEEPING_BRANCHES))
     row: dict[str, Any] = entries[0].to_list()
     return row | {"sum_weights": np.array(row["sum_weights"], dtype=np.float64)}
 
@@ -255,15 +262,9 @@ def read_ntuple(path: Path) -> Events:
         FileError: the file is incomplete or has another layout.
     """
     import awkward as ak
-    import uproot
 
-    try:
-        with uproot.open(path) as file:
-            tree = file[EVENTS]
-            arrays = tree.arrays([field.name for field in fields(Events) if field.name in tree])
-    except (OSError, ValueError, KeyError) as error:
-        message = f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}"
-        raise FileError(message, path=path, name=EVENTS) from error
+    with _tree(path, EVENTS) as tree:
+        arrays = tree.arrays([field.name for field in fields(Events) if field.name in tree])
     columns: dict[str, Any] = {}
     for name in arrays.fields:
         if offset := _offset_of(name):
