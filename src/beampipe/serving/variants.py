@@ -29,12 +29,10 @@ class ServedVariant:
 
 
 def _all_variants() -> Iterator[ServedVariant]:
-    for spec in PIPELINES.values():
-        yield ServedVariant(spec.name, spec, "plain")
-    for spec in PIPELINES.values():
-        yield ServedVariant(f"{spec.name}_ragged", spec, "ragged")
-    for spec in PIPELINES.values():
-        yield ServedVariant(f"{spec.name}_athena", spec, "athena")
+    ways: tuple[Literal["plain", "ragged", "athena"], ...] = ("plain", "ragged", "athena")
+    for way in ways:
+        for spec in PIPELINES.values():
+            yield ServedVariant(spec.name if way == "plain" else f"{spec.name}_{way}", spec, way)
     for spec in PIPELINES.values():
         # The six steps are neighbours, filter, network and components: `beampipe.serving.ensemble`.
         one_pass = spec.after is None and spec.completion is None

@@ -4,7 +4,7 @@ factors, and how taggers separate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -69,11 +69,7 @@ def tagger_label(name: str) -> str:
 
 def experimental_of(factors: Factors, factor: ScaleFactor) -> Float64[ndarray, " p"]:
     """Uncertainty of all experimental sources in quadrature; nan where one of them is unknown."""
-    square = np.zeros_like(factor.nominal)
-    for name in factors.experimental:
-        square = square + factor.sources[name] ** 2
-    root: Float64[ndarray, " p"] = np.sqrt(square)
-    return root
+    return _quadrature(factor, factors.experimental)
 
 
 def bands_of(factors: Factors, factor: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
@@ -84,10 +80,13 @@ def bands_of(factors: Factors, factor: ScaleFactor) -> dict[str, Float64[ndarray
         return {name: sources[name] for name in order}
     rest = order[_MOST_BANDS - 1 :]
     bands = {name: sources[name] for name in order[: _MOST_BANDS - 1]}
-    square = np.zeros_like(factor.nominal)
-    for name in rest:
-        square = square + sources[name] ** 2
-    return {**bands, f"{OTHERS} ({len(rest)})": np.sqrt(square)}
+    return {**bands, f"{OTHERS} ({len(rest)})": _quadrature(factor, rest)}
+
+
+def _quadrature(factor: ScaleFactor, names: Iterable[str]) -> Float64[ndarray, " p"]:
+    """The uncertainties of some sources in quadrature."""
+    root: ndarray = np.sqrt(sum((factor.sources[name] ** 2 for name in names), np.zeros_like(factor.nominal)))
+    return root
 
 
 def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
