@@ -11,8 +11,8 @@ There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It h
 Its twin, e.g. ``n_trk_efficiency_by_id``, takes numbers as `flavour`, and therefore arrays: 1 to 5 for quarks, 21 for
 gluons. It gives 1 for any other number. correctionlib cuts floats to integers without a warning.
 
-Evaluation fails below the first edge of pT. Above the last edge E it gives the value of the last bin, or fails, as
-configured. There is no measurement there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above E
+Evaluation fails below the first edge of pT. Above the last edge E it gives the value of the last bin.
+There is no measurement there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above E
 
     growth x log2(pT / E)        growth: the largest step between neighbouring bins, or the total uncertainty of the
                                  last bin, if that is larger
@@ -40,7 +40,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -90,17 +90,16 @@ def binning(
         beyond: content above the last edge of pT in each bin of \\|eta\\|: `LAST`, or a node of the schema; empty for a
             failure.
     """
+
+    def node(edges: Sequence[float | str], content: Sequence[Any], axis: str = "pt") -> Any:
+        return schema_of_corrections().Binning(
+            nodetype="binning", input=axis, edges=edges, content=content, flow="error"
+        )
+
     if eta_edges:
         blocks = np.split(values, len(eta_edges) - 1)
         content = [binning(block, edges, (), beyond[k : k + 1]) for k, block in enumerate(blocks)]
-        return schema_of_corrections().Binning(
-            nodetype="binning", input="abs_eta", edges=[*eta_edges], content=content, flow="error"
-        )
-
-    def node(edges: Sequence[float | str], content: Sequence[Any]) -> Any:
-        return schema_of_corrections().Binning(
-            nodetype="binning", input="pt", edges=edges, content=content, flow="error"
-        )
+        return node([*eta_edges], content, "abs_eta")
 
     # No pT is negative, so that evaluation fails in the node for an unknown value.
     content = [value if np.isfinite(value) else node([-2.0, -1.0], [0.0]) for value in values.tolist()]
@@ -206,9 +205,6 @@ def write_corrections(
     path.write_text(text + "\n", encoding="utf-8")
 
 
-Above = Literal["last", "error"]
-"""Behaviour of corrections above the last edge of pT: ``last`` gives the value of the last bin, ``error`` a failure."""
-
 STATISTICAL: Final = "stat"
 """Name of the statistical uncertainty among the systematics."""
 
@@ -231,20 +227,13 @@ _WARNING: Final = (
     "the other."
 )
 
-_ABOVE: Final = {
-    "last": "above {high:g} GeV that of the last bin, which was not measured there: extrapolation, and with it total, "
-    "grows with log2(pt / {high:g})",
-    "error": "above {high:g} GeV evaluation fails",
-}
 
-
-def write_correction(factors: Factors, path: Path, above: Above = "last") -> None:
+def write_correction(factors: Factors, path: Path) -> None:
     """Write the corrections as JSON.
 
     Args:
         factors: the scale factors.
         path: the file to write.
-        above: behaviour above the last edge of pT.
 
     Raises:
         MissingExtraError: correctionlib is not installed.
@@ -260,14 +249,12 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
             for point, wp in points.items()
         }
         values = {key: dict(systematics_of(factor)) for key, factor in by_name.items()}
-        names = list(next(iter(values.values())))
-        if above == "last":
-            names += [f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
+        names = [*next(iter(values.values())), f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
 
         def bins(systematic: str, flavour: str, point: str) -> Any:
             key, n_pt = (flavour, point), len(factors.pt_edges) - 1
             parts = [by_name[key].part(slice(k, k + n_pt)) for k in range(0, len(factors.bins), n_pt)]
-            beyond = [_beyond(part, systematic, high) for part in parts] if above == "last" else ()
+            beyond = [_beyond(part, systematic, high) for part in parts]
             numbers = values[key].get(systematic, values[key]["nominal"])
             return binning(numbers, factors.pt_edges, factors.eta_edges, beyond)
 
@@ -278,7 +265,8 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
         )
         return twin_corrections(
             f"{tagger}_{quantity}",
-            f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
+            f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; above {high:g} GeV that of the last bin, "
+            f"which was not measured there: extrapolation, and with it total, grows with log2(pt / {high:g}). "
             "It fails in bins that have no valid error or are not published. "
             f"{f'Flagged: {flagged}.' if flagged else 'No bin is flagged.'}",
             {"systematic": names, "flavour": FLAVOUR_NAMES, "working_point": points},
