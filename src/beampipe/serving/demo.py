@@ -182,12 +182,9 @@ def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
         figure, ((axis,),) = new_figure(size=(5.4, 3.8))
     for model in dict.fromkeys(throughput.model for throughput in throughputs):
         points = [throughput for throughput in throughputs if throughput.model == model]
-        axis.plot(
-            [throughput.clients for throughput in points], [throughput.rate for throughput in points], "o-", label=model
-        )
-    axis.set(
-        xlabel="requests in flight", ylabel="events / s", title=f"events with mu = {mu} through Triton", ylim=(0, None)
-    )
+        axis.plot([each.clients for each in points], [each.rate for each in points], "o-", label=model)
+    title = f"events with mu = {mu} through Triton"
+    axis.set(xlabel="requests in flight", ylabel="events / s", title=title, ylim=(0, None))
     axis.set_xticks(sorted({throughput.clients for throughput in throughputs}))
     axis.grid(alpha=0.3)
     axis.legend()

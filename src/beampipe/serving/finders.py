@@ -110,22 +110,17 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     Raises:
         ServiceError: the model takes or gives other tensors than a track finder does, or states an unknown scale.
     """
-    model, url = signature.model, signature.url
     unknown = signature.inputs.keys() - _INPUTS.keys() - signature.optional
     if unknown or contract.LABELS.name not in signature.outputs or contract.FEATURES.name not in signature.inputs:
-        raise ServiceError(
-            f"{url}: {model} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)},"
-            f" expected a track finder: {contract.FEATURES.name} to {contract.LABELS.name}",
-            url=url,
-            model=model,
+        raise signature.refusal(
+            f"takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)}, expected a track finder:"
+            f" {contract.FEATURES.name} to {contract.LABELS.name}"
         )
     profile = signature.parameters.get(contract.PROFILE)
     if profile and contract.TRACKS.name not in signature.outputs:
-        raise ServiceError(
-            f"{url}: {model} gives {contract.LABELS.name} as lists of rows, for clients of {profile}, expected one"
-            " label per hit; use the model without that ending",
-            url=url,
-            model=model,
+        raise signature.refusal(
+            f"gives {contract.LABELS.name} as lists of rows, for clients of {profile}, expected one label per hit; use"
+            " the model without that ending"
         )
     try:
         scale = scale_named(signature.parameters.get(contract.FEATURE_SCALE) or "mm")
@@ -139,6 +134,7 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         text = signature.parameters.get(contract.MIN_HITS)
         min_hits = int(text) if text else None
     except (KeyError, ConfigError, ValueError) as error:
+        url, model = signature.url, signature.model
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
     if contract.STAGES.name not in signature.outputs:
@@ -214,13 +210,10 @@ class TrackingRequest:
             due[contract.DIGEST.name] = contract.DIGEST.dims
         if self.parameters:
             if not {contract.PARAMETERS.name, contract.BEAM_SPOT.name} <= signature.outputs.keys():
-                raise ServiceError(
-                    f"{signature.url}: {signature.model} gives {', '.join(signature.outputs)}, expected"
-                    f" {contract.PARAMETERS.name} and {contract.BEAM_SPOT.name}, too; use a pipeline that is one model,"
-                    " exported from a tracker model with tables of the fit, or fit the tracks here with"
-                    " load_track_fitter",
-                    url=signature.url,
-                    model=signature.model,
+                raise signature.refusal(
+                    f"gives {', '.join(signature.outputs)}, expected {contract.PARAMETERS.name} and"
+                    f" {contract.BEAM_SPOT.name}, too; use a pipeline that is one model, exported from a tracker model"
+                    " with tables of the fit, or fit the tracks here with load_track_fitter"
                 )
             # As many rows as there are tracks, which is known when they are found.
             due |= {contract.BEAM_SPOT.name: contract.BEAM_SPOT.dims, contract.PARAMETERS.name: None}
@@ -241,11 +234,9 @@ class TrackingRequest:
             rows = signature.required(arrays, contract.PARAMETERS.name)
             beam_spot = BeamSpot(*signature.required(arrays, contract.BEAM_SPOT.name).tolist())
             if len(rows) != tracks.n_tracks:
-                raise ServiceError(
-                    f"{signature.url}: {signature.model} gives {contract.PARAMETERS.name} of {len(rows)} tracks,"
-                    f" expected {tracks.n_tracks}, as its {contract.LABELS.name} say",
-                    url=signature.url,
-                    model=signature.model,
+                raise signature.refusal(
+                    f"gives {contract.PARAMETERS.name} of {len(rows)} tracks, expected {tracks.n_tracks}, as its"
+                    f" {contract.LABELS.name} say"
                 )
             tracks, parameters = replace(tracks, beam_spot=beam_spot), contract.unpacked_parameters(rows)
         if contract.LAYOUT.name in arrays:

@@ -252,7 +252,7 @@ def fleet_demo_command(
             raise BeampipeError(f"{what}: got {wrong}, expected none")
 
 
-def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
+def _screenshot(url: str, picture: Path) -> Path | None:
     """Write a PNG of the page, 1200 pixels wide, after three draws; None without Chromium or playwright."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
@@ -263,7 +263,7 @@ def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
         return None
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_CHROMIUM_FLAGS))
-        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark" if dark else "light")
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
         page.goto(url)
         page.wait_for_selector('body[data-refreshes="3"]')
         if (display := page.locator("#shown")).is_visible():

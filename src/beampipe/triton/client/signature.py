@@ -118,7 +118,7 @@ class ModelSignature:
                 expected = (1, *expected)
             if output.datatype != spec.triton_type or not fits(output.shape, expected):
                 got = f"{spec.name} {output.datatype} {list(output.shape)}"
-                raise self._wrong(got, f"{spec.triton_type} {list(expected)}")
+                raise self.refusal(f"gave {got}, expected {spec.triton_type} {list(expected)}")
             shape = output.shape[1:] if self.batched else output.shape
             if region is not None and output.data is None and at is not None and name in at:
                 array = region.output(spec, shape, at)
@@ -127,7 +127,8 @@ class ModelSignature:
                 size = 0 if output.data is None else len(output.data)
                 values = math.prod(shape)
                 if size != np.dtype(spec.dtype).itemsize * values:
-                    raise self._wrong(f"{size} bytes of {spec.name}", f"{values} values; its backend is broken")
+                    wrong = f"{size} bytes of {spec.name}, expected {values} values"
+                    raise self.refusal(f"gave {wrong}; its backend is broken")
                 array = np.ndarray(shape, spec.dtype, output.data)
             arrays[name] = array.copy()
         return arrays
@@ -139,12 +140,12 @@ class ModelSignature:
             ServiceError: it is missing.
         """
         if name not in arrays:
-            raise self._wrong(f"{sorted(arrays)}", name)
+            raise self.refusal(f"gave {sorted(arrays)}, expected {name}")
         return arrays[name]
 
-    def _wrong(self, got: str, expected: str) -> ServiceError:
-        message = f"{self.url}: {self.model} gave {got}, expected {expected}"
-        return ServiceError(message, url=self.url, model=self.model)
+    def refusal(self, problem: str) -> ServiceError:
+        """The error about a model; the problem is what it did, such as ``gave A, expected B``."""
+        return ServiceError(f"{self.url}: {self.model} {problem}", url=self.url, model=self.model)
 
 
 def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:

@@ -171,9 +171,7 @@ def hide_arguments(arguments: Sequence[str], file: Path) -> HiddenArguments:
     """
     if PRELOAD_LIBRARY is None:
         return HiddenArguments(list(arguments), {})
-    file.unlink(missing_ok=True)
-    file.touch(mode=0o600)
-    file.write_text("".join(f"{argument}\n" for argument in arguments))
+    _write_private(file, "".join(f"{argument}\n" for argument in arguments))
     before = os.environ.get("LD_PRELOAD")
     environ = {"LD_PRELOAD": f"{before}:{PRELOAD_LIBRARY}" if before else str(PRELOAD_LIBRARY)}
     overcommit = ""
@@ -182,6 +180,13 @@ def hide_arguments(arguments: Sequence[str], file: Path) -> HiddenArguments:
     if overcommit != "2":  # with strict overcommit, address space counts as memory in use
         environ["BEAMPIPE_STACK"] = str(STACK)
     return HiddenArguments([f"@{file}"], environ)
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that only this user can read."""
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
 
 
 def find_haproxy() -> Path | None:
@@ -258,9 +263,7 @@ class ReverseProxy:
         note: Callable[[str], None],
     ) -> None:
         file = folder / "haproxy.cfg"
-        file.unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(configuration, encoding="utf-8")
+        _write_private(file, configuration)
         self._command = (program, "-db", "-C", folder, "-f", file)  # its socket is in the folder
         self._address = authority(ports[0].host, ports[0].port)
         self._connections = connections
@@ -439,11 +442,8 @@ class AccessControl:
             ("http-restricted-api", HEADER, self._program is not None),
             ("grpc-restricted-protocol", KEY, self.proxies_grpc),
         ):
-            closed = (
-                CATEGORIES
-                if proxied or self._settings.closed
-                else [name for name in MANAGEMENT if name not in self._settings.opened]
-            )
+            all_closed = proxied or self._settings.closed
+            closed = CATEGORIES if all_closed else [name for name in MANAGEMENT if name not in self._settings.opened]
             if closed:
                 arguments.append(f"--{flag}={','.join(closed)}:{key}={self.connection.secret}")
         return hide_arguments(arguments, self._folder / "arguments")
