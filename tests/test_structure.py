@@ -23,6 +23,4 @@ def test_the_table_of_sizes_is_complete() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition(script["BEGIN"])[2].partition(script["END"])[0]
     listed = [line.split("|")[1].strip() for line in table.splitlines() if line]
-    assert listed[2:] == [name for name, _ in script["areas"](ROOT / "src" / "beampipe")], (
-        "run python docs/size.py"
-    )
+    assert listed[2:] == [name for name, _ in script["areas"](ROOT / "src" / "beampipe")], "run python docs/size.py"
