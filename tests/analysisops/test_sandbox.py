@@ -151,6 +151,7 @@ class TestNamespaces:
         monkeypatch.setattr(sandbox_module, "_user_namespace", lambda: user_namespace)
 
     def test_it_can_write_only_in_its_folder(self) -> None:
+        own = f"/tmp/own-{os.getpid()}"
         program = f"""
             import os, tempfile
             open("mine", "w").close()
@@ -160,13 +161,13 @@ class TestNamespaces:
                     print("written", place)
                 except OSError:
                     pass
-            os.makedirs("/tmp/own")
+            os.makedirs({own!r})
             print(os.listdir("/tmp"))
         """
         status, output, _ = run(program, "namespaces")
         assert status == 0
         assert "written" not in output
-        assert not Path("/tmp/own").exists(), "its /tmp is its own"
+        assert not Path(own).exists(), "its /tmp is its own"
 
     def test_it_sees_no_files_of_others(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("90.123")
