@@ -26,8 +26,10 @@ const std::vector<TensorSpec> kMeasuredInputs = {
 const std::vector<TensorSpec> kWideInputs = {tensor_of<float>("FEATURES", {-1, -1})};
 constexpr std::int64_t kDigestBytes = 20;
 constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3 + kMaxOutliers;  // of PARAMETERS
-const std::vector<TensorSpec> kOutputs = {tensor_of<std::int64_t>("LABELS", {-1}), tensor_of<double>("STAGES", {-1}),
-                                          tensor_of<std::int64_t>("LAYOUT", {2}), tensor_of<double>("BEAM_SPOT", {4}),
+const std::vector<TensorSpec> kOutputs = {tensor_of<std::int64_t>("LABELS", {-1}),
+                                          tensor_of<double>("STAGES", {-1}),
+                                          tensor_of<std::int64_t>("LAYOUT", {2}),
+                                          tensor_of<double>("BEAM_SPOT", {4}),
                                           tensor_of<std::uint8_t>("DIGEST", {kDigestBytes}),
                                           tensor_of<double>("PARAMETERS", {-1, kColumns})};
 const std::vector<TensorSpec> kOutputsWithoutFit(kOutputs.begin(), kOutputs.begin() + kParameters);
