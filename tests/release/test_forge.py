@@ -22,7 +22,7 @@ LINKS = re.compile(r"\]\(([^)\s]+)\)")
 
 def settings() -> dict[str, Any]:
     tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dynamic-metadata"]
-    return next(table for table in tables if table["provider"] != "scikit_build_core.metadata.setuptools_scm")
+    return next(table for table in tables if "repository" in table)
 
 
 def metadata(version: str = "1.2.3") -> dict[str, Any]:

@@ -436,7 +436,7 @@ class SanityChecks:
         if not settings.nominal:
             return
         nominal = np.concatenate([table[:, 0] for _, table in source.weights(generated=True)]).astype(np.float64)
-        some = nominal != 0
+        some = (nominal != 0) & np.isfinite(nominal)
         if not some.any():
             self.problems.append(f"branch {settings.nominal!r}: got weights 0 of the first {len(nominal)} events")
             return
