@@ -92,7 +92,7 @@ def explained_if_full(path: Path, part: Path | None = None) -> Iterator[None]:
         size = part.stat().st_size if part is not None and part.is_file() else 0
         raise FileError(
             f"{path}: cannot be written whole ({os.strerror(error.errno)}): {free / 1e6:.1f} MB are free in {folder},"
-            f" and it needs more than {(size + free) / 1e6:.1f} MB; make room or choose another folder, and run the"
+            f" and it needs more than {(size + free) / 1e6:.1f} MB; free space or choose another folder, and run the"
             " same command again. What was there before is unchanged",
             path=path,
         ) from error

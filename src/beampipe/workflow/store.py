@@ -412,7 +412,7 @@ class Store:
     def _committed(self, recipe: Recipe) -> Artifact | None:
         """The artifact according to its sidecar; the payload is not checked. None without a valid sidecar.
 
-        A sidecar that is not of this recipe is set aside: somebody copied or renamed files of a store.
+        A sidecar of another recipe, as after files of a store were copied or renamed, is set aside.
         """
         about, folder = self._sidecar(recipe.stage, recipe.key), self._folder(recipe.stage, recipe.key)
         if about is None or "digest" not in about:  # earlier versions wrote a SHA-256 instead

@@ -233,7 +233,7 @@ _ROWS_OF: Final = {**_SUMS, "groups": 2}
 
 
 _ROOM: Final = 4
-"""Bits of room in the advice for weights that are too large, as other chunks add to the sums."""
+"""Safety margin [bits] of the number that the error suggests: sums over all chunks are larger than those of one."""
 
 
 def refuse_overflow(bound: float, bits: int | None = None) -> None:
