@@ -340,7 +340,10 @@ FAULTS = [
     Fault("no file of tokens", checked(GATEWAY + 'tokens = "t"\n'), "beampipe fleet token add", FileError),
     Fault("an empty file of tokens", tokens(""), "got no token, so that each request would be refused", FileError),
     Fault(
-        "tokens in place of their hashes", tokens("s3cr3t alice\n"), "^(?!.*s3cr3t).*line 1 is not SHA256", FileError
+        "tokens in place of their hashes",
+        tokens("s3cr3t alice\n"),
+        "^(?!.*s3cr3t).*line 1: expected SHA256 NAME",
+        FileError,
     ),
     Fault("one token for two", tokens(f"{'a' * 64} alice\n{'a' * 64} bob\n"), "one token for alice and bob", FileError),
     Fault("tokens that all can read", tokens(None, 0o644), "others can read the names and hashes", str),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,7 +20,6 @@ LABEL = "BEAMPIPE_TEST_OF_ENDINGS"
 TEST = """
 import time
 from pathlib import Path
-from tempfile import mkdtemp
 from beampipe.fleet.control import daemon
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.triton.server.launch import ServerSettings, free_port
@@ -27,7 +27,7 @@ from beampipe.triton.server.server import TritonServer
 from tests.fleet.conftest import FLEET, one_doubler
 
 def test_it():
-    folder = Path(mkdtemp(prefix="fleet", dir=FOLDER))
+    folder = Path(FOLDER)
     one_doubler(folder / "models")
     specification = folder / "fleet.toml"
     specification.write_text(FLEET.format(count=1, patience=3.0, port=free_port(), gateway=""))
@@ -52,6 +52,13 @@ def left(label: str) -> list[str]:
 
 
 @pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path: those of sockets have a limit, which folders of parallel tests exceed."""
+    with TemporaryDirectory(prefix="fleet") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Variables of a program, by which its processes are found; it does not end with this one."""
     yield {**os.environ, "BEAMPIPE_TIED_TO": "", LABEL: str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -60,9 +67,9 @@ def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_servers_of_a_test_end_with_pytest(
-    engine: Engine, number: signal.Signals, tmp_path: Path, variables: dict[str, str]
+    engine: Engine, number: signal.Signals, tmp_path: Path, short_folder: Path, variables: dict[str, str]
 ) -> None:
-    (tmp_path / "test_it.py").write_text(TEST.replace("FOLDER", repr(os.fspath(tmp_path))))
+    (tmp_path / "test_it.py").write_text(TEST.replace("FOLDER", repr(os.fspath(short_folder))))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "test_it.py"]
     with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True) as tests:
         assert tests.stdout is not None

@@ -143,7 +143,7 @@ def read_tokens(path: Path) -> dict[str, str]:
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise FileError(  # without the line, which may be a token
-                f"{path}: line {number} is not SHA256 NAME, the hash of a token and its holder; do: beampipe fleet"
+                f"{path}: line {number}: expected SHA256 NAME, the hash of a token and its holder; do: beampipe fleet"
                 " token add"
             )
         if result.setdefault(match[1], match[2]) != match[2]:
