@@ -61,7 +61,8 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture
 def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Variables of a program, by which its processes are found; it does not end with this one."""
-    yield {**os.environ, "BEAMPIPE_TIED_TO": "", LABEL: str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    yield {**ours, "BEAMPIPE_TIED_TO": "", LABEL: str(tmp_path), "PYTHONPATH": str(ROOT)}
     assert left(str(tmp_path)) == []
 
 
