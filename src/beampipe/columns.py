@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-__all__ = ["MOST_UNUSABLE", "Column", "ColumnScan", "recognised", "suspicion"]
+__all__ = ["MOST_UNUSABLE", "Column", "ColumnScan", "is_sampled", "recognised", "suspicion"]
 
 MOST_UNUSABLE: Final = 0.01
 """Largest share of numbers outside the declared range, NaN or infinite that is reported but not refused."""
+
+_OFTEN: Final = 64
 
 _DENORMAL: Final = float(np.finfo(np.float32).tiny)
 """Numbers below it, but not 0, are what remains of a type that was misread; no quantity of the field is that small."""
@@ -45,6 +47,11 @@ class Column:
     def words(self) -> list[str]:
         """Its names in lower case, without signs; the first one is `name`."""
         return [_plain(word) for word in (self.name, *self.aliases)]
+
+
+def is_sampled(number: int) -> bool:
+    """Whether a check that takes time is made of this one of a series: of numbers 1, 2, 4, 8 ... and of each 64th."""
+    return number & (number - 1) == 0 or number % _OFTEN == 0
 
 
 def _plain(name: str) -> str:

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, replace
 from itertools import takewhile
+from math import hypot
 from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
+from beampipe.columns import is_sampled
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import ON_AXIS, BeamSpot, Hits, Position, Tracks
 
@@ -92,9 +94,6 @@ _SMALLEST_BEND: Final = 3e-6
 
 _MOST_BENT: Final = 2000
 """Number of bent tracks from which on counting begins anew."""
-
-_OFTEN: Final = 64
-"""Of lots of tracks, numbers 1, 2, 4, 8 and then every one in this many are measured, which costs time."""
 
 _TOGETHER: Final = 20_000
 """Number of hits up to which the tracks of small events are measured together: one by one takes more time."""
@@ -487,7 +486,7 @@ class HitMonitor:
                 reasons += odd_columns(hits.position)
             seen_from, expected = tracks.beam_spot, expected or self.beam_spot
             question = f"are these hits of the detector that {self.name} was made for, in mm and rad?"
-            if np.hypot(seen_from.x - expected.x, seen_from.y - expected.y) > _FARTHEST_BEAM:
+            if hypot(seen_from.x - expected.x, seen_from.y - expected.y) > _FARTHEST_BEAM:
                 if reasons:
                     cause = cause or "collisions or hits shifted across the beam line"
                 else:
@@ -529,17 +528,16 @@ class HitMonitor:
         if usual.per_track is None:
             return [], ""
         lot = self._lot_of_tracks
-        # An event that is found again and again, for its time, tells nothing new.
-        if any(earlier is hits for hits, _ in event.events for earlier, _ in lot.events):
-            return [], ""
+        if is_sampled(self._n_lots + 1):  # measuring costs time
+            # An event that is found again and again, for its time, tells nothing new.
+            if any(earlier is hits for hits, _ in event.events for earlier, _ in lot.events):
+                return [], ""
+            lot.events += event.events
         lot.add(event)
-        lot.events += event.events
         if lot.tracks < fewest:
             return [], ""
         self._lot_of_tracks = _Lot()
         self._n_lots += 1
-        if self._n_lots & (self._n_lots - 1) and self._n_lots % _OFTEN:
-            lot.events = []
         origins, residuals = lot.shapes()
         now = lot.measured(origins, residuals)
         assert now.per_track is not None

@@ -5,7 +5,6 @@ Scoring and training share these definitions, so that a network is trained for t
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -15,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
-from beampipe.errors import ConfigError, InputError, LayoutWarning
+from beampipe.errors import ConfigError, InputError
 from beampipe.events import NOISE, ON_AXIS, BeamSpot, Event, Hits, Particles, Position, Truth, distance_squared
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, cartesian, curvature
 
@@ -269,15 +268,19 @@ def vertices_about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
     return replace(event, truth=replace(event.truth, particles=particles))
 
 
-def truth_of(event: Event) -> Truth:
+def truth_of(event: Event, circles: bool = True) -> Truth:
     """The truth of a simulated event, checked by `seen_field`.
+
+    Args:
+        event: an event.
+        circles: whether momenta are compared with curvatures.
 
     Raises:
         InputError: the event has none, or it cannot be that of the hits.
     """
     if event.truth is None:
         raise InputError(f"event {event.event_id}: got no truth (particle ids, momenta); data cannot be scored")
-    seen_field(event)
+    seen_field(event, circles)
     return event.truth
 
 
@@ -300,8 +303,9 @@ _WIDEST: Final = 2.5
 
 _FEWEST_FOR_QUARTILES: Final = 20
 
-_OPPOSITE: Final = 0.9
-"""Share of particles that bend the wrong way from which on their charge has the wrong sign; 0 in good events."""
+OTHER_WAY: Final = (
+    "particles bend the other way than their charges say in this field; have charges, or the field, the wrong sign?"
+)
 
 _COIL: Final = 0.2
 """Largest relative difference of the field that is seen from the expected one: that of a coil is not constant."""
@@ -309,41 +313,49 @@ _COIL: Final = 0.2
 _checked: WeakKeyDictionary[Particles, float | None] = WeakKeyDictionary()
 
 
-def seen_field(event: Event) -> float | None:
+def seen_field(event: Event, circles: bool = True) -> float | None:
     """The field along z [T] that momenta and curvatures of an event mean; None where too few particles show it.
 
-    Each set of particles is checked once. Circles through three hits of some particles give the field: right within
-    2 %, in events of the Generic and of the Open Data Detector.
+    It is negative if the particles bend the other way than their charges say in a field along z. Each set of particles
+    is checked once. Circles through three hits of some particles give the field: right within 2 %, in events of the
+    Generic and of the Open Data Detector. In a long series it is enough to look at some (`is_sampled`), as units and
+    field hardly change within one.
 
     Args:
         event: an event with truth.
+        circles: whether momenta are compared with curvatures; else no field is known.
 
     Raises:
         InputError: particles are listed twice, momenta or vertices are not finite, momenta are in another unit than
             GeV or do not belong to the hits.
-
-    Warns:
-        LayoutWarning: the particles bend the other way than their charges say.
     """
     assert event.truth is not None
     particles = event.truth.particles
     if particles not in _checked:
-        _checked[particles] = _checked_field(event, event.truth)
+        where = f"event {event.event_id}"
+        _require_sound(particles, where)
+        _checked[particles] = _checked_field(event, event.truth, where) if circles else None
     return _checked[particles]
 
 
-def _checked_field(event: Event, truth: Truth) -> float | None:
-    particles, where = truth.particles, f"event {event.event_id}"
-    ids = np.sort(particles.particle_id)
+def _require_sound(particles: Particles, where: str) -> None:
+    """Refuse particles that are listed twice, or whose momenta or vertices are no numbers."""
+    ids = particles.particle_id
+    if np.any(ids[1:] <= ids[:-1]):
+        ids = np.sort(ids)
     if (repeated := np.flatnonzero(ids[1:] == ids[:-1])).size:
         raise InputError(
             f"{where}: got the particle {ids[repeated[0]]} more than once, and {len(repeated)} rows too many, expected"
             " each particle once; drop the copies"
         )
     for name, values in (("momenta", particles.momentum), ("vertices", particles.vertex)):
-        if not np.isfinite(values).all():
+        if not np.isfinite(values.sum(dtype=np.float64)):
             n_bad = np.count_nonzero(~np.isfinite(values).all(axis=1))
             raise InputError(f"{where}: got {n_bad} of {len(values)} particles whose {name} are NaN or infinite")
+
+
+def _checked_field(event: Event, truth: Truth, where: str) -> float | None:
+    particles = truth.particles
     fields = circle_fields(event, truth)
     if len(particles) and not particles.momentum.any():
         raise InputError(f"{where}: got {len(particles)} particles without momentum, so no momentum is known")
@@ -365,24 +377,21 @@ def _checked_field(event: Event, truth: Truth) -> float | None:
             f"{where}: got momenta and curvatures that mean fields from {low:.3g} to {high:.3g} T for the middle"
             f" half of {len(fields)} particles, expected one; are particle ids and momenta those of these hits?"
         )
-    if len(fields) >= 2 * _FEWEST_CIRCLES and np.mean(fields < 0) > _OPPOSITE:
-        warnings.warn(
-            "particles bend the other way than their charges say in a field along z; are the charges of the wrong sign,"
-            " or is the field along -z?",
-            LayoutWarning,
-            stacklevel=4,
-        )
-    return float(field) if one_field else None
+    return float(np.copysign(field, np.median(fields))) if one_field else None
 
 
 def other_field(event: Event, expected: float | None) -> str:
     """What to say of an event that is of another field along z [T] than expected; empty if it is not, or none shows."""
     seen = seen_field(event)
-    if seen is None or expected is None or abs(seen - abs(expected)) <= _COIL * abs(expected):
+    if seen is None or expected is None:
+        return ""
+    if seen * expected < 0 and abs(abs(seen) - abs(expected)) <= _COIL * abs(expected):
+        return f"event {event.event_id}: {OTHER_WAY}"
+    if abs(seen - expected) <= _COIL * abs(expected):
         return ""
     return (
-        f"event {event.event_id}: momenta and curvatures mean a field of {seen:.3g} T, where {expected:.3g} T is"
-        f" expected (ratio {seen / abs(expected):.3g}); are the events of another field, or momenta in another unit?"
+        f"event {event.event_id}: momenta and curvatures mean a field of {abs(seen):.3g} T, where {expected:.3g} T is"
+        f" expected (ratio {abs(seen / expected):.3g}); are the events of another field, or momenta in another unit?"
     )
 
 

@@ -23,7 +23,6 @@ from tests.tracking.fitting.toy import BARREL, DISCS, shoot, toy_tables
 PARTICLES = 12_000
 
 
-@pytest.mark.filterwarnings("ignore:particles bend the other way")  # in a field along -z
 @pytest.mark.parametrize("forward", [False, True])
 def test_tables_are_those_of_the_detector(forward: bool) -> None:
     layers, cot = (DISCS, FORWARD["cot"]) if forward else (BARREL, (-0.5, 0.5))

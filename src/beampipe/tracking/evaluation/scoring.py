@@ -15,6 +15,7 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float, Int64
+from beampipe.columns import is_sampled
 from beampipe.errors import BeampipeError, ConfigError, InputError, LayoutWarning, ShapeError, expect_type, look_up
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Events, Hits, Particles, Tracks, Truth
 from beampipe.tracking.evaluation.colliderml import colliderml_counts
@@ -403,7 +404,7 @@ def evaluate(
     in_other_field = False
     n_events = n_particles = n_hits = 0
     for event in events:
-        truth_of(event)  # fails before any finder is called
+        truth_of(event, circles=is_sampled(n_events + 1))  # fails before any finder is called
         calls = {}
         for name, finder in by_name.items():
             for _ in range(warm_up if n_events == 0 else 0):

@@ -13,6 +13,7 @@ Identifiers that give no layers still give modules, whatever their packing: equa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha1
@@ -23,7 +24,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.provenance import DEGRADATION, require_once
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
@@ -32,9 +33,11 @@ from beampipe.tracking.models import LayerRequirements
 from beampipe.tracking.truth import (
     FIELDS,
     HEADLINE,
+    OTHER_WAY,
     Selection,
     contributions,
     layer_code,
+    seen_field,
     select_particles,
     true_edges,
     truth_of,
@@ -407,6 +410,8 @@ def inspect_events(events: EventsOfFiles, beam_spot: BeamSpot = ON_AXIS) -> Insp
     _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
     numbered = layers.events
+    if any((seen_field(event) or 0) < 0 for event in numbered):
+        warnings.warn(f"training: {OTHER_WAY}", LayoutWarning, stacklevel=2)
     # Vertices of prompt particles only, without decays along the beam line.
     vertex_z = [
         np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
