@@ -72,7 +72,7 @@ coverage: $(test_ready)
 test-lowest: $(bin)/python
 	$(bin)/python -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install -q uv
-	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test,docs]"
+	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,dev]"
 	$(VENV)-lowest/bin/python $(at_once) $(others)
 
 # Each extra in an environment of its own runs the first command of README's table. EXTRAS: names, or --two.
@@ -155,7 +155,7 @@ bench-analysisops: $(test_ready)
 calibration_benchmarks := calibration_vs_coffea calibration/added_variations calibration/identity
 bench-calibration: $(test_ready)
 	mkdir -p runs/bench
-	$(bin)/python -m pip install -q -e ".[bench]"
+	$(bin)/python -m pip install -q "coffea>=2026.9"
 	failed=""; for name in $(calibration_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
@@ -218,9 +218,9 @@ $(demo_ready): $(sources) | $(bin)/python
 	@touch $@
 
 $(test_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[all,test,check,docs]"
+	$(bin)/python -m pip install -q -e ".[all,dev]"
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[formats,fleet,calibration,analysisops,docs]"
+	$(bin)/python -m pip install -q -e ".[fleet,calibration,analysisops,dev]"
 	@touch $@ $(demo_ready)

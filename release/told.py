@@ -44,7 +44,7 @@ EXTRA_OF: Final = {
 """Page with commands -> the extra that `docs/install.md` names for it."""
 
 PARTS: Final = {
-    "cpp_and_acts": {"acts_track_finder.py": "simulation", "tracking export": "onnx"},
+    "cpp_and_acts": {"acts_track_finder.py": "simulation", "tracking export": "train"},
     "sites": {"serving engine install": "fleet", "serving export": "fleet", "beampipe fleet": "fleet"},
     "tracking": {
         "tracking simulate": "simulation",
@@ -52,7 +52,6 @@ PARTS: Final = {
         "tracking train": "train",
         "--tracker-model my_detector/": "train",
     },
-    "formats": {"track events.root": "formats", "--as edm4hep": "formats"},
     "detectors": {"--detector odd": "simulation,train", "-o my_odd": "simulation,train"},
     "calibration": {
         "--seed 101 --constituents": "calibration,simulation,train",
@@ -153,7 +152,7 @@ SMALLER: Final = {
 """Part of a line -> what is run in its place: hours of work, what runs until Ctrl-C, a model that only others have."""
 
 NOT_HERE: Final = {
-    "/beampipe[tracking": "needs an engine of containers",
+    "/beampipe[train]": "needs an engine of containers",
     "tritonserver --": "needs a Triton of the user, or an engine of containers",
     "pip install": "the environment has it",
     "-m venv": "the environment is there",
@@ -169,7 +168,7 @@ NOT_HERE: Final = {
     "systemctl": "needs systemd",
     "example.org:8": "needs a fleet that has this address",
     "fleet update": "needs a fleet whose clients ask for some time; tests/fleet has one",
-    "perf_analyzer": "needs NVIDIA's load generator, of the extra bench",
+    "perf_analyzer": "needs NVIDIA's load generator",
     "chain run chain.toml": "takes too long: it simulates 12,000 collisions; the demo runs the same stages",
     "combine dijets=": "needs two calibrations with taggers of one name; tests/calibration has them",
 }

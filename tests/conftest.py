@@ -98,7 +98,7 @@ def _missing_of_xrootd() -> str | None:
     if shutil.which("xrootd") is None:
         return "no server of XRootD: apt-get install xrootd-server"
     if any(importlib.util.find_spec(name) is None for name in ("XRootD", "fsspec_xrootd")):
-        return "no client of XRootD: pip install 'beampipe[xrootd]'"
+        return "no client of XRootD: pip install fsspec-xrootd xrootd"
     return None
 
 
@@ -115,7 +115,7 @@ def _missing(marker: str) -> str | None:
         if os.geteuid() != 0:
             return "Slurm's daemons need root"
         if importlib.util.find_spec("dask_jobqueue") is None:
-            return "no dask-jobqueue: pip install 'beampipe[dask]'"
+            return "no dask-jobqueue: pip install 'beampipe[calibration]'"
     if marker == "xrootd":
         return _missing_of_xrootd()
     if marker == "acts" and importlib.util.find_spec("acts") is None:

@@ -292,12 +292,13 @@ class MissingExtraError(BeampipeError, ModuleNotFoundError):
 
     Args:
         package: import name of the missing package.
-        extra: extra of beampipe that installs it.
+        extra: extra of beampipe that installs it; empty if it is installed by its own name.
         purpose: part of beampipe that needs it.
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'beampipe[{extra}]'")
+        name = f"'beampipe[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install {name}")
         self.package = package
         self.extra = extra
 

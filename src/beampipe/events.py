@@ -230,7 +230,7 @@ class Table(Shown):
         return table
 
     def to_pandas(self) -> DataFrame:
-        """A table of pandas; needs the extra ``notebook``.
+        """A table of pandas; needs pandas.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -240,7 +240,7 @@ class Table(Shown):
         return DataFrame(self.columns())
 
     def to_awkward(self) -> Array:
-        """An array of records of awkward; needs the extra ``formats``.
+        """An array of records of awkward.
 
         Raises:
             MissingExtraError: awkward is not installed.
@@ -836,7 +836,7 @@ class Tracks(Table):
         return self.track_id
 
     def to_awkward(self, hits: Hits | None = None, field: float | None = None) -> Array:
-        """The tracks as an array of awkward, one record per track; needs the extra ``formats``.
+        """The tracks as an array of awkward, one record per track.
 
         Args:
             hits: hits that the tracks were found in; those of `event` if not given.

@@ -11,20 +11,19 @@ import sys
 
 _OF_PACKAGE = {
     "acts": "simulation",
-    "atlasopenmagic": "opendata",
-    "dask": "dask",
-    "dask_jobqueue": "dask",
-    "distributed": "dask",
+    "coffea": "",
+    "dask": "calibration",
+    "dask_jobqueue": "calibration",
+    "distributed": "calibration",
     "fastjet": "simulation",
-    "inspect_ai": "inspect",
-    "onnxscript": "onnx",
-    "opentelemetry": "telemetry",
-    "pandas": "notebook",
+    "inspect_ai": "",
+    "onnxscript": "train",
+    "pandas": "",
     "pythia8mc": "simulation",
     "torch": "train",
     "xxhash": "calibration",
 }
-"""Package -> the extra that installs it, whichever area imports it."""
+"""Package -> the extra that installs it, whichever area imports it; empty if it is installed by its own name."""
 
 _OF_AREA = {
     "events": "tracking",
@@ -42,9 +41,6 @@ _OF_AREA = {
 """Area -> the extra that installs all other packages which it imports."""
 
 _ELSEWHERE = {
-    ("tracking", "uproot"): "formats",
-    ("events", "awkward"): "formats",
-    ("tracking", "awkward"): "formats",
     ("analysisops", "pythia8mc"): "analysisops",
     ("simulation", "numba"): "calibration",
     ("simulation", "lightgbm"): "calibration",
@@ -53,7 +49,7 @@ _ELSEWHERE = {
 """Area and package -> the extra; takes precedence over the tables above."""
 
 _BRINGS = {
-    "analysisops": ("tracking", "awkward", "numba", "pythia8mc", "uproot", "xxhash"),
+    "analysisops": ("tracking", "numba", "pythia8mc", "xxhash"),
     "chain": ("tracking", "simulation", "calibration"),
     "fleet": ("tracking", "serving"),
 }
@@ -64,19 +60,17 @@ _MACHINERY = ("importlib._bootstrap", "importlib._bootstrap_external")
 
 
 def extra_of(package: str, module: str) -> str | None:
-    """The extra that installs a package; None if there is none.
+    """The extra that installs a package; empty if it is installed by its own name, None if beampipe does not use it.
 
     Args:
         package: import name of the top-level package.
         module: full name of the module of beampipe that imports it.
 
     >>> extra_of("uproot", "beampipe.tracking.formats.format")
-    'formats'
+    'tracking'
     """
     area = module.split(".")[1] if "." in module else ""
-    if module.startswith("beampipe.tracking.cuda") and package == "torch":
-        return "cuda"
-    return _ELSEWHERE.get((area, package)) or _OF_PACKAGE.get(package) or _OF_AREA.get(area)
+    return _ELSEWHERE.get((area, package)) or _OF_PACKAGE.get(package, _OF_AREA.get(area))
 
 
 class _Missing:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("inspect_ai", reason="needs an fsspec before that of the extra remote")
+pytest.importorskip("inspect_ai", reason="pip install inspect_ai, which needs an old fsspec")
 
 from inspect_ai import eval as inspect_eval
 from inspect_ai.log import EvalLog

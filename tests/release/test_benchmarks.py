@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, Final
 
 import pytest
@@ -196,7 +195,23 @@ def test_the_names_of_beampipe_that_benchmarks_import_are_there() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("beampipe"):
                 for alias in node.names:
-                    resolve_name(f"{node.module}.{alias.name}")
+                    assert alias.name in defined(str(node.module)), f"{path}: {node.module} has no {alias.name}"
+
+
+@cache
+def defined(module: str) -> set[str]:
+    """Names that a module defines, or the modules in a package, without importing it."""
+    path = ROOT / "src" / module.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names = {item.stem for item in path.glob("*")} if path.is_dir() else set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:

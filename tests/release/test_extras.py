@@ -19,7 +19,7 @@ import pytest
 
 import beampipe
 from beampipe.errors import MissingExtraError
-from beampipe.extras import _BRINGS, extra_of, name_missing_extras
+from beampipe.extras import _BRINGS, _OF_PACKAGE, extra_of, name_missing_extras
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(beampipe.__file__).parent
@@ -35,21 +35,20 @@ NOT_OF_EXTRAS = {"IPython", "jaxtyping", "playwright", "triton_python_backend_ut
 ALWAYS = {"click", "numpy", "pydantic", "rich", "typer"}
 """Packages that are there without any extra; typer brings click and pydantic."""
 
+BY_THEIR_NAMES = {package for package, extra in _OF_PACKAGE.items() if not extra}
+"""Packages that errors name, as no extra of an area brings them."""
+
 ALONG = {"anyio", "cramjam", "distributed", "grpcio", "markupsafe", "pillow", "protobuf", "starlette"}
 """Distributions that packages of extras depend on, and that beampipe imports itself, too."""
 
 USES = {
     "tracking": "tracking demo",
-    "formats": "tracking display edm4hep.root -o out.png",
     "simulation": "tracking simulate -o out.parquet",
     "serving": "track events.parquet -o out.parquet --url grpc://127.0.0.1:1",
     "fleet": "fleet certificate authority",
     "calibration": "calibration demo -o out",
     "analysisops": "analysisops demo -o out",
-    "dask": "calibration run dijets.toml --executor dask",
     "train": "tracking train events.parquet -o out --quick",
-    "onnx": "tracking export -o out --as onnx",
-    "cuda": "track events.parquet -o out.parquet --device cuda",
 }
 """Extra -> a command that needs one of its packages."""
 
@@ -107,21 +106,21 @@ def said(tmp_path: Path, hidden: set[str], commands: list[str]) -> dict[str, tup
     return {command: (kind, message) for command, kind, message in lines}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from beampipe.calibration.demo import start_calibration
     from beampipe.tracking.data import write_example
 
-    write_example(tmp_path / "events.parquet")
-    start_calibration(tmp_path / "dijets.toml")
-    (tmp_path / "edm4hep.root").write_bytes(b"root" + bytes(200))
-    return tmp_path
+    result = tmp_path_factory.mktemp("files")
+    write_example(result / "events.parquet")
+    start_calibration(result / "dijets.toml")
+    return result
 
 
 def test_every_import_of_the_package_is_mended_by_the_extra_that_is_named() -> None:
     assert len(imported()) > 100
     for (package, module), homes in imported().items():
-        if package not in ALWAYS:
+        if package not in ALWAYS | BY_THEIR_NAMES:
             extra = extra_of(package, module)
             assert extra, f"{module} imports {package}, which no extra brings"
             bring = brought(extra, deep=True)
@@ -156,6 +155,7 @@ def test_the_extra_of_an_area_brings_what_its_parts_of_other_areas_need() -> Non
         ("beampipe.serving.demo", "beampipe.triton.model", "tritonclient", "serving"),
         ("beampipe.analysisops.tasks.load", "beampipe.simulation.jets", "numba", "analysisops"),
         ("beampipe.calibration.run", "beampipe.simulation.jets", "fastjet", "simulation"),
+        ("beampipe.chain.run", "beampipe.workflow.pools", "dask", "chain"),
     ],
 )
 def test_an_area_that_uses_another_one_names_its_own_extra(

@@ -1,4 +1,4 @@
-"""Every shipped task as a task of inspect_ai, with our tools and our grades; needs the extra ``inspect``.
+"""Every shipped task as a task of inspect_ai, with our tools and our grades; needs `inspect_ai`.
 
     inspect eval beampipe/zmumu --model openai/MODEL -T seeds=1+2 -T level=3
     inspect eval beampipe/zmumu --solver beampipe/scripted --model none

@@ -1,7 +1,7 @@
 """Real data: files of ATLAS Open Data, downloaded completely and verified into a folder that the tools read.
 
-The catalogue of a release, from `atlasopenmagic` (extra ``opendata``) or any other list, names the files of a dataset
-and a skim. Each file appears complete and verified, or not at all.
+The catalogue of a release, from `atlasopenmagic` or any other list, names the files of a dataset and a
+skim. Each file appears complete and verified, or not at all.
 """
 
 from __future__ import annotations

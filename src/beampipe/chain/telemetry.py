@@ -72,7 +72,7 @@ def trace_target(settings: ChainSettings) -> TraceTarget | None:
         return None
     # Other packages bring the interface of OpenTelemetry alone.
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        raise MissingExtraError("opentelemetry-sdk", "telemetry", "a trace of a chain")
+        raise MissingExtraError("opentelemetry-sdk", "chain", "a trace of a chain")
     url = settings.telemetry.url
     if url:
         headers = {"Content-Type": "application/x-protobuf"}

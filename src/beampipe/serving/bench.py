@@ -486,7 +486,7 @@ def perf_analyze(
     """
     program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
-        raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
+        raise MissingExtraError("perf-analyzer", "", "perf_analyzer")
     with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
         data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
         entries = []

@@ -24,8 +24,7 @@ _BRINGS: Final = {
     "fleet": ("cryptography", "yaml"),
     "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot"),
     "analysisops": ("httpx", "iminuit", "mcp", "uvicorn"),
-    "bench": ("coffea",),
-    "test": ("envoy", "grimp", "playwright"),
+    "dev": ("envoy", "grimp", "playwright"),
 }
 """Extra -> packages that scripts import directly, in addition to those in `beampipe.extras`."""
 
@@ -38,7 +37,7 @@ class _Missing:
     @staticmethod
     def find_spec(name: str, path: object, target: object = None) -> None:
         """Raise a `MissingExtraError` if an ``import`` statement asked for such a package."""
-        extra = extra_of(name, "") or _OF.get(name)
+        extra = _OF.get(name, extra_of(name, ""))
         if path is None and extra is not None and importer() not in ("", "importlib.util"):
             raise MissingExtraError(name, extra, "this script")
 

@@ -84,7 +84,7 @@ def test_a_file_elsewhere_is_read_like_one_here(toys: Toys) -> None:
 
 
 def test_a_bucket_is_read_like_a_folder(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("s3fs", reason="pip install 'beampipe[remote]'")
+    pytest.importorskip("s3fs", reason="pip install s3fs")
     path = toys.files("nominal")[0]
     with serving(toys.folder) as url:
         monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": url, "anon": True, "skip_instance_cache": True})

@@ -10,7 +10,7 @@ import pytest
 from tests.fleet.clients.conftest import few_hits, labels_here
 from tests.fleet.conftest import RunningFleet
 
-ml_tools = pytest.importorskip("coffea.ml_tools", reason="coffea is of the extra bench")
+ml_tools = pytest.importorskip("coffea.ml_tools", reason="pip install coffea")
 awkward = pytest.importorskip("awkward")
 
 

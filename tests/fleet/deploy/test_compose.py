@@ -157,7 +157,7 @@ def test_the_files_of_the_image_are_in_a_clone(tmp_path: Path) -> None:
 
 
 def test_servers_with_a_gpu_have_torch(tmp_path: Path) -> None:
-    for text, extras in ((LEAST, "[tracking]"), (WHOLE, "[tracking,cuda]")):
+    for text, extras in ((LEAST, "[tracking]"), (WHOLE, "[train]")):
         files = compose_files(specimen(tmp_path, text))
         assert all(f"beampipe{extras} @ file" in files[name] for name in ("Dockerfile", "apptainer/cpu.def"))
 

@@ -16,7 +16,7 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
-pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install 'beampipe[bench]'")
+pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install perf-analyzer")
 
 
 def test_perf_analyzer_measures_both_models(engine: Engine, tmp_path: Path) -> None:

@@ -404,7 +404,7 @@ class Factors(Shown):
         return tuple(self._in_bin(key, number) for key in self.by_name for number in range(len(self.bins)))
 
     def to_pandas(self) -> DataFrame:
-        """The `table` as one of pandas; needs the extra ``notebook``.
+        """The `table` as one of pandas; needs pandas.
 
         Raises:
             MissingExtraError: pandas is not installed.

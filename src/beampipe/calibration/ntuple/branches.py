@@ -116,9 +116,9 @@ def _remote_errors(path: Path) -> Iterator[None]:
         cause = error.__cause__
         if isinstance(cause, ImportError):
             protocol = address(path).partition(":")[0]
+            packages = {"root": "fsspec-xrootd xrootd", "s3": "s3fs"}.get(protocol, "'beampipe[calibration]'")
             raise FileError(
-                f"{address(path)}: no package for the protocol {protocol} is there ({cause}); pip install"
-                f" 'beampipe[{'xrootd' if protocol == 'root' else 'remote'}]'",
+                f"{address(path)}: no package for the protocol {protocol} is there ({cause}); pip install {packages}",
                 path=path,
             ) from error
         if isinstance(cause, FileNotFoundError) or "[3011]" in str(cause):  # XRootD's error number

@@ -400,7 +400,7 @@ class Evaluation(Shown):
         return self.finders[0].double.fakes.value
 
     def to_pandas(self) -> DataFrame:
-        """A table of pandas, one row per finder; needs the extra ``notebook``.
+        """A table of pandas, one row per finder; needs pandas.
 
         The shares, by double majority, are `efficiency`, `displaced`, `fake_rate` and `duplicate_rate`, each with the
         ends of its interval (`_low`, `_high`). `seconds` is the median time of an event.
