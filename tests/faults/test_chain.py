@@ -419,7 +419,9 @@ STORES = (
     Fault("a store below a file", into("file/run"), "file", FileError),
     Fault("a store in a folder that cannot be written", into("/proc/run"), "/proc", FileError),
     Fault(
-        "a full disk", full, r"towers of .*0 artifacts finished are kept.*MB are free in .*needs more than.*free space or choose another folder"
+        "a full disk",
+        full,
+        r"towers of .*0 artifacts finished are kept.*MB are free in .*needs more than.*choose another folder",
     ),
     Fault("verify of a folder without a run", lambda folder: verify(folder, 0.1), "settings.json.*chain run"),
     Fault("verify of no share", lambda folder: verify(folder, 0.0), "--share: got 0", ConfigError),

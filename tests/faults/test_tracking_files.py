@@ -135,6 +135,14 @@ def is_first(table: dict[str, Any]) -> ndarray:
     return np.asarray(table["event_id"] == table["event_id"][0])
 
 
+def in_other_order(mu: int) -> Event:
+    """An event whose hits are not in the order of its truth."""
+    event = next(iter(shipped_events(mu)))
+    hits = event.hits.take(np.random.default_rng(1).permutation(len(event.hits)))
+    truth = replace(event.truth, particles=replace(event.truth.particles)) if event.truth else None
+    return replace(event, hits=hits, truth=truth)
+
+
 FAULTS: Final = [
     Fault("events in a column of an unknown name", reading(renamed(event_id="evt_idx")), "is 'evt_idx' the event"),
     Fault("events in an unknown column without a hint", reading(renamed(event_id="bunch")), "is 'bunch' the event"),
@@ -149,6 +157,11 @@ FAULTS: Final = [
             lambda table: renamed(event_id="my_event")({k: v[::-1][np.argsort(table["z"])] for k, v in table.items()})
         ),
         "is 'my_event' the event",
+    ),
+    Fault(
+        "event numbers that repeat in another run",
+        reading(changed(event_id=lambda table: table["event_id"] // 2, runNumber=lambda table: table["event_id"] % 2)),
+        "2 numbers in 'runNumber'.*for each run",
     ),
     Fault("--event-column of no column", reading(renamed(event_id="n"), event_column="nn"), "no column 'nn'.*'n'"),
     Fault("events of equal numbers apart", reading(changed(event_id=lambda table: table["event_id"] % 3)), "again"),
@@ -299,6 +312,17 @@ TRUTH_FAULTS: Final = [
         "bend the other way",
         LayoutWarning,
     ),
+    Fault(
+        "vertices in cm",
+        scoring(lambda: with_particles(vertex=lambda p: p.vertex / 10)),
+        r"vertices whose z is off by .* in mm",
+    ),
+    Fault(
+        "vertices of a mirrored detector",
+        scoring(lambda: with_particles(vertex=lambda p: p.vertex * np.float32([1, 1, -1]))),
+        r"vertices whose z is off by .* not mirrored",
+    ),
+    Fault("hits of a large event in another order", scoring(lambda: [in_other_order(60)]), "those of these hits"),
     Fault(
         "momenta that are not those of the particles",
         scoring(lambda: [of_another(event) for event in shipped_events(0)[:1]]),

@@ -293,6 +293,12 @@ _CIRCLE_HITS: Final = 3000
 _CIRCLE_LENGTH: Final = 100.0
 """Smallest distance across the beam between first and last hit of a circle [mm]."""
 
+_LINE_LENGTH: Final = 30.0
+"""Smallest distance across the beam between the hits of a line to the vertex [mm]."""
+
+_OFF: Final = 5.0
+"""Largest median distance along z between vertices and the lines of hits that lead to them [mm]; 3 in good events."""
+
 _FEWEST_ON_CIRCLE: Final = 5
 
 _FEWEST_CIRCLES: Final = 5
@@ -327,7 +333,7 @@ def seen_field(event: Event, circles: bool = True) -> float | None:
 
     Raises:
         InputError: particles are listed twice, momenta or vertices are not finite, momenta are in another unit than
-            GeV or do not belong to the hits.
+            GeV or vertices than mm, or they do not belong to the hits.
     """
     assert event.truth is not None
     particles = event.truth.particles
@@ -356,7 +362,7 @@ def _require_sound(particles: Particles, where: str) -> None:
 
 def _checked_field(event: Event, truth: Truth, where: str) -> float | None:
     particles = truth.particles
-    fields = circle_fields(event, truth)
+    fields, z, off = circles(event, truth)
     if len(particles) and not particles.momentum.any():
         raise InputError(f"{where}: got {len(particles)} particles without momentum, so no momentum is known")
     if len(fields) < _FEWEST_CIRCLES:
@@ -377,6 +383,13 @@ def _checked_field(event: Event, truth: Truth, where: str) -> float | None:
             f"{where}: got momenta and curvatures that mean fields from {low:.3g} to {high:.3g} T for the middle"
             f" half of {len(fields)} particles, expected one; are particle ids and momenta those of these hits?"
         )
+    z, off = np.abs(z[np.isfinite(off)]), np.abs(off[np.isfinite(off)])
+    # Where no vertices are known, all are at the origin.
+    if len(off) >= _FEWEST_CIRCLES and particles.vertex.any() and np.median(off) > max(_OFF, np.median(z) / 2):
+        raise InputError(
+            f"{where}: got vertices whose z is off by {np.median(off):.3g} mm from where hits lead (median of"
+            f" {len(off)} particles), expected less than {_OFF:g} mm; are vertices in mm, and is z not mirrored?"
+        )
     return float(np.copysign(field, np.median(fields))) if one_field else None
 
 
@@ -395,22 +408,31 @@ def other_field(event: Event, expected: float | None) -> str:
     )
 
 
-def circle_fields(event: Event, truth: Truth) -> Float64[ndarray, " n_particles"]:
-    """The field [T] by which the momentum of some particles fits the circle through three of their hits.
+def circles(event: Event, truth: Truth) -> Float64[ndarray, "3 n_particles"]:
+    """Circles through three hits of some particles: the field [T] by which the momentum fits, z [mm] and its error.
 
-    These are the half of higher pT of the charged particles in a slice of the detector with enough hits. A particle
-    that bends the other way than its charge says in a field along z gives a negative number.
+    These are the half of higher pT of the charged particles with enough hits in a slice of the detector, or in all of
+    it if there are too few. The field of a particle that bends the other way than its charge says in a field along z
+    is negative. z is where the line through two hits meets the beam line; its error is the difference to the
+    particle's vertex, NaN for one away from the beam line.
 
     Args:
         event: an event.
         truth: its truth.
     """
-    position, particles = event.hits.position, truth.particles
-    rows = np.arange(len(position))
+    position = event.hits.position
+    rows = np.flatnonzero(truth.particle_id != NOISE)
     if len(position) > _CIRCLE_HITS:
-        away = np.abs(position[:, 1] - position[len(position) // 2, 1])
-        rows = np.flatnonzero(away < np.float32(np.pi * _CIRCLE_HITS / len(position)))
-    rows = rows[truth.particle_id[rows] != NOISE]
+        away = np.abs(position[rows, 1] - position[len(position) // 2, 1])
+        sliced = _circles_of(event, truth, rows[away < np.float32(np.pi * _CIRCLE_HITS / len(position))])
+        if sliced.shape[1] >= _FEWEST_CIRCLES:
+            return sliced
+    return _circles_of(event, truth, rows)
+
+
+def _circles_of(event: Event, truth: Truth, rows: Int64[ndarray, " n_rows"]) -> Float64[ndarray, "3 n_particles"]:
+    """The circles of particles with enough hits among these rows."""
+    position, particles = event.hits.position, truth.particles
     ids, owner, n_hits = np.unique(truth.particle_id[rows], return_inverse=True, return_counts=True)
     rows = rows[np.lexsort((distance_squared(position[rows]), owner))]
     begin, row = np.cumsum(n_hits) - n_hits, particles.rows(ids)
@@ -422,4 +444,10 @@ def circle_fields(event: Event, truth: Truth) -> Float64[ndarray, " n_particles"
     far = np.isfinite(omega) & (np.hypot(*(last - first)[:, :2].T) > _CIRCLE_LENGTH)
     pt, charge = particles.pt[row].astype(np.float64), particles.charge[row]
     far &= pt >= np.median(pt[far]) if far.any() else far
-    return np.asarray(-omega[far] * pt[far] / (GEV_PER_TESLA_MM * charge[far]))
+    row, first, middle = row[far], first[far], middle[far]
+    r, step = np.hypot(first[:, 0], first[:, 1]), np.hypot(*(middle - first)[:, :2].T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = first[:, 2] - r * (middle - first)[:, 2] / step
+    prompt = (particles.origin_radius[row] < HEADLINE.max_origin) & (step > _LINE_LENGTH)
+    off = np.where(prompt, z - particles.vertex[row, 2], np.nan)
+    return np.stack([-omega[far] * pt[far] / (GEV_PER_TESLA_MM * charge[far]), z, off])

@@ -59,10 +59,19 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
         if not isinstance(number, int) or number in event_ids or not -(2**63) <= number < 2**63:
             raise FileError(
                 f"{path}: got the event {number!r} {'again' if number in event_ids else 'as its number'}, expected each"
-                " event once, with a whole number, all its rows together; sort the table by event",
+                " event once, with a whole number, all its rows together; sort the table by event, or write a file for"
+                " each run",
                 path=path,
             )
         event_ids.add(number)
+        for name in recognised(tables.RUN, columns).values():
+            if len(runs := np.unique(columns[name])) > 1:
+                raise FileError(
+                    f"{path}: event {number}: got rows of {len(runs)} numbers in {name!r}, expected one, as numbers of"
+                    " events repeat between runs; number the events anew, or write a file for each run",
+                    path=path,
+                    name=name,
+                )
         event = tables.event_of(tables.Origin(path, TABLE.name, number), columns, options.scale)
         if by is None and options.event_column is None:
             _require_one_event(path, event, columns)

@@ -265,6 +265,12 @@ EVENT: Final = Column(
 )
 """The number of the event in tables with one row per hit or per event."""
 
+RUN: Final = (
+    Column("run", ("run_number", "run_nr", "run_no", "run_id")),
+    Column("lumi_block", ("lumi", "lumi_section", "luminosity_block", "lbn", "ls")),
+)
+"""Numbers within which those of events are unique."""
+
 
 def _of_hit(name: str, *aliases: str, unit: str = "", low: float = -np.inf, high: float = np.inf) -> Column:
     """A column of hits, whose names may have the prefix ``hit_``."""
@@ -464,12 +470,20 @@ def decimals(origin: Origin, name: str, values: ndarray) -> Float64[ndarray, " n
 
 def _not_numbers(origin: Origin, name: str, values: ndarray, expected: str) -> FileError:
     """The error for a column that holds words or gaps, with the number of gaps, else the first word."""
-    gaps = sum(value is None for value in values)
-    word = next((value for value in values if isinstance(value, str)), values[0])
+    gaps = sum(value is None or value == "" for value in values)
+    word = next((value for value in values if isinstance(value, str) and not _is_number(value)), values[0])
     seen = f"{gaps} of {len(values)} missing" if gaps else repr(word)
     return FileError(
         f"{origin}: got words or gaps as {name} ({seen}), expected {expected}", path=origin.path, name=name
     )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def decimal_columns(origin: Origin, columns: Mapping[str, ndarray], names: str) -> Float64[ndarray, "n n_names"]:
