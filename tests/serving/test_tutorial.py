@@ -201,7 +201,7 @@ def test_the_python_of_the_serving_page_runs(tmp_path: Path, engine: Engine) -> 
     shutil.copyfile(shipped_path(0), tmp_path / "events.parquet")
     export_repository(tmp_path / "models", named_models(ServingSettings(("exatrkx",))))
     with TritonServer(ServerSettings(tmp_path / "models", triton=engine.folder, supervise=False)) as server:
-        assert code.count("127.0.0.1:8001") == 4
+        assert code.count("127.0.0.1:8001") == 3
         # The nodes of the page are nowhere, which is what its fallback is for.
         code = code.replace("127.0.0.1:8001", server.grpc_url).replace("node1:8001", "127.0.0.1:1")
         printed = run(tmp_path, "-c", code.replace("node2:8001", "127.0.0.1:2")).splitlines()
@@ -210,8 +210,7 @@ def test_the_python_of_the_serving_page_runs(tmp_path: Path, engine: Engine) -> 
     assert printed[:20] == [f"{number} {n}" for number, n in zip(range(20), n_tracks, strict=True)]
     assert printed[20] == str(n_tracks)
     assert re.fullmatch(r"\d{5} hits, \d{3} tracks", printed[21])
-    counted = [line.split()[0] for line in printed[22:]]
-    assert counted[-5:] == ["hits", "edges", "triplets", "outside", "unfilled_layers"]
+    assert len(printed) == 22
     events = json.loads((tmp_path / "events.json").read_text())["data"]
     assert len(events) > 10
     assert all(len(each["FEATURES"]["content"]) == 3 * each["FEATURES"]["shape"][0] for each in events)

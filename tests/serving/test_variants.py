@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from beampipe.errors import UnknownNameError
@@ -24,6 +26,8 @@ def test_the_names_on_the_wire() -> None:
     athena = tuple(f"{name}_athena" for name in names)
     assert (*names, *ragged, *athena, "exatrkx_ensemble", "acts") == MODELS
     assert set(DEFAULT_MODELS) <= set(MODELS)
+    page = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in (*names, "..._ragged", "..._athena", "exatrkx_ensemble", "acts"))
 
 
 def test_every_pipeline_has_its_ways() -> None:
