@@ -25,9 +25,6 @@ SOURCE: Final = ROOT / "src" / "beampipe"
 PAGE: Final = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- size:begin -->", "<!-- size:end -->"
 
-SMALL: Final = 60
-"""A file with fewer lines than this is counted as small."""
-
 CPP: Final = (".cpp", ".hpp", ".h")
 NO_CODE: Final = {
     tokenize.COMMENT,
@@ -46,26 +43,12 @@ class Size:
 
     files: int = 0
     code: int = 0
-    imports: int = 0
     docstrings: int = 0
-    folders: int = 0
-    small_files: int = 0
     used_once: int = 0
-    used_once_lines: int = 0
     cpp: int = 0
 
 
-HEADS: Final = (
-    "files",
-    "code",
-    "of it imports and `__all__`",
-    "docstrings",
-    "folders",
-    f"files < {SMALL} lines",
-    "private functions used once",
-    "their lines",
-    "C++ code",
-)
+HEADS: Final = ("files", "code", "docstrings", "private functions used once", "C++ code")
 
 
 def areas(source: Path = SOURCE) -> list[tuple[str, Path]]:
@@ -85,20 +68,16 @@ def measure(name: str, path: Path) -> Size:
     paths = python_files(name, path)
     texts = {file: file.read_text(encoding="utf-8") for file in paths}
     trees = {file: ast.parse(text) for file, text in texts.items()}
-    size = Size(files=len(paths), folders=len({file.parent for file in paths}))
-    for file, text in texts.items():
+    size = Size(files=len(paths))
+    for file in paths:
         docstrings = lines_of_docstrings(trees[file])
         size.code += len(lines_of_tokens(file) - docstrings)
         size.docstrings += len(docstrings)
-        size.imports += sum(map(import_lines, ast.walk(trees[file])))
-        size.small_files += text.count("\n") < SMALL
     words = Counter(word for text in texts.values() for word in re.findall(r"\b[A-Za-z_]\w*\b", text))
     for tree in trees.values():
         for node in tree.body:
             private = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("_")
-            if private and words[node.name] == 2:
-                size.used_once += 1
-                size.used_once_lines += (node.end_lineno or node.lineno) - node.lineno + 1
+            size.used_once += private and words[node.name] == 2
     if not name.startswith("modules"):
         size.cpp = sum(map(cpp_lines, (file for file in path.rglob("*") if file.suffix in CPP)))
     return size
@@ -119,15 +98,6 @@ def lines_of_tokens(path: Path) -> set[int]:
     with path.open("rb") as file:
         tokens = [token for token in tokenize.tokenize(file.readline) if token.type not in NO_CODE]
     return {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
-
-
-def import_lines(node: ast.AST) -> int:
-    """Number of lines of an import or of ``__all__``, 0 of anything else."""
-    is_all = isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets)
-    if not (isinstance(node, ast.Import | ast.ImportFrom) or is_all):
-        return 0
-    assert isinstance(node, ast.stmt)
-    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def cpp_lines(path: Path) -> int:

@@ -68,7 +68,7 @@ def test_the_modules_and_names_on_the_pages_are_there() -> None:
 def test_the_files_of_the_architecture_are_there() -> None:
     text = page("architecture")
     paths = set(re.findall(r"`([a-z_0-9]+/[\w/]*(?:\.py|\.cpp|/))`", text))
-    assert len(paths) > 80
+    assert len(paths) > 40
     roots = [SOURCE, SOURCE / "tracking", DOCS.parent]
     assert not [path for path in paths if not any((root / path).exists() for root in roots)]
 
@@ -138,7 +138,6 @@ def pipeline_table() -> str:
 
 def test_the_tables_are_those_of_the_code() -> None:
     assert f"\n\n{pipeline_table()}\n\n" in page("tracking")
-    assert pipeline_table() in page("stage")
     assert f"\n\n{model_table()}\n\n" in page("serving")
 
 

@@ -32,7 +32,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
 @pytest.fixture(autouse=True)
 def _no_parts_stay() -> Iterator[None]:
     yield
-    for name in ("written", "names", "commands"):
+    for name in ("written", "names", "commands", "modules"):
         sys.modules.pop(name, None)
 
 
@@ -67,6 +67,16 @@ def test_the_names_of_the_package_itself_stand_there() -> None:
     text = page("reference/beampipe")
     named = set(re.findall(r"^\| (?:\{py:obj\}|\[)?`(\w+)", text, re.M))
     assert named == set(beampipe.__all__)
+
+
+def test_the_architecture_names_every_module_once(written: Callable[[str], str]) -> None:
+    text = written(page("architecture")).partition("## Main flow")[0]
+    named = Counter(
+        name for row in re.findall(r"^\| (`.*)", text, re.M) for name in re.findall(r"`(\w+)(?:\.py)?`", row)
+    )
+    packages = {path.parent for path in (DOCS.parent / "src").rglob("__init__.py")}
+    modules = Counter(path.stem for folder in packages for path in folder.glob("*.py") if path.stem[0] != "_")
+    assert not {name: count for name, count in modules.items() if named[name] < count}
 
 
 def test_a_name_without_docstring_is_refused(

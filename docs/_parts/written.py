@@ -10,6 +10,8 @@ TrackFitter: __call__
 ```                                    all commands of a group, each with its arguments and options
 ```{commands-table}
 ```                                    all commands, each with its first sentence
+```{modules} beampipe.tracking
+```                                    the modules of an area, each with the first line of its docstring
 ```{notebook-links}
 first_event
 ```                                    links that open these notebooks in a browser, once the repository has an address
@@ -23,10 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import commands
+import modules
 import names
 from sphinx.application import Sphinx
 
-KINDS = "public|public-table|commands|commands-table|notebook-links"
+KINDS = "public|public-table|commands|commands-table|modules|notebook-links"
 BLOCK = re.compile(rf"^```\{{({KINDS})\}} ?(\S*)\n(.*?)^```$", re.M | re.S)
 FORGE = runpy.run_path(str(Path(__file__).parents[2] / "release" / "forge.py"))
 
@@ -55,6 +58,8 @@ def written(page: str) -> str:
             return names.table(argument)
         if kind == "notebook-links":
             return notebook_links(content.split(), FORGE["address"]())
+        if kind == "modules":
+            return modules.table(argument)
         if kind == "commands":
             return commands.section(argument)
         return commands.table()
