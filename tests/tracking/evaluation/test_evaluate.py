@@ -18,11 +18,10 @@ from beampipe.tracking.evaluation.results import Evaluation, Proportion, read_ev
 from beampipe.tracking.evaluation.scoring import evaluate, pt_edges
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit
-from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
+from beampipe.tracking.truth import HEADLINE, select_particles
 from tests.tracking import diagnostics
-from tests.tracking.diagnostics import score_stages
 
-from .toy import labels_by_particle, toy_event
+from .toy import toy_event
 
 
 class Doubling(InOneThread):
@@ -50,13 +49,6 @@ class ByPhi(InOneThread):
     def find(self, hits: Hits, /) -> Tracks:
         label = np.floor((hits.position[:, 1].astype(np.float64) + np.pi) * 3).astype(np.int64)
         return Tracks(number_by_first_hit(label))
-
-
-class ByOrder(InOneThread):
-    """Cheats: takes ten hits after each other for a track."""
-
-    def find(self, hits: Hits, /) -> Tracks:
-        return Tracks(np.arange(len(hits), dtype=np.int64) // 10)
 
 
 def events() -> Iterator[Event]:
@@ -167,9 +159,6 @@ def test_tables_show_the_numbers(evaluation: Evaluation) -> None:
     with console.file:
         report.print_evaluation(evaluation, console, by=["vertex_z"])
         console.print(report.curve_table(evaluation, "pt"))
-        event = next(events())
-        true = true_edges(event, HEADLINE)
-        console.print(diagnostics.edge_table(score_stages(event, {"building": true})))
         text = console.export_text()
     assert "refusing (4 refused)" in text
     assert "by bootstrap over events" in text
@@ -178,7 +167,6 @@ def test_tables_show_the_numbers(evaluation: Evaluation) -> None:
     assert "750.00 (750.00)" in text  # seeding + ckf of `Doubling`, in the column of the total
     assert "pT > 1 GeV, |eta| < 3, >= 7 layers" in text
     assert "median (p95) [ms]" in text  # not taken for markup
-    assert f"{true.shape[1]}" in text
 
 
 def test_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -202,59 +190,12 @@ def test_bins_of_pt_begin_at_the_cut() -> None:
         assert np.all(np.diff(edges) > 0)
 
 
-def test_scrambled_truth_scores_nothing() -> None:
-    event = toy_event(300, seed=5)
-    scrambled = diagnostics.scrambled_truth(event)
-    label = labels_by_particle(event)
-
-    class Knowing(InOneThread):
-        def find(self, hits: Hits, /) -> Tracks:
-            return Tracks(label)
-
-    honest = evaluate({"a": Knowing()}, [event], sample="truth").finders[0].double
-    blind = evaluate({"a": Knowing()}, [scrambled], sample="scrambled").finders[0].double
-    assert honest.efficiency.value > 0.99
-    assert blind.efficiency.total > 50  # the premise: there is something to miss
-    assert (blind.efficiency.passed, blind.fakes.value) == (0, 1.0)
-
-
-def test_permutation_check_tells_order_from_geometry() -> None:
-    hits = toy_event(40, seed=2).hits
-    honest = diagnostics.permuted_hits_check(ByPhi(), hits)
-    assert honest.same
-    assert honest.n_tracks == honest.n_tracks_permuted > 10
-    cheat = diagnostics.permuted_hits_check(ByOrder(), hits)
-    assert not cheat.same
-    assert cheat.n_changed > 0.9 * len(hits)
-
-
-def test_one_changed_track_is_one_changed_track() -> None:
-    class Dropping(ByPhi):
-        """Drops the track of the first hit when the hits come in another order."""
-
-        def __init__(self, first: float) -> None:
-            self.first = first
-
-        def find(self, hits: Hits, /) -> Tracks:
-            label = super().find(hits).track_id
-            if hits.position[0, 2] != self.first:
-                label = np.where(label == label[np.argmax(hits.position[:, 2] == self.first)], -1, label)
-            return Tracks(number_by_first_hit(label))
-
-    hits = toy_event(40, seed=2).hits
-    first = ByPhi().find(hits).track_id == 0
-    check = diagnostics.permuted_hits_check(Dropping(float(hits.position[0, 2])), hits)
-    assert check.n_changed == int(first.sum())
-
-
 def test_refusals() -> None:
     bare = Event(1, Hits(np.zeros((2, 3), np.float32)))
     with pytest.raises(InputError, match="no truth"):
         evaluate({"slices": ByPhi()}, [bare], sample="data")
     with pytest.raises(InputError, match="no event"):
         evaluate({"slices": ByPhi()}, [], sample="nothing")
-    with pytest.raises(InputError, match="none to scramble"):
-        diagnostics.scrambled_truth(bare)
     with pytest.raises(InputError, match="watching"):
         diagnostics.TruthFinder().find(bare.hits)
 

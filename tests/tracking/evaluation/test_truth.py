@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beampipe.errors import ConfigError, InputError, ShapeError
+from beampipe.errors import ConfigError, InputError
 from beampipe.events import Event, Hits, Particles, Truth, distance_squared
 from beampipe.tracking.truth import (
     DISPLACED,
@@ -20,7 +20,6 @@ from beampipe.tracking.truth import (
     select_particles,
     true_edges,
 )
-from tests.tracking.diagnostics import edge_labels
 
 from .toy import toy_event
 
@@ -103,15 +102,6 @@ def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int) 
     assert np.all(distance[edges[0]] <= distance[edges[1]])
 
 
-def test_the_toy_has_what_the_comparison_needs() -> None:
-    event = toy_event(60, seed=1)
-    assert event.truth is not None
-    assert len(contributions(event.truth).extra_hit) > 2
-    assert 20 < select_particles(event, HEADLINE).sum() < 50
-    assert select_particles(event, DISPLACED).sum() > 3
-    assert true_edges(event, HEADLINE).shape[1] > 8 * select_particles(event, HEADLINE).sum()
-
-
 def test_twins_give_all_combinations_and_are_not_joined() -> None:
     event = one_particle([30, 70, 71, 110, 170, 260, 360, 500], [1, 2, 2, 3, 4, 5, 6, 7])
     edges = set(map(tuple, true_edges(event, HEADLINE).T.tolist()))
@@ -155,17 +145,6 @@ def test_without_geometry_each_hit_is_a_layer() -> None:
     bare = Event(0, Hits(event.hits.position), event.truth)
     assert select_particles(bare, HEADLINE).tolist() == [True]
     assert true_edges(bare, HEADLINE).T.tolist() == [[i, i + 1] for i in range(6)]
-
-
-def test_edge_labels_ignore_direction_and_cope_with_nothing() -> None:
-    true = np.array([[0, 2], [1, 3]], np.int64)
-    graph = np.array([[1, 0, 2, 0], [0, 2, 3, 3]], np.int64)
-    assert edge_labels(graph, true, 4).tolist() == [True, False, True, False]
-    nothing = np.empty((2, 0), np.int64)
-    assert edge_labels(graph, nothing, 4).tolist() == [False] * 4
-    assert edge_labels(nothing, true, 4).shape == (0,)
-    with pytest.raises(ShapeError, match="different events"):
-        edge_labels(graph, true, 3)
 
 
 def test_refusals() -> None:
