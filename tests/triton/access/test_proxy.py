@@ -72,7 +72,7 @@ def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> Non
         pid = closed.proxy_pid
         for _ in range(40):
             opened.enter_context(socket.create_connection(("127.0.0.1", outer.http))).sendall(b"GET")
-        time.sleep(4.5)
+        time.sleep(3.5)  # two failed probes
         assert closed.proxy_pid == pid
         assert output == []
 
@@ -86,7 +86,7 @@ def test_it_is_watched_after_a_time_without_file_descriptors(tmp_path: Path) -> 
         assert first is not None
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
         try:
-            time.sleep(4.5)  # two failed probes
+            time.sleep(3.5)  # two failed probes
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert closed.proxy_pid == first
@@ -131,28 +131,31 @@ def test_without_haproxy_the_server_closes_its_management_itself(
         server.kill()
 
 
+@pytest.mark.parametrize("open_http", [False, True])
 def test_other_machines_reach_grpc_alone_and_only_behind_the_proxy(
-    engine: Engine, doublers: Path, proxied: TritonServer
+    proxied: TritonServer, tmp_path: Path, open_http: bool
 ) -> None:
-    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0")
-    with TritonServer(settings) as server:
-        door = server.access.connection
+    outer = free_ports(ServerSettings(tmp_path))
+    control = AccessControl(AccessSettings(open_http=open_http), "0.0.0.0", tmp_path, print)
+    control.open(*outer, lambda taken: free_port(taken=taken))
+    try:
         tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         listening = {tuple(line.split()[1].split(":")) for line in tables.splitlines() if " 0A " in line}
-        ours = {f"{port:04X}" for port in (*door.ports, server.ports.metrics)}
+        ours = {f"{port:04X}" for port in (*control.connection.ports, *outer)}
         everywhere = {port for address, port in listening if set(address) == {"0"} and port in ours}
-        assert everywhere == {f"{door.grpc:04X}"}
-        assert server.access.proxies_grpc
-        assert request_without_secret(server.ports.http, 0.0, 1.5)
-        server.kill()
+        assert everywhere == {f"{port:04X}" for port in (outer.grpc, outer.http)[: 1 + open_http]}
+        assert control.proxies_grpc
+    finally:
+        control.close()
 
 
 def test_with_open_http_metrics_are_behind_the_proxy(engine: Engine, doublers: Path, proxied: TritonServer) -> None:
-    door = AccessSettings(open_http=True)
-    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0", access=door)
+    settings = ServerSettings(
+        doublers, models=("one",), triton=engine.folder, host="0.0.0.0", access=AccessSettings(open_http=True)
+    )
     with TritonServer(settings) as server:
-        answer = raw_answer(server.ports.http, post(path="/metrics", method="GET"))
-        assert b"nv_inference_count" in answer
+        assert b"nv_inference_count" in raw_answer(server.ports.http, post(path="/metrics", method="GET"))
+        assert request_without_secret(server.ports.http, 0.0, 1.5)
         server.kill()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,9 @@ from beampipe.triton.engine import Engine
 from beampipe.triton.server.access import AccessSettings, Limits, find_haproxy
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-from tests.triton.slow_clients import KINDS, Kind, SlowClients
+from tests.triton.access.attacks import post, status_of, tensor
+from tests.triton.slow_clients import KINDS, SlowClients
 from tests.triton.waiting import wait_until
-
-PROTOCOLS = ("http", "grpc")
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,20 @@ def assert_answered(server: TritonServer, size: int) -> None:
             assert np.array_equal(client.infer("one", [tensor]).as_numpy("Y"), values)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_slow_clients_stop_nobody(little: TritonServer, protocol: str, kind: Kind) -> None:
-    with SlowClients(getattr(little.ports, protocol), protocol, kind) as slow:
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_slow_clients_stop_nobody(little: TritonServer, protocol: str) -> None:
+    with ExitStack() as stack:
+        port = getattr(little.ports, protocol)
+        slow = [stack.enter_context(SlowClients(port, protocol, kind, number=6)) for kind in KINDS]
         for _ in range(5):
             assert_answered(little, 300)
-        wait_until(lambda: not slow.connections)  # each was ended, though it goes on sending
+        wait_until(lambda: not any(clients.connections for clients in slow))  # ended, though they go on sending
         assert_answered(little, 400_000)
+
+
+def test_half_a_request_is_refused_in_time(little: TritonServer) -> None:
+    """Half of a request line, of the headers and of a small body, and silence."""
+    for half in (b"POST /v2/mo", post(tensor())[:60], post(tensor())[:-5]):
+        with socket.create_connection(("127.0.0.1", little.ports.http), timeout=60) as connection:
+            connection.sendall(half)
+            assert status_of(connection.recv(1000)) == 408

@@ -16,7 +16,7 @@ from beampipe.triton.engine import Engine
 from beampipe.triton.metrics import read_metrics
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-from tests.triton.client.servers import Fake, Held, Server
+from tests.triton.client.servers import SERVERS, Fake, Held
 from tests.triton.waiting import wait_until
 
 ROOT: Final = Path(__file__).parents[3]
@@ -56,38 +56,36 @@ def assert_interrupted(program: subprocess.Popen[str]) -> None:
     assert program.returncode not in (0, -signal.SIGSEGV, -signal.SIGABRT)
 
 
-@pytest.mark.parametrize("way", ["infer", "submit", "infer_async"])
-def test_an_interrupted_program_ends_at_once(serve: Server, way: str) -> None:
+@pytest.mark.parametrize(("scheme", "way"), [("grpc", "infer"), ("http", "submit"), ("grpc", "infer_async")])
+def test_an_interrupted_program_ends_at_once(scheme: str, way: str) -> None:
     held = Held()
-    with serve(Fake(held)) as url:
+    with SERVERS[scheme](Fake(held)) as url:
         program = started(url, way)
         assert held.arrived.acquire(timeout=60)
         assert_interrupted(program)
         held.release.set()
 
 
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_it_does_though_the_server_works_on_its_memory(engine: Engine, doublers: Path, scheme: str) -> None:
+def test_it_does_though_the_server_works_on_its_memory(engine: Engine, doublers: Path) -> None:
     with TritonServer(ServerSettings(doublers, ("one",), triton=engine.folder)) as server:
-        program = started(f"{scheme}://{getattr(server, f'{scheme}_url')}", "submit", "one", 20_000)
+        program = started(f"grpc://{server.grpc_url}", "submit", "one", 20_000)
         wait_until(lambda: read_metrics(server.metrics_url)["one"].values["pending"] > 0)
         assert_interrupted(program)
         server.kill()
     assert not list(Path("/dev/shm").glob(f"beampipe_client_{program.pid}_*"))
 
 
-def test_a_program_that_forgot_its_futures_ends_at_once(serve: Server) -> None:
+def test_a_program_that_forgot_its_futures_ends_at_once() -> None:
     held = Held()
-    with serve(Fake(held)) as url:
+    with SERVERS["grpc"](Fake(held)) as url:
         program = started(url, "forget")
         _, output = program.communicate(timeout=LIMIT)
         held.release.set()
     assert program.returncode == 0, output
 
 
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_a_program_that_waits_for_a_server_to_come_back_ends_at_once(scheme: str, closed_port: int) -> None:
-    program = started(f"{scheme}://127.0.0.1:{closed_port}", "submit")
+def test_a_program_that_waits_for_a_server_to_come_back_ends_at_once(closed_port: int) -> None:
+    program = started(f"http://127.0.0.1:{closed_port}", "submit")
     assert program.stdout is not None
     assert "is a server running there" in program.stdout.readline()
     assert_interrupted(program)

@@ -6,6 +6,7 @@ import http.client
 import shutil
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameEr
 from beampipe.triton.engine import ENGINE_VARIABLE, Engine, prepare_backends, this_interpreter
 from beampipe.triton.metrics import read_metrics
 from beampipe.triton.server import launch, management
+from beampipe.triton.server import server as server_module
 from beampipe.triton.server.cleanup import (
     shared_memory_of,
 )
@@ -45,26 +47,19 @@ def test_it_listens_on_loopback_only(doubler_server: TritonServer) -> None:
         assert addresses
 
 
-def test_models_are_loaded_and_unloaded_while_it_runs(engine: Engine, doublers: Path) -> None:
-    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
-        assert ask(server.http_url, "two", 0.0)[0] == 404
-        server.load("two")
-        assert ask(server.http_url, "two", 0.0) == (200, [0.0])
-        server.unload("two")
-        assert ask(server.http_url, "two", 0.0)[0] == 404
-        assert ask(server.http_url, "one", 0.0) == (200, [0.0])
-        with pytest.raises(UnknownNameError, match="got 'twi', expected one of one, two; did you mean 'two'"):
-            server.load("twi")
-        assert kinds(server) == ["started"]
-        server.kill()
-    assert_nothing_left(server.prefix)
-
-
 def test_two_servers_side_by_side(engine: Engine, doublers: Path, doubler_server: TritonServer) -> None:
     with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as other:
         assert other.prefix != doubler_server.prefix
         assert not set(other.ports) & set(doubler_server.ports)
         assert ask(other.http_url, "one", 0.0) == (200, [0.0])
+        assert ask(other.http_url, "two", 0.0)[0] == 404
+        other.load("two")
+        assert ask(other.http_url, "two", 0.0) == (200, [0.0])
+        other.unload("two")
+        assert ask(other.http_url, "two", 0.0)[0] == 404
+        with pytest.raises(UnknownNameError, match="got 'twi', expected one of one, two; did you mean 'two'"):
+            other.load("twi")
+        assert kinds(other) == ["started"]
         other.kill()
     assert_nothing_left(other.prefix)
     assert ask(doubler_server.http_url, "one", 0.0) == (200, [0.0])
@@ -131,23 +126,21 @@ def test_a_port_in_use_is_refused(engine: Engine, doublers: Path) -> None:
     assert_nothing_left(server.prefix)
 
 
-@pytest.mark.parametrize("taken_one", [0, 1, 2])
-def test_a_free_port_that_somebody_else_took_is_replaced(
-    engine: Engine, doublers: Path, monkeypatch: pytest.MonkeyPatch, taken_one: int
+def test_free_ports_that_somebody_else_took_are_replaced(
+    engine: Engine, doublers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ServerSettings(doublers, models=("one",), triton=engine.folder)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ports = list(free_ports(settings))
-        ports[taken_one] = taken.getsockname()[1]
-        choices = iter([Ports(*ports), free_ports(settings)])
-        monkeypatch.setattr("beampipe.triton.server.launch.free_ports", lambda settings: next(choices))
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
+        free = free_ports(settings)
+        choices = [free, Ports(free.http, *taken[1:]), Ports(taken[0], *free[1:])]
+        monkeypatch.setattr(server_module, "free_ports", lambda settings: choices.pop())
         monkeypatch.setattr(launch, "check_ports", lambda settings, ports: None)
         with TritonServer(settings) as server:
-            assert taken.getsockname()[1] not in list(server.ports)
+            assert not set(taken) & set(server.ports)
             assert ask(server.http_url, "one", 0.0) == (200, [0.0])
             server.kill()
+    assert choices == []
     assert_nothing_left(server.prefix)
 
 
