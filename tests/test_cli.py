@@ -18,22 +18,18 @@ from beampipe.terminal.exit import run as exit_with
 from beampipe.tracking import write_events
 from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.tracking.training.detector import about_beam_spot
+from tests.commands import run
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "beampipe", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_version() -> None:
-    assert run("--version").stdout == f"beampipe {__version__}\n"
-
-
-@pytest.mark.parametrize("command", [[], ["track"], *(["tracking", name] for name in ("demo", "evaluate", "display"))])
-def test_help(command: list[str]) -> None:
-    done = run(*command, "--help")
-    assert done.returncode == 0
-    assert "Usage" in done.stdout
+def test_as_a_program() -> None:
+    for words, code, text in (
+        ("--version", 0, f"beampipe {__version__}\n"),
+        ("track gone.parquet -o b.csv", 2, "beampipe: gone.parquet: no such file"),
+    ):
+        command = [sys.executable, "-m", "beampipe", *words.split()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert (done.stdout + done.stderr).startswith(text)
 
 
 @pytest.mark.parametrize(
@@ -199,15 +195,14 @@ def test_efficiency_counts_particles_of_the_beam_line(tmp_path: Path) -> None:
     assert counts[0] == counts[1]
 
 
-def test_more_than_one_text_has_no_standard_output(tmp_path: Path) -> None:
+def test_more_than_one_text_has_no_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for command in (
         ["track", "a", "b", "-o", "-"],
         ["serving", "export", "-o", "-"],
         ["calibration", "demo", "-o", "-"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "beampipe", *command], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = run(*command)
         assert done.returncode == 2
         assert re.search(r"got (--output )?-[, ]", done.stderr), done.stderr
         assert not any(tmp_path.iterdir())

@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.cli import app
-from beampipe.terminal import exit as ending
+from beampipe.tracking.data import shipped_path
+from tests import commands
 
 BEAMPIPE = f"{sys.executable} -m beampipe"
 
-PRINTING = ["--version", "tracking --help", "tracking models --json", "tracking example new.parquet"]
+PRINTING = [
+    ("--version", ">&-", False),
+    ("--version", ">/dev/full", True),
+    ("tracking --help", ">/dev/full", False),
+    ("tracking models --json", ">&-", True),
+    ("tracking models --json", ">/dev/full", False),
+    ("tracking example new.parquet", ">&-", False),
+]
+REASONS = {">&-": "it is closed", ">/dev/full": "No space left"}
 
 
 def run(command: str, folder: Path, *, unbuffered: bool = False) -> subprocess.CompletedProcess[str]:
@@ -22,17 +30,15 @@ def run(command: str, folder: Path, *, unbuffered: bool = False) -> subprocess.C
     return subprocess.run(f"{setting} {command}", shell=True, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", PRINTING)
-@pytest.mark.parametrize(("redirection", "reason"), [(">&-", "it is closed"), (">/dev/full", "No space left")])
+@pytest.mark.parametrize(("command", "redirection", "unbuffered"), PRINTING)
 def test_an_output_that_cannot_be_written_is_one_line(
-    command: str, redirection: str, reason: str, tmp_path: Path
+    command: str, redirection: str, unbuffered: bool, tmp_path: Path
 ) -> None:
-    for unbuffered in (False, True):
-        done = run(f"{BEAMPIPE} {command} {redirection}", tmp_path, unbuffered=unbuffered)
-        assert done.returncode == 2, done.stderr
-        (line,) = done.stderr.splitlines()
-        assert line.startswith("beampipe: standard output cannot be written"), line
-        assert reason in line
+    done = run(f"{BEAMPIPE} {command} {redirection}", tmp_path, unbuffered=unbuffered)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("beampipe: standard output cannot be written"), line
+    assert REASONS[redirection] in line
 
 
 def test_a_closed_output_is_not_taken_by_another_file(tmp_path: Path) -> None:
@@ -67,15 +73,12 @@ def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_written_is_one_line(
-    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from beampipe.tracking.data import shipped_path
-
     monkeypatch.chdir(tmp_path)
-    words = [str(shipped_path(0)) if word == "EVENTS" else word for word in command.split()]
-    code = ending.exit_code(lambda **options: app(words, **options), "beampipe")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert code == 2
+    done = commands.run(*(shipped_path(0) if word == "EVENTS" else word for word in command.split()))
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
     assert line.startswith("beampipe: ")
     assert "/proc" in line
     assert list(tmp_path.iterdir()) == []

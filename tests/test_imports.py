@@ -155,15 +155,15 @@ def test_only_training_and_commands_import_training() -> None:
     assert not {name for name in importing if not (name.startswith(training) or name.endswith("cli"))}
 
 
-def loaded(module: str) -> list[str]:
-    """Modules that are there after an import in a fresh interpreter."""
-    code = f"import sys, {module}; print(*sys.modules)"
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+def loaded(*modules: str) -> list[set[str]]:
+    """Modules that are there after each of some imports, one after the other, in a fresh interpreter."""
+    code = "import sys; " + "; ".join(f"import {module}; print(*sys.modules)" for module in modules)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+def test_light_imports_stay_light() -> None:
+    light = [
         "beampipe",
         "beampipe.calibration",
         "beampipe.cli",
@@ -180,18 +180,16 @@ def loaded(module: str) -> list[str]:
         "beampipe.triton.client",
         "beampipe.triton.server",
         "beampipe.workflow",
-    ],
-)
-def test_light_imports_stay_light(module: str) -> None:
-    modules = loaded(module)
-    assert module in modules
-    assert HEAVY.isdisjoint(name.split(".")[0] for name in modules)
+    ]
+    for module, modules in zip(light, loaded(*light), strict=True):
+        assert module in modules
+        assert HEAVY.isdisjoint(name.split(".")[0] for name in modules), module
 
 
 def test_the_served_tagger_loads_no_track_finding() -> None:
     scores = "beampipe.calibration.events.scores"
     client = "beampipe.triton.client.model_client"
     assert client in loaded_by(scores)
-    assert client not in loaded(scores), "workers without a served tagger start faster"
-    modules = loaded(f"{scores}, {client}")
-    assert not [name for name in modules if name.startswith(("beampipe.tracking", "beampipe.serving"))]
+    without, both = loaded(scores, client)
+    assert client not in without, "workers without a served tagger start faster"
+    assert not [name for name in both if name.startswith(("beampipe.tracking", "beampipe.serving"))]

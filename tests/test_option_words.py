@@ -91,8 +91,6 @@ def tree() -> Iterator[Found]:
 
 TREE: Final = list(tree())
 COMMANDS: Final = [item for item in TREE if not hasattr(item.command, "commands")]
-each_command = pytest.mark.parametrize("found", COMMANDS, ids=[command.path for command in COMMANDS])
-each = pytest.mark.parametrize("found", TREE, ids=[item.path for item in TREE])
 
 
 def long_name(option: Any) -> str:
@@ -120,18 +118,18 @@ def test_there_are_commands() -> None:
     assert {"beampipe track", "beampipe fleet token add"} <= {command.path for command in COMMANDS}
 
 
-@each_command
-def test_shared_words_mean_the_same(found: Found) -> None:
-    for option in found.options:
-        name = long_name(option)
-        assert name not in SYNONYMS, f"{found.path} {name}: say it with a word of tests.option_words"
-        if name not in WORDS:
-            continue
-        word = WORDS[name]
-        kind = kind_of(option)
-        assert kind in (word.kind, None) or (kind, word.kind) == (int, float), f"{found.path} {name}: got {kind}"
-        assert re.match(word.says, option.help), f"{found.path} {name}: got {option.help!r}, expected {word.says!r}"
-        assert set(option.opts) == {name, word.short} - {""}, f"{found.path} {name}"
+def test_shared_words_mean_the_same() -> None:
+    for found in COMMANDS:
+        for option in found.options:
+            name = long_name(option)
+            assert name not in SYNONYMS, f"{found.path} {name}: say it with a word of tests.option_words"
+            if name not in WORDS:
+                continue
+            word = WORDS[name]
+            kind = kind_of(option)
+            assert kind in (word.kind, None) or (kind, word.kind) == (int, float), f"{found.path} {name}: got {kind}"
+            assert re.match(word.says, option.help), f"{found.path} {name}: got {option.help!r}, expected {word.says!r}"
+            assert set(option.opts) == {name, word.short} - {""}, f"{found.path} {name}"
 
 
 def test_other_words_are_the_same_wherever_they_are() -> None:
@@ -152,12 +150,12 @@ def test_each_word_is_used_and_each_short_name_is_of_one() -> None:
     assert len(shorts) == len(set(shorts))
 
 
-@each_command
-def test_every_command_has_the_manners(found: Found) -> None:
-    names = {name for option in found.options for name in option.opts}
-    assert {"-h", "--help", "-q", "--quiet"} <= names
-    for argument in found.arguments:  # `example FILE` and `init FILE` are named after the file that one begins with
-        assert argument.name not in ("output", "out", "outdir", "url"), f"{found.path}: say --{argument.name}"
+def test_every_command_has_the_manners() -> None:
+    for found in COMMANDS:
+        names = {name for option in found.options for name in option.opts}
+        assert {"-h", "--help", "-q", "--quiet"} <= names, found.path
+        for argument in found.arguments:  # `example FILE` and `init FILE` are named after the file that one begins with
+            assert argument.name not in ("output", "out", "outdir", "url"), f"{found.path}: say --{argument.name}"
 
 
 def test_every_command_that_prints_a_result_has_json() -> None:
@@ -169,6 +167,7 @@ def test_every_command_that_prints_a_result_has_json() -> None:
     assert not with_json & without
 
 
+PLAN: Final = ("--clients", "5", "--rate", "2", "--p95", "1", "--requests", "200")
 QUICK: Final = (  # commands that need nothing but what is shipped, each with words that make it quick
     ("tracking", "models"),
     ("tracking", "demo", "--mu", "0", "-p", "module_map"),
@@ -179,22 +178,7 @@ QUICK: Final = (  # commands that need nothing but what is shipped, each with wo
     ("analysisops", "run", "-a", "nop", "-t", "operations", "-l", "1", "-o", "run"),
     ("analysisops", "report", "run"),
     ("analysisops", "rescore", "run"),
-    ("fleet", "plan", "measured.json", "--clients", "5", "--rate", "2", "--p95", "1", "--requests", "200"),
-    (
-        "fleet",
-        "plan",
-        "measured.json",
-        "--clients",
-        "5",
-        "--rate",
-        "2",
-        "--p95",
-        "1",
-        "--requests",
-        "200",
-        "--servers",
-        "1",
-    ),
+    *(("fleet", "plan", "measured.json", *PLAN, *more) for more in ((), ("--servers", "1"))),
 )
 
 
@@ -209,39 +193,39 @@ def test_what_json_prints_is_json_and_nothing_else(tmp_path: Path, monkeypatch: 
         assert not plain.stdout.startswith(("{", "[")), words
 
 
-@each
-def test_the_help_says_what_for(found: Found) -> None:
+def test_the_help_says_what_for() -> None:
     """Sentences; units of numbers; what happens without an option."""
-    texts = {"": found.command.help, **{long_name(option): option.help for option in found.options}}
-    texts |= {argument.name: argument.help for argument in found.arguments}
-    for name, text in texts.items():
-        if name in ("--install-completion", "--show-completion"):
-            continue
-        assert text, f"{found.path} {name}"
-        assert re.search(r"[.:]$", text.partition("\n\n")[0].strip()), f"{found.path} {name}: {text!r}"
-        assert text[0].isupper() or text[0] in "'|", f"{found.path} {name}: {text!r}"
-    for option in found.options:
-        if kind_of(option) is float and long_name(option) not in WITHOUT_UNIT:
-            assert re.search(UNIT, option.help), f"{found.path} {long_name(option)}: got no unit in {option.help!r}"
-        assert "by default" not in option.help, f"{found.path} {long_name(option)}: say it with show_default"
-        if kind_of(option) in (int, float) and not option.required and not option.multiple:
-            shown = isinstance(option.show_default, str) or option.default is not None
-            assert shown, f"{found.path} {long_name(option)}: got no default, expected show_default"
-        output = "several times" in option.help
-        assert output == option.multiple, f"{found.path} {long_name(option)}: '; may be given several times.'"
-        assert not re.search(r"\. May be given|[Rr]epeatable", option.help), (
-            f"{found.path}: '; may be given several times.'"
-        )
+    for found in TREE:
+        texts = {"": found.command.help, **{long_name(option): option.help for option in found.options}}
+        texts |= {argument.name: argument.help for argument in found.arguments}
+        for name, text in texts.items():
+            if name in ("--install-completion", "--show-completion"):
+                continue
+            assert text, f"{found.path} {name}"
+            assert re.search(r"[.:]$", text.partition("\n\n")[0].strip()), f"{found.path} {name}: {text!r}"
+            assert text[0].isupper() or text[0] in "'|", f"{found.path} {name}: {text!r}"
+        for option in found.options:
+            if kind_of(option) is float and long_name(option) not in WITHOUT_UNIT:
+                assert re.search(UNIT, option.help), f"{found.path} {long_name(option)}: got no unit in {option.help!r}"
+            assert "by default" not in option.help, f"{found.path} {long_name(option)}: say it with show_default"
+            if kind_of(option) in (int, float) and not option.required and not option.multiple:
+                shown = isinstance(option.show_default, str) or option.default is not None
+                assert shown, f"{found.path} {long_name(option)}: got no default, expected show_default"
+            output = "several times" in option.help
+            assert output == option.multiple, f"{found.path} {long_name(option)}: '; may be given several times.'"
+            assert not re.search(r"\. May be given|[Rr]epeatable", option.help), (
+                f"{found.path}: '; may be given several times.'"
+            )
 
 
-@each
-def test_the_help_fits_80_columns_and_breaks_no_word(found: Found) -> None:
-    text = found.command.get_help(found.context)
-    wide = [line for line in text.splitlines() if len(line) > COLUMNS]
-    assert not wide
-    words = text.split()
-    for item in [*found.options, *found.arguments]:
-        if not getattr(item, "hidden", False):
-            first, *rest = item.help.split()
-            place = next((i for i in range(len(words)) if words[i : i + 1 + len(rest)] == [first, *rest]), None)
-            assert place is not None, f"{found.path}: {item.help!r} is not in one piece"
+def test_the_help_fits_80_columns_and_breaks_no_word() -> None:
+    for found in TREE:
+        text = found.command.get_help(found.context)
+        wide = [line for line in text.splitlines() if len(line) > COLUMNS]
+        assert not wide, found.path
+        words = text.split()
+        for item in [*found.options, *found.arguments]:
+            if not getattr(item, "hidden", False):
+                first, *rest = item.help.split()
+                place = next((i for i in range(len(words)) if words[i : i + 1 + len(rest)] == [first, *rest]), None)
+                assert place is not None, f"{found.path}: {item.help!r} is not in one piece"

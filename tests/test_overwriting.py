@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,9 @@ from beampipe.calibration.demo import start_calibration
 from beampipe.cli import app
 from beampipe.errors import FileError
 from beampipe.files import require_ours
-from beampipe.terminal.exit import exit_code
 from beampipe.tracking.data import shipped_path
+from tests import commands
+from tests.commands import Done
 
 EVENTS = str(shipped_path(0))
 
@@ -97,63 +99,67 @@ def test_every_command_with_an_output_is_in_a_table() -> None:
         assert (name in OWN_RULE) != any(command.startswith(f"{name} ") for command in checked), name
 
 
-@pytest.mark.parametrize(("command", "name"), [(each, name) for each, names in REFUSING.items() for name in names])
+@pytest.mark.parametrize(("command", "names"), REFUSING.items())
 def test_a_file_of_somebody_else_is_found_before_any_work(
-    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "dijets" in command:
         start_calibration(Path("dijets.toml"))
     if "chain.toml" in command:
-        assert run("chain init chain.toml") == 0
-    theirs = tmp_path / "out" / name
-    theirs.parent.mkdir(parents=True)
-    theirs.write_text("years of work")
-    before = sorted(tmp_path.rglob("*"))
-    assert run(command) == 2
-    assert f"{name}: got a file that beampipe did not write" in capsys.readouterr().err
-    assert theirs.read_text() == "years of work"
-    assert sorted(tmp_path.rglob("*")) == before
+        assert run("chain init chain.toml").returncode == 0
+    for name in names:
+        theirs = tmp_path / "out" / name
+        theirs.parent.mkdir(parents=True)
+        theirs.write_text("years of work")
+        before = sorted(tmp_path.rglob("*"))
+        done = run(command)
+        assert done.returncode == 2
+        assert f"{name}: got a file that beampipe did not write" in done.stderr
+        assert theirs.read_text() == "years of work"
+        assert sorted(tmp_path.rglob("*")) == before
+        shutil.rmtree(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    "command", [command for command in REFUSING if re.search("toy -n|inject |analysisops sample", command)]
+    "command", [command for command in REFUSING if re.search("toy -n 30 -o|inject |analysisops sample", command)]
 )
 def test_files_of_an_earlier_call_are_replaced(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     start_calibration(Path("dijets.toml"))
-    assert run(command) == 0
-    assert run(command) == 0
+    assert run(command).returncode == 0
     for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
         path.write_text("years of work")
-    assert run(command) == 2
-    assert run(command, "--force") == 0
+    assert run(command).returncode == 2
+    assert run(command, "--force").returncode == 0
+    assert run(command).returncode == 0
 
 
 def test_results_of_an_earlier_calibration_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert run("calibration demo -o out -j 1 --quiet") == 0
+        assert run("calibration demo -o out -j 1 --quiet").returncode == 0
 
 
-def run(command: str, *more: str) -> int:
+def run(command: str, *more: str) -> Done:
     words = [EVENTS if word == "EVENTS" else word.replace("FILE", "file") for word in command.split()]
-    return exit_code(lambda **options: app([*words, *more], **options), "beampipe")
+    return commands.run(*words, *more)
 
 
 @pytest.mark.parametrize(("command", "again"), WRITING.items())
 def test_a_file_of_somebody_else_stays(
-    command: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(next(word for word in command.split() if word.startswith("FILE")).replace("FILE", "file"))
     path.write_text("years of work, as beampipe would not have written them")
-    assert run(command) == 2
-    assert "got a file that beampipe did not write" in capsys.readouterr().err
+    done = run(command)
+    assert done.returncode == 2
+    assert "got a file that beampipe did not write" in done.stderr
     assert path.read_text().startswith("years of work")
-    assert run(command, "--force") == 0
+    assert run(command, "--force").returncode == 0
     assert not path.read_bytes().startswith(b"years of work")
-    assert (run(command) == 0) == again
+    assert (run(command).returncode == 0) == again
 
 
 def test_an_empty_file_is_replaced_and_a_device_never_is(tmp_path: Path) -> None:
