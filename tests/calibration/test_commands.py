@@ -57,17 +57,6 @@ def test_a_working_point_of_the_demo_is_what_it_says(demo: Path) -> None:
             np.testing.assert_allclose(one.simulation, point, rtol=0, atol=limit)
 
 
-def test_flags_are_printed_for_each_tagger_once(base: Configuration) -> None:
-    factors = Factors.read(base.output / "factors.json")
-    lines = list(flag_lines(factors))
-    few = next(line for line in lines if "[few_events]: n_trk: " in line)
-    assert few.startswith("check before use: fewer than 100 jets")
-    assert "SF_q 1200-2000 GeV, SF" in few
-    assert len({line.split(": SF")[0] for line in lines}) == len(lines)
-    clean = replace(one := next(iter(factors.by_name.values())), flags=((),) * len(one.flags))
-    assert list(flag_lines(replace(factors, by_name=dict.fromkeys(factors.by_name, clean)))) == []
-
-
 def test_a_run_with_nothing_valid_ends_with_an_error_after_all_is_written(tmp_path: Path) -> None:
     text = DEMO_CONFIGURATION.read_text().replace("replicas = ", "replicas = 0 #")
     assert "replicas = 0 #" in text
@@ -141,13 +130,6 @@ def test_what_cannot_be_explained(
         explain(plan, name, tagger=tagger, working_point=working_point, pt=pt)
 
 
-def test_full_names_every_chunk(base: Configuration) -> None:
-    plan = plan_calibration(base)
-    short, full = (list(explain(plan, "SF_q", pt=700.0).lines(full=full)) for full in (False, True))
-    assert len(full) > len(short)
-    assert all(any(f"fill {chunk.fill.key[:12]}" in line for line in full) for chunk in plan.chunks)
-
-
 def test_stages_one_by_one(tmp_path: Path) -> None:
     for stage in ("select", "predict", "fill", "reweight", "extract", "factors"):
         done = call(stage, DEMO_CONFIGURATION, "--output", tmp_path, "--executor", "inline")
@@ -189,15 +171,6 @@ def test_samples_are_listed() -> None:
     out = call("simulate", "--list").output
     assert "vincia" in out
     assert "me_proxy" in out
-
-
-def test_the_log_is_json_lines(demo: Path) -> None:
-    events = [json.loads(line) for line in (demo / "log.jsonl").read_text().splitlines()]
-    assert {"start", "done"} <= {event["event"] for event in events}
-
-
-def test_the_shipped_sample_is_small() -> None:
-    assert sum(path.stat().st_size for path in DEMO_CONFIGURATION.parent.glob("*.root")) < 3e6
 
 
 def test_no_configuration_depends_on_where_it_is_read(base: Configuration, tmp_path: Path) -> None:

@@ -55,12 +55,6 @@ def test_the_first_chunk_waits_for_one_file_alone(toys: Toys, tmp_path: Path, or
         assert chunk.split("[")[0] in order[: order.index(chunk)]
 
 
-def test_what_only_asks_reads_no_event(toys: Toys, tmp_path: Path, order: list[str]) -> None:
-    plan_calibration(configuration_of(toys, tmp_path))
-    assert order
-    assert not [each for each in order if "[" in each]
-
-
 def test_a_file_that_is_wrong_is_told_before_any_is_read(toys: Toys, tmp_path: Path, order: list[str]) -> None:
     shutil.copytree(toys.folder, tmp_path / "toys")
     mine = Toys(tmp_path / "toys", toys.luminosity)

@@ -51,14 +51,6 @@ def test_faults_say_what_they_are(cause: Exception, kind: type[Exception], messa
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value), "it comes from another process"
 
 
-def test_a_fault_of_the_disk_is_tried_again_and_one_of_memory_is_not() -> None:
-    with pytest.raises(OSError, match="the disk") as caught:
-        run_with_worker_errors("a", damaged, OSError(errno.EIO, "Input/output error"))
-    assert not isinstance(caught.value, FileError)
-    with pytest.raises(TooLargeError, match=r"fill a: not enough memory \(MemoryError\)"), worker_errors("fill a"):
-        raise MemoryError
-
-
 def test_a_run_without_memory_says_so(toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_: object, **__: object) -> NoReturn:
         raise MemoryError("Unable to allocate 12.0 GiB for an array")

@@ -72,20 +72,6 @@ def test_other_files_do_not_count(folder: Path) -> None:
     assert user_code("mine.jets") == before
 
 
-def test_installed_packages_count_by_their_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = user_code("mine.jets").digest
-    others = {"numpy": "0.1"}
-    monkeypatch.setattr(module_of, "installed_version", lambda name: others.get(name) or installed_version(name))
-    assert user_code("mine.jets").digest != before
-
-
-def test_a_package_that_comes_later_counts(folder: Path) -> None:
-    before = user_code("mine.jets").digest
-    (folder / "absent_package.py").write_text("")
-    importlib.invalidate_caches()
-    assert user_code("mine.jets").digest != before
-
-
 def test_a_function_whose_helper_changes_is_loaded_again(folder: Path) -> None:
     jets = {"pt": np.array([100.0])}
     assert load_function(CALL, folder)(jets)["pt"] == 101.0

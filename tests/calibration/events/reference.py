@@ -181,20 +181,6 @@ def fill_weights(
     return sums, squares
 
 
-def fill_single(
-    rows: Int64[ndarray, "n 2"], bins: Int64[ndarray, "n 2 t"], first: Sequence[int], second: Sequence[int]
-) -> tuple[Counter[int], Counter[int], Counter[int]]:
-    """Sums of weights, sums of squares and numbers of jets by row."""
-    sums: Counter[int] = Counter()
-    squares: Counter[int] = Counter()
-    entries: Counter[int] = Counter()
-    for i, row in _jets(rows, bins):
-        sums[row] += first[i]
-        squares[row] += second[i]
-        entries[row] += 1
-    return sums, squares, entries
-
-
 def fill_replicas(
     rows: Int64[ndarray, "n 2"],
     bins: Int64[ndarray, "n 2 t"],

@@ -41,12 +41,6 @@ def jets() -> tuple[ndarray, ndarray]:
     return rng.uniform(100, 3000, (2000, 2)), rng.uniform(-4, 4, (2000, 2))
 
 
-def test_names() -> None:
-    assert tuple(energy_shifts(Energy(1, 1))) == ("jes_1_up", "jes_1_down", "jer_1_up", "jer_1_down")
-    assert not energy_shifts(Energy(0, 0))
-    assert len(energy_shifts(Energy())) == 106
-
-
 def test_no_factor_leaves_the_margin_and_up_mirrors_down(jets: tuple[ndarray, ndarray]) -> None:
     largest = 0.0
     for name in list(energy_shifts(ENERGY))[::2]:
@@ -87,32 +81,10 @@ def test_noise_has_mean_0_and_variance_1() -> None:
     assert abs(np.corrcoef(noise[:, 0], two[:, 0])[0, 1]) < 4 / n**0.5
 
 
-def test_noise_is_of_the_event_whatever_its_company() -> None:
-    dijets = random_dijets(50, 2)
-    keys = noise_keys(dijets)
-    whole = energy_factors("jer_1_up", ENERGY, dijets.pt, dijets.eta, keys)
-    part = energy_factors("jer_1_up", ENERGY, dijets.pt[10:20], dijets.eta[10:20], keys[10:20])
-    np.testing.assert_array_equal(whole[10:20], part)
-
-
 @pytest.mark.parametrize("name", ["jes_0_up", "jes_21_up", "jes_1", "jer_5_down", "jes_01_up", "trk_eff", ""])
 def test_an_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown variation of the jet energy: got .* expected one of"):
         factors(name, np.ones((1, 2)), np.ones((1, 2)))
-
-
-def test_variations_change_what_they_say() -> None:
-    dijets = random_dijets(200, 5)
-    nominal = kinematics_of(NOMINAL, dijets, ENERGY)
-    assert nominal.pt is dijets.pt
-    tracks = kinematics_of("trk_eff", dijets, ENERGY)
-    np.testing.assert_array_equal(tracks.pt, dijets.pt)
-    np.testing.assert_array_equal(tracks.n_trk, dijets.varied_n_trk["trk_eff"])
-    energy = kinematics_of("jer_1_up", dijets, ENERGY)
-    np.testing.assert_array_equal(energy.n_trk, dijets.n_trk)
-    assert (energy.pt != dijets.pt).any()
-    with pytest.raises(UnknownNameError):
-        kinematics_of("trk_fake", dijets, ENERGY)
 
 
 def test_patterns_choose_in_the_order_of_the_names(toys: Toys, tmp_path: Path) -> None:

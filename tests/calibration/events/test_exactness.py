@@ -118,13 +118,6 @@ def test_variations_that_are_filled_apart_are_those_that_are_filled_together(tmp
         joined([*parts, other], settings.columns)
 
 
-def test_merge_leaves_its_parts_alone(parts: list[Filled]) -> None:
-    before = parts[0].sumw.copy()
-    merge(parts[:3])
-    np.testing.assert_array_equal(parts[0].sumw, before)
-    assert merge(parts[:1]).sumw is not parts[0].sumw
-
-
 def test_rounded_weights_are_within_half_a_unit_per_jet(parts: list[Filled]) -> None:
     """Against sums of floats, event by event."""
     bits = 30
@@ -168,20 +161,6 @@ def test_merging_what_could_overflow_together_is_refused(parts: list[Filled]) ->
         merge([merge([half, replace(parts[1], bound=0.0)]), half, half])
 
 
-def test_the_bound_holds(parts: list[Filled]) -> None:
-    whole = merge(parts)
-    largest = max(int(np.abs(getattr(whole, name)).max()) for name in ARRAYS)
-    assert 0 < largest <= whole.bound
-
-
-def test_many_events_of_weight_one_fit() -> None:
-    """The bound is that of the largest cell, not of all events in one."""
-    dijets = random_dijets(2000, 3)
-    dijets = replace(dijets, weight=np.ones_like(dijets.weight))
-    one = fill_table(dijets, Scores(), fill_settings(units=WeightUnits(36)))
-    assert merge([one] * 10_000).entries.sum() > 1e7
-
-
 def test_parts_that_do_not_fit_are_refused(parts: list[Filled]) -> None:
     with pytest.raises(InputError, match="got none"):
         merge([])
@@ -207,32 +186,6 @@ def test_a_file_of_histograms_gives_them_back(parts: list[Filled], tmp_path: Pat
         assert other.read_bytes() == path.read_bytes()
 
 
-def test_a_file_is_much_smaller_than_its_arrays(parts: list[Filled], tmp_path: Path) -> None:
-    path = tmp_path / "filled.npz"
-    write_filled(parts[0], path)
-    plain = sum(array.nbytes for array in read_arrays(path).values())
-    assert path.stat().st_size < plain / 2
-
-
-def test_packed_numbers_are_the_same(tmp_path: Path) -> None:
-    rng, most = np.random.default_rng(4), 2**63
-    arrays = {f"n{k}": rng.integers(-most, most - 1, shape) for k, shape in enumerate([(0, 3), (), (7,), (5, 4, 3)])}
-    arrays |= {
-        "last": arrays["n3"][:, 1],
-        "words": np.array(["a", "b"]),
-        "half": np.array([0.5]),
-        "few": np.arange(3) % 2,
-    }
-    write_arrays(tmp_path / "none.npz", {"half": arrays["half"]})
-    assert list(read_arrays(tmp_path / "none.npz")) == ["half"]
-    write_arrays(tmp_path / "a.npz", arrays)
-    again = read_arrays(tmp_path / "a.npz")
-    assert sorted(again) == sorted(arrays)
-    for name, array in arrays.items():
-        assert (again[name].dtype, again[name].shape) == (np.asarray(array).dtype, np.shape(array))
-        np.testing.assert_array_equal(again[name], array)
-
-
 def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:
     path = tmp_path / "filled.npz"
     write_filled(parts[0], path)
@@ -243,19 +196,6 @@ def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:
             read_filled(path)
     with pytest.raises(FileError, match="got no histograms"):
         read_filled(tmp_path / "none.npz")
-
-
-def test_no_field_is_forgotten() -> None:
-    known = {"axes", "weight_names", "kinematics", "cut_flow", "bound", "groups", "first_replica"}
-    assert {field.name for field in fields(Filled)} == known | set(ARRAYS)
-
-
-def test_axes_know_their_columns() -> None:
-    axes = Axes((1.0, 2.0, 3.0), ("data",), (TaggerBins("n_trk", 4), TaggerBins("gbdt", 3)))
-    assert (axes.width, axes.shape, axes.n_rows) == (7, (2, 2, 1, 7), 28)
-    assert (axes.columns("n_trk"), axes.columns("gbdt")) == (slice(0, 4), slice(4, 7))
-    with pytest.raises(KeyError):
-        axes.columns("width")
 
 
 def test_slices_are_scaled_before_they_are_added() -> None:
@@ -282,17 +222,6 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     assert result.entries[0, 0, 0].tolist() == [2.0, 0.0]
     assert result.flavours("n_trk")[0, 0, 0].tolist() == [[21.0, 0.0], [0.0, 0.0]]
     assert result.total("n_trk")[1, 0, 0].tolist() == [11.0, 0.0]
-
-
-def test_data_has_no_flavours() -> None:
-    flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
-    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
-
-    columns = FilledColumns(("nominal",), (), range(1))
-    filled = Filled.empty(Axes((1.0, 2.0), ("data",), (TaggerBins("n_trk", 2),)), columns, flow)
-    result = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
-    with pytest.raises(InputError, match="expected labelled jets; is this sample data"):
-        result.flavours("n_trk")
 
 
 def test_groups_add_up_to_the_whole_however_a_file_is_divided(tmp_path: Path) -> None:

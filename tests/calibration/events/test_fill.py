@@ -301,14 +301,6 @@ def test_a_damaged_file_is_refused(path: Path, tmp_path: Path) -> None:
         fill_file(broken, 0, N, SELECT, FILL)
 
 
-def test_the_shipped_file_needs_no_stages() -> None:
-    path = next(DEMO_CONFIGURATION.parent.glob("toy.*.root"))
-    n = len(read_ntuple(path))
-    request = replace(SELECT, weights=(0,), varied=())
-    wanted = replace(FILL, weight_names=("nominal",), kinematics=())
-    require_equal(path, 0, n, request, wanted)
-
-
 def test_groups_of_events(path: Path) -> None:
     made = require_equal(path, 0, N, SELECT, replace(FILL, groups=7))
     assert made.filled.groups.shape[:2] == (7, N_WEIGHTS + len(FILL.kinematics))

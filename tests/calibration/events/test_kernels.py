@@ -190,19 +190,6 @@ def test_every_weight_is_added(seed: int) -> None:
     assert (sumw2 > 1).any(axis=0).all()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_one_weight_and_entries_are_added(seed: int) -> None:
-    rows, bins, weight, n_rows = random_places(seed)
-    first, second = fill.quantise(weight[:, 0].copy(), WeightUnits(BITS))
-    sumw, sumw2, entries = np.ones((3, n_rows), np.int64)
-    for added, values in ((sumw, first), (sumw2, second), (entries, np.ones_like(first))):
-        fill.Cells(rows, bins).add(added[:, None], values[:, None])
-    want = reference.fill_single(rows, bins, first.tolist(), second.tolist())
-    for got, sums in zip((sumw, sumw2, entries), want, strict=True):
-        np.testing.assert_array_equal(got - 1, dense(sums, got.shape))
-    assert (entries - 1).sum() == 2 * (rows >= 0).sum(), "once for each tagger"
-
-
 @pytest.mark.parametrize("n_replicas", [1, 3, 4, 5, 8, 11])
 def test_fill_replicas(n_replicas: int) -> None:
     rows, bins, weight, n_rows = random_places(n_replicas)
@@ -220,13 +207,6 @@ def test_fill_replicas(n_replicas: int) -> None:
 @given(words)
 def test_mix(key: int) -> None:
     assert int(mix(np.array([key], np.uint64))[0]) == reference.mix(key)
-
-
-def test_mix_is_that_of_splitmix64() -> None:
-    """Its first numbers for the seed 0, as Java's SplittableRandom gives them: it adds the golden ratio before each."""
-    golden = 0x9E3779B97F4A7C15
-    assert reference.mix(golden) == 0xE220A8397B1DCDAF
-    assert reference.mix(2 * golden % 2**64) == 0x6E789E6AA1B965F4
 
 
 @settings(max_examples=50)
@@ -251,14 +231,15 @@ def test_large_weights_round_alike(size: float) -> None:
     assert (np.abs(weight.astype(np.float64)) * SCALE > 2**51).any() == (size > 1e3)
 
 
-def test_a_number_that_is_none_is_in_the_first_bin() -> None:
-    out = np.empty((1, 2), np.int64)
-    fill.tagger_bins(np.array([[np.nan, np.inf]]), 0.0, 1.0, 20, 5, out)
-    assert out.tolist() == [[5, 24]]
-
-
 def test_jets_whose_pt_is_no_number_are_passed_over_alike() -> None:
     pt = np.array([np.nan, 600, 700, 500, np.nan, 550, 800, 700, np.nan], np.float32)
     events, places = select.leading_pairs(np.ones(3, bool), np.array([0, 3, 6, 9], np.int64), pt)
     assert events.tolist() == [0, 1, 2]
     assert places.tolist() == [[0, 2], [5, 3], [6, 7]]
+
+
+def test_mix_is_that_of_splitmix64() -> None:
+    """Its first numbers for the seed 0, as Java's SplittableRandom gives them: it adds the golden ratio before each."""
+    golden = 0x9E3779B97F4A7C15
+    assert reference.mix(golden) == 0xE220A8397B1DCDAF
+    assert reference.mix(2 * golden % 2**64) == 0x6E789E6AA1B965F4

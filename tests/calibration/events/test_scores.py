@@ -72,16 +72,6 @@ def test_scores_are_those_of_every_jet_scored_alone() -> None:
     assert 0 < count.jets[2] < 450, "a variation of few jets scores few again"
 
 
-def test_no_variation_and_no_jet() -> None:
-    tagger = Tagger("toy", 10, 0.0, 1.0, "m")
-    assert list(predict(random_dijets(5, 1), [(tagger, of_features(Counting()))], (), ENERGY).by_name) == [
-        ("toy", NOMINAL)
-    ]
-    empty = predict(random_dijets(0, 1), [(tagger, of_features(Counting()))], VARIATIONS, ENERGY)
-    assert all(values.shape == (0, 2) for values in empty.by_name.values())
-    assert predict(random_dijets(5, 1), [], VARIATIONS, ENERGY).by_name == {}
-
-
 def test_scores_that_are_no_numbers_are_refused() -> None:
     def spoilt(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         scores = Counting()(features)
@@ -91,15 +81,6 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     tagger = Tagger("toy", 10, 0.0, 1.0, "m")
     with pytest.raises(InputError, match="tagger toy: got 2 of 20 scores that are no finite numbers, expected prob"):
         predict(random_dijets(10, 1), [(tagger, of_features(spoilt))], VARIATIONS, ENERGY)
-
-
-def test_features_have_the_stated_columns() -> None:
-    dijets = random_dijets(10, 2)
-    nominal = kinematics_of(NOMINAL, dijets, ENERGY)
-    got = features_of(dijets, nominal, (np.array([3, 4]), np.array([1, 0])))
-    assert JET_FEATURES == ("n_trk", "width", "c1", "pt", "abs_eta")
-    want = [[dijets.n_trk[3, 1], dijets.width[3, 1], dijets.c1[3, 1], dijets.pt[3, 1], abs(dijets.eta[3, 1])]]
-    np.testing.assert_allclose(got[:1], want, rtol=1e-7)
 
 
 def test_a_model_of_lightgbm(toys: Toys) -> None:
@@ -240,14 +221,6 @@ def test_a_table_gives_back_what_was_written(tmp_path: Path) -> None:
         assert again.by_name.keys() == scores.by_name.keys()
         for name, values in scores.by_name.items():
             np.testing.assert_array_equal(again.by_name[name], values)
-
-
-def test_another_table_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "scores.npz"
-    for wrong in (b"", b"nothing"):
-        path.write_bytes(wrong)
-        with pytest.raises(FileError, match=r"scores\.npz: got no table of scores"):
-            read_scores(path)
 
 
 def filled_with(values: list[list[float]], bins: int, low: float, high: float) -> Filled:

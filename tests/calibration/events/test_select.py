@@ -91,14 +91,6 @@ def test_pieces_of_a_file_are_its_whole(toys: Toys, size: int) -> None:
     assert min(piece.ranges[0][1] for piece in pieces) == everything.ranges[0][1]
 
 
-def test_a_range_in_which_nothing_is_selected(toys: Toys) -> None:
-    settings = replace(SETTINGS, selection=DijetSelection(max_abs_eta=1e-9))
-    dijets = whole(toys.files("nominal")[0], settings)
-    assert len(dijets) == 0
-    assert dijets.cut_flow.events[CUT_NAMES.index("two jets")] > 0
-    assert dijets.cut_flow.events[CUT_NAMES.index("eta")] == 0
-
-
 @pytest.mark.parametrize("compiled", [True, False])
 def test_variations_are_added_to_a_table_from_their_branches_alone(
     toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
@@ -145,13 +137,6 @@ def test_data_has_weight_one_and_no_labels(toys: Toys) -> None:
     assert (dijets.cut_flow.weight == dijets.cut_flow.events * 2**10).all()
 
 
-def test_flavours_of_labels() -> None:
-    """0, an antiquark and a lepton have none of ours."""
-    got = flavours(np.array([1, 2, 3, 4, 5, 21, 0, -1, 11, 6], np.int8))
-    assert got.tolist() == [0, 0, 0, 1, 2, 3, -1, -1, -1, -1]
-    assert FLAVOURS == ("light", "charm", "bottom", "gluon")
-
-
 def test_regions() -> None:
     eta = np.array([[1.0, -0.5], [0.5, -1.0], [0.7, -0.7], [1.2, 1.5]], np.float32)
     assert assign_regions(eta, Regions()).tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
@@ -168,15 +153,6 @@ def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None
     for k, dijets in enumerate([*tables, *(random_dijets(n, 1) for n in (0, 1, 2, 5))]):
         write_dijets(dijets, tmp_path / f"{k}.npz")
         same(read_dijets(tmp_path / f"{k}.npz"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
-
-
-def test_a_table_has_28_bytes_an_event(toys: Toys, tmp_path: Path) -> None:
-    """In memory it has 44. Differences of event numbers and n_trk fit into one byte; all rows of `jet` are (0, 1)."""
-    dijets = whole(toys.files("nominal")[0], replace(SETTINGS, observables=False))
-    write_dijets(dijets, tmp_path / "table.npz")
-    with np.load(tmp_path / "table.npz") as columns:
-        of_events = [columns[name] for name in columns if len(columns[name]) == len(dijets)]
-    assert sum(each.nbytes for each in of_events) == 28 * len(dijets)
 
 
 def test_a_table_without_observables_is_smaller(toys: Toys, tmp_path: Path) -> None:
@@ -208,12 +184,6 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
     return tmp_path / "odd.root"
-
-
-def test_the_writer_of_odd_files_can_write_a_good_one(odd: Path, tmp_path: Path) -> None:
-    events = small_events()
-    write_ntuple(tmp_path / "good.root", events, bookkeeping_of(events))
-    same(whole(write_odd(odd, events)), whole(tmp_path / "good.root"))
 
 
 @pytest.mark.parametrize(

@@ -89,19 +89,3 @@ def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_without_a_model(url: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         served_scores(url)
-
-
-def test_no_module_of_tracking_is_loaded() -> None:
-    code = "import sys, beampipe.calibration.events.scores; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "beampipe.calibration.events.scores" in loaded
-    assert not [name for name in loaded if name.startswith(("beampipe.tracking", "beampipe.serving"))]
-
-
-def test_the_folder_of_weights_holds_one_model(tmp_path: Path) -> None:
-    from beampipe.calibration.events.served_model import GluonTagger
-    from beampipe.errors import FileError
-    from beampipe.triton.model.contract import Instance
-
-    with pytest.raises(FileError, match="got 0 files"):
-        GluonTagger(Instance(weights=tmp_path))

@@ -81,9 +81,3 @@ def test_a_fit_finds_the_yield_that_was_put_in(
     values = dict(zip(result.labels, result.bestfit, strict=True))
     assert values["mu"] == pytest.approx(STRENGTH, rel=1e-3)
     assert {f"quark_gluon_pc{k}" for k in range(len(components))} <= values.keys()
-
-
-def test_a_part_of_the_samples_can_be_named(components: Float64[ndarray, "k n"]) -> None:
-    one = cabinetry_systematics(components, ["signal"], "w * {name}_{way}")[0]
-    assert one["Samples"] == ["signal"]
-    assert one["Up"] == {"Weight": "w * quark_gluon_pc0_up"}

@@ -112,15 +112,6 @@ def test_flat_ntuples_in_half_gev_give_the_same_bytes(toys: Toys, base: Configur
     assert factors_sha256(result) == factors_sha256(base)
 
 
-def test_vectors_with_whole_weights_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
-    def in_units(path: Path, events: Any, book: Mapping[str, Any]) -> None:
-        physlite(path, events, book, unit=1024.0)
-
-    lines = {**PHYSLITE, "energy_unit": repr(1 / 1024)}
-    result = run_in(disguised(toys, tmp_path, in_units, "physlite", lines))
-    assert factors_sha256(result) == factors_sha256(base)
-
-
 def test_rntuples_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
     def as_rntuple(path: Path, events: Any, book: Mapping[str, Any]) -> None:
         physlite(path, events, book, unit=1024.0, rntuple=True)

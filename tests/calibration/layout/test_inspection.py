@@ -242,12 +242,3 @@ def test_several_files_at_once(events: Events, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", *map(str, paths), "--tree", "analysis/nominal", "--json"])
     assert result.exit_code == 1
     assert [each["good"] for each in json.loads(result.stdout)] == [True, True, False]
-
-
-def test_guesses_by_name_alone() -> None:
-    result = guessed_branches(["EventNumber", "Jet_btag", "Jet_pt", "jet_eta_1", "jet_eta_2", "Muon_pt"])
-    assert result == {
-        "branches.event": "EventNumber",
-        "branches.pt": "Jet_pt",
-        "branches.eta": ["jet_eta_1", "jet_eta_2"],
-    }

@@ -68,14 +68,6 @@ def test_other_dataset_seed_run_or_event_is_independent(other: dict[str, object]
     assert abs(correlation) < 4 / one.size**0.5
 
 
-def test_events_next_to_each_other_and_replicas_are_independent() -> None:
-    times = multiplicities("toy", np.arange(N_EVENTS)).astype(float)
-    between = np.corrcoef(times.T)
-    off = between[~np.eye(N_REPLICAS, dtype=bool)]
-    assert np.abs(off).max() < 5 / N_EVENTS**0.5
-    assert off.std() == pytest.approx(1 / N_EVENTS**0.5, rel=0.15)
-
-
 def replicated(dijets: Dijets, **changes: object) -> Filled:
     settings = fill_settings(kinematics=(), bootstrap=Bootstrap(N_REPLICAS, 1))
     return fill_table(dijets, Scores(), replace(settings, **changes))  # type: ignore[arg-type]
@@ -122,10 +114,3 @@ def test_spread_of_a_sum_is_the_root_of_the_sum_of_squares() -> None:
     assert filled.entries.reshape(filled.axes.shape)[:, 0].sum() > 1000
     assert forward.std() == pytest.approx(spread, rel=4 / 2000**0.5)
     assert forward.mean() == pytest.approx(nominal, abs=4 * spread / 1000**0.5)
-
-
-def test_the_key_of_a_dataset_is_that_of_its_name() -> None:
-    assert dataset_key("toy") == dataset_key("toy")
-    keys = {dataset_key(name, seed) for name in ("toy", "toy2", "", "data") for seed in range(3)}
-    assert len(keys) == 12
-    assert all(0 <= key < 2**64 for key in keys)

@@ -67,14 +67,6 @@ def measured(**changes: Any) -> Efficiencies:
     return replace(standard, **changes)
 
 
-def test_efficiency_and_rejection_are_named_and_differ() -> None:
-    """Data 0.5 over simulation 0.4; rejections 0.5 over 0.6."""
-    data, simulation = np.array([0.5, 0.5, 0.5]), np.array([0.4, 0.0, 1.0])
-    assert QUANTITIES == ("efficiency", "rejection")
-    np.testing.assert_allclose(scale_factors(data, simulation, "efficiency"), [1.25, np.nan, 0.5])
-    np.testing.assert_allclose(scale_factors(data, simulation, "rejection"), [0.5 / 0.6, 0.5, np.nan])
-
-
 def test_numbers_of_the_nominal_case(tmp_path: Path) -> None:
     result = factors_of(configuration(tmp_path), {"n_trk": measured()})
     quark = result.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
@@ -228,37 +220,6 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
         Factors.read(path)
     with pytest.raises(FileError, match="got no factors"):
         Factors.read(tmp_path / "none.json")
-
-
-def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
-    path, again = tmp_path / "a.npz", tmp_path / "b.npz"
-    save_tables(path, **{"n_trk": measured(), "gbdt:2": measured(cuts=np.array([[1], [2]]))})
-    result = load_tables(path, Efficiencies)
-    assert list(result) == ["n_trk", "gbdt:2"]
-    assert result["gbdt:2"].cuts.tolist() == [[1], [2]]
-    assert result["n_trk"].names.tolist() == list(NAMES)
-    save_tables(again, **result)
-    assert again.read_bytes() == path.read_bytes()
-    for content in (b"", b"nothing", path.read_bytes()[:500]):
-        again.write_bytes(content)
-        with pytest.raises(FileError, match=r"b\.npz: got no table 'Efficiencies'"):
-            load_tables(again, Efficiencies)
-
-
-def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:
-    """`*_up` of weights is not the jet energy's."""
-    from beampipe.calibration.method.uncertainties import _members
-
-    names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", str(GLUON_REWEIGHT))
-    variations = tuple(map(Variation.parse, names))
-    assert tuple(map(str, variations)) == names
-
-    def members(source: Systematic) -> tuple[str, ...]:
-        return tuple(map(str, _members(source, variations)))
-
-    assert members(Systematic("s", weights=("*_up",))) == ("weight:fsr_up",)
-    assert members(Systematic("s", kinematics=("*",))) == ("jets:jes_1_up",)
-    assert members(Systematic("s", samples=("up",))) == ("sample:up",)
 
 
 def test_a_factor_is_found_by_what_it_is_of(some: Factors) -> None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration, Systematic
-from beampipe.calibration.method.factors import FactorKey, Factors
-from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties, principal_components
+from beampipe.calibration.exports import read_correction
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.joint import (
+    JointUncertainties,
+    combine_sets,
+    joint_uncertainties,
+    principal_components,
+    read_sets,
+    statistical_between,
+)
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import factors_of
-from beampipe.errors import FileError
+from beampipe.errors import ConfigError, FileError, InputError
 from tests.calibration.method.test_factors import configuration, measured
 
 SOURCES = (
@@ -108,3 +120,183 @@ def test_a_lost_bin_is_lost_alone(tmp_path: Path) -> None:
     assert joint.valid.sum() == 6
     components = principal_components(joint)
     assert np.isfinite(components).all(axis=0).tolist() == joint.valid.tolist()
+
+
+EDGES = (500.0, 800.0, 1200.0, 2000.0)
+KEYS = (FactorKey("n_trk", 0.5, "quark", "efficiency"), FactorKey("n_trk", 0.5, "gluon", "rejection"))
+N = 6
+
+
+EVERY = tuple(FactorKey("n_trk", 0.5, flavour, quantity) for flavour in FLAVOUR_NAMES for quantity in QUANTITIES)
+
+
+def one_set(seed: int, *sources: str, keys: tuple[FactorKey, ...] = KEYS) -> JointUncertainties:
+    rng, n = np.random.default_rng(seed), 3 * len(keys)
+    root = rng.normal(0, 0.05, (n, 2 * n))
+    vectors = {source: rng.normal(0, 0.04, (1, n)) for source in sources}
+    shifts = {source: {f"weight:{source}_1": each[0]} for source, each in vectors.items()}
+    return JointUncertainties(EDGES, keys, rng.normal(1, 0.1, n), root @ root.T, shifts, vectors)
+
+
+def single(value: float, error: float, moved: float) -> JointUncertainties:
+    """One bin, one scale factor: a statistical error, and a source."""
+    vectors = {"pdf": np.array([[moved]])}
+    shifts = {"pdf": {"weight:pdf_1": np.array([moved])}}
+    return JointUncertainties((500.0, 600.0), KEYS[:1], np.array([value]), np.array([[error**2]]), shifts, vectors)
+
+
+@pytest.mark.parametrize("moved", [(0.03, 0.05), (0.03, -0.05), (0.0, 0.05), (0.04, 0.001)])
+def test_two_numbers_by_the_closed_form(moved: tuple[float, float]) -> None:
+    """Lyons, Gibaut and Clifford, doi:10.1016/0168-9002(88)90018-6, equations of two correlated measurements."""
+    result = combine_sets({"dijets": single(1.1, 0.06, moved[0]), "photon": single(0.9, 0.04, moved[1])})
+    one, other = (np.hypot(error, shift) for error, shift in zip((0.06, 0.04), moved, strict=True))
+    together = moved[0] * moved[1]
+    spread = one**2 + other**2 - 2 * together
+    weight = (other**2 - together) / spread
+    assert result.weights.reshape(2).tolist() == pytest.approx([weight, 1 - weight])
+    assert result.joint.nominal[0] == pytest.approx(weight * 1.1 + (1 - weight) * 0.9)
+    assert result.joint.covariance[0, 0] == pytest.approx((one**2 * other**2 - together**2) / spread)
+    assert result.chi2[0] == pytest.approx(0.2**2 / spread)
+    assert result.ndf[0] == 1
+    assert result.shares(KEYS[0])[:, 0].tolist() == pytest.approx([weight, 1 - weight])
+
+
+def whole_covariance(one: JointUncertainties, other: JointUncertainties, cross: np.ndarray) -> np.ndarray:
+    both = np.block([[one.statistical, cross], [cross.T, other.statistical]])
+    for source in one.vectors.keys() | other.vectors.keys():
+        zero = np.zeros((1, N))
+        moved = np.concatenate([one.vectors.get(source, zero)[0], other.vectors.get(source, zero)[0]])
+        both += np.outer(moved, moved)
+    return both
+
+
+def test_bins_that_are_correlated_against_a_fit_by_hand() -> None:
+    """Generalised least squares with the roots of C, of each scale factor alone."""
+    one, other = one_set(1, "pdf", "jes"), one_set(2, "pdf", "photon")
+    cross = 0.2 * np.sqrt(np.outer(np.diagonal(one.statistical), np.diagonal(other.statistical)))
+    result = combine_sets({"one": one, "other": other}, {("one", "other"): cross})
+    covariance = whole_covariance(one, other, cross)
+    y, wanted, weights = np.concatenate([one.nominal, other.nominal]), [], np.zeros((N, 2 * N))
+    for k, part in enumerate((slice(0, 3), slice(3, 6))):
+        places = np.r_[part, slice(part.start + N, part.stop + N)]
+        root = np.linalg.inv(np.linalg.cholesky(covariance[np.ix_(places, places)]))
+        design = np.tile(np.eye(3), (2, 1))
+        x, squares, *_ = np.linalg.lstsq(root @ design, root @ y[places], rcond=None)
+        wanted.append(x)
+        weights[part, places] = np.linalg.pinv(root @ design) @ root
+        assert result.chi2[k] == pytest.approx(squares[0])
+        assert result.ndf[k] == 3
+    np.testing.assert_allclose(result.joint.nominal, np.concatenate(wanted))
+    np.testing.assert_allclose(result.joint.covariance, weights @ covariance @ weights.T, rtol=1e-9)
+    assert set(result.joint.vectors) == {"pdf", "jes", "photon"}
+    np.testing.assert_allclose(result.joint.shifts["jes"]["weight:jes_1"], weights[:, :N] @ one.vectors["jes"][0])
+    np.testing.assert_allclose(result.shares(KEYS[0]).sum(axis=0), 1)
+
+
+def test_order_of_sets_does_not_matter() -> None:
+    one, other = one_set(1, "pdf"), one_set(2, "pdf")
+    forth, back = combine_sets({"a": one, "b": other}), combine_sets({"b": other, "a": one})
+    np.testing.assert_allclose(forth.joint.nominal, back.joint.nominal, rtol=1e-12)
+    np.testing.assert_allclose(forth.joint.covariance, back.joint.covariance, rtol=1e-9)
+
+
+def lost(one: JointUncertainties, place: int) -> JointUncertainties:
+    """The set without a value in one place."""
+    nominal, statistical = one.nominal.copy(), one.statistical.copy()
+    nominal[place], statistical[place], statistical[:, place] = np.nan, np.nan, np.nan
+
+    def cut(values: np.ndarray) -> np.ndarray:
+        values = values.copy()
+        values[..., place] = np.nan
+        return values
+
+    shifts = {source: {name: cut(each) for name, each in members.items()} for source, members in one.shifts.items()}
+    vectors = {source: cut(each) for source, each in one.vectors.items()}
+    return replace(one, nominal=nominal, statistical=statistical, shifts=shifts, vectors=vectors)
+
+
+def test_a_bin_that_one_set_lacks_comes_from_the_other() -> None:
+    one, other = one_set(1, "pdf"), one_set(2, "pdf")
+    result = combine_sets({"one": lost(one, 1), "other": other})
+    assert result.ndf.tolist() == [2, 3]
+    assert result.joint.valid.all()
+    assert result.shares(KEYS[0])[:, 1].tolist() == pytest.approx([0, 1])
+    neither = combine_sets({"one": lost(one, 1), "other": lost(other, 1)})
+    assert neither.joint.valid.tolist() == [True, False, True, True, True, True]
+    assert np.isnan(neither.joint.covariance[1]).all()
+    assert neither.ndf.tolist() == [2, 3]
+
+
+def test_a_source_is_one_unless_it_is_named_separate() -> None:
+    one, other = single(1.1, 0.0, 0.05), single(0.9, 0.0, 0.04)
+    apart = combine_sets({"a": one, "b": other}, separate=["pdf"])
+    assert set(apart.joint.vectors) == {"pdf_a", "pdf_b"}
+    assert apart.joint.covariance[0, 0] == pytest.approx(1 / (0.05**-2 + 0.04**-2))
+    assert apart.joint.nominal[0] == pytest.approx((1.1 / 0.05**2 + 0.9 / 0.04**2) / (0.05**-2 + 0.04**-2))
+    renamed = replace(other, shifts={"pdf": {"weight:other": np.array([0.04])}})
+    with pytest.raises(
+        ConfigError, match=r"source pdf: got other variations in a than in b \(weight:other, weight:pdf_1"
+    ):
+        combine_sets({"a": one, "b": renamed})
+    assert combine_sets({"a": one, "b": renamed}, separate=["pdf"]).ndf[0] == 1
+
+
+def test_what_cannot_be_combined_is_refused() -> None:
+    one = one_set(1)
+    with pytest.raises(InputError, match="got 1, expected two or more"):
+        combine_sets({"one": one})
+    with pytest.raises(InputError, match="sets one and other: got other scale factors or bins"):
+        combine_sets({"one": one, "other": replace(one, pt_edges=(500.0, 900.0, 1200.0, 2000.0))})
+    with pytest.raises(InputError, match="expected two of one, other"):
+        combine_sets({"one": one, "other": one}, {("one", "none"): np.zeros((N, N))})
+
+
+def test_events_in_common_correlate_the_sets() -> None:
+    rng = np.random.default_rng(4)
+    common, one, other = rng.normal(0, 0.1, (3, 4000, N))
+    result = statistical_between(1 + common + one, 1 + common + other)
+    np.testing.assert_allclose(result, 0.01 * np.eye(N), atol=0.0015)
+
+
+def test_pulls_of_toys() -> None:
+    """Two sets with all their correlations: the quoted errors are right."""
+    one, other = one_set(1, "pdf", "jes"), one_set(2, "pdf")
+    rng = np.random.default_rng(8)
+    drawn = rng.multivariate_normal(np.ones(2 * N), whole_covariance(one, other, np.zeros((N, N))), 4000)
+    result = combine_sets({"one": one, "other": other})  # weights do not depend on what was measured
+    y = drawn.reshape(-1, 2, 2, 3)
+    estimates = np.einsum("skpq,tskq->tkp", result.weights, y).reshape(-1, N)
+    pulls = (estimates - 1) / np.sqrt(np.diagonal(result.joint.covariance))
+    np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.05)
+    np.testing.assert_allclose(np.mean(pulls, axis=0), 0, atol=0.06)
+    errors = np.sqrt(np.diagonal(one.covariance))
+    assert (np.sqrt(np.diagonal(result.joint.covariance)) < errors).all(), "two sets say more than one"
+
+
+def test_a_file_is_that_of_one_set_with_the_weights(tmp_path: Path) -> None:
+    result = combine_sets({"one": one_set(1, "pdf"), "other": one_set(2, "pdf")})
+    result.write(tmp_path / "combined.json")
+    read = JointUncertainties.read(tmp_path / "combined.json")
+    np.testing.assert_array_equal(read.covariance, result.joint.covariance)
+    plain = json.loads((tmp_path / "combined.json").read_text())
+    assert plain["sets"] == ["one", "other"]
+    assert plain["estimates"][1]["flavour"] == "gluon"
+    np.testing.assert_array_equal(plain["estimates"][1]["weights"]["other"], result.weights[1, 1])
+
+
+def test_the_command_combines_reports(tmp_path: Path) -> None:
+    for name, seed in (("dijets", 1), ("photons", 2)):
+        one_set(seed, "pdf", keys=EVERY).write(tmp_path / f"{name}.json")
+    arguments = [f"{name}={tmp_path / name}.json" for name in ("dijets", "photons")]
+    shown = CliRunner().invoke(app, ["combine", *arguments, "-o", str(tmp_path / "both")])
+    assert shown.exit_code == 0, shown.output
+    wanted = combine_sets({"dijets": one_set(1, "pdf", keys=EVERY), "photons": one_set(2, "pdf", keys=EVERY)})
+    read = JointUncertainties.read(tmp_path / "both/joint.json")
+    np.testing.assert_array_equal(read.nominal, wanted.joint.nominal)
+    corrections = read_correction(tmp_path / "both/components.json")
+    result = corrections["n_trk_efficiency"].evaluate("nominal", "quark", "0.5", 600.0)
+    assert result == wanted.joint.nominal[0]
+    with pytest.raises(InputError, match="got 'dijets', expected NAME=FILE"):
+        read_sets(["dijets"])
+    with pytest.raises(InputError, match=r"got the numbers of another set in again=.*, expected other events"):
+        read_sets([*arguments, f"again={tmp_path / 'dijets'}.json"])

@@ -86,11 +86,6 @@ def test_quarks_pass_as_often_as_asked_for(shifted: Calibrated) -> None:
         assert (one.simulation < wp + 0.08).all()
 
 
-def test_forward_jets_are_more_often_quarks(shifted: Calibrated) -> None:
-    fractions = shifted.factors.fractions["n_trk"]
-    assert (fractions[:, 0] - fractions[:, 1] > 0.05).all()
-
-
 def test_a_known_shift_is_found_within_its_error(shifted: Calibrated) -> None:
     """In units of the statistical error; bins of pT are independent, working points and quantities are not."""
     pulls, sizes = [], []

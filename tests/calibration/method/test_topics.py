@@ -115,16 +115,6 @@ def test_toys_are_unbiased() -> None:
     assert spreads == sorted(spreads)
 
 
-def test_tails_hold_their_share() -> None:
-    simulation = jets_of()
-    low, high = tails(simulation[0][None], SHARE)[0]
-    known = truth(simulation)
-    assert (known.quark * low).sum() == pytest.approx(SHARE)
-    assert (known.gluon * high).sum() == pytest.approx(SHARE)
-    assert low[0] == high[-1] == 1
-    assert low[-1] == high[0] == 0
-
-
 def test_no_value_in_empty_regions_and_for_equal_flavours() -> None:
     empty, simulation = all_flavours(jets_of()), jets_of()
     empty[0, 1] = 0

@@ -55,12 +55,6 @@ def test_an_empty_bin_takes_no_error_from_the_others(tmp_path: Path, sources: tu
     gappy.require_valid()
 
 
-def test_without_systematics_the_total_is_the_statistical_error(tmp_path: Path) -> None:
-    one = factors_of(configuration(tmp_path), {"n_trk": measured(**drawn())}).against_pt(**QUARK)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(one.total, one.statistical)
-    assert (one.total > 0).all()
-
-
 def test_without_replicas_there_is_no_total(tmp_path: Path) -> None:
     nothing = np.empty((0, 2, 1, 2))
     result = factors_of(
@@ -136,18 +130,6 @@ def flags(folder: Path, efficiencies: object) -> tuple[tuple[str, ...], ...]:
     assert [item.flags for item in again.by_name.values()] == [item.flags for item in result.by_name.values()]
     assert again.at(**QUARK, pt=700.0).flags == result.against_pt(**QUARK).flags[0]  # type: ignore[arg-type]
     return result.against_pt(**QUARK).flags  # type: ignore[arg-type]
-
-
-def test_the_covariance_of_bins_with_gaps_has_no_negative_eigenvalue() -> None:
-    rng = np.random.default_rng(3)
-    replicas = rng.normal(1, 0.1, (60, 8)) + rng.normal(0, 0.1, (60, 1))
-    replicas[rng.random(replicas.shape) < 0.3] = np.nan
-    replicas[:, 5] = np.nan
-    error, covariance = statistical(replicas)
-    valid = np.arange(8) != 5
-    assert np.isfinite(error).tolist() == valid.tolist()
-    assert np.linalg.eigvalsh(covariance[np.ix_(valid, valid)]).min() > 0
-    np.testing.assert_allclose(np.diagonal(covariance)[valid], error[valid] ** 2, rtol=1e-12)
 
 
 def test_effective_numbers_by_hand() -> None:

@@ -81,11 +81,6 @@ def test_data_counts_as_it_is() -> None:
     assert not books.labelled
 
 
-def test_pseudo_data_is_scaled_like_simulation() -> None:
-    books = slice_factors(sample("pseudo-data"), at(facts(0), facts(1, (5.0, 3.0))))
-    assert books.slices[0].factors == (10.0, 12.0)
-
-
 def test_no_order_of_files_changes_a_bit() -> None:
     """Ten and nine powers of ten: floats added one after another differ by order."""
     values = (1e16, 1.0, -1e16, 0.1, 3e-9, 7.7)
@@ -139,15 +134,6 @@ def test_a_missing_file_is_named_after_its_siblings() -> None:
     for name, missing in [("run7_a.root", r"run0_a\.root"), ("x.root", "number 0"), ("b_007.root", r"b_000\.root")]:
         with pytest.raises(FileError, match=f"missing {missing}"):
             slice_factors(sample(), {Path(name): facts(7, n_files=9)})
-
-
-def test_facts_and_books_survive_json(toys: Toys) -> None:
-    result = {path: inspect_file(path) for path in toys.files("nominal")}
-    for item in result.values():
-        assert FileInfo.of(json.loads(json.dumps(asdict(item)))) == item
-    books = slice_factors(sample(), result)
-    assert Bookkeeping.of(json.loads(json.dumps(asdict(books)))) == books
-    assert len(books.slices) == 3
 
 
 def test_facts_of_a_file(toys: Toys) -> None:

@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beampipe.calibration.config import REGIONS
+from beampipe.calibration.events.dijets import FLAVOURS
+from beampipe.calibration.exports.archives import scale_factor_folder, write_root
 from beampipe.calibration.exports.corrections import (
     growth,
     read_correction,
     systematics_of,
     write_correction,
     write_covariance,
+    write_mc_to_mc,
 )
-from beampipe.calibration.method.factors import FactorKey, Factors
-from beampipe.errors import ConfigError, FileError
-from tests.calibration.report.conftest import EDGES
+from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors
+from beampipe.calibration.report.tables import mc_to_mc_table
+from beampipe.calibration.results import Results, between_samples, other_samples
+from beampipe.errors import ConfigError
+from tests.calibration.report.conftest import BINS, EDGES, templates
 
 CENTRES = [(low + high) / 2 for low, high in pairwise(EDGES)]
 ROUNDING = 1e-15
@@ -58,15 +64,6 @@ def test_the_file_fits_the_schema_and_says_what_it_holds(factors: Factors, tmp_p
         assert "above 900 GeV that of the last bin" in (item.description or "")
     for systematic in ("nominal", "pdf_up", "tracking_down", "stat_up", "total_down"):
         assert systematic in str(result.corrections[0].inputs[0].description)
-
-
-def test_edges_belong_to_the_bin_above(factors: Factors, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.json"
-    write_correction(factors, path)
-    nominal = factors.against_pt(tagger="n_trk", working_point=0.8, flavour="gluon", quantity="rejection").nominal
-    correction = read_correction(path)["n_trk_rejection"]
-    results = [correction.evaluate("nominal", "gluon", "0.8", pt) for pt in (500.0, 599.99, 600.0)]
-    np.testing.assert_allclose(results, nominal[[0, 0, 1]], rtol=ROUNDING)
 
 
 def test_outside_the_bins(factors: Factors, tmp_path: Path) -> None:
@@ -139,12 +136,6 @@ def test_names_that_corrections_need_are_refused(factors: Factors, tmp_path: Pat
         write_correction(replace(factors, by_name={**factors.by_name, GAP: clashing}), tmp_path / "corrections.json")
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(FileError, match="got no corrections"):
-        read_correction(tmp_path / "other.json")
-
-
 def test_covariance_lies_beside(gappy: Factors, tmp_path: Path) -> None:
     write_covariance(gappy, tmp_path / "covariance.json")
     plain = json.loads((tmp_path / "covariance.json").read_text())
@@ -154,3 +145,93 @@ def test_covariance_lies_beside(gappy: Factors, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(entry["covariance"], np.float64), one.covariance)
     assert plain["covariances"][0]["covariance"][1] == [None, None]
     assert plain["covariances"][0]["flags"] == [[], ["no_value", "no_statistical_error"]]
+
+
+@pytest.fixture(scope="module")
+def path(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("root") / "histograms.root"
+    write_root(results, path)
+    return path
+
+
+def test_scale_factors_come_back(results: Results, path: Path) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        for key, one in results.factors.by_name.items():
+            folder = file[scale_factor_folder(*key)]
+            assert folder["scale_factor"].classname.startswith("TH1D")
+            values, edges = folder["scale_factor"].to_numpy()
+            np.testing.assert_array_equal(values, one.nominal)
+            np.testing.assert_array_equal(edges, EDGES)
+            squares = folder["scale_factor"].member("fSumw2")[1:-1]  # `errors` of uproot would give 0 for nan
+            np.testing.assert_array_equal(squares, one.total**2)
+            for name, expected in {**one.sources, "x": one.total}.items():
+                result = folder["total" if name == "x" else f"source_{name}"].values()
+                np.testing.assert_array_equal(result, expected)
+            np.testing.assert_array_equal(folder["statistical"].values(), one.statistical)
+            np.testing.assert_array_equal(folder["valid"].values(), one.valid)
+            bits = [int(value) for value in folder["flags"].values()]
+            assert [tuple(name for k, name in enumerate(FLAGS) if bit & 2**k) for bit in bits] == list(one.flags)
+            assert folder["covariance"].classname.startswith("TH2D")
+            np.testing.assert_array_equal(folder["covariance"].values(), one.covariance)
+
+
+def test_the_joint_covariance_comes_back(results: Results, path: Path) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        np.testing.assert_array_equal(file["joint/covariance"].values(), results.joint.covariance)
+        np.testing.assert_array_equal(file["joint/statistical"].values(), results.joint.statistical)
+        np.testing.assert_array_equal(file["joint/nominal"].values(), results.joint.nominal)
+        order = [FactorKey(**key) for key in json.loads(str(file["joint/order"]))]
+        assert tuple(order) == results.joint.keys
+
+
+def test_inputs_come_back_with_their_squares(results: Results, path: Path) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        for sample, flavours in (("nominal", FLAVOURS), ("data", ("data",))):
+            templates = results.samples[sample].templates
+            for r, region in enumerate(REGIONS):
+                for f, flavour in enumerate(flavours):
+                    histogram = file[f"inputs/{sample}/n_trk/{region}_{flavour}"]
+                    np.testing.assert_array_equal(histogram.values(), templates.values[0, :, r, f])
+                    np.testing.assert_array_equal(histogram.variances(), templates.squares[0, :, r, f])
+                    np.testing.assert_array_equal(histogram.axis(1).edges(), np.linspace(0, 8, BINS + 1))
+
+
+@pytest.fixture
+def with_other(results: Results) -> Results:
+    other = replace(results.samples["nominal"], templates=templates(FLAVOURS, 3))
+    return replace(results, samples={**results.samples, "me": other})
+
+
+def test_the_ratio_and_its_error_by_hand(with_other: Results) -> None:
+    """Forward gluons, 50 %: the first three bins of x pass. Errors of ratios of weighted numbers."""
+    result = between_samples(with_other, "me", FactorKey("n_trk", 0.5, "gluon", "rejection"))
+    for p in range(2):
+        ratio, square = 1.0, 0.0
+        for name, power in (("nominal", 1), ("me", -1)):
+            one = with_other.samples[name].templates
+            jets, squares = (part[0, p, 0, FLAVOURS.index("gluon")] for part in (one.values, one.squares))
+            passed, failed = jets[:3].sum(), jets[3:].sum()
+            share = failed / (passed + failed)
+            variance = (failed**2 * squares[:3].sum() + passed**2 * squares[3:].sum()) / (passed + failed) ** 4
+            ratio, square = ratio * share**power, square + variance / share**2
+        assert result.values[p] == pytest.approx(ratio)
+        assert result.errors[p] == pytest.approx(ratio * np.sqrt(square))
+
+
+def test_correctionlib_evaluates_to_the_table(with_other: Results, tmp_path: Path) -> None:
+    assert other_samples(with_other) == ("me",)
+    write_mc_to_mc(with_other, tmp_path / "mc_to_mc.json")
+    correction = read_correction(tmp_path / "mc_to_mc.json")["n_trk_efficiency_mc_to_mc"]
+    result = between_samples(with_other, "me", FactorKey("n_trk", 0.8, "quark", "efficiency"))
+    for name, sign in (("nominal", 0), ("stat_up", 1), ("stat_down", -1)):
+        read = correction.evaluate("me", name, "quark", "0.8", np.array([550.0, 700.0]))
+        np.testing.assert_allclose(read, result.values + sign * result.errors, rtol=1e-14)
+    table = mc_to_mc_table(with_other)
+    assert len(table.rows) == 8 * 2
+    assert f"{result.values[0]:.4f}" in {row[6] for row in table.rows}

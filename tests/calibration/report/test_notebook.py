@@ -34,12 +34,6 @@ def test_factors_are_a_line_and_a_table(results: Results) -> None:
     assert len(repr(results)) <= 300
 
 
-def test_a_factor_without_an_error_is_said_to_have_none(results: Results) -> None:
-    factors = results.factors
-    nothing = {key: replace(item, total=np.full_like(item.total, np.nan)) for key, item in factors.by_name.items()}
-    assert "no valid error" in replace(factors, by_name=nothing)._repr_html_()
-
-
 def test_factors_plot_themselves(results: Results) -> None:
     factors = results.factors
     figure = factors.plot()

@@ -3,8 +3,19 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from beampipe.calibration.events.dijets import CUT_NAMES
+from beampipe.calibration.method.factors import FLAGS, FactorKey
+from beampipe.calibration.report.tables import (
+    UNKNOWN,
+    cut_flow_tables,
+    factor_table,
+    flag_table,
+    uncertainty_table,
+    yield_table,
+)
 from beampipe.calibration.report.write import PAGE, figures_of
 from beampipe.calibration.results import Results
 
@@ -76,16 +87,45 @@ def test_every_scale_factor_is_in_the_table(results: Results, page: Page) -> Non
     assert "nan" not in page.cells
 
 
-def test_flags_are_counted_and_told(report: Path, page: Page) -> None:
-    text = (report / PAGE).read_text(encoding="utf-8")
-    assert "8 of 16 numbers are flagged; 1 have no valid error" in text
-    assert "no value, no statistical error" in page.cells
-    assert "small determinant" in page.cells
+KEY = FactorKey("n_trk", 0.8, "gluon", "rejection")
 
 
-def test_keys_and_definitions_are_told(results: Results, report: Path, page: Page) -> None:
-    text = (report / PAGE).read_text(encoding="utf-8")
-    assert results.provenance[0][1] in page.cells
-    for word in ("Rejection", "Working point", "half the central 68 %", "beampipe calibration explain"):
-        assert word in text
-    assert str(report) not in text
+def test_factors(results: Results) -> None:
+    table = factor_table(results, "n_trk", 0.5)
+    assert len(table.rows) == 2 * 2 * 2
+    assert table.columns[-1] == "true, by label"
+    one = results.factors.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
+    assert table.rows[0][:5] == ("quark", "efficiency", "500 to 600", "none", f"{one.nominal[0]:.4f}")
+    assert table.rows[0][5] == UNKNOWN
+    assert table.rows[1][3] == "no value, no statistical error"
+    assert table.rows[1][4:] == (UNKNOWN,) * 7
+    assert [row[0] for row in flag_table().rows] == [name.replace("_", " ") for name in FLAGS]
+
+
+def test_uncertainties(results: Results) -> None:
+    table = uncertainty_table(results, KEY)
+    one = results.factors.by_name[KEY]
+    assert [row[0] for row in table.rows[-3:]] == ["statistical", "total", "flags"]
+    assert "tracking (experimental)" in [row[0] for row in table.rows]
+    assert table.rows[-2][1:] == tuple(f"{value:.4f}" for value in one.total)
+    assert table.rows[-1][1:] == ("none", "small determinant")
+
+
+def test_yields_add_up(results: Results) -> None:
+    table = yield_table(results)
+    assert len(table.rows) == 2 * 2 * (4 + 1)
+    for sample, result in results.samples.items():
+        rows = [row for row in table.rows if row[0] == sample]
+        assert sum(int(row[4]) for row in rows) == result.templates.entries.sum()
+        np.testing.assert_allclose(sum(float(row[5]) for row in rows), result.templates.values[0].sum())
+    first = results.samples["nominal"].templates
+    assert table.rows[0][:4] == ("nominal", "500 to 600", "forward", "light")
+    assert float(table.rows[0][6]) == pytest.approx(np.sqrt(first.squares[0, 0, 0, 0].sum()), rel=5e-3)
+
+
+def test_cut_flow(results: Results) -> None:
+    nominal, data = cut_flow_tables(results)
+    assert [row[0] for row in nominal.rows] == list(CUT_NAMES)
+    assert nominal.rows[0][1:] == ("1000", "100", "500")
+    assert nominal.rows[1][1:3] == ("910", "91")
+    assert data.rows[-1][3] == "100"

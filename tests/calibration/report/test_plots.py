@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from beampipe.calibration.config import Style
 from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.reweight import apply_factors, reweighting_factors, shapes
+from beampipe.calibration.report import figures
 from beampipe.calibration.report.figures import (
     REPORT_STYLE,
     bands_of,
@@ -15,19 +18,14 @@ from beampipe.calibration.report.figures import (
     drawable,
     experimental_of,
     figure_paths,
-    plot_closure,
-    plot_fractions,
     plot_points,
     plot_scale_factor,
     plot_uncertainties,
-    source_label,
 )
 from beampipe.calibration.report.write import figures_of
 from beampipe.calibration.results import Results
-from beampipe.figures import save_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from beampipe.errors import ConfigError
+from beampipe.figures import drawing, save_figure
 
 KEY = FactorKey("n_trk", 0.8, "gluon", "rejection")
 GAP = FactorKey("n_trk", 0.5, "quark", "efficiency")
@@ -112,17 +110,6 @@ def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Pa
     save(plot_points(nothing, *GAP[:1], *GAP[2:]), tmp_path, "points")
 
 
-def test_colours_are_distinct_and_stay_with_their_source(results: Results) -> None:
-    factors = results.factors
-    seen: dict[str, str] = {}
-    for item in factors.by_name.values():
-        names = list(bands_of(factors, item))
-        colours = colours_of(factors, names)
-        assert len(set(colours.values())) == len(names)
-        for name, colour in colours.items():
-            assert seen.setdefault(name, colour) == colour
-
-
 @pytest.mark.parametrize("n_sources", [7, 8, 30])
 def test_many_sources_share_one_band(results: Results, n_sources: int) -> None:
     sizes = np.linspace(0.01, 0.1, n_sources)
@@ -136,22 +123,6 @@ def test_many_sources_share_one_band(results: Results, n_sources: int) -> None:
     np.testing.assert_allclose(together, np.sqrt(np.sum(sizes**2)))
     assert (f"others ({n_sources - 6})" in bands) == (n_sources > 7)
     np.testing.assert_array_equal(experimental_of(factors, one), 0)
-
-
-def test_uncertainties_are_steps_of_their_size(results: Results) -> None:
-    figure = plot_uncertainties(results, KEY)
-    labels = labels_of(figure)
-    assert labels[:3] == ["total", "statistical", "tracking (exp.)"]
-    assert len(labels) == 7
-
-
-def test_closure_has_a_panel_with_ratio_for_each_bin(results: Results) -> None:
-    figure = plot_closure(results, "n_trk", "quark")
-    assert len(figure.axes) == 4
-    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["500 to 600 GeV", "600 to 900 GeV"]
-    (fractions, difference) = plot_fractions(results, "n_trk").axes
-    assert fractions.get_ylim() == (0, 1)
-    assert difference.get_ylabel() == "Difference D"
 
 
 def test_every_figure_becomes_a_picture(results: Results, report: Path) -> None:
@@ -179,12 +150,52 @@ def test_the_same_figure_has_the_same_bytes_and_leaves_no_setting(results: Resul
     assert dict(rcParams) == before
 
 
-def test_labels_are_words() -> None:
-    names = ("me_proxy", "pdf", "nonclosure", "gluon_reweight", "tracking")
-    assert [source_label(name) for name in names] == [
-        "ME proxy",
-        "PDF",
-        "non-closure",
-        "gluon re-weighting",
-        "tracking",
-    ]
+def test_stacks_are_the_numbers_of_jets(results: Results) -> None:
+    nominal, data = (results.samples[name].templates for name in ("nominal", "data"))
+    for region in range(2):
+        spectrum = figures.stack_of(results, "n_trk", region, None)
+        assert list(spectrum.flavours) == ["light", "charm", "bottom", "gluon"]
+        np.testing.assert_allclose(spectrum.simulation, nominal.values[0, :, region].sum(axis=(1, 2)))
+        for p in range(2):
+            stack = figures.stack_of(results, "n_trk", region, p)
+            np.testing.assert_allclose(stack.data, data.values[0, p, region, 0])
+            np.testing.assert_allclose(stack.data_error**2, data.squares[0, p, region, 0])
+            np.testing.assert_allclose(stack.simulation_error**2, nominal.squares[0, p, region].sum(axis=0))
+            assert stack.simulation.sum() == pytest.approx(spectrum.simulation[p])
+    assert figures.normalisation(results) == pytest.approx(data.values.sum() / nominal.values.sum())
+
+
+def test_errors_of_extracted_shapes_are_those_of_toys(results: Results) -> None:
+    """Poisson numbers of data, with re-weighting factors and fractions fixed."""
+    rng = np.random.default_rng(4)
+    nominal, data = (results.samples[name].templates for name in ("nominal", "data"))
+    counts = 50.0 + 20 * data.entries
+    many = replace(data, values=counts[None], squares=counts[None])
+    samples = {**results.samples, "data": replace(results.samples["data"], templates=many)}
+    factors = reweighting_factors(nominal.flavours("n_trk")[0])
+    forward, central = results.factors.fractions["n_trk"].T[:, :, None]
+    result = []
+    for _ in range(600):
+        jets = shapes(apply_factors(rng.poisson(counts).sum(axis=2).astype(np.float64), factors))
+        result.append(((1 - central) * jets[:, 0] - (1 - forward) * jets[:, 1]) / (forward - central))
+    errors = figures.shape_errors(replace(results, samples=samples), "data", "n_trk", "quark")
+    np.testing.assert_allclose(np.std(result, axis=0), errors, rtol=0.2)
+
+
+def texts(figure: Figure) -> str:
+    return " ".join([figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in axes.texts)])
+
+
+def test_labels_are_written_once_and_only_if_they_are_set(results: Results) -> None:
+    style = Style("ATLAS", "Preliminary", 13.6, 51.8)
+    for draw in (figures.plot_spectra, figures.plot_separation):
+        figure = draw(results)
+        with drawing():
+            before = texts(figure)
+            figures.add_labels(figure, Style())
+            assert texts(figure) == before
+            figures.add_labels(figure, style)
+        for word in ("ATLAS", "Preliminary", "13.6 TeV", "51.8 fb"):
+            assert texts(figure).count(word) == 1
+    with pytest.raises(ConfigError, match="expected an energy and a luminosity of 0 or more"):
+        Style(energy=-1.0)
