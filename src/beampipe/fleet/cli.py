@@ -154,9 +154,10 @@ def job_command(settings: Annotated[Path, typer.Argument()]) -> None:
     Args:
         settings: Settings of the job, a JSON file.
     """
-    from beampipe.fleet.deploy.slurm_job import JobSupervisor, current_job, read_job
+    from beampipe.fleet.deploy.slurm_job import JobSettings, JobSupervisor, current_job
+    from beampipe.fleet.server import read_settings
 
-    JobSupervisor(read_job(settings), current_job()).run()
+    JobSupervisor(read_settings(JobSettings, settings), current_job()).run()
 
 
 @app.command("gateway")
@@ -339,7 +340,7 @@ def update_command(
         least: Number of requests of each model that the new ones must answer.
         within: Longest time of the trial, in seconds.
     """
-    from beampipe.fleet.release_rule import ReleaseRule
+    from beampipe.fleet.control.release import ReleaseRule
 
     order: dict[str, Any] = {"do": "update"}
     if share is not None:
@@ -358,7 +359,7 @@ def update_command(
 
 
 def _print_update(done: Mapping[str, Any]) -> None:
-    from beampipe.fleet.release_rule import decision_of, decision_tables
+    from beampipe.fleet.control.release import decision_of, decision_tables
 
     out = terminal.console()
     if "decision" in done:
@@ -524,9 +525,9 @@ def member_command(settings: Annotated[Path, typer.Argument()]) -> None:
     Args:
         settings: Settings of the server, a JSON file.
     """
-    from beampipe.fleet.server import read_server_settings, run_server
+    from beampipe.fleet.server import FleetServerSettings, read_settings, run_server
 
-    run_server(read_server_settings(settings))
+    run_server(read_settings(FleetServerSettings, settings))
 
 
 def _percentiles(row: Mapping[str, Any]) -> list[str]:

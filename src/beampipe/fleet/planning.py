@@ -42,7 +42,7 @@ from typing import Any, Final, get_args, no_type_check
 
 import numpy as np
 
-from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, FileError, look_up
 from beampipe.fleet.specification import Balancing, GatewaySettings, read_fleet
 from beampipe.settings import build
 from beampipe.units import Estimate
@@ -136,8 +136,7 @@ def _of_load_test(content: Mapping[str, Any], sample: str | None) -> Measured:
         sample, *others = hits
         if others:
             raise ConfigError(f"--sample: got none, expected the sample that clients send: one of {', '.join(hits)}")
-    if sample not in hits:
-        raise UnknownNameError("sample", sample, hits)
+    n_hits = look_up("sample", sample, hits)
     alone = {
         point["way"]: float(point["summary"]["mean"])
         for point in content["points"]
@@ -147,7 +146,7 @@ def _of_load_test(content: Mapping[str, Any], sample: str | None) -> Measured:
         raise ConfigError("points: got none with one request in flight and one instance, expected some")
     served = next((seconds for way, seconds in alone.items() if way != _DIRECT), 0.0)
     seconds = alone.get(_DIRECT, served)
-    return Measured((hits[sample],), (seconds,), str(content["pipeline"]), max(0.0, served - seconds))
+    return Measured((n_hits,), (seconds,), str(content["pipeline"]), max(0.0, served - seconds))
 
 
 @dataclass(frozen=True)
@@ -212,10 +211,9 @@ def make_shape(
     else:
         specified = read_fleet(fleet)
         gateway, group = specified.gateway, next(iter(specified.servers)) if group is None else group
-        if group not in specified.servers:
-            raise UnknownNameError("group of servers", group, specified.servers)
-        if specified.servers[group].device == "cpu":
-            cores = specified.servers[group].cores
+        servers = look_up("group of servers", group, specified.servers)
+        if servers.device == "cpu":
+            cores = servers.cores
     in_flight = gateway.in_flight if in_flight is None else in_flight
     parallel = min(instances, cores, in_flight)
     if parallel < instances:

@@ -99,13 +99,12 @@ def write_settings(path: Path, settings: Any) -> None:
     write_whole(path, lambda part: part.write_text(json.dumps(table, default=str, indent=1) + "\n", encoding="utf-8"))
 
 
-def read_settings(kind: type[_Settings], path: Path, what: str) -> _Settings:
+def read_settings(kind: type[_Settings], path: Path) -> _Settings:
     """Settings that a process of a fleet was given as a JSON file.
 
     Args:
         kind: their class.
         path: the file.
-        what: what the file should be, for the message of an error.
 
     Raises:
         FileError: the file cannot be read, or is no JSON.
@@ -114,13 +113,8 @@ def read_settings(kind: type[_Settings], path: Path, what: str) -> _Settings:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileError(f"{path}: got {error}, expected {what}") from error
+        raise FileError(f"{path}: got {error}, expected settings, written by beampipe fleet") from error
     return build(kind, table, str(path), path.parent)
-
-
-def read_server_settings(path: Path) -> FleetServerSettings:
-    """The settings of one server; errors as by `read_settings`."""
-    return read_settings(FleetServerSettings, path, "the settings of a server, written by beampipe fleet")
 
 
 def run_server(settings: FleetServerSettings) -> None:

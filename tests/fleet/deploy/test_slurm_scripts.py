@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.errors import ConfigError
 from beampipe.fleet.deploy.slurm import slurm_notes, write_slurm
-from beampipe.fleet.deploy.slurm_job import current_job, node_address, read_job, server_name, submit
+from beampipe.fleet.deploy.slurm_job import JobSettings, node_address
+from beampipe.fleet.server import read_settings
 from beampipe.fleet.specification import Fleet, SlurmSettings, read_fleet
 from tests.triton.doublers import write_model
 
@@ -84,7 +85,7 @@ def test_a_script_asks_for_what_the_specification_says(tmp_path: Path) -> None:
     )
     assert "\nmodule load python\nexec " in scripts["servers-gpu.sh"]
     assert "gpu" not in scripts["servers-cpu.sh"].replace("--partition=gpu", "").replace("--constraint=gpu", "")
-    job = read_job(tmp_path / "shared folder" / "jobs" / "gpu.json")
+    job = read_settings(JobSettings, tmp_path / "shared folder" / "jobs" / "gpu.json")
     assert (job.count, job.servers, job.server.triton.exit_timeout) == (6, 4, 20)
     assert {"--exact", "--gpus-per-task=1", "--mem=16384M"} < set(job.step)
     assert "CUDA_VISIBLE_DEVICES" not in "".join(scripts.values())  # which GPU it is, is Slurm's choice
@@ -107,13 +108,6 @@ def test_a_shared_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> 
     (tmp_path / "shared folder").mkdir()
     (tmp_path / "shared folder").chmod(0o770)
     with pytest.raises(ConfigError, match="others may write"):
-        made(tmp_path)
-
-
-def test_a_file_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "start.sh").write_text("#!/bin/bash\n# mine\n")
-    with pytest.raises(FileError, match="did not make"):
         made(tmp_path)
 
 
@@ -149,22 +143,3 @@ def test_a_node_says_at_which_address_others_reach_it() -> None:
         node_address("localhost", None)
     with pytest.raises(ConfigError, match=r"no address for 'nowhere\.invalid'"):
         node_address("n1", "nowhere.invalid")
-
-
-def test_no_two_servers_have_the_same_name() -> None:
-    assert server_name("cpu", 1, "17") == "cpu-1-17"
-    assert server_name("cpu", 1, "17", restarts=2) == "cpu-1-17r2"
-
-
-def test_what_is_no_job_of_slurm_is_refused() -> None:
-    with pytest.raises(ConfigError, match="SLURM_ARRAY_JOB_ID"):
-        current_job({})
-
-
-def test_a_successor_that_slurm_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refusing = tmp_path / "sbatch"
-    refusing.write_text("#!/bin/sh\necho 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2\nexit 1\n")
-    refusing.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(ServiceError, match="QOSMaxSubmitJobPerUserLimit"):
-        submit(tmp_path / "servers.sh", 0)

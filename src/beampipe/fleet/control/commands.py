@@ -13,12 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError, look_up
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
-from beampipe.fleet.control.release import Trial
+from beampipe.fleet.control.release import ReleaseRule, Trial
 from beampipe.fleet.gateway.plan import slots_of
-from beampipe.fleet.release_rule import ReleaseRule
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import Fleet, ServerGroup, read_fleet
 from beampipe.triton.server.launch import check_repository
@@ -125,10 +124,7 @@ class GatewayCommands:
         Raises:
             UnknownNameError: there is none.
         """
-        servers = self.reconciler.servers
-        if name not in servers:
-            raise UnknownNameError("server", name, servers)
-        return servers[name]
+        return look_up("server", name, self.reconciler.servers)
 
     def empty(self, server: ManagedServer) -> None:
         """Drain a server, and wait until its requests are finished."""
@@ -239,9 +235,7 @@ class LocalCommands(GatewayCommands):
             group, *others = reconciler.fleet.servers
             if others:
                 raise ConfigError(f"--group: got none, expected one of {', '.join(reconciler.fleet.servers)}")
-        if group not in reconciler.fleet.servers:
-            raise UnknownNameError("group of servers", group, reconciler.fleet.servers)
-        specified = reconciler.fleet.servers[group]
+        specified = look_up("group of servers", group, reconciler.fleet.servers)
         if not 0 <= count <= specified.slots:
             raise ConfigError(
                 f"{group}: got {count} servers, expected 0 to {specified.slots}, the slots that the gateway has;"
@@ -381,8 +375,7 @@ class LocalCommands(GatewayCommands):
         """Drain a server, stop it, and wait until it has ended."""
         with self.reconciler.lock:
             server.desired_state = "end"
-        limit = _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
-        self.wait(lambda: server.name not in self.reconciler.servers, limit, f"{server.name}: end")
+        self.wait(lambda: server.name not in self.reconciler.servers, self._limit, f"{server.name}: end")
 
     def replace(self, server: LocalServer, settings: FleetServerSettings | None = None) -> None:
         """Drain a server, stop it, and wait until its successor takes requests.
@@ -414,9 +407,13 @@ class LocalCommands(GatewayCommands):
             server.settings = settings or self.reconciler.current_settings(server)
             server.outdated = True
             starts = server.starts
-        limit = _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
-        self.wait(lambda: server.starts > starts, limit, f"{server.name}: another process")
+        self.wait(lambda: server.starts > starts, self._limit, f"{server.name}: another process")
         return starts
+
+    @property
+    def _limit(self) -> float:
+        """Longest time [s] for a server to finish its requests and to end."""
+        return _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
 
     def _helper(self, server: LocalServer) -> LocalServer | None:
         """Start a temporary server if no other takes requests; None if one does."""

@@ -228,7 +228,13 @@ def compose_files(fleet: Fleet) -> Files:
         ConfigError: the names of the models cannot be determined.
     """
     servers = [(group.server_name(n), group) for group in fleet.servers.values() for n in range(group.count)]
-    secrets = compose_secrets(fleet)
+    tls = fleet.gateway.tls
+    secrets = {
+        "certificate": tls.certificate if tls else None,
+        "client_ca": tls.client_ca if tls else None,
+        "tokens": fleet.gateway.tokens,
+    }
+    secrets = {name: path.absolute() for name, path in secrets.items() if path is not None}
     credentials = Credentials(**{name: Path("/run/secrets") / name for name in secrets})
     slots = [Slot(name, group.weight, Address(name, HTTP, GRPC)) for name, group in servers]
     gateway = gateway_files(fleet, slots, credentials)
@@ -274,17 +280,6 @@ def compose_files(fleet: Fleet) -> Files:
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
         "cvmfs-wish-list.yaml": render("deploy/templates/cvmfs-wish-list.yaml.j2", image=fleet.container.image),
     }
-
-
-def compose_secrets(fleet: Fleet) -> dict[str, Path]:
-    """Files that are mounted as secrets of the gateway."""
-    gateway = fleet.gateway
-    files = {
-        "certificate": gateway.tls.certificate if gateway.tls else None,
-        "client_ca": gateway.tls.client_ca if gateway.tls else None,
-        "tokens": gateway.tokens,
-    }
-    return {name: path.absolute() for name, path in files.items() if path is not None}
 
 
 def write_compose(fleet: Fleet, folder: Path) -> list[Path]:

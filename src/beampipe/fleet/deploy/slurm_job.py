@@ -24,7 +24,7 @@ from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.server import FleetServerSettings, read_settings, write_settings
+from beampipe.fleet.server import FleetServerSettings, write_settings
 from beampipe.processes import ManagedProcess
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartedProgram, RestartPause
@@ -57,11 +57,6 @@ class JobSettings:
     def ended(self) -> Path:
         """A file that exists once the fleet has been stopped: no further jobs are submitted."""
         return self.shared / "ended"
-
-
-def read_job(path: Path) -> JobSettings:
-    """The settings of a group's jobs; errors as by `read_settings`."""
-    return read_settings(JobSettings, path, "the settings of a job, of beampipe fleet slurm")
 
 
 @dataclass(frozen=True)
