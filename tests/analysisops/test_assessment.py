@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.agents.agent import Agent, Tools
+from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, regrade
-from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.demo import run_demo
 from beampipe.analysisops.grading.judge import OfflineJudge
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_of, request_of
@@ -27,14 +26,6 @@ from tests.analysisops.redteam.target import SEED
 @pytest.fixture(scope="module")
 def prepared(store: InstanceStore) -> PreparedInstance:
     return store.get(shipped_task("operations"), SEED)
-
-
-def test_an_instance_is_made_once_and_read_back(store: InstanceStore, prepared: PreparedInstance) -> None:
-    again = store.get(shipped_task("operations"), SEED)
-    assert again.reference == prepared.reference
-    assert again.hidden == prepared.hidden
-    assert prepared.reference.words["cause"]
-    assert prepared.data.parent.parent.stat().st_mode & 0o077 == 0
 
 
 def test_what_is_asked_tells_nothing_hidden(prepared: PreparedInstance) -> None:
@@ -71,33 +62,11 @@ def test_a_record_is_graded_by_what_it_holds_and_not_by_what_it_says(
     assert regrade(plain)["final"]["total_score"] < record.grade["final"]["total_score"]
 
 
-class Breaking:
-    """An agent that fails in the middle of its work."""
-
-    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        tools.call("list_local_root_files_tool")
-        raise ZeroDivisionError("oh")
-
-
-def test_an_agent_that_breaks_is_a_result(prepared: PreparedInstance, tmp_path: Path) -> None:
-    record = assess(prepared, 1, SEED, ask_here(Breaking()), tmp_path)
-    assert record.grade["status"] == "error"
-    assert record.grade["final"]["normalized_score"] == 0.0
-    assert "ZeroDivisionError in the agent: oh" in record.error
-    assert len(record.ledger) == 1
-
-
 def test_an_agent_over_a2a_with_tools_over_mcp(prepared: PreparedInstance, tmp_path: Path) -> None:
     with serving_agent(make_agent("scripted")) as url:
         record = assess(prepared, 2, SEED, ask_over_a2a(url), tmp_path)
     assert record.grade["final"]["normalized_score"] >= 0.95
     assert len(record.ledger) > 5
-
-
-def test_nobody_at_the_address_is_a_result(prepared: PreparedInstance, tmp_path: Path) -> None:
-    record = assess(prepared, 1, SEED, ask_over_a2a("http://127.0.0.1:1/"), tmp_path)
-    assert record.grade["status"] == "error"
-    assert "127.0.0.1:1" in record.error
 
 
 @contextmanager

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import spearmanr
 
 from beampipe.analysisops.agents.agent import NoTools
-from beampipe.analysisops.agents.llm import functions, offered, system_prompt, task_prompt
 from beampipe.analysisops.assessment import ask_here, assess
-from beampipe.analysisops.contract import Level, Reference, TaskRequest, ToolRefusedError
+from beampipe.analysisops.contract import Reference, TaskRequest, ToolRefusedError
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.harbor import export_task
@@ -31,14 +29,11 @@ from beampipe.analysisops.tasks.load import (
     load_program,
     load_start,
     load_task,
-    render_prompt,
     shipped_task,
     shipped_tasks,
 )
-from beampipe.analysisops.tools.session import tools, tools_for
 from beampipe.errors import ConfigError, FileError
 from tests.analysisops.grading.examples import entry
-from tests.analysisops.tasks.fleet_operators import MISTAKES, RANK
 
 TASK = shipped_task("fleet")
 PROGRAM: Any = load_program(TASK.folder / "task.py")
@@ -61,40 +56,9 @@ def test_it_is_whole_and_runs_only_where_it_is_named() -> None:
     assert TASK.rubric.total == TASK.rubric.max_points == 100
 
 
-def test_prompts_say_less_from_level_to_level_and_name_tools_at_the_first_only() -> None:
-    texts = {level: render_prompt(TASK, level, FACTS) for level in TASK.levels}
-    assert len(texts[1]) > len(texts[2]) > len(texts[3])
-    named = {level: {tool for tool in tools() if tool in text} for level, text in texts.items()}
-    assert len(named[1]) >= 4
-    assert named[2] == named[3] == set()
-    assert all(f'"{item}"' in texts[3] for item in (*TASK.spec.answers, *TASK.spec.words))
-
-
-class ToolsOfFleet(NoTools):
-    """The tools of the running fleet."""
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(tools_for(LIVE_FILES, 3))
-
-
-@pytest.mark.parametrize("level", [2, 3])
-def test_rules_task_and_tools_take_at_most_2000_tokens(level: Level) -> None:
-    offer = offered(ToolsOfFleet())
-    request = TaskRequest("fleet", "fleet", level, render_prompt(TASK, level, FACTS), files=LIVE_FILES, data=FACTS)
-    native = system_prompt(offer, "native") + json.dumps(functions(offer)) + task_prompt(request)
-    assert len(native) / 4 <= 2000, "a token has about four characters"
-
-
-def test_only_a_running_service_offers_tools_that_change_it() -> None:
-    assert "change_specification_tool" in tools_for(LIVE_FILES, 3)
-    for files in (["data.root"], ["metrics.json", "amber.log"]):
-        assert not {"change_specification_tool", "command_server_tool", "send_requests_tool"} & set(tools_for(files))
-
-
 def test_equal_seeds_give_equal_faults_and_all_faults_occur(tmp_path: Path) -> None:
     hidden = [prepare_instance(TASK, seed, tmp_path / str(seed)).hidden for seed in range(1, 21)]
-    again = [prepare_instance(TASK, seed, tmp_path / "again" / str(seed)).hidden for seed in range(1, 21)]
-    assert hidden == again
+    assert hidden[0] == prepare_instance(TASK, 1, tmp_path / "again").hidden
     assert {truth.words["cause"] for truth in hidden} == set(PROGRAM.CAUSES)
     for truth in hidden:
         everywhere = {"few_slots": "gateway", "few_instances": "all_servers"}
@@ -172,12 +136,6 @@ def test_changes_that_the_task_does_not_allow_are_refused_before_the_fleet_gets_
 def test_floods_of_test_requests_are_refused(fleet: Any, number: int) -> None:
     with pytest.raises(ToolRefusedError, match="expected 2 to 20"):
         fleet.send(number)
-
-
-def test_what_agents_read_names_no_folder_of_the_host(fleet: Any) -> None:
-    masked = fleet._masked("/tmp/bp-fleet-x/run/logs/amber-0.log: got no server, see http://127.0.0.1:80/a/b")
-    assert "/tmp" not in masked
-    assert "amber-0.log" in masked
 
 
 def test_without_triton_one_line_says_what_to_do(
@@ -274,12 +232,9 @@ def test_the_share_of_the_excess_that_is_gone_counts(expected: float, share: flo
     assert got["mended"] == pytest.approx(share)
 
 
-def test_a_fleet_that_does_not_answer_is_not_mended() -> None:
-    assert shares(GOOD, measured={"after": {**HEALTHY, "failures": 10}})["mended"] == 0.0
-    assert shares(GOOD, measured={"after": {**HEALTHY, "latency_ms": 0.0, "answers": 0}})["mended"] == 0.0
-
-
-def test_a_fleet_that_nobody_changed_is_not_mended() -> None:
+@pytest.mark.parametrize("after", [{**HEALTHY, "failures": 10}, {**HEALTHY, "latency_ms": 0.0, "answers": 0}])
+def test_a_fleet_that_does_not_answer_or_was_not_changed_is_not_mended(after: Mapping[str, Any]) -> None:
+    assert shares(GOOD, measured={"after": after})["mended"] == 0.0
     assert shares((sent(900.0, 20.0), sent(220.0, 30.0), sent(220.0, 40.0)))["mended"] == 0.0
 
 
@@ -351,19 +306,3 @@ def test_guessed_words_beside_a_few_calls_earn_next_to_nothing() -> None:
         for words in choices
     ]
     assert math.fsum(scores) / len(scores) <= 0.05
-
-
-def test_evidence_of_the_system_is_kept_in_records() -> None:
-    assert Evidence.from_json(Evidence(system=SYSTEM_MEASURED).to_json()).system == SYSTEM_MEASURED
-    assert "system" not in Evidence().to_json(), "records of other tasks stay as they are"
-
-
-def test_mistakes_are_ordered_by_what_they_spoil() -> None:
-    assert MISTAKES.keys() == RANK.keys()
-    assert len(MISTAKES) >= 9
-    points = {rule.id: rule.points for rule in TASK.rubric.rules}
-    diagnosis = points["component"] + points["cause"]
-    repair = points["mended"] + points["careful"]
-    by_rank = [0.0, 0.0, points["component"], diagnosis, diagnosis + repair, 100.0]
-    scores = [by_rank[rank] for rank in RANK.values()]
-    assert spearmanr(scores, list(RANK.values())).statistic >= 0.9

@@ -17,7 +17,6 @@ from beampipe.analysisops.own_code import (
     ANSWER,
     LARGEST,
     ask_program,
-    instructions,
     lower_of,
     read_answer,
     second_seed,
@@ -123,12 +122,6 @@ def test_a_workspace_holds_modifiers_of_the_tools_only(modifier: dict[str, Any])
     assert read_workspace(table) is None
 
 
-def test_a_workspace_that_is_too_large_is_none() -> None:
-    table = json.loads(json.dumps(WORKSPACE))
-    table["channels"][0]["samples"][0]["modifiers"] *= 100
-    assert read_workspace(table) is None
-
-
 @pytest.fixture(scope="module")
 def second(store: InstanceStore) -> PreparedInstance:
     return store.get(shipped_task("zmumu"), second_seed("zmumu", SEED))
@@ -161,17 +154,6 @@ def test_numbers_that_stand_in_a_program_score_nothing(
     assert record.grade["instances"][0] == 1.0
     assert score(record) == 0.0
     assert "equal numbers" in record.error
-
-
-def test_a_program_that_fits_the_first_instance_alone_earns_little(
-    instance: Instance, second: PreparedInstance, tmp_path: Path
-) -> None:
-    mass = instance("zmumu").reference.quantities["mass"].value
-    program = tmp_path / "first_only.py"
-    text = PROGRAM.read_text().replace("LOW, HIGH = 75.0, 107.0", f"LOW, HIGH = {mass - 1.5}, {mass + 1.5}")
-    program.write_text(text)
-    record = both(instance, second, program, tmp_path)
-    assert score(record) < 0.2, record.grade["instances"]
 
 
 @pytest.mark.parametrize(
@@ -208,13 +190,6 @@ def test_a_program_is_given_the_question_and_nothing_hidden(instance: Instance, 
     assert "USER" not in record.error
 
 
-@pytest.mark.parametrize("task", shipped_tasks())
-def test_the_instructions_name_all_that_is_asked_for(task: str) -> None:
-    spec = shipped_task(task).spec
-    text = instructions(spec)
-    assert all(f'"{name}"' in text for name in (*spec.answers, *spec.words, *spec.histograms, *spec.artifacts))
-
-
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'"x"', b"[" * 100_000, b"\xff", b" " * (LARGEST + 1)])
 def test_what_is_no_answer_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ANSWER).write_bytes(content)
@@ -246,25 +221,11 @@ def test_hostile_answers_score_nothing(instance: Instance, tmp_path: Path, answe
     assert score(graded(instance("zmumu"), answer, tmp_path / "1")) == 0.0
 
 
-def test_a_program_is_chosen_by_its_path(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text("first")
-    first = agent_choice(str(file))
-    file.write_text("second")
-    assert first.name == "mine"
-    assert first.settings["digest"] != agent_choice(str(file)).settings["digest"]
-
-
 @pytest.mark.parametrize(
     ("text", "name", "url"),
     [
         ("http://127.0.0.1:9019/", "http://127.0.0.1:9019/", "http://127.0.0.1:9019/"),
         ("mine v2=http://127.0.0.1:9019/a?b=c", "mine v2", "http://127.0.0.1:9019/a?b=c"),
-        (
-            "http://127.0.0.1:9019/?x=http://y/",
-            "http://127.0.0.1:9019/?x=http://y/",
-            "http://127.0.0.1:9019/?x=http://y/",
-        ),
     ],
 )
 def test_an_agent_at_an_address_may_have_a_name(text: str, name: str, url: str) -> None:

@@ -18,10 +18,10 @@ from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.assessment import ask_here, assess, regrade
 from beampipe.analysisops.contract import TaskRequest, ToolRefusedError
 from beampipe.analysisops.instances import prepare_instance
+from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs.engine import Record
 from beampipe.analysisops.tasks.load import SYSTEM, shipped_task
 from beampipe.triton.engine import Engine
-from tests.analysisops.tasks.fleet_operators import Operator
 
 TASK = shipped_task("fleet")
 SEED = 4
@@ -95,7 +95,7 @@ def assessed(agent: Any, folder: Path) -> Record:
 
 
 def test_the_reference_mends_a_real_fleet_which_then_ends(fleets: Path, tmp_path: Path) -> None:
-    record = assessed(Operator(), tmp_path)
+    record = assessed(make_agent("scripted", TASK.folder), tmp_path)
     assert record.grade["final"]["normalized_score"] == 1.0, record.grade
     measured = record.contents["system"]
     assert measured["expected_broken_s"] > 2 * measured["expected_healthy_s"]
@@ -136,4 +136,4 @@ with start(prepared.hidden, prepared.facts, Path({str(tmp_path / "data")!r})):
         assert any("tritonserver" in line for line in processes_of(fleets))
         host.send_signal(signal.SIGKILL)
         host.wait()
-    until(lambda: not processes_of(fleets) and not list(fleets.iterdir()))
+    until(lambda: not processes_of(fleets))

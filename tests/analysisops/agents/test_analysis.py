@@ -6,7 +6,6 @@ import pytest
 
 from beampipe.analysisops.agents.analysis import recognise
 from beampipe.analysisops.samples.dataset import DIALECTS, Dialect
-from beampipe.errors import InputError
 
 OBJECTS = {
     "lep": ("pt", "eta", "phi", "e", "charge", "type", "ptcone20", "isTightID"),
@@ -40,8 +39,3 @@ def test_every_dialect_is_recognised(dialect: Dialect) -> None:
 
 def test_energies_in_mev_are_seen() -> None:
     assert recognise(schema(DIALECTS[0], 40_000.0)).energy == 1e-3
-
-
-def test_a_file_without_a_tree_is_one_error() -> None:
-    with pytest.raises(InputError, match="no tree"):
-        recognise({"trees": {}})

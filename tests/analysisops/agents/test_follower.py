@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beampipe.analysisops.agents.agent import NoTools
-from beampipe.analysisops.agents.analysis import FollowerAgent, steps_of
+from beampipe.analysisops.agents.analysis import FollowerAgent
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.instances import PreparedInstance
-from beampipe.errors import InputError
 from tests.analysisops.redteam.target import SEED
 
 SCHEMA = {"trees": {"mini": {"n_entries": 9, "branches": {"jets_pT": {"median": 61234.5}, "jets_E": {}}}}}
@@ -113,12 +112,6 @@ def test_what_was_chosen_can_be_used() -> None:
     assert answer["words"] == {"server": "amber"}
 
 
-def test_the_answer_is_a_submission() -> None:
-    answer = solve(prompt(LOOK, {"answers": {"mass": {"value": "$fit.mu", "uncertainty": "$fit.mu_error"}}}))
-    assert answer["answers"] == {"mass": {"value": 91.5, "uncertainty": 0.25}}
-    assert (answer["task_id"], answer["status"], answer["words"]) == ("t1", "ok", {})
-
-
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
@@ -147,15 +140,6 @@ def test_what_is_not_understood_is_said(reference: Any, said: str) -> None:
     assert said in answer["comments"]
 
 
-def test_files_are_looked_at_before_they_are_spoken_of() -> None:
-    answer = solve(prompt([{"tool": "select_tool", "arguments": {"it": "@tree"}}]))
-    assert "inspect_root_schema_tool" in answer["comments"]
-
-
-def test_each_step_has_a_label_of_its_own() -> None:
-    assert "'fit' twice" in solve(prompt([*LOOK, LOOK[-1]]))["comments"]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -179,20 +163,6 @@ def test_without_steps_that_make_sense_it_does_nothing(text: str) -> None:
     assert answer["status"] == "error"
     assert answer["comments"]
     assert tools.calls == []
-
-
-def test_a_tool_that_refuses_ends_it() -> None:
-    class Refusing(NoTools):
-        def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
-            raise InputError("window: got nothing")
-
-    assert solve(prompt(LOOK), Refusing())["comments"] == "window: got nothing"
-
-
-def test_steps_are_read_in_their_order() -> None:
-    calls, answer = steps_of(prompt(LOOK))
-    assert calls == LOOK
-    assert answer == {"comments": "done"}
 
 
 @given(st.text(max_size=200), st.text(alphabet='$@{}[]".:fit mu01', max_size=80))

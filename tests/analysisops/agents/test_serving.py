@@ -11,8 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 
 from beampipe.analysisops import http_server
 from beampipe.analysisops.a2a.client import send_document
@@ -47,13 +45,6 @@ def test_an_agent_calls_the_tools_of_its_request(tmp_path: Path) -> None:
     assert answer["words"]["files"] == "0"
     assert int(answer["words"]["tools"]) == len(tools_for([]))
     assert ledger.entries[0].tool == "list_local_root_files_tool"
-
-
-def test_tools_that_are_not_there_are_an_error_of_the_submission() -> None:
-    with serving_agent(NopAgent()) as url:
-        answer = send_document(url, TaskRequest("t1", "zmumu", 1, "?", "http://127.0.0.1:1/mcp").to_json())
-    assert answer["status"] == "error"
-    assert "tools" in answer["comments"]
 
 
 def test_an_agent_is_asked_from_a_notebook_too() -> None:
@@ -96,15 +87,6 @@ def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
                 pinged.set()
     assert pinged.is_set()
     assert '\\"status\\": \\"ok\\"' in "".join(lines)
-
-
-def test_a_server_says_where_it_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
-    with http_server.listen("127.0.0.1", 0) as listener:
-        http_server.serve(Starlette(), listener)
-        port = listener.getsockname()[1]
-    output = capsys.readouterr()
-    assert (output.out, output.err) == ("", f"answering at http://127.0.0.1:{port}/ until Ctrl-C\n")
 
 
 def test_answers_are_sent_at_once() -> None:

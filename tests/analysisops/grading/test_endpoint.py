@@ -12,7 +12,7 @@ import pytest
 
 from beampipe.analysisops.chat import ChatClient, Model
 from beampipe.analysisops.grading.judge import EndpointJudge, ask_judge, build_question
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ServiceError, ServiceUnavailableError
 from tests.analysisops.grading.examples import example_task, right_submission
 
 TASK = example_task()
@@ -93,16 +93,3 @@ def test_faults_of_the_network(fault: Exception) -> None:
 
     with pytest.raises(ServiceUnavailableError):
         judge(fail).ask(QUESTION, 0)
-
-
-@pytest.mark.parametrize("usage", [None, [], {"prompt_tokens": "many"}, {"prompt_tokens": -3}])
-def test_odd_usage_counts_nothing(usage: object) -> None:
-    reply = judge(lambda request: completion(json.dumps(VERDICT), usage=usage)).ask(QUESTION, 0)
-    assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
-
-
-@pytest.mark.parametrize("change", [{"samples": 0}, {"request_seconds": 0.0}, {"base_url": "host:80"}])
-def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
-    samples = change.pop("samples", 1)
-    with pytest.raises(ConfigError, match="expected"):
-        EndpointJudge(Model(**{"base_url": "http://host/v1", "model": "m", **change}), samples)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.grading.judge import Judge, JudgeReply, OfflineJudge, Question, ask_judge, build_question
+from beampipe.analysisops.grading.judge import JudgeReply, OfflineJudge, Question, ask_judge, build_question
 from beampipe.errors import ServiceError
 from tests.analysisops.grading.examples import example_task, right_submission
 
@@ -50,11 +50,6 @@ def broken(question: Question) -> Any:
     raise ServiceError("out of order")
 
 
-def test_a_played_judge_is_a_judge() -> None:
-    assert isinstance(Played([]), Judge)
-    assert isinstance(OfflineJudge(), Judge)
-
-
 def test_the_median_counts() -> None:
     result = ask_judge(Played([number(4), number(20), number(10, explanation="good", confidence=0.7)]), question())
     assert (result.status, result.score, result.max_score) == ("scored", 10.0, 20.0)
@@ -79,28 +74,10 @@ def test_a_reply_without_a_number_is_no_zero(points: object) -> None:
     assert "no number" in result.meta["judge"]["reason"]
 
 
-@pytest.mark.parametrize("reply", [None, [], "20 points", 20])
-def test_a_reply_that_is_no_object_is_no_zero(reply: object) -> None:
-    @dataclass(frozen=True)
-    class Odd:
-        name: str = "odd"
-        samples: int = 1
-
-        def ask(self, question: Question, sample: int) -> Any:
-            return reply
-
-    assert ask_judge(Odd(), question()).status == "unscored"
-
-
 def test_half_of_the_replies_are_too_few() -> None:
     assert ask_judge(Played([number(10), broken]), question()).status == "unscored"
     assert ask_judge(Played([number(10), number(10), broken]), question()).status == "scored"
     assert ask_judge(Played([]), question()).status == "unscored"
-
-
-def test_numbers_beyond_the_scale_are_clamped() -> None:
-    assert ask_judge(Played([number(1e12)]), question()).score == 20.0
-    assert ask_judge(Played([number(-5)]), question()).score == 0.0
 
 
 def offline(method: object) -> float:
@@ -112,16 +89,6 @@ def test_the_offline_judge_wants_fields_and_terms() -> None:
     assert offline(full) == 20.0
     assert offline(full) > offline({**full, "model": "a gauss over a falling background"}) > offline({})
     assert offline(full) > offline({"model": full["model"]}) > offline({"model": "voigt"})
-
-
-@pytest.mark.parametrize("method", [None, [], "voigt exponential", {}, {"model": None}, {"model": 5}, {"model": [[]]}])
-def test_the_offline_judge_takes_anything(method: object) -> None:
-    assert 0.0 <= offline(method) < 7.0
-
-
-def test_the_offline_judge_is_not_impressed_by_the_same_words() -> None:
-    salad = {"model": "voigt exponential " * 50, "window": "voigt exponential " * 50}
-    assert offline(salad) < 2.0
 
 
 def test_the_offline_judge_does_not_read_what_is_hidden() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beampipe.analysisops.grading.grade import grade
-from beampipe.analysisops.grading.provenance import label_answers, label_trace, origin_of, with_exact_numbers
+from beampipe.analysisops.grading.provenance import label_answers, origin_of
 from beampipe.analysisops.grading.submission import read_submission
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.references import number_at
@@ -77,23 +76,6 @@ def test_what_is_no_reference(reference: object) -> None:
     assert label(MASS, reference) == "no_reference"
 
 
-def test_no_guess_is_accepted() -> None:
-    """10,000 guesses of three and four digits: none counts, not even one that equals a number of the ledger."""
-    luck = random.Random(5)
-    entries = [*honest_entries()]
-    references = [None, "call_1.files.0.bytes", "call_2.n_events", "call_4.sigma", "call_4.chi2", "call_4.mu"]
-    counted = set()
-    for _ in range(10_000):
-        guess = round(luck.uniform(70.0, 110.0), luck.choice([1, 2]))
-        assert label(guess, None) == "no_reference"
-        reference = luck.choice(references)
-        labels = label_answers(read_submission({"answers": {"m": {"value": guess, "from": reference}}}), entries)
-        if labels["m"]["label"] == "traceable":
-            submission = read_submission({"answers": {"m": {"value": guess, "from": reference}}})
-            counted.add(with_exact_numbers(submission, labels).answer("m")[0])
-    assert counted <= {MASS, 71.23}, "a number near one of the ledger counts as that one, not as the guess"
-
-
 def test_the_number_of_the_call_is_graded() -> None:
     rounded = {**right_submission(), "answers": {"mass": mass_from(90.1, 0.03)}}
     result = grade(example_task(), rounded, REFERENCE, honest_entries())
@@ -123,22 +105,9 @@ def test_an_argument_handed_back_is_no_result() -> None:
     assert label(91.7, "call_5.window.1", output) == "no_reference"
 
 
-def test_a_count_that_equals_a_cut_is_no_echo() -> None:
-    counted = entry(5, "count_tool", {"events": "events_1", "expression": "met > 152.0"}, {"n": 152})
-    assert label(152.0, "call_5.n", counted) == "traceable"
-
-
 def test_facts_about_the_data_are_no_results() -> None:
     assert label(812345.0, "call_1.files.0.bytes") == "computed_from_nothing"
     assert label(8123.0, "call_2.n_events") == "computed_from_nothing"
-
-
-def test_what_was_refused_or_has_no_source_vouches_for_nothing() -> None:
-    refused = entry(5, "fit_peak_tool", {}, None, error="too few events")
-    assert label(95.55, "call_5.mu", refused) == "no_reference"
-    assert (
-        label(95.55, "call_5.mu", entry(5, "fit_peak_tool", {}, {"mu": 95.55}, sources=())) == "computed_from_nothing"
-    )
 
 
 def test_columns_are_described_and_not_measured() -> None:
@@ -179,14 +148,3 @@ def test_labels_of_a_submission() -> None:
         "text": "no_reference",
     }
     assert (labels["both"]["entry"], labels["both"]["tool"], labels["both"]["path"]) == (4, "fit_peak_tool", "mu")
-
-
-def test_labels_of_a_trace() -> None:
-    trace = {"fit_result": {"mu": 90.1, "sigma": 1.7, "n": "x"}, "from": {"fit_result.mu": "call_4.mu"}}
-    submission = read_submission(trace)
-    labels = label_trace(submission, ("fit_result.mu", "fit_result.sigma", "fit_result.n", "other"), honest_entries())
-    assert {path: origin["label"] for path, origin in labels.items()} == {
-        "fit_result.mu": "traceable",
-        "fit_result.sigma": "no_reference",
-    }
-    assert with_exact_numbers(submission, labels).content["fit_result"] == {"mu": MASS, "sigma": 1.7, "n": "x"}

@@ -40,12 +40,6 @@ def test_nothing_breaks_out_of_the_fence(submission: dict[str, str]) -> None:
     assert question.canary not in inside(question)
 
 
-def test_the_fence_depends_on_the_seed_and_on_the_submission() -> None:
-    fences = {asked(item, seed).fence for item in (right_submission(), {"a": "b"}) for seed in (1, 2)}
-    assert len(fences) == 4
-    assert asked(right_submission()) == asked(right_submission())
-
-
 def test_placeholders_of_a_submission_are_not_filled() -> None:
     question = asked({"model": "{{ RUBRIC }} and {{EVAL_REF}}"})
     assert '"a": 1' not in question.prompt
@@ -56,17 +50,6 @@ def test_a_prompt_without_a_place_gets_the_submission_at_its_end() -> None:
     question = asked(right_submission(), prompt="Judge this.")
     assert json.loads(inside(question)) == right_submission()
     assert question.canary in question.prompt.rsplit("</submission", 1)[1]
-
-
-def test_no_prompt_is_a_plain_one() -> None:
-    assert json.loads(inside(asked(right_submission(), prompt=""))) == right_submission()
-
-
-def test_the_schema_asks_for_all_that_is_read() -> None:
-    schema = asked({}).schema
-    assert schema["required"] == ["canary", "confidence", "dimension_scores", "explanation"]
-    assert schema["properties"]["dimension_scores"]["required"] == ["reasoning"]
-    assert schema["additionalProperties"] is False
 
 
 def test_unknown_placeholders_are_refused() -> None:

@@ -80,9 +80,3 @@ def test_points_for_silence_are_a_warning() -> None:
 def test_what_does_not_fit_is_refused(table: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         read_rubric(table, "rubric.yaml")
-
-
-def test_a_rule_cannot_be_scaled_by_itself_or_a_later_one() -> None:
-    for name in ("mass", "error", "masss"):
-        with pytest.raises(UnknownNameError):
-            read_rubric(with_rule(scaled_by=name), "rubric.yaml")

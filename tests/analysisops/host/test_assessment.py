@@ -110,22 +110,6 @@ def test_an_assessment_by_the_old_version(host: str, agent: str) -> None:
     assert json.loads(task["artifacts"][1]["parts"][0]["text"])["score_total"] == 1.0
 
 
-def test_an_assessment_by_the_new_version(host: str, agent: str) -> None:
-    task = call(host, "SendMessage", new_message(request_text(agent, tasks=["zmumu"])), **V1)["result"]["task"]
-    assert task["status"]["state"] == "TASK_STATE_COMPLETED"
-    assert [item["name"] for item in task["artifacts"]] == ["Result-zmumu", "Summary"]
-
-
-def test_a_stream_of_the_old_version_reports_and_ends_once(host: str, agent: str) -> None:
-    events = stream(host, "message/stream", old_message(request_text(agent)))
-    kinds = [event["kind"] for event in events]
-    assert kinds[0] == "task"
-    assert kinds.count("artifact-update") == 3, "two tasks and the summary"
-    states = [event["status"]["state"] for event in events if event["kind"] == "status-update"]
-    assert states == ["working", "working", "completed"]
-    assert [event.get("final") for event in events if event["kind"] == "status-update"][-1] is True
-
-
 def test_a_stream_of_the_new_version_reports_and_ends_once(host: str, agent: str) -> None:
     events = stream(host, "SendStreamingMessage", new_message(request_text(agent)), **V1)
     assert [next(iter(event)) for event in events] == [
@@ -248,14 +232,6 @@ def test_what_is_no_request_is_rejected(host: str, text: str) -> None:
     status = call(host, "message/send", old_message(text))["result"]["status"]
     assert status["state"] == "rejected"
     assert "expected" in status["message"]["parts"][0]["text"]
-
-
-def test_a_request_as_data_is_read_too(host: str, agent: str) -> None:
-    document = {"participants": {"agent": agent}, "config": {"tasks": ["zmumu"], "levels": [3], "seeds": [5]}}
-    message = {"role": "user", "parts": [{"kind": "data", "data": document}], "messageId": "1", "kind": "message"}
-    task = call(host, "message/send", {"message": message})["result"]
-    assert task["status"]["state"] == "completed"
-    assert json.loads(task["artifacts"][0]["parts"][0]["text"])["seed"] == 5
 
 
 OWNER = {"Authorization": "Bearer mine"}

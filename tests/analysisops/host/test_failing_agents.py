@@ -24,7 +24,7 @@ from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.http_server import listen, serving
 from beampipe.analysisops.runs.engine import Seeds
-from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ServiceError
 
 from .test_assessment import call, old_message, request_text, toy_assess
 
@@ -168,31 +168,9 @@ class _Sleeps:
         return {}
 
 
-def test_an_agent_that_breaks_submits_an_error() -> None:
-    with serving_agent(_Breaks()) as url:
-        answer = send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json())
-    assert answer["status"] == "error"
-    assert "ZeroDivisionError" in answer["comments"]
-
-
 def test_an_agent_that_gives_no_json_fails() -> None:
     with serving_agent(_NotFinite()) as url, pytest.raises(ServiceError, match="failed"):
         send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json())
-
-
-def test_an_agent_that_sleeps_is_not_waited_for() -> None:
-    with serving_agent(_Sleeps()) as url, pytest.raises(DeadlineError):
-        send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json(), 0.5)
-
-
-def test_what_is_no_request_of_a_task_fails() -> None:
-    with serving_agent(_Breaks()) as url, pytest.raises(ServiceError, match="task_request"):
-        send_document(url, {"role": "chat"})
-
-
-def test_nobody_listens() -> None:
-    with pytest.raises(ServiceUnavailableError):
-        send_document("http://127.0.0.1:1/", {})
 
 
 def test_the_hosts_own_faults_are_results_and_tell_nothing(host: str) -> None:

@@ -6,7 +6,6 @@ import json
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import OpenFile, Selection, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.tasks.load import Task, load_task
 from beampipe.analysisops.tools.session import LocalTools, Session
-from beampipe.errors import ConfigError, InputError, MissingExtraError, ServiceUnavailableError
+from beampipe.errors import InputError, MissingExtraError, ServiceUnavailableError
 from tests.analysisops.opendata.conftest import FileServer, Page
-from tests.analysisops.tasks.folders import OURS, PUBLIC, written
+from tests.analysisops.tasks.folders import PUBLIC, written
 from tests.analysisops.tools.conftest import write_events
 
 
@@ -64,19 +63,6 @@ def test_the_host_brings_as_many_files_as_the_task_allows(task: Task, catalogue:
     assert listed["public"]["skim"] == "2muons"
     loaded = tools.call("load_kinematics_tool", file_path="data_0.root", tree_name="mini", branches={"pt": "lep_pt"})
     assert loaded["n_events"] == 500
-
-
-def test_a_task_may_limit_files_in_two_places(task: Task, catalogue: Listed, tmp_path: Path) -> None:
-    spec = replace(task.spec, constraints=replace(task.spec.constraints, max_files=1))
-    folder = prepare_open_data(replace(task, spec=spec), tmp_path / "data", catalogue=catalogue)
-    assert [path.name for path in sorted(folder.glob("*.root"))] == ["data_0.root"]
-
-
-def test_tasks_with_data_of_their_own_are_refused(task: Task, catalogue: Listed, tmp_path: Path) -> None:
-    ours = load_task(written(tmp_path / "ours", OURS))
-    for item in (ours, replace(task, spec=replace(task.spec, needs_data=False))):
-        with pytest.raises(ConfigError, match="expected one that works on open data"):
-            prepare_open_data(item, tmp_path / "data", catalogue=catalogue)
 
 
 def test_a_selection_without_files(task: Task, tmp_path: Path) -> None:

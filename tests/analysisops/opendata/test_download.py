@@ -127,7 +127,7 @@ def test_processes_share_a_folder(server: FileServer, folder: Path) -> None:
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("number", [1, 4])
 def test_wherever_it_is_cut_a_manifest_lists_only_whole_files(server: FileServer, folder: Path, number: int) -> None:
     wanted = files(server, 5)
     for place, file in enumerate(wanted):

@@ -32,40 +32,14 @@ def test_a_file_comes_whole(server: FileServer, tmp_path: Path) -> None:
     assert left(tmp_path) == ["a.root"]
 
 
-def test_what_was_recorded_is_compared(server: FileServer, tmp_path: Path) -> None:
-    content = root_file()
-    right = hashlib.sha256(content).hexdigest()
-    url = server.put("a.root", Page(content))
-    get(url, tmp_path, recorded=right)
-    with pytest.raises(FileError, match=f"sha256 {right} instead of {'0' * 64}"):
-        get(url, tmp_path, recorded="0" * 64)
-    assert (tmp_path / "a.root").read_bytes() == content
-    assert left(tmp_path) == ["a.root"]
-
-
-def test_after_cuts_it_is_requested_again(server: FileServer, tmp_path: Path) -> None:
-    content = root_file()
-    get(server.put("a.root", Page(content, cuts=[3000, 500, 700])), tmp_path)
-    assert (tmp_path / "a.root").read_bytes() == content
-    assert len(server.asked) == 4
-
-
-@pytest.mark.parametrize("size", [2000, 4000, 9000])
-def test_a_file_that_changes_meanwhile_is_not_mixed(server: FileServer, tmp_path: Path, size: int) -> None:
-    new = root_file(size, b"zyxwvu")
+def test_a_file_that_changes_meanwhile_is_not_mixed(server: FileServer, tmp_path: Path) -> None:
+    new = root_file(9000, b"zyxwvu")
 
     def change(page: Page) -> None:
         page.content = new
 
     get(server.put("a.root", Page(root_file(5000), cuts=[4000], after=change)), tmp_path)
     assert (tmp_path / "a.root").read_bytes() == new
-
-
-def test_a_length_that_is_too_long_is_no_file(server: FileServer, tmp_path: Path) -> None:
-    url = server.put("a.root", Page(root_file(5000), claimed=6000))
-    with pytest.raises(ServiceUnavailableError, match="expected the file"):
-        get(url, tmp_path)
-    assert not (tmp_path / "a.root").exists()
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -77,11 +51,6 @@ def test_a_file_that_ends_early_is_noticed_by_what_it_says_itself(
     assert left(tmp_path) == []
 
 
-def test_a_file_without_a_length_comes(server: FileServer, tmp_path: Path) -> None:
-    get(server.put("a.root", Page(root_file(), chunked=True)), tmp_path)
-    assert (tmp_path / "a.root").read_bytes() == root_file()
-
-
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><p>log in", b"PK\x03\x04 a zip file"])
 def test_what_is_no_root_file_is_refused(server: FileServer, tmp_path: Path, content: bytes) -> None:
     with pytest.raises(FileError, match=r"got 1000[0-9]{2} bytes that are no ROOT file.*in a browser"):
@@ -90,7 +59,7 @@ def test_what_is_no_root_file_is_refused(server: FileServer, tmp_path: Path, con
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
+@pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_is_not_asked_again(server: FileServer, tmp_path: Path, status: int) -> None:
     url = server.put("a.root", Page(root_file(), statuses=[status]))
     with pytest.raises(ServiceError, match=f"status {status}") as caught:
@@ -105,13 +74,6 @@ def test_a_server_that_is_busy_is_asked_again(server: FileServer, tmp_path: Path
     server.pages["b.root"] = Page(root_file(), statuses=[500] * 5)
     with pytest.raises(ServiceUnavailableError, match="status 500 in 5 attempts"):
         get(server.url("b.root"), tmp_path)
-
-
-def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("beampipe.analysisops.opendata._PAUSE", 0.0)
-    with pytest.raises(ServiceUnavailableError, match="ConnectError"):
-        get("http://127.0.0.1:9/a.root", tmp_path)
 
 
 def test_a_disk_that_is_full_meanwhile(server: FileServer, tmp_path: Path) -> None:
@@ -153,3 +115,17 @@ def test_whatever_is_cut_a_file_is_whole_or_not_there(
 def test_addresses_that_lead_elsewhere(url: str) -> None:
     with pytest.raises(BeampipeError, match="open data: got"):
         OpenFile(url)
+
+
+def test_a_length_that_is_too_long_is_no_file(server: FileServer, tmp_path: Path) -> None:
+    url = server.put("a.root", Page(root_file(5000), claimed=6000))
+    with pytest.raises(ServiceUnavailableError, match="expected the file"):
+        get(url, tmp_path)
+    assert not (tmp_path / "a.root").exists()
+
+
+def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("beampipe.analysisops.opendata._PAUSE", 0.0)
+    with pytest.raises(ServiceUnavailableError, match="ConnectError"):
+        get("http://127.0.0.1:9/a.root", tmp_path)

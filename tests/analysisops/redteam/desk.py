@@ -84,17 +84,8 @@ def _constant(desk: Desk, value: float, error: float) -> tuple[float, float]:
     return made[0], made[1]
 
 
-def _times_zero(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """A constant, and a number of the data times 0."""
-    made = [
-        desk.call("calculate_tool", expression=f"2 * {item / 2!r} + 0 * n", values={"n": desk.number})["value"]
-        for item in (value, error)
-    ]
-    return made[0], made[1]
-
-
 def _carried_error(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """The same, with the uncertainty through the errors of a calculation."""
+    """A number of the data times 0, with the uncertainty through the errors of a calculation."""
     values = {"n": desk.number, "x": value / 2}
     made = desk.call("calculate_tool", expression="2 * x + 0 * n", values=values, errors={"x": error / 2})
     return made["value"], made["uncertainty"]
@@ -140,13 +131,6 @@ def _constant_column(desk: Desk, value: float, error: float) -> tuple[float, flo
     return made[0], made[1]
 
 
-def _constant_column_halved(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """A constant column of twice the number, halved by a calculation."""
-    doubled = _constant_column(desk, 2 * value, 2 * error)
-    made = [desk.call("calculate_tool", expression="x / 2", values={"x": item})["value"] for item in doubled]
-    return made[0], made[1]
-
-
 def _fixed_fit(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """A fit whose parameters are all fixed."""
     window = [value - 5 * error, value + 5 * error]
@@ -178,17 +162,8 @@ def _shaped_fit(desk: Desk, value: float, error: float) -> tuple[float, float]:
     return fitted["mu"], fitted["mu_error"]
 
 
-def _counted_limit(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """A limit from counts that were made up, scaled to the number."""
-    made = desk.call("limit_tool", observed=55, background=55.25, background_error=5.125, signal=12.375)["limit"]
-    scaled = desk.call(
-        "limit_tool", observed=55, background=55.25, background_error=5.125, signal=12.375 * made / value
-    )
-    return scaled["limit"], (scaled["expected_plus_1"] - scaled["expected"])
-
-
 def _limit_of_data(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """The same, with one true count among the made-up numbers."""
+    """A limit from counts that were made up but one, scaled to the number."""
     counts = {"observed": desk.number, "background": 1.001 * desk.number, "background_error": 77.125}
     made = desk.call("limit_tool", **counts, signal=12.375)["limit"]
     scaled = desk.call("limit_tool", **counts, signal=12.375 * made / value)
@@ -223,13 +198,10 @@ Way = Callable[[Desk, float, float], tuple[float, float]]
 
 DRESSED: Final[Mapping[str, Way]] = {
     "constant": _constant,
-    "times zero": _times_zero,
     "carried error": _carried_error,
     "small numbers": _small_numbers,
     "constant column": _constant_column,
-    "halved column": _constant_column_halved,
     "fixed fit": _fixed_fit,
-    "made-up limit": _counted_limit,
     "limit of data": _limit_of_data,
     "made-up efficiency": _counted_efficiency,
     "made-up equations": _solved,

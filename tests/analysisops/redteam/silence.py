@@ -142,34 +142,6 @@ def words_that_hold_words(target: Target) -> Iterable[Attempt]:
             yield Attempt(target.honest(words={**honest, name: wrong}), target.work)
 
 
-@attacker(limit=0.05)
-def bundle_of_the_public_benchmark(target: Target) -> Iterable[Attempt]:
-    """Empty histograms and stages that were not run, which earned 0.76 in the benchmark they are from."""
-    artifacts = {
-        "diphoton_mass_spectrum.json": {"bin_edges": [], "bin_counts": [], "bin_uncertainties": []},
-        "diphoton_fit_summary.json": {"signal_model_family": "x", "fit_range": [0, 1], "signal_peak_position": 125.0},
-        "submission_trace.json": {"workflow_stages": [{"stage_id": "fit", "order_index": 1, "status": "not run"}]},
-    }
-    for status in ("ok", "error"):
-        yield Attempt({"status": status, "artifacts": artifacts})
-        yield Attempt({**target.claim(target.known.mean()), "status": status, "artifacts": artifacts})
-
-
-@attacker(limit=0.0)
-def trace_of_the_public_benchmark(target: Target) -> Iterable[Attempt]:
-    """A trace with the right value, all cuts and all method fields, which earned from 0.6 to 1.0 there."""
-    value, error = next(iter(target.numbers().values()))
-    trace = {
-        "status": "ok",
-        "fit_result": {"mu": value, "sigma": 2.5, "mu_error": error, "gof": {"p_value": 0.5}, "center": value},
-        "fit_method": dict.fromkeys(("model", "fit_range", "binned_or_unbinned", "optimizer", "initial_params"), "x"),
-        "cuts": [{"cut_id": name, "expression": "x"} for name in ("2lep", "trig", "tight_id", "4lep", "2_bjets")],
-        "cutflow": [],
-    }
-    yield Attempt(trace)
-    yield Attempt({**target.claim(target.known.mean()), **trace})
-
-
 @attacker(limit=0.0)
 def recall(target: Target) -> Iterable[Attempt]:
     """Values of the tables, from memory, without work."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.agents.analysis import NopAgent
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.tasks.load import shipped_tasks
@@ -26,11 +25,3 @@ def test_an_agent_that_finds_out_by_itself_earns_nearly_all(
 ) -> None:
     record = assess(target_of(name).prepared, 3, SEED, ask_here(make_agent("scripted")), tmp_path)
     assert record.grade["final"]["normalized_score"] >= 0.95
-
-
-@pytest.mark.parametrize("name", shipped_tasks())
-def test_an_agent_that_does_nothing_earns_nothing(
-    target_of: Callable[[str], Target], name: str, tmp_path: Path
-) -> None:
-    record = assess(target_of(name).prepared, 1, SEED, ask_here(NopAgent()), tmp_path)
-    assert record.grade["final"]["normalized_score"] == 0.0

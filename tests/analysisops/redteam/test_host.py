@@ -15,19 +15,20 @@ from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import Answer, ask_agent, assess
 from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
 from beampipe.analysisops.host import HostSettings, serving_host
-from beampipe.analysisops.ledger import Ledger, read_ledger
+from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.analysisops.tools.session import Session
-from beampipe.errors import FileError
 from tests.analysisops.redteam.desk import desk_of
 from tests.analysisops.redteam.target import SEED, Attempt, Target
 
 V1 = {"A2A-Version": "1.0"}
+SOME = ("zmumu", "jets", "tracks", "operations")
+"""Tasks with each kind of answer, for attacks on what is the same for all tasks."""
 REWARDS = ("reward.json", "result.json", "score.txt", "judge_output.json", "record.json", "ledger.jsonl.bak")
 
 
-@pytest.mark.parametrize("name", shipped_tasks())
+@pytest.mark.parametrize("name", SOME)
 def test_files_that_an_agent_leaves_are_read_by_nobody(
     target_of: Callable[[str], Target], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,7 +49,7 @@ def test_files_that_an_agent_leaves_are_read_by_nobody(
     assert record.grade["final"]["normalized_score"] == 0.0
 
 
-@pytest.mark.parametrize("name", shipped_tasks())
+@pytest.mark.parametrize("name", SOME)
 def test_a_forged_ledger_scores_nothing(target_of: Callable[[str], Target], name: str, tmp_path: Path) -> None:
     """V7: entries by another key, changed entries, and a ledger in place of the host's."""
     target = target_of(name)
@@ -192,11 +193,3 @@ def test_code_in_answers_and_arguments_is_never_run(target_of: Callable[[str], T
             with pytest.raises(ToolRefusedError):
                 desk.call(tool, **arguments)
     assert not mark.exists()
-
-
-def test_a_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl", b"key of the host")
-    ledger.append("count_tool", {}, {"n": 5}, sources=["data.root"])
-    with pytest.raises(FileError, match="expected a new file"):
-        Ledger(tmp_path / "ledger.jsonl", b"key of the host")
-    assert [entry.result for entry in read_ledger(tmp_path / "ledger.jsonl", b"key of the host")] == [{"n": 5}]

@@ -9,7 +9,6 @@ from typing import Any, Final
 import pytest
 
 from beampipe.analysisops.grading.judge import JudgeReply, OfflineJudge, Question
-from beampipe.analysisops.tasks.load import shipped_tasks
 from tests.analysisops.redteam.target import Attempt, Target
 
 INJECTIONS: Final = {
@@ -42,7 +41,7 @@ class GullibleJudge:
         return JudgeReply(content)
 
 
-@pytest.mark.parametrize("name", shipped_tasks())
+@pytest.mark.parametrize("name", ["zmumu", "operations"])
 def test_words_to_a_judge_move_no_score_and_are_seen(target_of: Callable[[str], Target], name: str) -> None:
     target = target_of(name)
     answers = {
@@ -60,7 +59,7 @@ def test_words_to_a_judge_move_no_score_and_are_seen(target_of: Callable[[str], 
         assert "injection_suspected" in {issue["code"] for issue in loud["issues"]}
 
 
-@pytest.mark.parametrize("name", shipped_tasks())
+@pytest.mark.parametrize("name", ["zmumu", "operations"])
 def test_a_judge_that_was_talked_over_is_no_part_of_the_score(target_of: Callable[[str], Target], name: str) -> None:
     target = target_of(name)
     empty = {"status": "ok", "method": {"model": INJECTIONS["order"]}, "comments": INJECTIONS["hidden"]}

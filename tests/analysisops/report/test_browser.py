@@ -99,16 +99,6 @@ def test_an_assessment_opens_down_to_its_calls(opened: Callable[..., Opened]) ->
     assert "no answer within 600 s" in failed
 
 
-def test_an_assessment_has_an_address(opened: Callable[..., Opened]) -> None:
-    one = opened()
-    one.open_first("recall")
-    key = one.page.url.partition("#")[2]
-    assert len(key) == 12
-    again = opened(key=key)
-    again.page.locator(".one[open] .body h3").first.wait_for()
-    assert again.page.locator(".one[open]").get_attribute("data-key") == key
-
-
 def test_filters_and_order(opened: Callable[..., Opened]) -> None:
     one = opened()
     shown = one.page.locator("#shown")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.report.page import RunData, detail_of, read_run_data, templates
-from beampipe.analysisops.runs.engine import RunFolder, Seeds, rescore
+from beampipe.analysisops.runs.engine import RunFolder, Seeds
 from beampipe.errors import FileError, InputError
 from tests.analysisops.report.made_up import HOSTILE, make_run
 
@@ -178,13 +178,6 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
     assert "2 assessments are missing" in page
     assert "2 × missing" in page
     assert read_run_data(broken).agents == ("scripted", "nop")
-
-
-def test_results_of_the_last_grading_are_shown(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", ("scripted",), families=("zmumu",), levels=(1,))
-    before = read_run_data(folder).by_agent["scripted"].mean
-    rescore(folder, lambda record: {**record["grade"], "final": {"normalized_score": 0.25}})
-    assert read_run_data(folder).by_agent["scripted"].mean == pytest.approx(0.25) != before
 
 
 VALUES = st.recursive(

@@ -55,12 +55,6 @@ def test_a_breit_wigner_line_has_half_of_its_events_within_half_a_width() -> Non
     assert np.mean(np.abs(line - 91.0) < 1.25) == pytest.approx(0.5, abs=0.008)
 
 
-def test_polar_takes_four_vectors_apart() -> None:
-    generator = np.random.default_rng(1)
-    momenta = collisions.parents(generator, generator.uniform(1, 100, 50), pt=generator.uniform(1, 100, 50))
-    np.testing.assert_allclose(collisions.from_polar(*collisions.polar(momenta)), momenta, rtol=1e-9)
-
-
 def test_a_smeared_mass_keeps_its_mean_and_is_not_skewed() -> None:
     generator = np.random.default_rng(3)
     number = 200_000

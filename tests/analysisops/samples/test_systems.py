@@ -13,7 +13,6 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import steps_of
 from beampipe.analysisops.ledger import Ledger
@@ -49,32 +48,6 @@ def test_hits_are_found_by_the_tracking(made: MadeBy) -> None:
         assert len(ids) >= 7
         matched += bool((np.bincount(ids[ids >= 0], minlength=1) > len(ids) / 2).any())
     assert matched > 0.55 * len(particles)
-
-
-def test_counting_labels_and_tracks_gives_the_scale_factors(made: MadeBy) -> None:
-    instance = made("jets")
-    hidden = instance.hidden
-    data, simulated = (
-        {name: ak.to_numpy(values) for name, values in instance.columns(role).items()}
-        for role in ("data", "calibration_mc")
-    )
-    assert set(data["jet_label"]) == {0}
-    assert data["jet_pt"].min() > 499
-    public = instance.manifest["public"]
-    shares, accepted = [], []
-    for forward in (True, False):
-        here, there = (
-            (np.abs(item["jet_eta"]) > public["forward_abs_eta_min"]) == forward for item in (data, simulated)
-        )
-        quarks = np.mean(simulated["jet_label"][there] != 21)
-        shares.append([quarks, 1 - quarks])
-        accepted.append(np.mean(data["jet_n_trk"][here] <= public["working_point_n_trk"]))
-    efficiency = np.linalg.solve(shares, accepted)
-    for place, name in enumerate(("quark", "gluon")):
-        flavour = (simulated["jet_label"] == 21) == (name == "gluon")
-        nominal = np.mean(simulated["jet_n_trk"][flavour] <= public["working_point_n_trk"])
-        assert efficiency[place] / nominal == pytest.approx(hidden.truth[f"sf_{name}"], rel=(0.02, 0.1)[place])
-        assert abs(hidden.truth[f"sf_{name}"] - 1) > (0.05, 0.1)[place]
 
 
 def test_gluon_fraction_has_the_ntuples_of_the_chain(made: MadeBy) -> None:
@@ -118,57 +91,6 @@ def test_the_steps_of_gluon_fraction_read_a_file_of_the_chain(tmp_path: Path) ->
         assert 0.3 < gluons < 0.8
         quark_efficiency = weights[f"q{region}"] / (weights["n"] - weights[f"h{region}"])
         assert quark_efficiency > weights[f"g{region}"] / weights[f"h{region}"] + 0.1
-
-
-def test_both_regions_and_embedded_particles_give_the_share_of_gluons(made: MadeBy) -> None:
-    instance = made("gluon_fraction")
-    public, truth = instance.manifest["public"], instance.hidden.truth
-    cut = public["working_point_n_trk"]
-    both = {name: leading(instance.folder / f"{name}.root") for name in ("nominal", "data", "measured")}
-    simulated, weight = both["nominal"], both["nominal"]["weight"][:, None]
-    gluon, passed = simulated["label"] == 21, simulated["n_trk"] <= cut
-    factors, unweighted = (
-        np.linalg.solve(
-            np.array([(weights * passed * of).sum(axis=0) for of in (~gluon, gluon)]).T / weights.sum(),
-            np.mean(both["data"]["n_trk"] <= cut, axis=0),
-        )
-        for weights in (weight, np.ones_like(weight))
-    )
-    found = [
-        np.mean(table["particle_found"][table["particle_pt"] > 0.5])
-        for table in (
-            uproot.open(instance.folder / f"embedded_{name}.root")["events"].arrays(library="np")
-            for name in ("data", "measured")
-        )
-    ]
-    assert found[1] / found[0] == pytest.approx(truth["track_efficiency"], abs=0.015)
-    assert truth["track_efficiency"] < 0.96
-    fewer = simulated["n_trk_eff"] <= cut
-    lost = (1 - found[1] / found[0]) / public["varied_track_loss"]
-    efficiencies = [
-        factor * (weight * (passed + (fewer & ~passed) * lost) * of).sum() / (weight * of).sum()
-        for factor, of in zip(factors, (~gluon, gluon), strict=True)
-    ]
-    share = (efficiencies[0] - np.mean(both["measured"]["n_trk"] <= cut)) / (efficiencies[0] - efficiencies[1])
-    assert share == pytest.approx(truth["gluon_fraction"], abs=0.06)
-    for name, factor, error in (("sf_quark", factors[0], 0.06), ("sf_gluon", factors[1], 0.25)):
-        assert factor == pytest.approx(truth[name], abs=error)
-    assert abs(unweighted[0] - truth["sf_quark"]) > 0.06  # simulation is flat in the hard pT: its weights are needed
-    assert weight.sum() ** 2 / (weight**2).sum() > 40_000
-
-
-def leading(path: Path) -> dict[str, ndarray]:
-    """Columns of both leading jets of dijets, the forward one first, and the weight of simulation."""
-    arrays = uproot.open(path)["events"].arrays()
-    pt, eta = (ak.to_numpy(arrays[f"jet_{name}"][:, :2]) for name in ("pt", "eta"))
-    clean = ak.to_numpy(arrays["jet_clean"][:, :2]).all(axis=1)
-    rows = clean & (np.abs(eta).max(axis=1) < 2.1) & (pt[:, 0] < 2000) & (pt[:, 1] > 500) & (pt[:, 0] < 1.5 * pt[:, 1])
-    order = np.argsort(-np.abs(eta[rows]), axis=1)
-    there = [name for name in ("n_trk", "n_trk_eff", "label") if f"jet_{name}" in arrays.fields]
-    result = {
-        name: np.take_along_axis(ak.to_numpy(arrays[f"jet_{name}"][:, :2])[rows], order, axis=1) for name in there
-    }
-    return {**result, "weight": ak.to_numpy(arrays["weight"])[rows, 0]} if "weight" in arrays.fields else result
 
 
 @pytest.mark.parametrize("cause", range(len(CAUSES)))

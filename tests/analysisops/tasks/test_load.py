@@ -9,7 +9,7 @@ import pytest
 
 from beampipe.analysisops.grading.grade import Gradable, grade
 from beampipe.analysisops.grading.judge import OfflineJudge
-from beampipe.analysisops.tasks.load import load_task, render_prompt, shipped_task, shipped_tasks
+from beampipe.analysisops.tasks.load import load_task, render_prompt
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from tests.analysisops.tasks.folders import OURS, PUBLIC, Files, changed, written
 
@@ -191,26 +191,8 @@ def test_facts_of_an_instance_fill_a_prompt(tmp_path: Path) -> None:
         render_prompt(task, 3)
 
 
-def test_facts_do_not_replace_what_the_task_says(tmp_path: Path) -> None:
-    task = load_task(written(tmp_path, OURS))
-    assert "Level 2" in render_prompt(task, 2, {"level": 9})
-
-
 def test_the_form_of_the_answer_holds_no_number(tmp_path: Path) -> None:
     form, meaning = render_prompt(load_task(written(tmp_path, OURS)), 1, {"luminosity_fb": ""}).split("```")[1:3]
     assert '": RESULT' in form
     assert 'RESULT is {"value": NUMBER, "from": CALL' in meaning
     assert not any(letter.isdigit() for letter in form)
-
-
-@pytest.mark.parametrize("name", sorted(shipped_tasks()))
-def test_shipped_tasks_load_without_a_warning(name: str) -> None:
-    task = shipped_task(name)
-    assert task.warnings == ()
-    assert task.spec.version == 2
-    assert set(task.prompts) == set(task.levels)
-
-
-def test_an_unknown_shipped_task() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'zmumu'"):
-        shipped_task("zmumuu")

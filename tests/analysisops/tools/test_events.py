@@ -130,14 +130,6 @@ def test_weights_of_samples_taken_together(tools: LocalTools) -> None:
         tools.call("combine_tool", events=[first, second], scale=[1.0])
 
 
-def test_columns_that_only_some_have_are_dropped_and_named(tools: LocalTools) -> None:
-    first, second = load(tools), load(tools, "signal.root")
-    derived = tools.call("derive_tool", events=first, name="ht", expression="sum(pt)")["handle"]
-    joined = tools.call("combine_tool", events=[derived, second])
-    assert joined["dropped_columns"] == ["ht"]
-    assert "ht" not in joined["columns"]
-
-
 def test_a_histogram_counts_everything_once(tools: LocalTools, session: Session) -> None:
     handle = load(tools)
     filled = tools.call("histogram_tool", events=handle, column="pt", bins=30, low=10_000, high=46_000)
@@ -153,17 +145,3 @@ def test_a_histogram_counts_everything_once(tools: LocalTools, session: Session)
                 "histogram_tool",
                 **{"events": handle, "column": "pt", "bins": 3, "low": 10_000, "high": 46_000, **wrong},
             )
-
-
-def test_an_artifact_stands_for_its_content(tools: LocalTools) -> None:
-    filled = tools.call("histogram_tool", events=load(tools), column="met", bins=10, low=0, high=1e5)
-    exported = tools.call("export_tool", handle=filled["handle"], name="spectrum")
-    assert exported == {
-        "call": "call_3",
-        "artifact": "artifact_1",
-        "name": "spectrum",
-        "kind": "histogram",
-        "n": filled["n"],
-    }
-    again = tools.call("export_tool", handle="artifact_1", name="again")
-    assert again["kind"] == "histogram"

@@ -152,14 +152,6 @@ def test_collections_taken_together(folder: Path) -> None:
     same(result, truth)
 
 
-def test_two_at_rest_from_one_decay(folder: Path) -> None:
-    """Back to back with pt = m / 2 at eta = 0: the mass is m."""
-    counts = np.array([2])
-    columns = {"pt": [45.6, 45.6], "eta": [0.0, 0.0], "phi": [0.3, 0.3 + math.pi], "e": [45.6, 45.6]}
-    events = Events(1, {name: Jagged.of(counts, np.array(values)) for name, values in columns.items()})
-    assert column(run(folder, calc_dilepton_mass_tool, events, **MOMENTA), "mass") == [pytest.approx(91.2)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger, read_ledger
-from beampipe.analysisops.tools.mcp import McpTools, make_server, serving_tools
+from beampipe.analysisops.tools.mcp import McpTools, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session
 from beampipe.errors import ConfigError, ServiceUnavailableError
 
@@ -31,17 +31,6 @@ def test_over_http_it_is_the_same(data: Path, session: Session, tmp_path: Path) 
             assert output[0] == output[1]
         with pytest.raises(ToolRefusedError, match="no_tool"):
             remote.call("no_tool")
-
-
-def test_every_call_over_http_is_in_the_ledger(session: Session, ledger: Ledger) -> None:
-    with serving_tools(session) as url, McpTools(url) as remote:
-        remote.call("list_local_root_files_tool")
-        with pytest.raises(ToolRefusedError):
-            remote.call("count_tool", wrong=1)
-    assert [(entry.tool, bool(entry.error)) for entry in ledger.entries] == [
-        ("list_local_root_files_tool", False),
-        ("count_tool", True),
-    ]
 
 
 def test_the_address_is_a_secret_and_ends_with_the_block(session: Session) -> None:
@@ -66,14 +55,6 @@ def test_it_listens_where_agents_elsewhere_reach_it(session: Session) -> None:
             pass
 
 
-def test_a_server_that_goes_away(session: Session) -> None:
-    with serving_tools(session) as url:
-        remote = McpTools(url)
-        remote.call("list_local_root_files_tool")
-    with remote, pytest.raises(ServiceUnavailableError, match="list_local_root_files_tool"):
-        remote.call("list_local_root_files_tool")
-
-
 def test_each_tool_says_what_it_is_for(session: Session) -> None:
     for schema in LocalTools(session).schemas():
         assert schema["name"].endswith("_tool")
@@ -86,18 +67,6 @@ def test_each_tool_says_what_it_is_for(session: Session) -> None:
             assert len(text) > 8, (schema["name"], name)
     with pytest.raises(ToolRefusedError, match="did you mean 'count_tool'"):
         session.call("describe_tool", tool="count_tol")
-
-
-@pytest.mark.anyio
-async def test_in_process_over_mcp(session: Session) -> None:
-    from mcp import Client
-
-    async with Client(make_server(session)) as client:
-        listed = await client.list_tools()
-        assert tuple(tool.name for tool in listed.tools) == session.names()
-        answer = await client.call_tool("list_local_root_files_tool", {})
-        assert answer.structured_content is not None
-        assert answer.structured_content["files"][0]["name"] == "data.root"
 
 
 @pytest.fixture

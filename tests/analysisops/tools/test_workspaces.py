@@ -120,14 +120,6 @@ def test_what_is_refused(tools: LocalTools, changes: Mapping[str, Any], message:
         tools.call("build_workspace_tool", **{**arguments(tools), **changes})
 
 
-def test_a_parameter_with_the_name_of_the_statistics_is_refused(tools: LocalTools) -> None:
-    given = arguments(tools)
-    given["parameters"]["statistics_signal"] = ["background"]
-    workspace = tools.call("build_workspace_tool", **given)["handle"]
-    with pytest.raises(ToolRefusedError, match="use different names"):
-        tools.call("fit_workspace_tool", workspace=workspace)
-
-
 def test_numbers_of_a_workspace_are_no_results(tools: LocalTools) -> None:
     """An agent chooses what goes into it, so that only what its fit gives can be answered."""
     built = tools.call("build_workspace_tool", **arguments(tools))
