@@ -22,24 +22,10 @@ def test_pauses_double_and_are_bounded() -> None:
     assert pauses_of(RestartPause(), 0.1, 2000)[-1] == 30.0, "for ever"
 
 
-def test_what_holds_needs_none() -> None:
-    assert pauses_of(RestartPause(free=2, held=2.0), 2.5, 50) == [0.0] * 50
-
-
 def test_what_has_held_is_forgiven() -> None:
     pause = RestartPause(free=1)
     assert pauses_of(pause, 0.1, 3)[-1] == 1.0
     assert pause.before_next(1e6) == 0.0
-
-
-def test_a_restart_is_due_after_its_pause() -> None:
-    pause = RestartPause(free=1)
-    assert pause.due(10.0)
-    assert not pause.due(10.1)
-    assert not pause.due(10.5)
-    assert pause.due(10.6)
-    assert [pause.due(now) for now in (10.7, 11.6, 11.7)] == [False, False, True]
-    assert pause.due(1e6), "it has lived long"
 
 
 def test_a_program_is_started_again_and_killed_if_it_hangs(tmp_path: Path) -> None:

@@ -42,15 +42,6 @@ def test_rates_are_differences() -> None:
     assert result.stages == pytest.approx({"gnn": 20.0})
 
 
-def test_nothing_done_is_no_number() -> None:
-    same = made(answered=10.0, request_us=1e6)
-    result = rates_between(same, same, 1.0)
-    assert result.requests == 0.0
-    assert result.latency is None
-    assert result.batch is None
-    assert result.stages == {}
-
-
 def test_a_counter_that_was_started_again_counts_from_zero() -> None:
     assert rates_between(made(answered=100.0), made(answered=7.0), 1.0).requests == 7.0
     assert rates_between(None, made(answered=7.0), 1.0).requests == 7.0

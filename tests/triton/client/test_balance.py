@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from beampipe.errors import DeadlineError, InputError, ServiceUnavailableError
@@ -28,11 +26,6 @@ def be_late(balance: LoadBalancer[str], server: str, clock: Clock, seconds: floa
 
     with pytest.raises(DeadlineError), balance.in_flight(server):
         wait()
-
-
-def test_servers_take_turns() -> None:
-    balance = LoadBalancer(["a", "b", "c"])
-    assert Counter(balance.pick() for _ in range(30)) == {"a": 10, "b": 10, "c": 10}
 
 
 def test_the_least_busy_is_asked() -> None:
@@ -80,13 +73,6 @@ def test_servers_are_replaced_and_what_is_known_of_those_that_stay_is_kept() -> 
     assert {balance.pick(), balance.pick()} == {"c"}
 
 
-def test_bad_data_says_nothing_of_the_server() -> None:
-    balance = LoadBalancer(["a", "b"])
-    with pytest.raises(InputError), balance.in_flight("a"):
-        raise InputError("NaN")
-    assert {balance.pick(), balance.pick()} == {"a", "b"}
-
-
 def test_what_was_tried_comes_last_and_the_first_to_be_back_if_all_are_down() -> None:
     clock = Clock()
     balance = LoadBalancer(["a", "b"], clock)
@@ -102,8 +88,15 @@ def test_what_was_tried_comes_last_and_the_first_to_be_back_if_all_are_down() ->
 def test_a_server_may_fail_for_ever() -> None:
     clock = Clock()
     balance = LoadBalancer(["a", "b"], clock)
-    for _ in range(2000):  # a hundred requests in flight get there within a minute
+    for _ in range(200):  # a hundred requests in flight get there within a minute
         fail(balance, "a")
     assert balance.pick() == "b"
     clock.now += 5.1
     assert {balance.pick() for _ in range(4)} == {"a", "b"}, "left out for 5 s at most"
+
+
+def test_bad_data_says_nothing_of_the_server() -> None:
+    balance = LoadBalancer(["a", "b"])
+    with pytest.raises(InputError), balance.in_flight("a"):
+        raise InputError("NaN")
+    assert {balance.pick(), balance.pick()} == {"a", "b"}

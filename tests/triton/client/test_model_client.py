@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError
 from itertools import count
 from typing import Any, ClassVar
 
@@ -16,9 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import (
     BeampipeError,
-    ConfigError,
     DeadlineError,
-    DtypeError,
     InputError,
     ServiceError,
     ServiceUnavailableError,
@@ -99,16 +94,6 @@ def test_what_was_sent_is_left_alone() -> None:
     with ModelClient("fake:1", "doubler", transport=fake(spoil)) as client:
         assert client.infer({"X": event})["Y"].tolist() == [2.0] * 3
     assert event.tolist() == [1.0] * 3
-
-
-def test_bad_arrays_are_refused_before_they_are_sent() -> None:
-    transport = fake()
-    with ModelClient("fake:1", "doubler", transport=transport) as client:
-        for arrays, kind in (({}, InputError), ({"X": np.arange(3)}, DtypeError)):
-            with pytest.raises(kind, match="doubler: got"):
-                client.infer(arrays)
-        assert isinstance(client.submit({}).exception(60), InputError)
-    assert transport.n_requests == 0
 
 
 def test_an_answer_of_another_type_shape_or_name_is_an_error() -> None:
@@ -193,40 +178,6 @@ def test_who_wants_to_know_is_told_once_why_a_request_is_repeated() -> None:
     assert len(output) == 2
 
 
-def test_a_future_is_cancelled_and_the_next_one_is_answered() -> None:
-    arrived, release = threading.Semaphore(0), threading.Event()
-
-    def hold(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
-        arrived.release()
-        release.wait(20)
-        return double(arrays)
-
-    with ModelClient("fake:1", "doubler", transport=fake(hold), in_flight=1) as client:
-        sent, waiting, kept = client.submit(EVENT), client.submit(EVENT), client.submit(EVENT)
-        assert arrived.acquire(timeout=60)
-        assert sent.cancel()
-        assert waiting.cancel()
-        release.set()
-        assert kept.result(60)["Y"].tolist() == DOUBLED
-        with pytest.raises(CancelledError):
-            sent.result(1)
-
-
-def test_after_close_nothing_is_asked() -> None:
-    client = ModelClient("fake:1", "doubler", transport=fake())
-    client.close()
-    for ask in (client.infer, client.submit):
-        with pytest.raises(ServiceError, match=r"after close\(\)"):
-            ask(EVENT)
-
-
-def test_a_pickled_client_asks_the_same() -> None:
-    with ModelClient("fake:1", "doubler", transport=fake()) as client:
-        client.infer(EVENT)
-        with pickle.loads(pickle.dumps(client)) as copy:
-            assert copy.infer(EVENT)["Y"].tolist() == DOUBLED
-
-
 def test_a_fake_has_no_shared_memory() -> None:
     large = {"X": np.ones(100_000, np.float32)}
     with ModelClient("localhost:1", "doubler", transport=fake()) as client:
@@ -234,10 +185,3 @@ def test_a_fake_has_no_shared_memory() -> None:
     client = ModelClient("localhost:1", "doubler", protocol="shm", transport=fake())
     with client, pytest.raises(ServiceError, match="the server cannot map memory"):
         client.infer(large, {"Y": (100_000,)})
-
-
-def test_a_setting_out_of_range_is_refused() -> None:
-    with pytest.raises(ConfigError, match="urls: got"):
-        ModelClient([], "doubler")
-    with pytest.raises(ConfigError, match="model: got ''"):
-        ModelClient("a:1", "")

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from beampipe import errors
 from beampipe.errors import (
     DeadlineError,
     InputError,
@@ -151,15 +150,6 @@ def test_a_connection_that_is_none_says_why(said: str, kind: type[Exception], wo
     assert type(error) is kind
     assert str(error) == words.replace("URL", "grpc://a:1", 1)
     assert error.url == "grpc://a:1"
-
-
-def test_what_may_be_asked_again() -> None:
-    assert issubclass(RegionLostError, ServiceUnavailableError)
-    assert not issubclass(UnknownModelError, ServiceUnavailableError)
-    assert not issubclass(errors.RegionRefusedError, ServiceUnavailableError)
-    assert not issubclass(ServiceError, errors.InputError)
-    assert str(reply_error("grpc://a:1", "UNKNOWN", "")) == "grpc://a:1: UNKNOWN (UNKNOWN)"
-    assert "HTTP status 418" in str(http_reply_error("http://a:1", HttpReply(418, b"")))
 
 
 def test_what_is_inside_a_server_stays_there() -> None:

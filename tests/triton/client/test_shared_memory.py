@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import DeadlineError, InputError, RegionLostError, RegionRefusedError, ServiceError
-from beampipe.triton.client.codec import HttpReply, Message, Tensor
+from beampipe.triton.client.codec import Message, Tensor
 from beampipe.triton.client.shared_memory import (
     MappedRegions,
     MapRegion,
@@ -100,11 +100,6 @@ def test_an_output_of_which_an_end_is_missing_is_not_taken_for_one(n: int) -> No
     assert region.output(spec, (n,), at).tolist() == [1] * n
 
 
-def test_a_short_output_is_sent() -> None:
-    """A few bytes that a model gives may well be those that stand for nothing."""
-    assert layout((), {"Y": 15, "EMPTY": 0}) == ({}, 0)
-
-
 def test_the_file_is_there_while_the_server_maps_it_and_never_after() -> None:
     server = Mapper()
     region = SharedRegion(server, 1 << 20)
@@ -133,17 +128,6 @@ def test_a_region_is_used_again_and_replaced_by_a_larger_one_if_need_be() -> Non
     assert server.regions == []
 
 
-def test_a_small_one_that_the_server_keeps_for_a_moment_is_let_go_of_later() -> None:
-    server = Mapper()
-    regions = SharedRegions(server)
-    small = use(regions)
-    server.at_work = {small}
-    with regions.region(3 << 20) as large:
-        assert set(server.regions) == {small, large.name}
-        server.at_work = set()
-    assert server.regions == [large.name]
-
-
 def test_requests_at_once_have_a_region_each() -> None:
     server = Mapper()
     regions = SharedRegions(server)
@@ -166,15 +150,6 @@ def test_what_the_server_may_still_write_to_is_given_up_and_let_go_of_when_it_ca
     server.at_work = set()
     assert use(regions) == other
     assert server.regions == [other]
-
-
-def test_after_a_refusal_none_is_offered_until_the_server_goes_away() -> None:
-    regions = SharedRegions(Mapper(), lambda: 1e9)
-    assert regions.offered
-    regions.refused()
-    assert not regions.offered
-    regions.offer_again()
-    assert regions.offered
 
 
 def test_after_a_loss_none_is_offered_for_a_while() -> None:
@@ -204,9 +179,3 @@ def test_what_killed_processes_left_is_cleaned_up() -> None:
         assert (SHARED / mine).exists()
     finally:
         (SHARED / mine).unlink()
-
-
-def test_the_server_tells_which_regions_it_has() -> None:
-    assert MappedRegions().from_http(HttpReply(200, b'[{"name": "r"}, {"name": "s"}]'), "u") == ["r", "s"]
-    with pytest.raises(ServiceError, match="expected JSON"):
-        MappedRegions().from_http(HttpReply(200, b"<html>"), "u")

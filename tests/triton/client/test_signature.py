@@ -69,11 +69,6 @@ def test_what_a_model_does_not_take_is_not_sent(arrays: Any, kind: type[Exceptio
         signature_of(CONFIG, "s").request(arrays, {})
 
 
-def test_an_output_that_a_model_does_not_have_is_not_asked_for() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'LABELS'"):
-        signature_of(CONFIG, "s").due({"LABEL": None})
-
-
 @pytest.mark.parametrize("batched", [False, True])
 def test_arrays_come_in_the_shape_of_the_model_and_in_memory_of_their_own(batched: bool) -> None:
     signature = signature_of({**CONFIG, "max_batch_size": 4 * batched}, "s")
@@ -99,14 +94,6 @@ def test_an_answer_that_cannot_be_right_is_no_answer(output: Output, message: st
     with pytest.raises(ServiceError, match=message) as caught:
         signature_of(CONFIG, "s").arrays({"LABELS": output}, {"LABELS": (2,)})
     assert (caught.value.url, caught.value.model) == ("s", "m")
-
-
-def test_what_did_not_come_is_missed_by_those_who_need_it() -> None:
-    signature = signature_of(CONFIG, "s")
-    result = signature.arrays({}, {"LABELS": (2,)})
-    assert result == {}
-    with pytest.raises(ServiceError, match=r"gave \[\], expected LABELS"):
-        signature.required(result, "LABELS")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from beampipe.errors import ConfigError, FileError
 from beampipe.triton.engine import (
-    default_folder,
     find_engine,
 )
 from tests.triton.engine.wheels import fake_wheel
@@ -20,11 +18,6 @@ def test_a_missing_engine_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "engine").mkdir()
     with pytest.raises(FileError, match="got no Triton there"):
         find_engine()
-
-
-def test_the_default_folder_is_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("BEAMPIPE_ENGINE", raising=False)
-    assert default_folder() == Path(sys.prefix) / "share" / "beampipe" / "engine"
 
 
 def test_versions_are_sorted_as_numbers(tmp_path: Path) -> None:

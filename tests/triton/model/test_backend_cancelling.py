@@ -7,7 +7,6 @@ from time import monotonic
 
 import pytest
 
-from beampipe.triton.model import backend
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest
 from tests.triton.model.standin import (
     CANCELLED,
@@ -17,17 +16,6 @@ from tests.triton.model.standin import (
     sent,
     sums,
 )
-
-
-def test_a_quick_request_is_spared_the_question(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_POLL", 60.0)  # quick, even on a busy machine
-
-    def quick(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
-        instance.checkpoint()
-        return sums(instance, requests)
-
-    # It would be told that nobody waits; it does not ask.
-    assert only(serve(quick).execute([sent((1, 2), cancelled=True)])).array("Z").tolist() == [3]
 
 
 @pytest.mark.usefixtures("always_ask")

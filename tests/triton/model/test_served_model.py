@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from beampipe.errors import ConfigError
-from beampipe.serving.tracking_model import TrackingModel
 from beampipe.triton.model.contract import Instance, Model, model_class
 
 MODEL = """
@@ -43,23 +41,12 @@ class Half:
 """
 
 
-def test_a_class_of_a_package() -> None:
-    assert model_class("beampipe.serving.tracking_model:TrackingModel") is TrackingModel
-
-
 def test_a_class_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     result = model_class("mine.py:Fine", tmp_path)
     assert isinstance(result(Instance(threads=3)), Model)
     assert result(Instance(threads=3)).cut.value == 3
     assert model_class(f"{tmp_path}/mine.py:Fine")(Instance()).cut.value == 1
-
-
-def test_a_folder_with_a_colon(tmp_path: Path) -> None:
-    folder = tmp_path / "a:b"
-    folder.mkdir()
-    (folder / "mine.py").write_text(MODEL)
-    assert model_class(f"{folder}/mine.py:Fine").__name__ == "Fine"
 
 
 def test_a_file_takes_no_other_modules_name(tmp_path: Path) -> None:
@@ -110,12 +97,3 @@ def test_a_class_that_is_no_model_says_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     with pytest.raises(ConfigError, match="without outputs, example"):
         model_class("mine.py:Half", tmp_path)
-
-
-def test_an_instance_of_ones_own_needs_nothing() -> None:
-    instance = Instance()
-    instance.checkpoint()
-    instance.observe("hits", 3.0, "")
-    assert (instance.device, instance.threads, instance.parameters) == ("cpu", 1, {})
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        instance.threads = 2  # type: ignore[misc]

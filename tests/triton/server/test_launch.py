@@ -10,7 +10,7 @@ import pytest
 from beampipe.errors import ConfigError
 from beampipe.triton.engine import Engine, Interpreter
 from beampipe.triton.server import launch
-from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, port_is_free, server_environment
+from beampipe.triton.server.launch import Ports, ServerSettings, server_environment
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:
@@ -23,14 +23,6 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     settings = ServerSettings(tmp_path, host="203.0.113.1")
     with pytest.raises(ConfigError, match=r"got 203\.0\.113\.1, expected an address of this machine"):
         launch.check_ports(settings, Ports(1, 2, 3))
-
-
-def test_free_ports_are_free_and_different(tmp_path: Path) -> None:
-    settings = ServerSettings(tmp_path, grpc_port=29999)
-    ports = free_ports(settings)
-    assert ports.grpc == 29999
-    assert len(set(ports)) == 3
-    assert port_is_free("127.0.0.1", ports.http)
 
 
 def test_the_environment_of_the_stubs(engine: Engine, doublers: Path, monkeypatch: pytest.MonkeyPatch) -> None:

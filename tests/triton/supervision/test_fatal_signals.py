@@ -2,13 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from beampipe.triton.supervision.hangs import FatalSignalLog
 
 
-@pytest.mark.parametrize("number", [6, 11])
-def test_the_line_is_found_even_in_parts(tmp_path: Path, number: int) -> None:
+def test_the_line_is_found_even_in_parts(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("Signal (6) received.\n")
     signals = FatalSignalLog(log)
@@ -17,7 +14,7 @@ def test_the_line_is_found_even_in_parts(tmp_path: Path, number: int) -> None:
         stream.write("I1125 started\nSig")
         stream.flush()
         assert not signals.seen()
-        stream.write(f"nal ({number}) rec")
+        stream.write("nal (6) rec")
         stream.flush()
         assert not signals.seen()
         stream.write("eived.\n 0# 0x00005C in tritonserver\n")
@@ -31,11 +28,3 @@ def test_the_line_is_found_in_a_log_that_has_begun_anew(tmp_path: Path) -> None:
     signals = FatalSignalLog(log)
     log.write_text("Signal (11) received.\n")
     assert signals.seen()
-
-
-@pytest.mark.parametrize("line", ["Signal (15) received.", "Signal (2) received.", "hits: Signal (6) received."])
-def test_other_lines_are_none(tmp_path: Path, line: str) -> None:
-    signals = FatalSignalLog(tmp_path / "log")
-    assert not signals.seen(), "no log yet"
-    (tmp_path / "log").write_text(f"{line}\n" + 100 * "x")
-    assert not signals.seen()

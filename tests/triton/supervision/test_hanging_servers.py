@@ -19,8 +19,8 @@ from tests.triton.doublers import DYING, add_canary, ask, write_model
 from tests.triton.waiting import assert_nothing_left, kinds, wait_until
 
 FOR_EVER = 3600.0
-PATIENCE = 2.5
-"""Time [s] after which a model is taken to hang: longer than a handler of signals may take."""
+PATIENCE = 2.0
+"""Time [s] after which a model is taken to hang."""
 
 
 def probe_of(server: TritonServer) -> HttpModelProbe:
@@ -41,7 +41,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def started(engine: Engine, repository: Path) -> Iterator[TritonServer]:
-    with TritonServer(ServerSettings(repository, triton=engine.folder, patience=PATIENCE)) as running:
+    with TritonServer(
+        ServerSettings(repository, models=("one", "two"), triton=engine.folder, patience=PATIENCE)
+    ) as running:
         yield running
         running.kill()
     assert_nothing_left(running.prefix)
@@ -97,7 +99,7 @@ def test_a_stopped_server(server: TritonServer) -> None:
     wait_until(lambda: bool(told(server, "server back")))
     (hang,) = told(server, "hangs")
     assert "the server: its process is stopped" in hang
-    for model in ("one", "two", "dying"):
+    for model in ("one", "two"):
         answers_again(server, model)
 
 
@@ -125,14 +127,16 @@ def test_requests_that_wait_for_a_model_that_hangs(
 
 
 def test_a_handler_of_signals_that_hangs(
-    server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
+    engine: Engine, repository: Path, later: Callable[..., Future[tuple[int, object]]]
 ) -> None:
-    first = server.pid
-    later(server, "dying", 1.0)
-    wait_until(lambda: bool(told(server, "server back")))
-    assert "the server reports a fatal signal and does not end" in told(server, "hangs")[0]
-    assert f"stacks of process {first}" in server.log.read_text()
-    answers_again(server, "dying")
+    with TritonServer(ServerSettings(repository, models=("dying",), triton=engine.folder)) as server:
+        first = server.pid
+        later(server, "dying", 1.0)
+        wait_until(lambda: bool(told(server, "server back")))
+        assert "the server reports a fatal signal and does not end" in told(server, "hangs")[0]
+        assert f"stacks of process {first}" in server.log.read_text()
+        answers_again(server, "dying")
+        server.kill()
 
 
 def test_a_long_queue_of_honest_work_is_left_alone(
