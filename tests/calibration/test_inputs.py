@@ -14,7 +14,7 @@ import pytest
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.events.fill import fill_file
 from beampipe.calibration.events.select import select
-from beampipe.calibration.run import plan_calibration, run_calibration
+from beampipe.calibration.run import run_calibration
 from beampipe.errors import WorkflowError
 from beampipe.workflow import FileDigests
 from tests.calibration.campaign import INLINE, Toys, configuration_of, counts, factors_sha256

@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from typer.testing import CliRunner
 
+from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration, load_configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.run import plan_calibration, run_calibration
-from beampipe.calibration.tasks.runtime import run_with_worker_errors, worker_errors, workspace_of
+from beampipe.calibration.tasks.runtime import run_with_worker_errors, workspace_of
 from beampipe.errors import FileError, MissingExtraError, TooLargeError, WorkflowError
 from beampipe.terminal import progress_lines
 from beampipe.workflow import Store
@@ -109,13 +109,11 @@ def test_without_a_terminal_progress_is_lines() -> None:
 
 
 def test_commands_write_these_lines_to_standard_error(tmp_path: Path) -> None:
-    words = ["calibration", "select", DEMO_CONFIGURATION, "-o", tmp_path, "--executor", "inline"]
-    done = subprocess.run(
-        [sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True, check=True
-    )
+    done = CliRunner().invoke(app, ["select", str(DEMO_CONFIGURATION), "-o", str(tmp_path), "--executor", "inline"])
+    assert done.exit_code == 0, done.output
     assert "inspecting files: 3 of 3" in done.stderr
     assert "reading files, select: 0 of 6, 0 s" in done.stderr, "three files, a chunk of each"
-    assert "looking" not in done.stdout
+    assert "inspecting" not in done.stdout
 
 
 def test_a_missing_package_is_not_the_fault_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe import identity as module_of
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.jet_changes import JetFunction, function_digest, load_function
 from beampipe.calibration.layout import preset_layout
@@ -19,7 +18,7 @@ from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.chunks import run_chunk
 from beampipe.errors import ConfigError, FileError
 from beampipe.identity import user_code
-from beampipe.workflow import Store, installed_version
+from beampipe.workflow import Store
 from tests.calibration.campaign import INLINE, Toys, configuration_of, counts, made
 
 FILES = {

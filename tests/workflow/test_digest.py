@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,9 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beampipe import identity
 from beampipe.errors import BusyError, ConfigError, FileError
+from beampipe.identity import remembering_code
 from beampipe.workflow import (
     FileDigests,
     FileStamp,
@@ -54,31 +59,6 @@ def test_order_of_keys_does_not_count_and_every_digit_does(value: dict[str, floa
 def test_what_has_no_one_text_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="settings cannot be digested"):
         canonical(value)
-
-
-@dataclass(frozen=True)
-class Nested:
-    cuts: tuple[Cuts, ...]
-    more: object = None
-
-
-def test_what_may_change_is_spelt_anew_each_time() -> None:
-    names = ["a"]
-    inner = Nested((Cuts(1.0),), {"names": names})
-    outer = Nested((), inner)
-    text = b'{"cuts":[],"more":{"cuts":[{"names":[],"pt":1.0}],"more":{"names":["%b"]}}}'
-    assert canonical(outer) == text % b"a"
-    names[0] = "b"
-    assert canonical(outer) == text % b"b"
-
-
-def test_equal_settings_of_other_types_have_other_texts() -> None:
-    for _ in range(2):
-        assert [canonical(Cuts(pt)) for pt in (1, 1.0, True)] == [  # equal, and with one hash
-            b'{"names":[],"pt":%b}' % text for text in (b"1", b"1.0", b"true")
-        ]
-    for number in range(1000):  # more than are known at once, at addresses that come again
-        assert canonical(Cuts(number)) == b'{"names":[],"pt":%d}' % number
 
 
 @pytest.fixture
@@ -133,23 +113,6 @@ def test_the_digest_follows_the_code_and_nothing_else(
     assert (code_digest(f"{package.name}.stage", package.name) != before) == changes
 
 
-def test_modules_can_be_left_out(package: Path) -> None:
-    but = (f"{package.name}.kernels",)
-    before = code_digest(f"{package.name}.stage", package.name, but)
-    (package / "kernels/deep.py").write_text("TWO = 3\n")
-    assert code_digest(f"{package.name}.stage", package.name, but) == before
-
-
-def test_an_unknown_module_is_refused(package: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no module"):
-        code_digest(f"{package.name}.stag", package.name)
-
-
-def test_code_of_this_package_has_a_digest() -> None:
-    assert code_digest("beampipe.tracking.batch") == code_digest("beampipe.tracking.batch")
-    assert code_digest("beampipe.tracking.batch") != code_digest("beampipe.tracking.truth")
-
-
 def old(path: Path, content: bytes = b"one") -> Path:
     """A file whose contents changed long ago, as far as its times tell."""
     path.write_bytes(content)
@@ -182,13 +145,6 @@ def test_files_are_read_again_only_if_they_look_touched(tmp_path: Path, monkeypa
     assert digests.of(path) == "0" * 32 == digests.cached(path, FileStamp.of(path))
     assert digests.cached(path, looks) == first, "that of what it was"
     assert {entry.name for entry in (tmp_path / "memory").iterdir()} == {"digests.txt"}, "no lease is left"
-
-
-def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
-    path, digests = tmp_path / "data", FileDigests(tmp_path / "memory")
-    path.write_bytes(b"one")
-    assert digests.of(path) == content_digest(path)
-    assert digests.cached(path, FileStamp.of(path)) is None
 
 
 @pytest.mark.usefixtures("later")
@@ -249,3 +205,100 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for digest in (FileDigests(tmp_path / "memory").of, content_digest, file_digest, FileStamp.of):
         with pytest.raises(FileError, match=r"nothing\.root: cannot be read \(No such file"):
             digest(tmp_path / "nothing.root")
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """The digest of a throwaway stage, as a new process asks for it; what it remembers is in the user's cache."""
+    name = f"throwaway_{tmp_path.name}"
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / name).mkdir()
+    for path, text in (("__init__.py", ""), ("stage.py", f"from {name} import cut\n"), ("cut.py", "LOW = 1\n")):
+        (tmp_path / name / path).write_text(text)
+
+    def asked() -> str:
+        monkeypatch.setattr(identity, "_code_memory", identity._CodeMemory())
+        with remembering_code():
+            return code_digest(f"{name}.stage", name)
+
+    return asked
+
+
+@pytest.fixture
+def cut(digest: object, tmp_path: Path) -> Path:
+    return tmp_path / f"throwaway_{tmp_path.name}" / "cut.py"
+
+
+def remembered(folder: Path) -> str:
+    """All that the user's cache holds."""
+    return "".join(path.read_text() for path in folder.glob("cache/beampipe/*"))
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that was written is old enough to be remembered."""
+    monkeypatch.setattr(identity, "RACY_SECONDS", -10.0)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_module_that_looks_the_same_is_not_parsed_again(
+    digest: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = digest()
+    monkeypatch.setattr(ast, "parse", lambda *_, **__: pytest.fail("a module was parsed again"))
+    assert digest() == first
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_module_that_changed_is_seen_by_its_size_its_time_and_its_inode(digest: Callable[[], str], cut: Path) -> None:
+    seen = [digest()]
+    times = cut.stat()
+    for second, text in enumerate(("LOW = 22\n", "LOW = 33\n"), 1):
+        cut.write_text(text)
+        os.utime(cut, (second, second))
+        seen.append(digest())
+    other = cut.with_name("other")
+    other.write_text("LOW = 44\n")
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    other.replace(cut)  # same size, and a time of its own choice
+    seen.append(digest())
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"by": [], "modules": {}}', "\x00"])
+def test_a_memory_that_cannot_be_read_counts_as_none(digest: Callable[[], str], tmp_path: Path, text: str) -> None:
+    first = digest()
+    assert "cut" in remembered(tmp_path)
+    for place in (tmp_path / "cache/beampipe").iterdir():
+        place.write_text(text)
+    assert digest() == first
+    assert "cut" in remembered(tmp_path)
+
+
+@pytest.mark.usefixtures("settled")
+def test_without_a_cache_nothing_is_remembered(
+    digest: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert digest() == digest()
+
+
+@pytest.mark.usefixtures("settled")
+def test_another_python_or_other_code_of_ours_remembers_nothing(
+    digest: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest()
+    parsed: list[str] = []
+    parse = ast.parse
+
+    def counted(text: bytes, filename: str) -> ast.Module:
+        parsed.append(filename)
+        return parse(text, filename)
+
+    monkeypatch.setattr(ast, "parse", counted)
+    monkeypatch.setattr(sys, "version", "4.0")
+    digest()
+    assert len(parsed) == 2

@@ -109,12 +109,6 @@ def test_one_that_cannot_be_asked_ends_when_nobody_touches_it(tmp_path: Path, na
     assert is_free(path)
 
 
-def test_a_process_id_that_is_used_again_holds_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "lease"
-    path.write_text(f"{processes.pid_scope()}-{os.getpid()}-1-0")
-    assert is_free(path)
-
-
 def test_its_holder_touches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_BEAT", 0.01)
     monkeypatch.setattr(leases, "_renewer", leases._Renewer())  # whose thread does not sleep yet

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import distributed
+import pytest
+
 from beampipe import processes
-from beampipe.workflow import Task, fork_processes, open_pool, run
-from beampipe.workflow.pools import _forked
+from beampipe.errors import MismatchError
+from beampipe.workflow import Task, fork_processes, installed, open_pool, run
+from beampipe.workflow.pools import _forked, call_checked
 from tests.workflow import toys
 
 ROOT = Path(__file__).parents[2]
@@ -63,15 +69,6 @@ def test_workers_are_copies_of_a_program_that_says_so() -> None:
     assert children == [[pid, True]] * 8
 
 
-def test_a_pool_of_another_size_has_workers_of_its_own() -> None:
-    """Those that nobody asks end with the program."""
-    (pid, _), children = said("""
-    with open_pool("processes", 1) as pool:
-        print(json.dumps(run([Task("", toys.whose_child, (0,))], pool)))
-""")
-    assert [parent == pid for parent, _ in children] == [False]
-
-
 def test_a_copy_that_dies_is_replaced_from_a_server(tmp_path: Path) -> None:
     (pid, _), parents = said(
         """
@@ -111,3 +108,33 @@ def test_a_process_with_threads_is_not_copied() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_worker_of_another_version_ends_the_run_with_one_error() -> None:
+    with (
+        distributed.LocalCluster(n_workers=1, dashboard_address=None, host="127.0.0.1") as cluster,  # type: ignore[no-untyped-call]
+        distributed.Client(cluster) as client,  # type: ignore[no-untyped-call]
+    ):
+        client.run(toys.pretend_other_versions)
+        log: list[str] = []
+        with (
+            pytest.raises(MismatchError, match=r"^worker on .*: got beampipe 0\.0\.1, numpy 0\.0\.1, expected beam"),
+            open_pool(f"dask={cluster.scheduler_address}") as pool,
+        ):
+            run(
+                [Task(str(number), toys.square, (number,)) for number in range(50)],
+                pool,
+                progress=lambda task: log.append(task.label),
+            )
+        assert log == []
+
+
+def test_what_a_worker_computes_with_names_the_code() -> None:
+    result = installed()
+    assert result["python"] == ".".join(map(str, sys.version_info[:2]))
+    assert re.fullmatch("[0-9a-f]{12}", result["code of beampipe"])
+    assert installed() == result
+    expected = {**result, "numpy": "0.1"}
+    with pytest.raises(MismatchError, match=r"got numpy [\d.]+, expected numpy 0\.1 as in"):
+        call_checked(installed, expected, pickle.loads, b"no pickle: it is not unpacked")
+    assert call_checked(installed, result, pickle.loads, pickle.dumps((pow, (2, 3)))) == 8

@@ -145,14 +145,6 @@ def test_all_errors_are_collected_and_the_rest_is_done(tmp_path: Path) -> None:
     assert logged(log, "retry") == []
 
 
-def test_a_long_list_of_errors_is_cut() -> None:
-    with (
-        open_pool("inline") as pool,
-        pytest.raises(WorkflowError, match=r"8 of 8 tasks failed(.|\n)*\.\.\. and 3 more"),
-    ):
-        run([Task(str(number), toys.refuse, (number,)) for number in range(8)], pool)
-
-
 @pytest.mark.parametrize(("times", "succeeds"), [(2, True), (3, False)])
 def test_what_the_system_failed_at_is_tried_again(tmp_path: Path, times: int, succeeds: bool) -> None:
     folder, log = tmp_path / "tries", EventLog(tmp_path / "events.jsonl")
@@ -177,11 +169,6 @@ def test_a_task_that_kills_its_worker_costs_no_other(tmp_path: Path) -> None:
         run(tasks, pool, log=log)
     assert len(logged(log, "failed")) == 1
     assert len(logged(log, "pool-broken")) <= 8
-
-
-def test_a_worker_that_dies_sometimes_is_forgiven(tmp_path: Path) -> None:
-    with open_pool("processes", 2) as pool:
-        assert run([*squares(5), Task("frail", toys.die_until, (tmp_path, 4))], pool)[-1] == 4
 
 
 def test_a_pool_whose_workers_cannot_live_is_given_up() -> None:
@@ -209,7 +196,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return results
 
 
-COUNT, KILLS, WORKERS = 120, 10, 2
+COUNT, KILLS, WORKERS = 60, 5, 2
 
 
 @pytest.fixture(scope="module")

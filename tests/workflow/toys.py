@@ -78,14 +78,6 @@ def die(_: int) -> int:
     return 0
 
 
-def die_until(folder: Path, times: int) -> int:
-    seen = len(list(folder.iterdir()))
-    (folder / str(seen)).touch()
-    if seen < times:
-        die(0)
-    return seen
-
-
 def _write(number: int, slow: float, path: Path) -> None:
     half = bytes([number % 251]) * 5000
     with path.open("wb") as stream:

@@ -12,20 +12,17 @@ from beampipe.calibration.config import DijetSelection, Energy, Regions
 from beampipe.calibration.events.dijets import LARGEST_SHIFT, Dijets, WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import (
-    NOMINAL,
     energy_factors,
     energy_shifts,
     event_keys,
     kinematics_of,
     matching,
     matching_or_error,
-    noise_keys,
 )
 from beampipe.errors import UnknownNameError
 from beampipe.simulation.ntuples import Events, read_ntuple
 from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 from tests.calibration.campaign import Toys, configuration_of
-from tests.calibration.random_dijets import random_dijets
 
 ENERGY = Energy(20, 4)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,7 @@ from beampipe.calibration.events.histograms import (
     TaggerBins,
     joined,
     merge,
-    read_arrays,
     read_filled,
-    write_arrays,
     write_filled,
 )
 from beampipe.calibration.events.scores import Scores
@@ -239,18 +237,3 @@ def test_groups_add_up_to_the_whole_however_a_file_is_divided(tmp_path: Path) ->
     np.testing.assert_array_equal(read_filled(tmp_path / "filled.npz").groups, whole.groups)
     with pytest.raises(InputError, match="got n_groups 0, expected 5"):
         merge([whole, plain])
-
-
-def test_groups_are_scaled_like_the_whole() -> None:
-    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
-
-    filled = fill_table(random_dijets(N_EVENTS, 1), Scores(), fill_settings(groups=5))
-    books = Bookkeeping("toy", ("nominal", "one", "two"), (), False, (SliceFactors(0, (3.0, 2.0, 0.5)),))
-    templates = templates_of({0: filled}, books, 30)
-    np.testing.assert_allclose(templates.groups.sum(axis=0), templates.values, rtol=1e-12, atol=1e-9)
-    np.testing.assert_allclose(
-        templates.flavours("n_trk", "groups").sum(axis=0), templates.flavours("n_trk"), rtol=1e-12, atol=1e-9
-    )
-    np.testing.assert_allclose(
-        templates.total("n_trk", "groups").sum(axis=0), templates.total("n_trk"), rtol=1e-12, atol=1e-9
-    )

@@ -14,7 +14,6 @@ import pytest
 import uproot
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
-from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.events import fill as fill_module
 from beampipe.calibration.events import select as select_module
 from beampipe.calibration.events.dijets import CutFlow, Dijets, WeightUnits
@@ -25,7 +24,7 @@ from beampipe.calibration.events.select import SelectSettings, select, select_by
 from beampipe.calibration.events.variations import energy_shifts
 from beampipe.calibration.layout import preset_layout
 from beampipe.errors import FileError, InputError
-from beampipe.simulation.ntuples import Events, read_ntuple, toy_events
+from beampipe.simulation.ntuples import Events, toy_events
 from beampipe.simulation.ntuples.ntuple_format import EVENTS, VARIED_N_TRK
 from tests.calibration.rootfiles import write_odd
 

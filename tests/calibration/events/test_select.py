@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import DijetSelection, Regions
-from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, Dijets, WeightUnits, read_dijets, write_dijets
+from beampipe.calibration.events.dijets import CUT_NAMES, Dijets, WeightUnits, read_dijets, write_dijets
 from beampipe.calibration.events.scores import ScoreKey, Scores, write_scores
 from beampipe.calibration.events.select import (
     SelectSettings,
     assign_regions,
-    flavours,
     run_ranges,
     select,
     select_by_numpy,

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
-from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation
-from beampipe.calibration.method.factors import QUANTITIES, Factors
-from beampipe.calibration.method.matrix import Efficiencies, scale_factors
+from beampipe.calibration.events.variations import GLUON_REWEIGHT
+from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import factors_of, statistical
 from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.tables import load_tables, save_tables
 
 SAMPLES = {
     "nominal": InputSample("nominal", ()),

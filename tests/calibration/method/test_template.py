@@ -122,20 +122,6 @@ def test_a_sample_with_other_shapes_covers_the_bias_of_wrong_ones() -> None:
     assert (np.abs(np.std(pulls, axis=0) - 1) < 0.3).all()
 
 
-def test_errors_are_smaller_than_those_of_the_inversion() -> None:
-    """500 toys; both are unbiased, and the shapes on each side of the cut help."""
-    flavours = simulation()
-    data = np.random.default_rng(5).poisson(tilted(flavours, 1.05, 0.9).sum(axis=-2), (500, 2, 2, N_X)).astype(float)
-    want = efficiencies_at(truth(tilted(flavours, 1.05, 0.9)), CUTS)
-    spreads = []
-    for extraction in (fitted, inverted):
-        result = extraction(data, flavours, CUTS, flavours)
-        error = result.std(axis=0) / 500**0.5
-        assert (np.abs(result.mean(axis=0) - want) < 4 * error).all()
-        spreads.append(result.std(axis=0))
-    assert (spreads[0] < 0.8 * spreads[1]).all()
-
-
 def test_a_fit_does_not_depend_on_others() -> None:
     """Fits end one by one, when they have converged: alone or among others, the bytes are the same."""
     flavours = simulation()

@@ -21,7 +21,7 @@ from beampipe.calibration.method.matrix import (
 )
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.method.templates import Cases
-from beampipe.calibration.method.topics import SHARE, tails, topic_fractions, topics, topics_narrow, topics_wide
+from beampipe.calibration.method.topics import topic_fractions, topics, topics_narrow, topics_wide
 from beampipe.calibration.method.uncertainties import shifts_of
 
 N_X = 60
@@ -96,11 +96,6 @@ def test_sample_dependence_needs_reweighting(tilts: tuple[float, float]) -> None
         ratios.append(result.data[0, 0, 0, 0] / efficiencies_at(truth(data), result.cuts)[0, 0, 0])
     assert abs(ratios[0] - 1) <= 0.01
     assert abs(ratios[1] - 1) > 0.03
-
-
-def test_sample_dependence_that_simulation_lacks_is_not_corrected() -> None:
-    """Therefore samples with another one belong to the systematics of topics."""
-    assert abs(deviation(jets_of(forward_scale=1.02), jets_of())) > 0.1
 
 
 def test_toys_are_unbiased() -> None:

@@ -12,9 +12,9 @@ from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
 from beampipe.calibration.method.dropped import Dropped
-from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors, publishable
+from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors
 from beampipe.calibration.method.templates import Templates
-from beampipe.calibration.method.uncertainties import factors_of, statistical
+from beampipe.calibration.method.uncertainties import factors_of
 from beampipe.errors import InputError
 from tests.calibration.method.test_factors import configuration, measured
 
@@ -105,21 +105,6 @@ def test_each_flag_has_its_rule(tmp_path: Path) -> None:
         assert result[1 - place] == ()
         assert name in FLAGS
     assert flags(tmp_path, replace(clean, data=negative)) == (("negative_efficiency", "not_published"), ())
-
-
-@pytest.mark.parametrize(
-    ("nominal", "total", "published"),
-    [
-        (0.0, 0.0, True),
-        (3.0, 2.9, True),
-        (3.01, 0.1, False),
-        (-0.058, 1.275, False),
-        (0.5, 0.51, False),
-        (1.0, np.nan, False),
-    ],
-)
-def test_only_meaningful_factors_are_published(nominal: float, total: float, published: bool) -> None:
-    assert publishable(np.array([nominal]), np.array([total])).tolist() == [published]
 
 
 def flags(folder: Path, efficiencies: object) -> tuple[tuple[str, ...], ...]:

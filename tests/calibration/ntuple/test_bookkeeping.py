@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import InputSample, Kind
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, FileInfo, slice_factors
+from beampipe.calibration.ntuple.bookkeeping import FileInfo, slice_factors
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.errors import FileError
 from tests.calibration.campaign import Toys

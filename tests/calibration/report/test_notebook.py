@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
-
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from beampipe.calibration import Configuration, FactorInBin, RunSettings, run_calibration
+from beampipe.calibration import FactorInBin
 from beampipe.calibration.results import Results
 from beampipe.errors import UnknownNameError
 
@@ -46,26 +40,3 @@ def test_factors_plot_themselves(results: Results) -> None:
         factors.plot("ntrk")
     with pytest.raises(UnknownNameError, match="working point"):
         factors.plot("n_trk", 0.123)
-
-
-def test_a_run_shows_bars_in_a_notebook_and_its_plan_is_a_line(
-    base: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The small campaign again, in a folder of its own, as far as the selection of its events."""
-    shown: list[str] = []
-
-    def show(text: str, display_id: bool) -> SimpleNamespace:
-        shown.append(text)
-        return SimpleNamespace(update=shown.append)
-
-    ipython, display = ModuleType("IPython"), ModuleType("IPython.display")
-    vars(ipython)["get_ipython"] = lambda: SimpleNamespace(kernel=object())
-    vars(display).update(HTML=str, display=show)
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "IPython.display", display)
-    plan = run_calibration(replace(base, output=tmp_path), RunSettings("inline"), until="select")
-    assert any("<progress" in text for text in shown)
-    assert shown[-1] == ""
-    assert len(repr(plan)) <= 300
-    assert len(repr(plan.configuration)) <= 400
-    assert len(plan._repr_html_()) <= 2000

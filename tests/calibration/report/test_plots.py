@@ -14,9 +14,7 @@ from beampipe.calibration.report import figures
 from beampipe.calibration.report.figures import (
     REPORT_STYLE,
     bands_of,
-    colours_of,
     drawable,
-    experimental_of,
     figure_paths,
     plot_points,
     plot_scale_factor,
@@ -41,20 +39,6 @@ def labels_of(figure: Figure) -> list[str]:
     legend = figure.axes[0].get_legend()
     assert legend is not None
     return [text.get_text() for text in legend.get_texts()]
-
-
-def test_every_source_is_in_the_legend_of_its_scale_factor(results: Results) -> None:
-    figure = plot_scale_factor(results, KEY)
-    labels = labels_of(figure)
-    assert labels[0] == "total"
-    assert sorted(labels[1:5]) == ["ME proxy", "PDF", "non-closure", "shower"]
-    assert labels[5:] == ["experimental", "statistical", "scale factor", "true, by label"]
-    axes = figure.axes[0]
-    assert axes.get_xlabel() == r"Jet $p_{\mathrm{T}}$ [GeV]"
-    assert axes.get_ylabel() == "Gluon rejection scale factor"
-    texts = [text.get_text() for text in axes.texts]
-    assert texts.pop(0) == "small determinant", "the flag of the second bin"
-    assert texts == ["Gluon jets: rejection", r"$n_{\mathrm{trk}}$ tagger, 80 % working point", "pseudo-data / MC"]
 
 
 def test_boxes_reach_as_far_as_their_source(results: Results) -> None:
@@ -108,21 +92,6 @@ def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Pa
     save(plot_scale_factor(nothing, GAP), tmp_path, "factor")
     save(plot_uncertainties(nothing, GAP), tmp_path, "uncertainty")
     save(plot_points(nothing, *GAP[:1], *GAP[2:]), tmp_path, "points")
-
-
-@pytest.mark.parametrize("n_sources", [7, 8, 30])
-def test_many_sources_share_one_band(results: Results, n_sources: int) -> None:
-    sizes = np.linspace(0.01, 0.1, n_sources)
-    sources = {f"s{k}": np.full(2, size) for k, size in enumerate(sizes)}
-    one = replace(results.factors.by_name[KEY], sources=sources)
-    factors = replace(results.factors, by_name={KEY: one}, experimental=())
-    bands = bands_of(factors, one)
-    assert len(bands) == 7
-    assert len(set(colours_of(factors, list(bands)).values())) == 7
-    together = np.sqrt(sum(values**2 for values in bands.values()))
-    np.testing.assert_allclose(together, np.sqrt(np.sum(sizes**2)))
-    assert (f"others ({n_sources - 6})" in bands) == (n_sources > 7)
-    np.testing.assert_array_equal(experimental_of(factors, one), 0)
 
 
 def test_every_figure_becomes_a_picture(results: Results, report: Path) -> None:
