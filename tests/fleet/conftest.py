@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ patience = {patience}
 [servers.cpu]
 count = {count}
 most = 3
+[monitoring]
+prometheus = false
 [gateway]
 port = {port}
 {gateway}
@@ -57,19 +60,37 @@ class Behind:
 class RunningFleet(Behind):
     """A fleet that runs, with what a test asks of it."""
 
-    def __init__(self, reconciler: LocalReconciler, specification: Path, token: str = "") -> None:
-        self.token = token
+    def __init__(self, reconciler: LocalReconciler, specification: Path) -> None:
+        self.token, self.tokens = "", dict[str, str]()
         self.reconciler = reconciler
         self.orders = LocalCommands(reconciler)
         self.specification = specification
+        self.folder = specification.parent
+        self._values = {"count": reconciler.fleet.servers["cpu"].count, "patience": reconciler.fleet.patience}
         super().__init__(reconciler.fleet.gateway.port)
 
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
-        self.specification.write_text(
-            FLEET.format(**{"count": 2, "patience": 3.0, "port": self.port, "gateway": "", **changes})
-        )
+        self.specification.write_text(FLEET.format(**{**self._values, "port": self.port, "gateway": "", **changes}))
         return self.specification
+
+    @contextmanager
+    def configured(self, gateway: str, *names: str) -> Iterator[RunningFleet]:
+        """The same servers behind a gateway with these settings, and with tokens of these names."""
+        self.tokens = {name: add_token(self.folder / "tokens", name) for name in names}
+        self.token = next(iter(self.tokens.values()), "")
+        self.orders.apply(str(self.write(gateway=settings_of(gateway, self.folder))))
+        until(lambda: bool(self.orders.status()["ready"]))
+        try:
+            yield self
+        finally:
+            self.orders.apply(str(self.write()))
+            (self.folder / "tokens").unlink(missing_ok=True)
+
+
+def settings_of(gateway: str, folder: Path) -> str:
+    """Settings of a gateway with the folder of the fleet, and a port that is free."""
+    return gateway.replace("FOLDER", str(folder)).replace("port = 0", f"port = {free_port()}")
 
 
 def one_doubler(repository: Path) -> None:
@@ -80,13 +101,9 @@ def one_doubler(repository: Path) -> None:
 
 @contextmanager
 def running_fleet(
-    count: int = 2,
-    gateway: str = "",
-    token: str = "",
-    models: Callable[[Path], object] = one_doubler,
-    patience: float = 3.0,
+    count: int = 2, gateway: str = "", models: Callable[[Path], object] = one_doubler, patience: float = 3.0
 ) -> Iterator[RunningFleet]:
-    """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
+    """Run a fleet in this process, its servers in others."""
     # Not pytest's folder, whose long name leaves no room for sockets.
     with TemporaryDirectory(prefix="fleet") as temporary:
         folder = Path(temporary)
@@ -97,15 +114,14 @@ def running_fleet(
                 count=count,
                 patience=patience,
                 port=free_port(),
-                gateway=gateway.replace("FOLDER", temporary).replace("port = 0", f"port = {free_port()}"),
+                gateway=settings_of(gateway, folder),
             )
         )
-        made = add_token(folder / "tokens", token) if token else ""
         fleet: Fleet = read_fleet(specification)
         run = RunFolder(folder / "run")
         run.make()
         reconciler = LocalReconciler(fleet, run)
-        running = RunningFleet(reconciler, specification, made)
+        running = RunningFleet(reconciler, specification)
         with reconciler.running(), ControlSocket(run.socket, running.orders.obey):
             until(lambda: bool(running.orders.status()["ready"]))
             yield running
@@ -120,10 +136,20 @@ def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 class Load:
-    """Clients that ask all the time, each with one retry of its own, and count what went wrong."""
+    """Clients that ask all the time and count what went wrong.
 
-    def __init__(self, fleet: Behind, clients: int = 4) -> None:
+    Args:
+        fleet: the gateway.
+        clients: their number.
+        schemes: protocols that they use in turn.
+        attempts: how often each tries by itself; 0 for clients with the usual options.
+    """
+
+    def __init__(
+        self, fleet: Behind, clients: int = 4, schemes: Sequence[str] = ("http", "grpc"), attempts: int = 2
+    ) -> None:
         self.answered = 0
+        self._schemes, self._attempts = schemes, attempts
         self.lost: list[str] = []
         self.wrong = 0
         self._fleet = fleet
@@ -143,14 +169,15 @@ class Load:
             thread.join()
 
     def _ask(self, number: int) -> None:
-        with self._fleet.client("grpc" if number % 2 else "http", timeout=60.0, retries=0) as client:
+        options: dict[str, Any] = {"timeout": 60.0, "retries": 0} if self._attempts else {}
+        with self._fleet.client(self._schemes[number % len(self._schemes)], **options) as client:
             while not self._ended.is_set():
                 request = np.array([WORK, number, self.answered], np.float32)
-                for attempt in (0, 1):
+                for left in reversed(range(self._attempts or 1)):
                     try:
                         got = client.infer({"X": request})["Y"]
                     except BeampipeError as error:
-                        if attempt:
+                        if not left:
                             self.lost.append(str(error))
                         time.sleep(1.0)
                     else:
@@ -164,4 +191,11 @@ class Load:
 def fleet(engine: Engine) -> Iterator[RunningFleet]:
     """A fleet of two servers, for tests that leave it as they find it."""
     with running_fleet() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def single(engine: Engine) -> Iterator[RunningFleet]:
+    """A fleet of one server; the tests of a file configure its gateway, and leave it as they find it."""
+    with running_fleet(count=1) as running:
         yield running

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,9 +65,8 @@ def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
     assert left(str(tmp_path)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_servers_of_a_test_end_with_pytest(
-    engine: Engine, number: signal.Signals, tmp_path: Path, short_folder: Path, variables: dict[str, str]
+    engine: Engine, tmp_path: Path, short_folder: Path, variables: dict[str, str]
 ) -> None:
     (tmp_path / "test_it.py").write_text(TEST.replace("FOLDER", repr(os.fspath(short_folder))))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "test_it.py"]
@@ -79,7 +77,7 @@ def test_servers_of_a_test_end_with_pytest(
         lines = left(variables[LABEL])
         assert len([line for line in lines if "tritonserver" in line.split(" ")[0]]) == 2
         assert [line for line in lines if "fleet run" in line]
-        os.kill(tests.pid, number)
+        tests.kill()
     wait_until(lambda: not left(variables[LABEL]), 60.0)
 
 

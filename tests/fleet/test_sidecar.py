@@ -14,8 +14,7 @@ from beampipe.fleet.certificates import make_authority, make_server
 from beampipe.fleet.sidecar import Sidecar, probe_gateway, sidecar_configuration
 from beampipe.triton import ModelClient
 from beampipe.triton.client.endpoint import Security, parse_endpoint
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import RunningFleet, running_fleet, until
+from tests.fleet.conftest import RunningFleet, until
 from tests.fleet.opened_sidecar import listens, sidecar
 from tests.triton.access.attacks import post, raw_answer, status_of
 
@@ -32,12 +31,12 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secured(engine: Engine, papers: Path) -> Iterator[RunningFleet]:
+def secured(single: RunningFleet, papers: Path) -> Iterator[RunningFleet]:
     """A fleet that asks for a token through TLS."""
     gateway = f'tokens = "FOLDER/tokens"\n[gateway.tls]\ncertificate = "{papers}/gateway.pem"\n'
-    with running_fleet(1, gateway, token="worker") as running:
-        (papers / "token").write_text(running.token + "\n")
-        yield running
+    with single.configured(gateway, "worker") as configured:
+        (papers / "token").write_text(configured.token + "\n")
+        yield configured
 
 
 def test_a_plain_client_gets_through_with_token_and_tls(secured: RunningFleet, papers: Path) -> None:

@@ -1,13 +1,22 @@
-"""The specification: what is read, and what is refused with a sentence."""
+"""The specification: what is read, what is refused with a sentence, its examples, and its file of tokens."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from importlib.resources import files
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from typer.testing import CliRunner
 
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.fleet import Fleet, read_fleet
+from beampipe.fleet.cli import app
+from beampipe.fleet.security import add_token, read_tokens, revoke_token
 
 LEAST = 'repository = "models"\n[servers.cpu]\n'
 
@@ -64,3 +73,83 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -
 def test_another_machine_may_ask_with_certificate_and_token(tmp_path: Path) -> None:
     text = LEAST + '[gateway]\nhost = "0.0.0.0"\ntokens = "tokens"\n[gateway.tls]\ncertificate = "t"\n'
     assert read(tmp_path, text).gateway.asks_who
+
+
+NAMES = ("laptop", "slurm", "kubernetes")
+
+
+def text_of(name: str) -> str:
+    return (files("beampipe.fleet") / "examples" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def keys_of(kind: Any) -> Iterator[str]:
+    for field in fields(kind):
+        yield field.name
+        hint = get_type_hints(kind)[field.name]
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and is_dataclass(part):
+                yield from keys_of(part)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_a_specification(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text(text_of(name))
+    read_fleet(path)
+
+
+def test_the_command_in_the_example_for_kubernetes_works_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fleet.toml").write_text(text_of("kubernetes"))
+    (command,) = re.findall(r"^#     beampipe fleet (.*)$", text_of("kubernetes"), re.M)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "deploy/manifests/servers-gpu.yaml").exists()
+
+
+def test_what_is_commented_out_would_fit_too(tmp_path: Path) -> None:
+    """Every key that is shown with its usual value is one, and has a value that is taken."""
+    path = tmp_path / "fleet.toml"
+    path.write_text(re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text_of("laptop")))
+    fleet = read_fleet(path)
+    assert fleet.gateway.athena is not None
+    assert fleet.gateway.tls is not None
+    assert fleet.scaling is not None
+
+
+def test_every_key_is_in_an_example() -> None:
+    shown = "\n".join(text_of(name) for name in NAMES)
+    missing = [key for key in keys_of(Fleet) if not re.search(rf"(?m)^(# )?(\[[a-z.]*)?{key}\b", shown)]
+    assert [key for key in missing if key != "name"] == []
+
+
+def test_a_token_is_kept_as_its_hash_only(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    token = add_token(path, "alice")
+    other = add_token(path, "bob")
+    assert token not in path.read_text()
+    assert read_tokens(path) == {
+        hashlib.sha256(token.encode()).hexdigest(): "alice",
+        hashlib.sha256(other.encode()).hexdigest(): "bob",
+    }
+    assert path.stat().st_mode & 0o077 == 0
+    revoke_token(path, "alice")
+    assert list(read_tokens(path).values()) == ["bob"]
+
+
+def test_tokens_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    with pytest.raises(FileError, match="token add"):
+        read_tokens(path)
+    add_token(path, "alice")
+    with pytest.raises(ConfigError, match="second token"):
+        add_token(path, "alice")
+    with pytest.raises(ConfigError, match="letters"):
+        add_token(path, "alice smith")
+    with pytest.raises(UnknownNameError, match="alice"):
+        revoke_token(path, "alcie")
+    path.write_text("alice secret\n")
+    with pytest.raises(FileError, match="line 1"):
+        read_tokens(path)

@@ -13,8 +13,7 @@ import pytest
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.fleet.certificates import certificate_expiry, make_authority, make_client, make_server
 from beampipe.triton import ModelClient
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import RunningFleet, running_fleet, until
+from tests.fleet.conftest import RunningFleet, until
 
 ASKED = {"X": np.array([0, 1], np.float32)}
 
@@ -30,11 +29,11 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secured(engine: Engine, papers: Path) -> Iterator[RunningFleet]:
+def secured(single: RunningFleet, papers: Path) -> Iterator[RunningFleet]:
     """A fleet that asks who comes."""
     tls = f'[gateway.tls]\ncertificate = "{papers}/gateway.pem"\nclient_ca = "{papers}/ca.pem"\n'
-    with running_fleet(1, tls) as running:
-        yield running
+    with single.configured(tls) as configured:
+        yield configured
 
 
 def ask(fleet: RunningFleet, scheme: str, roots: Path, certificate: Path | None) -> list[float]:
@@ -63,12 +62,6 @@ def test_every_other_client_is_refused(
         certificate = papers / "gateway.pem"
     with pytest.raises(BeampipeError):
         ask(secured, scheme, papers / "ca.pem", certificate)
-
-
-def test_a_client_trusts_no_other_authority(secured: RunningFleet, papers: Path, tmp_path: Path) -> None:
-    other = make_authority(tmp_path)
-    with pytest.raises(BeampipeError):
-        ask(secured, "grpcs", other, papers / "alice.pem")
 
 
 def serial(fleet: RunningFleet, papers: Path) -> str:

@@ -18,7 +18,7 @@ from beampipe.triton.server import management
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_environment
 from tests.triton.waiting import wait_until
 
-__all__ = ["Contained", "contained", "outside"]
+__all__ = ["Contained", "contained"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,8 @@ class Contained:
         self.process.wait()
 
 
-def outside(script: str, folder: Path) -> str:
-    """A script of a container as it runs outside of one: `folder` is its ``/tmp``, and it goes on for a second only."""
-    return re.sub(r"/tmp/(?=models\b|shutdown\b)", f"{folder}/", script).replace("sleep 10;", "sleep 1;")
-
-
 @contextlib.contextmanager
-def contained(engine: Engine, fleet: Fleet, folder: Path) -> Iterator[Contained]:
+def contained(engine: Engine, fleet: Fleet, folder: Path, *, drains: bool = True) -> Iterator[Contained]:
     """A server of the first group of a fleet, whose repository is a real one, killed at the end."""
     folder.mkdir()
     python = this_interpreter()
@@ -57,11 +52,12 @@ def contained(engine: Engine, fleet: Fleet, folder: Path) -> Iterator[Contained]
     ports = free_ports(settings)
     program = f"{engine.binary} --backend-directory={backends}"
     group = next(iter(fleet.servers.values()))
-    script = server_script(fleet, group, str(fleet.repository), drains=True, program=program)
+    script = server_script(fleet, group, str(fleet.repository), drains=drains, program=program)
     for flag, ours, theirs in zip(("http", "grpc", "metrics"), ports, (HTTP, GRPC, METRICS), strict=True):
         assert f"--{flag}-port={theirs}" in script
         script = script.replace(f"--{flag}-port={theirs}", f"--{flag}-port={ours}")
-    script = outside(script, folder)
+    # Outside of a container `folder` is its /tmp, and it goes on for a second only.
+    script = re.sub(r"/tmp/(?=models\b|shutdown\b)", f"{folder}/", script).replace("sleep 10;", "sleep 1;")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", script],

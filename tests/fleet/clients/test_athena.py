@@ -12,10 +12,9 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from beampipe.errors import ConfigError
 from beampipe.fleet.specification import AthenaSettings, GatewaySettings
 from beampipe.serving.contract import track_lists
-from beampipe.triton.engine import Engine
 from tests.fleet.clients.athena import ask_as_athena, athena_lists, wide
 from tests.fleet.clients.conftest import few_hits, labels_here
-from tests.fleet.conftest import RunningFleet, running_fleet
+from tests.fleet.conftest import RunningFleet
 from tests.fleet.opened_sidecar import sidecar
 
 MODEL = "module_map_athena"
@@ -71,10 +70,10 @@ def test_nothing_else_is_let_in_there(site: RunningFleet) -> None:
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_the_door_speaks_tls_if_it_is_told_to(engine: Engine, papers: Path) -> None:
+def test_the_door_speaks_tls_if_it_is_told_to(single: RunningFleet, papers: Path) -> None:
     gateway = f'[gateway.tls]\ncertificate = "{papers}/gateway.pem"\n[gateway.athena]\nport = 0\ntls = true\n'
     request = np.array([[1, 2]], np.float32)
-    with running_fleet(1, gateway) as fleet:
+    with single.configured(gateway) as fleet:
         url = door(fleet).replace("127.0.0.1", "localhost")
         with pytest.raises(grpc.RpcError) as refused:  # of another tensor than FEATURES: it has been asked
             ask_as_athena(url, "one", request, papers / "ca.pem")

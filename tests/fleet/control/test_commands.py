@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
-from beampipe.fleet.cli import status_command
+from beampipe.fleet.cli import app, status_command
 from beampipe.fleet.control.control_socket import send_command
-from beampipe.fleet.control.reconciler import LocalReconciler
-from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.engine import Engine
-from tests.fleet.conftest import Load, RunningFleet, one_doubler, running_fleet, until
+from beampipe.triton.server.launch import free_port
+from tests.fleet.conftest import FLEET, Load, RunningFleet, one_doubler, until
 from tests.triton.doublers import BROKEN, DOUBLER
 
 
@@ -53,17 +51,6 @@ def kill_member(fleet: RunningFleet) -> None:
 
 def kill_gateway(fleet: RunningFleet) -> None:
     os.killpg(fleet.orders.status()["gateway"]["pid"], signal.SIGKILL)
-
-
-def test_a_start_removes_the_models_of_earlier_fleets(tmp_path: Path) -> None:
-    one_doubler(tmp_path / "models")
-    run = RunFolder(tmp_path / "run")
-    run.make()
-    (run.repositories / "0123456789abcdef" / "one").mkdir(parents=True)
-    reconciler = LocalReconciler(Fleet(tmp_path / "models", {"cpu": ServerGroup("cpu")}), run)
-    reconciler.start_servers()
-    reconciler.page.stop()
-    assert [path.name for path in run.repositories.iterdir()] == [reconciler.models[0]]
 
 
 def test_the_status_exits_with_1_while_a_server_takes_no_requests(fleet: RunningFleet) -> None:
@@ -133,20 +120,23 @@ def test_servers_are_drained_restarted_and_scaled_without_loss(fleet: RunningFle
     assert load.wrong == 0
 
 
-def test_models_are_updated_without_loss_and_broken_ones_are_taken_back(engine: Engine) -> None:
-    with running_fleet(count=1) as fleet, Load(fleet) as load:
-        model = fleet.reconciler.fleet.repository / "one" / "1" / "model.py"
-        first = fleet.orders.status()["servers"][0]["digest"]
-        model.write_text(DOUBLER + "# the same by another name\n")
-        assert fleet.orders.update()["servers"] == 1  # the only one: a second serves meanwhile
-        second = fleet.orders.status()["servers"][0]["digest"]
+def test_models_are_updated_without_loss_and_broken_ones_are_taken_back(single: RunningFleet) -> None:
+    model, updated = single.folder / "models" / "one" / "1" / "model.py", DOUBLER + "# an update\n"
+    with Load(single) as load:
+        first = single.orders.status()["servers"][0]["digest"]
+        model.write_text(updated)
+        assert single.orders.update()["servers"] == 1  # the only one: a second serves meanwhile
+        second = single.orders.status()["servers"][0]["digest"]
         assert second != first
-        assert fleet.orders.update()["servers"] == 0
+        assert single.orders.update()["servers"] == 0
         model.write_text(BROKEN)
-        with pytest.raises(ServiceError, match="old models are served again"):
-            fleet.orders.update()
-        until(lambda: whole(fleet))
-        assert fleet.orders.status()["servers"][0]["digest"] == second
+        try:
+            with pytest.raises(ServiceError, match="old models are served again"):
+                single.orders.update()
+        finally:
+            model.write_text(updated)
+        until(lambda: whole(single))
+        assert single.orders.status()["servers"][0]["digest"] == second
     assert load.lost == []
     assert load.wrong == 0
 
@@ -179,30 +169,29 @@ def test_what_cannot_be_done_is_refused(fleet: RunningFleet) -> None:
         fleet.orders.apply(str(other))
 
 
-def test_the_commands_start_and_end_a_fleet_and_leave_nothing(engine: Engine, tmp_path: Path) -> None:
-    with running_fleet(count=1) as fleet:
-        specification = fleet.write(count=1)
-    folder = specification.parent / "run2"
+@pytest.mark.prometheus
+def test_the_commands_start_and_end_a_fleet_and_leave_nothing(engine: Engine) -> None:
+    with TemporaryDirectory(prefix="fleet") as temporary:
+        folder = Path(temporary)
+        one_doubler(folder / "models")
+        text = FLEET.format(count=1, patience=3.0, port=free_port(), gateway="")
+        (folder / "fleet.toml").write_text(text.replace("prometheus = false", "prometheus = true"))
 
-    def beampipe(*arguments: str) -> str:
-        command = [sys.executable, "-m", "beampipe", "fleet", *arguments, str(specification), "--folder", str(folder)]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+        def beampipe(command: str) -> str:
+            done = CliRunner().invoke(app, [command, str(folder / "fleet.toml"), "--folder", str(folder / "run")])
+            assert done.exit_code == 0, done.output
+            return done.output
 
-    specification.parent.mkdir(exist_ok=True)
-    from tests.triton.doublers import write_model
-
-    write_model(specification.parent / "models", "one")
-    fleet.write(count=1)
-    try:
-        assert "ready" in beampipe("up")
-        assert "nothing" in beampipe("up")
-    finally:
-        output = beampipe("down")
-    assert "ended" in output
-    assert "did not run" in beampipe("down")
-    time.sleep(0.2)
-    left = [arguments for _, arguments in processes.command_lines() if str(folder) in " ".join(arguments)]
-    assert left == []
+        try:
+            assert "ready" in beampipe("up")
+            assert "nothing" in beampipe("up")
+            until(lambda: "without Prometheus" not in beampipe("status"))
+        finally:
+            output = beampipe("down")
+        assert "ended" in output
+        assert "did not run" in beampipe("down")
+        time.sleep(0.2)
+        assert [line for _, line in processes.command_lines() if temporary in " ".join(line)] == []
 
 
 def test_a_server_that_cannot_write_its_record_keeps_its_place(fleet: RunningFleet) -> None:

@@ -40,8 +40,15 @@ SILENT = replace(READY, silent=True, since=NOW)
 ELSEWHERE = replace(READY, name="cpu-0-17", local=False)
 
 
-def set_slots(slots: tuple[Slot, ...]) -> Action:
+START, STOP = Action("start server", "cpu-0"), Action("stop server", "cpu-0")
+
+
+def set_slots(*slots: Slot) -> Action:
     return Action("set slots", slots=slots)
+
+
+def kill(why: str) -> Action:
+    return Action("kill server", "cpu-0", why)
 
 
 def actions_of(
@@ -56,139 +63,93 @@ def actions_of(
     return slots[0], differences(Desired(FLEET, "desired", slots), actual, NOW)
 
 
-@pytest.mark.parametrize(
-    ("server", "before", "state", "desired", "actions"),
-    [
-        # Servers and their slots.
-        pytest.param(READY, SERVING, UP, SERVING, [], id="all is well"),
-        pytest.param(READY, FREE, MAINT, SERVING, [set_slots((SERVING,))], id="ready"),
-        pytest.param(READY, SERVING, MAINT, SERVING, [set_slots((SERVING,))], id="the gateway has forgotten it"),
-        pytest.param(READY, SERVING, DRAIN, SERVING, [set_slots((SERVING,))], id="resumed"),
-        pytest.param(READY, SERVING, replace(UP, mode=None), SERVING, [set_slots((SERVING,))], id="half changed"),
-        pytest.param(READY, SERVING, DOWN, SERVING, [], id="the gateway checks health by itself"),
-        pytest.param(READY, FREE, None, SERVING, [], id="the gateway tells nothing"),
-        pytest.param(
-            replace(READY, address=THERE),
-            SERVING,
-            UP,
-            replace(SERVING, address=THERE),
-            [set_slots((replace(SERVING, address=THERE),))],
-            id="at another address",
-        ),
-        pytest.param(
-            replace(READY, desired="drain"), SERVING, UP, DRAINED, [set_slots((DRAINED,))], id="to be drained"
-        ),
-        pytest.param(replace(READY, desired="drain"), DRAINED, DRAIN, DRAINED, [], id="drained"),
-        pytest.param(
-            replace(READY, desired="end"),
-            DRAINED,
-            DRAIN,
-            DRAINED,
-            [Action("stop server", "cpu-0")],
-            id="drained, to be ended",
-        ),
-        pytest.param(
-            replace(READY, outdated=True), DRAINED, DRAIN, DRAINED, [Action("stop server", "cpu-0")], id="outdated"
-        ),
-        pytest.param(replace(READY, outdated=True), SERVING, UP, DRAINED, [set_slots((DRAINED,))], id="to be replaced"),
-        pytest.param(replace(READY, outdated=True), DRAINED, BUSY, DRAINED, [], id="to be replaced, has requests"),
-        pytest.param(
-            replace(SILENT, desired="end"),
-            DRAINED,
-            replace(BUSY, status="DOWN"),
-            FREE,
-            [set_slots((FREE,)), Action("kill server", "cpu-0", "is silent")],
-            id="to be ended, has requests, is silent",
-        ),
-        pytest.param(replace(READY, stopping_since=NOW - 1.0), DRAINED, DRAIN, DRAINED, [], id="ending"),
-        pytest.param(
-            replace(READY, stopping_since=NOW - 21.0),
-            DRAINED,
-            DRAIN,
-            DRAINED,
-            [Action("kill server", "cpu-0", "does not end")],
-            id="does not end",
-        ),
-        pytest.param(
-            replace(READY, report="ending", since=NOW),
-            SERVING,
-            UP,
-            DRAINED,
-            [set_slots((DRAINED,))],
-            id="ends by itself",
-        ),
-        # Ended servers.
-        pytest.param(ENDED, SERVING, UP, FREE, [set_slots((FREE,)), Action("start server", "cpu-0")], id="crashed"),
-        pytest.param(replace(ENDED, may_start=False), FREE, MAINT, FREE, [], id="crashed often"),
-        pytest.param(
-            replace(ENDED, desired="end"), FREE, MAINT, FREE, [Action("forget", "cpu-0")], id="ended as desired"
-        ),
-        pytest.param(
-            ENDED, SERVING, None, FREE, [Action("start server", "cpu-0")], id="crashed while the gateway hangs"
-        ),
-        # Servers that start.
-        pytest.param(replace(READY, report=None, started=NOW), FREE, MAINT, FREE, [], id="no record yet"),
-        pytest.param(replace(READY, report="starting", started=NOW), FREE, MAINT, FREE, [], id="starting"),
-        pytest.param(
-            replace(READY, report="starting", silent=True, started=NOW - 271.0),
-            FREE,
-            MAINT,
-            FREE,
-            [Action("kill server", "cpu-0", "does not start in time")],
-            id="does not start",
-        ),
-        # Silent and hanging servers.
-        pytest.param(SILENT, SERVING, UP, SERVING, [], id="silent, answers"),
-        pytest.param(SILENT, SERVING, None, SERVING, [], id="silent, and the gateway tells nothing"),
-        pytest.param(
-            SILENT,
-            SERVING,
-            DOWN,
-            FREE,
-            [set_slots((FREE,)), Action("kill server", "cpu-0", "is silent")],
-            id="silent, does not answer",
-        ),
-        pytest.param(replace(SILENT, desired="drain"), DRAINED, DRAIN, DRAINED, [], id="silent, drained"),
-        pytest.param(
-            replace(READY, report="hangs", since=NOW - 1.0), SERVING, UP, FREE, [set_slots((FREE,))], id="hangs"
-        ),
-        pytest.param(
-            replace(READY, report="hangs", since=NOW - 133.0),
-            FREE,
-            MAINT,
-            FREE,
-            [Action("kill server", "cpu-0", "hangs for too long")],
-            id="hangs for long",
-        ),
-        # Servers elsewhere, which are not started or stopped here.
-        pytest.param(ELSEWHERE, FREE, MAINT, SERVING, [set_slots((SERVING,))], id="elsewhere: ready"),
-        pytest.param(replace(ELSEWHERE, silent=True), SERVING, UP, SERVING, [], id="elsewhere: silent, answers"),
-        pytest.param(
-            replace(ELSEWHERE, silent=True), SERVING, DOWN, FREE, [set_slots((FREE,))], id="elsewhere: does not answer"
-        ),
-        pytest.param(
-            replace(ELSEWHERE, slot=None, silent=True, since=NOW - FORGOTTEN - 1.0),
-            FREE,
-            MAINT,
-            FREE,
-            [Action("forget", "cpu-0-17", "is silent for 60 s; forgotten")],
-            id="elsewhere: silent for long",
-        ),
-        pytest.param(
-            replace(READY, frozen_since=NOW - FROZEN - 0.1),
-            SERVING,
-            UP,
-            SERVING,
-            [Action("kill server", "cpu-0", "is stopped by a signal")],
-            id="its supervisor is stopped, its Triton answers",
-        ),
-        pytest.param(replace(READY, frozen_since=NOW - 1.0), SERVING, UP, SERVING, [], id="stopped just now"),
-        pytest.param(None, SERVING, UP, FREE, [set_slots((FREE,))], id="a slot without server"),
-    ],
-)
-def test_a_server(
-    server: ServerState | None, before: Slot, state: SlotState | None, desired: Slot, actions: list[Action]
-) -> None:
+CASES: dict[str, tuple[ServerState | None, Slot, SlotState | None, Slot, list[Action]]] = {
+    # Servers and their slots.
+    "all is well": (READY, SERVING, UP, SERVING, []),
+    "ready": (READY, FREE, MAINT, SERVING, [set_slots(SERVING)]),
+    "the gateway has forgotten it": (READY, SERVING, MAINT, SERVING, [set_slots(SERVING)]),
+    "resumed": (READY, SERVING, DRAIN, SERVING, [set_slots(SERVING)]),
+    "half changed": (READY, SERVING, replace(UP, mode=None), SERVING, [set_slots(SERVING)]),
+    "the gateway checks health by itself": (READY, SERVING, DOWN, SERVING, []),
+    "the gateway tells nothing": (READY, FREE, None, SERVING, []),
+    "at another address": (
+        replace(READY, address=THERE),
+        SERVING,
+        UP,
+        replace(SERVING, address=THERE),
+        [set_slots(replace(SERVING, address=THERE))],
+    ),
+    "to be drained": (replace(READY, desired="drain"), SERVING, UP, DRAINED, [set_slots(DRAINED)]),
+    "drained": (replace(READY, desired="drain"), DRAINED, DRAIN, DRAINED, []),
+    "drained, to be ended": (replace(READY, desired="end"), DRAINED, DRAIN, DRAINED, [STOP]),
+    "outdated": (replace(READY, outdated=True), DRAINED, DRAIN, DRAINED, [STOP]),
+    "to be replaced": (replace(READY, outdated=True), SERVING, UP, DRAINED, [set_slots(DRAINED)]),
+    "to be replaced, has requests": (replace(READY, outdated=True), DRAINED, BUSY, DRAINED, []),
+    "to be ended, has requests, is silent": (
+        replace(SILENT, desired="end"),
+        DRAINED,
+        replace(BUSY, status="DOWN"),
+        FREE,
+        [set_slots(FREE), kill("is silent")],
+    ),
+    "ending": (replace(READY, stopping_since=NOW - 1.0), DRAINED, DRAIN, DRAINED, []),
+    "does not end": (replace(READY, stopping_since=NOW - 21.0), DRAINED, DRAIN, DRAINED, [kill("does not end")]),
+    "ends by itself": (replace(READY, report="ending", since=NOW), SERVING, UP, DRAINED, [set_slots(DRAINED)]),
+    # Ended servers.
+    "crashed": (ENDED, SERVING, UP, FREE, [set_slots(FREE), START]),
+    "crashed often": (replace(ENDED, may_start=False), FREE, MAINT, FREE, []),
+    "ended as desired": (replace(ENDED, desired="end"), FREE, MAINT, FREE, [Action("forget", "cpu-0")]),
+    "crashed while the gateway hangs": (ENDED, SERVING, None, FREE, [START]),
+    # Servers that start.
+    "no record yet": (replace(READY, report=None, started=NOW), FREE, MAINT, FREE, []),
+    "starting": (replace(READY, report="starting", started=NOW), FREE, MAINT, FREE, []),
+    "does not start": (
+        replace(READY, report="starting", silent=True, started=NOW - 271.0),
+        FREE,
+        MAINT,
+        FREE,
+        [kill("does not start in time")],
+    ),
+    # Silent and hanging servers.
+    "silent, answers": (SILENT, SERVING, UP, SERVING, []),
+    "silent, and the gateway tells nothing": (SILENT, SERVING, None, SERVING, []),
+    "silent, does not answer": (SILENT, SERVING, DOWN, FREE, [set_slots(FREE), kill("is silent")]),
+    "silent, drained": (replace(SILENT, desired="drain"), DRAINED, DRAIN, DRAINED, []),
+    "hangs": (replace(READY, report="hangs", since=NOW - 1.0), SERVING, UP, FREE, [set_slots(FREE)]),
+    "hangs for long": (
+        replace(READY, report="hangs", since=NOW - 133.0),
+        FREE,
+        MAINT,
+        FREE,
+        [kill("hangs for too long")],
+    ),
+    # Servers elsewhere, which are not started or stopped here.
+    "elsewhere: ready": (ELSEWHERE, FREE, MAINT, SERVING, [set_slots(SERVING)]),
+    "elsewhere: silent, answers": (replace(ELSEWHERE, silent=True), SERVING, UP, SERVING, []),
+    "elsewhere: does not answer": (replace(ELSEWHERE, silent=True), SERVING, DOWN, FREE, [set_slots(FREE)]),
+    "elsewhere: silent for long": (
+        replace(ELSEWHERE, slot=None, silent=True, since=NOW - FORGOTTEN - 1.0),
+        FREE,
+        MAINT,
+        FREE,
+        [Action("forget", "cpu-0-17", "is silent for 60 s; forgotten")],
+    ),
+    "its supervisor is stopped, its Triton answers": (
+        replace(READY, frozen_since=NOW - FROZEN - 0.1),
+        SERVING,
+        UP,
+        SERVING,
+        [kill("is stopped by a signal")],
+    ),
+    "stopped just now": (replace(READY, frozen_since=NOW - 1.0), SERVING, UP, SERVING, []),
+    "a slot without server": (None, SERVING, UP, FREE, [set_slots(FREE)]),
+}
+"""Server, its slot before and as the gateway reports it -> desired slot and actions."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_server(name: str) -> None:
+    server, before, state, desired, actions = CASES[name]
     assert actions_of(server, before, state) == (desired, actions)
 
 
@@ -203,7 +164,7 @@ def test_a_server(
         (GatewayState("running", "desired", {"cpu-0": UP}), {}, []),
         (GatewayState("running", "other", {"cpu-0": UP}), {}, [Action("reload gateway")]),
         (GatewayState("running", "other", {"cpu-0": UP}), {"gateway_may_reload": False}, []),
-        (GatewayState("running", "other", {"cpu-0": MAINT}), {}, [Action("reload gateway"), set_slots((SERVING,))]),
+        (GatewayState("running", "other", {"cpu-0": MAINT}), {}, [Action("reload gateway"), set_slots(SERVING)]),
         (GatewayState("running", "other", {}), {}, [Action("reload gateway")]),
     ],
 )

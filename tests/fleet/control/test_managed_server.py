@@ -68,28 +68,3 @@ def test_starts_that_fail_slowly_have_pauses_that_double(server: LocalServer, tm
         pauses.append(round(now - ended - 0.1, 1))
         server._state = ServerState("cpu-0", "cpu-0")  # as its start makes it
     assert pauses == [0.0] * 5 + [0.5, 1.0, 2.0, 0.0, 0.0]
-
-
-def test_a_question_while_it_starts_does_not_lose_the_process(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
-    start_time = processes.start_time
-    request: list[bool] = []
-
-    def asked_meanwhile(pid: int) -> int | None:
-        if not request and pid != os.getpid():
-            request.append(True)
-            request.append(server.pid is not None)
-        return start_time(pid)
-
-    monkeypatch.setattr(processes, "start_time", asked_meanwhile)
-    server.start()
-    assert request == [True, False]
-    assert server.pid is not None
-    server.signal(signal.SIGKILL)
-    until(lambda: server.pid is None)
-    server.start()
-    assert server.pid is not None
-    server.signal(signal.SIGKILL)
-    until(lambda: server.pid is None)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from beampipe.errors import FileError, ServiceUnavailableError
+from beampipe.errors import FileError
 from beampipe.fleet.control.daemon import run_gateway
 from beampipe.fleet.control.reconciler import RegistryReconciler
 from beampipe.fleet.gateway.haproxy import GatewayState, SlotState
@@ -38,15 +38,12 @@ class Notebook:
     def __init__(self, plan: GatewayPlan) -> None:
         self.plan = plan
         self.healthy = True
-        self.fails = False
         self.states = {slot.server: SlotState("MAINT", mode="maint") for slot in plan.slots}
 
     def observe(self) -> GatewayState:
         return GatewayState("running", "same", self.states)
 
     def apply(self, slots: Iterable[Slot]) -> None:
-        if self.fails:
-            raise ServiceUnavailableError("it does not answer")
         for slot in slots:
             self.states[slot.server] = SlotState("UP", address=slot.address, mode=slot.mode)
         self.check_health()
@@ -162,35 +159,6 @@ def test_a_server_that_ends_is_emptied_before_it_is_gone(scene: Scene) -> None:
     scene.reconcile()
     assert set(scene.gateway.in_service) == {"cpu-1"}
     assert "cpu-0-1" not in scene.follower.servers
-
-
-def test_a_server_that_hangs_loses_its_place(scene: Scene) -> None:
-    scene.arrive("cpu-0-1")
-    scene.says("cpu-0-1", state="hangs")
-    scene.reconcile()
-    assert scene.gateway.in_service == {}
-    assert "says that it is hangs" in scene.notes()
-
-
-def test_a_server_that_moves_is_reached_at_its_new_address(scene: Scene) -> None:
-    scene.arrive("cpu-0-1")
-    scene.says("cpu-0-1", http=9)
-    scene.reconcile()
-    assert scene.gateway.in_service == {"cpu-0": Address("192.0.2.7", 9, 2)}
-
-
-def test_what_the_gateway_has_not_done_is_asked_of_it_again(scene: Scene) -> None:
-    scene.gateway.fails = True
-    scene.arrive("cpu-0-1")
-    scene.reconcile()
-    assert scene.gateway.in_service == {}
-    assert "it does not answer" in scene.notes()
-    scene.gateway.fails = False
-    scene.reconcile()
-    assert "cpu-0" in scene.gateway.in_service
-    scene.gateway.states["cpu-0"] = SlotState("MAINT", mode="maint")  # somebody else has changed it
-    scene.reconcile()
-    assert scene.gateway.states["cpu-0"].mode == "ready"
 
 
 def test_servers_without_a_place_are_told_of_and_get_the_next_one(scene: Scene) -> None:

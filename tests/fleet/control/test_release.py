@@ -13,8 +13,7 @@ from beampipe.errors import ConfigError
 from beampipe.fleet.cli import app
 from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.plan import CanaryShare
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import Load, RunningFleet, running_fleet
+from tests.fleet.conftest import Load, RunningFleet
 from tests.fleet.specimens import write_requests
 from tests.triton.doublers import BROKEN, DOUBLER
 
@@ -30,10 +29,13 @@ TRIAL = {"share": 0.3, "least": 20, "slower": 5.0, "within": 300.0}
 
 
 @pytest.fixture(scope="module")
-def trials(engine: Engine) -> Iterator[RunningFleet]:
-    """A fleet of one server, with places for others."""
-    with running_fleet(count=1) as running:
-        yield running
+def trials(single: RunningFleet) -> Iterator[RunningFleet]:
+    """A fleet of one server, with places for others; in the end its repository has what it serves."""
+    model = single.folder / "models" / "one" / "1" / "model.py"
+    before = model.read_text()
+    yield single
+    model.write_text(before)
+    single.orders.update()
 
 
 @pytest.fixture(scope="module")
@@ -104,31 +106,24 @@ def test_models_that_are_as_good_are_promoted_without_loss(trials: RunningFleet,
     assert "decision" not in trials.orders.update(**TRIAL)  # nothing is new
 
 
-def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events: str) -> None:
-    with running_fleet(count=2) as fleet:
-        text = fleet.specification.read_text()
-        fleet.specification.write_text(text.replace("most = 3", "most = 2"))
-        fleet.orders.apply(str(fleet.specification))
-        before = servers(fleet)
-        code(fleet, TRIPLER)
-        options = [
-            "--folder",
-            str(fleet.reconciler.folder.path),
-            "--share",
-            "30%",
-            "--recorded",
-            events,
-            "--least",
-            "20",
-        ]
+def test_without_a_free_place_one_of_several_is_on_trial(fleet: RunningFleet, events: str) -> None:
+    fleet.specification.write_text(fleet.write().read_text().replace("most = 3", "most = 2"))
+    fleet.orders.apply(str(fleet.specification))
+    before = servers(fleet)
+    code(fleet, TRIPLER)
+    options = ["--share", "30%", "--recorded", events, "--least", "20", "--folder", fleet.reconciler.folder.path]
+    try:
         with Load(fleet) as load:
-            done = CliRunner().invoke(app, ["update", str(fleet.specification), *options])
-        assert done.exit_code == 1
-        assert "rolled back: one: 9 of 10 answers differ" in done.output
-        assert "answers to recorded requests" in done.output
-        assert servers(fleet) == before
-        assert load.lost == []
-        assert load.wrong == 0
+            done = CliRunner().invoke(app, ["update", str(fleet.specification), *map(str, options)])
+    finally:
+        code(fleet, DOUBLER)
+        fleet.orders.apply(str(fleet.write()))
+    assert done.exit_code == 1
+    assert "rolled back: one: 9 of 10 answers differ" in done.output
+    assert "answers to recorded requests" in done.output
+    assert servers(fleet) == before
+    assert load.lost == []
+    assert load.wrong == 0
 
 
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])

@@ -10,8 +10,7 @@ import pytest
 
 from beampipe.fleet.control.scaling import Demand, FleetScaler, Scaler
 from beampipe.fleet.specification import ScalingSettings
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import running_fleet, until
+from tests.fleet.conftest import RunningFleet, until
 
 SETTINGS = ScalingSettings("cpu", queue=20.0, busy=0.3, patience=10.0)
 BUSY, IDLE, FULL = Demand(50.0, 0, 0.9, 2), Demand(0.0, 0, 0.05, 2), Demand(1.0, 3, 0.9, 2)
@@ -45,9 +44,9 @@ def test_a_server_that_was_added_is_no_reason_to_take_it_away() -> None:
 
 
 @pytest.mark.parametrize("in_flight", [1, 2], ids=["waits in the gateway", "waits in the server"])
-def test_a_fleet_grows_and_shrinks_with_what_is_asked(engine: Engine, in_flight: int) -> None:
-    with running_fleet(1, f'in_flight = {in_flight}\n[scaling]\ngroup = "cpu"\npatience = 1.0\n') as fleet:
-        scaler = FleetScaler(fleet.reconciler, fleet.orders.scale)
+def test_a_fleet_grows_and_shrinks_with_what_is_asked(single: RunningFleet, in_flight: int) -> None:
+    with single.configured(f'in_flight = {in_flight}\n[scaling]\ngroup = "cpu"\npatience = 1.0\n') as fleet:
+        scaler, before = FleetScaler(fleet.reconciler, fleet.orders.scale), len(fleet.reconciler.incidents)
         with ThreadPoolExecutor(8) as pool, fleet.client() as client:
             ended = time.monotonic() + 300
 
@@ -68,4 +67,4 @@ def test_a_fleet_grows_and_shrinks_with_what_is_asked(engine: Engine, in_flight:
             return len(fleet.reconciler.servers) == 1
 
         until(shrunk)
-        assert any("scaling: 2 servers" in text for _, text in fleet.reconciler.incidents)
+        assert any("scaling: 2 servers" in text for _, text in fleet.reconciler.incidents[before:])

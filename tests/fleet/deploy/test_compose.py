@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,66 +16,26 @@ import jsonschema
 import pytest
 import yaml
 from spython.main.parse.parsers import DockerParser, SingularityParser
+from typer.testing import CliRunner
 
-from beampipe.errors import FileError
-from beampipe.fleet.deploy.containers import compose_files, readiness_command, server_script, write_compose
+from beampipe.errors import ConfigError, FileError
+from beampipe.fleet.cli import app
+from beampipe.fleet.deploy.containers import (
+    compose_files,
+    compose_notes,
+    fleet_models,
+    server_script,
+    write_compose,
+)
+from beampipe.fleet.deploy.kubernetes import kubernetes_notes
 from beampipe.triton.engine import CONTAINER
 from beampipe.triton.server.launch import TelemetrySettings
 from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
 
-TEXT = {"type": "string", "minLength": 1}
-TEXTS = {"type": "array", "items": TEXT, "minItems": 1}
-TIME = {"type": "string", "pattern": r"^\d+s$"}
-
-
-def table(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-
-
-DEVICE = table({"driver": TEXT, "device_ids": TEXTS, "capabilities": TEXTS}, "capabilities")
-RESOURCES = table(
-    {
-        "limits": table({"cpus": TEXT, "memory": {"type": "string", "pattern": r"^\d+(b|kb|mb|gb)$"}}),
-        "reservations": table({"devices": {"type": "array", "items": DEVICE}}),
-    }
+SPECIFICATION = jsonschema.Draft7Validator(
+    json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text(encoding="utf-8"))
 )
-SERVICE = table(
-    {
-        "image": TEXT,
-        "command": TEXTS,
-        "volumes": TEXTS,
-        "networks": TEXTS,
-        "secrets": TEXTS,
-        "ports": {"type": "array", "items": {"type": "string", "pattern": r"^[\d.:\[\]]+:\d+:\d+$"}},
-        "shm_size": TEXT,
-        "read_only": {"type": "boolean"},
-        "tmpfs": TEXTS,
-        "cap_drop": TEXTS,
-        "security_opt": TEXTS,
-        "deploy": table({"resources": RESOURCES}),
-        "stop_grace_period": TIME,
-        "healthcheck": table(
-            {"test": TEXTS, "interval": TIME, "timeout": TIME, "retries": {"type": "integer"}, "start_period": TIME}
-        ),
-        "depends_on": {
-            "type": "object",
-            "additionalProperties": table({"condition": {"enum": ["service_started", "service_healthy"]}}),
-        },
-        "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
-    },
-    "image",
-)
-SCHEMA = table(
-    {
-        "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"},
-        "services": {"type": "object", "additionalProperties": SERVICE},
-        "networks": {"type": "object", "additionalProperties": table({"internal": {"type": "boolean"}})},
-        "volumes": {"type": "object", "additionalProperties": table({})},
-        "secrets": {"type": "object", "additionalProperties": table({"file": TEXT}, "file")},
-    },
-    "services",
-)
-"""The part of the Compose specification that we use, after its public text; no key besides."""
+"""The published specification of Compose."""
 
 
 def compose(folder: Path, text: str) -> dict[str, Any]:
@@ -84,7 +46,7 @@ def compose(folder: Path, text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_compose_is_of_its_specification(name: str, tmp_path: Path) -> None:
     document = compose(tmp_path, SPECIMENS[name])
-    jsonschema.validate(document, SCHEMA)
+    SPECIFICATION.validate(document)
     for service in document["services"].values():
         assert set(service["networks"]) <= set(document["networks"])
         assert set(service.get("secrets", ())) <= set(document.get("secrets", ()))
@@ -123,11 +85,6 @@ def test_compose_replaces_nothing_in_a_script(tmp_path: Path) -> None:
     assert '"--http-restricted-api=shared-memory,logging,trace:beampipe-secret=$$secret"' in script
 
 
-def test_the_health_of_a_server_is_that_of_its_models(tmp_path: Path) -> None:
-    check = compose(tmp_path, WHOLE)["services"]["gpu-0"]["healthcheck"]
-    assert check["test"] == ["CMD-SHELL", readiness_command(("module_map", "exatrkx"))]
-
-
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_the_definitions_are_read_by_what_converts_them(name: str, tmp_path: Path) -> None:
     paths = {path.name: path for path in write_compose(specimen(tmp_path, SPECIMENS[name]), tmp_path / "out")}
@@ -148,18 +105,13 @@ def test_the_definitions_are_read_by_what_converts_them(name: str, tmp_path: Pat
     assert done.returncode == 0, done.stdout
 
 
-def test_the_files_of_the_image_are_in_a_clone(tmp_path: Path) -> None:
-    definition = compose_files(specimen(tmp_path, LEAST))["apptainer/cpu.def"]
-    clone = Path(__file__).parents[3]
-    copied = re.findall(r"^    (\S+) /source/\S+$", definition, re.M)
-    assert len(copied) == 5
-    assert all((clone / name).exists() for name in copied)
-
-
-def test_servers_with_a_gpu_have_torch(tmp_path: Path) -> None:
+def test_the_image_has_the_files_of_a_clone_and_torch_for_gpus(tmp_path: Path) -> None:
     for text, extras in ((LEAST, "[tracking]"), (WHOLE, "[train]")):
-        files = compose_files(specimen(tmp_path, text))
-        assert all(f"beampipe{extras} @ file" in files[name] for name in ("Dockerfile", "apptainer/cpu.def"))
+        made = compose_files(specimen(tmp_path, text))
+        copied = re.findall(r"^    (\S+) /source/\S+$", made["apptainer/cpu.def"], re.M)
+        assert len(copied) == 5
+        assert all((Path(__file__).parents[3] / name).exists() for name in copied)
+        assert all(f"beampipe{extras} @ file" in made[name] for name in ("Dockerfile", "apptainer/cpu.def"))
 
 
 def test_scripts_of_the_definitions_are_shell(tmp_path: Path) -> None:
@@ -215,3 +167,46 @@ def test_a_server_sends_traces_to_the_collector_of_the_specification(tmp_path: P
     assert '"--trace-config=rate=100"' in script
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
     assert "trace-config" not in server_script(replace(fleet, telemetry=None), group, "/models")
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "note"),
+    [
+        ("k8s", "supersonic/values-cpu.yaml", "SuperSONIC's Envoy asks for neither"),
+        ("compose", "docker-compose.yaml", "does not scale"),
+    ],
+)
+def test_the_commands_say_what_they_wrote_and_what_is_left_out(
+    command: str, file: str, note: str, tmp_path: Path
+) -> None:
+    specimen(tmp_path, WHOLE)
+    done = CliRunner().invoke(app, [command, str(tmp_path / "fleet.toml"), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    written = [Path(line) for line in done.stdout.splitlines()]
+    assert tmp_path / "out" / file in written
+    assert all(path.is_file() for path in written)
+    assert note in done.stderr
+
+
+def test_what_a_specification_asks_for_in_vain_is_said(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    plain = specimen(tmp_path, LEAST)
+    asking = specimen(tmp_path, LEAST + '[gateway]\nbalancing = "least_hits"\n[gateway.athena]\n')
+    assert not list(compose_notes(plain))
+    assert [note.partition(":")[0] for note in compose_notes(asking)] == ["gateway.athena"]
+    assert [note.partition(":")[0] for note in kubernetes_notes(plain)] == ["gateway.tls"]
+    assert len(list(kubernetes_notes(asking))) == 3
+    patient = replace(plain, patience=20.0)
+    assert [note.partition(":")[0] for note in compose_notes(patient)] == ["patience"]
+    assert [note.partition(":")[0] for note in kubernetes_notes(patient)] == ["patience", "gateway.tls"]
+
+
+def test_all_models_of_a_repository_are_known(tmp_path: Path) -> None:
+    fleet = specimen(tmp_path, LEAST.replace('models = ["one"]\n', ""))
+    with pytest.raises(ConfigError, match="no repository on this machine"):
+        fleet_models(fleet)
+    write_model(fleet.repository, "b")
+    write_model(fleet.repository, "a")
+    assert fleet_models(fleet) == ("a", "b")
+    (fleet.repository / ".beampipe.json").write_text('{"models": ["c"]}')
+    assert fleet_models(fleet) == ("c",)

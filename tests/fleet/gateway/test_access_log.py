@@ -8,7 +8,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,16 @@ import pytest
 from beampipe.errors import ServiceError
 from beampipe.fleet.cli import _print_status
 from beampipe.fleet.gateway import access_log
-from beampipe.fleet.gateway.access_log import BOUNDS, REASONS, RECENT, AccessLog, Traffic
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import RunningFleet, running_fleet, until
+from beampipe.fleet.gateway.access_log import BOUNDS, RECENT, AccessLog, Traffic
+from tests.fleet.conftest import RunningFleet, until
 from tests.triton.access.attacks import post, raw_answer, status_of
 
 
 @pytest.fixture(scope="module")
-def logged(engine: Engine) -> Iterator[RunningFleet]:
+def logged(single: RunningFleet) -> Iterator[RunningFleet]:
     """A fleet that asks for tokens and logs requests."""
-    with running_fleet(1, 'tokens = "FOLDER/tokens"\naccess_log = true\n', token="alice") as running:
-        yield running
+    with single.configured('tokens = "FOLDER/tokens"\naccess_log = true\n', "alice") as configured:
+        yield configured
 
 
 def lines_of(fleet: RunningFleet) -> list[dict[str, Any]]:
@@ -183,11 +181,6 @@ def test_errors_of_a_python_model_are_counted_as_failures(
     until(lambda: failed() == before + 2, 20.0)
     _print_status(fleet.orders.status())
     assert f"failed (one {before + 2})" in " ".join(capsys.readouterr().out.split())
-
-
-def test_each_refusal_of_the_gateway_has_a_reason_of_the_list() -> None:
-    template = (files("beampipe.fleet.gateway") / "haproxy.cfg.j2").read_text()
-    assert set(re.findall(r'\{\{ refuse\("([^"]+)"', template)) == set(REASONS)
 
 
 @pytest.mark.prometheus

@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from beampipe.errors import ConfigError, FileError, ServiceError, ServiceUnavailableError
 from beampipe.fleet.security import fetch_jwks, read_jwks
 from beampipe.fleet.specification import JwtSettings
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import RunningFleet, one_doubler, running_fleet, until
+from tests.fleet.conftest import RunningFleet, until
 
 ISSUER, AUDIENCE = "https://issuer.example.org/", "tracking"
 SETTINGS = f"""tokens = "FOLDER/tokens"
@@ -74,13 +73,10 @@ def token(key: Key = RSA, kid: str = "one", algorithm: str = "", **changed: Any)
 
 
 @pytest.fixture(scope="module")
-def guarded(engine: Engine) -> Iterator[RunningFleet]:
-    def models(folder: Path) -> None:
-        one_doubler(folder)
-        write_jwks(folder.parent / "jwks.json", one=RSA, two=EC)
-
-    with running_fleet(1, SETTINGS, token="bob", models=models) as running:
-        yield running
+def guarded(single: RunningFleet) -> Iterator[RunningFleet]:
+    write_jwks(single.folder / "jwks.json", one=RSA, two=EC)
+    with single.configured(SETTINGS, "bob") as configured:
+        yield configured
 
 
 def is_answered(fleet: RunningFleet, token: str, protocol: str = "grpc") -> bool:
@@ -211,18 +207,18 @@ def issuer(tmp_path: Path) -> Iterator[Issuer]:
     made.end()
 
 
-def test_fetched_keys_follow_the_issuer_and_stay_if_it_does_not_answer(engine: Engine, issuer: Issuer) -> None:
+def test_fetched_keys_follow_the_issuer_and_stay_if_it_does_not_answer(single: RunningFleet, issuer: Issuer) -> None:
     write_jwks(issuer.file, one=RSA)
     settings = SETTINGS.replace('keys = "FOLDER/jwks.json"', f'url = "{issuer.url}"\nrefresh = 0.5')
-    with running_fleet(1, settings, token="bob") as fleet:
+    with single.configured(settings.replace('tokens = "FOLDER/tokens"\n', "")) as fleet:
         assert is_answered(fleet, token())
         write_jwks(issuer.file, new=OTHER)
         until(lambda: is_answered(fleet, token(OTHER, "new")))
         until(lambda: not is_answered(fleet, token()))
         issuer.file.write_text("{}")
-        until(lambda: any("expected a JWKS" in text for _, text in fleet.reconciler.incidents))
+        until(lambda: "expected a JWKS" in fleet.reconciler.incidents[-1][1])
         issuer.end()
-        until(lambda: any("refused" in text for _, text in fleet.reconciler.incidents))
+        until(lambda: "refused" in fleet.reconciler.incidents[-1][1])
         assert is_answered(fleet, token(OTHER, "new"))
 
 

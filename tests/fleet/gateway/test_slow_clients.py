@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ServiceUnavailableError
-from beampipe.fleet.security import add_token
-from beampipe.triton.engine import Engine
-from tests.fleet.conftest import RunningFleet, running_fleet, until
-from tests.triton.slow_clients import KINDS, Kind, SlowClients
+from tests.fleet.conftest import RunningFleet, until
+from tests.triton.slow_clients import KINDS, SlowClients
 
 PROTOCOLS = ("http", "grpc")
 SMALL, LARGE = np.zeros(300, np.float32), np.zeros(400_000, np.float32)
@@ -21,10 +19,10 @@ SMALL, LARGE = np.zeros(300, np.float32), np.zeros(400_000, np.float32)
 
 
 @pytest.fixture(scope="module")
-def little(engine: Engine) -> Iterator[RunningFleet]:
+def little(single: RunningFleet) -> Iterator[RunningFleet]:
     """A fleet with little room: two requests at its server, and one large one."""
-    with running_fleet(1, "in_flight = 2\nqueue = 40\narrival = 1.0\nslowest = 1048576\n") as running:
-        yield running
+    with single.configured("in_flight = 2\nqueue = 40\narrival = 1.0\nslowest = 2097152\n") as configured:
+        yield configured
 
 
 def assert_answered(fleet: RunningFleet, values: np.ndarray, token: str | None = None) -> None:
@@ -34,36 +32,26 @@ def assert_answered(fleet: RunningFleet, values: np.ndarray, token: str | None =
             assert np.array_equal(client.infer({"X": values})["Y"], values)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_slow_clients_stop_nobody(little: RunningFleet, protocol: str, kind: Kind) -> None:
-    with SlowClients(little.port, protocol, kind) as slow:
+def test_slow_clients_stop_nobody(little: RunningFleet) -> None:
+    """Of all kinds at once."""
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(SlowClients(little.port, protocol, kind)) for kind in KINDS for protocol in PROTOCOLS
+        ]
         for _ in range(5):
             assert_answered(little, SMALL)
-        until(lambda: not slow.connections, 40.0)  # each was ended, though it goes on sending
+        for clients in slow:  # each is ended, though it goes on sending
+            until(lambda clients=clients: not clients.connections, 40.0)  # type: ignore[misc]
         assert_answered(little, LARGE)
     until(lambda: all(slot.idle for slot in little.reconciler.gateway.observe().slots.values()), 40.0)
 
 
-def test_a_mixture_of_slow_clients_stops_nobody(little: RunningFleet) -> None:
-    with ExitStack() as stack:
-        for kind in KINDS:
-            for protocol in PROTOCOLS:
-                stack.enter_context(SlowClients(little.port, protocol, kind))
-        for _ in range(5):
-            assert_answered(little, SMALL)
-
-
 @pytest.fixture(scope="module")
-def shared(engine: Engine) -> Iterator[tuple[RunningFleet, str]]:
+def shared(single: RunningFleet) -> Iterator[tuple[RunningFleet, str]]:
     """A fleet that asks for tokens, with a second token; its server has one request at once."""
     settings = 'tokens = "FOLDER/tokens"\nper_client = 5\nin_flight = 1\nslowest = 1048576\n'
-    with running_fleet(1, settings, token="greedy") as fleet:
-        tokens = fleet.reconciler.fleet.gateway.tokens
-        assert tokens is not None
-        other = add_token(tokens, "other")
-        until(lambda: "read" in fleet.reconciler.incidents[-1][1])
-        yield fleet, other
+    with single.configured(settings, "greedy", "other") as fleet:
+        yield fleet, fleet.tokens["other"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -9,8 +9,14 @@ import pytest
 from beampipe.fleet import Fleet
 from beampipe.fleet.specification import MonitoringSettings, ServerGroup
 
+__all__ = ["fleet_in"]
+
+
+def fleet_in(folder: Path) -> Fleet:
+    """Two servers, without a model; looked at five times a second."""
+    return Fleet(folder / "models", {"cpu": ServerGroup("cpu", count=2)}, monitoring=MonitoringSettings(interval=0.2))
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
-    """Two servers, without a model; looked at five times a second."""
-    return Fleet(tmp_path / "models", {"cpu": ServerGroup("cpu", count=2)}, monitoring=MonitoringSettings(interval=0.2))
+    return fleet_in(tmp_path)

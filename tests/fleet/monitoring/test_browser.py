@@ -1,10 +1,9 @@
-"""The page in a real browser, beside a real Prometheus that looks at made-up servers."""
+"""The page in a real browser, of made-up servers and alerts."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +12,14 @@ import pytest
 
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring.page import PageServer
-from beampipe.fleet.monitoring.prometheus import Prometheus, write_targets
 from beampipe.fleet.registry import Record, remove_record, write_record
 from beampipe.fleet.specification import MonitoringSettings, ServerGroup
-from tests.fleet.monitoring.exporters import Exporter, gateway, record, start, triton
+from tests.fleet.monitoring.exporters import Exporter, record
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.prometheus]
+pytestmark = pytest.mark.browser
 DISPLAY = """<!doctype html><title>E</title><p id=p>event {}</p>
 <script>document.getElementById("p").textContent += " drawn";
 try {{ parent.document.title = "taken" }} catch (error) {{}}
@@ -77,12 +75,23 @@ class Made:
     """A made-up fleet, and its page's server."""
 
     folder: Path
-    server: PageServer
-    prometheus: Prometheus
-    registry: Path
-    events: Path
-    records: dict[str, Record]
+    records: dict[str, Record] = field(default_factory=lambda: {name: record(name, 1) for name in ("cpu-0", "cpu-1")})
     """What each server says of itself."""
+    url: str | None = None
+    """Address of a stand-in for Prometheus."""
+    alerts: str = "[]"
+    """What that says of alerts."""
+
+    def __post_init__(self) -> None:
+        fleet = Fleet(
+            self.folder / "models",
+            {"cpu": ServerGroup("cpu", count=2)},
+            name="tracking",
+            monitoring=MonitoringSettings(interval=0.3),
+        )
+        self.registry, self.events = self.folder / "registry", self.folder / "events"
+        self.events.mkdir()
+        self.server = PageServer(fleet, self.registry, lambda: self.url, events=self.events, traffic=lambda: TRAFFIC)
 
     def beat(self) -> None:
         for output in self.records.values():
@@ -91,32 +100,14 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(
-        folder / "models",
-        {"cpu": ServerGroup("cpu", count=2)},
-        name="tracking",
-        monitoring=MonitoringSettings(interval=0.3),
-    )
-    (folder / "events").mkdir()
-    with ExitStack() as stack:
-        exporters = {"cpu-0": Exporter(triton(50.0, waiting=2)), "cpu-1": Exporter(triton(30.0, waiting=0))}
-        ports = {name: stack.enter_context(exporter).port for name, exporter in exporters.items()}
-        status = stack.enter_context(Exporter(gateway({"cpu-0": "UP", "cpu-1": "DRAIN"})))
-        prometheus = Prometheus(fleet, folder / "watch", status_port=status.port)
-        records = {name: record(name, port) for name, port in ports.items()}
-        write_targets(folder / "watch", records)
-        server = PageServer(
-            fleet,
-            folder / "registry",
-            lambda: prometheus.url,
-            events=folder / "events",
-            traffic=lambda: TRAFFIC,
-        )
-        stack.enter_context(server)
-        stack.callback(prometheus.stop)
-        start(prometheus)
-        yield Made(folder / "watch", server, prometheus, folder / "registry", folder / "events", records)
+    fleet = Made(tmp_path_factory.mktemp("fleet"))
+
+    def answer(seconds: float) -> Iterator[str]:
+        yield f'{{"data": {{"result": {fleet.alerts}}}}}'
+
+    with fleet.server, Exporter(answer) as prometheus:
+        fleet.url = f"http://127.0.0.1:{prometheus.port}"
+        yield fleet
 
 
 @pytest.fixture
@@ -161,19 +152,10 @@ def test_the_registry_tells_of_a_server_that_hangs_goes_and_comes(watched: Watch
 
 def test_firing_alerts_are_shown(watched: Watched, made: Made) -> None:
     assert watched.page.locator("#alerts").is_hidden()
-    write_targets(made.folder, {**made.records, "cpu-2": record("cpu-2", 1)})  # nothing listens there
+    made.alerts = '[{"metric": {"alertname": "ServerDown", "server": "cpu-2"}}]'
     watched.wait_for(lambda: watched.page.locator("#alerts li").all_inner_texts() == ["Server down cpu-2"])
-    write_targets(made.folder, made.records)
+    made.alerts = "[]"
     watched.wait_for(lambda: watched.page.locator("#alerts").is_hidden())
-
-
-def test_the_scheme_of_the_reader_is_taken(watched: Watched) -> None:
-    def paper() -> str:
-        return str(watched.page.evaluate("getComputedStyle(document.body).backgroundColor"))
-
-    dark = paper()
-    watched.page.emulate_media(color_scheme="light")
-    assert (dark, paper()) == ("rgb(11, 14, 20)", "rgb(246, 247, 250)")
 
 
 def test_a_display_draws_and_reaches_nothing(watched: Watched, made: Made) -> None:
@@ -206,10 +188,9 @@ def test_a_display_draws_and_reaches_nothing(watched: Watched, made: Made) -> No
 
 
 def test_where_prometheus_ends_the_page_says_so(watched: Watched, made: Made) -> None:
-    """The last test of the file: it ends what the others look at."""
-    made.prometheus.stop()
+    before, made.url = made.url, None
     watched.page.locator("#missing").wait_for(state="visible")
     assert "No Prometheus runs" in watched.page.locator("#missing").inner_text()
     watched.wait_for(lambda: watched.row("cpu-0")[1:2] == ["ready"])
-    start(made.prometheus)
+    made.url = before
     watched.wait_for(lambda: watched.page.locator("#missing").is_hidden())

@@ -1,4 +1,4 @@
-"""The real Prometheus, which looks at servers that come and go."""
+"""What Prometheus is told, and the real one, which looks at servers that come and go."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,27 +16,41 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 
 from beampipe import processes
 from beampipe.errors import ConfigError
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring import prometheus
 from beampipe.fleet.monitoring.prometheus import (
+    SETTINGS,
     Prometheus,
     grafana_dashboard,
     prometheus_processes,
     prometheus_program,
+    prometheus_settings,
+    role_relabelings,
+    write_settings,
     write_targets,
 )
+from beampipe.fleet.registry import BEAT
 from beampipe.fleet.specification import MonitoringSettings
 from beampipe.triton.server.haproxy import PublicPort
+from tests.fleet.monitoring.conftest import fleet_in
 from tests.fleet.monitoring.exporters import Exporter, gateway, is_ready, record, start, traffic, triton
+from tests.fleet.specimens import write_model
 
 
-@pytest.fixture
-def started(fleet: Fleet, tmp_path: Path) -> Iterator[Prometheus]:
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prometheus") / "watch"
+
+
+@pytest.fixture(scope="module")
+def started(watch: Path) -> Iterator[Prometheus]:
+    """One that runs, for tests that leave it running."""
     with Exporter(gateway({"cpu-0": "UP", "cpu-1": "DOWN"})) as status:
-        prometheus = Prometheus(fleet, tmp_path / "watch", status_port=status.port)
+        prometheus = Prometheus(fleet_in(watch), watch, status_port=status.port)
         start(prometheus)
         yield prometheus
         prometheus.stop()
@@ -60,12 +75,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.prometheus
-def test_servers_come_and_go_without_a_reload(started: Prometheus, tmp_path: Path) -> None:
-    folder = tmp_path / "watch"
+def test_servers_come_and_go_without_a_reload(started: Prometheus, watch: Path) -> None:
     with Exporter(triton(50.0, waiting=2)) as one, Exporter(triton(20.0)) as two:
         pid = started.pid
         records = {"cpu-0": record("cpu-0", one.port)}
-        write_targets(folder, records | {"cpu-1": record("cpu-1", two.port)})
+        write_targets(watch, records | {"cpu-1": record("cpu-1", two.port)})
         wait_for(lambda: len(values(started, "server:events:rate")) == 2)
         wait_for(lambda: values(started, "fleet:waiting:sum") == {"": 3})
         assert asked(started, "server:events:rate{server='cpu-0'}")[0]["metric"]["group"] == "cpu"
@@ -76,7 +90,7 @@ def test_servers_come_and_go_without_a_reload(started: Prometheus, tmp_path: Pat
         assert values(started, "gateway:waiting:sum") == {"": 3}
         assert values(started, "gateway:servers_up:count") == {"": 1}
         assert asked(started, "haproxy_backend_http_responses_total") == []
-        write_targets(folder, records)
+        write_targets(watch, records)
         wait_for(lambda: values(started, "up{job='triton'}") == {"cpu-0": 1})
     assert started.pid == pid
     wait_for(lambda: values(started, "fleet:servers_up:sum") == {"": 0})
@@ -104,7 +118,7 @@ def test_every_query_of_the_dashboard_has_an_answer(fleet: Fleet, tmp_path: Path
 
 
 @pytest.mark.prometheus
-def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path: Path) -> None:
+def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus) -> None:
     wait_for(lambda: bool(asked(started, "gateway:waiting:sum")))
     before, pid = time.time(), started.pid
     assert pid is not None
@@ -132,6 +146,8 @@ def test_one_that_hangs_is_replaced(fleet: Fleet, tmp_path: Path, monkeypatch: p
 
     try:
         wait_for(answers)
+        begin = time.monotonic()
+        wait_for(lambda: answers() and time.monotonic() > begin + 1.2)  # until it has seen an answer itself
         pid = made.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -155,22 +171,22 @@ def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet
 
 
 @pytest.mark.prometheus
-def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp_path: Path) -> None:
-    folder, left = tmp_path / "watch", started.pid
-    assert [process.pid for process in prometheus_processes(folder)] == [left]
-    assert prometheus_processes(tmp_path) == []
-    other = Prometheus(fleet, folder)
-    start(other)
-    assert started.pid is None
-    assert [process.pid for process in prometheus_processes(folder)] == [other.pid]
-    other.stop()
-
-
-@pytest.mark.prometheus
 def test_another_page_may_not_read_it(started: Prometheus) -> None:
     request = urllib.request.Request(f"{started.url}/api/v1/query?query=up", headers={"Origin": "http://evil.example"})
     with urllib.request.urlopen(request) as reply:
         assert reply.headers["Access-Control-Allow-Origin"] is None
+
+
+@pytest.mark.prometheus
+def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, watch: Path) -> None:
+    """The last test with this one, which it ends."""
+    assert [process.pid for process in prometheus_processes(watch)] == [started.pid]
+    assert prometheus_processes(watch.parent) == []
+    other = Prometheus(fleet, watch)
+    start(other)
+    assert started.pid is None
+    assert [process.pid for process in prometheus_processes(watch)] == [other.pid]
+    other.stop()
 
 
 @pytest.mark.prometheus
@@ -197,7 +213,41 @@ def test_where_it_is_not_installed_it_is_missed_only_if_it_was_asked_for(monkeyp
         prometheus_program(MonitoringSettings(prometheus=True))
 
 
-def test_it_is_not_looked_for_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("shutil.which", lambda *_, **__: str(tmp_path / "prometheus"))
-    assert prometheus_program(MonitoringSettings(prometheus=False)) is None
-    assert prometheus_program(MonitoringSettings()) == tmp_path / "prometheus"
+@pytest.mark.prometheus
+@pytest.mark.parametrize("ports", [{}, {"status_port": 2404, "page_port": 2405}])
+def test_prometheus_takes_the_settings(fleet: Fleet, tmp_path: Path, ports: dict[str, int]) -> None:
+    write_model(fleet.repository, "athena", "module-map.2")
+    folder = tmp_path / 'odd " folder'
+    write_settings(fleet, folder, **ports)
+    done = subprocess.run(["promtool", "check", "config", folder / SETTINGS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 rule files found" in done.stdout
+
+
+def test_chains_of_models_and_their_steps_are_marked(fleet: Fleet, tmp_path: Path) -> None:
+    assert "role" not in prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json")
+    write_model(fleet.repository, "module_map")
+    write_model(fleet.repository, "module_map_athena", "module_map")
+    write_model(fleet.repository, "exatrkx", "embed", "frnn", "wcc")
+    (triton,) = yaml.safe_load(prometheus_settings(fleet, tmp_path / "rules.yml", "servers.json"))["scrape_configs"]
+    assert triton["metric_relabel_configs"] == role_relabelings(fleet.repository)
+    assert [(rule["regex"], rule["replacement"]) for rule in role_relabelings(fleet.repository)] == [
+        ("exatrkx|module_map_athena", "chain"),
+        ("embed", "first"),
+        ("frnn|wcc", "step"),
+    ]
+
+
+def test_targets_are_the_servers_that_there_should_be(tmp_path: Path) -> None:
+    now = time.time()
+    records = {
+        "gpu-0": record("gpu-0", 8003),
+        "cpu-0": record("cpu-0", 8002, state="hangs", beat=now - 20 * BEAT),
+        "cpu-1": record("cpu-1", 8004, state="ending"),
+        "cpu-2": record("cpu-2", 8005, beat=now - 3600),
+    }
+    path = write_targets(tmp_path, records)
+    assert json.loads(path.read_text()) == [
+        {"targets": ["127.0.0.1:8002"], "labels": {"server": "cpu-0", "group": "cpu"}},
+        {"targets": ["127.0.0.1:8003"], "labels": {"server": "gpu-0", "group": "gpu"}},
+    ]

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from beampipe.fleet.cli import app
 from beampipe.fleet.monitoring.page import ALERTS
-from beampipe.fleet.monitoring.prometheus import dashboard_contents, grafana_dashboard, rules_text, window
-from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.specification import GatewaySettings
+from beampipe.fleet.monitoring.prometheus import dashboard_contents, grafana_dashboard, rules_text
 
 RECORDED = re.compile(r"record: (\S+)")
 SERIES = re.compile(r"\b(?:all|fleet|server|model|stage|gateway):\w+:\w+\b")
@@ -48,25 +48,6 @@ def test_every_alert_is_tried() -> None:
         assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", cases), f"{alert} is never expected"
 
 
-def test_alerts_and_handbook_say_that_requests_are_logged_on_request() -> None:
-    """The gateway logs requests if `access_log` is set; alerts and handbook name that setting, and the file."""
-    root = Path(__file__).parents[3]
-    assert GatewaySettings().access_log is False
-    handbook = (root / "docs/fleet_operations.md").read_text()
-    assert "not logged" not in handbook
-    (refused,) = re.findall(r"alert: RequestsRefused.*?action: (.*?)\n", rules_text(2.0), re.S)
-    for text in (handbook, refused):
-        assert "access_log = true" in text
-        assert f"logs/{RunFolder(Path('run')).access_log.name}" in text
-    assert "logs of the servers and of the gateway" not in rules_text(2.0)
-
-
-def test_rates_are_over_four_looks_and_at_least_ten_seconds() -> None:
-    assert [window(interval) for interval in (0.2, 2.0, 2.6, 15.0)] == [10, 10, 11, 60]
-    assert "[60s]" in rules_text(15.0)
-    assert "window]" not in rules_text(15.0).partition("groups:")[2]
-
-
 def queries() -> list[str]:
     tiles, panels = dashboard_contents().values()
     return [tile["query"] for tile in tiles] + [query for panel in panels for query in panel["lines"]] + [ALERTS]
@@ -92,9 +73,10 @@ def test_prometheus_reads_every_query_of_the_dashboard(tmp_path: Path) -> None:
 
 
 def test_the_dashboard_is_what_grafana_imports() -> None:
-    dashboard = grafana_dashboard("tracking")
+    done = CliRunner().invoke(app, ["dashboard", "--name", "tracking"])
+    dashboard = json.loads(done.stdout)
+    assert dashboard == grafana_dashboard("tracking")
     assert dashboard["uid"] == "beampipe-tracking"
-    assert json.loads(json.dumps(dashboard)) == dashboard
     panels = dashboard["panels"]
     assert [panel["title"] for panel in panels] == [
         each["title"] for part in dashboard_contents().values() for each in part
@@ -105,17 +87,7 @@ def test_the_dashboard_is_what_grafana_imports() -> None:
         assert panel["datasource"]["uid"] == f"${{{source}}}"
         letters = [target["refId"] for target in panel["targets"]]
         assert letters == sorted(set(letters))
-    assert taken(panels) == {(x, y) for x in range(24) for y in range(44)}
 
 
-def taken(panels: list[dict[str, dict[str, int]]]) -> set[tuple[int, int]]:
-    """Squares of the dashboard's grid; none may be taken twice."""
-    squares = []
-    for place in (panel["gridPos"] for panel in panels):
-        squares += [
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        ]
-    assert len(squares) == len(set(squares))
-    return set(squares)
+def test_the_rules_are_printed() -> None:
+    assert CliRunner().invoke(app, ["rules", "--interval", "15"]).stdout == rules_text(15.0)
