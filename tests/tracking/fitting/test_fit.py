@@ -1,4 +1,4 @@
-"""The fit: exact helices, honest errors, and the native kernel against the numpy truth."""
+"""The fit: exact helices, honest errors, and which hits are left out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, InputError, ShapeError
-from beampipe.events import FitStatus, Hits, TrackParameters, Tracks, hit_lists
-from beampipe.tracking.fitting.fitter import TrackFitter, reference_fits
+from beampipe.events import FitStatus, Hits, TrackParameters, Tracks
+from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.reference import FitTables, load_fit_tables, path_through, save_fit_tables
 from tests.tracking.unchecked import unchecked
 
@@ -106,25 +106,6 @@ def hard_case() -> tuple[Shot, Tracks]:
     return replace(shot, event=replace(shot.event, hits=Hits(position))), Tracks(label)
 
 
-@pytest.mark.parametrize("shape", [(0.0,) * 9, COIL])
-def test_native_is_the_reference(isa: str, shape: Any) -> None:
-    shot, tracks = hard_case()
-    hits, tables = shot.event.hits, toy_tables(tubes=((145, 5e-6), (900, 5e-6)), field_shape=shape)
-    native = TrackFitter(tables)(hits, tracks)
-    reference = reference_fits(hits, *hit_lists(hits, tracks), tables)
-    np.testing.assert_array_equal(native.status, reference.status)
-    np.testing.assert_array_equal(native.n_hits, reference.n_hits)
-    # Where hits of several particles are mixed, steps end a little apart.
-    good = native.fitted & (reference.chi2 < 1e4)
-    assert set(native.status) == set(FitStatus), "each outcome is met"
-    assert good.sum() > 70
-    size = sigmas(reference)[good]
-    assert (np.abs(differences(native.values[good], reference.values[good])) < 1e-4 * size).all()
-    near = np.abs(native.covariance - reference.covariance)[good] / (size[:, :, None] * size[:, None, :])
-    assert near.max() < 1e-4
-    np.testing.assert_allclose(native.chi2[good], reference.chi2[good], rtol=1e-5, atol=1e-4)
-
-
 def test_what_cannot_be_fitted_is_nan_and_says_why() -> None:
     shot, tracks = hard_case()
     fitted = TrackFitter(toy_tables())(shot.event.hits, tracks)
@@ -151,27 +132,6 @@ def test_order_threads_and_the_other_tracks_do_not_matter() -> None:
     lists = [np.flatnonzero(tracks.track_id == 7), np.flatnonzero(tracks.track_id == 7)[::-1]]
     shared = TrackFitter(toy_tables())(hits, replace(tracks, candidates=lists))
     np.testing.assert_array_equal(shared.values, fitted.values[[7, 7]])
-
-
-def test_a_turned_event_has_turned_tracks() -> None:
-    shot = shoot(toy_tables(), 50)
-    turned = shot.event.hits.position.copy()
-    turned[:, 1] = np.remainder(turned[:, 1] + 1.0 + np.pi, 2 * np.pi) - np.pi
-    fit = TrackFitter(toy_tables())
-    before, after = fit(shot.event.hits, shot.tracks), fit(Hits(turned), shot.tracks)
-    away = differences(after, before.values + np.eye(5)[2])
-    assert (np.abs(away) < 0.02 * sigmas(before)).all()
-
-
-def test_add_keeps_the_tracks() -> None:
-    shot = shoot(toy_tables(), 10)
-    tracks = replace(shot.tracks, seconds={"building": 1.0})
-    fitted = TrackFitter(toy_tables()).add(shot.event.hits, tracks)
-    np.testing.assert_array_equal(fitted.track_id, tracks.track_id)
-    assert list(fitted.seconds) == ["building", "fit"]
-    assert fitted.parameters is not None
-    assert len(fitted.parameters) == 10
-    assert (np.abs(fitted.parameters.pt * np.abs(shot.true[:, 4]) / np.sin(shot.true[:, 3]) - 1) < 0.2).all()
 
 
 def with_wrong_hits() -> tuple[Hits, Tracks, ndarray]:
@@ -210,7 +170,6 @@ def test_two_hits_are_left_out_where_either_may_be_wrong() -> None:
     position[wrong, 2] += 0.3  # too little to tell the first hit from the second one in each track
     hits = Hits(position)
     outliers = TrackFitter(toy_tables())(hits, shot.tracks).outliers
-    np.testing.assert_array_equal(outliers, reference_fits(hits, *hit_lists(hits, shot.tracks), toy_tables()).outliers)
     changed, both = (outliers >= 0).any(axis=1), (outliers >= 0).sum(axis=1) == 2
     assert changed.sum() > 100
     assert both.sum() > 10
@@ -233,8 +192,6 @@ def test_a_hit_is_left_out_if_another_one_fits_as_well() -> None:
     fitted = TrackFitter(toy_tables())(hits, tracks)
     ambiguous = np.flatnonzero((fitted.outliers[:40] == 10 * np.arange(40)[:, None] + 2).any(axis=1))
     assert len(ambiguous) > 5
-    reference = reference_fits(hits, *hit_lists(hits, tracks), toy_tables())
-    np.testing.assert_array_equal(fitted.outliers, reference.outliers)
     # A hit of another track does not count, nor one at nearly the same position.
     of_others = replace(tracks, track_id=np.where(tracks.track_id < 0, 200, tracks.track_id))
     near, labels = with_hits_beside(0.02, 0.03)
@@ -243,41 +200,10 @@ def test_a_hit_is_left_out_if_another_one_fits_as_well() -> None:
         assert np.count_nonzero(outliers == 10 * np.arange(40)[:, None] + 2) <= 1
 
 
-def test_all_hits_stay_on_request() -> None:
-    hits, tracks, _ = with_wrong_hits()
-    fitted = TrackFitter(toy_tables(), reject_outliers=False).add(hits, tracks)
-    assert fitted.parameters is not None
-    assert (fitted.parameters.outliers == -1).all()
-    assert (fitted.parameters.status[:40] == FitStatus.SUSPECT).all()
-    assert (fitted.parameters.n_hits == 10).all()
-    np.testing.assert_array_equal(fitted.track_id, tracks.track_id)
-
-
-def test_lists_lose_their_outliers_each() -> None:
-    hits, tracks, wrong = with_wrong_hits()
-    first, second = np.flatnonzero(tracks.track_id == 0), np.flatnonzero(tracks.track_id == 1)
-    # The second list shares the wrong hit of the first, which is none of its own either.
-    lists = [first, np.append(second[second != wrong[1]], wrong[0])]
-    fitted = TrackFitter(toy_tables()).add(hits, replace(tracks, candidates=lists))
-    assert fitted.candidates is not None
-    np.testing.assert_array_equal(fitted.candidates[0], first[first != wrong[0]])
-    np.testing.assert_array_equal(fitted.candidates[1], second[second != wrong[1]])
-
-
-def test_hits_of_two_particles_make_a_suspect_track() -> None:
-    shot = shoot(toy_tables(), 2, seed=10)
-    label = np.full(20, -1)
-    label[[0, 2, 4, 6, 8, 11, 13, 15, 17, 19]] = 0
-    fitted = TrackFitter(toy_tables())(shot.event.hits, Tracks(label))
-    assert fitted.status[0] in (FitStatus.SUSPECT, FitStatus.NOT_CONVERGED)
-    assert fitted.fitted[0] == (fitted.status[0] == FitStatus.SUSPECT)
-
-
 def test_no_tracks_and_no_hits() -> None:
     hits = shoot(toy_tables(), 2).event.hits
     for event, label in ((hits, np.full(len(hits), -1)), (hits.take(np.empty(0, np.int64)), np.empty(0, np.int64))):
         assert len(TrackFitter(toy_tables())(event, Tracks(label))) == 0
-        assert len(reference_fits(event, *hit_lists(event, Tracks(label)), toy_tables())) == 0
 
 
 def test_tracks_of_another_event_are_refused() -> None:
@@ -286,6 +212,13 @@ def test_tracks_of_another_event_are_refused() -> None:
         TrackFitter(toy_tables())(hits, Tracks(np.zeros(3, np.int64)))
     with pytest.raises(InputError, match=r"row 20, expected rows 0 \.\. 19"):
         TrackFitter(toy_tables())(hits, Tracks(np.zeros(20, np.int64), candidates=[np.array([1, 20])]))
+
+
+def test_without_kernels_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beampipe.tracking.fitting.fitter.native", lambda: None)
+    shot = shoot(toy_tables(), 2)
+    with pytest.raises(ConfigError, match="without compiled kernels, which fit the tracks; install a C"):
+        TrackFitter(toy_tables())(shot.event.hits, shot.tracks)
 
 
 def test_tables_on_disk(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fits the tracks of an event, with the compiled kernel where it was built, else with the numpy reference."""
+"""Fits the tracks of an event with the compiled kernel."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-import numpy as np
-from numpy import ndarray
-
-from beampipe.arrays import Int64
-from beampipe.events import MAX_OUTLIERS, Event, FitStatus, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.errors import ConfigError
+from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists
 from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder, hits_of
-from beampipe.tracking.fitting.helix import cartesian
-from beampipe.tracking.fitting.reference import FitTables, fit_track, fit_without_outliers, is_suspect, layer_of
+from beampipe.tracking.fitting.reference import FitTables
 from beampipe.tracking.kernels.loading import contiguous, native
 
 
@@ -57,11 +53,15 @@ class TrackFitter(Shown):
         Raises:
             ShapeError: the tracks are of another number of hits.
             InputError: a row of a candidate outside the event.
+            ConfigError: the kernels were not compiled.
         """
         hits = hits_of(event)
         rows, begin = hit_lists(hits, tracks)
         if (kernels := native()) is None:
-            return reference_fits(hits, rows, begin, self.tables, self.reject_outliers)
+            raise ConfigError(
+                "fit: got a package without compiled kernels, which fit the tracks; install a C++ compiler and then"
+                " beampipe again, or a wheel"
+            )
         tables = self.tables
         fitted = kernels.fit_tracks(
             contiguous(hits.position),
@@ -89,53 +89,6 @@ class TrackFitter(Shown):
         fitted = tracks.with_parameters(parameters)
         field = parameters.field if tracks.magnetic_field is None else tracks.magnetic_field
         return replace(fitted, seconds={**tracks.seconds, "fit": perf_counter() - before}, magnetic_field=field)
-
-
-def reference_fits(
-    hits: Hits,
-    rows: Int64[ndarray, " n"],
-    begin: Int64[ndarray, " n_tracks_and_1"],
-    tables: FitTables,
-    reject_outliers: bool = True,
-) -> TrackParameters:
-    """The same fit by the numpy reference.
-
-    Args:
-        hits: hits of one event.
-        rows: rows of the hits of all tracks, one track after the other.
-        begin: where the rows of each track begin, and the end.
-        tables: learned tables of the detector.
-        reject_outliers: whether outliers are left out.
-    """
-    layer, xyz = layer_of(hits.position, tables.layers), cartesian(hits.position)
-    r, _, z = hits.position.astype(np.float64).T
-    distance2 = r**2 + z**2
-    is_free = np.ones(len(hits), np.bool_)
-    is_free[rows] = False
-    free = [xyz[is_free & (layer == number)] for number in range(len(tables.layers))]
-    fits, status, n_hits, outliers = [], [], [], []
-    for track in split_hit_lists(rows, begin):
-        on_layers = track[layer[track] >= 0]
-        on_layers = on_layers[np.argsort(distance2[on_layers], kind="stable")]
-        left_out: list[int] = []
-        if reject_outliers:
-            fit, left_out = fit_without_outliers(xyz[on_layers], layer[on_layers], tables, free)
-        else:
-            fit = fit_track(xyz[on_layers], layer[on_layers], tables)
-        fits.append(fit)
-        n_hits.append(len(on_layers) - len(left_out))
-        is_fitted = fit.status == FitStatus.FITTED
-        status.append(FitStatus.SUSPECT if is_fitted and is_suspect(fit, n_hits[-1]) else fit.status)
-        outliers.append([*on_layers[left_out], *[-1] * (MAX_OUTLIERS - len(left_out))])
-    return TrackParameters(
-        np.array([fit.values for fit in fits]).reshape(-1, 5),
-        np.array([fit.covariance for fit in fits]).reshape(-1, 5, 5),
-        np.array([fit.chi2 for fit in fits], np.float64),
-        np.array(n_hits, np.int64),
-        np.array(status, np.int8),
-        np.array(outliers, np.int64).reshape(-1, MAX_OUTLIERS),
-        field=float(tables.field[0]),
-    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

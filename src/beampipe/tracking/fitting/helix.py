@@ -140,18 +140,6 @@ def from_acts(parameters: Float64[ndarray, "n 5"], field: float) -> Float64[ndar
     return np.stack([d0, phi, omega, z0, 1 / np.tan(theta)], axis=-1)
 
 
-def to_acts_jacobian(helix: Float64[ndarray, " 5"], field: float) -> Float64[ndarray, "5 5"]:
-    """Derivatives of the parameters of ACTS (rows) by those of the helix (columns)."""
-    _, _, omega, _, cot = helix
-    sin = 1 / np.sqrt(1 + cot * cot)
-    unit = GEV_PER_TESLA_MM * _nonzero_field(field)
-    jacobian = np.zeros((5, 5))
-    jacobian[0, 0] = jacobian[1, 3] = jacobian[2, 1] = 1.0
-    jacobian[3, 4] = -sin * sin
-    jacobian[4, 2], jacobian[4, 4] = -sin / unit, omega * cot * sin**3 / unit
-    return jacobian
-
-
 def _nonzero_field(field: float) -> float:
     if field == 0:
         raise ConfigError("field: got 0 T, expected a field; without one, hits tell nothing of the momentum")
