@@ -90,12 +90,31 @@ def fit_batch(
     fitted: dict[int, FittedTracks] = {}
     algorithms, measured = sequencer.feed(hits, where)
     given = [[event[i] for i in chosen] for event, chosen in zip(lists, wanted, strict=True)]
-    algorithms += [sequencer.proto_tracks(given, measured, "prototracks"), clock.tick("start")]
+    algorithms += [proto_tracks(given, measured, "prototracks"), clock.tick("start")]
     for stage, algorithm in _stages(where).items():
         algorithms += [algorithm, clock.tick(stage)]
     algorithms.append(_collector(fitted, given, wanted, measured, clock))
     sequencer.run_sequence(algorithms, len(hits), threads)
     return [fitted[number] for number in range(len(hits))]
+
+
+def proto_tracks(lists: Sequence[HitLists], measured: Sequence[Measurements], key: str) -> Any:
+    """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``."""
+    examples = sequencer.pyacts()[1]
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        write = sequencer.writer(algorithm, examples.ProtoTrackContainer, key)
+
+        def run(number: int, context: Any) -> None:
+            of_track = measured[number].of_track
+            write(
+                context,
+                examples.ProtoTrackContainer([examples.ProtoTrack(of_track(track)) for track in lists[number]]),
+            )
+
+        return run
+
+    return sequencer.python_algorithm("FeedProtoTracks", setup)
 
 
 def measured_hit_lists(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLists) -> list[Int64[ndarray, " _"]]:

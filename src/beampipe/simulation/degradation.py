@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Int64
-from beampipe.errors import ConfigError, InputError, UnknownNameError
+from beampipe.errors import ConfigError, InputError, look_up
 from beampipe.events import Event
 from beampipe.provenance import DEGRADATION, Provenance, require_once
 from beampipe.simulation.detector import DetectorLayout, Modules, detector_modules
@@ -126,9 +126,7 @@ def degrader(
     Raises:
         UnknownNameError: no level of that name.
     """
-    if name not in DEGRADATIONS:
-        raise UnknownNameError("degradation", name, DEGRADATIONS)
-    level = DEGRADATIONS[name]
+    level = look_up("degradation", name, DEGRADATIONS)
     modules = None if level == NONE else detector_modules(layout)
     return lambda event: degrade(event, level, seed, run_seed=seed, modules=modules, again=again)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import look_up
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,4 @@ def sample_spec(name: str) -> SampleSpec:
     Raises:
         UnknownNameError: no sample has that name.
     """
-    if name not in SAMPLES:
-        raise UnknownNameError("sample", name, SAMPLES)
-    return SAMPLES[name]
+    return look_up("sample", name, SAMPLES)

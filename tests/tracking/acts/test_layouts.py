@@ -1,9 +1,6 @@
 """ACTS in a detector that is not its Generic one."""
 
-import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from beampipe.simulation import acts_geometry
 from beampipe.simulation.acts_geometry import build_detector
 from beampipe.simulation.detector import DetectorLayout, Layer, read_layout, shells
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
-from beampipe.tracking.acts.finder import adapted_settings, layer_files
 from beampipe.tracking.acts.layouts import acts_detector
 from beampipe.tracking.acts.sequencer import ActsDetector, Measurements
 from beampipe.tracking.evaluation.scoring import evaluate
@@ -27,6 +23,7 @@ from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import model_overview, pipeline_rows
 from beampipe.tracking.truth import Selection
 from tests.simulation.layouts import COMPACT, LONGBAR, shot
+from tests.tracking.commands import output_of
 
 pytestmark = pytest.mark.acts
 
@@ -90,16 +87,6 @@ def found_by_acts(layout: DetectorLayout, event: Event) -> set[tuple[int, ...]]:
     return {tuple(rows.tolist()) for rows in ActsTrackFinder(settings, where=where).find(event.hits).candidates or ()}
 
 
-def test_the_graph_of_layers_is_that_of_the_layout() -> None:
-    layout = read_layout(LONGBAR)
-    where = ActsDetector(layout.field_T, build_detector(layout).geometry)
-    mapping, connections = layer_files(where, (3,), 100.0)
-    described = json.loads(mapping.read_text(encoding="utf-8"))["layers"]
-    assert [layer["surfaces"] for layer in described] == [[{"volume": 3, "layer": number}] for number in (1, 2, 3)]
-    joined = json.loads(connections.read_text(encoding="utf-8"))["connections"]
-    assert {(pair["inner"], pair["outer"]) for pair in joined} == {(1, 2), (1, 3), (2, 3)}
-
-
 def test_a_space_point_is_two_measurements_and_ghosts_share_them() -> None:
     """A pixel, and four points of two strips on each sensor of the module with the numbers 3 and 4."""
     module = np.array([7 << 56 | 1 << 8, *[9 << 56 | 3 << 8] * 4], np.uint64)
@@ -138,23 +125,12 @@ def test_muons_of_the_open_data_detector_are_found_by_the_named_settings_and_by_
         finders["acts"].find(shot(read_layout(LONGBAR), 1, 3, (2.0, 20.0), 1.0).hits)
 
 
-def test_settings_move_with_the_cylinders() -> None:
-    where = acts_detector(read_layout(LONGBAR))
-    moved = adapted_settings(ACTS_EFFICIENT, where)
-    assert moved.field_z == 1.5
-    assert moved.seed_volumes == (3,)
-    # Middle points from just above the innermost of three cylinders (42, 90, 150 mm) to just below the outermost.
-    assert 42 < moved.middle_r_min < 60
-    assert 130 < moved.middle_r_max < 150
-    assert 108 < moved.delta_r_max < 140
-
-
 def test_cards_compare_with_acts_on_the_same_events(tmp_path: Path) -> None:
     events = [shot(read_layout(Path("odd")), seed, 150, (1.5, 20.0), 2.5) for seed in (1, 2)]
     write_simulated(tmp_path / "muons.parquet", ((event, {}) for event in events))
     folder = shutil.copytree(load_model("odd").path, tmp_path / "mine")
-    words = ["tracking", "validate", str(tmp_path / "muons.parquet"), "--tracker-model", str(folder)]
-    subprocess.run([sys.executable, "-m", "beampipe", *words, "--detector", "odd", "--card"], check=True)
+    events_and_model = (tmp_path / "muons.parquet", "--tracker-model", folder)
+    output_of("tracking", "validate", *events_and_model, "--detector", "odd", "--card")
     model = load_model(folder)
     assert list(model.acts) == ["acts", "acts-fast"]
     assert list(model.performance) == list(model.pipelines)

@@ -12,23 +12,8 @@ import pytest
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.tracking import load_model
-from beampipe.tracking.acts import ACTS_BEAMPIPE, ActsTrackFinder, SeederSettings, beampipe_seeder
+from beampipe.tracking.acts import ACTS_BEAMPIPE, ActsTrackFinder, beampipe_seeder
 from beampipe.tracking.acts.finder import three_of_each
-
-
-def test_three_hits_of_a_track_lie_far_apart() -> None:
-    along = np.array([30.0, 31.0, 70.0, 110.0, 170.0, 260.0, 500.0, 1000.0])
-    xyz = np.stack([along, 0 * along, along], axis=1)
-    order = np.random.default_rng(1).permutation(len(along))
-    track = np.zeros(len(along), np.int64)
-
-    def radii(share: float) -> list[float]:
-        (rows,) = three_of_each(xyz[order], track, share)
-        return [float(xyz[order][row, 0]) for row in rows]
-
-    assert radii(1.0) == [30.0, 500.0, 1000.0]
-    assert radii(0.5) == [30.0, 260.0, 500.0]
-    assert radii(0.001) == [30.0, 31.0, 70.0]  # three hits, however short
 
 
 def test_tracks_without_three_hits_give_no_seed() -> None:
@@ -38,11 +23,6 @@ def test_tracks_without_three_hits_give_no_seed() -> None:
     assert sorted(rows) == [3, 4, 5]
     assert three_of_each(xyz, np.full(9, -1, np.int64)) == []
     assert three_of_each(xyz[:0], track[:0]) == []
-
-
-def test_settings_that_are_none_are_refused() -> None:
-    with pytest.raises(ConfigError, match="seeds_per_track: got 0"):
-        SeederSettings(seeds_per_track=0)
 
 
 @pytest.mark.acts

@@ -18,13 +18,13 @@ from beampipe.tracking.acts.sequencer import (
     Measurements,
     detector,
     feed,
-    proto_tracks,
     pyacts,
     python_algorithm,
     require_measurements,
     run_sequence,
     writer,
 )
+from tests.tracking.kalman_fit import proto_tracks
 
 PION_MASS: Final = 0.1396
 """Mass of every particle for ACTS [GeV]; species and mass play no part in matching."""

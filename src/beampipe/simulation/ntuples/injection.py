@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, InputError, look_up
 from beampipe.simulation.ntuples.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.simulation.ntuples.ntuple_format import CONSTITUENT_BRANCHES
 from beampipe.simulation.random_numbers import keys, uniform
@@ -140,11 +140,7 @@ def injected_paths(source: Sequence[Path], folder: Path, injection: Injection | 
 
 def _injection(injection: Injection | str) -> Injection:
     """An injection, by its name if one is given."""
-    if isinstance(injection, Injection):
-        return injection
-    if injection not in INJECTIONS:
-        raise UnknownNameError("injection", injection, INJECTIONS)
-    return INJECTIONS[injection]
+    return injection if isinstance(injection, Injection) else look_up("injection", injection, INJECTIONS)
 
 
 def _dataset(book: Mapping[str, Any], injection: Injection) -> str:

@@ -362,31 +362,6 @@ def _array(value: ndarray | None) -> ndarray:
     return value
 
 
-def proto_tracks(lists: Sequence[HitLists], measured: Sequence[Measurements], key: str) -> Any:
-    """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``.
-
-    Args:
-        lists: rows of the hits of each track, inside out, per event.
-        measured: measurements of each event, from `feed`.
-        key: name of the hit lists on the whiteboard.
-    """
-    examples = pyacts()[1]
-
-    def setup(algorithm: Any) -> Callable[[int, Any], None]:
-        write = writer(algorithm, examples.ProtoTrackContainer, key)
-
-        def run(number: int, context: Any) -> None:
-            of_track = measured[number].of_track
-            write(
-                context,
-                examples.ProtoTrackContainer([examples.ProtoTrack(of_track(track)) for track in lists[number]]),
-            )
-
-        return run
-
-    return python_algorithm("FeedProtoTracks", setup)
-
-
 def read_hit_lists(tracks: Any, measured: Measurements) -> tuple[Int64[ndarray, " _"], ...]:
     """The hits of each track, inside out: measurements only, no outliers, no holes.
 
