@@ -32,6 +32,7 @@ import grpc
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
+from perf_points import perf_analyze
 from served import (
     CONSOLE,
     PROTOCOLS,
@@ -53,7 +54,6 @@ from wires import WIRES
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
-from beampipe.serving.bench import perf_analyze
 from beampipe.serving.contract import LABELS
 from beampipe.triton.server.server import TritonServer
 

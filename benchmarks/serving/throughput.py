@@ -40,6 +40,7 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from http_sender import HttpSender
+from perf_points import perf_analyze
 from served import (
     CONSOLE,
     Figure,
@@ -61,7 +62,6 @@ from wires import http_request, questions_of
 
 from beampipe.errors import BeampipeError, WrongLabelsError
 from beampipe.processes import children, processor_time
-from beampipe.serving.bench import perf_analyze
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, Sender, Workload, closed_loop, direct_workload, summarise, verify
 from beampipe.tracking.finder import TrackFinder

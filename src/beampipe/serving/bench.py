@@ -5,17 +5,10 @@ Direct, one model, batching model, ensemble, shared memory; with physics beside 
 
 from __future__ import annotations
 
-import base64
-import csv
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from io import StringIO
@@ -32,17 +25,15 @@ from rich.table import Table
 from beampipe.errors import (
     BeampipeError,
     ConfigError,
-    MissingExtraError,
     ServiceError,
-    UnknownNameError,
     WrongLabelsError,
+    look_up,
 )
 from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import write_whole
 from beampipe.processes import processor_name, processor_time
 from beampipe.serving import load
-from beampipe.serving.contract import FEATURES
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.models import DEFAULTS, ServingSettings
 from beampipe.serving.server import generated_repository
@@ -121,31 +112,6 @@ class BenchPoint:
 
 
 @dataclass(frozen=True)
-class RawPoint:
-    """Figures of `perf_analyzer`, which does not check the labels.
-
-    Attributes:
-        model: name of the model.
-        concurrency: number of requests in flight.
-        throughput: events answered per second.
-        p50: median of the latency [s].
-        p95: 95th percentile of the latency [s].
-        p99: 99th percentile of the latency [s].
-        queue: mean time that a request waited in the server [s].
-        compute: mean time of a request in the model [s].
-    """
-
-    model: str
-    concurrency: int
-    throughput: float
-    p50: float
-    p95: float
-    p99: float
-    queue: float
-    compute: float
-
-
-@dataclass(frozen=True)
 class BenchResult:
     """A whole load test.
 
@@ -154,16 +120,12 @@ class BenchResult:
         samples: the samples that were sent.
         points: what was measured, in order.
         conditions: state of the machine when it began.
-        raw: what `perf_analyzer` measured, each with the name of its sample.
-        unstable: what `perf_analyzer` could not measure, with the reason.
     """
 
     pipeline: str
     samples: tuple[BenchSample, ...]
     points: tuple[BenchPoint, ...]
     conditions: dict[str, Any]
-    raw: tuple[tuple[str, RawPoint], ...] = ()
-    unstable: tuple[str, ...] = ()
 
     def ways(self) -> list[str]:
         """The ways in which tracks were found, in the order of the points."""
@@ -198,7 +160,6 @@ class BenchPlan:
         seconds: duration of each point [s].
         repetitions: number of measurements of each point, all ways in turn; the median one (by throughput) is kept.
         rates: rates of an open loop, as fractions of the largest throughput of each way.
-        perf_analyzer: whether to measure each model also with NVIDIA's load generator, which compares no labels.
         triton: folder of another Triton than the installed engine.
     """
 
@@ -210,7 +171,6 @@ class BenchPlan:
     seconds: float = 5.0
     repetitions: int = 1
     rates: tuple[float, ...] = ()
-    perf_analyzer: bool = False
     triton: Path | None = None
 
     def __post_init__(self) -> None:
@@ -316,8 +276,6 @@ def print_bench(result: BenchResult, out: Console) -> None:
     """Print the tables of a load test."""
     for sample in result.samples:
         out.print(bench_table(result, sample.name))
-    if result.raw or result.unstable:
-        out.print(raw_table(result))
 
 
 REPORT_FILES: Final = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
@@ -381,24 +339,6 @@ def bench_table(result: BenchResult, sample: str) -> Table:
     return table
 
 
-def raw_table(result: BenchResult) -> Table:
-    """What `perf_analyzer` measured."""
-    table = make_table(
-        "perf_analyzer over gRPC",
-        ("sample", "model"),
-        ("in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"),
-        importance=("model",),
-        caption="labels are not compared; queue and model: means in the server",
-    )
-    for sample, point in result.raw:
-        times = (point.p50, point.p95, point.p99, point.queue, point.compute)
-        row = (sample, point.model, str(point.concurrency), f"{point.throughput:.4g}")
-        table.add_row(*row, *(f"{1e3 * seconds:.4g}" for seconds in times))
-    if result.unstable:
-        table.caption = f"{table.caption}; not measured: {'; '.join(result.unstable)}"
-    return table
-
-
 def draw_concurrency(result: BenchResult, path: Path) -> None:
     """Throughput against requests in flight, one instance: one panel per sample, one curve per way."""
     title = f"{result.pipeline}: throughput, {result.conditions['cores']} cores for clients and server together"
@@ -454,77 +394,6 @@ def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, A
     save_figure(figure, path)
 
 
-def perf_analyze(
-    grpc_url: str,
-    model: str,
-    events: Sequence[Hits],
-    concurrency: int,
-    *,
-    requests: int = 500,
-    batches: bool = False,
-    timeout: float = 120.0,
-) -> RawPoint:
-    """Measure one point over gRPC with NVIDIA's `perf_analyzer`, bounded so that it ends and its figures are valid.
-
-    It exits with 0 when it has failed, writes no file then, hangs with ``--request-count``, and leaves its binary
-    behind when its wrapper is killed. So the file is checked, count windows are used, and the process group is killed
-    after a time limit.
-
-    Args:
-        grpc_url: address of the server for gRPC, ``host:port``.
-        model: name of a model of the tracking contract.
-        events: events that are sent in a cycle.
-        concurrency: number of requests in flight.
-        requests: number of requests in one window of the measurement. With few, a quick model answers them all before
-            `perf_analyzer` has read the server's statistics, and it fails.
-        batches: whether the model takes batches: its tensors then have one more axis in front.
-        timeout: time that the whole measurement may take [s].
-
-    Raises:
-        MissingExtraError: `perf_analyzer` is not installed.
-        BeampipeError: `perf_analyzer` gave no result.
-    """
-    program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if program is None:
-        raise MissingExtraError("perf-analyzer", "", "perf_analyzer")
-    with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
-        data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
-        entries = []
-        for hits in events:
-            raw = base64.b64encode(np.ascontiguousarray(hits.position, "<f4").tobytes()).decode()
-            entries.append({FEATURES.name: {"content": {"b64": raw}, "shape": [len(hits), 3]}})
-        data.write_text(json.dumps({"data": entries}))
-        command = [
-            program, "-m", model, "-i", "grpc", "-u", grpc_url, "--input-data", str(data),
-            *(["-b", "1"] if batches else []), "--concurrency-range", str(concurrency),
-            "--measurement-mode", "count_windows", "--measurement-request-count", str(requests),
-            "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv",
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            output = f"no end within {timeout:g} s"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if not table.exists():
-            raise BeampipeError(f"perf_analyzer: got no result, expected one row; its output: {output[-400:]}")
-        with table.open(encoding="utf-8") as file:
-            (row,) = csv.DictReader(file)
-
-    columns = ("p50 latency", "p95 latency", "p99 latency", "Server Queue")
-    compute = sum(float(row[f"Server Compute {part}"]) for part in ("Input", "Infer", "Output"))
-    times = [1e-6 * microseconds for microseconds in (*(float(row[name]) for name in columns), compute)]
-    return RawPoint(model, int(row["Concurrency"]), float(row["Inferences/Second"]), *times)
-
-
-_RAW_WINDOW: Final = 20
-"""Smallest number of requests in one window of `perf_analyzer`."""
-
 _OPEN_IN_FLIGHT: Final = 64
 """Largest number of requests in flight in an open loop."""
 
@@ -556,8 +425,6 @@ def run_bench(
     }
     described = [describe_sample(name, events, plan.pipeline, finder) for name, events in samples.items()]
     points: list[BenchPoint] = []
-    raw: list[tuple[str, RawPoint]] = []
-    unstable: list[str] = []
 
     for instances in dict.fromkeys((1, *plan.instances)):
         with _server(plan, instances) as server:
@@ -566,12 +433,7 @@ def run_bench(
                 for point in bench.points():
                     points.append(point)
                     progress(point)
-                for answer in bench.raw_points() if plan.perf_analyzer and instances == 1 else ():
-                    if isinstance(answer, RawPoint):
-                        raw.append((name, answer))
-                    else:
-                        unstable.append(f"{name}: {answer}")
-    return BenchResult(plan.pipeline, tuple(described), tuple(points), begun, tuple(raw), tuple(unstable))
+    return BenchResult(plan.pipeline, tuple(described), tuple(points), begun)
 
 
 @contextmanager
@@ -665,10 +527,9 @@ class _Bench:
         if way != DIRECT:
             assert self.server is not None
             model, _, protocol = way.partition(" ")
-            if protocol not in PROTOCOLS:
-                raise UnknownNameError("protocol", protocol, PROTOCOLS)
+            wire = look_up("protocol", protocol, PROTOCOLS)
             url = f"http://{self.server.http_url}" if protocol == "http" else f"grpc://{self.server.grpc_url}"
-            finder = TritonTrackFinder(url, model, protocol=PROTOCOLS[protocol], in_flight=concurrency)
+            finder = TritonTrackFinder(url, model, protocol=wire, in_flight=concurrency)
             return load.FutureSender(finder.submit, self.workload, finder.close)
         idle: SimpleQueue[Pipeline] = SimpleQueue()
         for _ in range(self.instances):
@@ -682,19 +543,3 @@ class _Bench:
                 idle.put(pipeline)
 
         return load.in_threads(find, self.workload, self.instances)
-
-    def raw_points(self) -> Iterator[RawPoint | str]:
-        """Figures of `perf_analyzer` per model at the smallest and the largest concurrency, or why there are none."""
-        if self.server is None:
-            return
-        events = [hits for hits in self.workload.hits if len(hits)]
-        for model in dict.fromkeys(model_of(way) for way in self.plan.ways if way != DIRECT):
-            batches = management.model_config(self.server.http_url, model).get("max_batch_size", 0) > 0
-            for concurrency in sorted({min(self.plan.concurrency), max(self.plan.concurrency)}):
-                requests = max(_RAW_WINDOW, 2 * concurrency, len(events))
-                try:
-                    yield perf_analyze(
-                        self.server.grpc_url, model, events, concurrency, requests=requests, batches=batches
-                    )
-                except BeampipeError as error:
-                    yield f"{model}, {concurrency} in flight: {error}"

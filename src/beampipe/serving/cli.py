@@ -82,7 +82,6 @@ def bench_command(
     seconds: Annotated[float, typer.Option(min=0.1)] = 5.0,
     repetitions: Annotated[int, typer.Option(min=1)] = 1,
     load: list[float] | None = None,
-    perf_analyzer: bool = False,
     device: str = "cpu",
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
@@ -106,7 +105,6 @@ def bench_command(
         seconds: Duration of each point, in seconds.
         repetitions: Measurements of each point, all ways in turn, of which the median is kept.
         load: Fraction of the largest throughput at which an open loop is measured; may be given several times.
-        perf_analyzer: Also measure with NVIDIA's perf_analyzer.
         device: Device of the pipelines: cpu, cuda or cuda:N.
     """
     from beampipe.files import check_folder_outputs
@@ -124,7 +122,6 @@ def bench_command(
         seconds,
         repetitions,
         tuple(load or ()),
-        perf_analyzer,
         triton,
     )
     samples = bench.load_samples(files or (), events, mu or (0, 60, 200))

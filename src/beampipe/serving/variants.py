@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import look_up
 from beampipe.tracking.catalogue import PIPELINES, Components, PipelineSpec
 
 
@@ -64,6 +64,4 @@ def pipeline_of(model: str) -> str:
     Raises:
         UnknownNameError: no model of that name runs a pipeline.
     """
-    if model not in VARIANTS:
-        raise UnknownNameError("pipeline of a model (give --pipeline)", model, VARIANTS)
-    return VARIANTS[model].pipeline.name
+    return look_up("pipeline of a model (give --pipeline)", model, VARIANTS).pipeline.name

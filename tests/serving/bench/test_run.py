@@ -28,13 +28,7 @@ from beampipe.tracking import Hits, Tracks
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
 
-WAYS = (
-    "direct",
-    "module_map http",
-    "module_map grpc",
-    "module_map shm",
-    "module_map_ragged http",
-)
+WAYS = ("direct", "module_map shm", "module_map_ragged http")
 
 
 def test_every_way_is_measured_and_drawn(engine: Engine, tmp_path: Path) -> None:
