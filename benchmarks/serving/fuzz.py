@@ -2,7 +2,7 @@
 
     python benchmarks/serving/fuzz.py [--requests 100000] [--seed 1] [--clients 8] [--sanitize address]
 
-Requests of `tests/serving/attacks.py`: wrong shapes, types, names and sizes, NaN and huge values, dense and absurd
+Requests of `attacks.py` beside this file: wrong shapes, types, names and sizes, NaN and huge values, dense and absurd
 events, truncated bodies and bodies with wrong lengths, raw garbage, gRPC messages whose parts contradict each other. An
 answer is good if it is a refusal that blames the client (HTTP 4xx, gRPC INVALID_ARGUMENT and the like) or, for a valid
 request, the labels that the pipeline gives here. Bad are: 5xx, INTERNAL or UNKNOWN, no answer in time, other labels, a
@@ -24,6 +24,8 @@ from typing import Any
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
+from attacks import ATTACKS, Attack
+from replies import KNOWN, Reply, Target
 from sanitized import SANITIZERS, sanitized
 from served import (
     CONSOLE,
@@ -36,8 +38,6 @@ from served import (
     serving,
     write_result,
 )
-from tests.serving.attacks import ATTACKS, Attack
-from tests.serving.replies import KNOWN, Reply, Target
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits

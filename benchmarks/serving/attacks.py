@@ -12,11 +12,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
+from attack_events import absurd_values, adversarial_event, ordinary_event, random_array
 from numpy import ndarray
 from numpy.random import Generator
-
-from tests.serving.attack_events import absurd_values, adversarial_event, ordinary_event, random_array
-from tests.serving.replies import (
+from replies import (
     TIMEOUT,
     Reply,
     Target,
