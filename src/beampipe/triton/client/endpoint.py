@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, UnknownNameError, look_up
 from beampipe.triton.connection_file import ConnectionInfo, find_connection
 
 LOOPBACK: Final = "127.0.0.1"
@@ -163,9 +163,7 @@ def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = Fal
     scheme, colon, rest = url.partition("://")
     if not colon:
         scheme, rest = ("http" if protocol == "http" else "grpc") + ("s" if tls else ""), url
-    if scheme not in _SCHEMES:
-        raise UnknownNameError("scheme of a URL", scheme, _SCHEMES)
-    scheme_protocol, encrypted = _SCHEMES[scheme]
+    scheme_protocol, encrypted = look_up("scheme of a URL", scheme, _SCHEMES)
     if protocol in ("grpc", "http") and protocol != scheme_protocol:
         raise ConfigError(
             f"{url}: got protocol {protocol!r}, expected {scheme_protocol!r} as the URL says; leave one out"
