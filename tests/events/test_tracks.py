@@ -95,5 +95,5 @@ def test_tracks_as_an_array_of_awkward() -> None:
 
 def test_without_awkward_the_extra_is_named(hide: Callable[[str], None]) -> None:
     hide("awkward")
-    with pytest.raises(MissingExtraError, match=r"needs awkward.*beampipe\[formats\]"):
+    with pytest.raises(MissingExtraError, match=r"needs awkward.*beampipe\[tracking\]"):
         Tracks(np.zeros(10, np.int64)).to_awkward(arc(10))

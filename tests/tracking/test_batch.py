@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +51,6 @@ def test_a_bad_input_costs_none_of_the_others(inputs: list[Path], tmp_path: Path
     # What failed leaves nothing behind, not even half a file.
     assert sorted(path.name for path in output.iterdir()) == ["a.tracks.parquet", "d.tracks.parquet"]
     assert pq.read_table(results[0].output).column("event_id").to_pylist() == [0] * 7 + [1] * 5
-
-
-def test_one_input_names_its_file(inputs: list[Path], tmp_path: Path) -> None:
-    seen = []
-    target = tmp_path / "tracks.csv"
-    results = list(track_files(inputs[:1], OneTrack(), target, progress=lambda path, event, tracks: seen.append(event)))
-    assert results[0].output == target
-    assert target.is_file()
-    assert [event.event_id for event in seen] == [0, 1]
 
 
 def test_outputs_that_cannot_be_named_are_refused(tmp_path: Path) -> None:
@@ -136,15 +124,6 @@ def test_events_in_flight_change_nothing_but_the_time(inputs: list[Path], tmp_pa
         assert path.read_bytes() == (one / path.name).read_bytes()
 
 
-def test_of_a_file_that_failed_no_more_is_asked(tmp_path: Path) -> None:
-    source = tmp_path / "many.parquet"
-    write_events(source, [random_event(n, n_hits=200 if n == 1 else 3) for n in range(50)])
-    finder = OneTrack()
-    (result,) = track_files([source], finder, tmp_path / "out.parquet")
-    assert result.error is not None
-    assert finder.asked == [3, 200]
-
-
 def test_an_input_is_never_an_output(tmp_path: Path) -> None:
     source = tmp_path / "events.parquet"
     write_events(source, [random_event(0, n_hits=2)])
@@ -203,16 +182,6 @@ def test_each_form_has_its_ending(tmp_path: Path) -> None:
     assert output_paths(paths[:1], tmp_path, "acts") == [tmp_path]
 
 
-def test_what_the_reader_needs_is_told_to_it(tmp_path: Path) -> None:
-    path = tmp_path / "hits.csv"
-    path.write_text("hit_id,x,y,z,sensor\n8,30,0,1,a\n9,70,0,2,b\n")
-    (result,) = track_files(
-        [path], OneTrack(), tmp_path / "out.csv", read=partial(open_events, format="table"), form="trackml"
-    )
-    assert result.error is None
-    assert (tmp_path / "out.csv").read_text().splitlines() == ["event_id,hit_id,track_id", "0,8,1", "0,9,1"]
-
-
 def test_an_input_that_cannot_be_written_so_is_refused_before_tracks_are_looked_for(tmp_path: Path) -> None:
     path = tmp_path / "hits.csv"
     path.write_text("30,0,1\n70,0,2\n")
@@ -221,34 +190,3 @@ def test_an_input_that_cannot_be_written_so_is_refused_before_tracks_are_looked_
     assert result.error is not None
     assert "got an input that is one without hit ids" in result.error
     assert finder.asked == []
-
-
-FULL = """
-import resource, sys
-from pathlib import Path
-import numpy as np
-from beampipe.tracking.batch import track_files
-from beampipe.events import Tracks
-from beampipe.tracking.finder import InOneThread, hits_of
-
-class OneTrack(InOneThread):
-    def find(self, hits, /):
-        return Tracks(np.zeros(len(hits), np.int64))
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-*inputs, output = map(Path, sys.argv[1:])
-for result in track_files(inputs, OneTrack(), output):
-    print(result.error)
-"""
-
-
-def test_a_full_disk_costs_nothing_that_is_done(tmp_path: Path) -> None:
-    inputs = [tmp_path / f"{name}.parquet" for name in "abc"]
-    for path, n in zip(inputs, (10, 20_000, 10), strict=True):
-        write_events(path, [random_event(0, n_hits=n)])
-    output = tmp_path / "found"
-    done = subprocess.run([sys.executable, "-c", FULL, *inputs, output], capture_output=True, text=True, check=True)
-    first, second, third = done.stdout.splitlines()
-    assert (first, third) == ("None", "None")
-    assert "b.tracks.parquet: cannot be written whole (File too large)" in second
-    assert sorted(path.name for path in output.iterdir()) == ["a.tracks.parquet", "c.tracks.parquet"]

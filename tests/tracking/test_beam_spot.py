@@ -107,26 +107,3 @@ def test_text_of_a_beam_line() -> None:
 def test_what_is_no_beam_line_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="beam spot: got"):
         BeamSpot.parse(text)
-
-
-@pytest.mark.parametrize("compiled", [True, False], ids=["native", "reference"])
-def test_hits_are_compared_with_layers_as_seen_from_the_expected_line(compiled: bool) -> None:
-    line = BeamSpot(4.0, 0.0)
-    hits = event().hits
-    on_axis = load_pipeline("module_map", threads=1)
-    expected = replace(on_axis, beam_spot=line)
-    ((outside, unfilled),) = on_axis.check_hits([hits])
-    assert outside < 0.01 * len(hits)
-    if not compiled:
-        object.__setattr__(expected, "_native", None)
-        object.__setattr__(on_axis, "_native", None)
-    moved = elsewhere(hits, line)
-    # All was shifted: hits lie on the layers as seen from the line only.
-    assert on_axis.check_hits([moved])[0][0] > 0.1 * len(hits)
-    ((of_moved, layers),) = expected.check_hits([moved])
-    assert abs(of_moved - outside) < 0.001 * len(hits)
-    assert layers == unfilled
-    # The beam alone was shifted: the detector is where it was.
-    assert expected.check_hits([hits]) == on_axis.check_hits([hits])
-    if compiled:  # without a warning, as the tests make one an error
-        assert expected.find(moved).counts["outside"] == of_moved

@@ -207,10 +207,6 @@ def test_a_model_of_ones_own_requires_no_more_hits_than_its_tracks_have(library:
     assert find(library, hits, spec.to_json()).tobytes() == expected.tobytes()
 
 
-def test_an_event_without_hits_has_no_tracks(library: ctypes.CDLL) -> None:
-    assert len(find(library, Hits(np.empty((0, 3), np.float32)), "module_map")) == 0
-
-
 @pytest.mark.parametrize(
     ("pipeline", "model", "options", "message"),
     [
@@ -242,47 +238,3 @@ def test_the_card_of_another_format_is_refused(library: ctypes.CDLL, tmp_path: P
     (tmp_path / "model.json").write_text('{"format": "beampipe tracker model 9"}')
     with pytest.raises(RuntimeError, match="got another format, expected 'beampipe tracker model 1'"):
         find(library, shipped_events(0)[0].hits, "module_map", tmp_path)
-
-
-def test_the_library_shows_its_interface_only(library: ctypes.CDLL) -> None:
-    header = (Path(beampipe.get_include()) / "beampipe/track_finder.h").read_text()
-    nm = shutil.which("nm")
-    if nm is None:
-        pytest.skip("needs nm, of the GNU binutils")
-    table = run(nm, "-D", "--defined-only", beampipe.get_library()).stdout.decode()
-    names = {line.split()[-1] for line in table.splitlines()}
-    assert len(names) == 8
-    assert all(f" {name}(" in header or f"*{name}(" in header or f"* {name}(" in header for name in names)
-    assert library.beampipe_version().decode() in (beampipe.__version__, "0.0.0")
-
-
-@needs_cmake
-def test_cmake_reads_the_version_of_the_package(tmp_path: Path) -> None:
-    """`find_package(beampipe 0.1)` takes 0.1.3 and refuses 1.0, as semantic versions mean."""
-    config = Path(beampipe.get_cmake_dir()) / "beampipe-config-version.cmake"
-    (tmp_path / "native").mkdir()
-    shutil.copy(config, tmp_path / "native")
-    (tmp_path / "_version.py").write_text('"""The version."""\n\nversion = "0.3.1.dev17+gabc"\n')
-    script = tmp_path / "ask.cmake"
-    script.write_text(
-        "set(PACKAGE_FIND_VERSION ${ASKED})\n"
-        'string(REGEX MATCH "^[0-9]+" PACKAGE_FIND_VERSION_MAJOR "${ASKED}")\n'
-        f"include({tmp_path}/native/{config.name})\n"
-        'message("${PACKAGE_VERSION} ${PACKAGE_VERSION_COMPATIBLE}")\n'
-    )
-
-    def asked(version: str) -> str:
-        return run("cmake", f"-DASKED={version}", "-P", script).stderr.decode().strip()
-
-    assert asked("0.3") == "0.3.1 TRUE"
-    assert asked("0.4") == "0.3.1"
-    assert asked("1.0") == "0.3.1"
-    assert asked("") == "0.3.1 TRUE"
-
-
-def test_the_folders_are_printed_for_build_systems() -> None:
-    code = "import beampipe; print(beampipe.get_include(), beampipe.get_cmake_dir(), beampipe.get_library(), sep='\\n')"
-    include, cmake, library = map(Path, run(sys.executable, "-c", code).stdout.decode().splitlines())
-    assert (include / "beampipe/track_finder.hpp").is_file()
-    assert (cmake / "beampipe-config.cmake").is_file()
-    assert library.is_file()

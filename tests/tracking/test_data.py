@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-import runpy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.events import NOISE, Event
-from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path, write_example
+from beampipe.events import NOISE
+from beampipe.tracking.data import shipped_events, shipped_path, write_example
 from beampipe.tracking.formats import open_events
-from tests.tracking.formats.events import random_event
-
-TOOLS = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "ship_events.py"))
-slim: Callable[[Event], Event] = TOOLS["slim"]
 
 
 @pytest.mark.parametrize(
@@ -34,36 +28,9 @@ def test_shipped_events_are_degraded_and_complete(mu: int, n_events: int, n_hits
     assert 0.03 < noise.mean() < 0.06  # 5 % of the hits that are left
 
 
-def test_they_fit_into_the_package() -> None:
-    assert sum(shipped_path(mu).stat().st_size for mu in SHIPPED) < 4e6
-
-
 def test_an_unknown_sample_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="expected one of 0, 200, 60"):
         shipped_events(140)
-
-
-def test_slimming_keeps_a_micrometre() -> None:
-    event = random_event(1)
-    slimmed = slim(event)
-    radius = np.abs(event.hits.position[:, 0])
-    moved = np.abs(slimmed.hits.position - event.hits.position)
-    assert moved.max() > 0  # it did round
-    assert moved[:, [0, 2]].max() <= 0.0005
-    assert (moved[:, 1] * radius).max() <= 0.001
-    assert event.truth is not None
-    assert slimmed.truth is not None
-    np.testing.assert_array_equal(slimmed.truth.particle_id, event.truth.particle_id)
-
-
-def test_slimming_drops_only_particles_without_hits() -> None:
-    event = random_event(1, n_hits=4, n_particles=50)
-    truth = slim(event).truth
-    assert event.truth is not None
-    assert truth is not None
-    seen = set(event.truth.particle_id) | set(event.truth.shared_particle)
-    assert set(truth.particles.particle_id) == seen - {NOISE}
-    assert len(truth.particles) < 50
 
 
 def test_an_example_is_a_file_of_the_shipped_events(tmp_path: Path) -> None:

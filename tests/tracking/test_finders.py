@@ -15,7 +15,6 @@ from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import named_finder, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
 from tests.tracking.acts.truth_matching import acts_truth_matching
-from tests.tracking.kalman_fit import KalmanFitted
 
 SOFT = Selection(min_pt=0.3)
 
@@ -48,24 +47,6 @@ def test_acts_finds_most_particles_of_a_shipped_event() -> None:
     assert not acts.failed
     assert acts.double.efficiency.value > 0.8
     assert all(event.cpu_seconds["ckf"] > 0 for event in acts.events)
-
-
-@pytest.mark.acts
-def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
-    event = largest(0)
-    bare = named_finder("exatrkx", threads=1)
-    fitted = KalmanFitted(bare)
-    result = fitted.find(event.hits)
-    tracks = bare.find(event.hits)
-    candidates = Candidates.of(tracks)
-    assert np.array_equal(result.track_id, tracks.track_id)
-    long = int(np.count_nonzero(np.bincount(candidates.track) >= fitted.min_hits))
-    assert 10 < long < tracks.n_tracks
-    assert 0.9 * long <= result.counts["fitted"] == len(result.fitted) <= long
-    assert result.seconds["kalman_fit"] > 0
-    assert list(result.seconds)[-1] == "kalman_fit"
-    assert result.cpu_seconds["kalman_fit"] > 0
-    assert np.median(result.fitted.pt) > 0.1
 
 
 @pytest.mark.acts

@@ -14,17 +14,15 @@ import pytest
 
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import Hits, Tracks
-from beampipe.tracking import PIPELINES, build_pipeline, load_model, load_pipeline, shipped_events
+from beampipe.tracking import load_model, load_pipeline, shipped_events
 from beampipe.tracking.input_checks import (
     ExpectedTracks,
     HitMonitor,
-    in_order,
     measure,
     odd_columns,
-    origins_and_residuals,
 )
 from beampipe.tracking.pipeline import Pipeline
-from tests.tracking.foreign.table import noise, usual
+from tests.tracking.foreign.table import usual
 
 
 def event(
@@ -69,35 +67,6 @@ def test_limits(one: tuple[Hits, Tracks], words: str | None) -> None:
         assert messages[0].endswith("are these hits of the detector that mine was made for, in mm and rad?")
 
 
-def test_all_reasons_stand_in_one_warning() -> None:
-    (message,) = said(HitMonitor("mine"), event(8000, on_tracks=0, outside=1000, unfilled=10))
-    assert message.count(" and ") == 3  # two between three reasons, one between the units
-
-
-def test_small_events_are_judged_by_their_tracks_together() -> None:
-    assert said(HitMonitor("mine"), *[event(300, on_tracks=0)] * 6) == []
-    assert len(said(HitMonitor("mine"), *[event(300, on_tracks=0)] * 7)) == 1
-    assert said(HitMonitor("mine"), *[event(300, on_tracks=0), event(300, on_tracks=0.3)] * 20) == []
-
-
-def test_another_usual_share() -> None:
-    assert said(HitMonitor("mine", usual=ExpectedTracks(0.05)), event(8000, on_tracks=0.05)) == []
-    assert len(said(HitMonitor("mine", usual=ExpectedTracks(0.55)), event(8000, on_tracks=0.13))) == 1
-
-
-def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
-    rare = ExpectedTracks(0.005, 9000.0)
-    assert said(HitMonitor("mine", usual=rare), event(2000, on_tracks=0.004)) == []
-    (message,) = said(HitMonitor("mine", usual=rare), event(2000, on_tracks=0))
-    assert "0 of 2000 hits (0.0%) are on tracks, where 0% are usual in events of 9000 hits" in message
-
-
-def test_who_found_the_tracks_may_say_what_is_usual() -> None:
-    hits, tracks = event(8000, on_tracks=0.05)
-    with pytest.warns(LayoutWarning, match="where 55% are usual in events of 1200 hits"):
-        HitMonitor("served", usual=ExpectedTracks(0.05)).check(hits, tracks, usual=ExpectedTracks(0.55, 1200.0))
-
-
 def test_short_tracks_are_a_warning_before_half_of_them_is_lost() -> None:
     usual_tracks = ExpectedTracks(0.13, 160_000.0, 11.0)
     assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=10) for _ in range(9)]) == []
@@ -106,11 +75,6 @@ def test_short_tracks_are_a_warning_before_half_of_them_is_lost() -> None:
     (message,) = said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9) for _ in range(8)])
     assert "tracks have 9.0 hits on average, where 11.0 are usual" in message
     assert said(HitMonitor("mine", usual=ExpectedTracks(0.13)), *[event(2000, per_track=5) for _ in range(9)]) == []
-
-
-def test_an_event_that_is_found_again_and_again_tells_nothing_new() -> None:
-    usual_tracks, short = ExpectedTracks(0.13, 160_000.0, 11.0), event(2000, per_track=9)
-    assert said(HitMonitor("mine", usual=usual_tracks), *[short, event(2000, per_track=9)] * 20) == []
 
 
 def smeared(hits: Hits) -> Hits:
@@ -200,21 +164,6 @@ def straight_tracks(n: int, z: float, bend: float = 0.0) -> tuple[Hits, Tracks]:
     return Hits(position), Tracks(np.tile(np.arange(n), 6))
 
 
-def test_where_tracks_come_from_and_how_straight_they_are() -> None:
-    hits, tracks = straight_tracks(250, 40.0, bend=0.2)
-    origins, residuals = origins_and_residuals(*in_order(hits.position, tracks.track_id))
-    assert len(origins) == 250
-    assert len(residuals) == 3 * 250
-    assert np.median(origins) == pytest.approx(40, abs=6)
-    assert np.max(residuals) == pytest.approx(0.2, rel=0.05)
-    nothing = origins_and_residuals(*in_order(hits.position, np.full(len(hits), -1)))
-    assert [len(values) for values in nothing] == [0, 0]
-    usual = measure([(hits, tracks), straight_tracks(250, 40.0, bend=0.2)])
-    assert usual.share == 1.0
-    assert usual.hits == 1500.0
-    assert usual.per_track == 6.0
-
-
 @pytest.mark.parametrize(("z", "warned"), [(15.0, False), (100.0, True)])
 def test_tracks_from_elsewhere_along_z(z: float, warned: bool) -> None:
     usual = measure([straight_tracks(300, 0.0)])
@@ -223,15 +172,6 @@ def test_tracks_from_elsewhere_along_z(z: float, warned: bool) -> None:
     for message in messages:
         assert re.match(r"tracks come from z = (9|10)\d mm, where -?\d mm is usual", message)
         assert "this looks like collisions or hits shifted along z" in message
-
-
-def test_a_card_without_these_numbers_gives_a_shorter_message() -> None:
-    usual = ExpectedTracks(0.13, 160_000.0, 11.0)
-    (message,) = said(HitMonitor("mine", usual=usual), *[event(2000, per_track=9) for _ in range(8)])
-    assert message.endswith(
-        "this looks like hits that are missing, less precise than in training, or displaced (misalignment),"
-        " and tracks may be lost"
-    )
 
 
 @pytest.mark.parametrize(
@@ -285,22 +225,6 @@ def test_a_model_that_was_not_measured_has_the_usual_share_of_its_kind() -> None
         assert told_usual(load_pipeline(name, threads=1, model=model)).share == pytest.approx(0.55 if soft else 0.13)
 
 
-def test_a_soft_pass_by_itself_is_expected_to_find_its_part() -> None:
-    *_, first, second, last = PIPELINES["module_map_soft"].passes
-    hits = shipped_events(60)[0].hits
-    for spec, share in ((first, 0.24), (second, 0.40)):
-        pipeline = build_pipeline(spec, 1)
-        assert told_usual(pipeline).share == pytest.approx(share, abs=0.01)
-        result = float((pipeline.find(hits).track_id >= 0).mean())
-        assert result == pytest.approx(share, rel=0.25)
-    assert told_usual(build_pipeline(last, 1)).share > 0.5
-
-
-def test_events_of_finders_that_know_no_layers() -> None:
-    hits, _ = event(1000)
-    assert said(HitMonitor("mine"), (hits, Tracks(np.zeros(1000, np.int64)))) == []
-
-
 def test_several_threads_get_one_warning() -> None:
     watch, one = HitMonitor("mine"), event(2000, on_tracks=0)
     with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(8) as pool:
@@ -322,23 +246,7 @@ def test_shipped_events_pass_in_silence(name: str) -> None:
         finder.find(shipped_event.hits)
 
 
-def test_tracks_of_a_large_event_count_beside_those_of_a_small_one() -> None:
-    assert measure([straight_tracks(21, 0.0), straight_tracks(900, 40.0)]).origin_z == pytest.approx(40, abs=5)
-
-
-def test_the_line_of_stages_warns_likewise() -> None:
-    hits = Hits(noise(usual(), 2000))
-    for finder in (load_pipeline(threads=1), load_pipeline(threads=1).staged()):
-        with pytest.warns(LayoutWarning, match=r"0 of 2000 hits \(0.0%\) are on tracks"):
-            finder.find(hits)
-
-
 def test_columns_of_usual_events_look_well() -> None:
     for mu in (0, 60, 200):
         for shipped_event in shipped_events(mu):
             assert odd_columns(shipped_event.hits.position) == []
-
-
-def test_few_hits_have_no_odd_columns() -> None:
-    assert odd_columns(np.repeat(usual()[:1], 999, axis=0)) == []
-    assert len(odd_columns(np.repeat(usual()[:1], 1000, axis=0))) == 1

@@ -42,17 +42,6 @@ def test_the_shipped_model_runs_the_pipelines_as_the_table_has_them() -> None:
         model.spec("module_mop")
 
 
-def test_no_pass_asks_for_more_hits_than_a_particle_has_layers(short: TrackerModel) -> None:
-    assert short.crossing == LayerRequirements(7.0, 5)
-    lowered = 0
-    for name in short.pipelines:
-        for output, table in zip(short.spec(name).passes, PIPELINES[name].passes, strict=True):
-            assert output.segmentation.min_hits == min(table.segmentation.min_hits, 5)
-            assert replace(output, segmentation=table.segmentation, after=table.after) == table
-            lowered += output != table
-    assert lowered > 0
-
-
 def test_short_tracks_are_found_natively_and_by_stages(short: TrackerModel) -> None:
     hits = shipped_events(0)[0].hits
     usual, pipeline = (load_pipeline("module_map", threads=1, model=model) for model in ("generic", short))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +14,10 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
-from beampipe.tracking import PIPELINES, load_model, load_pipeline, load_track_fitter, shipped_events, shipped_models
+from beampipe.tracking import PIPELINES, load_model, load_pipeline, load_track_fitter, shipped_models
 from beampipe.tracking.catalogue import CARD, complete_model, complete_pipeline
-from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel, name_layers
-from beampipe.tracking.models.card import model_overview, new_folder, pipeline_rows, write_model
+from beampipe.tracking.models import BinnedEfficiency, Performance
+from beampipe.tracking.models.card import model_overview, pipeline_rows
 from beampipe.tracking.windows import load_windows
 from tests.tracking.digests import renew_digests
 
@@ -61,26 +58,6 @@ def test_the_layout_is_that_of_the_windows() -> None:
     np.testing.assert_array_equal(model.layout.boxes, boxes)
     assert len({layer.name for layer in model.layout.layers}) == len(boxes) == 48
     assert model.layout.field == 2.0
-
-
-def test_layers_are_named_by_what_they_are() -> None:
-    boxes = np.array([[30, 34, -500, 500], [70, 74, -500, 500], [30, 170, 597, 603], [30, 170, -603, -597]], np.float32)
-    assert [layer.name for layer in name_layers(boxes)] == ["barrel_1", "barrel_2", "disc_plus_1", "disc_minus_1"]
-
-
-def test_a_folder_finds_the_tracks_that_the_name_finds(copied: Path) -> None:
-    hits = shipped_events(0)[0].hits
-    by_name, by_folder = (load_pipeline("module_map", threads=1, model=model) for model in ("generic", copied))
-    assert by_name.find(hits).n_tracks > 0
-    np.testing.assert_array_equal(by_folder.find(hits).track_id, by_name.find(hits).track_id)
-
-
-def test_a_model_is_written_as_it_is_read(copied: Path) -> None:
-    before = replace(load_model(copied), performance={"module_map": MEASURED})
-    write_model(before)
-    after = load_model(copied)
-    assert after.performance["module_map"] == MEASURED
-    assert after == before
 
 
 @pytest.mark.parametrize(
@@ -212,20 +189,6 @@ def test_the_overview_names_every_pipeline(copied: Path) -> None:
     assert rows["module_map_soft"] == "-"
 
 
-def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with suppress(RuntimeError), new_folder(tmp_path / "a") as building:
-        (building / "half").write_text("x")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-    with new_folder(tmp_path / "a") as building:
-        assert not (tmp_path / "a").exists()
-        (building / "whole").write_text("x")
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["whole"]
-    with pytest.raises(FileError, match="got something there already"), new_folder(tmp_path / "a"):
-        pytest.fail("entered")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
 def test_shells_complete_names_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "geometry").mkdir()
@@ -234,20 +197,3 @@ def test_shells_complete_names_and_folders(tmp_path: Path, monkeypatch: pytest.M
     assert complete_model("other") == []
     assert complete_model(f"nowhere{os.sep}x") == []
     assert complete_pipeline("exatrkx_w") == ["exatrkx_walk", "exatrkx_walk_soft"]
-
-
-def test_the_command_line_completes_them() -> None:
-    request = {
-        "_BEAMPIPE_COMPLETE": "complete_bash",
-        "COMP_WORDS": "beampipe track --tracker-model ge",
-        "COMP_CWORD": "3",
-    }
-    code = "import sys; from beampipe.cli import main; sys.argv[0] = 'beampipe'; main()"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **request}, capture_output=True, text=True)
-    assert done.stdout.split() == ["generic"]
-
-
-def test_a_loaded_model_stays_as_it_is() -> None:
-    model = load_model()
-    assert isinstance(model, TrackerModel)
-    assert load_model(model) is model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import Hits
-from beampipe.files import require_ours
 from beampipe.tracking import kernels, load_model, load_pipeline, shipped_events
 from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.weights import Networks
@@ -128,26 +126,6 @@ def test_the_interaction_network(opened: Callable[[str], Run], graph: Graph, net
     scores, _ = kernels.gnn_scores(graph.position, graph.likely_edges, graph.pair_features, networks.gnn)
     np.testing.assert_allclose(reference.sigmoid(logit), scores, rtol=0, atol=1e-4)
     assert not np.allclose(opened("gnn")(graph.x, graph.likely_edges, 0 * graph.pair_features), logit, atol=0.1)
-
-
-def test_the_card_has_inputs_and_cuts(folder: Path, networks: Networks) -> None:
-    card = json.loads((folder / "exatrkx.json").read_text())
-    assert card["model"] == "generic"
-    assert card["cuts"]["filter_score"] == networks.config.filter_cut
-    assert card["inputs_by_position"]["gnn"]["edge_attributes"] == [
-        "chi2_in",
-        "chi2_out",
-        "n_in",
-        "n_out",
-        "level_in",
-        "level_out",
-    ]
-    assert list(card["inputs_by_position"]["filter"]) == ["x", "edge_index", "edge_attributes"]
-
-
-def test_files_can_be_replaced_by_a_later_export(folder: Path) -> None:
-    for path in folder.iterdir():
-        require_ours(path)
 
 
 @pytest.mark.parametrize(

@@ -57,18 +57,6 @@ def test_wrong_points_are_replaced_by_right_ones(modules: Modules, muons: Event)
     assert (checked[on_track] == true[on_track]).mean() > 0.99
 
 
-def test_short_tracks_and_bare_hits_stay_as_they_are(modules: Modules, muons: Event) -> None:
-    assert muons.hits.geometry_id is not None
-    assert modules.stereo is not None
-    is_point = np.isfinite(modules.stereo[modules.rows(muons.hits.geometry_id)])
-    labels = np.full(len(is_point), NO_TRACK, np.int64)
-    labels[np.flatnonzero(~is_point)[:4]] = 0
-    labels[np.flatnonzero(is_point)[:3]] = 0
-    np.testing.assert_array_equal(checked_points(muons.hits, labels, modules), labels)
-    bare = Hits(muons.hits.position)
-    np.testing.assert_array_equal(checked_points(bare, labels, modules), labels)
-
-
 def test_pipelines_of_a_detector_with_strips_check_points(modules: Modules, muons: Event) -> None:
     pipeline = load_pipeline("module_map", model="odd", threads=1)
     tracks = pipeline.find(muons)
@@ -97,16 +85,6 @@ def test_hits_of_another_detector_are_refused(muons: Event) -> None:
     elsewhere = replace(muons.hits, geometry_id=muons.hits.geometry_id + np.uint64(1 << 56))
     with pytest.raises(InputError, match="expected one of the 18824 modules of the detector"):
         load_pipeline("module_map", model="odd", threads=1).find(elsewhere)
-
-
-def test_events_with_and_without_measurements_are_found_together(muons: Event) -> None:
-    pipeline = load_pipeline("module_map", model="odd", threads=1)
-    bare = replace(muons.hits, variance=None)
-    checked, by_position = pipeline.find_many([muons.hits, bare])
-    np.testing.assert_array_equal(checked.track_id, pipeline.find(muons).track_id)
-    np.testing.assert_array_equal(by_position.track_id, pipeline.find(bare).track_id)
-    assert checked.n_tracks == by_position.n_tracks
-    assert (checked.track_id != by_position.track_id).any()
 
 
 def test_the_detector_file_is_kept_with_the_model(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.cli import app
-from beampipe.events import Event, Hits, cylindrical
+from beampipe.events import Event
 from beampipe.simulation.detector import Modules, detector_modules, read_layout
-from beampipe.tracking import load_model, load_pipeline
-from beampipe.tracking.submission import OnModules, n_parameters
+from beampipe.tracking import load_model
+from beampipe.tracking.submission import n_parameters
 from tests.simulation.layouts import shot
 
 ODD = read_layout(Path("odd"))
@@ -73,21 +73,6 @@ def submitted(tracker_hits: Path, folder: Path, *words: str) -> tuple[dict[str, 
     return json.loads((folder / "manifest.json").read_text()), pq.read_table(folder / "predictions.parquet")
 
 
-def test_both_strips_of_a_point_are_on_its_track(muons: Event) -> None:
-    xyz, row, particle = as_strips(muons, detector_modules(ODD))
-    hits = Hits(cylindrical(*xyz.T))
-    tracks = OnModules(load_pipeline("module_map", model="odd", threads=1), ODD).find(hits)
-    strips = np.isfinite(detector_modules(ODD).stereo[row])  # type: ignore[index]
-    on_track = np.flatnonzero(tracks.track_id >= 0)
-    assert tracks.n_tracks > 350
-    assert strips[on_track].sum() > 1000
-    # The particle with most hits on each track has nearly all of them, strips included.
-    for chosen in (on_track, on_track[strips[on_track]]):
-        counts = np.zeros((tracks.n_tracks, 401), np.int64)
-        np.add.at(counts, (tracks.track_id[chosen], particle[chosen]), 1)
-        assert counts.max(axis=1).sum() > 0.99 * counts.sum()
-
-
 def test_an_entry_for_tracking(tracker_hits: Path, tmp_path: Path) -> None:
     manifest, table = submitted(tracker_hits, tmp_path / "entry")
     assert table.column_names == ["event_id", "hit_id", "track_id"]
@@ -129,9 +114,3 @@ def test_what_is_no_entry_is_refused(tracker_hits: Path, tmp_path: Path) -> None
     pq.write_table(table.set_column(0, "event_id", pa.array([5, 6], pa.uint32())), early)
     assert "got event 5, expected events 90000 to 99999 of ttbar_pu200" in refusal(str(early))
     assert not (tmp_path / "out" / "predictions.parquet").exists()
-
-
-def test_hits_that_are_measured_already_stay_as_they_are(muons: Event) -> None:
-    measured = OnModules(load_pipeline("module_map", model="odd", threads=1), ODD).find(muons)
-    direct = load_pipeline("module_map", model="odd", threads=1).find(muons)
-    np.testing.assert_array_equal(measured.track_id, direct.track_id)

@@ -13,7 +13,6 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import GROUND
 from beampipe.simulation.detector import read_layout
@@ -60,21 +59,6 @@ def test_page_holds_the_hits_to_its_step_and_every_track(tmp_path: Path) -> None
     np.testing.assert_array_equal(decoded(data["tracks"]["fake"], "u1"), is_fake[data["tracks"]["label"]])
 
 
-def test_page_refers_truth_to_its_own_hits(tmp_path: Path) -> None:
-    event, tracks, _ = toy_event(60, 50, seed=2)
-    assert event.truth is not None
-    write_html(tmp_path / "page.html", event, tracks)
-    data = payload(tmp_path / "page.html")
-    assert data["tracks"]["fake"] is None
-    index = decoded(data["truth"]["hit"], "<u2") + 65536 * decoded(data["truth"]["hitHigh"], "u1").astype(np.int64)
-    length = decoded(data["truth"]["length"], "<u2")
-    n_hits = np.bincount(event.truth.particle_id, minlength=1)[1:]
-    assert sorted(length) == sorted(n_hits[n_hits >= 3])
-    radius = np.linalg.norm(decoded(data["hits"], "<i2").reshape(-1, 3)[index] * data["step"], axis=1)
-    for line in np.split(radius, np.cumsum(length)[:-1]):
-        assert (np.diff(line) > -0.5).all()
-
-
 def test_page_of_a_hundred_thousand_hits_is_small_and_asks_for_nothing(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(9450, 6000, seed=1)
     assert len(event.hits) > 99_000
@@ -93,11 +77,6 @@ def test_page_title_is_text_not_markup(tmp_path: Path) -> None:
     assert "<b>" not in text
 
 
-def test_page_refuses_a_cut_beyond_its_slider(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="min_pt: got 80"):
-        write_html(tmp_path / "page.html", *NOTHING, min_pt=80.0)
-
-
 def test_png_shows_tracks_and_fakes(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(800, 100, seed=1)
     # Fakes are red, and nothing else is.
@@ -113,15 +92,6 @@ def test_png_shows_tracks_and_fakes(tmp_path: Path) -> None:
     assert red("with.png") > 300
 
 
-def test_png_cut_removes_tracks(tmp_path: Path) -> None:
-    event, tracks, _ = toy_event(300, seed=1)
-    ink = []
-    for cut in (0.0, 1e6):
-        draw_event(tmp_path / "event.png", event, tracks, min_pt=cut, dpi=60)
-        ink.append(float((1 - imread(tmp_path / "event.png")[:, :, :3]).sum()))
-    assert ink[0] > 1.2 * ink[1]
-
-
 @pytest.mark.parametrize(("ending", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_the_ending_is_the_format(tmp_path: Path, ending: str, start: bytes) -> None:
     """The same picture gives the same bytes: no time is written."""
@@ -131,15 +101,6 @@ def test_the_ending_is_the_format(tmp_path: Path, ending: str, start: bytes) -> 
     first, second = ((tmp_path / f"{name}.{ending}").read_bytes() for name in ("first", "second"))
     assert first.startswith(start)
     assert len(first) == len(second)
-
-
-def test_nothing_to_draw_still_makes_every_file(tmp_path: Path) -> None:
-    draw_event(tmp_path / "event.png", *NOTHING, dpi=40)
-    write_html(tmp_path / "event.html", *NOTHING)
-    write_phoenix(tmp_path / "event.json", [NOTHING[0]], [NOTHING[1]])
-    assert imread(tmp_path / "event.png").ndim == 3
-    assert payload(tmp_path / "event.html")["hits"] == ""
-    assert json.loads((tmp_path / "event.json").read_text())["event 5"]["Hits"] == {"Hits": []}
 
 
 def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
@@ -206,19 +167,3 @@ def test_the_layers_of_a_file_are_drawn(tmp_path: Path) -> None:
     weaker = payload(tmp_path / "page.html")
     assert weaker["detector"] == []
     assert stronger == pytest.approx(layout.field_T / 2 * decoded(weaker["tracks"]["pt"], "<f4").max(), rel=1e-3)
-
-
-def test_tracks_that_share_hits_are_drawn_whole(tmp_path: Path) -> None:
-    event, tracks, _ = toy_event(40, seed=4)
-    lists = [np.flatnonzero(tracks.track_id == label) for label in range(tracks.n_tracks)]
-    shared = replace(tracks, candidates=(*lists, lists[0]))
-    write_html(tmp_path / "page.html", event, shared)
-    data = payload(tmp_path / "page.html")
-    assert sorted(decoded(data["tracks"]["length"], "<u2")) == sorted([*map(len, lists), len(lists[0])])
-    assert data["nHits"] == len(event.hits)
-    assert len(decoded(data["hits"], "<i2")) == 3 * (len(event.hits) + len(lists[0]))
-
-
-def test_phoenix_wants_tracks_for_each_event(tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match="got 0 tracks"):
-        write_phoenix(tmp_path / "event.json", [NOTHING[0]], [])

@@ -28,21 +28,12 @@ def test_pt_of_a_circle_is_speed_of_light_times_field_times_radius(pt: float) ->
     np.testing.assert_allclose(estimate_pt(Hits(position), track_id, 2.0), [pt, pt], rtol=1e-3)
 
 
-def test_pt_scales_with_the_field() -> None:
-    hits, track_id = Hits(arc(800, 8, 0.5)), np.zeros(8, np.int64)
-    np.testing.assert_allclose(estimate_pt(hits, track_id, 4.0), 2 * estimate_pt(hits, track_id, 2.0))
-
-
 def test_pt_of_too_few_hits_is_nan_and_of_a_straight_line_is_beyond_measure() -> None:
     line = np.array([[r, 0.0, 0.0] for r in (100, 200, 300, 400)], np.float32)
     pair = np.array([[100, 1, 0], [200, 1, 0]], np.float32)
     pt = estimate_pt(Hits(np.concatenate([line, pair])), np.array([0, 0, 0, 0, 1, 1]), 2.0)
     assert pt[0] > 1e4
     assert np.isnan(pt[1])
-
-
-def test_pt_without_tracks_is_empty() -> None:
-    assert estimate_pt(Hits(arc(800, 4, 0.5)), np.full(4, -1)).shape == (0,)
 
 
 def test_pt_of_toy_tracks_agrees_with_truth() -> None:
@@ -55,17 +46,6 @@ def test_pt_of_toy_tracks_agrees_with_truth() -> None:
     np.testing.assert_allclose(pt[tracks.track_id[on_good]], true_pt, rtol=5e-3)
 
 
-def test_track_lines_run_outwards_and_hold_each_tracks_hits() -> None:
-    event, tracks, is_fake = toy_event(600, 100, seed=1)
-    lines = track_lines(event, tracks, is_fake)
-    assert len(lines) == tracks.n_tracks > 20
-    assert 0 < lines.fake.sum() < len(lines)
-    r, _, z = event.hits.position.T
-    for track, hit in enumerate(lines.split()):
-        np.testing.assert_array_equal(np.sort(hit), np.flatnonzero(tracks.track_id == track))
-        assert (np.diff(np.hypot(r[hit], z[hit])) >= 0).all()
-
-
 def test_fitted_momenta_come_before_those_of_circles() -> None:
     event, tracks, _ = toy_event(300, seed=1)
     n = tracks.n_tracks
@@ -75,14 +55,6 @@ def test_fitted_momenta_come_before_those_of_circles() -> None:
     lines = track_lines(event, replace(tracks, parameters=parameters))
     np.testing.assert_allclose(lines.pt[::2], 4.0, rtol=1e-6)
     np.testing.assert_array_equal(lines.pt[1::2], track_lines(event, tracks).pt[1::2])
-
-
-def test_take_keeps_lines_whole() -> None:
-    event, tracks, _ = toy_event(100, seed=2)
-    lines = track_lines(event, tracks)
-    keep = np.arange(len(lines)) % 3 == 0
-    for got, want in zip(lines.take(keep).split(), lines.split()[::3], strict=True):
-        np.testing.assert_array_equal(got, want)
 
 
 def test_truth_lines_count_merged_hits_and_drop_short_particles() -> None:

@@ -1,9 +1,6 @@
 """The metric of ColliderML's tracking task, against loops over its definition, and against its package if installed."""
 
-import importlib.metadata
-import importlib.util
 from collections import Counter, defaultdict
-from typing import Any
 
 import numpy as np
 import pytest
@@ -76,34 +73,6 @@ def test_as_the_definition_in_loops() -> None:
     for event, rows, tracks in zip(*random_events(), strict=True):
         result = score([event], [tracks])
         assert (result.trackml_eff, result.fake_rate, result.dup_rate) == pytest.approx(by_loops(event, rows))
-
-
-def test_as_the_package_of_colliderml() -> None:
-    try:
-        files = importlib.metadata.distribution("colliderml")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("colliderml is not installed")
-    pyarrow = pytest.importorskip("pyarrow")
-    # The file alone: its package imports polars and datasets.
-    path = files.locate_file("colliderml/tasks/tracking/metrics.py")
-    spec = importlib.util.spec_from_file_location("colliderml_metrics", str(path))
-    assert spec is not None
-    assert spec.loader is not None
-    metrics: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(metrics)
-    events, rows, candidates = random_events()
-    submitted = [(number, hit, track) for number, of_event in enumerate(rows) for hit, track in of_event]
-    truth = [
-        (number, hit, particle)
-        for number, event in enumerate(events)
-        for hit, particle in enumerate(event.truth.particle_id.tolist() if event.truth else ())
-    ]
-    predicted = pyarrow.table(dict(zip(("event_id", "hit_id", "track_id"), zip(*submitted, strict=True), strict=True)))
-    made = pyarrow.table(dict(zip(("event_id", "hit_id", "particle_id"), zip(*truth, strict=True), strict=True)))
-    result = score(events, candidates)
-    names = ("trackml_weighted_efficiency", "fake_rate", "duplicate_rate")
-    expected = [getattr(metrics, name)(predicted, made) for name in names]
-    assert [result.trackml_eff, result.fake_rate, result.dup_rate] == pytest.approx(expected, abs=1e-6)
 
 
 def test_its_efficiency_is_the_purity_of_what_is_submitted() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ import beampipe.tracking.evaluation.scoring  # noqa: F401 - a module beside the 
 from beampipe.errors import InputError, ShapeError
 from beampipe.events import BeamSpot
 from beampipe.tracking import Event, Hits, Tracks, load_pipeline, shipped_events
-from beampipe.tracking.evaluation import HEADLINE, Evaluation, compare, evaluate, select_particles
+from beampipe.tracking.evaluation import HEADLINE, compare, evaluate, select_particles
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.training.detector import about_beam_spot
 
@@ -55,18 +53,6 @@ def test_particles_of_a_beam_line_off_the_axis_count() -> None:
     assert by_line.finders[0].double.efficiency.total == counted[0].total
 
 
-def test_lost_and_mixed_tracks_count() -> None:
-    event = toy_event(200, seed=1)
-    result = labels_by_particle(event)
-    lost = np.where(result == 0, -1, result)
-    before = compare(event, Tracks(result)).finders[0].double
-    after = compare(event, Tracks(np.where(lost > 0, lost - 1, -1))).finders[0].double
-    assert before.fakes.total - after.fakes.total == 1
-    nothing = compare(event, Tracks(np.full(len(event.hits), -1))).finders[0].double
-    assert nothing.efficiency.value == 0.0
-    assert nothing.fakes.total == 0
-
-
 def test_wrong_and_lost_hits_of_tracks_are_counted() -> None:
     event = toy_event(200, seed=1)
     labels = labels_by_particle(event)
@@ -92,22 +78,3 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(Event(4, event.hits), tracks)
     with pytest.raises(ShapeError, match=rf"got 3 labels, expected {len(event.hits)}"):
         compare(event, Tracks(np.full(3, -1)))
-
-
-def test_an_evaluation_is_a_line_and_a_table() -> None:
-    event = toy_event(200, seed=1)
-    scored = compare(event, Tracks(labels_by_particle(event)), name="<best>")
-    assert repr(scored).startswith("Evaluation(sample: event 0, events: 1, <best>: efficiency 1.0000 +")
-    assert len(repr(scored)) <= 200
-    assert len(repr(scored.finders[0])) <= 200
-    table = scored._repr_html_()
-    assert "&lt;best&gt;" in table
-    assert "pT &gt; 1 GeV" in table
-    many = replace(scored, finders=scored.finders * 40)
-    assert len(table) <= 2000
-    assert len(many._repr_html_()) <= 4000
-    assert len(repr(many)) <= 400
-
-
-def test_the_names_of_the_face_are_no_modules() -> None:
-    assert isinstance(evaluate(_Nothing(), [toy_event(5)], sample="nothing"), Evaluation)

@@ -15,7 +15,7 @@ from beampipe.figures import save_figure
 from beampipe.tracking.evaluation import report
 from beampipe.tracking.evaluation import report as plots
 from beampipe.tracking.evaluation.results import Evaluation, Proportion, read_evaluation, write_evaluation
-from beampipe.tracking.evaluation.scoring import evaluate, pt_edges
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.truth import HEADLINE, select_particles
@@ -183,13 +183,6 @@ def test_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
 
 
-def test_bins_of_pt_begin_at_the_cut() -> None:
-    for cut in (0.3, 1.0, 30.0):
-        edges = pt_edges(cut)
-        assert edges[0] == cut
-        assert np.all(np.diff(edges) > 0)
-
-
 def test_refusals() -> None:
     bare = Event(1, Hits(np.zeros((2, 3), np.float32)))
     with pytest.raises(InputError, match="no truth"):
@@ -198,17 +191,3 @@ def test_refusals() -> None:
         evaluate({"slices": ByPhi()}, [], sample="nothing")
     with pytest.raises(InputError, match="watching"):
         diagnostics.TruthFinder().find(bare.hits)
-
-
-@pytest.mark.parametrize(
-    ("width", "heads"),
-    [(80, ["finder", "majority", "efficiency", "fakes", "time [ms]"]), (40, ["finder", "efficiency"])],
-)
-def test_a_narrow_terminal_shows_what_is_compared(evaluation: Evaluation, width: int, heads: list[str]) -> None:
-    console = Console(width=width, force_terminal=True, color_system=None)
-    with console.capture() as captured:
-        console.print(report.quality_table(evaluation))
-    lines = captured.get().splitlines()
-    assert max(map(len, lines)) <= width
-    line = next(line for line in lines if "finder" in line)
-    assert [head.strip() for head in line.strip("┃").split("┃")] == heads

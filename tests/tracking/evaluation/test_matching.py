@@ -114,16 +114,6 @@ def test_exactly_half_is_no_majority() -> None:
     assert one_track([1, 1, 1, 2], [], [0, 1, 2, 3]) == (1, True, True)
 
 
-def test_half_of_the_particle_fails_the_second_majority() -> None:
-    assert one_track([1, 1, 1, 1], [], [0, 1]) == (1, True, False)
-    assert one_track([1, 1, 1, 1], [], [0, 1, 2]) == (1, True, True)
-
-
-def test_noise_counts_in_the_length_of_a_track() -> None:
-    assert one_track([1, 1, 0, 0], [], [0, 1, 2, 3]) == (1, False, False)
-    assert one_track([0, 0, 0], [], [0, 1, 2]) == (0, False, False)
-
-
 def test_merged_hits_count_for_each_particle() -> None:
     # Particle 2 leads on one hit and contributes to two more: three of five, and of its three hits.
     assert one_track([1, 1, 2, 3, 3], [(0, 2), (1, 2)], [0, 1, 2, 3, 4]) == (2, True, True)

@@ -31,10 +31,6 @@ def test_clopper_pearson_equals_printed_tables(passed: int, total: int, low: flo
     assert clopper_pearson(passed, total, 0.95) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_clopper_pearson_closed_form_at_the_end() -> None:
-    assert clopper_pearson(500, 500)[0] == pytest.approx(((1 - 0.682689492137086) / 2) ** (1 / 500), rel=1e-12)
-
-
 def test_nothing_tried_has_no_value_and_says_so() -> None:
     nothing = Proportion()
     assert isnan(nothing.value)

@@ -108,14 +108,6 @@ def test_twins_give_all_combinations_and_are_not_joined() -> None:
     assert edges == {(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7)}
 
 
-def test_interleaved_twins_still_run_outwards() -> None:
-    # Layer 2 has hits at 70 and 75, layer 3 one at 72: the edge of the outer twin runs from 72 to 75.
-    event = one_particle([30, 70, 75, 72, 170, 260, 360, 500], [1, 2, 2, 3, 4, 5, 6, 7])
-    edges = set(map(tuple, true_edges(event, HEADLINE).T.tolist()))
-    assert {(1, 3), (3, 2), (3, 4)} <= edges
-    assert (2, 3) not in edges
-
-
 @pytest.mark.parametrize(
     ("radii", "layers", "pt", "origin", "expected"),
     [
@@ -131,13 +123,6 @@ def test_limits_of_the_headline(
     event = one_particle(radii, layers, pt=pt, origin=origin)
     assert select_particles(event, HEADLINE).tolist() == [expected]
     assert select_particles(event, DISPLACED).tolist() == [origin == 2.0]
-
-
-def test_volume_counts_as_part_of_the_layer() -> None:
-    hits = Hits(np.zeros((3, 3), np.float32), np.array([(8 << 56) | (2 << 36), (9 << 56) | (2 << 36), 7], np.uint64))
-    code = layer_code(hits)
-    assert code is not None
-    assert code.tolist() == [(8 << 12) | 2, (9 << 12) | 2, 0]
 
 
 def test_without_geometry_each_hit_is_a_layer() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from beampipe.events import Particles
 from beampipe.tracking.evaluation.matching import Candidates, hit_weights, order_weights, pt_weights, weight_found
-from beampipe.tracking.evaluation.scoring import VARIABLES, nearest_distance
+from beampipe.tracking.evaluation.scoring import nearest_distance
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
 from tests.tracking.diagnostics import TruthFinder
 
@@ -39,15 +39,6 @@ def test_distance_to_the_nearest_equals_all_pairs() -> None:
     assert got[0] == pytest.approx(2e-3, rel=0.01)
     assert nearest_distance(particles_at(eta[:1], phi[:1])).tolist() == [np.inf]
     assert len(nearest_distance(particles_at(eta[:0], phi[:0]))) == 0
-
-
-def test_edges_rise_and_reach_as_far_as_they_say() -> None:
-    edges = {name: variable.edges(HEADLINE) for name, variable in VARIABLES.items()}
-    assert all(np.all(np.diff(of) > 0) for of in edges.values())
-    assert edges["vertex_z"][0] == -240
-    assert edges["vertex_z"][-1] == 240
-    assert edges["distance"][0] == pytest.approx(0.001)
-    assert edges["distance"][-1] == pytest.approx(1)
 
 
 def test_order_weights_are_those_of_the_challenge() -> None:
@@ -82,12 +73,3 @@ def test_score_of_the_truth_is_one_and_of_half_tracks_is_theirs() -> None:
     assert found(Candidates.from_labels(np.full(len(event.hits), -1, np.int64))) == 0.0
     doubled = Candidates.from_lists([np.flatnonzero(label == item) for item in [*range(60), *range(60)]], len(label))
     assert found(doubled) == pytest.approx(total)
-
-
-def test_weights_of_one_particle_fall_from_the_inside_out() -> None:
-    event = toy_event(60, seed=1, merged=0)
-    known = contributions(truth_of(event))
-    row = np.array([int(np.argmax(known.n_hits == 10))])
-    weights = hit_weights(event, known, row)
-    assert np.all(np.diff(event.hits.position[weights.hit, 0]) > -7)  # twins lie within a layer
-    assert weights.weight / weights.total == pytest.approx(order_weights(10))

@@ -63,16 +63,6 @@ def test_trackml(trackml: Path) -> None:
     assert_equal(only(trackml), event)
 
 
-def test_trackml_gzipped_reads_the_same(trackml: Path) -> None:
-    plain = only(trackml)
-    for path in list(trackml.iterdir()):
-        with gzip.open(path.with_name(path.name + ".gz"), "wb") as stream:
-            stream.write(path.read_bytes())
-        path.unlink()
-    assert_equal(only(trackml), plain)
-    assert_equal(only(trackml / "event000001000-hits.csv.gz"), plain)
-
-
 def test_trackml_hits_alone_have_no_truth(trackml: Path) -> None:
     (trackml / "event000001000-truth.csv").unlink()
     with pytest.raises(FileError, match=r"-truth\.csv: no such file beside event000001000-particles\.csv"):
@@ -185,12 +175,6 @@ def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
         only(path)
 
 
-def test_parquet_is_known_by_content(tmp_path: Path) -> None:
-    path = tmp_path / "no_ending"
-    write_events(path, [random_event(5)])
-    assert_equal(only(path), random_event(5))
-
-
 def test_a_scale_for_a_file_with_units_is_refused(tmp_path: Path, trackml: Path) -> None:
     path = tmp_path / "events.parquet"
     write_events(path, [random_event(5)])
@@ -247,11 +231,6 @@ def test_three_columns_are_known_without_their_ending(tmp_path: Path) -> None:
         open_events(path)
 
 
-def test_names_for_a_format_without_use_for_them_are_refused(trackml: Path) -> None:
-    with pytest.raises(ConfigError, match="got --hits for a file of trackml"):
-        open_events(trackml, hits=["VXDHits"])
-
-
 def test_hits_keep_their_own_columns(trackml: Path) -> None:
     source = only(trackml).source
     assert source is not None
@@ -273,9 +252,3 @@ def test_columns_in_capitals_are_read(names: tuple[str, ...], tmp_path: Path) ->
     assert event.hits.z.tolist() == [1.0, 2.0]
     assert event.source is not None
     assert list(event.source.extra) == list(names)
-
-
-def test_events_in_a_file_of_another_ending_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"x\.txt: got the ending '\.txt', expected \.parquet"):
-        write_events(tmp_path / "x.txt", [])
-    assert not list(tmp_path.iterdir())

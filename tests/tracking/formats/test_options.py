@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,8 @@ from beampipe.tracking import cli as tracker
 from beampipe.tracking import cli as tracking
 from beampipe.tracking import shipped_events
 from beampipe.tracking.formats import ReadOptions
-from beampipe.tracking.formats.options import read_options, reads_events
+from beampipe.tracking.formats.options import read_options
+from tests.tracking.commands import output_of
 
 
 @pytest.mark.parametrize(
@@ -35,19 +34,6 @@ def test_every_command_that_reads_events_has_them(command: object) -> None:
     for name, option in options.items():
         assert (parameters[name].kind, parameters[name].default) == (option.kind, option.default)
         assert parameters[name].annotation.__metadata__[0].help
-
-
-def test_they_are_put_together() -> None:
-    seen: list[tuple[str, ReadOptions]] = []
-
-    @reads_events
-    def command(file: str, *, options: ReadOptions) -> None:
-        seen.append((file, options))
-
-    rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None, "event_column": "evt_idx"}
-    command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)
-    output = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet", event_column="evt_idx")
-    assert seen == [("a", output)]
 
 
 def as_table(events: list[Event], path: Path) -> None:
@@ -74,9 +60,7 @@ def test_events_of_others_are_scored_and_drawn(tmp_path: Path) -> None:
         ("evaluate", tmp_path / "theirs.csv", "-o", tmp_path / "scores.json"),
         ("display", tmp_path / "theirs.csv", "-o", tmp_path / "event.json", "--event", "3"),
     ):
-        command = [sys.executable, "-m", "beampipe", "tracking", *map(str, words), *output]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        output_of("tracking", *words, *output)
     scores = json.loads((tmp_path / "scores.json").read_text())
     efficiency = scores["finders"][0]["double"]["efficiency"]
     assert efficiency["total"] > 30

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import ColumnError, FileError, NotFiniteError
-from beampipe.events import Event, Hits
+from beampipe.events import Event
 from beampipe.tracking.formats.parquet import count_events, read_events, write_events
 from tests.tracking.formats.events import assert_equal, random_event
 
@@ -28,24 +28,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert_equal(got, expected)
 
 
-def test_events_of_one_row_group_are_told_apart(tmp_path: Path) -> None:
-    events = [random_event(i, n_hits=10 + i) for i in range(3)]
-    path, merged = tmp_path / "events.parquet", tmp_path / "merged.parquet"
-    write_events(path, events)
-    pq.write_table(pq.read_table(path), merged)
-    assert pq.ParquetFile(merged).metadata.num_row_groups == 1
-    for got, expected in zip(read_events(merged), events, strict=True):
-        assert_equal(got, expected)
-
-
-def test_one_event_is_in_memory_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "events.parquet"
-    write_events(path, (random_event(i) for i in range(3)))
-    with pq.ParquetFile(path) as file:
-        assert file.metadata.num_row_groups == 3
-    assert next(read_events(path)).event_id == 0
-
-
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     write_events(path, [random_event(1)])
@@ -58,11 +40,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_events(path, breaks())
     assert [event.event_id for event in read_events(path)] == [1]
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="no folder"):
-        write_events(tmp_path / "no" / "events.parquet", [])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -107,13 +84,6 @@ def test_a_missing_column_is_named_with_the_nearest(tmp_path: Path) -> None:
         read_events(path)
 
 
-def test_columns_of_different_length_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "events.parquet"
-    pq.write_table(pa.table({"event_id": [7], "hit_r": [[1.0]], "hit_phi": [[1.0]], "hit_z": [[1.0, 2.0]]}), path)
-    with pytest.raises(FileError, match="event 7: columns differ in length"):
-        list(read_events(path))
-
-
 def test_nan_is_named_with_file_event_and_row(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     column = [[0.0, 1.0]]
@@ -121,10 +91,3 @@ def test_nan_is_named_with_file_event_and_row(tmp_path: Path) -> None:
     pq.write_table(pa.table(table), path)
     with pytest.raises(NotFiniteError, match=r"events\.parquet: event 7: .* at row 1"):
         list(read_events(path))
-
-
-def test_coordinates_survive_bit_by_bit(tmp_path: Path) -> None:
-    position = np.array([[np.float32(1e-45), -0.0, 3.4e38]], np.float32)
-    path = tmp_path / "events.parquet"
-    write_events(path, [Event(0, Hits(position))])
-    assert next(read_events(path)).hits.position.tobytes() == position.tobytes()

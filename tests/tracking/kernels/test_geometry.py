@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.tracking.kernels.geometry import Arc, arc, doublet, triplet_chi2, wrapped
+from beampipe.tracking.kernels.geometry import Arc, arc, doublet, triplet_chi2
 
 RADII = np.array([32.0, 72.0, 116.0, 172.0, 260.0])
 EDGES = np.stack([np.arange(4), np.arange(1, 5)])
@@ -46,8 +46,3 @@ def test_chi2_is_the_formula() -> None:
     assert 0 < expected < 1
     np.testing.assert_allclose(chi2[0], expected, rtol=1e-3)
     assert np.isinf(chi2[1:]).all()  # a triple that the windows do not know, and one outside its window
-
-
-def test_angles_are_wrapped() -> None:
-    angle = np.array([-6.0, -1.0, 0.0, 3.0, 4.0], np.float32)
-    np.testing.assert_allclose(wrapped(angle), np.angle(np.exp(1j * angle)), atol=1e-6)

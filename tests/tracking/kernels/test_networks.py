@@ -17,11 +17,6 @@ from . import toy
 _native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 
-def test_unknown_isa_is_refused() -> None:
-    with pytest.raises(ValueError, match="which this CPU does not have"):
-        _native.use_isa("sse9")
-
-
 @pytest.mark.parametrize(("n_tracks", "hidden"), [(30, 64), (1, 96), (7, 128), (0, 64)])
 def test_embed(isa: str, n_tracks: int, hidden: int) -> None:
     weights = toy.embedding(np.random.default_rng(hidden), hidden)
@@ -69,26 +64,6 @@ def test_radius_edges(isa: str, seed: int, max_neighbours: int) -> None:
         np.testing.assert_allclose(got2, want2, rtol=1e-5, atol=1e-6)
 
 
-def test_radius_edges_without_windows(isa: str) -> None:
-    position = toy.hits(60, 5)
-    vectors = np.random.default_rng(0).normal(size=(len(position), 8)).astype(np.float32)
-    want, _ = reference.radius_edges(vectors, vectors, position, 1.5, 10**6, 1e9, 1e9)
-    got, _ = kernels.radius_edges(vectors, vectors, position, 1.5, 10**6, 1e9, 1e9)
-    assert want.shape[1] > 300
-    np.testing.assert_array_equal(got, want)
-
-
-def test_radius_edges_of_equal_points(isa: str) -> None:
-    """All hits at one place: distance 0, ties everywhere; the lower index wins."""
-    position = np.tile(np.array([100, 0.5, 20], np.float32), (70, 1))
-    vectors = np.ones((70, 8), np.float32)
-    want, want2 = reference.radius_edges(vectors, vectors, position, 0.1, 5, 1.0, 1e3)
-    got, got2 = kernels.radius_edges(vectors, vectors, position, 0.1, 5, 1.0, 1e3)
-    assert want.shape[1] == sum(min(5, 69 - i) for i in range(70))
-    np.testing.assert_array_equal(got, want)
-    np.testing.assert_array_equal(got2, want2)
-
-
 @pytest.mark.parametrize("n_edges", [0, 1, 47, 1000])
 def test_filter_logits(isa: str, n_edges: int) -> None:
     rng = np.random.default_rng(n_edges)
@@ -117,31 +92,6 @@ def test_gnn_scores(isa: str, n_edges: int, hidden: int, steps: int, n_pair: int
     np.testing.assert_allclose(logit, want, atol=2e-5, rtol=1e-5)
     np.testing.assert_allclose(score, reference.sigmoid(want), atol=1e-5)
     np.testing.assert_array_equal(kernels.gnn_scores(position, edge_index, pair_features, weights, threads=2)[1], logit)
-
-
-def test_gnn_wants_sorted_edges() -> None:
-    position = toy.hits(2, 0)
-    with pytest.raises(ValueError, match="sorted by inner hit"):
-        kernels.gnn_scores(
-            position, np.array([[3, 1], [4, 2]]), np.zeros((2, 6), np.float32), toy.gnn(np.random.default_rng(0))
-        )
-
-
-@pytest.mark.parametrize("min_hits", [0, 2, 5])
-def test_connected_components(isa: str, min_hits: int) -> None:
-    edge_index = np.random.default_rng(0).integers(0, 500, (2, 180))
-    want = reference.connected_components(500, edge_index, min_hits)
-    got = kernels.connected_components(500, edge_index, min_hits)
-    assert want.max() > 1
-    assert (want == -1).any()
-    np.testing.assert_array_equal(got, want)
-    first = [int(np.argmax(got == t)) for t in range(got.max() + 1)]
-    assert first == sorted(first)
-
-
-def test_indices_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="out of range"):
-        kernels.connected_components(3, np.array([[0], [3]]))
 
 
 def test_without_native_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,13 +85,10 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_one_is_composed_and_the_other_is_not(name: str) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_shipped_events(name: str, threads: int) -> None:
     assert composed(name).facts()["runs"] == "in C++"
     assert line(name).facts()["runs"] == "stage by stage"
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_shipped_events(name: str, threads: int) -> None:
     some = [events(0)[0], *events(0)[3:9], events(0)[0].take(np.arange(1)), events(0)[0].take(np.arange(0))]
     assert line(name).find(some[0]).n_tracks > 3
     assert_same(name, some, threads)
@@ -99,13 +96,12 @@ def test_shipped_events(name: str, threads: int) -> None:
 
 def test_a_large_event(name: str) -> None:
     hits = events(60)[1]
-    if name.endswith("_soft"):
-        hits = hits.take(np.abs(hits.position[:, 1]) < 1)
+    hits = hits.take(np.abs(hits.position[:, 1]) < 1)
     assert len(hits) > 8000  # more than one thread is worth
     assert_same(name, [events(0)[0], hits], 2)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_events(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     spread = np.stack([rng.uniform(30, 1000, 400), rng.uniform(-9, 9, 400), rng.uniform(-900, 900, 400)], axis=1)
@@ -119,16 +115,6 @@ def test_absurd_events(name: str, kind: str) -> None:
     assert_same(name, [events(0)[1], Hits(absurd(kind, 500)), events(0)[2]], 2)
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_refused_events(name: str) -> None:
-    crowd = Hits(np.concatenate([absurd("one line", 5000), absurd("one point", 5000)]))
-    refused = outcome(lambda: composed(name).find(crowd))
-    if isinstance(refused, tuple):
-        assert refused[0] is TooLargeError
-        assert "so many hits in one place are noise" in str(refused[1])
-    assert facts(refused) == facts(outcome(lambda: line(name).find(crowd)))
-
-
 def test_some_events_are_refused() -> None:
     crowd = Hits(absurd("one line", 40_000))
     with pytest.raises(
@@ -137,7 +123,7 @@ def test_some_events_are_refused() -> None:
         composed("exatrkx").find(crowd)
 
 
-@pytest.mark.parametrize("turns", [-1000, -1, 1, 3])
+@pytest.mark.parametrize("turns", [-1000, 1])
 def test_phi_counted_from_anywhere(name: str, turns: int) -> None:
     position = events(0)[0].position.copy()
     position[::2, 1] += np.float32(turns * 2 * np.pi)
@@ -154,6 +140,7 @@ def test_hits_that_lie_anyhow_in_memory() -> None:
     np.testing.assert_array_equal(result.track_id, line("exatrkx").find(events(0)[0]).track_id)
 
 
+@pytest.mark.parametrize("name", DIFFERENT)
 @pytest.mark.parametrize("sizes", [[4_000_000], [10, 4_000_000], [600_000] * 20])
 def test_memory_is_refused_with_the_same_words(name: str, sizes: list[int]) -> None:
     spec = replace(SPECS[name], bytes_per_hit=2000.0, bytes_per_hit2=1e-3)
@@ -168,11 +155,10 @@ def test_memory_is_refused_with_the_same_words(name: str, sizes: list[int]) -> N
     assert str(result.value) == str(expected.value)
 
 
-@pytest.mark.parametrize("n_hits", [0, 1, 300, 123_457, 10**9])
-def test_memory_is_the_same(name: str, n_hits: int) -> None:
+def test_memory_is_the_same(name: str) -> None:
     native = _native.TrackFinder(SPECS[name].to_json(), str(DEFAULT_MODEL_FOLDER))
-    assert native.memory(n_hits) == composed(name).memory(n_hits)
-    assert native.name == SPECS[name].name
+    for n_hits in (0, 1, 300, 123_457, 10**9):
+        assert native.memory(n_hits) == composed(name).memory(n_hits)
 
 
 def test_the_hook_is_called_after_each_stage(name: str) -> None:
@@ -186,7 +172,7 @@ def test_the_hook_is_called_after_each_stage(name: str) -> None:
     assert len(calls[0]) == len(calls[1]) == sum(map(len, line(name).passes))
 
 
-@pytest.mark.parametrize("after", range(3))
+@pytest.mark.parametrize("after", [0, 2])
 def test_the_hook_may_end_the_work_at_any_stage(after: int) -> None:
     called: list[int] = []
 
@@ -201,17 +187,6 @@ def test_the_hook_may_end_the_work_at_any_stage(after: int) -> None:
             finder.find(events(0)[0], hook=stop)
         assert len(called) == after + 1
         assert finder.find(events(0)[0]).n_tracks > 3
-
-
-def test_each_step_takes_its_time(name: str) -> None:
-    seconds = composed(name).find(events(60)[0].take(np.arange(3000))).seconds
-    steps = [
-        step if number == 1 else f"{step}_{number}"
-        for number, item in enumerate(composed(name).passes, start=1)
-        for step, _ in item
-    ]
-    assert list(seconds) == list(dict.fromkeys(steps))
-    assert min(seconds.values()) > 0
 
 
 class NoEdges:

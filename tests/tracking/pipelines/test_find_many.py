@@ -45,20 +45,11 @@ def mix(seed: int) -> list[int]:
     return [int(row) for row in rng.choice(len(pieces()), int(rng.integers(2, 30)))]
 
 
-def test_the_mixes_hold_events_of_every_kind() -> None:
-    sizes = [len(pieces()[row]) for seed in range(4) for row in mix(seed)]
-    assert {0, 1} <= set(sizes)
-    assert sum(300 < size < 3000 for size in sizes) > 10
-    assert max(sizes) > 5000  # where sources and targets are ordered by the median
-    assert len({tuple(mix(seed)) for seed in range(4)}) == 4
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", PIPELINES)
-def test_events_together_are_found_as_alone(name: str, seed: int, threads: int) -> None:
+def test_events_together_are_found_as_alone(name: str, seed: int) -> None:
     rows = mix(seed)
-    result = loaded(name, threads).find_many([pieces()[row] for row in rows])
+    result = loaded(name, 2).find_many([pieces()[row] for row in rows])
     assert sum(tracks.n_tracks for tracks in result) > 20
     for row, tracks in zip(rows, result, strict=True):
         assert tracks.track_id.tobytes() == alone(name, row).track_id.tobytes()
@@ -86,38 +77,6 @@ def test_the_reference_kernels_find_the_same(name: str, monkeypatch: pytest.Monk
     assert sum(tracks.n_tracks for tracks in result) >= 3
     for hits, tracks in zip(events, result, strict=True):
         np.testing.assert_array_equal(tracks.track_id, finder.find(hits).track_id)
-
-
-def test_time_is_shared_by_hits() -> None:
-    events = [hits for hits in pieces() if len(hits) > 100][:4]
-    result = loaded("module_map").find_many(events)
-    per_hit = [tracks.seconds["building"] / len(hits) for hits, tracks in zip(events, result, strict=True)]
-    assert per_hit[0] > 0
-    np.testing.assert_allclose(per_hit, per_hit[0])
-
-
-@pytest.mark.parametrize("sizes", [[], [0], [1], [0, 0], [1, 0, 1]])
-def test_almost_nothing(sizes: list[int]) -> None:
-    hits = pieces()[0]
-    result = loaded("exatrkx").find_many([hits.take(np.arange(n)) for n in sizes])
-    assert [tracks.track_id.tolist() for tracks in result] == [[-1] * n for n in sizes]
-    n_layers = len(loaded("exatrkx").windows.layers)
-    for n, tracks in zip(sizes, result, strict=True):
-        unfilled = {"outside": 0, "unfilled_layers": n_layers - n}
-        assert tracks.counts == {"hits": n, "edges": 0, "triplets": 0, **unfilled}
-
-
-def test_the_hook_is_called_after_each_stage_and_may_end_the_work() -> None:
-    calls: list[str] = []
-    finder = loaded("module_map")
-    finder.find_many(list(pieces()[:2]), hook=lambda step, _: calls.append(step))
-    assert len(calls) == len(finder.stages)
-
-    def stop(step: str, arrays: object) -> None:
-        raise KeyError("nobody waits")
-
-    with pytest.raises(KeyError, match="nobody waits"):
-        finder.find_many(list(pieces()[:2]), hook=stop)
 
 
 def test_an_event_too_large_is_named() -> None:

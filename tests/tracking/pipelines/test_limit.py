@@ -13,7 +13,6 @@ from beampipe.errors import TooLargeError, from_wire, to_wire
 from beampipe.events import Hits
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
 from beampipe.tracking.catalogue import PIPELINES, Limit
-from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 from beampipe.tracking.pipeline import Pipeline
 
 SMALL = replace(PIPELINES["exatrkx_soft"], limit=Limit(hits=300, instead="module_map_soft"))
@@ -26,14 +25,16 @@ def event() -> Hits:
     return next(event.hits for event in shipped_events(0) if len(event.hits) > 800)
 
 
+@cache
 def lines(*, check: bool = True) -> list[Pipeline]:
     """SMALL as it is built, which is composed in C++ where that is there, and stage by stage."""
     whole = build_pipeline(SMALL, 1, check=check)
     return [whole, whole.staged()]
 
 
-@pytest.mark.parametrize("line", lines(), ids=["built", "by stages"])
-def test_more_hits_than_the_limit_are_refused(line: Pipeline) -> None:
+@pytest.mark.parametrize("staged", [False, True])
+def test_more_hits_than_the_limit_are_refused(staged: bool) -> None:
+    line = lines()[staged]
     few = event().take(np.arange(300))
     assert line.find(few).counts["hits"] == 300
     output = (
@@ -51,20 +52,6 @@ def test_without_checks_it_goes_on() -> None:
     np.testing.assert_array_equal(composed.track_id, by_stages.track_id)
 
 
-@pytest.mark.parametrize("n_events", [1, 2])
-def test_cpp_refuses_in_the_same_words(n_events: int) -> None:
-    native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
-    some = [event()] * n_events
-    with pytest.raises(TooLargeError) as here:
-        lines()[1].find_many(some)
-    position, offsets = np.concatenate([hits.position for hits in some]), np.arange(n_events + 1) * len(event())
-    with pytest.raises(TooLargeError) as there:
-        native.TrackFinder(SMALL.to_json(), str(DEFAULT_MODEL_FOLDER)).find(
-            position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None
-        )
-    assert str(there.value) == str(here.value)
-
-
 @pytest.mark.parametrize("name", LIMITED)
 def test_the_soft_networks_are_for_60_collisions_and_not_for_200(name: str) -> None:
     limit = PIPELINES[name].limit
@@ -73,10 +60,6 @@ def test_the_soft_networks_are_for_60_collisions_and_not_for_200(name: str) -> N
     with pytest.raises(TooLargeError, match=f"^{name}: got 134690 hits, expected at most {limit.hits}: "):
         load_pipeline(name, threads=1).find(shipped_events(200)[0].hits)
     assert PIPELINES[limit.instead].limit is None
-
-
-def test_the_soft_networks_are_limited() -> None:
-    assert LIMITED == ["exatrkx_soft", "exatrkx_walk_soft"]
 
 
 def test_the_error_survives_the_wire_and_the_way_between_processes() -> None:

@@ -10,9 +10,8 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
-from beampipe.tracking import Hits, Pipeline, load_pipeline, stages
-from beampipe.tracking.pipeline import COUNTED_ARRAYS, OUTPUT_ARRAYS, checked_steps
-from beampipe.tracking.stages import OF_HITS, Stage
+from beampipe.tracking import Pipeline, load_pipeline, stages
+from beampipe.tracking.stages import Stage
 
 
 @pytest.fixture(scope="module")
@@ -114,27 +113,3 @@ def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
     twice = (building, ("mine", Steepness()), ("mine", DropSteep()), ("mine", DropSteep()), *rest)
     with pytest.raises(ConfigError, match="Steepness made for edges that DropSteep has changed since"):
         pipeline.with_stages(twice)
-
-
-@pytest.mark.parametrize("name", ["exatrkx", "exatrkx_walk", "module_map"])
-def test_arrays_are_there_as_long_as_they_are_read(name: str) -> None:
-    pipeline = load_pipeline(name, threads=1)
-    steps = checked_steps(name, pipeline.stages)
-    there = {"position", "offsets"}
-    for place, step in enumerate(steps):
-        assert set(step.needs) <= there
-        there = (there | set(step.makes)) - set(step.forgets)
-        later = {need for after in steps[place + 1 :] for need in after.needs}
-        assert there <= later | {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}
-    assert there == {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}
-
-
-def test_a_look_inside_shows_what_is_there() -> None:
-    pipeline = load_pipeline("exatrkx", threads=1)
-    hits = Hits(np.array([[32.0, 0.1, 5.0], [72.0, 0.1, 11.0], [116.0, 0.1, 18.0]], np.float32))
-    seen: list[tuple[str, set[str]]] = []
-    pipeline.staged().find(hits, hook=lambda step, arrays: seen.append((step, set(arrays or ()))))
-    assert [name for name, _ in seen] == [name for name, _ in pipeline.stages]
-    assert seen[0][1] == {"position", "offsets", "embedding"}
-    assert seen[-1][1] == {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}
-    assert {"position", "embedding"} <= OF_HITS

@@ -60,11 +60,6 @@ def test_every_array_is_described(kind: type[Stage]) -> None:
     assert set(inspect.signature(kind.__call__).parameters) == {"self", *needs}
 
 
-def test_every_array_is_of_use() -> None:
-    needed = {name for kind in stages.STAGE_KINDS for name in kind.needs} | {"track_id"}
-    assert needed == set(stages.ARRAYS)
-
-
 def test_the_documentation_has_every_array_and_stage() -> None:
     page = (Path(__file__).parents[3] / "docs" / "stage.md").read_text(encoding="utf-8")
     for name, meaning in stages.ARRAYS.items():
@@ -72,19 +67,6 @@ def test_the_documentation_has_every_array_and_stage() -> None:
     for kind in stages.STAGE_KINDS:
         needs, makes = (", ".join(f"`{name}`" for name in names) for names in (kind.needs, kind.makes))
         assert f"| `{kind.__name__}` | {needs} | {makes} |" in page
-
-
-def test_dropping_edges_is_as_if_they_had_never_been(built: Arrays, windows: Windows) -> None:
-    lonely = np.random.default_rng(0).integers(0, len(built["position"]), (2, 50))
-    edge_index = np.unique(np.concatenate([built["edge_index"], lonely], axis=1), axis=1)
-    paired = after(stages.PairEdges(windows, 3, 1), {**built, "edge_index": edge_index})
-    assert built["edge_index"].shape[1] <= paired["edge_index"].shape[1] < edge_index.shape[1]
-    again = after(stages.PairEdges(windows, 3, 1), paired)
-    for name in stages.PairEdges.makes:
-        np.testing.assert_array_equal(paired[name], again[name])
-    triplets, chi2 = kernels.triplets(built["position"], paired["edge_index"], windows)
-    np.testing.assert_array_equal(paired["triplets"], triplets)
-    np.testing.assert_array_equal(paired["chi2"], chi2)
 
 
 def test_edges_without_a_partner_are_dropped(built: Arrays, windows: Windows) -> None:
@@ -99,34 +81,6 @@ def test_edges_without_a_partner_are_dropped(built: Arrays, windows: Windows) ->
     np.testing.assert_array_equal(untouched["edge_index"], edge_index)
     assert "pair_features" not in untouched
     np.testing.assert_array_equal(untouched["chi2"], paired["chi2"])
-
-
-def test_edges_on_short_chains_are_dropped(built: Arrays, windows: Windows) -> None:
-    min_hits = 4  # as many layers as there are
-    whole = after(stages.PairEdges(windows, 3, 1), built)
-    part = after(stages.PairEdges(windows, min_hits, 1), whole)
-    longest = chain_hits(whole["triplets"], whole["edge_index"].shape[1])
-    stays = longest >= min_hits
-    assert 0.1 < stays.mean() < 0.9
-    np.testing.assert_array_equal(part["edge_index"], whole["edge_index"][:, stays])
-    np.testing.assert_array_equal(part["pair_features"], whole["pair_features"][stays])
-    # What is left makes the same chains: of the triplets, those whose edges both stay.
-    np.testing.assert_array_equal(chain_hits(part["triplets"], part["edge_index"].shape[1]), longest[stays])
-    assert len(part["chi2"]) == stays[whole["triplets"]].all(axis=0).sum()
-
-
-def chain_hits(triplets: np.ndarray, n_edges: int) -> np.ndarray:
-    """Hits of the longest chain through each edge, by trying them all."""
-    after_edge: dict[int, list[int]] = {}
-    before_edge: dict[int, list[int]] = {}
-    for into, out in triplets.T.tolist():
-        after_edge.setdefault(into, []).append(out)
-        before_edge.setdefault(out, []).append(into)
-
-    def links(edge: int, to: dict[int, list[int]]) -> int:
-        return max((1 + links(other, to) for other in to.get(edge, ())), default=0)
-
-    return np.array([2 + links(edge, before_edge) + links(edge, after_edge) for edge in range(n_edges)])
 
 
 def test_components_join_by_score() -> None:
@@ -181,7 +135,7 @@ def test_filter_keeps_what_scores_enough(built: Arrays) -> None:
     np.testing.assert_array_equal(after(stages.FilterEdges(network, 0.0, 1), arrays)["edge_index"], edge_index)
 
 
-@pytest.mark.parametrize("cut", [0.0, 1e-4, 0.3, 0.9999, 1.0])
+@pytest.mark.parametrize("cut", [0.0, 0.3, 1.0])
 def test_cuts_on_logits_are_those_of_the_filter(built: Arrays, cut: float) -> None:
     network = toy.mlp(np.random.default_rng(0), 13, 64, 1, scale=4.0)
     edge_index = built["edge_index"]
@@ -192,14 +146,6 @@ def test_cuts_on_logits_are_those_of_the_filter(built: Arrays, cut: float) -> No
     assert kept.shape[1] == {0.0: edge_index.shape[1], 1.0: 0}.get(cut, kept.shape[1])
     got = kernels.filter_kept(built["position"], edge_index, distance2, network, cut)
     np.testing.assert_array_equal(got, kept)
-
-
-@pytest.mark.parametrize("cut", [0.0, 1.0])
-def test_walk_at_the_ends_of_its_cut(built: Arrays, windows: Windows, cut: float) -> None:
-    logit = np.linspace(-20, 20, built["edge_index"].shape[1], dtype=np.float32)
-    logit[::9] = np.nan  # as networks answer absurd hits
-    track_id = after(by_score(windows, cut), {**built, "edge_logit": logit})["track_id"]
-    assert (track_id.max() >= 0) == (cut == 0.0)
 
 
 def test_scores_are_probabilities_of_the_logits(built: Arrays) -> None:
@@ -252,7 +198,7 @@ def test_the_stages_here_are_all_there_are(windows: Windows) -> None:
     assert {type(stage) for stage in all_stages(windows)} == set(stages.STAGE_KINDS)
 
 
-@pytest.mark.parametrize("n_hits", [0, 1, 3])
+@pytest.mark.parametrize("n_hits", [0, 3])
 def test_no_edges_go_through_every_stage(windows: Windows, n_hits: int) -> None:
     arrays = given(np.full((n_hits, 3), 5000, np.float32))
     for stage in all_stages(windows):

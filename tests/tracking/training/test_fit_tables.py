@@ -64,13 +64,6 @@ def test_the_shape_of_the_field_is_learned(forward: bool) -> None:
     assert abs(bias[1]) > 2e-3
 
 
-def test_soft_particles_alone_leave_the_field_constant() -> None:
-    made = toy_tables(field_shape=COIL)
-    learned = learn_fit_tables([shoot(made, 400, pt=(0.5, 0.9)).event], made.layers, field=2.0)
-    assert not learned.field_shape.any()
-    assert (learned.variance > 0).all()
-
-
 def test_scattering_in_a_tube_between_discs_is_learned() -> None:
     # Tracks pass the tube between the fifth and the sixth disc.
     discs = [(20, 540, z - 3, z + 3) for z in (600, 800, 1000, 1200, 1400)]
@@ -86,11 +79,6 @@ def test_scattering_in_a_tube_between_discs_is_learned() -> None:
     ]
     assert widths[0] == pytest.approx(1, abs=0.05)
     assert widths[1] > 1.4
-
-
-def test_a_given_field_is_kept() -> None:
-    shot = shoot(toy_tables(), 400)
-    assert learn_fit_tables([shot.event], toy_tables().layers, field=1.9).field[0] == np.float32(1.9)
 
 
 def test_events_that_teach_nothing_are_refused() -> None:

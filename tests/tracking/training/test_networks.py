@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork, Perceptron
+from beampipe.tracking.training.networks import InteractionNetwork
 
 
 def straightforward(network: InteractionNetwork, x: torch.Tensor, e: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -44,24 +44,3 @@ def test_edge_order_does_not_matter() -> None:
     x, e, index = random_graph()
     order = torch.randperm(len(e), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(network(x, e[order], index[:, order]), network(x, e, index)[order], atol=1e-5, rtol=1e-4)
-
-
-def test_keys_are_those_of_the_weight_file() -> None:
-    keys = set(InteractionNetwork(16, 2).state_dict())
-    assert {"node_encoder.0.weight", "edge_encoder.1.bias", "edge.1.0.weight", "node.0.1.bias"} <= keys
-    assert set(FilterNetwork(16).state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
-    assert FilterNetwork(16).state_dict()["0.weight"].shape == (16, 13)
-    assert Embedding(16).state_dict()["3.weight"].shape == (16, 16)
-
-
-def test_perceptron_has_no_activation_after_the_last_layer() -> None:
-    torch.manual_seed(0)
-    network = Perceptron(2, 4, 1)
-    x = torch.randn(5, 2)
-    state = network.state_dict()
-    hidden = x @ state["0.weight"].T + state["0.bias"]
-    torch.testing.assert_close(network(x), hidden * torch.sigmoid(hidden) @ state["1.weight"].T + state["1.bias"])
-
-
-def test_without_pair_features_the_edge_encoder_reads_six_columns() -> None:
-    assert InteractionNetwork(16, 1, pair_features=False).edge_encoder[0].in_features == 6

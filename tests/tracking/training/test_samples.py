@@ -6,15 +6,10 @@ import numpy as np
 
 from beampipe.events import Event, Truth
 from beampipe.tracking.training.samples import (
-    KinematicWindows,
     TrainingDegradation,
     clean_events,
     degraded,
     label,
-    overlaid,
-    rotated,
-    visit,
-    wedge,
 )
 from beampipe.tracking.truth import Selection, true_edges
 from tests.tracking.training.toy import toy_event
@@ -67,41 +62,3 @@ def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
     assert abs(len(degraded(sample, rng, TrainingDegradation(0.0, 0.0, 0.1))) / len(sample) - 1.1) < 0.02
     gone = np.setdiff1d(sample.geometry_id, degraded(sample, rng, TrainingDegradation(0.0, 0.2, 0.0)).geometry_id)
     assert abs(len(gone) / len(np.unique(sample.geometry_id)) - 0.2) < 0.04
-
-
-def test_hits_stay_sorted_by_phi() -> None:
-    (sample,) = clean_events([toy_event(50, 3)])
-    event = visit(sample, np.random.default_rng(0), TrainingDegradation(), 0.5)
-    assert (np.diff(event.position[:, 1]) >= 0).all()
-    assert (np.diff(rotated(sample, np.random.default_rng(0)).position[:, 1]) >= 0).all()
-
-
-def test_rotation_keeps_the_true_edges() -> None:
-    (sample,) = clean_events([toy_event(50, 3)])
-    before = label(sample, 0.5, 9.0).edge_index.shape
-    assert label(rotated(sample, np.random.default_rng(5)), 0.5, 9.0).edge_index.shape == before
-
-
-def test_toy_tracks_lie_inside_the_windows() -> None:
-    (sample,) = clean_events([toy_event(300, 4)])
-    event = label(sample, 0.9)
-    assert event.edge_index.shape[1] > 500
-    assert KinematicWindows().keep(event.position, event.edge_index).mean() > 0.98
-
-
-def test_wedge_across_the_seam() -> None:
-    (sample,) = clean_events([toy_event(100, 5)])
-    event = label(sample, 0.5)
-    rows = wedge(event, 3.0, 0.5)
-    phi = event.position[:, 1]
-    assert set(rows) == set(np.flatnonzero((phi >= 3.0) | (phi < 3.5 - 2 * np.pi)))
-    assert (phi[rows] < 0).any()
-    assert (phi[rows] > 0).any()
-
-
-def test_overlaid_events_keep_their_particles_apart() -> None:
-    first, second = clean_events([toy_event(30, 6), toy_event(30, 7)])
-    (both,) = overlaid([first, second], 2)
-    assert len(both) == len(first) + len(second)
-    n = label(both, 0.5).edge_index.shape[1]
-    assert n == label(first, 0.5).edge_index.shape[1] + label(second, 0.5).edge_index.shape[1]

@@ -42,11 +42,8 @@ def test_tables_of_the_fit_are_learned_alone(tmp_path: Path, monkeypatch: pytest
     ("arguments", "message"),
     [
         (["fit", "--windows", "w"], "fit: --field is missing"),
-        (["fit", "--field", "2"], "fit: --windows is missing"),
-        (["exatrkx", "--windows", "w"], "exatrkx: --validation is missing"),
         (["exatrkx", "--windows", "w", "--validation", "v", "--field", "2"], "exatrkx: --field has no effect"),
         (["module_map", "--windows", "w"], "module_map: --windows has no effect"),
-        (["fit", "--windows", "w", "--field", "2", "--start", "s"], "fit: --start has no effect"),
     ],
 )
 def test_options_that_do_not_belong_are_refused(

@@ -13,17 +13,14 @@ from safetensors.numpy import load_file
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.kernels import embed
 from beampipe.tracking.kernels.features import hit_features
-from beampipe.tracking.training.edge_networks import Building, FilterConfig, GnnConfig, TrainingGraph
+from beampipe.tracking.training.edge_networks import Building, FilterConfig, GnnConfig
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
 from beampipe.tracking.training.networks import Embedding, FilterNetwork, Log
 from beampipe.tracking.training.recipe import (
     RECIPES,
     FirstNetworks,
     TrainingRecipe,
-    choose,
     recipe,
-    scan,
-    score_tracks,
     train,
 )
 from beampipe.tracking.training.samples import KinematicWindows, clean_events, label
@@ -66,11 +63,6 @@ def test_a_training_leaves_weights_and_a_card_that_agree(trained: tuple[Path, di
     assert card["metrics"].keys() == metrics.keys()
 
 
-def test_the_log_names_every_stage(trained: tuple[Path, dict[str, object]]) -> None:
-    lines = [json.loads(line) for line in trained[0].with_suffix(".jsonl").read_text().splitlines()]
-    assert {"filter_cut", "graphs", "gnn", "tracks"} <= {line["stage"] for line in lines}
-
-
 def test_given_embedding_and_filter_are_kept(tmp_path: Path) -> None:
     torch.manual_seed(1)
     building = Building(1.0, 64, KinematicWindows(), 0.1)
@@ -100,62 +92,6 @@ def test_embedding_learns_and_repeats_exactly() -> None:
     torch.manual_seed(config.seed)
     untrained = neighbourhood(Embedding(16), check, config.windows, 0.85, (0.9,))
     assert neighbourhood(runs[0], check, config.windows, 0.85, (0.9,))["kept_90"] < 0.8 * untrained["kept_90"]
-
-
-def test_neighbourhood_counts_what_brute_force_counts() -> None:
-    torch.manual_seed(0)
-    network = Embedding(16)
-    (sample,) = clean_events([toy_event(30, 11)])
-    event = label(sample, 0.85)
-    windows = KinematicWindows()
-    at = neighbourhood(network, [event], windows, 0.85, (0.9,))
-    with torch.no_grad():
-        source, target = (x.numpy() for x in network.split(torch.from_numpy(hit_features(event.position))))
-    rho = event.position[:, 0] ** 2 + event.position[:, 2] ** 2
-    distance = np.linalg.norm(source[:, None] - target[None], axis=2)
-    pairs = np.stack(np.nonzero((distance < at["radius_90"]) & (rho[:, None] < rho[None])))
-    assert pairs.shape[1] > 100
-    assert abs(at["all_90"] * len(event) - pairs.shape[1]) <= 2
-    assert abs(at["kept_90"] * len(event) - windows.keep(event.position, pairs).sum()) <= 2
-
-
-def test_true_tracks_score_one_and_scrambled_ones_nothing() -> None:
-    (sample,) = clean_events([toy_event(80, 12)])
-    event = label(sample, 0.5)
-    wanted, result, double, tracks, matched = score_tracks(event, event.particle)
-    assert wanted > 10
-    assert result == double == wanted
-    assert tracks == matched > 0
-    scrambled = np.random.default_rng(0).permutation(event.particle)
-    assert score_tracks(event, scrambled)[1] == 0
-    assert score_tracks(event, np.full(len(event), -1))[3] == 0
-
-
-def test_choice_prefers_efficiency_over_nothing() -> None:
-    points = scan([], [], [])
-    assert choose(points).efficiency == 0
-
-
-def test_a_scan_counts_particles_with_hits_on_the_fewest_layers_of_the_selection() -> None:
-    (sample,) = clean_events([toy_event(80, 12)])
-    event = label(sample, 0.5)
-    layers, n_hits = np.unique(event.layer, return_counts=True)
-    kept = np.isin(event.layer, layers[np.argsort(-n_hits)[:5]])  # a detector of five layers
-    few = replace(event, particle=np.where(kept, event.particle, -1))
-    edge_index = event.edge_index[:, kept[event.edge_index].all(axis=0)]
-    n = edge_index.shape[1]
-    true_edges = TrainingGraph(
-        position=event.position,
-        nodes=np.zeros((len(event), 3), np.float32),
-        edge_index=edge_index,
-        edges=np.zeros((n, 12), np.float32),
-        target=np.ones(n, np.float32),
-        weight=np.ones(n, np.float32),
-        edge_efficiency=1.0,
-    )
-    scores = [np.ones(n, np.float32)]
-    assert scan([few], [true_edges], scores)[0].efficiency == 0
-    assert scan([few], [true_edges], scores, min_hits=5, min_layers=5)[0].efficiency > 0.9
 
 
 def test_no_events_and_unknown_recipes_are_refused(tmp_path: Path) -> None:

@@ -127,11 +127,6 @@ def test_collections_are_joined_in_the_order_in_which_they_are_named(tmp_path: P
     assert len(second.hits) == 1
 
 
-def test_events_of_one_number_are_told_apart(tmp_path: Path) -> None:
-    branches = tree() | {"EventHeader.eventNumber": jagged([[5], [5]], np.uint64)}
-    assert [event.event_id for event in open_events(write(tmp_path / "a.root", branches))] == [0, 1]
-
-
 def test_the_fields_of_a_cell_id_name_the_module(tmp_path: Path) -> None:
     # system 7, side -1, layer 3, module 5, sensor 2; the upper bits tell the place on the sensor.
     cell = 7 | 0b11 << 5 | 3 << 7 | 5 << 13 | 2 << 24 | 99 << 32
@@ -191,5 +186,5 @@ def test_another_root_file_is_refused(tmp_path: Path) -> None:
 
 def test_without_uproot_the_extra_is_named(path: Path, hide: Callable[[str], None]) -> None:
     hide("uproot")
-    with pytest.raises(MissingExtraError, match=r"needs uproot, .* 'beampipe\[formats\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs uproot, .* 'beampipe\[tracking\]'"):
         open_events(path)

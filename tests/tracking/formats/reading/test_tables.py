@@ -72,18 +72,8 @@ def test_one_row_per_hit(tmp_path: Path) -> None:
     check(list(open_events(write(tmp_path / "hits", PER_HIT))))
 
 
-def test_an_event_may_go_over_row_groups(tmp_path: Path) -> None:
-    check(list(open_events(write(tmp_path / "hits.parquet", PER_HIT, row_group_size=2))))
-
-
 def test_one_row_per_event(tmp_path: Path) -> None:
     check(list(open_events(write(tmp_path / "events.parquet", per_event()))))
-
-
-def test_names_may_say_that_they_are_of_hits(tmp_path: Path) -> None:
-    columns = {f"hit_{name}" if name in "xyz" else name: values for name, values in per_event().items()}
-    (first, _) = open_events(write(tmp_path / "events.parquet", columns))
-    np.testing.assert_allclose(first.hits.position[0], [5.0, np.arctan2(4, 3), -5.0], rtol=1e-6)
 
 
 def test_csv_with_names_is_read_on_request_only(tmp_path: Path) -> None:
@@ -154,12 +144,6 @@ def test_a_bad_table_is_named(
     with pytest.raises(error, match=message) as caught:
         list(open_events(path))
     assert str(path) in str(caught.value)
-
-
-def test_lists_of_another_length_are_named(tmp_path: Path) -> None:
-    columns = per_event() | {"layer_id": [[2, 4, 2], [2, 2]]}
-    with pytest.raises(FileError, match="event in row 1: got 1 hits and lists of other lengths: layer_id"):
-        list(open_events(write(tmp_path / "events.parquet", columns)))
 
 
 def test_a_table_without_positions_lists_what_is_there(tmp_path: Path) -> None:

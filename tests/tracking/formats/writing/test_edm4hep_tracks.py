@@ -102,19 +102,6 @@ def test_hits_lie_on_the_helix_of_their_state(path: Path, pairs: list[tuple[Even
     assert np.median(along) < 1.0
 
 
-def test_curvature_is_that_of_the_momentum(pairs: list[tuple[Event, Tracks]]) -> None:
-    """pT [GeV] = 0.299792458e-3 B [T] / |omega| [1/mm]; the sign is that of the charge."""
-    parameters = pairs[0][1].parameters
-    assert parameters is not None
-    assert parameters.field == pytest.approx(2.0)
-    chosen = parameters.fitted
-    states, _ = track_states(parameters)
-    omega = states[chosen, 2].astype(np.float64)
-    np.testing.assert_allclose(0.299792458e-3 * 2.0 / np.abs(omega), parameters.pt[chosen], rtol=1e-5)
-    np.testing.assert_array_equal(np.sign(omega), np.sign(parameters.values[chosen, 4]))
-    np.testing.assert_allclose(states[chosen, 4], 1 / np.tan(parameters.values[chosen, 3]), rtol=1e-5)
-
-
 def test_the_covariance_is_transformed_by_the_derivatives(pairs: list[tuple[Event, Tracks]]) -> None:
     parameters = pairs[0][1].parameters
     assert parameters is not None
@@ -143,19 +130,6 @@ def test_the_covariance_is_transformed_by_the_derivatives(pairs: list[tuple[Even
     assert (got[:, -6:] == 0).all()  # of the time
 
 
-def test_the_covariance_in_the_file_follows_its_states(path: Path, pairs: list[tuple[Event, Tracks]]) -> None:
-    parameters = pairs[0][1].parameters
-    assert parameters is not None
-    _, lower = track_states(parameters)
-    in_file = branch(path, "_Tracks_trackStates.covMatrix.values").reshape(-1, 21)
-    np.testing.assert_array_equal(in_file, lower[parameters.fitted])
-    begin, end = branch(path, "Tracks.trackStates_begin"), branch(path, "Tracks.trackStates_end")
-    np.testing.assert_array_equal(end - begin, parameters.fitted)
-    assert end[-1] == len(in_file)
-    chi2 = branch(path, "Tracks.chi2")
-    np.testing.assert_allclose(chi2[parameters.fitted], parameters.chi2[parameters.fitted], rtol=1e-6)
-
-
 def test_tracks_without_a_fit_have_no_states(pairs: list[tuple[Event, Tracks]], tmp_path: Path) -> None:
     event, tracks = pairs[0]
     path = tmp_path / "tracks.root"
@@ -171,9 +145,3 @@ def test_a_fit_in_an_unknown_field_is_refused(pairs: list[tuple[Event, Tracks]],
     with pytest.raises(InputError, match="magnetic field is not known"):
         write_tracks(tmp_path / "tracks.root", [(event, elsewhere)], "edm4hep")
     assert not list(tmp_path.iterdir())
-
-
-def test_no_event_is_an_empty_tree(tmp_path: Path) -> None:
-    assert write_tracks(tmp_path / "tracks.root", [], "edm4hep") == 0
-    with uproot.open(tmp_path / "tracks.root") as file:
-        assert file["events"].num_entries == 0

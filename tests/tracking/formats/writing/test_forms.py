@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +44,6 @@ def test_lists_in_parquet(tmp_path: Path) -> None:
     assert table.column("hit_id").to_pylist() == [[20, 50], [10, 30, 60]]
 
 
-def test_lists_as_lines(tmp_path: Path) -> None:
-    path = tmp_path / "tracks.jsonl"
-    event, tracks = found()
-    assert write_tracks(path, [(Event(7, event.hits), tracks), shared()], "lists") == 2
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert rows[0] == {"event_id": 7, "track_id": 0, "hits": [4, 1]}
-    # A finder whose tracks share hits: the row 1 is on both.
-    assert [row["hits"] for row in rows[2:]] == [[4, 1], [3, 0, 1]]
-    assert rows[2]["hit_id"] == [20, 50]
-
-
 def test_trackml_submission(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     write_tracks(path, [found(), found("table", event_id=9)], "trackml")
@@ -95,14 +83,6 @@ def test_space_points_of_two_strips_name_both_once(tmp_path: Path) -> None:
     assert table.column("trackId").to_pylist() == [0, 0, 1, 1, 1, 1]
     assert table.column("measurementId").to_pylist() == [20, 50, 10, 11, 60, 61]
     np.testing.assert_allclose(table.column("y").to_numpy(), R[[4, 1, 5, 5, 0, 0]], rtol=1e-6)
-
-
-def test_proto_tracks_in_one_file_are_of_one_event(tmp_path: Path) -> None:
-    path = tmp_path / "prototracks.csv"
-    assert write_tracks(path, [shared()], "acts") == 1
-    assert pyarrow.csv.read_csv(path).column("measurementId").to_pylist() == [20, 50, 30, 60, 50]
-    with pytest.raises(FileError, match=r"got a second event \(number 8\)"):
-        write_tracks(path, [shared(), nothing()], "acts")
 
 
 def test_predictions_for_colliderml(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
-from beampipe.events import Event, Hits
+from beampipe.events import Event
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.training.detector import find_layers, layers_from_positions
 from tests.tracking.training.toy import BARREL, DISKS, toy_event
@@ -71,18 +71,6 @@ def test_layers_of_a_toy_are_all_found() -> None:
     result = find_layers([with_ids(event, None) for event in events])
     assert result.n_layers == len(BARREL) + 2 * len(DISKS)
     assert same_groups(ids_of(result.events) >> LAYER, ids_of(events) >> LAYER)
-
-
-def test_hits_on_no_layer_are_left_out() -> None:
-    event = with_ids(toy_event(3000, 1), None)
-    stray = np.array([[555.0, 0.1, 30.0], [556.0, 1.0, 31.0]], np.float32)
-    assert event.truth is not None
-    truth = replace(event.truth, particle_id=np.r_[np.zeros(2, np.int64), event.truth.particle_id])
-    both = Event(1, Hits(np.concatenate([stray, event.hits.position])), truth)
-    (result,) = find_layers([both]).events
-    np.testing.assert_array_equal(result.hits.position, event.hits.position)
-    assert result.truth is not None
-    np.testing.assert_array_equal(result.truth.particle_id, event.truth.particle_id)
 
 
 def test_metres_are_refused() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +14,16 @@ from beampipe.errors import ConfigError, FileError, InputError, LayoutError, Unk
 from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
-from beampipe.tracking.models.card import model_overview, verdict
-from beampipe.tracking.training.detector import prepare
-from beampipe.tracking.training.recipe import recipe
-from beampipe.tracking.training.samples import TrainingDegradation
+from beampipe.tracking.models.card import verdict
 from beampipe.tracking.training.tracker_model import (
-    BUDGETS,
     FEWEST_PARTICLES,
     PARTS,
     Task,
     TrainingBudget,
-    adapted_recipe,
-    adapted_windows,
     learn_model,
 )
 from beampipe.tracking.training.validation import validate
-from beampipe.tracking.training.windows import WINDOW_RECIPES
+from tests.tracking.commands import output_of, run
 from tests.tracking.training.toy import toy_event
 
 TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2, 3, "seconds")
@@ -55,7 +47,7 @@ def half_the_field(seed: int) -> Event:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "toy"
     output: list[str] = []
-    events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(18), range(100, 103)))
+    events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(12), range(100, 102)))
     model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=output.append)
     assert "layers, from positions; no modules are known, so none are switched off in training" in output[0]
     assert [line.split(":")[0] for line in output[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
@@ -74,7 +66,7 @@ def test_a_learned_folder_is_a_model(learned: TrackerModel) -> None:
     }
     assert learned.layout.field == pytest.approx(2.0, rel=0.01)
     assert learned.weights["module_map"].pt_floor == 0.95
-    assert (learned.origin.events, learned.origin.validation_events) == (12, 6)
+    assert (learned.origin.events, learned.origin.validation_events) == (8, 4)
 
 
 def test_a_learned_model_finds_tracks_of_its_detector(learned: TrackerModel) -> None:
@@ -112,14 +104,6 @@ def test_what_cannot_be_learned_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_events_are_scored_if_they_are_small(learned: TrackerModel) -> None:
-    measured = learned.performance["module_map"]
-    assert (TINY.scored, measured.events) == (2, 3)  # all that were kept apart, of 18
-    assert measured.particles == sum(measured.curves["vertex_z"].total) > 100
-    counted = f"  measured with {measured.particles} particles in 3 events: events that were not learned from;"
-    assert any(line.startswith(counted) for line in model_overview(learned))
-
-
 def test_events_of_another_detector_measure_nothing(learned: TrackerModel) -> None:
     event = stranger(50)
     longer = replace(event.hits, position=event.hits.position * np.array([1.2, 1, 1.2], np.float32))
@@ -151,24 +135,6 @@ def test_parts_are_asked_for_by_name() -> None:
         Task("x", only=("exatrkx",))
     with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
         Task("x", only=("modulemap",))
-
-
-def test_recipes_fit_field_density_and_modules() -> None:
-    sample = prepare([stranger(seed) for seed in range(6)])
-    strong = replace(sample, field=4.0, z_reach=300.0)
-    config, full = adapted_recipe(recipe("exatrkx"), BUDGETS["full"], strong), recipe("exatrkx")
-    assert config.embedding.windows.kappa_max == pytest.approx(2 * full.embedding.windows.kappa_max)
-    assert config.embedding.windows.z0_max == 320
-    assert config.embedding.steps == full.embedding.steps
-    assert config.overlay == round(17_000 / sample.hits)
-    assert config.validation == TrainingDegradation(0.02, 0.0, 0.05)
-    assert adapted_windows(WINDOW_RECIPES["module_map"], strong).kappa_max == pytest.approx(2e-3)
-    dense = replace(sample, hits=90_000.0, layers=replace(sample.layers, has_modules=True))
-    same = adapted_recipe(full, BUDGETS["full"], dense)
-    assert (same.gnn, same.edge_filter, same.validation) == (full.gnn, full.edge_filter, full.validation)
-    assert same.embedding.sector == pytest.approx(full.embedding.sector, rel=0.01)
-    quick = adapted_recipe(full, BUDGETS["quick"], dense)
-    assert quick.embedding.steps < 0.3 * full.embedding.steps
 
 
 def test_too_few_particles_are_refused_with_the_number_to_add(tmp_path: Path) -> None:
@@ -208,32 +174,19 @@ def test_the_verdict(learned: TrackerModel, measured: Performance, usable: bool,
     assert ("add events" in judged.text) == (not judged.text.startswith("usable:"))
 
 
-def test_the_verdict_is_that_of_the_best_pipeline(learned: TrackerModel) -> None:
-    poor, good = performance(0.6, 0.0, (10, 20, 30)), performance(0.99, 0.0, (10, 99, 99))
-    judged = verdict(replace(learned, performance={"exatrkx": poor, "module_map": good}))
-    assert judged.text.startswith("usable: module_map")
-
-
-def test_an_unusable_model_has_its_exit_code(tmp_path: Path) -> None:
+def test_an_unusable_model_has_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write_events(tmp_path / "toy.parquet", (toy_event(20, seed) for seed in range(12)))
     words = ["tracking", "train", "toy.parquet", "-o", "mine", "--quick", "--only", "module_map"]
     for more, code, text in (([], 2, "add about"), (["--force"], 1, "not usable")):
-        done = subprocess.run(
-            [sys.executable, "-m", "beampipe", *words, *more], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = run(*words, *more)
         assert (done.returncode, text in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
 
-def call(*words: object) -> str:
-    """What a command prints that ends well; in a process of its own, as typer calls with values of no declared type."""
-    done = subprocess.run([sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
+def test_the_command_learns_windows_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write_events(tmp_path / "toy.parquet", (stranger(seed) for seed in range(12)))
-    output = call(
+    output = output_of(
         "tracking", "train", tmp_path / "toy.parquet", "-o", tmp_path / "mine", "--quick", "--only", "module_map"
     )
     assert "finds less than 90 % of" in output
@@ -247,16 +200,13 @@ def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
         ("toy", "got events that mine was learned from"),
         ("weak", "got tracks that show 1 T, expected 2 T as mine has"),
     ):
-        words = ["tracking", "validate", f"{name}.parquet", "--tracker-model", "./mine", "--card"]
-        done = subprocess.run(
-            [sys.executable, "-m", "beampipe", *words], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = run("tracking", "validate", f"{name}.parquet", "--tracker-model", "./mine", "--card")
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert load_model(tmp_path / "mine") == model
-    output = call(
+    output = output_of(
         "track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--tracker-model", tmp_path / "mine"
     )
     result = re.search(r"(\d+) tracks", output)
     assert result is not None
     assert int(result[1]) > 50
-    assert "  module_map: learned windows" in call("tracking", "models", tmp_path / "mine")
+    assert "  module_map: learned windows" in output_of("tracking", "models", tmp_path / "mine")

@@ -11,7 +11,6 @@ import pytest
 from beampipe.errors import BeampipeError, ConfigError, InputError
 from beampipe.events import BeamSpot, Event
 from beampipe.tracking.training.detector import about_beam_spot, measured_field, prepare
-from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
 from tests.tracking.training.toy import FIELD, toy_event
 
 
@@ -100,26 +99,3 @@ def test_a_beam_spot_is_taken_away(events: list[Event]) -> None:
     back = about_beam_spot(there, BeamSpot(1.5, -0.5))
     np.testing.assert_allclose(back.hits.position[:, [0, 2]], before[:, [0, 2]], atol=1e-3)
     assert back.hits.geometry_id is events[0].hits.geometry_id
-
-
-def test_damage_is_of_the_size_asked_for(events: list[Event]) -> None:
-    event = events[0]
-    assert (
-        degraded_event(event, TrainingDegradation(0.0, 0.0, 0.0), 1).hits.position.tolist()
-        == event.hits.position.tolist()
-    )
-    n = len(event.hits)
-    lossy = degraded_event(event, TrainingDegradation(0.1, 0.0, 0.0), 1)
-    assert len(lossy.hits) == pytest.approx(0.9 * n, abs=4 * np.sqrt(0.09 * n))
-    noisy = degraded_event(event, TrainingDegradation(0.0, 0.0, 0.2), 1)
-    assert noisy.truth is not None
-    added = noisy.truth.particle_id[n:]
-    assert len(added) == pytest.approx(0.2 * n, abs=4 * np.sqrt(0.2 * n))
-    assert not added.any()
-    assert np.isin(noisy.hits.position[n:, 0], event.hits.position[:, 0]).all()
-    dead = degraded_event(event, TrainingDegradation(0.0, 0.3, 0.0), 1)
-    assert event.hits.geometry_id is not None
-    assert dead.hits.geometry_id is not None
-    gone = set(event.hits.geometry_id.tolist()) - set(dead.hits.geometry_id.tolist())
-    assert len(gone) == pytest.approx(0.3 * len(np.unique(event.hits.geometry_id)), rel=0.2)
-    assert len(dead.hits) == sum(module not in gone for module in event.hits.geometry_id.tolist())

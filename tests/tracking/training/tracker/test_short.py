@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from beampipe.tracking.models import LayerRequirements, TrackerModel
 from beampipe.tracking.models.card import model_overview
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
+from tests.tracking.commands import output_of
 from tests.tracking.training.toy import toy_event
 
 OUTERMOST = 520.0
@@ -73,13 +72,6 @@ def test_a_definition_can_be_stated() -> None:
         prepare(events, min_layers=2)
 
 
-def call(*words: object) -> str:
-    """What a command prints that ends well; in a process of its own, as typer calls with values of no declared type."""
-    done = subprocess.run([sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return " ".join(done.stdout.split())
-
-
 @pytest.mark.parametrize(
     ("words", "layers", "hits"),
     [((), 5, 5), (("--min-layers", 6), 6, 6), (("--min-layers", 6, "--min-hits", 4), 6, 4)],
@@ -90,6 +82,6 @@ def test_the_commands_state_a_definition(
     write_events(tmp_path / "new.parquet", [barrel(50)])
     files = (tmp_path / "new.parquet", "--tracker-model", learned.path)
     expected = f">= {layers} layers, origin 0 <= r < 2 mm; tracks: >= {hits} hits"
-    call("tracking", "evaluate", *files, *words, "-o", tmp_path / "scores.json")
+    output_of("tracking", "evaluate", *files, *words, "-o", tmp_path / "scores.json")
     assert expected in json.loads((tmp_path / "scores.json").read_text())["definition"]
-    assert expected in call("tracking", "validate", *files, *words)
+    assert expected in " ".join(output_of("tracking", "validate", *files, *words).split())
