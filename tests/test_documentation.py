@@ -166,8 +166,7 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
 def test_the_python_of_a_page_runs(name: str, tmp_path: Path) -> None:
     """Each block by itself, in a folder where a reader has trained weights."""
     shutil.copytree(DEFAULT_MODEL_FOLDER, tmp_path, dirs_exist_ok=True)
-    for block in blocks(name):
-        run(tmp_path, block)
+    run(tmp_path, "\n".join(f"exec({block!r}, {{}})" for block in blocks(name)))
 
 
 def test_the_python_about_stages_runs(tmp_path: Path) -> None:

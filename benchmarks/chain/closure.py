@@ -65,7 +65,6 @@ from beampipe.chain.ntuples import (
 from beampipe.chain.plan import Plan
 from beampipe.chain.run import (
     ChainResult,
-    Executor,
     calibration_of,
     make_ntuples,
     measure_ntuples,
@@ -227,7 +226,7 @@ def independent_experiments(
             folder = Path(name) / str(number)
             folder.mkdir()
             ntuples = {sample: make(folder / f"{sample}.root", sample, number) for sample in settings.samples}
-            executor = Executor("processes" if workers > 1 else "inline", workers)
+            executor = RunSettings("processes" if workers > 1 else "inline", workers)
             fitted += measure_ntuples(replace(settings, output=folder), ntuples, executor).measurements
     by_shares: dict[str, list[float]] = {}
     for each in fitted:
@@ -367,7 +366,7 @@ def main() -> None:
             "compare_events": options.finder_events,
         }
         settings = replace(settings, tracks=replace(settings.tracks, **finders))
-        executor = Executor("processes", options.workers)
+        executor = RunSettings("processes", options.workers)
         make_ntuples(settings, executor)
         if "loss" in options.only:
             figures += track_loss(settings, options.loss, options.extraction, options.workers)

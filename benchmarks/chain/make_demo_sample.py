@@ -12,7 +12,8 @@ from pathlib import Path
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.chain.run import Executor, make_ntuples
+from beampipe.calibration import RunSettings
+from beampipe.chain.run import make_ntuples
 from beampipe.chain.settings import SHIPPED, shipped_settings
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        ntuples = make_ntuples(shipped_settings(Path(scratch)), Executor("processes", options.workers))
+        ntuples = make_ntuples(shipped_settings(Path(scratch)), RunSettings("processes", options.workers))
         for name, path in ntuples.items():
             shutil.copyfile(path, options.output / f"{name}.root")
             print(options.output / f"{name}.root")

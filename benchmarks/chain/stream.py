@@ -23,6 +23,7 @@ import beampipe.terminal.scripts  # noqa: F401
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fleet"))
 
+import numpy as np
 from fleets import running, write_tracking
 from recording import CONSOLE, Figure, begin, write_result
 
@@ -33,13 +34,19 @@ from beampipe.chain.stream import (
     StreamSettings,
     Way,
     draw_stream,
-    late_until,
     open_stream,
     parse_duration,
     stream_table,
 )
+from beampipe.serving.load import LoadRun
 from beampipe.serving.server import serve
 from beampipe.tracking.data import shipped_events
+
+
+def late_until(run: LoadRun, deadline: float) -> float:
+    """When the last event arrived that was late or lost [s], by the clock of the run; -inf for none."""
+    late = ~(run.good & (run.finished - run.due <= deadline))
+    return float(run.due[late].max(initial=-np.inf))
 
 
 def rates(source: Stream, way: Way, shares: list[float]) -> tuple[list[Figure], list[StreamPoint]]:

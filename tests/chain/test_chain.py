@@ -12,13 +12,14 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from beampipe.calibration import RunSettings
 from beampipe.calibration.config import SHIPPED_MODELS
 from beampipe.chain.figures import track_ratio
 from beampipe.chain.fit import class_cuts, in_classes
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.plan import INPUTS, Plan, make_chunk, stage_code
 from beampipe.chain.report import write_report
-from beampipe.chain.run import RESULT, ChainResult, Executor, make_ntuples, measure_ntuples, run_chain, store_of
+from beampipe.chain.run import RESULT, ChainResult, make_ntuples, measure_ntuples, run_chain, store_of
 from beampipe.chain.settings import (
     SHIPPED,
     ChainSettings,
@@ -47,7 +48,7 @@ from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntup
 from beampipe.tables import load_table
 from beampipe.workflow import Store, installed_version
 
-INLINE = Executor("inline")
+INLINE = RunSettings("inline")
 
 
 def small(output: Path) -> ChainSettings:
@@ -225,21 +226,6 @@ def test_setting_of_a_stage_changes_only_what_follows(made: ChainResult) -> None
         after = Plan(other).chunks["nominal"][0].recipes
         changed = {name for name in INPUTS if before[name].key != after[name].key}
         assert changed == ({stage, "jets"} if stage else set())
-
-
-def test_two_workers_give_the_same_bytes(made: ChainResult, tmp_path: Path) -> None:
-    other = replace(made.settings, output=tmp_path)
-    ntuples = make_ntuples(other, Executor("processes", 2))
-    for name, path in ntuples.items():
-        assert path.name == made.ntuples[name].name  # the key
-        assert path.read_bytes() == made.ntuples[name].read_bytes()
-    for name, recipes in Plan(other).chunks.items():
-        for chunk in recipes:
-            for stage in ("generate", "simulate", "jets"):
-                ours, theirs = (store_of(each).find(chunk.recipes[stage]) for each in (other, made.settings))
-                assert ours is not None
-                assert theirs is not None
-                assert ours.digest == theirs.digest, (name, stage)
 
 
 def test_a_store_is_verified_by_making_artifacts_again(made: ChainResult, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.chain.run import ChainResult, Executor, run_chain, store_of
+from beampipe.calibration import RunSettings
+from beampipe.chain.run import ChainResult, run_chain, store_of
 from beampipe.chain.settings import TraceSettings
 from beampipe.chain.telemetry import TRACE, read_trace
 from beampipe.workflow import SlurmOptions
@@ -23,7 +24,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmOptions]:
         yield SlurmOptions(queue="main", memory="2GiB", walltime="00:10:00", host="127.0.0.1", folder=folder)
 
 
-def check(folder: Path, executor: Executor, made: ChainResult) -> None:
+def check(folder: Path, executor: RunSettings, made: ChainResult) -> None:
     """Run the chain elsewhere, and compare its result with that of this process."""
     settings = replace(small(folder), telemetry=TraceSettings())
     result = run_chain(settings, executor)
@@ -41,9 +42,9 @@ def check(folder: Path, executor: Executor, made: ChainResult) -> None:
 
 
 def test_the_same_result_comes_out_of_dask(tmp_path: Path, made: ChainResult) -> None:
-    check(tmp_path, Executor("dask", 2), made)
+    check(tmp_path, RunSettings("dask", 2), made)
 
 
 @pytest.mark.slurm
 def test_the_same_result_comes_out_of_slurm(tmp_path: Path, made: ChainResult, slurm: SlurmOptions) -> None:
-    check(tmp_path, Executor("slurm", 2, slurm), made)
+    check(tmp_path, RunSettings("slurm", 2, slurm), made)

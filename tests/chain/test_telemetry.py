@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from beampipe.calibration import RunSettings
 from beampipe.chain.plan import Plan, make_chunk
 from beampipe.chain.report import write_report
-from beampipe.chain.run import ChainResult, Executor, run_chain, store_of
+from beampipe.chain.run import ChainResult, run_chain, store_of
 from beampipe.chain.settings import ChainSettings, TraceSettings, load_settings
 from beampipe.chain.telemetry import TRACE, RecordedSpan, TraceTarget, read_trace, recorded, trace_target
 from beampipe.errors import ConfigError
@@ -41,9 +42,19 @@ def test_one_trace_of_all_processes_in_the_file_and_at_a_collector(tmp_path: Pat
     assert without.telemetry is None
     with collecting() as collector:
         settings = traced_by(tmp_path / "on", collector.url)
-        result = run_chain(settings, Executor("processes", 2))
-        again = run_chain(settings, Executor("inline"))  # nothing is left to do
+        result = run_chain(settings, RunSettings("processes", 2))
+        again = run_chain(settings, RunSettings("inline"))  # nothing is left to do
+    # Two workers, and traces, change no byte.
     assert digest(settings) == digest(without)
+    for name, path in made.ntuples.items():
+        assert result.ntuples[name].name == path.name  # the key
+        assert result.ntuples[name].read_bytes() == path.read_bytes()
+        for chunk in made.plan.chunks[name]:
+            for stage in ("generate", "simulate", "jets"):
+                ours, theirs = (store_of(each).find(chunk.recipes[stage]) for each in (settings, without))
+                assert ours is not None
+                assert theirs is not None
+                assert ours.digest == theirs.digest, (name, stage)
     assert not (without.output / TRACE).exists()
     assert not (settings.output / "traces").exists()
     # Another run has another trace, and its file.
@@ -94,7 +105,7 @@ def test_a_collector_that_does_not_answer_is_reported_before_any_work(tmp_path: 
         settings = traced_by(tmp_path / "run", collector.url)
         assert trace_target(settings) == TraceTarget(settings.output, f"{collector.url}/v1/traces")
     with pytest.raises(ConfigError, match=f"no collector answers at {collector.url}/v1/traces"):
-        run_chain(settings, Executor("inline"))
+        run_chain(settings, RunSettings("inline"))
     assert not settings.output.exists()
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beampipe.calibration import RunSettings
 from beampipe.chain import plan as plan_module
 from beampipe.chain.plan import Plan, made, make_chunk
-from beampipe.chain.run import Executor, make_ntuples, store_of
+from beampipe.chain.run import make_ntuples, store_of
 from beampipe.chain.settings import ChainSettings, TrackSettings, load_settings
 from beampipe.chain.tracks import finder_digest, local_finder, opened_finder
 from beampipe.chain.verify import keep_settings, verify
@@ -386,7 +387,7 @@ def another_environment(folder: Path) -> None:
 def into(place: str) -> Callable[[Path], object]:
     def plant(folder: Path) -> None:
         (folder / "file").write_text("")
-        make_ntuples(small(folder / place if place[0] != "/" else Path(place)), Executor("inline"))
+        make_ntuples(small(folder / place if place[0] != "/" else Path(place)), RunSettings("inline"))
 
     return plant
 

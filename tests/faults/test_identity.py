@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
+from beampipe.calibration import RunSettings
 from beampipe.chain.plan import Plan
-from beampipe.chain.run import Executor, make_ntuples
+from beampipe.chain.run import make_ntuples
 from beampipe.chain.settings import TrackSettings
 from beampipe.chain.tracks import finder_digest, served_finder
 from beampipe.errors import MismatchError, ServiceError, ServiceUnavailableError, UnknownModelError
@@ -138,7 +139,7 @@ def test_served_and_direct_have_one_digest(server: TritonServer, name: str) -> N
 def test_a_chain_refuses_another_model_before_the_first_event(server: TritonServer, name: str, tmp_path: Path) -> None:
     settings = replace(small(tmp_path), tracks=TrackSettings(finder=name, servers=(server.grpc_url,)))
     with pytest.raises(MismatchError, match=rf"{name} states the digest .*the model of this name there has other"):
-        make_ntuples(settings, Executor("inline"))
+        make_ntuples(settings, RunSettings("inline"))
     assert not list((tmp_path / "store").glob("*/?/*"))
 
 
@@ -151,7 +152,7 @@ def test_a_server_that_is_gone_or_lacks_the_model_is_said_first(
 ) -> None:
     settings = replace(small(tmp_path), tracks=TrackSettings(finder=finder, servers=(url or server.grpc_url,)))
     with pytest.raises(error, match=finder if not url else "127.0.0.1"):
-        make_ntuples(settings, Executor("inline"))
+        make_ntuples(settings, RunSettings("inline"))
     assert not list((tmp_path / "store").glob("*/?/*"))
 
 

@@ -9,14 +9,13 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from benchmarks import recording
 
-from tests.release.test_extras import ALONG, ALWAYS, PROJECT, brought
+from tests.release.test_extras import ALONG, ALWAYS, PROJECT, brought, homes_of_packages
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "benchmarks"
@@ -181,7 +180,7 @@ def test_each_benchmark_names_what_it_lacks_before_anything_else() -> None:
 
 
 def test_every_package_that_benchmarks_import_is_brought_by_the_extra_that_is_named() -> None:
-    homes = packages_distributions()
+    homes = homes_of_packages()
     for path in FILES:
         for package in {name.partition(".")[0] for name in imports(path)} - OWN - ALWAYS - OF_NO_EXTRA:
             extra = TOLD[package]
@@ -215,7 +214,7 @@ def defined(module: str) -> set[str]:
 
 
 def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
-    output, homes = list(marks()), packages_distributions()
+    output, homes = list(marks()), homes_of_packages()
     for script, extras in output:
         assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys(), (script, extras)
         bring = {item for extra in extras.split(",") for item in brought(extra, deep=True)}

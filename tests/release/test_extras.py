@@ -78,10 +78,14 @@ def brought(extra: str, *, deep: bool) -> set[str]:
     return result
 
 
+homes_of_packages = cache(packages_distributions)
+"""Package -> the distributions in which it is."""
+
+
 @cache
 def imported() -> dict[tuple[str, str], set[str]]:
     """Package and module of beampipe that imports it -> the distributions in which the package is."""
-    homes, result = packages_distributions(), {}
+    homes, result = homes_of_packages(), {}
     for path in SOURCE.rglob("*.py"):
         module = ".".join(("beampipe", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -192,9 +192,9 @@ def _run(
     force: bool,
     as_json: bool,
 ) -> None:
+    from beampipe.calibration import RunSettings
     from beampipe.chain.report import PAGE, write_report
     from beampipe.chain.run import RESULT, run_chain
-    from beampipe.chain.run import Executor as TaskExecutor
     from beampipe.chain.telemetry import TRACE
     from beampipe.files import check_command_output
 
@@ -203,7 +203,7 @@ def _run(
     if settings.telemetry is not None:
         check_command_output(settings.output / TRACE, parents=True, force=force, marks=['"resourceSpans"'])
     with task_progress() as progress:
-        result = run_chain(settings, TaskExecutor(executor, number_of_workers(workers), slurm), progress)
+        result = run_chain(settings, RunSettings(executor, number_of_workers(workers), slurm), progress)
         page = write_report(result)
     _print(result, as_json=as_json)
     say(f"report: {page}")

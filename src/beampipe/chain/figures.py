@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy import ndarray
@@ -187,8 +187,9 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
         ticks = [f"{'few' if k == 0 else 'many' if k == n_classes - 1 else ''}" for k in range(n_classes)] * n_pt
         left.set_xticks(x, ticks)
         left.minorticks_off()
+        below = left.get_xaxis_transform()  # coordinates of data along x, of the panel along y
         for p, name in enumerate(text):
-            left.text(p * n_classes + (n_classes - 1) / 2, -0.16, name, ha="center", transform=_blended(left))
+            left.text(p * n_classes + (n_classes - 1) / 2, -0.16, name, ha="center", transform=below)
         left.set(ylabel="share of the jets of a bin of pT")
         left.set_ylim(0, 1.35 * float(np.nanmax(data / whole)))
         left.legend()
@@ -288,10 +289,3 @@ def _means(values: ndarray, bins: ndarray, n: int) -> tuple[ndarray, ndarray]:
         mean = np.bincount(bins, values, n) / count
         spread = np.sqrt(np.maximum(np.bincount(bins, values**2, n) / count - mean**2, 0) / count)
     return mean, spread
-
-
-def _blended(panel: Any) -> Any:
-    """Coordinates of data along x, of the panel along y."""
-    from matplotlib.transforms import blended_transform_factory
-
-    return blended_transform_factory(panel.transData, panel.transAxes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -40,8 +39,8 @@ from beampipe.chain.verify import keep_settings
 from beampipe.files import check_output, write_whole
 from beampipe.simulation.samples import GAMMAJET
 from beampipe.tables import load_tables
-from beampipe.terminal import Progress
-from beampipe.workflow import EventLog, Input, Recipe, SlurmOptions, Store, Task, open_pool, remembering_code, run
+from beampipe.terminal import Progress, no_bar
+from beampipe.workflow import EventLog, Input, Recipe, Store, Task, open_pool, remembering_code, run
 
 RESULT: Final = "result.json"
 """Name of the file of the fitted fractions in the folder of a chain."""
@@ -60,32 +59,17 @@ _PRELOAD: Final = ("beampipe.chain.plan",)
 """Modules that workers import before their first task."""
 
 
-@dataclass(frozen=True)
-class Executor:
-    """Where tasks run. No result depends on it.
-
-    Attributes:
-        name: ``processes``, ``inline``, ``dask``, ``dask=ADDRESS`` or ``slurm``.
-        workers: number of tasks that run at once.
-        slurm: resources of Slurm jobs.
-    """
-
-    name: str = "processes"
-    workers: int = 1
-    slurm: SlurmOptions | None = None
-
-
 def store_of(settings: ChainSettings) -> Store:
     """The store of a chain; nothing is created yet."""
     return Store(settings.output / "store", durable=False, log=EventLog(settings.output / "log.jsonl"))
 
 
-def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress | None = None) -> dict[str, Path]:
+def make_ntuples(settings: ChainSettings, where: RunSettings, progress: Progress | None = None) -> dict[str, Path]:
     """Make all artifacts up to the ntuples that are missing.
 
     Args:
         settings: settings of the chain.
-        executor: where tasks run.
+        where: where tasks run.
         progress: opens a progress bar for the chunks.
 
     Returns:
@@ -111,10 +95,8 @@ def make_ntuples(settings: ChainSettings, executor: Executor, progress: Progress
                     finder.check()
             with (
                 span("chunks"),
-                open_pool(
-                    executor.name, executor.workers, slurm=executor.slurm, recycle=_RECYCLE, preload=_PRELOAD
-                ) as pool,
-                (progress or _no_bar)("chunks of events", sum(map(len, steps))) as step,
+                open_pool(where.executor, where.workers, slurm=where.slurm, recycle=_RECYCLE, preload=_PRELOAD) as pool,
+                (progress or no_bar)("chunks of events", sum(map(len, steps))) as step,
             ):
                 trace = target_below()
                 for missing in filter(None, steps):
@@ -195,12 +177,12 @@ class ChainResult:
     trace: str = ""
 
 
-def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | None = None) -> ChainResult:
+def run_chain(settings: ChainSettings, where: RunSettings, progress: Progress | None = None) -> ChainResult:
     """Run all stages; each makes only what is missing.
 
     Args:
         settings: settings of the chain.
-        executor: where chunks of events and tasks of the calibration run.
+        where: where chunks of events and tasks of the calibration run.
         progress: opens a progress bar for each batch of tasks.
 
     Raises:
@@ -208,20 +190,20 @@ def run_chain(settings: ChainSettings, executor: Executor, progress: Progress | 
         InputError: no bin of pT has enough jets.
         ConfigError: no collector answers.
     """
-    with recorded(trace_target(settings), "chain", finder=settings.tracks.finder, executor=executor.name) as trace:
-        result = measure_ntuples(settings, make_ntuples(settings, executor, progress), executor, progress)
+    about = {"finder": settings.tracks.finder, "executor": str(where.executor)}
+    with recorded(trace_target(settings), "chain", **about) as trace:
+        result = measure_ntuples(settings, make_ntuples(settings, where, progress), where, progress)
     return result if trace is None else replace(result, trace=trace.trace)
 
 
 def measure_ntuples(
-    settings: ChainSettings, ntuples: dict[str, Path], executor: Executor, progress: Progress | None = None
+    settings: ChainSettings, ntuples: dict[str, Path], where: RunSettings, progress: Progress | None = None
 ) -> ChainResult:
     """The stages after the ntuples: scale factors and the fit. Arguments and errors as of `run_chain`."""
     store = store_of(settings)
     configuration = calibration_of(settings, ntuples)
-    run_settings = RunSettings(executor.name, executor.workers, executor.slurm)
     with span("calibration"):
-        calibrated = run_calibration(configuration, run_settings, progress=progress)
+        calibrated = run_calibration(configuration, where, progress=progress)
     made = workspace_of(configuration).store
     factors = Factors.read(made.require(calibrated.factors))
     # The same selection for the measurement, in which pairs of any difference in |eta| count.
@@ -234,7 +216,7 @@ def measure_ntuples(
         bootstrap=Bootstrap(0, settings.seed),
     )
     with span("jets of the fit"):
-        filled = run_calibration(measured, run_settings, until="fill", progress=progress)
+        filled = run_calibration(measured, where, until="fill", progress=progress)
     simulation = read_templates(made, filled.samples[measured.nominal])
     of_dijets = slice(1, 2) if photons else slice(0, 2)
     data = read_templates(made, filled.samples[measured.data])
@@ -325,8 +307,3 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
     return of_all(
         plan.ntuple(name), ".root", name, lambda path, jets: write_chain_ntuple(path, jets, scale, performance, spec)
     )
-
-
-def _no_bar(what: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
-    """A progress bar without output."""
-    return nullcontext(lambda: None)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from beampipe.calibration.method.extractions import extraction_named
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, look_up
 from beampipe.settings import build, read_lines, read_toml
 from beampipe.simulation.boosted_trees import read_trees
 from beampipe.simulation.calorimeter import Calorimeter
@@ -49,8 +49,7 @@ class CollisionSettings:
 
     def __post_init__(self) -> None:
         for name in self.process:
-            if name not in PROCESSES:
-                raise UnknownNameError("process of the collisions", name, PROCESSES)
+            look_up("process of the collisions", name, PROCESSES)
         if self.process not in ((DIJETS,), (DIJETS, GAMMAJET)):
             raise ConfigError(
                 f"collisions: got process {list(self.process)}, expected [{DIJETS!r}] or [{DIJETS!r}, {GAMMAJET!r}]"
@@ -113,8 +112,7 @@ class Sample:
             raise ConfigError(f"sample {self.name}: got noise {self.noise:g}, expected a share of the hits, 0 to 1")
         if self.events < 1:
             raise ConfigError(f"sample {self.name}: got {self.events} events, expected 1 or more")
-        if self.generator not in SAMPLES:
-            raise UnknownNameError(f"generator of sample {self.name}", self.generator, SAMPLES)
+        look_up(f"generator of sample {self.name}", self.generator, SAMPLES)
         if any(line.split()[:1] == ["include"] for line in self.lines):
             raise ConfigError(f"sample {self.name}: got a line `include`, expected settings; name the file as `card`")
         if beams := [line for line in self.lines if line.strip().lower().startswith("beams:")]:

@@ -320,12 +320,6 @@ def open_stream(events: Sequence[Hits], settings: StreamSettings) -> Iterator[St
         yield Stream(settings, workload, direct, max(seconds))
 
 
-def late_until(run: LoadRun, deadline: float) -> float:
-    """When the last event arrived that was late or lost [s], by the clock of the run; -inf for none."""
-    late = ~(run.good & (run.finished - run.due <= deadline))
-    return float(run.due[late].max(initial=-np.inf))
-
-
 _DURATION: Final = re.compile(r"([0-9]*\.?[0-9]+) *(ms|s)")
 
 

@@ -121,7 +121,7 @@ def bars() -> Iterator[Progress]:
 
     out = Console(stderr=True)
     if is_quiet() or not out.is_terminal:  # without Rich: before 14.3 a disabled bar leaves an empty line
-        yield _no_bar
+        yield no_bar
         return
 
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -141,7 +141,7 @@ def bars() -> Iterator[Progress]:
 
 
 @contextmanager
-def _no_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+def no_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """A bar that is not shown."""
     yield lambda: None
 
