@@ -5,18 +5,14 @@ clients send one request after the other, so that no request waits while nothing
 instance is injected: in the specification of the fleet, or in the process of one server, which works `_SLOW` seconds on
 each request until it is replaced. Every second, metrics and logs are written into the data of the assessment.
 
-A process of its own starts the fleet, and stops it when the assessment is over, or its process has ended in any way.
+The fleet is stopped when the assessment is over; its processes end with the host's, too, however that ends.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -68,9 +64,6 @@ _INFER: Final = "/v2/models/service/infer"
 
 _REFUSED_PAUSE: Final = 0.2
 """Time after which a client repeats a request that was not answered [s]."""
-
-_STOP: Final = 120.0
-"""Longest time in which a fleet ends [s]."""
 
 _CONFIG: Final = """name: "service"
 backend: "python"
@@ -495,34 +488,18 @@ def start(hidden: HiddenTruth, public: Mapping[str, Any], data: Path) -> Iterato
 
     Raises:
         FileError: no Triton is installed.
-        ServiceError: the fleet does not start.
+        BeampipeError: the fleet does not start.
     """
     find_engine()
     folder = Path(tempfile.mkdtemp(prefix="bp-fleet-"))  # a short path, since it contains sockets
     system = FleetSystem(hidden, public, folder, data)
-    supervisor = subprocess.Popen(
-        [sys.executable, "-P", __file__, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    )
-    assert supervisor.stdin is not None
-    assert supervisor.stdout is not None
-    try:
-        problem = supervisor.stdout.readline().strip()
-        if problem != "ready":
-            raise ServiceError(f"fleet of the task: does not start: {problem or 'its process has ended'}")
-        with system.running():
-            yield system
-    finally:
-        supervisor.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            supervisor.wait(_STOP)
-        supervisor.kill()
-        supervisor.wait()
-        supervisor.stdout.close()
-        _stop(folder)
+    with processes.ending_with_this_process():
+        try:
+            start_fleet(folder / "fleet.toml", folder / "run")
+            with system.running():
+                yield system
+        finally:
+            _stop(folder)
 
 
 def _stop(folder: Path) -> None:
@@ -531,23 +508,3 @@ def _stop(folder: Path) -> None:
         with suppress(BeampipeError):
             stop_fleet(folder / "fleet.toml", folder / "run")
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _supervise(folder: Path) -> None:
-    """Start the fleet of a folder, and stop it when the parent process closes the input, or has ended."""
-    parent = os.getppid()
-    try:
-        try:
-            start_fleet(folder / "fleet.toml", folder / "run")
-        except BeampipeError as error:
-            print(" ".join(str(error).split()), flush=True)
-            return
-        print("ready", flush=True)
-        while os.getppid() == parent and not select.select([sys.stdin], [], [], 1.0)[0]:
-            pass
-    finally:
-        _stop(folder)
-
-
-if __name__ == "__main__":
-    _supervise(Path(sys.argv[1]))
