@@ -185,30 +185,23 @@ class ReplayCache:
 
     Args:
         folder: the folder; created with the first answer.
-        replay_only: whether a request without a stored answer is an error.
-        sample: number that distinguishes several answers to the same request.
     """
 
-    def __init__(self, folder: Path, *, replay_only: bool = False, sample: int = 0) -> None:
-        self._folder, self._sample = folder, sample
-        self.replay_only = replay_only
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def find(self, request: Mapping[str, Any]) -> Any | None:
         """The stored answer; None if there is none.
 
         Raises:
-            FileError: the file is not an answer; or there is none, and `replay_only` is set.
+            FileError: the file is not an answer.
         """
         path = self._path(request)
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             return kept["answer"]
-        except FileNotFoundError as error:
-            if not self.replay_only:
-                return None
-            raise FileError(
-                f"{path}: got a request without a stored answer, expected only replays; record the run again", path=path
-            ) from error
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(f"{path}: got no stored answer of a model; remove the file", path=path) from error
 
@@ -218,7 +211,7 @@ class ReplayCache:
         write_whole(self._path(request), lambda part: part.write_text(text, encoding="utf-8"))
 
     def _path(self, request: Mapping[str, Any]) -> Path:
-        plain = json.dumps([dict(request), self._sample], sort_keys=True, separators=(",", ":"))
+        plain = json.dumps([dict(request), 0], sort_keys=True, separators=(",", ":"))
         return self._folder / f"{hashlib.sha256(plain.encode()).hexdigest()}.json"
 
 
@@ -273,7 +266,7 @@ class ChatClient:
             ServiceUnavailableError: the server is busy or unreachable in all attempts.
             DeadlineError: the server did not answer in time.
             ServiceError: the server refuses the request, or its answer is not a chat completion.
-            FileError: the cache has no answer, and is set to replay only.
+            FileError: a file of the cache is not an answer.
         """
         model = self.model
         request: dict[str, Any] = {"model": model.model, "messages": list(messages), "max_tokens": model.answer_tokens}

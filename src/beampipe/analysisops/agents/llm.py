@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -353,18 +353,17 @@ class Spending:
 
     Args:
         budget: the limits.
-        clock: returns the time [s].
     """
 
-    def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._clock, self._started = clock, clock()
+        self._started = time.monotonic()
         self._spent = Spent()
 
     @property
     def spent(self) -> Spent:
         """The resources used so far."""
-        return replace(self._spent, seconds=self._clock() - self._started)
+        return replace(self._spent, seconds=time.monotonic() - self._started)
 
     @property
     def last_turn(self) -> bool:
@@ -374,7 +373,7 @@ class Spending:
     @property
     def seconds_left(self) -> float:
         """Remaining time [s]."""
-        return self.budget.seconds - (self._clock() - self._started)
+        return self.budget.seconds - (time.monotonic() - self._started)
 
     def check(self) -> None:
         """Check that the budget allows another reply.

@@ -22,10 +22,10 @@ from beampipe.analysisops.grading.submission import (
     bell,
     exported_handle,
     histogram_of,
-    look_up,
     number_of,
     ramp,
     slope,
+    value_at,
 )
 from beampipe.analysisops.tools.workspaces import fit_workspace
 from beampipe.errors import ConfigError, UnknownNameError
@@ -590,7 +590,7 @@ class RequiredKeysInDict:
         keys = self.required_keys
         if self.required_keys_path is not None:
             keys = tuple(case.expected(self.required_keys_path))
-        submitted = look_up(case.submission.content, self.dict_path)
+        submitted = value_at(case.submission.content, self.dict_path)
         if not isinstance(submitted, dict):
             return Outcome(0.0, f"{self.dict_path} is no object")
         missing = [key for key in keys if self._is_missing(submitted.get(key))]
@@ -772,7 +772,7 @@ class LlmReasoning:
 
     def fraction(self, reply: Mapping[str, Any]) -> float | None:
         """The fraction of the points that a reply gives, None if it holds no finite number there."""
-        raw = number_of(look_up(reply, self.output_key))
+        raw = number_of(value_at(reply, self.output_key))
         if raw is None:
             return None
         low, high = self.clamp

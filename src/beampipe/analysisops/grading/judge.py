@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from beampipe.analysisops.grading.result import JudgeResult
 from beampipe.analysisops.grading.rubric import Check
-from beampipe.analysisops.grading.submission import look_up, number_of, read_submission
+from beampipe.analysisops.grading.submission import number_of, read_submission, value_at
 from beampipe.errors import ConfigError, ServiceError, nearest
 
 if TYPE_CHECKING:
@@ -369,11 +369,11 @@ def _summary(check: Check, contents: Sequence[Mapping[str, Any]]) -> dict[str, A
     nearest = min(range(len(contents)), key=lambda index: abs(fractions[index] - middle))
     explanation = contents[nearest].get("explanation")
     return {
-        "raw": [look_up(content, check.kind.output_key) for content in contents],
+        "raw": [value_at(content, check.kind.output_key) for content in contents],
         "cap": check.points,
         "contrib": middle * check.points,
         "agreement": 1.0 - (max(fractions) - min(fractions)),
-        "confidence": number_of(look_up(contents[nearest], check.kind.confidence_key)),
+        "confidence": number_of(value_at(contents[nearest], check.kind.confidence_key)),
         "explanation": explanation[:2000] if isinstance(explanation, str) else "",
     }
 

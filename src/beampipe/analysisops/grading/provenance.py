@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from beampipe.analysisops.grading.submission import MISSING, Submission, look_up, number_of
+from beampipe.analysisops.grading.submission import MISSING, Submission, number_of, value_at
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.references import number_at
 from beampipe.errors import InputError
@@ -128,7 +128,7 @@ def label_trace(submission: Submission, paths: Iterable[str], entries: Sequence[
     The trace names the calls by path: ``"from": {"fit_result.mu": "call_7.mu"}``.
     """
     references = submission.section("from")
-    numbers = {path: number_of(look_up(submission.content, path)) for path in paths}
+    numbers = {path: number_of(value_at(submission.content, path)) for path in paths}
     return {
         path: asdict(origin_of(number, references.get(path), entries))
         for path, number in numbers.items()

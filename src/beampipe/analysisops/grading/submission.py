@@ -35,7 +35,7 @@ _LARGEST: Final = 2**53
 """Larger integers are not exact as doubles and are read as such."""
 
 MISSING: Final[Any] = object()
-"""Result of `look_up` where there is nothing; null in JSON is None."""
+"""Result of `value_at` where there is nothing; null in JSON is None."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_submission(raw: object) -> Submission:
     return Submission(content, True, tuple(reader.notes))
 
 
-def look_up(content: object, path: str) -> Any:
+def value_at(content: object, path: str) -> Any:
     """The value at a dotted path through objects, `MISSING` if there is none."""
     for key in path.split("."):
         if not isinstance(content, Mapping) or key not in content:
@@ -269,7 +269,7 @@ class Case:
 
     def number(self, path: str) -> float | None:
         """The finite number at a dotted path of the submission; None if there is none."""
-        return number_of(look_up(self.submission.content, path))
+        return number_of(value_at(self.submission.content, path))
 
     def expected(self, path: str) -> Any:
         """The value at a dotted path of the reference.
@@ -277,7 +277,7 @@ class Case:
         Raises:
             ConfigError: there is none; an error of the task or of the host, not of the agent.
         """
-        value = look_up(self.reference, path)
+        value = value_at(self.reference, path)
         if value is MISSING:
             raise ConfigError(f"reference: got no {path}, expected it; the rubric of the task asks for it")
         return value

@@ -477,12 +477,6 @@ class RunFolder:
                 " or another folder",
                 path=path,
             )
-        if any(len(assessment["seed"]) > len(f"eval-{_MOST_INDICES}") for assessment in assessments):
-            raise FileError(
-                f"{path}: got secret seeds under public names, as hosts of an earlier beampipe wrote them, expected"
-                " fingerprints of secrets; make a new secret, and use another folder",
-                path=path,
-            )
         return assessments
 
     def records(self) -> Iterator[dict[str, Any]]:

@@ -129,7 +129,6 @@ def summarise(
     by: Sequence[By] = ("agent",),
     *,
     missing: Iterable[Mapping[str, Any]] = (),
-    passed: float = PASSED,
 ) -> dict[tuple[str | int, ...], Summary]:
     """The figures of each group.
 
@@ -137,7 +136,6 @@ def summarise(
         scores: the assessments that are done.
         by: fields that define a group.
         missing: assessments that are not done, as JSON.
-        passed: score from which on an assessment passed.
 
     Returns:
         Values of the fields -> figures of the group, sorted. The mean of a group of which nothing is done is NaN.
@@ -149,8 +147,8 @@ def summarise(
     for assessment in missing:
         nothing = Score(*_identity(assessment), "missing", 0.0)
         lacking.setdefault(tuple(getattr(nothing, name) for name in by), []).append(nothing)
-    every = sorted(groups.keys() | lacking.keys())
-    return {key: _summary(groups.get(key, []), lacking.get(key, []), passed) for key in every}
+    keys = sorted(groups.keys() | lacking.keys())
+    return {key: _summary(groups.get(key, []), lacking.get(key, [])) for key in keys}
 
 
 def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "value") -> tuple[float, float | None]:
@@ -205,7 +203,7 @@ def _with_error(values: Sequence[Float64[ndarray, " n_seeds"]]) -> tuple[float, 
     return mean, float(np.sqrt(np.mean(spread**2)))
 
 
-def pass_hat(scores: Sequence[Score], passed: float = PASSED) -> dict[int, float]:
+def pass_hat(scores: Sequence[Score]) -> dict[int, float]:
     """pass^k: the probability that k epochs of one instance at one level all pass.
 
     For an instance with c of n epochs passed, the unbiased estimate is ``C(c, k) / C(n, k)``; it is averaged like
@@ -213,14 +211,13 @@ def pass_hat(scores: Sequence[Score], passed: float = PASSED) -> dict[int, float
 
     Args:
         scores: the assessments.
-        passed: score from which on an assessment passed.
 
     Returns:
         k -> probability, for k from 1 to the fewest epochs of any instance.
     """
     cells: dict[tuple[str, str, int], list[bool]] = {}
     for score in scores:
-        cells.setdefault((score.task_id, score.seed, score.level), []).append(score.value >= passed)
+        cells.setdefault((score.task_id, score.seed, score.level), []).append(score.value >= PASSED)
     probabilities = {}
     for k in range(1, min((len(cell) for cell in cells.values()), default=0) + 1):
         nested: dict[str, dict[str, list[float]]] = {}
@@ -246,7 +243,7 @@ def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> dict[st
     }
 
 
-def _summary(scores: Sequence[Score], missing: Sequence[Score], passed: float) -> Summary:
+def _summary(scores: Sequence[Score], missing: Sequence[Score]) -> Summary:
     mean, error = mean_with_error(scores)
     judge, judge_error = mean_with_error(scores, "judge")
     return Summary(
@@ -254,7 +251,7 @@ def _summary(scores: Sequence[Score], missing: Sequence[Score], passed: float) -
         error,
         None if math.isnan(judge) else judge,
         judge_error,
-        pass_hat(scores, passed),
+        pass_hat(scores),
         seeds=len({(score.task_id, score.seed) for score in scores}),
         assessments=len(scores),
         failed=sum(score.status == "fail" for score in scores),

@@ -21,10 +21,10 @@ from beampipe.analysisops.contract import Level, RunningSystem
 from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES, CallsMade
 from beampipe.analysisops.grading.judge import check_judge_prompt
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
-from beampipe.analysisops.grading.submission import MISSING, look_up
+from beampipe.analysisops.grading.submission import MISSING, value_at
 from beampipe.analysisops.references import CONSTANTS
 from beampipe.analysisops.samples.dataset import HiddenTruth, Make
-from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
+from beampipe.errors import ConfigError, FileError, UnknownNameError, look_up, nearest
 from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
 from beampipe.workflow import digest_of
@@ -552,10 +552,7 @@ def shipped_task(name: str) -> Task:
     Raises:
         UnknownNameError: there is none.
     """
-    tasks = all_tasks()
-    if name not in tasks:
-        raise UnknownNameError("task", name, tasks)
-    return load_task(tasks[name])
+    return load_task(look_up("task", name, all_tasks()))
 
 
 @runtime_checkable
@@ -584,10 +581,7 @@ def program_file(name: str, folder: Path | None = None) -> Path:
     """
     if folder is not None and (folder / PROGRAM).exists():
         return folder / PROGRAM
-    shipped = all_tasks()
-    if name not in shipped:
-        raise UnknownNameError("family of tasks", name, shipped)
-    return shipped[name] / PROGRAM
+    return look_up("family of tasks", name, all_tasks()) / PROGRAM
 
 
 def load_program(path: Path) -> TaskProgram:
@@ -703,7 +697,7 @@ def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None 
     """
     if level not in task.prompts:
         raise UnknownNameError(f"level of {task.id}", str(level), map(str, task.prompts))
-    required = look_up(task.eval_ref, "method.required_fields")
+    required = value_at(task.eval_ref, "method.required_fields")
     method_fields = map(str, required) if isinstance(required, list) else ()
     facts = {name.upper(): str(value) for name, value in (values or {}).items()}
     filled = {**facts, **_own_values(task.spec, level, method_fields)}
