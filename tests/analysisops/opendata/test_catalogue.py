@@ -114,7 +114,7 @@ def test_faults_of_the_catalogue(monkeypatch: pytest.MonkeyPatch, hide: Callable
     with pytest.raises(ServiceUnavailableError, match="no route"):
         atlas_catalogue(Selection("2025e-13tev-beta"))
     hide("atlasopenmagic")
-    with pytest.raises(MissingExtraError, match=r"beampipe\[opendata\]"):
+    with pytest.raises(MissingExtraError, match=r"beampipe\[analysisops\]"):
         atlas_catalogue(Selection("2025e-13tev-beta"))
 
 
