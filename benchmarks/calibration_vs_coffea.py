@@ -41,7 +41,7 @@ from recording import CONSOLE, Cost, Figure, Reference, begin, measured_program,
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.events.histograms import Filled, read_filled
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.tasks.runtime import workspace_of
 
 ONE_RUN: Final = (

@@ -14,15 +14,7 @@ import pytest
 from beampipe.calibration.config import Bootstrap, Configuration, Systematic
 from beampipe.calibration.ntuple import columns
 from beampipe.calibration.run import run_calibration
-from tests.calibration.campaign import (
-    INLINE,
-    Toys,
-    configuration_of,
-    factors_sha256,
-    length_of_log,
-    made,
-    stored,
-)
+from tests.calibration.campaign import INLINE, Toys, configuration_of, factors_sha256, length_of_log, made, stored
 
 Change = Callable[[Configuration], Configuration]
 

@@ -26,7 +26,7 @@ from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.method.dropped import Dropped
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.ntuple.bookkeeping import ManifestRow, file_origins, slice_factors
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import BeampipeError, FileError, InputError

@@ -151,11 +151,7 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
         ("pt_edges = [500, 'x']" + SAMPLES, ConfigError, "pt_edges: got 'x', expected float"),
         (SAMPLES + "[taggers.x]\nname = 'n_trk'", ConfigError, "taggers.x: got name = 'n_trk', expected none"),
         (SAMPLES + "[samples.x]\nluminosity = 1", ConfigError, "samples.x: got files = None, expected paths"),
-        (
-            SAMPLES + "[samples.x]\nfiles = 'no/*.root'",
-            FileError,
-            r"samples\.x: got files 'no/\*",
-        ),
+        (SAMPLES + "[samples.x]\nfiles = 'no/*.root'", FileError, r"samples\.x: got files 'no/\*"),
         (SAMPLES.replace('"data"', '"dta"'), UnknownNameError, "unknown kind .*got 'dta'.*; did you mean 'data'"),
         ("data = 'nominal'" + SAMPLES, ConfigError, "sample nominal: got kind simulation, expected one of data"),
         ("nominal = 'data'" + SAMPLES, ConfigError, "sample data: got kind data, expected simulation"),
@@ -185,11 +181,7 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
         (SAMPLES + "[systematics.x]\nweights='a'\nkinematics='b'", ConfigError, "systematic x: got 2 of weights"),
         (SAMPLES + "[systematics.x]\nweights='a'\nrule='sum'", UnknownNameError, "unknown rule .*got 'sum', expected"),
         (SAMPLES + "[systematics.x]\nsamples=['shwr']", UnknownNameError, "unknown sample of systematic x: got 'shwr'"),
-        (
-            SAMPLES + "[systematics.x]\nmethod='nonclosure'\nonly_data=true",
-            ConfigError,
-            "systematic x: got only_data",
-        ),
+        (SAMPLES + "[systematics.x]\nmethod='nonclosure'\nonly_data=true", ConfigError, "systematic x: got only_data"),
         (SAMPLES + "[systematics.x]\nsamples=['a', 'b', 'c']", ConfigError, "systematic x: got 3 samples, expected"),
     ],
 )

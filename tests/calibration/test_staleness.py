@@ -78,8 +78,7 @@ CASES: Final = {
     "nothing": Case(lambda c: c, {}),
     "a cut": Case(lambda c: replace(c, selection=DijetSelection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
     "a layout": Case(
-        lambda c: replace(c, layout=replace(c.layout, clean_from=0.5)),
-        of(("inspect", "bookkeeping", *CHUNKS, *ENDS)),
+        lambda c: replace(c, layout=replace(c.layout, clean_from=0.5)), of(("inspect", "bookkeeping", *CHUNKS, *ENDS))
     ),
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
     "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
@@ -105,9 +104,7 @@ CASES: Final = {
         cover=True,
     ),
     "fewer replicas": Case(
-        lambda c: replace(c, bootstrap=Bootstrap(9, 1)),
-        of(("merge",), ("nominal", "data")) | of(ENDS),
-        cover=True,
+        lambda c: replace(c, bootstrap=Bootstrap(9, 1)), of(("merge",), ("nominal", "data")) | of(ENDS), cover=True
     ),
     "groups of events": Case(lambda c: replace(c, shifts=ShiftSettings(5)), of(("fill", "merge", *ENDS))),
     "another extraction": Case(lambda c: replace(c, extraction="template"), of(("extract", "factors"))),
@@ -306,11 +303,7 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
         lambda t: edited(t, "_add(sums, row, values[event])", "_add(sums, row, 1 * values[event])"),
         of(("fill", "merge", *ENDS)),
     ),
-    "random numbers": (
-        "events/variations.py",
-        lambda t: t + "\nx = 1\n",
-        of(("predict", "fill", "merge", *ENDS)),
-    ),
+    "random numbers": ("events/variations.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
     "how histograms are added": ("events/histograms.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
     "how slices are scaled": ("method/templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
     "the inversion": (
@@ -320,7 +313,7 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
     ),
     "how sources are combined": ("method/uncertainties.py", lambda t: t + "\nx = 1\n", of(("factors",))),
     "reading": ("ntuple/columns.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
-    "a look at a file": ("ntuple/inspection.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *ENDS))),
+    "a look at a file": ("ntuple/file_checks.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *ENDS))),
 }
 
 

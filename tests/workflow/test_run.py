@@ -111,7 +111,7 @@ def test_a_pool_that_is_none_is_refused() -> None:
 def test_a_missing_dask_is_named(hide: Callable[[str], None]) -> None:
     hide("dask")
     for spec in ("dask", "slurm"):
-        with pytest.raises(MissingExtraError, match=r"beampipe\[dask\]"), open_pool(spec, 1):
+        with pytest.raises(MissingExtraError, match=r"beampipe\[calibration\]"), open_pool(spec, 1):
             pass
 
 

@@ -6,8 +6,9 @@ Unknown keys, invalid values and unknown names raise an error with a suggestion.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from glob import glob
 from itertools import pairwise
 from math import inf, isfinite
@@ -53,7 +54,8 @@ class JetBin(NamedTuple):
         return f"{self.pt_low:g}-{self.pt_high:g} GeV{self.eta}"
 
 
-def jet_bins(pt_edges: Sequence[float], eta_edges: Sequence[float]) -> tuple[JetBin, ...]:
+@cache
+def jet_bins(pt_edges: tuple[float, ...], eta_edges: tuple[float, ...]) -> tuple[JetBin, ...]:
     """All bins in the order of arrays: those of pT in the first bin of \\|eta\\|, then in the second, and so on."""
     ranges = tuple(pairwise(eta_edges)) or ((0.0, inf),)
     return tuple(JetBin(*pt, *eta) for eta in ranges for pt in pairwise(pt_edges))

@@ -12,7 +12,7 @@ from beampipe.calibration.method.factors import FLAGS, SHORT_NAMES, FactorInBin,
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import read_only, workspace_of
-from beampipe.errors import UnknownNameError
+from beampipe.errors import look_up
 from beampipe.notebook import Shown
 from beampipe.tables import load_tables
 from beampipe.workflow import Provenance
@@ -82,9 +82,8 @@ def explain(
     with read_only(workspace_of(configuration)) as space:
         store = space.store
         factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
-        if name not in SHORT_NAMES:
-            raise UnknownNameError("scale factor", name, SHORT_NAMES)
-        factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, eta=eta, **SHORT_NAMES[name]._asdict())
+        what = look_up("scale factor", name, SHORT_NAMES)
+        factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, eta=eta, **what._asdict())
         n_replicas = len(load_tables(store.require(plan.extract), Efficiencies)[tagger].data_replicas)
         return Explanation(name, factor, n_replicas, configuration.systematics, store.walk(plan.factors.key))
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from beampipe.calibration.jet_changes import SYSTEMATIC, Correction, JetFunction, Smearing
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, look_up
 from beampipe.expressions import check_expression
 from beampipe.settings import build
 from beampipe.simulation.substructure import C1_BETA
@@ -404,9 +404,7 @@ class Layout:
         Raises:
             UnknownNameError: there is no such variation.
         """
-        lines = {each.name: each for each in self.variations}.get(name)
-        if lines is None:
-            raise UnknownNameError("variation of the layout", name, [each.name for each in self.variations])
+        lines = look_up("variation of the layout", name, {each.name: each for each in self.variations})
         kept = {key: names for key, names in vars(lines.branches).items() if names}
         scores = {each.name: each for each in (*self.scores, *lines.scores)}
         return replace(
@@ -561,10 +559,9 @@ def over_preset(table: Any, where: str) -> Any:
     name = table.get("preset", "beampipe")
     if not isinstance(name, str):
         raise ConfigError(f"{where}: layout: preset: got {name!r}, expected one of {', '.join(PRESETS)}")
-    if name not in PRESETS:
-        raise UnknownNameError(f"preset ({where}: layout)", name, PRESETS)
-    merged = _merged(PRESETS[name], {**table, "preset": name})
-    sums, source = table.get("sums"), PRESETS[name].get("sums", {}).get("source", "none")
+    preset = look_up(f"preset ({where}: layout)", name, PRESETS)
+    merged = _merged(preset, {**table, "preset": name})
+    sums, source = table.get("sums"), preset.get("sums", {}).get("source", "none")
     if isinstance(sums, Mapping) and "manifest" in sums and "source" not in sums and source in ("none", "bookkeeping"):
         merged["sums"]["source"] = "manifest"
     return merged

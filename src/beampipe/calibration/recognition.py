@@ -14,7 +14,7 @@ from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.layout import Layout, is_remote, likely_presets, preset_layout, preset_share
 from beampipe.calibration.ntuple.branches import file_errors, open_root
 from beampipe.calibration.ntuple.columns import DECLARED, EventSource
-from beampipe.calibration.ntuple.inspection import (
+from beampipe.calibration.ntuple.file_checks import (
     LIKELY,
     OPTIONAL,
     BranchContent,

@@ -107,6 +107,4 @@ class _DigestMemory:
             self._found.update(_LINE.findall(whole.decode(errors="replace")))
 
 
-@lru_cache(maxsize=64)
-def _digest_memory(path: Path) -> _DigestMemory:
-    return _DigestMemory(path)
+_digest_memory = lru_cache(maxsize=64)(_DigestMemory)

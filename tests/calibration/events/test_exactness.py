@@ -37,12 +37,7 @@ def same(one: Filled, other: Filled) -> bool:
     return (
         arrays
         and flow
-        and (one.axes, one.weight_names, one.kinematics)
-        == (
-            other.axes,
-            other.weight_names,
-            other.kinematics,
-        )
+        and (one.axes, one.weight_names, one.kinematics) == (other.axes, other.weight_names, other.kinematics)
     )
 
 

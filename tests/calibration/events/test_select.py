@@ -21,7 +21,7 @@ from beampipe.calibration.events.select import (
     with_variations,
 )
 from beampipe.calibration.ntuple.columns import EventSource
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.errors import BeampipeError, ColumnError, FileError
 from beampipe.simulation.ntuples import read_ntuple, write_ntuple
 from tests.calibration.campaign import Toys
@@ -188,11 +188,7 @@ def odd(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("fault", "error", "message"),
     [
-        (
-            {"trees": {"events": "evts", "bookkeeping": "bookkeeping"}},
-            FileError,
-            "got no tree 'events', expected it",
-        ),
+        ({"trees": {"events": "evts", "bookkeeping": "bookkeeping"}}, FileError, "got no tree 'events', expected it"),
         ({"trees": {"events": "events"}}, FileError, "got no tree 'bookkeeping', expected it beside events"),
         ({"without": ["jet_width"]}, ColumnError, "tree 'events': got no branch 'jet_width'"),
         ({"without": ["jet_n_trk"]}, ColumnError, "no branch 'jet_n_trk', expected it; did you mean 'jet_n_trk_"),
@@ -201,11 +197,7 @@ def odd(tmp_path: Path) -> Path:
         ({"without": ["weight"]}, ColumnError, "tree 'events': got no branch 'weight'"),
         ({"without": ["n_files"]}, ColumnError, "tree 'bookkeeping': got no branch 'n_files'"),
         ({"books": {"format": 7}}, FileError, "got format 7, expected 1"),
-        (
-            {"books": {"weight_names": "nominal,up"}},
-            FileError,
-            "got 2 names of weights .*one finite sum per name",
-        ),
+        ({"books": {"weight_names": "nominal,up"}}, FileError, "got 2 names of weights .*one finite sum per name"),
         ({"books": {"sum_weights": np.array([1.0, np.nan, 1.0])}}, FileError, "expected one finite sum per name"),
     ],
 )

@@ -21,7 +21,7 @@ from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import SumsOfWeights
 from beampipe.calibration.ntuple.bookkeeping import FileOrigin
-from beampipe.calibration.ntuple.inspection import inspect_file, needed_observables
+from beampipe.calibration.ntuple.file_checks import inspect_file, needed_observables
 from beampipe.calibration.recognition import Inspection, inspect_ntuple, inspect_ntuples
 from beampipe.errors import ColumnError, FileError, UnknownNameError
 from beampipe.simulation.ntuples import Events
@@ -116,17 +116,12 @@ STYLES = [
         {"n_trk": "NumTrk"},
         unit=0.001,
     ),
-    Style("Events", "Jets_{}", "run", "event", "weight", {"label": "partonFlavor"}),
-    Style("nominal", "recojet_antikt4_{}", "runNumber", "eventNumber", "mcWeight", {"label": "PartonTruthLabelID"}),
     Style("ntuple/a/b", "jets_{}", "run", "event", "w", {"n_trk": "nTrk", "label": "flavour"}),
     Style("tuple", "Jet_{}", "runNb", "evtNum", "evtWeight", {"n_trk": "chargedMultiplicity"}),
-    Style("reco", "jet_{}", "run", "event", "generatorWeight", {"label": "truthLabel"}),
-    Style("flat", "jet#_{}", "run", "event", "weight"),
     Style("flat0", "jet#_{}", "run", "event", "weight", first=0),
     Style("pairs", "jet_{}_#", "runNumber", "eventNumber", "mcEventWeight"),
     Style("leading", "j#_{}", "run", "event", "weight", {"n_trk": "ntrk", "label": "pdgId"}),
     Style("T", "Jet#{}", "run", "event", "weight", {"pt": "_pt", "eta": "_eta", "n_trk": "_nTrk", "label": "_label"}),
-    Style("EventTree", "ak4jet_{}", "run", "event", "weight", {"n_trk": "nCh"}),
     Style(
         "dijets",
         "AntiKt4EMPFlowJets_{}",
@@ -144,10 +139,8 @@ STYLES = [
         "Event.Weight",
         {"pt": "PT", "eta": "Eta", "n_trk": "NTracks", "label": "Flavor"},
     ),
-    Style("miniTree", "jet_{}", "runNumber", "eventNumber", "mcWeight", {"n_trk": "nTrk", "label": "parton"}),
     Style("data/2018/mc", "Jet_{}", "run", "eventID", "genWeight", {"label": "partonPdgId"}),
 ]
-"""Twenty styles."""
 
 
 @pytest.fixture(scope="module")

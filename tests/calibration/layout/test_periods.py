@@ -18,7 +18,7 @@ from beampipe.calibration.jet_changes import JetFunction
 from beampipe.calibration.layout import Layout, preset_layout
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, file_origins, read_manifest, slice_factors
 from beampipe.calibration.ntuple.columns import open_source
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.errors import ConfigError, FileError
 from tests.calibration.layout.disguises import tree
 

@@ -14,7 +14,7 @@ from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.ntuple.columns import open_source
-from beampipe.calibration.ntuple.inspection import sums_of_weights, weight_counts, weight_names
+from beampipe.calibration.ntuple.file_checks import sums_of_weights, weight_counts, weight_names
 from beampipe.calibration.recognition import inspect_ntuple
 from beampipe.errors import ConfigError
 from tests.calibration.layout.conftest import Foreign
@@ -89,14 +89,6 @@ def leading(pt: Any) -> list[int]:
             0.001,
         ),
         ("nano_tt_v15", "nanoaod", {"branches": {"n_trk": "Jet_nConstituents"}}, "Jet_", "nConstituents", 1.0),
-        (
-            "nanoAOD_2015_CMS_Open_Data_ttbar",
-            "nanoaod",
-            {"branches": {"n_trk": "Jet_nConstituents"}, "labels": {"max_unmatched": 1.0}},
-            "Jet_",
-            "nConstituents",
-            1.0,
-        ),
         (
             NANOAOD_RNTUPLE,
             "nanoaod",

@@ -21,7 +21,7 @@ from beampipe.calibration.events.fill import fill_file, fill_table
 from beampipe.calibration.events.scores import Scores
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import preset_layout
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Chunk
 from beampipe.errors import ColumnError, ConfigError

@@ -17,22 +17,14 @@ from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import energy_factors, energy_shifts, event_keys
 from beampipe.calibration.layout import preset_layout
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple
 from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
-from tests.calibration.campaign import (
-    INLINE,
-    SYSTEMATICS,
-    Toys,
-    configuration_of,
-    factors_sha256,
-    made,
-    with_sample,
-)
+from tests.calibration.campaign import INLINE, SYSTEMATICS, Toys, configuration_of, factors_sha256, made, with_sample
 from tests.calibration.layout.disguises import tree
 from tests.calibration.rootfiles import small_events, write_odd
 
@@ -155,36 +147,17 @@ def settings(**lines: Any) -> SelectSettings:
 
 def test_a_correction_of_correctionlib_moves_pt(tmp_path: Path) -> None:
     path = write_odd(tmp_path / "a.root", small_events())
-    written = {
-        "schema_version": 2,
-        "corrections": [
-            {
-                "name": "scale",
-                "version": 1,
-                "inputs": [
-                    {"name": "eta", "type": "real"},
-                    {"name": "way", "type": "string"},
-                    {"name": "pt", "type": "real"},
-                ],
-                "output": {"name": "shift", "type": "real"},
-                "data": {
-                    "nodetype": "category",
-                    "input": "way",
-                    "content": [
-                        {
-                            "key": "up",
-                            "value": {
-                                "nodetype": "formula",
-                                "expression": "0.01+0.002*abs(x)+y/1000000",
-                                "parser": "TFormula",
-                                "variables": ["eta", "pt"],
-                            },
-                        }
-                    ],
-                },
-            }
-        ],
+    kinds = {"eta": "real", "way": "string", "pt": "real"}
+    shift: dict[str, Any] = {"nodetype": "formula", "parser": "TFormula", "variables": ["eta", "pt"]}
+    shift["expression"] = "0.01+0.002*abs(x)+y/1000000"
+    scale = {
+        "name": "scale",
+        "version": 1,
+        "inputs": [{"name": name, "type": kind} for name, kind in kinds.items()],
+        "output": {"name": "shift", "type": "real"},
+        "data": {"nodetype": "category", "input": "way", "content": [{"key": "up", "value": shift}]},
     }
+    written = {"schema_version": 2, "corrections": [scale]}
     file = tmp_path / "jes.json"
     file.write_text(json.dumps(written))
     correction = {"file": str(file), "name": "scale", "inputs": ["eta", "=up", "pt"], "apply": "up"}

@@ -12,7 +12,7 @@ import pytest
 from beampipe.calibration.config import DijetSelection, Regions
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.run import run_calibration
 from beampipe.errors import FileError
 from tests.calibration.campaign import INLINE, Toys, configuration_of, factors_sha256

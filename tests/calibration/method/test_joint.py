@@ -98,9 +98,7 @@ def test_a_file_gives_back_what_was_written(
         JointUncertainties.read(path)
 
 
-def test_principal_components_give_the_covariance_back(
-    made: tuple[Configuration, Factors, JointUncertainties],
-) -> None:
+def test_principal_components_give_the_covariance_back(made: tuple[Configuration, Factors, JointUncertainties]) -> None:
     _, _, joint = made
     components = principal_components(joint)
     assert 1 < len(components) <= len(joint.nominal)

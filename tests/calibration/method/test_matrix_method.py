@@ -245,8 +245,7 @@ def test_cases_take_their_own_factors_and_keep_the_cuts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cut", "expected", "share"),
-    [("at_least", 2, 0.69), ("nearest", 1, 0.4), ("inside", 1 + 0.1 / 0.29, 0.5)],
+    ("cut", "expected", "share"), [("at_least", 2, 0.69), ("nearest", 1, 0.4), ("inside", 1 + 0.1 / 0.29, 0.5)]
 )
 def test_a_cut_lies_at_the_edge_above_at_the_nearest_or_inside(cut: str, expected: float, share: float) -> None:
     shape = np.array([[0.40, 0.29, 0.31]])

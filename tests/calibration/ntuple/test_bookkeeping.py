@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.calibration.config import InputSample, Kind
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, slice_factors
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.errors import FileError
 from tests.calibration.campaign import Toys
 
@@ -98,27 +98,15 @@ def test_no_order_of_files_changes_a_bit() -> None:
         ([facts(0)], "simulation", r"got 1 of 2 files, missing toy\.slice0\.0001\.root \(in files\); without"),
         ([facts(0, n_files=9)], "simulation", r"missing toy\.slice0\.0001\.root, .*0005\.root \.\.\. \(in files\)"),
         ([facts(0), facts(1), facts(1)], "simulation", r"0002\.root: .* got file 1 twice, also as files/.*0001\.root"),
-        (
-            [facts(0), facts(1, dataset="other")],
-            "simulation",
-            r"0001\.root: got dataset 'other'.*'toy' as in",
-        ),
+        ([facts(0), facts(1, dataset="other")], "simulation", r"0001\.root: got dataset 'other'.*'toy' as in"),
         ([facts(0), facts(1, n_files=3)], "simulation", r"0001\.root: .*got n_files 3, expected 2 as in"),
         ([facts(0), facts(1, cross_section=9.0)], "simulation", "got cross_section 9.0, expected 30.0 as in"),
         ([facts(0), facts(1, filter_efficiency=0.1)], "simulation", "got filter_efficiency 0.1, expected 0.5"),
         ([facts(0), facts(1, weight_names=("nominal", "down"))], "simulation", "got weight_names"),
         ([facts(0), facts(1, varied=())], "simulation", r"got varied \(\), expected \('trk_eff',\)"),
-        (
-            [facts(0), facts(1, simulated=False)],
-            "simulation",
-            r"0001\.root: got data .* of kind simulation; take",
-        ),
+        ([facts(0), facts(1, simulated=False)], "simulation", r"0001\.root: got data .* of kind simulation; take"),
         ([facts(0), facts(1, simulated=False)], "pseudo-data", "got data .* of kind pseudo-data"),
-        (
-            [facts(0, simulated=False), facts(1)],
-            "data",
-            "got simulation in sample mine of kind data; take it",
-        ),
+        ([facts(0, simulated=False), facts(1)], "data", "got simulation in sample mine of kind data; take it"),
         ([facts(0, (1.0, 2.0)), facts(1, (-1.0, 2.0))], "simulation", r"got a sum 0\.0 of weights 'nominal'"),
         ([facts(0, (float("nan"), 1.0)), facts(1)], "simulation", "got a sum nan of weights 'nominal'"),
     ],

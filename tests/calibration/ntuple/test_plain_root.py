@@ -17,20 +17,14 @@ from beampipe.calibration.layout import BEAMPIPE
 from beampipe.calibration.ntuple import plain_root
 from beampipe.calibration.ntuple.branches import first_lists, open_root
 from beampipe.calibration.ntuple.columns import EventSource, jet_stream, open_source, weight_stream
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.ntuple.plain_root import PlainBranch, PlainTree, unpack_into
 from beampipe.errors import FileError
 from beampipe.simulation.ntuples import simulate_toy, toy_events, write_ntuple
 from tests.calibration.rootfiles import bookkeeping_of
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
-PACKED = {
-    "none": None,
-    "zstd": uproot.ZSTD(5),
-    "zlib": uproot.ZLIB(4),
-    "lz4": uproot.LZ4(4),
-    "lzma": uproot.LZMA(1),
-}
+PACKED = {"none": None, "zstd": uproot.ZSTD(5), "zlib": uproot.ZLIB(4), "lz4": uproot.LZ4(4), "lzma": uproot.LZMA(1)}
 
 
 @pytest.fixture(params=["zstandard", "cramjam"])
@@ -280,17 +274,6 @@ def pieces(source: EventSource) -> list[tuple[int, bool]]:
     np.testing.assert_array_equal(np.concatenate(counts), wanted[0])
     np.testing.assert_array_equal(np.concatenate(numbers), wanted[1])
     return result
-
-
-def test_where_lists_begin_is_unpacked_once_for_whole_baskets(path: Path) -> None:
-    with open_source(path, BEAMPIPE, 0, N) as source:
-        borders = list(source.tree["jet_pt"].entry_offsets)
-        assert len(borders) > 2
-        assert pieces(source) == [(border, True) for border in borders[1:]]
-    with open_source(path, BEAMPIPE, borders[1], N) as source:
-        assert pieces(source) == [(border - borders[1], True) for border in borders[2:]]
-    with open_source(path, BEAMPIPE, 10, N - 1) as source:
-        assert not any(shared for _, shared in pieces(source))
 
 
 def test_columns_of_other_lengths_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64, UInt8
 from beampipe.calibration.config import REGIONS, JetBin, jet_bins
 from beampipe.calibration.events.dijets import CutFlow, read_columns, write_columns
-from beampipe.errors import FileError, InputError, UnknownNameError
+from beampipe.errors import FileError, InputError, look_up
 
 _SHAPES, _PLANES = "shapes", "planes"
 """Members with the shapes of all compressed arrays, as JSON, and with their bytes."""
@@ -126,12 +127,9 @@ class Axes:
         Raises:
             UnknownNameError: there is no such tagger.
         """
-        start = 0
-        for each in self.taggers:
-            if each.name == tagger:
-                return slice(start, start + each.bins)
-            start += each.bins
-        raise UnknownNameError("tagger", tagger, [each.name for each in self.taggers])
+        bins = dict(self.taggers)
+        end = look_up("tagger", tagger, dict(zip(bins, accumulate(bins.values()), strict=True)))
+        return slice(end - bins[tagger], end)
 
 
 class FilledColumns(NamedTuple):

@@ -27,7 +27,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
-from beampipe.errors import UnknownNameError
+from beampipe.errors import UnknownNameError, look_up
 from beampipe.simulation.random_numbers import mix
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
@@ -202,9 +202,7 @@ def energy_factors(
     Raises:
         UnknownNameError: there is no such variation.
     """
-    shift = energy_shifts(energy).get(name)
-    if shift is None:
-        raise UnknownNameError("variation of the jet energy", name, energy_shifts(energy))
+    shift = look_up("variation of the jet energy", name, energy_shifts(energy))
     at = (pt.astype(np.float64) - MODEL.low_pt) / (MODEL.high_pt - MODEL.low_pt)
     if shift.kind == "jes":
         across = np.abs(eta.astype(np.float64)) / MODEL.last_eta

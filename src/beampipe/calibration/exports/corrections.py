@@ -38,6 +38,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -140,7 +141,7 @@ def twin_corrections(
         about: descriptions of text inputs, by their names.
     """
     schema = schema_of_corrections()
-    names = list(inputs)
+    names, bins_of = list(inputs), cache(content)  # both corrections have the same bins
 
     def category(name: str, values: Mapping[Any, Any], **default: float) -> Any:
         items = [schema.CategoryItem(key=key, value=value) for key, value in values.items()]
@@ -148,7 +149,7 @@ def twin_corrections(
 
     def node(by_id: bool, *chosen: str) -> Any:
         if len(chosen) == len(names):
-            return content(*chosen)
+            return bins_of(*chosen)
         inner = names[len(chosen)]
         values = {value: node(by_id, *chosen, value) for value in inputs[inner]}
         if not (by_id and inner == "flavour"):

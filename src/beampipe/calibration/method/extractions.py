@@ -17,7 +17,7 @@ MATRIX: Final = "matrix"
 
 _OWN: Final = {
     MATRIX: "beampipe.calibration.method.matrix:inverted",
-    "template": "beampipe.calibration.method.template:fitted",
+    "template": "beampipe.calibration.method.template_fit:fitted",
     "topics": "beampipe.calibration.method.topics:topics",
     "topics_narrow": "beampipe.calibration.method.topics:topics_narrow",
     "topics_wide": "beampipe.calibration.method.topics:topics_wide",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -89,7 +89,7 @@ def write_report(plan: Plan, store: Store, folder: Path, *, spread: Spread = in_
     """
     recipe = report_recipe(plan)
     before, sizes = _read_made(folder)
-    if before == recipe.key and _whole(sizes):
+    if before == recipe.key and all(path.is_file() and path.stat().st_size == size for path, size in sizes.items()):
         return tuple(sizes)
     (folder / _MADE).unlink(missing_ok=True)  # from here on the folder may contain files of two reports
     results = collect_results(plan, store)
@@ -264,7 +264,3 @@ def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:
         return str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", {}
-
-
-def _whole(sizes: Mapping[Path, int]) -> bool:
-    return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())

@@ -45,7 +45,7 @@ CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract",
 """The stages that a user can select, in the order in which they run."""
 
 _MODULES: Final = {
-    "inspect": ("ntuple.inspection",),
+    "inspect": ("ntuple.file_checks",),
     "bookkeeping": ("ntuple.bookkeeping",),
     "select": ("events.select",),
     "predict": ("events.scores",),

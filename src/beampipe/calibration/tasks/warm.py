@@ -14,7 +14,7 @@ from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import energy_shifts
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.tasks.chunks import fill_and_merge, run_chunk
 
 __all__ = ["fill_and_merge", "run_chunk"]

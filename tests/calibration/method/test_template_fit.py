@@ -14,7 +14,7 @@ from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.method.extractions import extraction_digest, extraction_named
 from beampipe.calibration.method.matrix import efficiencies_at, inverted, measure_efficiencies, truth
 from beampipe.calibration.method.reweight import measure_reweighting
-from beampipe.calibration.method.template import fitted
+from beampipe.calibration.method.template_fit import fitted
 from beampipe.calibration.method.templates import Cases
 from beampipe.calibration.method.uncertainties import shifts_of
 from beampipe.errors import UnknownNameError
