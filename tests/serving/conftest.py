@@ -1,5 +1,5 @@
 """What the tests of serving share with those of Triton's servers."""
 
-from tests.triton.conftest import doubler_server, doublers
+from tests.triton.conftest import doublers
 
-__all__ = ["doubler_server", "doublers"]
+__all__ = ["doublers"]

@@ -29,7 +29,7 @@ from beampipe.triton.server.server import TritonServer
 from tests.fleet.clients.athena import ask_as_athena, athena_lists, request_of_athena, wide
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
-PIPELINES = ("module_map", "exatrkx_walk")
+PIPELINES = ("module_map",)
 SIX = np.array([0, 1, 0, 1, -1, 0])
 """Labels of the worked example, in which hit 4 is on no track."""
 SIX_BYTES = np.array([0, 2, 5, -1, 1, 3, -1], "<i8").tobytes()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -27,8 +25,13 @@ from beampipe.triton.model.contract import Instance
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.commands import run
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
+SERVED = (
+    "module_map_ragged_python",
+    *(("module_map_native", "module_map_ragged_native") if native_libraries() else ()),
+)
 SPOT = BeamSpot(1.2, -0.9, 3e-4, -1e-4)
 WRONG = ["", "1", "1,2,3", "x,y", "1,2x", "30,0", "nan,0", "1,inf", "0,0,1,0", "0,0,0.02,nan"]
 
@@ -51,11 +54,10 @@ def here() -> Tracks:
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """One pipeline by each backend, and in batches, that expect the line."""
     models = []
-    for backend in BACKENDS:
-        some = named_models(
-            ServingSettings(("module_map", "module_map_ragged"), threads=1, backend=backend, beam_spot=SPOT)
-        )
-        models += [replace(model, name=f"{model.name}_{backend}") for model in some]
+    for name in SERVED:
+        model, _, backend = name.rpartition("_")
+        (one,) = named_models(ServingSettings((model,), threads=1, backend=backend, beam_spot=SPOT))
+        models.append(replace(one, name=name))
     repository = tmp_path_factory.mktemp("beam") / "models"
     names = export_repository(repository, models)
     with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
@@ -63,7 +65,7 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         running.kill()
 
 
-@pytest.mark.parametrize("model", [f"module_map{way}_{name}" for name in BACKENDS for way in ("", "_ragged")])
+@pytest.mark.parametrize("model", SERVED)
 def test_the_expected_line_is_heeded_as_here(server: TritonServer, model: str) -> None:
     with TritonTrackFinder(server.grpc_url, model, parameters=True, stages=True) as finder:
         tracks = finder.find(moved())  # without a warning: it is where it is expected
@@ -124,14 +126,10 @@ def test_a_chain_sees_the_hits_from_the_line() -> None:
 
 
 def test_commands_take_it(tmp_path: Path) -> None:
-    def said(*arguments: str) -> str:
-        command = [sys.executable, "-m", "beampipe", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
-
     folder = tmp_path / "models"
-    export = ("serving", "export", "-o", str(folder), "--backend", "python", "-m")
-    assert not said(*export, "module_map", "--beam-spot", "0.5,-0.2")
+    export = ("serving", "export", "-o", folder, "--backend", "python", "-m")
+    assert run(*export, "module_map", "--beam-spot", "0.5,-0.2").returncode == 0
     assert '"0.5,-0.2,0.0,0.0"' in (folder / "module_map" / "config.pbtxt").read_text()
-    assert "beam spot: got '1', expected x,y in mm" in said(*export, "module_map", "--beam-spot", "1")
-    assert "--beam-spot: got it for acts" in said(*export, "acts", "--beam-spot", "0,1")
-    assert "--beam-spot" in said("serve", "--repository", str(folder), "--beam-spot", "0,1")
+    assert "beam spot: got '1', expected x,y in mm" in run(*export, "module_map", "--beam-spot", "1").stderr
+    assert "--beam-spot: got it for acts" in run(*export, "acts", "--beam-spot", "0,1").stderr
+    assert "--beam-spot" in run("serve", "--repository", folder, "--beam-spot", "0,1").stderr

@@ -1,23 +1,18 @@
-"""`beampipe serving export` and `bench`, as typed."""
+"""`beampipe serving export`, as typed."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from beampipe.triton.engine import Engine
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "beampipe", "serving", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from tests.commands import run
 
 
 def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
-    done = run("export", "-o", tmp_path / "models", "-m", "module_map", "--scale", "exatrkx", "--instances", "3")
+    done = run(
+        "serving", "export", "-o", tmp_path / "models", "-m", "module_map", "--scale", "exatrkx", "--instances", "3"
+    )
     assert done.returncode == 0, done.stderr
     config = (tmp_path / "models" / "module_map" / "config.pbtxt").read_text()
     assert "count: 3" in config
@@ -26,7 +21,7 @@ def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_path: Path) -> None:
     options = ("-m", "module_map", "--name", "ActsExaTrkX", "--scale", "acts")
-    done = run("export", "-o", tmp_path / "models", *options)
+    done = run("serving", "export", "-o", tmp_path / "models", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/models/ActsExaTrkX\n"
     config = (tmp_path / "models" / "ActsExaTrkX" / "config.pbtxt").read_text()
@@ -47,21 +42,8 @@ def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_pat
     ],
 )
 def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = run(*(argument.format(tmp=tmp_path) for argument in arguments))
+    done = run("serving", *(argument.format(tmp=tmp_path) for argument in arguments))
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "a").exists()
-
-
-def test_bench_prints_a_table_and_writes_plots(engine: Engine, tmp_path: Path) -> None:
-    ways = ("--way", "direct", "--way", "module_map http")
-    options = ("--pipeline", "module_map", "--mu", "0", "--concurrency", "1", "--instances", "1", "--seconds", "0.1")
-    done = run("bench", "-o", tmp_path, *options, *ways)
-    assert done.returncode == 0, done.stderr
-    assert "efficiency 1.0000" in done.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "serving.json",
-        "throughput_concurrency.png",
-        "throughput_instances.png",
-    ]

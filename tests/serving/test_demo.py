@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ from rich.console import Console
 
 from beampipe.errors import BeampipeError
 from beampipe.files import check_folder_outputs
-from beampipe.serving import demo
+from beampipe.serving import DirectTrackFinder, demo
 from beampipe.serving.demo import DEMO_FILES, demo_table, run_serving_demo
 from beampipe.serving.load import Workload
-from beampipe.tracking import Hits, Tracks
+from beampipe.tracking import shipped_events
 from beampipe.tracking.evaluation.results import EVALUATION_MARK
 from beampipe.triton.engine import Engine
 
@@ -40,10 +39,10 @@ def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None
     assert "module_map" in console.export_text()
 
 
-def test_a_label_that_differs_ends_it(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Workload:
-        return Workload(tuple(hits), tuple(np.zeros(len(event), np.int64) for event in hits))
-
-    monkeypatch.setattr(demo, "direct_workload", wrong_workload)
+def test_a_label_that_differs_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits = tuple(event.hits for event in list(shipped_events(0))[:2])
+    wrong = Workload(hits, tuple(np.zeros(len(event), np.int64) for event in hits))
+    monkeypatch.setattr(demo, "_SPAN", 0.1)
+    monkeypatch.setattr(demo, "TritonTrackFinder", lambda url, model, in_flight: DirectTrackFinder(model))
     with pytest.raises(BeampipeError, match="labels from the server that the direct pipeline does not give"):
-        run_serving_demo(tmp_path, ("module_map",), clients=1, events=2, mu=0)
+        demo._measure("grpc://nowhere:1", "module_map", wrong, 1, 2)

@@ -33,6 +33,11 @@ from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
+SERVED = {
+    "module_map_ragged_python": "shm",
+    **({"module_map_native": "grpc", "module_map_ragged_native": "http"} if "native" in BACKENDS else {}),
+}
+"""Names of models, with their backend, and by which protocol they are asked."""
 ELSEWHERE = BeamSpot(1.2, -0.9)
 
 
@@ -92,14 +97,15 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory, uneven: Path) -> Iterator[TritonServer]:
-    """A pipeline by each backend, plain and in batches, and in an uneven field; one of a model that fits no tracks."""
+    """Pipelines of `SERVED`, one in an uneven field, and one of a model that fits no tracks."""
     folder = tmp_path_factory.mktemp("parameters")
     models = []
-    for backend in BACKENDS:
-        some = named_models(ServingSettings(("module_map", "module_map_ragged"), threads=1, backend=backend))
-        models += [replace(model, name=f"{model.name}_{backend}") for model in some]
-        (other,) = named_models(ServingSettings(("module_map",), threads=1, backend=backend, tracker_model=uneven))
-        models.append(replace(other, name=f"uneven_{backend}"))
+    for name in SERVED:
+        model, _, backend = name.rpartition("_")
+        (one,) = named_models(ServingSettings((model,), threads=1, backend=backend))
+        models.append(replace(one, name=name))
+    (other,) = named_models(ServingSettings(("module_map",), threads=1, tracker_model=uneven))
+    models.append(replace(other, name="uneven"))
     (plain,) = named_models(ServingSettings(("module_map",), threads=1, tracker_model=unfitted(folder / "unfitted")))
     names = export_repository(folder / "models", [*models, replace(plain, name="unfitted")])
     with TritonServer(ServerSettings(folder / "models", models=tuple(names), triton=engine.folder)) as running:
@@ -107,8 +113,7 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory, uneven: Pat
         running.kill()
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http", "shm"])
-@pytest.mark.parametrize("model", [f"module_map{way}_{name}" for name in BACKENDS for way in ("", "_ragged")])
+@pytest.mark.parametrize(("model", "protocol"), list(SERVED.items()))
 def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, protocol: str) -> None:
     url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
     finder = TritonTrackFinder(url, model, protocol=protocol, parameters=True, in_flight=32)  # type: ignore[arg-type]
@@ -117,13 +122,12 @@ def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, 
     assert list(map(written, results)) == expected() * 2
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_fit_follows_the_shape_of_the_field(server: TritonServer, uneven: Path, backend: str) -> None:
+def test_the_fit_follows_the_shape_of_the_field(server: TritonServer, uneven: Path) -> None:
     hits = events()[-2]
     with DirectTrackFinder("module_map", model=uneven, threads=1, parameters=True) as here:
         fitted = written(here.find(hits))
     assert fitted != expected()[-2]
-    with TritonTrackFinder(server.grpc_url, f"uneven_{backend}", parameters=True) as finder:
+    with TritonTrackFinder(server.grpc_url, "uneven", parameters=True) as finder:
         assert written(finder.find(hits)) == fitted
 
 
@@ -163,7 +167,7 @@ def test_a_model_without_tables_does_not_offer_it(server: TritonServer) -> None:
         return {output["name"] for output in management.model_config(server.http_url, model)["output"]}
 
     assert outputs("unfitted") == {"LABELS", "STAGES", "LAYOUT", "BEAM_SPOT", "DIGEST"}
-    assert outputs(f"module_map_{BACKENDS[-1]}") == outputs("unfitted") | {"PARAMETERS"}
+    assert outputs(f"module_map_ragged_{BACKENDS[-1]}") == outputs("unfitted") | {"PARAMETERS"}
     hits = events()[2]
     with TritonTrackFinder(server.grpc_url, "unfitted") as finder:
         assert finder.find(hits).parameters is None

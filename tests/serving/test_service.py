@@ -19,7 +19,6 @@ from beampipe.serving.models import ServingSettings
 from beampipe.serving.server import generated_repository
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
-from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import ask
 from tests.triton.foreground import in_foreground, part, prefix_of
 
@@ -52,6 +51,7 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
         url = part(summary, r"http://(\S+:\d+)\s")
         assert "one (1 instance)" in summary
         assert ask(url, "one", 0.0) == (200, [0.0])
+        top_shows(part(summary, r"(\S+:\d+)/metrics"))
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         idle = http.client.HTTPConnection(url, timeout=60)
         idle.request("GET", "/v2/health/ready")
@@ -82,14 +82,18 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_top_once(doubler_server: TritonServer) -> None:
-    output = run("top", "--once", "--interval", "0.1", "--url", doubler_server.metrics_url)
-    (message,) = json.loads(run("top", "--json", "--interval", "0.1", "--url", doubler_server.metrics_url))
-    assert (message["server"], message["error"]) == (doubler_server.metrics_url, None)
-    assert all({"requests", "latency", "memory"} <= item.keys() for item in message["models"].values())
+def top_shows(url: str) -> None:
+    """`beampipe serving top` shows that server, as a table and as JSON."""
+    output = run("top", "--once", "--interval", "0.1", "--url", url)
+    (message,) = json.loads(run("top", "--json", "--interval", "0.1", "--url", url))
+    assert (message["server"], message["error"]) == (url, None)
     assert message["models"]
-    assert doubler_server.metrics_url in output
+    assert all({"requests", "latency", "memory"} <= item.keys() for item in message["models"].values())
+    assert url in output
     assert "requests/s" in output
+
+
+def test_top_without_a_server() -> None:
     with pytest.raises(BeampipeError, match="metrics port"):
         run("top", "--once", "--interval", "0.1", "--url", "127.0.0.1:1")
 

@@ -15,6 +15,7 @@ from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models
 from beampipe.simulation.detector import read_layout
 from beampipe.triton.engine import Engine
+from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
@@ -29,20 +30,21 @@ def muons() -> Event:
     return shot(read_layout(Path("odd")), 3, 400, (1.0, 10.0), 2.5)
 
 
-@pytest.fixture(scope="module", params=["native", "python"])
-def server(
-    engine: Engine, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[TritonServer]:
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """Two models of the native backend, one of Python's."""
     repository = tmp_path_factory.mktemp("strips") / "models"
-    models = ("module_map", "module_map_ragged")
-    settings = ServingSettings(models, threads=1, tracker_model="odd", backend=request.param)
-    names = export_repository(repository, named_models(settings))
-    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
+    models: list[ModelSettings | EnsembleSettings] = []
+    for backend, names in (("native", ("module_map", "module_map_ragged")), ("python", ("module_map_ragged",))):
+        made = named_models(ServingSettings(names, threads=1, tracker_model="odd", backend=backend))
+        models += [replace(model, name=f"{model.name}_python") if backend == "python" else model for model in made]
+    exported = export_repository(repository, models)
+    with TritonServer(ServerSettings(repository, models=tuple(exported), triton=engine.folder)) as running:
         yield running
         running.kill()
 
 
-@pytest.mark.parametrize("model", ["module_map", "module_map_ragged"])
+@pytest.mark.parametrize("model", ["module_map", "module_map_ragged", "module_map_ragged_python"])
 def test_measurements_are_compared_with_tracks_as_here(server: TritonServer, muons: Event, model: str) -> None:
     bare = replace(muons.hits, local=None, variance=None)
     with DirectTrackFinder("module_map", model="odd", threads=1, parameters=True) as here:

@@ -119,21 +119,13 @@ def typed(*starts: str) -> str:
     return "".join(blocks)
 
 
-def test_the_pages_fake_answers_and_its_counter_counts(folder: Path) -> None:
-    printed = run(folder, "-c", typed("FakeTransport", "CountingTagger")).splitlines()
-    assert printed[1:] == ["[0.5 0.5 0.5] after 1 request", "events 1 ", "jets 10000 "]
-
-
-def test_the_pages_own_client_gets_the_local_scores(server: TritonServer, folder: Path) -> None:
-    code = typed("client.submit")
+def test_the_code_of_the_page_runs(server: TritonServer, folder: Path) -> None:
+    """The model here, a fake, a counter, and the client of a server."""
+    code = typed("FakeTransport", "CountingTagger", "client.submit")
     assert code.count("127.0.0.1:8001") == 1
-    printed = run(folder, "-c", code.replace("127.0.0.1:8001", server.grpc_url)).splitlines()
-    assert printed[1:] == ["the same scores: True 10"]
-
-
-def test_it_tells_quarks_from_gluons_without_a_server(folder: Path) -> None:
-    (block,) = [block for block in BLOCKS if "toy_jets" in block]
-    result = re.search(r"quarks (\S+), of gluons (\S+)\n", run(folder, "-c", block))
+    first, *printed = run(folder, "-c", code.replace("127.0.0.1:8001", server.grpc_url)).splitlines()
+    assert printed == ["[0.5 0.5 0.5] after 1 request", "events 1 ", "jets 10000 ", "the same scores: True 10"]
+    result = re.search(r"quarks (\S+), of gluons (\S+)$", first)
     assert result is not None
     quarks, gluons = map(float, result.groups())
     assert quarks > 0.5 > gluons
@@ -177,15 +169,18 @@ def test_bad_jets_are_refused_by_name(server: TritonServer, model: str) -> None:
         served(server.grpc_url, model, jets[None] if model.endswith("batched") else jets)
 
 
-def test_the_pages_server_starts(folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_server_starts(
+    folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from beampipe.triton.engine import ENGINE_VARIABLE
 
     monkeypatch.setenv(ENGINE_VARIABLE, str(engine.folder))
+    monkeypatch.chdir(folder)
     (block,) = [block for block in BLOCKS if "TritonServer" in block]
     assert "grpc_port=8001" in block
     # The port may be taken here: a free one stands in.
-    printed = run(folder, "-c", block.replace("grpc_port=8001", "grpc_port=0"))
-    assert re.fullmatch(r"gRPC at 127\.0\.0\.1:\d+\n", printed)
+    exec(block.replace("grpc_port=8001", "grpc_port=0"), {})
+    assert re.fullmatch(r"gRPC at 127\.0\.0\.1:\d+\n", capsys.readouterr().out)
 
 
 def test_it_refuses_what_cannot_be_a_jet(tagger: Any) -> None:
