@@ -59,7 +59,7 @@ def here(hits: Hits) -> LayoutError:
 )
 def test_the_error_is_the_one_of_the_pipeline(server: TritonServer, model: str, scheme: str) -> None:
     with TritonTrackFinder(url_of(server, scheme), model) as finder:
-        for row in REFUSED[::6]:
+        for row in REFUSED[::18]:
             hits = Hits(row.make(usual()))
             expected = here(hits)
             with pytest.raises(LayoutError) as refused:
