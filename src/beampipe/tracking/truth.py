@@ -296,7 +296,7 @@ _CIRCLE_LENGTH: Final = 100.0
 _LINE_LENGTH: Final = 30.0
 """Smallest distance across the beam between the hits of a line to the vertex [mm]."""
 
-_OFF: Final = 5.0
+_OFF: Final = 10.0
 """Largest median distance along z between vertices and the lines of hits that lead to them [mm]; 3 in good events."""
 
 _FEWEST_ON_CIRCLE: Final = 5
@@ -413,8 +413,8 @@ def circles(event: Event, truth: Truth) -> Float64[ndarray, "3 n_particles"]:
 
     These are the half of higher pT of the charged particles with enough hits in a slice of the detector, or in all of
     it if there are too few. The field of a particle that bends the other way than its charge says in a field along z
-    is negative. z is where the line through two hits meets the beam line; its error is the difference to the
-    particle's vertex, NaN for one away from the beam line.
+    is negative. z is where the line through two hits is nearest to the particle's vertex; its error is the difference
+    to z of the vertex, NaN for hits that are too close.
 
     Args:
         event: an event.
@@ -445,9 +445,9 @@ def _circles_of(event: Event, truth: Truth, rows: Int64[ndarray, " n_rows"]) -> 
     pt, charge = particles.pt[row].astype(np.float64), particles.charge[row]
     far &= pt >= np.median(pt[far]) if far.any() else far
     row, first, middle = row[far], first[far], middle[far]
-    r, step = np.hypot(first[:, 0], first[:, 1]), np.hypot(*(middle - first)[:, :2].T)
+    vertex, step = particles.vertex[row], np.hypot(*(middle - first)[:, :2].T)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = first[:, 2] - r * (middle - first)[:, 2] / step
-    prompt = (particles.origin_radius[row] < HEADLINE.max_origin) & (step > _LINE_LENGTH)
-    off = np.where(prompt, z - particles.vertex[row, 2], np.nan)
+        slope = (middle - first)[:, 2] / step
+    z = first[:, 2] - np.hypot(*(first - vertex)[:, :2].T) * slope
+    off = np.where(step > _LINE_LENGTH, z - vertex[:, 2], np.nan)
     return np.stack([-omega[far] * pt[far] / (GEV_PER_TESLA_MM * charge[far]), z, off])
