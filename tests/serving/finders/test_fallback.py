@@ -154,7 +154,7 @@ def test_only_the_last_finder_waits_for_its_servers() -> None:
     ) as finder:
         assert finder.find(hits(3)).track_id.tolist() == [1, 1, 1]
     assert request == [3, 3]
-    served = TritonTrackFinder("fake:1", transport=FakeTransport(answer, [features], [labels]), timeout=0.3)
+    served = TritonTrackFinder("fake:1", transport=FakeTransport(answer, [features], [labels]), timeout=1.0)
     with FallbackTrackFinder(Stub(0, down), served) as finder, pytest.raises(ServiceError, match="down"):
         finder.find(hits(4))
     assert request.count(4) > 2
