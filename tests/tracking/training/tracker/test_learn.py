@@ -47,7 +47,7 @@ def half_the_field(seed: int) -> Event:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "toy"
     output: list[str] = []
-    events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(12), range(100, 102)))
+    events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(12), range(100, 103)))
     model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=output.append)
     assert "layers, from positions; no modules are known, so none are switched off in training" in output[0]
     assert [line.split(":")[0] for line in output[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
