@@ -26,7 +26,6 @@ from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.figures import GROUND, INK
 from beampipe.plugins import Kind
-from beampipe.serving.variants import ACTS_MODEL, VARIANTS
 from beampipe.tracking.catalogue import PIPELINES, Components
 from beampipe.tracking.display.figure import DETECTOR, FAKE, PT_COLOURS
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
@@ -106,22 +105,6 @@ def check_command(line: str) -> None:
     assert {word for word in words if re.match("--?[a-z]", word)} <= known, line
 
 
-def model_table() -> str:
-    """The models that can be served, as a table in Markdown."""
-    ways = {
-        "plain": "one event in a request",
-        "ragged": "events of different size, gathered by Triton for one call",
-        "athena": "one event in a request, as Athena's client sends it",
-        "ensemble": "six models that Triton chains: to compare with",
-    }
-    rows = ["| model | runs | how |", "| --- | --- | --- |"]
-    rows += [
-        f"| `{variant.name}` | {variant.pipeline.for_what} | {ways[variant.way]} |" for variant in VARIANTS.values()
-    ]
-    rows.append(f"| `{ACTS_MODEL}` | triplet seeding and CKF of ACTS, on hits with their modules | {ways['plain']} |")
-    return "\n".join(rows)
-
-
 def pipeline_table() -> str:
     """The named pipelines as a table in Markdown."""
     rows = [
@@ -138,7 +121,6 @@ def pipeline_table() -> str:
 
 def test_the_tables_are_those_of_the_code() -> None:
     assert f"\n\n{pipeline_table()}\n\n" in page("tracking")
-    assert f"\n\n{model_table()}\n\n" in page("serving")
 
 
 def first_cells(name: str) -> dict[str, str]:

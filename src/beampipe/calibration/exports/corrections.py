@@ -61,19 +61,11 @@ from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.results import Results, between_samples, other_samples
 from beampipe.errors import ConfigError, FileError
 
+Node = dict[str, Any]
+"""A node of correctionlib's schema, `correctionlib.schemav2`, with its fields in that order."""
+
 LAST: Final = "last"
 """Use the content of the last bin above the last edge of pT."""
-
-
-def schema_of_corrections() -> Any:
-    """The module of correctionlib's schema.
-
-    Raises:
-        MissingExtraError: correctionlib is not installed.
-    """
-    from correctionlib import schemav2
-
-    return schemav2
 
 
 def binning(
@@ -81,7 +73,7 @@ def binning(
     edges: Sequence[float],
     eta_edges: Sequence[float] = (),
     beyond: Sequence[Any] = (),
-) -> Any:
+) -> Node:
     """Bins of pT, inside those of \\|eta\\|. Evaluation fails below them, and in those whose value is not finite.
 
     Args:
@@ -92,10 +84,9 @@ def binning(
             failure.
     """
 
-    def node(edges: Sequence[float | str], content: Sequence[Any], axis: str = "pt") -> Any:
-        return schema_of_corrections().Binning(
-            nodetype="binning", input=axis, edges=edges, content=content, flow="error"
-        )
+    def node(edges: Sequence[float | str], content: Sequence[Any], axis: str = "pt") -> Node:
+        numbers = [edge if isinstance(edge, str) else float(edge) for edge in edges]
+        return {"nodetype": "binning", "input": axis, "edges": numbers, "content": content, "flow": "error"}
 
     if eta_edges:
         blocks = np.split(values, len(eta_edges) - 1)
@@ -121,12 +112,12 @@ def twin_corrections(
     name: str,
     description: str,
     inputs: Mapping[str, Iterable[str]],
-    content: Callable[..., Any],
+    content: Callable[..., Node],
     *,
     eta_edges: Sequence[float] = (),
     output: tuple[str, str] = ("scale_factor", "data / simulation"),
     about: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[Any, Any]:
+) -> tuple[Node, Node]:
     """A correction by text inputs and pT, and its twin with numbers as flavours.
 
     They have category nodes inside each other, with bins of jets inside the last one.
@@ -140,14 +131,13 @@ def twin_corrections(
         output: name and description of the output.
         about: descriptions of text inputs, by their names.
     """
-    schema = schema_of_corrections()
     names, bins_of = list(inputs), cache(content)  # both corrections have the same bins
 
-    def category(name: str, values: Mapping[Any, Any], **default: float) -> Any:
-        items = [schema.CategoryItem(key=key, value=value) for key, value in values.items()]
-        return schema.Category(nodetype="category", input=name, content=items, **default)
+    def category(name: str, values: Mapping[Any, Any], **default: float) -> Node:
+        items = [{"key": key, "value": value} for key, value in values.items()]
+        return {"nodetype": "category", "input": name, "content": items, **default}
 
-    def node(by_id: bool, *chosen: str) -> Any:
+    def node(by_id: bool, *chosen: str) -> Node:
         if len(chosen) == len(names):
             return bins_of(*chosen)
         inner = names[len(chosen)]
@@ -156,37 +146,40 @@ def twin_corrections(
             return category(inner, values)
         ids = {**dict.fromkeys(range(QUARK_ID, 6), float(QUARK_ID)), GLUON_ID: float(GLUON_ID)}
         by_number = dict(zip((QUARK_ID, GLUON_ID), values.values(), strict=True))
-        return schema.Transform(
-            nodetype="transform",
-            input=inner,
-            rule=category(inner, ids, default=0.0),
-            content=category(inner, by_number, default=1.0),
-        )
+        return {
+            "nodetype": "transform",
+            "input": inner,
+            "rule": category(inner, ids, default=0.0),
+            "content": category(inner, by_number, default=1.0),
+        }
 
-    def whole(by_id: bool) -> Any:
+    def variable(name: str, kind: str, **described: str) -> Node:
+        return {"name": name, "type": kind, **described}
+
+    def whole(by_id: bool) -> Node:
         variables = []
         for text in names:
             of_ids = {"description": "PDG id of the parton: 1 to 5, 21; any other has 1"}
             described = {"description": about[text]} if text in about else {}
-            kinds = {"type": "int", **of_ids} if by_id and text == "flavour" else {"type": "string", **described}
-            variables.append(schema.Variable(name=text, **kinds))
+            as_number = by_id and text == "flavour"
+            variables.append(variable(text, "int", **of_ids) if as_number else variable(text, "string", **described))
         if eta_edges:
-            variables.append(schema.Variable(name="abs_eta", type="real", description="|eta| of the jet"))
-        variables.append(schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"))
-        return schema.Correction(
-            name=f"{name}{BY_ID}" if by_id else name,
-            version=1,
-            description=description,
-            inputs=variables,
-            output=schema.Variable(name=output[0], type="real", description=output[1]),
-            data=node(by_id),
-        )
+            variables.append(variable("abs_eta", "real", description="|eta| of the jet"))
+        variables.append(variable("pt", "real", description="transverse momentum of the jet [GeV]"))
+        return {
+            "name": f"{name}{BY_ID}" if by_id else name,
+            "description": description,
+            "version": 1,
+            "inputs": variables,
+            "output": variable(output[0], "real", description=output[1]),
+            "data": node(by_id),
+        }
 
     return whole(by_id=False), whole(by_id=True)
 
 
 def write_corrections(
-    description: str, corrections: Iterable[tuple[Any, Any]], path: Path, *, indent: int | None = None
+    description: str, corrections: Iterable[tuple[Node, Node]], path: Path, *, indent: int | None = None
 ) -> None:
     """Write corrections as one set, as JSON.
 
@@ -199,11 +192,11 @@ def write_corrections(
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    whole = schema_of_corrections().CorrectionSet(
-        schema_version=2, description=description, corrections=[each for twins in corrections for each in twins]
-    )
-    text = whole.model_dump_json(exclude_unset=True, indent=indent, by_alias=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    from pydantic_core import to_json
+
+    every = [each for twins in corrections for each in twins]
+    text = to_json({"schema_version": 2, "description": description, "corrections": every}, indent=indent)
+    path.write_bytes(text + b"\n")
 
 
 STATISTICAL: Final = "stat"
@@ -243,7 +236,7 @@ def write_correction(factors: Factors, path: Path) -> None:
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
     points = {f"{wp:g}": wp for wp in factors.working_points}
 
-    def of_tagger(tagger: str, quantity: str) -> tuple[Any, Any]:
+    def of_tagger(tagger: str, quantity: str) -> tuple[Node, Node]:
         by_name = {
             (flavour, point): factors.by_name[FactorKey(tagger, wp, flavour, quantity)]
             for flavour in FLAVOUR_NAMES
@@ -252,7 +245,7 @@ def write_correction(factors: Factors, path: Path) -> None:
         values = {key: dict(systematics_of(factor)) for key, factor in by_name.items()}
         names = [*next(iter(values.values())), f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
 
-        def bins(systematic: str, flavour: str, point: str) -> Any:
+        def bins(systematic: str, flavour: str, point: str) -> Node:
             key, n_pt = (flavour, point), len(factors.pt_edges) - 1
             parts = [by_name[key].part(slice(k, k + n_pt)) for k in range(0, len(factors.bins), n_pt)]
             beyond = [_beyond(part, systematic, high) for part in parts]
@@ -360,19 +353,19 @@ def growth(factor: ScaleFactor) -> float:
     return float(max([*steps, factor.total[-1]]))
 
 
-def _beyond(factor: ScaleFactor, systematic: str, high: float) -> Any:
+def _beyond(factor: ScaleFactor, systematic: str, high: float) -> Node | str:
     """The value of a systematic above the last edge of pT."""
     name, _, way = systematic.rpartition("_")
     if name not in (EXTRAPOLATION, TOTAL) or not factor.published[-1]:
         return LAST
     inside = float(factor.total[-1]) if name == TOTAL else 0.0
-    return schema_of_corrections().Formula(
-        nodetype="formula",
-        parser="TFormula",
-        variables=["pt"],
-        expression=f"[0]{'+' if way == 'up' else '-'}sqrt([1]*[1]+pow([2]*log(x/[3])/log(2.),2))",
-        parameters=[float(factor.nominal[-1]), inside, growth(factor), high],
-    )
+    return {
+        "nodetype": "formula",
+        "expression": f"[0]{'+' if way == 'up' else '-'}sqrt([1]*[1]+pow([2]*log(x/[3])/log(2.),2))",
+        "parser": "TFormula",
+        "variables": ["pt"],
+        "parameters": [float(factor.nominal[-1]), inside, growth(factor), float(high)],
+    }
 
 
 def write_components(joint: JointUncertainties, components: Float64[ndarray, "k n"], path: Path) -> None:
@@ -391,10 +384,10 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
     for k, shift in enumerate(components):
         shifted |= {f"pc{k}_up": nominal + shift, f"pc{k}_down": nominal - shift}
 
-    def of_tagger(tagger: str, quantity: str) -> tuple[Any, Any]:
+    def of_tagger(tagger: str, quantity: str) -> tuple[Node, Node]:
         points = {f"{key.working_point:g}": key.working_point for key in joint.keys if key.tagger == tagger}
 
-        def bins(systematic: str, flavour: str, point: str) -> Any:
+        def bins(systematic: str, flavour: str, point: str) -> Node:
             key = FactorKey(tagger, points[point], flavour, quantity)
             return binning(shifted[systematic][joint.part(key)], joint.pt_edges, joint.eta_edges)
 
@@ -427,7 +420,7 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
     factors, points = results.factors, {f"{wp:g}": wp for wp in results.factors.working_points}
     ways = {"nominal": 0, "stat_up": 1, "stat_down": -1}
 
-    def of_tagger(tagger: str, quantity: str) -> tuple[Any, Any]:
+    def of_tagger(tagger: str, quantity: str) -> tuple[Node, Node]:
         between = {
             (sample, flavour, point): between_samples(results, sample, FactorKey(tagger, wp, flavour, quantity))
             for sample in other_samples(results)
@@ -435,7 +428,7 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
             for point, wp in points.items()
         }
 
-        def bins(sample: str, way: str, flavour: str, point: str) -> Any:
+        def bins(sample: str, way: str, flavour: str, point: str) -> Node:
             ratio, sign = between[sample, flavour, point], ways[way]
             numbers = ratio.values + sign * ratio.errors if sign else ratio.values
             return binning(numbers, factors.pt_edges, factors.eta_edges)
