@@ -26,7 +26,7 @@ from a2a.server.tasks import TaskUpdater
 
 from beampipe import settings
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
-from beampipe.analysisops.a2a.server import agent_card, in_thread, serve_a2a, serving_a2a, updates
+from beampipe.analysisops.a2a.server import agent_card, in_thread, read_document, serve_a2a, serving_a2a, updates
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
@@ -291,6 +291,8 @@ class AssessmentExecutor(AgentExecutor):
         updater = await updates(context, event_queue)
         try:
             text = "".join(get_text_parts(context.message.parts)) if context.message is not None else ""
+            if not text.strip():
+                text = dump_object(_with_integers(read_document(context.message)))
             request = parse_request(text, self._host)
         except BeampipeError as error:
             await updater.reject(new_text_message(str(error)))
@@ -361,6 +363,15 @@ class AssessmentExecutor(AgentExecutor):
             )
             return shown(error_result, assessment, attempt)
         return result
+
+
+def _with_integers(value: Any) -> Any:
+    """Restore integers, which A2A data parts turn into floats."""
+    if isinstance(value, dict):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 _CODES: Final = (

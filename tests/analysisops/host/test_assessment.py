@@ -234,6 +234,14 @@ def test_what_is_no_request_is_rejected(host: str, text: str) -> None:
     assert "expected" in status["message"]["parts"][0]["text"]
 
 
+def test_a_request_as_data_is_read_too(host: str, agent: str) -> None:
+    document = {"participants": {"agent": agent}, "config": {"tasks": ["zmumu"], "levels": [3], "seeds": [5]}}
+    message = {"role": "user", "parts": [{"kind": "data", "data": document}], "messageId": "1", "kind": "message"}
+    task = call(host, "message/send", {"message": message})["result"]
+    assert task["status"]["state"] == "completed"
+    assert json.loads(task["artifacts"][0]["parts"][0]["text"])["seed"] == 5
+
+
 OWNER = {"Authorization": "Bearer mine"}
 OTHER = {"Authorization": "Bearer theirs"}
 
