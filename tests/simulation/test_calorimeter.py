@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy import ndarray
 
+from beampipe.errors import ConfigError
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
 from beampipe.simulation.jets import tower_jets
 from beampipe.simulation.pythia import Collisions
@@ -68,6 +71,13 @@ def test_towers_of_an_event_do_not_depend_on_the_other_events() -> None:
     part = slice(*together.offset[1:3])
     assert together.pt[part].tolist() == alone.pt.tolist()
     assert (together.pt >= 0.3).all()
+
+
+def test_impossible_cells_are_refused() -> None:
+    with pytest.raises(ConfigError, match="cell 0"):
+        replace(Calorimeter(), cell=0.0)
+    with pytest.raises(ConfigError, match="hadron_constant -1"):
+        replace(Calorimeter(), hadron_constant=-1.0)
 
 
 def test_ghosts_find_their_jet_and_change_none() -> None:

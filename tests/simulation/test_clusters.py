@@ -65,6 +65,18 @@ def test_particles_in_touching_channels_share_a_cluster() -> None:
     assert clusters.variance[0, 0] > 0
 
 
+def test_no_hits_make_no_clusters() -> None:
+    clusters = clustered(np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 3)), modules(), np.random.default_rng(1))
+    assert clusters.local.shape == (0, 2)
+    assert clusters.fragments == 0
+
+
+def test_a_grazing_particle_stays_on_its_module() -> None:
+    clusters = made(modules(), [(9.9, 19.8), (0.0, 0.0)], [(1, 1, 1e-6), (1, 0, 0)])
+    assert np.isfinite(clusters.local).all()
+    assert (np.abs(clusters.local) <= (10, 20)).all()
+
+
 @pytest.fixture(scope="module")
 def jets() -> tuple[Event, dict[str, int]]:
     """Many particles side by side, as in the core of a jet."""
@@ -72,6 +84,25 @@ def jets() -> tuple[Event, dict[str, int]]:
     gun = EventGenerator(0.0, "gun", Gun(n_particles=1000, pt=(5.0, 50.0), eta_min=0.6, eta_max=0.65)).at(layout.vertex)
     detector = replace(Detector.of(layout), hadronic=False, clusters=True)
     return next(simulate_events(1, gun, detector, seed=2))
+
+
+@pytest.mark.acts
+def test_errors_are_those_of_the_clusters(jets: tuple[Event, dict[str, int]]) -> None:
+    event, counts = jets
+    table = detector_modules(read_layout(ODD))
+    hits, truth = event.hits, event.truth
+    assert truth is not None
+    assert hits.geometry_id is not None
+    assert hits.local is not None
+    assert hits.variance is not None
+    assert counts["merged"] > 0
+    row = table.rows(hits.geometry_id)
+    pixels = np.flatnonzero((table.pitch[row] == 0.05).all(axis=1))
+    pitch_error = 0.05 / np.sqrt(12)
+    error = np.sqrt(hits.variance[pixels]) / pitch_error
+    assert set(np.round(np.unique(error), 2)) == {0.5, 0.55, 0.85}
+    # Most are of several channels along the beam, whose direction is at 60 degrees to the sensors.
+    assert (error[:, 1] < 0.6).mean() > 0.8
 
 
 @pytest.mark.acts

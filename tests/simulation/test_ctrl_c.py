@@ -22,6 +22,7 @@ pytest.importorskip("pythia8mc")
 @pytest.mark.parametrize(
     ("workers", "interrupt", "number", "text"),
     [
+        (1, os.killpg, signal.SIGINT, "beampipe: interrupted\n"),
         (2, os.killpg, signal.SIGINT, "beampipe: interrupted\n"),
         (2, os.kill, signal.SIGINT, "beampipe: interrupted\n"),
         (1, os.kill, signal.SIGTERM, "beampipe: ended by SIGTERM\n"),

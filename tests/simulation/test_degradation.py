@@ -5,7 +5,7 @@ import pytest
 
 from beampipe.errors import ConfigError, InputError, UnknownNameError
 from beampipe.events import NOISE, Event, Hits, Particles, Truth
-from beampipe.simulation.degradation import DEFAULT, STRESS, Degradation, dead_modules, degrade, run_degraded
+from beampipe.simulation.degradation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade, run_degraded
 from beampipe.simulation.detector import generic_modules as modules
 from beampipe.simulation.detector import volume_of
 
@@ -30,6 +30,15 @@ def made_event(n: int = 20_000, event_id: int = 3) -> Event:
 
 def same(a: Event, b: Event) -> bool:
     return np.array_equal(a.hits.position, b.hits.position)
+
+
+def test_none_changes_nothing() -> None:
+    event = made_event()
+    out = degrade(event, NONE, seed=1)
+    assert same(out, event)
+    assert out.truth is not None
+    assert event.truth is not None
+    np.testing.assert_array_equal(out.truth.shared_hit, event.truth.shared_hit)
 
 
 @pytest.mark.parametrize("level", [DEFAULT, STRESS])
@@ -119,6 +128,14 @@ def test_refusals() -> None:
     foreign = Event(0, Hits(np.ones((3, 3), np.float32), np.full(3, 5, np.uint64)))
     with pytest.raises(InputError, match="got 5, expected one of the 18728 modules"):
         degrade(foreign, DEFAULT)
+
+
+def test_without_geometry_only_noise_columns_that_fit() -> None:
+    bare = Event(0, Hits(np.ones((1000, 3), np.float32)))
+    out = degrade(bare, Degradation(hit_loss=0.1, dead_modules=0.0, noise=0.1))
+    assert out.hits.geometry_id is None
+    assert out.truth is None
+    assert 850 < len(out.hits) < 1100
 
 
 def test_a_run_shares_its_dead_modules() -> None:

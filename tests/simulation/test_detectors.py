@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.arrays import Int64
+from beampipe.arrays import Float64, Int64
 from beampipe.events import Event, Particles
-from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout
+from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout, shells
+from beampipe.simulation.fatras import smeared
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.run import simulate_events
 from beampipe.tracking.truth import layer_code
@@ -83,6 +84,66 @@ def test_the_bending_is_that_of_the_field(layout: DetectorLayout, muons: Event) 
         ratio.append(-made.charge[row] * radius * 0.299792458e-3 * layout.field_T / made.pt[row])
     assert len(ratio) > 60
     assert np.median(ratio) == pytest.approx(1.0, abs=0.01)
+
+
+def test_pulls_have_width_one(layout: DetectorLayout) -> None:
+    table, rng = detector_modules(layout), np.random.default_rng(3)
+    row = rng.integers(len(table), size=20_000)
+    local = table.uniform(row, rng).astype(np.float64)
+    place = table.geometry_id[row]
+    hits = {
+        "volume_id": place >> np.uint64(56),
+        "layer_id": place >> np.uint64(36) & np.uint64(0xFFF),
+        "surface_id": place >> np.uint64(8) & np.uint64(0xFFFFF),
+        **dict(zip(("true_x", "true_y", "true_z"), table.to_global(row, local).T, strict=True)),
+    }
+    measured = smeared(hits, table, rng)
+    result = table.to_local(row, np.column_stack([measured[axis] for axis in "xyz"]))
+    pull = (result[:, :2] - local) / np.sqrt(table.variance[row])
+    np.testing.assert_allclose(pull.mean(axis=0), 0.0, atol=0.03)
+    np.testing.assert_allclose(pull.std(axis=0), 1.0, atol=0.03)
+    np.testing.assert_allclose(result[:, 2], 0.0, atol=1e-3)
+
+
+def test_scattering_follows_highland() -> None:
+    """Muons of 0.3 GeV are bent off their line in z at the third cylinder as the second one's matter says.
+
+    With lever arms d and D before and behind the second cylinder, k = D / d, the deviation at the third has variance
+    (D theta)^2 + (k^2 + (1 + k)^2 + 1) sigma^2, theta = 13.6 MeV / (beta p) sqrt(x) (1 + 0.038 ln x).
+    """
+    layout, p, mass = read_layout(COMPACT), 0.3, 0.105658
+    event = shot(layout, 5, 1000, (p, p), 0.05)
+    barrel = shells(layout)[0].barrel[:3]
+    made = primaries(event)
+    z, r = (columns_by_layer(event, made, [layer.number for layer in barrel], axis) for axis in (2, 0))
+    whole = np.isfinite(z).all(axis=1)
+    z, r = z[whole], r[whole]
+    assert len(z) > 400
+    before, behind = r[:, 1] - r[:, 0], r[:, 2] - r[:, 1]
+    k = behind / before
+    deviation = z[:, 2] - z[:, 1] - k * (z[:, 1] - z[:, 0])
+    x, sigma = barrel[1].thickness_x0, barrel[1].pitch[1] / np.sqrt(12)
+    theta = 13.6e-3 * np.hypot(p, mass) / p**2 * np.sqrt(x) * (1 + 0.038 * np.log(x))
+    by_error, by_matter = np.sqrt(k**2 + (1 + k) ** 2 + 1) * sigma, behind * theta
+    assert (by_matter > 1.5 * by_error).mean() > 0.9
+    # The core: single scatters make tails.
+    core = np.diff(np.quantile(deviation / np.hypot(by_error, by_matter), [0.1587, 0.8413]))[0] / 2
+    assert core == pytest.approx(1.0, abs=0.1)
+
+
+def columns_by_layer(event: Event, made: Particles, layers: list[int], axis: int) -> Float64[ndarray, "n m"]:
+    """A coordinate of each muon's hit on each cylinder of the innermost barrel; NaN where it has none or two."""
+    assert event.truth is not None
+    assert event.hits.geometry_id is not None
+    place = event.hits.geometry_id >> np.uint64(36)
+    out = np.full((len(made), len(layers)), np.nan)
+    for column, layer in enumerate(layers):
+        on = np.flatnonzero(place == np.uint64(3 << 20 | layer))
+        row = np.searchsorted(made.particle_id, event.truth.particle_id[on])
+        alone = np.bincount(row, minlength=len(made))[row] == 1
+        out[row[alone], column] = event.hits.position[on[alone], axis]
+    mine: Float64[ndarray, "n m"] = out[made.primary]
+    return mine
 
 
 @pytest.mark.parametrize("missing", ["beam_pipe", "barrel", "discs", "mirror"])

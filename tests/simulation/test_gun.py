@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError
 from beampipe.events import BeamSpot
+from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun, PrimaryParticles, primaries
+from beampipe.simulation.run import simulate_events
 from beampipe.tracking.cli import app
 from beampipe.tracking.formats import open_events
 
@@ -43,6 +45,41 @@ def test_isolated_particles_start_beside_the_beam_line_and_miss_it(spread: float
     np.testing.assert_allclose(impact, radius * np.sin(angle), atol=1e-9)
     # A flat angle of +-a has a spread of a / sqrt(3): no direction is preferred.
     assert np.std(angle) == pytest.approx(spread / math.sqrt(3), rel=0.05, abs=1e-9)
+
+
+def test_momenta_and_species_are_those_asked_for() -> None:
+    made = shot(MANY)
+    pt = np.hypot(made.momentum[:, 0], made.momentum[:, 1])
+    eta = np.abs(np.arcsinh(made.momentum[:, 2] / pt))
+    assert 2.0 <= pt.min() < pt.max() <= 8.0
+    assert 0.5 <= eta.min() < 0.51
+    assert 1.99 < eta.max() <= 2.0
+    assert set(made.pdg.tolist()) == {211, -211}
+    np.testing.assert_array_equal(made.charge, np.sign(made.pdg))
+    # The way to the start is straight: each vertex lies on the beam line, and no two are the same.
+    start = made.vertex[:, :2] - [LINE.x, LINE.y]
+    vertex_z = made.vertex[:, 2] - np.linalg.norm(start, axis=1) * made.momentum[:, 2] / pt
+    assert len(np.unique(vertex_z)) == 4000
+    assert np.std(vertex_z) == pytest.approx(50.0, rel=0.05)
+
+
+def test_without_an_origin_all_come_from_one_vertex() -> None:
+    assert len(np.unique(shot(Gun()).vertex, axis=0)) == 1
+
+
+@pytest.mark.acts
+def test_isolated_particles_leave_tracks() -> None:
+    gun = EventGenerator(0.0, "gun", Gun(40, 13, (2.0, 8.0), 0.0, 2.0, (5.0, 10.0)))
+    event, _ = next(simulate_events(1, gun, Detector(hadronic=False), seed=2))
+    assert event.truth is not None
+    made = event.truth.particles
+    muon = made.primary & (np.abs(made.pdg) == 13)
+    assert muon.sum() == 40
+    # The vertices spread by 12.5 um across the beam.
+    assert made.origin_radius[muon].min() > 4.9
+    assert made.origin_radius[muon].max() < 10.1
+    hits = np.bincount(event.truth.particle_id, minlength=len(made) + 1)[1:]
+    assert (hits[muon] >= 7).mean() > 0.9
 
 
 @pytest.mark.acts

@@ -60,6 +60,14 @@ def test_means_are_those_of_the_formulas(pt: float, eta: float) -> None:
     assert relative.std() == pytest.approx(resolution(np.array([pt]))[0], rel=0.03)
 
 
+def test_variations_share_the_tracks_of_the_nominal() -> None:
+    seen = reconstruct(same_jets(2000, 800.0, 1.0), keys(np.arange(2000)))
+    assert (seen.n_trk_eff <= seen.n_trk).all()
+    assert (seen.n_trk_fake >= seen.n_trk).all()
+    # A tenth of the spread that independent tracks would give.
+    assert (seen.n_trk - seen.n_trk_eff).std() < seen.n_trk.std()
+
+
 def test_tracking_worsens_away_from_the_centre_and_in_cores() -> None:
     eta = np.array([0.0, 1.0, 2.0, 2.6])
     far, pt = np.full(4, 0.3), np.full(4, 1000.0)
@@ -84,3 +92,13 @@ def test_neutral_constituents_are_sums_of_cells() -> None:
         want = np.hypot(stochastic * np.sqrt(energy), constant * energy)
         assert of_cell.mean() == pytest.approx(energy, rel=0.02)
         assert of_cell.std() == pytest.approx(want, rel=0.06)
+
+
+def test_tracks_are_those_that_are_counted() -> None:
+    jets, key = same_jets(500, 1200.0, 1.0), keys(np.arange(500))
+    counted, every = reconstruct(jets, key), jet_constituents(jets, key)
+    tracks = every.only(every.charged)
+    for name, n_trk in {"nominal": "n_trk", "trk_eff": "n_trk_eff", "trk_fake": "n_trk_fake"}.items():
+        np.testing.assert_array_equal(np.diff(tracks.of_variation(name).offset), getattr(counted, n_trk))
+    assert (counted.n_trk_eff < counted.n_trk).any()
+    assert (counted.n_trk_fake > counted.n_trk).any()

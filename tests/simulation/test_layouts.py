@@ -8,7 +8,7 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.simulation.detector import Vertex, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator
 
-from .layouts import SMALL
+from .layouts import COMPACT, LONGBAR, SMALL
 
 
 def written(folder: Path, *changes: tuple[str, str]) -> Path:
@@ -32,6 +32,14 @@ def test_the_small_layout(tmp_path: Path) -> None:
     assert barrel.modules_in_row == 8
     assert barrel.reach == pytest.approx(200.7)
     assert barrel.inner_radius == pytest.approx(49.0)
+
+
+def test_the_examples_are_two_different_detectors() -> None:
+    compact, longbar = read_layout(COMPACT), read_layout(LONGBAR)
+    assert (compact.name, compact.field_T) == ("compact", 3.8)
+    assert (longbar.name, longbar.field_T) == ("longbar", 1.5)
+    assert sum(len(barrel.radii_mm) for barrel in compact.barrel) == 14
+    assert sum(len(barrel.radii_mm) for barrel in longbar.barrel) == 7
 
 
 @pytest.mark.parametrize(

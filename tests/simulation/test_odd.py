@@ -10,7 +10,7 @@ from beampipe.errors import ConfigError, InputError
 from beampipe.events import NOISE, Event, Hits, Particles, Truth, cylindrical
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Modules, detector_modules, read_layout, volume_of
-from beampipe.simulation.stereo import measured_on, on_modules, pair_strips
+from beampipe.simulation.stereo import measured_on, noise_hits, on_modules, pair_strips
 
 from .layouts import shot
 from .test_layouts import written
@@ -48,6 +48,17 @@ def test_it_has_the_sensors_of_the_public_description(modules: Modules) -> None:
     assert dict(zip(volume.tolist(), count.tolist(), strict=True)) == {
         2: 420, 3: 2492, 4: 420, 5: 756, 6: 5796, 7: 756, 8: 1152, 9: 5880, 10: 1152
     }  # fmt: skip
+
+
+def test_public_hits_lie_on_its_sensors(modules: Modules) -> None:
+    """Of all 3786 hits of the five events, 3785 do; a long strip gives the middle of the strip."""
+    for xyz in PUBLIC_HITS:
+        near = np.flatnonzero(np.linalg.norm(modules.centre - xyz, axis=1) < 130)
+        local = modules.to_local(near, np.tile(xyz, (len(near), 1)))
+        on_it = modules.inside(near, local[:, :2], 0.01) & (np.abs(local[:, 2]) < 0.001)
+        assert on_it.sum() == 1
+        if volume_of(modules.geometry_id[near[on_it]])[0] >= 8:
+            assert abs(local[on_it, 1][0]) < 1e-3
 
 
 def test_hits_of_known_position_are_put_on_their_sensors(modules: Modules) -> None:
@@ -153,6 +164,21 @@ def test_two_particles_in_a_module_give_four_points(modules: Modules) -> None:
     assert joined.truth.shared_hit.tolist() == [0]
 
 
+def test_strips_of_soft_particles_are_paired_and_others_not(modules: Modules) -> None:
+    """At 1 GeV a barrel module is crossed at 0.38 rad: 2.6 mm between the sensors."""
+    first, xyz = some_points(modules, 2000)
+    in_barrel = volume_of(modules.geometry_id[first]) == 9
+    inner = np.hypot(xyz[:, 0], xyz[:, 1]) < 900
+    first, xyz = first[in_barrel & inner][:100], xyz[in_barrel & inner][:100]
+    number = np.arange(1, len(first) + 1)
+    assert len(pair_strips(strips(modules, xyz, first, number, 2.5), modules, 3.0).hits) == len(first)
+    assert len(pair_strips(strips(modules, xyz, first, number, 7.5), modules, 3.0).hits) == 0
+    far = pair_strips(strips(modules, xyz, first, number, 2.5), modules, 3.0).hits
+    assert far.geometry_id is not None
+    centre = modules.centre[modules.rows(far.geometry_id)]
+    assert np.abs(far.z - centre[:, 2]).max() <= 54.1
+
+
 @pytest.mark.acts
 def test_muons_cross_it() -> None:
     layout = read_layout(ODD)
@@ -174,6 +200,15 @@ def test_muons_cross_it() -> None:
     row = modules.rows(noisy.hits.geometry_id)
     assert modules.stereo is not None
     assert (~np.isfinite(modules.stereo[row]) | (modules.geometry_id[row] >> np.uint64(8)) % np.uint64(2) == 1).all()
+
+
+def test_noise_on_either_sensor_is_a_space_point(modules: Modules) -> None:
+    first, xyz = some_points(modules, 50)
+    local = modules.to_local(first + 1, xyz)[:, :2].astype(np.float32)
+    points = noise_hits(modules, first + 1, local)
+    np.testing.assert_array_equal(points.geometry_id, modules.geometry_id[first])
+    assert points.local is not None
+    np.testing.assert_allclose(points.local[:, 1], local[:, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ def crossed(
     return hit
 
 
+def test_rows_overlap_as_asked(layout: DetectorLayout) -> None:
+    """Neighbours of a cylinder cover its circumference and the overlap, and no row more than four would do."""
+    for barrel in layout.barrel:
+        for shell in shells(layout):
+            for layer in (part for part in shell.barrel if part.name.startswith(f"barrel.{barrel.name},")):
+                rows = len(layer.centre) // barrel.modules_in_row
+                radius = np.hypot(layer.centre[:, 0], layer.centre[:, 1]).mean() + barrel.stagger_mm / 2
+                assert rows % 4 == 0
+                assert rows * barrel.step >= 2 * np.pi * radius > (rows - 4) * barrel.step
+
+
 def test_degradation_knows_the_modules(layout: DetectorLayout) -> None:
     table = detector_modules(layout)
     rng = np.random.default_rng(2)

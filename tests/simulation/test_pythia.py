@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.simulation.pythia import seed_of, start_pythia
 
 
@@ -19,3 +21,9 @@ def test_a_refused_setting_is_named() -> None:
         start_pythia(["Print:quiet = on", "Tune:pq = 3"])
     with pytest.raises(ConfigError, match="cannot start with Print:quiet = on; Beams:eCM = 1"):
         start_pythia(["Print:quiet = on", "Beams:eCM = 1"])  # below the mass of the protons
+
+
+def test_the_extra_is_named(hide: Callable[[str], None]) -> None:
+    hide("pythia8mc")
+    with pytest.raises(MissingExtraError, match=r"beampipe.simulation.pythia needs pythia8mc.*beampipe\[simulation\]"):
+        start_pythia([])

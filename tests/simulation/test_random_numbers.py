@@ -15,6 +15,10 @@ def test_numbers_do_not_depend_on_company() -> None:
     assert not np.any(whole == uniform(keys(7, np.arange(100)), 3))
 
 
+def test_order_of_the_parts_of_a_key_matters() -> None:
+    assert keys(1, 2) != keys(2, 1)
+
+
 def test_uniform_and_normal() -> None:
     n = 200_000
     key = keys(np.arange(n))

@@ -12,11 +12,11 @@ from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.events import NOISE, Event
 from beampipe.simulation import pythia
 from beampipe.simulation.acts_geometry import acts_examples, build_detector
-from beampipe.simulation.detector import Detector
+from beampipe.simulation.detector import Detector, volume_of
 from beampipe.simulation.detector import generic_modules as modules
 from beampipe.simulation.fatras import EventSimulator, _step
 from beampipe.simulation.hadronic import HADRONS, interaction_table
-from beampipe.simulation.primaries import EventGenerator, Gun
+from beampipe.simulation.primaries import EventGenerator, Gun, primaries
 from beampipe.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, CollisionSource, collisions
 from beampipe.simulation.run import simulate_events
 from beampipe.tracking.formats import open_events
@@ -34,6 +34,11 @@ MUONS = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=20, pdg=13, p
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder of pools and tables for all tests."""
     return tmp_path_factory.mktemp("pools")
+
+
+@pytest.fixture(scope="module")
+def muons(cache: Path) -> list[Event]:
+    return [event for event, _ in simulate_events(4, MUONS, seed=1, cache=cache)]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,44 @@ def test_table_of_modules_is_that_of_acts() -> None:
     built = build_detector()
     for name, made in read_modules(built.geometry).items():
         np.testing.assert_allclose(made, getattr(built.modules, name), atol=1e-9)
+
+
+def test_muons_cross_the_layers(muons: list[Event]) -> None:
+    for event in muons:
+        truth = event.truth
+        assert truth is not None
+        made = truth.particles
+        muon = np.isin(made.pdg, (13, -13)) & made.primary
+        assert muon.sum() == 20
+        np.testing.assert_array_equal(made.charge[muon], -np.sign(made.pdg[muon]))
+        assert (made.pt[muon] > 4.99).all()
+        assert (made.pt[muon] < 50.01).all()
+        hits = np.bincount(truth.particle_id, minlength=len(made) + 1)[1:]
+        # Four pixel layers and six strip layers, less what the barrel-endcap gaps and edges lose.
+        assert (hits[muon] >= 7).mean() > 0.95
+        assert 9 < hits[muon].mean() < 16
+
+
+def test_muons_lie_on_circles(muons: list[Event]) -> None:
+    """Hits of a stiff particle near the beam line turn by dr / (2 R), R = pT / (0.3 q B)."""
+    checked = 0
+    for event in muons:
+        truth = event.truth
+        assert truth is not None
+        for row in np.flatnonzero(truth.particles.pt > 10):
+            number = truth.particles.particle_id[row]
+            mine = event.hits.position[truth.particle_id == number].astype(np.float64)
+            inner, outer = mine[mine[:, 0].argmin()], mine[mine[:, 0].argmax()]
+            if not truth.particles.primary[row] or outer[0] - inner[0] < 500:
+                continue
+            turn = (outer[1] - inner[1] + np.pi) % (2 * np.pi) - np.pi
+            radius = float(truth.particles.pt[row]) / 0.299792458e-3 / 2.0
+            expected = -truth.particles.charge[row] * (
+                np.arcsin(outer[0] / 2 / radius) - np.arcsin(inner[0] / 2 / radius)
+            )
+            assert turn == pytest.approx(expected, abs=2e-3)
+            checked += 1
+    assert checked > 20
 
 
 def test_truth_is_consistent(small: list[tuple[Event, dict[str, int]]]) -> None:
@@ -136,6 +179,25 @@ def test_labels_are_those_of_acts(cache: Path) -> None:
     assert wrong == 0
 
 
+def test_resolution_is_the_pitch(cache: Path) -> None:
+    """Residuals against the same event without smearing are not at hand: compare barrel hits with their circle."""
+    stiff = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=200, pt=(90.0, 100.0), eta_max=0.3))
+    event, _ = next(simulate_events(1, stiff, Detector(field=2.0, hadronic=False), seed=3, cache=cache))
+    assert event.hits.geometry_id is not None
+    assert event.truth is not None
+    pixel = volume_of(event.hits.geometry_id) == 8
+    residuals = []
+    for number in event.truth.particles.particle_id:
+        mine = event.hits.position[pixel & (event.truth.particle_id == number)].astype(np.float64)
+        if len(mine) == 4 and np.ptp(mine[:, 0]) > 120:
+            # z is straight in r for 100 GeV; four points and two parameters leave two degrees of freedom.
+            fit = np.polyval(np.polyfit(mine[:, 0], mine[:, 2], 1), mine[:, 0])
+            residuals.append(((mine[:, 2] - fit) ** 2).sum() / 2)
+    assert len(residuals) > 50
+    # 50 um / sqrt(12) = 14.4 um, and about as much multiple scattering is excluded by the momentum.
+    assert np.sqrt(np.mean(residuals)) == pytest.approx(0.0144, rel=0.15)
+
+
 def test_seed_and_workers(cache: Path, small: list[tuple[Event, dict[str, int]]]) -> None:
     again = list(simulate_events(6, SMALL, seed=1, cache=cache, workers=2))
     assert [event.event_id for event, _ in again] == [0, 1, 2, 3, 4, 5]
@@ -147,6 +209,60 @@ def test_seed_and_workers(cache: Path, small: list[tuple[Event, dict[str, int]]]
     assert_same(alone, small[4][0])
     other, _ = next(simulate_events(1, SMALL, seed=2, cache=cache))
     assert len(other.hits) != len(small[0][0].hits)
+
+
+def test_one_soft_collision_without_pileup(cache: Path) -> None:
+    single = EventGenerator(pileup=0.0, hard="none")
+    events = [event for event, _ in simulate_events(3, single, seed=1, cache=cache)]
+    for event in events:
+        assert event.truth is not None
+        made = event.truth.particles
+        vertices = np.unique(np.round(made.vertex[made.origin_radius < 0.1], 3), axis=0)
+        # Weak decays close to the beam aside, one vertex.
+        assert len(vertices) <= 1 + 0.2 * len(made)
+    assert len({len(event.hits) for event in events}) == 3
+
+
+def test_field_scale_bends_less(cache: Path) -> None:
+    gun = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=50, pt=(1.0, 1.0), eta_max=1.0))
+
+    def turn(detector: Detector) -> float:
+        event, _ = next(simulate_events(1, gun, detector, seed=8, cache=cache))
+        assert event.truth is not None
+        turns = []
+        for number in event.truth.particles.particle_id[event.truth.particles.primary]:
+            mine = event.hits.position[event.truth.particle_id == number].astype(np.float64)
+            mine = mine[(mine[:, 0] < 700)]
+            inner, outer = mine[mine[:, 0].argmin()], mine[mine[:, 0].argmax()]
+            if outer[0] - inner[0] > 500:
+                turns.append(abs((outer[1] - inner[1] + np.pi) % (2 * np.pi) - np.pi) / (outer[0] - inner[0]))
+        assert len(turns) > 20
+        return float(np.median(turns))
+
+    assert turn(Detector(field_scale=0.8)) / turn(Detector()) == pytest.approx(0.79, abs=0.04)
+
+
+def test_hadronic_interactions(cache: Path) -> None:
+    pions = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=400, pdg=211, pt=(2.0, 10.0), eta_max=2.0))
+    with_them, counts = next(simulate_events(1, pions, seed=4, cache=cache))
+    without, none = next(simulate_events(1, pions, Detector(hadronic=False), seed=4, cache=cache))
+    assert none["interactions"] == 0
+    assert counts["hadrons"] == 400
+    # Up to ten layers of 1.65 to 3.85 mm in 465 mm: between 3 and 12 % by path and momentum.
+    assert 0.03 < counts["interactions"] / counts["hadrons"] < 0.12
+    assert with_them.truth is not None
+    assert without.truth is not None
+    made = with_them.truth.particles
+    new = ~made.primary & np.isin(made.pdg, HADRONS)
+    assert new.sum() > 10
+    assert not (~without.truth.particles.primary & np.isin(without.truth.particles.pdg, HADRONS)).any()
+    assert made.origin_radius[new].min() > 25
+
+    def primary_hits(event: Event) -> int:
+        assert event.truth is not None
+        return int(event.truth.particles.primary[event.truth.particle_id - 1].sum())
+
+    assert primary_hits(with_them) < primary_hits(without)
 
 
 def test_cross_sections(cache: Path) -> None:
@@ -207,6 +323,50 @@ def test_soft_collisions() -> None:
         n_charged.append((made.charge != 0).sum() / 600)
     # The spread of the number of particles is about its mean: errors of 4 % each.
     assert n_charged[0] == pytest.approx(n_charged[1], rel=0.2)
+
+
+def test_early_events_share_no_collision(cache: Path) -> None:
+    """The events of a sample take one collision after the other, whatever event comes first."""
+    used: list[int] = []
+    pdg, real = np.array([211], np.int32), np.ones(1, np.float32)
+    one_pion = CollisionPool(
+        np.array([0, 1]), pdg, real, real, np.ones((1, 3), np.float32), np.zeros((1, 4), np.float32)
+    )
+
+    class Numbers(CollisionSource):
+        def __getitem__(self, index: int) -> CollisionPool:
+            used.append(index)
+            return one_pion
+
+    generator = EventGenerator(pileup=3.0, hard="none")
+    by_event = []
+    for event in range(6):
+        primaries(generator, Numbers("quick_soft", 15, 1, cache), None, event, np.random.default_rng([8, event]))
+        by_event.append(used[:])
+        used.clear()
+    assert by_event[1] == list(range(3, 3 + len(by_event[1])))
+    assert all(len(set(numbers)) == len(numbers) for numbers in by_event[:3])
+    assert all(0 <= number < 15 for numbers in by_event for number in numbers)
+    assert by_event[5] != list(range(15, 15 + len(by_event[5])))  # beyond the last: drawn from all
+
+
+def test_errors_of_pythia_stay_what_they_are(tmp_path: Path, hide: Callable[[str], None]) -> None:
+    hide("pythia8mc")
+    with pytest.raises(MissingExtraError, match=r"beampipe\.simulation\.pythia needs pythia8mc"):
+        next(simulate_events(1, EventGenerator(pileup=2.0, hard="none"), seed=1, cache=tmp_path))
+
+
+def test_jets_are_above_a_tev_and_dense() -> None:
+    made = collisions("jets", 3, seed=5)
+    for number in range(3):
+        momentum = made[number].momentum
+        pt = np.hypot(*momentum[:, :2].T)
+        assert pt.sum() > 1000  # photons and charged particles of two jets or more
+        hard = np.flatnonzero((pt > 1) & (made[number].charge != 0))
+        phi, eta = np.arctan2(*momentum[hard, 1::-1].T), np.arcsinh(momentum[hard, 2] / pt[hard])
+        turn = np.abs((phi[:, np.newaxis] - phi + np.pi) % (2 * np.pi) - np.pi)
+        apart = np.hypot(eta[:, np.newaxis] - eta, turn) + 9 * np.eye(len(hard))
+        assert np.quantile(apart.min(axis=1), 0.1) < 0.02
 
 
 def test_file_appears_only_when_complete(tmp_path: Path, cache: Path) -> None:

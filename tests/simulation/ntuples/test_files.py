@@ -87,6 +87,12 @@ def test_simulation_is_sound(small_sample: list[Path]) -> None:
     assert n_generated == N_EVENTS
 
 
+def test_all_events_are_written_where_all_are_hard(small_sample: list[Path]) -> None:
+    # The premise of the equality of sums above.
+    book, events = read_bookkeeping(small_sample[2]), read_ntuple(small_sample[2])
+    assert len(events) == book["n_generated"]
+
+
 def test_same_seed_same_file(tmp_path: Path) -> None:
     seeds = {"a": 5, "b": 5, "c": 6}
     made = [simulate_dijets("nominal2", tmp_path / name, 12, seed=seed)[1] for name, seed in seeds.items()]
@@ -108,6 +114,13 @@ def test_second_call_makes_what_is_missing(tmp_path: Path) -> None:
     assert changed == paths[:2]
     assert not list(tmp_path.glob("*.part"))
     assert not any(is_made(file) for file in file_specs("nominal2", tmp_path, 12, 6, 2))
+
+
+def test_workers_make_the_same_files(tmp_path: Path) -> None:
+    one = simulate_dijets("nominal2", tmp_path / "one", 9, seed=5)
+    two = simulate_dijets("nominal2", tmp_path / "two", 9, seed=5, workers=2)
+    for a, b in zip(one, two, strict=True):
+        assert_same(read_ntuple(a), read_ntuple(b))
 
 
 def test_too_few_events(tmp_path: Path) -> None:

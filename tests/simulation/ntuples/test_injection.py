@@ -49,6 +49,13 @@ def test_each_track_is_kept_on_its_own() -> None:
     assert kept[many].var() == pytest.approx(5, rel=0.1)
 
 
+def test_an_event_is_altered_alike_in_any_company() -> None:
+    events = toy_events(500, 2)
+    whole, part = altered(events, INJECTIONS["apart"], 3), altered(events[100:200], INJECTIONS["apart"], 3)
+    np.testing.assert_array_equal(whole[100:200].jet_n_trk, part.jet_n_trk)
+    assert not np.array_equal(whole.jet_n_trk, altered(events, INJECTIONS["apart"], 4).jet_n_trk)
+
+
 def test_files_of_pseudo_data(tmp_path: Path) -> None:
     source = simulate_toy(tmp_path / "toy", 600, files=3, n_weights=4)
     seen: list[Path] = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.simulation.ntuples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
 from beampipe.simulation.ntuples.dijets import detected
 from beampipe.simulation.pythia import (
@@ -57,6 +59,18 @@ def test_batches_of_any_size_give_the_same_events() -> None:
         np.testing.assert_array_equal(column, runs[1][name], err_msg=name)
 
 
+def test_collisions_hold_together() -> None:
+    some = next(PythiaRun(PLAIN, SLICES[0], 2).batches(5))
+    assert len(some) == 5
+    assert some.offset[-1] == len(some.momentum) == len(some.charged)
+    assert some.parton_offset[-1] == len(some.parton) == len(some.parton_label)
+    assert set(some.parton_label.tolist()) <= {1, 2, 3, 4, 5, 21}
+    # Neutrinos and muons aside, an event holds the energy of the two beams.
+    energy = np.add.reduceat(some.momentum[:, 3], some.offset[:-1])
+    assert (energy < 13_001).all()
+    assert (energy > 10_000).all()
+
+
 def test_varied_sample_has_all_weights() -> None:
     generator = PythiaRun(sample_spec("nominal"), SLICES[0], 4)
     weights = next(generator.batches(40)).weights
@@ -96,6 +110,17 @@ def test_every_sample_is_accepted_by_pythia() -> None:
             assert pythia.readString(line), (spec.name, line)
 
 
+def test_refused_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match="Tune:pq = 3"):
+        PythiaRun(SampleSpec("wrong", "none", ("Tune:pq = 3",), 1), SLICES[0], 1)
+
+
 def test_unknown_sample() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'vincia'"):
         sample_spec("vinci")
+
+
+def test_samples_are_distinct() -> None:
+    assert len({spec.seed for spec in SAMPLES.values()}) == len(SAMPLES)
+    assert sum(part.share for part in SLICES) == pytest.approx(1)
+    assert all(a.high == b.low for a, b in pairwise(SLICES))

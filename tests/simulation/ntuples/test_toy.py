@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from beampipe.errors import InputError
 from beampipe.simulation.ntuples import (
     TOY_SLICES,
     Events,
@@ -31,6 +33,20 @@ def pair(events: Events) -> dict[str, np.ndarray]:
     """Columns of the leading two jets, (n_events, 2)."""
     place = events.offset[:-1, None] + np.arange(2)
     return {name[4:]: column[place] for name, column in events.columns.items() if name.startswith("jet_")}
+
+
+def test_same_seed_same_events(events: Events) -> None:
+    again = toy_events(N_EVENTS, 3, n_weights=9)
+    for name, column in events.columns.items():
+        np.testing.assert_array_equal(column, again.columns[name], err_msg=name)
+    assert not np.array_equal(events.jet_pt[:100], toy_events(N_EVENTS, 4).jet_pt[:100])
+
+
+def test_jets_fall_in_pt_and_there_are_as_many_as_stated(events: Events) -> None:
+    inside = np.delete(np.diff(events.jet_pt), events.offset[1:-1] - 1)
+    assert (inside <= 0).all()
+    assert np.diff(events.offset).mean() == pytest.approx(2 + MODEL.extra_jets, abs=0.03)
+    assert events.jet_pt.min() >= 100
 
 
 def test_tracks_have_the_mean_and_spread_of_their_flavour(events: Events) -> None:
@@ -100,6 +116,14 @@ def test_weight_names_and_their_effect(events: Events) -> None:
     np.testing.assert_array_equal(one.weight, many.weight[:, :2])
 
 
+def test_injected_shift() -> None:
+    shifted = toy_events(N_EVENTS, 3, model=replace(MODEL, quark_tracks=0.9, gluon_tracks=1.1))
+    plain = toy_events(N_EVENTS, 5)
+    for gluon, factor in ((False, 0.9), (True, 1.1)):
+        means = [e.jet_n_trk[(e.jet_label == 21) == gluon].mean() for e in (shifted, plain)]
+        assert means[0] / means[1] == pytest.approx(factor, rel=0.01)
+
+
 def test_files(tmp_path: Path) -> None:
     seen: list[Path] = []
     paths = simulate_toy(tmp_path, 1000, files=5, n_weights=3, progress=seen.append)
@@ -126,3 +150,13 @@ def test_data_files(tmp_path: Path) -> None:
     assert (book["slice"], book["cross_section"], book["weight_names"]) == (0, 0.0, "nominal")
     assert book["sum_weights"].tolist() == [500.0]
     assert set(read_ntuple(path).columns).isdisjoint({"weight", "jet_label", "jet_n_trk_eff"})
+
+
+def test_too_few_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 files for 100 events, expected 3 or more, at least one for each slice"):
+        simulate_toy(tmp_path, 100, files=2)
+
+
+def test_no_events() -> None:
+    with pytest.raises(InputError, match="0 events"):
+        toy_events(0, 1)
