@@ -319,7 +319,7 @@ TRUTH_FAULTS: Final = [
     ),
     Fault(
         "vertices of a mirrored detector",
-        scoring(lambda: with_particles(vertex=lambda p: p.vertex * np.float32([1, 1, -1]))),
+        scoring(lambda: with_particles(vertex=lambda p: p.vertex * np.array([1, 1, -1], np.float32))),
         r"vertices whose z is off by .* not mirrored",
     ),
     Fault("hits of a large event in another order", scoring(lambda: [in_other_order(60)]), "those of these hits"),
