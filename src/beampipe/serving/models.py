@@ -19,7 +19,7 @@ from beampipe.serving.contract import FEATURES, LABELS, TRACKS, WIDE_FEATURES
 from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, DEFAULT_MODELS, MODELS, VARIANTS
 from beampipe.tracking.acts.settings import ACTS_FAST
-from beampipe.tracking.fitting.reference import layer_of
+from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
 from beampipe.tracking.models import DEFAULT_MODEL, load_model

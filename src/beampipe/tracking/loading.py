@@ -12,7 +12,7 @@ from beampipe.errors import ConfigError, UnknownNameError, expect_type
 from beampipe.events import BeamSpot
 from beampipe.tracking.catalogue import DEFAULT_MODEL, PipelineSpec, pipeline_spec, shipped_models
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.reference import load_fit_tables
+from beampipe.tracking.fitting.tables import load_fit_tables
 from beampipe.tracking.models import TrackerModel, load_model, weight_file
 from beampipe.tracking.pipeline import Pipeline
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, FileError, InputError, ShapeError
 from beampipe.events import FitStatus, Hits, TrackParameters, Tracks
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.reference import FitTables, load_fit_tables, path_through, save_fit_tables
+from beampipe.tracking.fitting.tables import FitTables, load_fit_tables, path_through, save_fit_tables
 from tests.tracking.unchecked import unchecked
 
 from .toy import BARREL, DISCS, Shot, shoot, toy_tables

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError
 from beampipe.tracking.fitting.helix import cross, from_acts, perigee_of, through, to_acts
-from beampipe.tracking.fitting.reference import kicks, measurements
+from beampipe.tracking.fitting.tables import kicks, measurements
 
 N = 300
 STEPS = np.array([1e-3, 1e-6, 1e-9, 1e-3, 1e-6])

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from beampipe.events import Event, Hits, Particles, Tracks, Truth
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, through
-from beampipe.tracking.fitting.reference import PION_MASS, FitTables
+from beampipe.tracking.fitting.tables import PION_MASS, FitTables
 from tests.tracking.diagnostics import true_perigee
 
 BARREL = tuple((r - 4, r + 4, -600, 600) for r in (32, 72, 116, 172, 260, 360, 500, 660, 820, 1020))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from beampipe.tracking.data import shipped_events, shipped_path
-from beampipe.tracking.fitting.reference import load_fit_tables
+from beampipe.tracking.fitting.tables import load_fit_tables
 from beampipe.tracking.models import load_model, weight_file
 from beampipe.tracking.training.fit_tables import learn_fit_tables
 from beampipe.tracking.windows import load_windows

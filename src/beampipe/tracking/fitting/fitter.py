@@ -11,7 +11,7 @@ from beampipe.errors import ConfigError
 from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists
 from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder, hits_of
-from beampipe.tracking.fitting.reference import FitTables
+from beampipe.tracking.fitting.tables import FitTables
 from beampipe.tracking.kernels.loading import contiguous, native
 
 

@@ -2,7 +2,7 @@
 
 The helix of a simulated particle is known, so its hits deviate by measurement errors, scattering, loss of energy and
 changes of the field alone. To first order the deviations of a track are sums of these, as in
-`beampipe.tracking.fitting.reference`. The variances of the layers are those that make the deviations of all tracks most
+`beampipe.tracking.fitting.tables`. The variances of the layers are those that make the deviations of all tracks most
 likely.
 
 The beam pipe stands for all material inside the first hits, and a tube in each gap between discs for the support there.
@@ -24,7 +24,7 @@ from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import Event
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, Crossings, cartesian, cross, from_acts, perigee_of
-from beampipe.tracking.fitting.reference import (
+from beampipe.tracking.fitting.tables import (
     FIELD_POWERS,
     PION_MASS,
     FitTables,

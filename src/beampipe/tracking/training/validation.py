@@ -22,7 +22,7 @@ from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.reference import layer_of
+from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.input_checks import ExpectedTracks, measure
 from beampipe.tracking.kernels.loading import native
 from beampipe.tracking.loading import FIT_STEM, load_pipeline, load_track_fitter

@@ -2,7 +2,7 @@
 //
 // The state of the filter is the change of the perigee of the helix that the particle follows at the layer just passed,
 // so that nothing is transported between layers: a hit adds information, scattering takes some away. That gives the
-// generalised least squares solution of beampipe.tracking.fitting.reference, without the covariance of the hits.
+// generalised least squares solution of beampipe.tracking.fitting.tables, without the covariance of the hits.
 // Source: R. Fruehwirth, Nucl. Instrum. Meth. A 262 (1987) 444, for the filter in this form.
 #include "fit/helix.hpp"
 
@@ -20,7 +20,7 @@ constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
 constexpr double kMaxCot = 1e3, kPi = 3.141592653589793, kHighland = 0.0446;
 
-// Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
+// Rejection of outliers; beampipe.tracking.fitting.tables says what they mean.
 constexpr double kMaxDeviation = 3, kDoubtful = 2, kMinGain = 12;
 constexpr int kMinHitsLeft = 6, kMinHitsLeftIfDoubtful = 7, kMaxHitsTried = 40;
 constexpr double kMaxChi2OfOther = 12, kMaxChi2Excess = 4, kMinChi2Apart = 9;

@@ -9,7 +9,7 @@
 namespace beampipe {
 namespace {
 
-constexpr std::int32_t kVersion = 1;  // FIT_VERSION of tracking/fitting/reference.py
+constexpr std::int32_t kVersion = 1;  // FIT_VERSION of tracking/fitting/tables.py
 
 std::string path_in(const std::string& weights) { return weights + "/fit.safetensors"; }
 

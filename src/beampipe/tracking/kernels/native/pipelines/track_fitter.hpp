@@ -10,7 +10,7 @@
 
 namespace beampipe {
 
-/// The tables of beampipe.tracking.fitting.reference, read from a file and checked.
+/// The tables of beampipe.tracking.fitting.tables, read from a file and checked.
 class OwnFitTables {
 public:
   /// Throws FileError or ConfigError if the file has no consistent tables.
