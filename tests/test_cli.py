@@ -18,7 +18,7 @@ from beampipe.terminal.exit import run as exit_with
 from beampipe.tracking import write_events
 from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.tracking.training.detector import about_beam_spot
-from tests.commands import run
+from tests.in_process import run
 
 
 def test_as_a_program() -> None:

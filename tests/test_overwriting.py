@@ -17,7 +17,7 @@ from beampipe.errors import FileError
 from beampipe.files import require_ours
 from beampipe.tracking.data import shipped_path
 from tests import commands
-from tests.commands import Done
+from tests.in_process import Done
 
 EVENTS = str(shipped_path(0))
 

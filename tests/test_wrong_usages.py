@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from beampipe.tracking.data import shipped_path
-from tests.commands import Done, run
+from tests.in_process import Done, run
 
 FILES: Final[dict[str, str]] = {
     "empty.parquet": "",

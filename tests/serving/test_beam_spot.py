@@ -25,7 +25,7 @@ from beampipe.triton.model.contract import Instance
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-from tests.commands import run
+from tests.in_process import run
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 SERVED = (

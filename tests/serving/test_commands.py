@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import run
+from tests.in_process import run
 
 
 def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
