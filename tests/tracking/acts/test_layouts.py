@@ -22,8 +22,8 @@ from beampipe.tracking.formats.parquet import write_simulated
 from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import model_overview, pipeline_rows
 from beampipe.tracking.truth import Selection
+from tests.in_process import output_of
 from tests.simulation.layouts import COMPACT, LONGBAR, shot
-from tests.tracking.commands import output_of
 
 pytestmark = pytest.mark.acts
 

@@ -18,7 +18,7 @@ from beampipe.tracking import cli as tracking
 from beampipe.tracking import shipped_events
 from beampipe.tracking.formats import ReadOptions
 from beampipe.tracking.formats.options import read_options
-from tests.tracking.commands import output_of
+from tests.in_process import output_of
 
 
 @pytest.mark.parametrize(

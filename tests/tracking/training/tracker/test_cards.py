@@ -15,7 +15,7 @@ from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.tracking.models import TrackerModel
 from beampipe.tracking.models.card import model_overview
 from beampipe.tracking.training.validation import validate
-from tests.tracking.commands import run
+from tests.in_process import run
 
 
 @pytest.fixture(scope="module")

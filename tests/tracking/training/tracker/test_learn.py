@@ -23,7 +23,7 @@ from beampipe.tracking.training.tracker_model import (
     learn_model,
 )
 from beampipe.tracking.training.validation import validate
-from tests.tracking.commands import output_of, run
+from tests.in_process import output_of, run
 from tests.tracking.training.toy import toy_event
 
 TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2, 3, "seconds")

@@ -16,7 +16,7 @@ from beampipe.tracking.models import LayerRequirements, TrackerModel
 from beampipe.tracking.models.card import model_overview
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
-from tests.tracking.commands import output_of
+from tests.in_process import output_of
 from tests.tracking.training.toy import toy_event
 
 OUTERMOST = 520.0
