@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.tracking.data import shipped_path
-from tests import commands
+from tests import in_process
 
 BEAMPIPE = f"{sys.executable} -m beampipe"
 
@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = commands.run(*(shipped_path(0) if word == "EVENTS" else word for word in command.split()))
+    done = in_process.run(*(shipped_path(0) if word == "EVENTS" else word for word in command.split()))
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert line.startswith("beampipe: ")

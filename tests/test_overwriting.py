@@ -16,7 +16,7 @@ from beampipe.cli import app
 from beampipe.errors import FileError
 from beampipe.files import require_ours
 from beampipe.tracking.data import shipped_path
-from tests import commands
+from tests import in_process
 from tests.in_process import Done
 
 EVENTS = str(shipped_path(0))
@@ -148,7 +148,7 @@ def test_results_of_an_earlier_calibration_are_replaced(tmp_path: Path, monkeypa
 
 def run(command: str, *more: str) -> Done:
     words = [EVENTS if word == "EVENTS" else word.replace("FILE", "file") for word in command.split()]
-    return commands.run(*words, *more)
+    return in_process.run(*words, *more)
 
 
 @pytest.mark.parametrize(("command", "again"), WRITING.items())

@@ -20,7 +20,7 @@ from beampipe.tracking import cli as tracking
 from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
-from tests import commands
+from tests import in_process
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,7 +33,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 def local(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What the command writes without a server."""
     output = tmp_path_factory.mktemp("local") / "tracks.parquet"
-    assert commands.run("track", shipped_path(0), "-o", output).returncode == 0
+    assert in_process.run("track", shipped_path(0), "-o", output).returncode == 0
     return output.read_bytes()
 
 
@@ -41,7 +41,7 @@ def test_track_writes_the_same_file_via_servers(tracking_server: TritonServer, t
     output, token = tmp_path / "tracks.parquet", tmp_path / "token"
     token.write_text("anything\n")
     urls = ["--url", f"grpc://{tracking_server.grpc_url}", "--url", f"http://{tracking_server.http_url}"]
-    done = commands.run("track", shipped_path(0), "-o", output, *urls, "--token-file", token)
+    done = in_process.run("track", shipped_path(0), "-o", output, *urls, "--token-file", token)
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == local
 
@@ -49,7 +49,7 @@ def test_track_writes_the_same_file_via_servers(tracking_server: TritonServer, t
 def test_the_fit_of_a_server_is_the_one_written_here(tracking_server: TritonServer, tmp_path: Path) -> None:
     written = []
     for name, options in {"here": [], "there": ["--url", f"grpc://{tracking_server.grpc_url}"]}.items():
-        done = commands.run(
+        done = in_process.run(
             "track", shipped_path(0), "-o", tmp_path / f"{name}.parquet", "--parameters", "-p", "module_map", *options
         )
         assert done.returncode == 0, done.stderr
@@ -62,12 +62,12 @@ def test_the_fit_of_a_server_is_the_one_written_here(tracking_server: TritonServ
 def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -> None:
     output = tmp_path / "tracks.parquet"
     via = ["--url", "http://127.0.0.1:1"]
-    done = commands.run("track", shipped_path(0), "-o", output, *via, "--timeout", "0.5")
+    done = in_process.run("track", shipped_path(0), "-o", output, *via, "--timeout", "0.5")
     assert done.returncode == 2
     assert done.stderr.count("is a server running there?") == 2, "when it begins to wait, and when it gives up"
     assert "Retrying for up to 0.5 s" in done.stderr
     assert not output.exists()
-    done = commands.run("track", shipped_path(0), "-o", output, *via, "--fallback")
+    done = in_process.run("track", shipped_path(0), "-o", output, *via, "--fallback")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("going on here") == 1
     assert output.read_bytes() == local
