@@ -10,8 +10,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32
 from beampipe.tracking.data import shipped_path
+from tests.in_process import run
 
-from ..commands import run
 from .table import columns, noise, usual
 
 
