@@ -192,15 +192,6 @@ def old_record(folder: Path) -> object:
     return read_record(path)
 
 
-def earlier_host(folder: Path) -> object:
-    """The page of a host's folder in which an earlier version called secret seeds development seeds."""
-    run = done(folder)
-    plan = json.loads((run / "plan.json").read_text())
-    plan["assessments"][0]["seed"] = "dev-2737469871364876123"
-    (run / "plan.json").write_text(json.dumps(plan))
-    return write_report(run, folder / "page.html")
-
-
 def damaged(name: str, content: bytes) -> Callable[[Path], str]:
     """A run over an instance of which one file has other content."""
 
@@ -285,7 +276,6 @@ def own_check(result: str) -> Callable[[Path], str]:
 
 FAULTS: Final = (
     # Hosts and seeds.
-    Fault("host: an earlier version's secret seeds", earlier_host, "secret seeds under public names", FileError),
     Fault("host: a request names a secret seed", request(seeds=[2737469871364]), r"from 1 to 1000000", ConfigError),
     Fault("host: a request for instance 0", request(seeds=[0]), r"got \[0\], expected numbers from 1", ConfigError),
     Fault("host: a level that is none", request(levels=[4]), "got 4, expected 1, 2 or 3", ConfigError),

@@ -551,14 +551,11 @@ TRAINING = (
         r"hits of event 2 of a\.parquet again in event 2 of b\.parquet",
         ConfigError,
     ),
-    Fault(
-        "vertices in m", with_particles(vertex=lambda of: of.vertex / 1000), "vertices whose z is off by", ConfigError
-    ),
+    Fault("vertices in m", with_particles(vertex=lambda of: of.vertex / 1000), "vertices whose z is off by"),
     Fault(
         "vertices of other particles",
         with_particles(vertex=lambda of: of.vertex[::-1].copy()),
         "vertices whose z is off by",
-        ConfigError,
     ),
     Fault(
         "momenta mirrored along z",

@@ -192,10 +192,11 @@ def write_corrections(
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    from pydantic_core import to_json
+    from pydantic import TypeAdapter
 
     every = [each for twins in corrections for each in twins]
-    text = to_json({"schema_version": 2, "description": description, "corrections": every}, indent=indent)
+    whole = {"schema_version": 2, "description": description, "corrections": every}
+    text = TypeAdapter(dict[str, Any]).dump_json(whole, indent=indent)
     path.write_bytes(text + b"\n")
 
 
