@@ -48,7 +48,9 @@ def test_a_zombie_is_there_and_has_ended(child: subprocess.Popen[bytes]) -> None
     started = processes.start_time(child.pid)
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert started is not None
     assert not processes.is_alive(child.pid)
+    assert not processes.is_same(child.pid, started)  # what it held is free before its parent waits for it
     assert processes.start_time(child.pid) == started
     assert processes.is_used(child.pid)
     assert processes.arguments(child.pid) == ()

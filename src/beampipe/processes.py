@@ -74,7 +74,7 @@ class ManagedProcess:
         if running.child is not None:
             alive = running.child.poll() is None
         else:
-            alive = is_same(running.pid, running.started) and is_alive(running.pid)
+            alive = is_same(running.pid, running.started)
         return running.pid if alive else None
 
     @property
@@ -347,7 +347,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def is_same(pid: int, started: int) -> bool:
-    """Whether the process with this id and start time still exists.
+    """Whether the process with this id and start time still runs; a zombie has ended.
 
     Args:
         pid: process id.
@@ -357,7 +357,7 @@ def is_same(pid: int, started: int) -> bool:
         True also for a process that this user may not inspect: its files must be kept.
     """
     try:
-        return start_time(pid) == started
+        return is_alive(pid) and start_time(pid) == started
     except PermissionError:
         return True
 

@@ -49,7 +49,7 @@ def daemon_pid(folder: RunFolder) -> int | None:
         pid, started = int(who["pid"]), int(who["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return pid if processes.is_same(pid, started) and processes.is_alive(pid) else None
+    return pid if processes.is_same(pid, started) else None
 
 
 def run_fleet(specification: Path, folder: Path | None = None) -> None:
