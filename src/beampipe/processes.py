@@ -71,11 +71,8 @@ class ManagedProcess:
         """Its process id, None if it does not run."""
         if (running := self._running) is None:
             return None
-        if running.child is not None:
-            alive = running.child.poll() is None
-        else:
-            alive = is_same(running.pid, running.started)
-        return running.pid if alive else None
+        runs = is_same(running.pid, running.started) if running.child is None else running.child.poll() is None
+        return running.pid if runs else None
 
     @property
     def was_started(self) -> bool:
