@@ -528,16 +528,17 @@ class HitMonitor:
         if usual.per_track is None:
             return [], ""
         lot = self._lot_of_tracks
-        if is_sampled(self._n_lots + 1):  # measuring costs time
-            # An event that is found again and again, for its time, tells nothing new.
-            if any(earlier is hits for hits, _ in event.events for earlier, _ in lot.events):
-                return [], ""
-            lot.events += event.events
+        # An event that is found again and again, for its time, tells nothing new.
+        if any(earlier is hits for hits, _ in event.events for earlier, _ in lot.events):
+            return [], ""
         lot.add(event)
+        lot.events += event.events
         if lot.tracks < fewest:
             return [], ""
         self._lot_of_tracks = _Lot()
         self._n_lots += 1
+        if not is_sampled(self._n_lots):  # measuring costs time
+            lot.events = []
         origins, residuals = lot.shapes()
         now = lot.measured(origins, residuals)
         assert now.per_track is not None
