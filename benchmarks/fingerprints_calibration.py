@@ -45,7 +45,7 @@ class Hidden:
     @staticmethod
     def find_spec(name, path, target=None):
         if name.startswith("beampipe.calibration") and name.endswith("._native"):
-            raise ImportError("hidden for this fingerprint")
+            raise ModuleNotFoundError("hidden for this fingerprint", name=name)
 sys.meta_path.insert(0, Hidden)
 sys.argv[0] = "beampipe"
 runpy.run_module("beampipe", run_name="__main__", alter_sys=True)
