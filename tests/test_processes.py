@@ -78,10 +78,10 @@ def test_no_such_process() -> None:
 
 
 def test_a_process_that_may_not_be_looked_at_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pid: int) -> int | None:
+    def refuse(pid: int) -> list[str]:
         raise PermissionError
 
-    monkeypatch.setattr(processes, "start_time", refuse)
+    monkeypatch.setattr(processes, "_stat", refuse)
     assert processes.is_same(1, 0)
 
 

@@ -354,7 +354,8 @@ def is_same(pid: int, started: int) -> bool:
         True also for a process that this user may not inspect: its files must be kept.
     """
     try:
-        return is_alive(pid) and start_time(pid) == started
+        fields = _stat(pid)
+        return bool(fields) and fields[0] not in "ZX" and int(fields[19]) == started
     except PermissionError:
         return True
 

@@ -51,6 +51,7 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
         events = _events_of_lists(path, by)
     else:
         events = tables.hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
+    runs = tuple(recognised(tables.RUN, file.names).values())
     event_ids: set[int] = set()
     for event_id, columns in events:
         number = tables.event_number(path) if by is None and event_id is None else event_id
@@ -64,10 +65,11 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
                 path=path,
             )
         event_ids.add(number)
-        for name in recognised(tables.RUN, columns).values():
-            if len(runs := np.unique(columns[name])) > 1:
+        for name in runs:
+            if name in columns and len(tables.equal_runs(columns[name])) > 1:
+                n_runs = len(np.unique(columns[name]))
                 raise FileError(
-                    f"{path}: event {number}: got rows of {len(runs)} numbers in {name!r}, expected one, as numbers of"
+                    f"{path}: event {number}: got rows of {n_runs} numbers in {name!r}, expected one, as numbers of"
                     " events repeat between runs; number the events anew, or write a file for each run",
                     path=path,
                     name=name,
