@@ -49,7 +49,7 @@ def slurm_files(fleet: Fleet, specification: Path, folder: Path) -> Files:
     files = {}
     for group in groups:
         servers = min(fleet.slurm.servers, group.count)
-        files[f"servers-{group.name}.sh"] = script(
+        files[script_name(group)] = script(
             "servers",
             name=f"beampipe-{fleet.name}-servers-{group.name}",
             group=group,
@@ -68,7 +68,7 @@ def slurm_files(fleet: Fleet, specification: Path, folder: Path) -> Files:
             specification=specification,
             shared=shared,
         )
-    files[START] = script("start", end=END, scripts=[folder / name for name in files if name != GATEWAY])
+    files[START] = script("start", end=END, scripts=[folder / script_name(group) for group in groups])
     files[END] = script("end")
     return files
 
@@ -98,7 +98,7 @@ def write_slurm(fleet: Fleet, specification: Path, folder: Path) -> list[Path]:
             fleet_server_settings(fleet, group, run, models),
             count=group.count,
             servers=fleet.slurm.servers,
-            script=folder / f"servers-{group.name}.sh",
+            script=folder / script_name(group),
             shared=run.path,
             step=step_options(group),
             host=fleet.slurm.host,
@@ -139,6 +139,11 @@ def slurm_notes(fleet: Fleet) -> Iterator[str]:
                 f"servers.{group.name}.most: got {group.slots}, expected {2 * group.count}: when all jobs are renewed"
                 " at once, servers of old and new ones need places in the gateway"
             )
+
+
+def script_name(group: ServerGroup) -> str:
+    """Name of the script of a group's jobs."""
+    return f"servers-{group.name}.sh"
 
 
 def _groups(fleet: Fleet) -> list[ServerGroup]:
