@@ -268,19 +268,19 @@ def vertices_about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
     return replace(event, truth=replace(event.truth, particles=particles))
 
 
-def truth_of(event: Event, circles: bool = True) -> Truth:
+def truth_of(event: Event, with_field: bool = True) -> Truth:
     """The truth of a simulated event, checked by `seen_field`.
 
     Args:
         event: an event.
-        circles: whether momenta are compared with curvatures.
+        with_field: whether momenta are compared with curvatures, and vertices with hits.
 
     Raises:
         InputError: the event has none, or it cannot be that of the hits.
     """
     if event.truth is None:
         raise InputError(f"event {event.event_id}: got no truth (particle ids, momenta); data cannot be scored")
-    seen_field(event, circles)
+    seen_field(event, with_field)
     return event.truth
 
 
@@ -319,7 +319,7 @@ _COIL: Final = 0.2
 _checked: WeakKeyDictionary[Particles, float | None] = WeakKeyDictionary()
 
 
-def seen_field(event: Event, circles: bool = True) -> float | None:
+def seen_field(event: Event, with_field: bool = True) -> float | None:
     """The field along z [T] that momenta and curvatures of an event mean; None where too few particles show it.
 
     It is negative if the particles bend the other way than their charges say in a field along z. Each set of particles
@@ -329,7 +329,7 @@ def seen_field(event: Event, circles: bool = True) -> float | None:
 
     Args:
         event: an event with truth.
-        circles: whether momenta are compared with curvatures; else no field is known.
+        with_field: whether momenta are compared with curvatures, and vertices with hits; else no field is known.
 
     Raises:
         InputError: particles are listed twice, momenta or vertices are not finite, momenta are in another unit than
@@ -340,7 +340,7 @@ def seen_field(event: Event, circles: bool = True) -> float | None:
     if particles not in _checked:
         where = f"event {event.event_id}"
         _require_sound(particles, where)
-        _checked[particles] = _checked_field(event, event.truth, where) if circles else None
+        _checked[particles] = _checked_field(event, event.truth, where) if with_field else None
     return _checked[particles]
 
 
@@ -398,10 +398,8 @@ def other_field(event: Event, expected: float | None) -> str:
     seen = seen_field(event)
     if seen is None or expected is None:
         return ""
-    if seen * expected < 0 and abs(abs(seen) - abs(expected)) <= _COIL * abs(expected):
-        return f"event {event.event_id}: {OTHER_WAY}"
-    if abs(seen - expected) <= _COIL * abs(expected):
-        return ""
+    if abs(abs(seen) - abs(expected)) <= _COIL * abs(expected):
+        return "" if seen * expected >= 0 else f"event {event.event_id}: {OTHER_WAY}"
     return (
         f"event {event.event_id}: momenta and curvatures mean a field of {abs(seen):.3g} T, where {expected:.3g} T is"
         f" expected (ratio {abs(seen / expected):.3g}); are the events of another field, or momenta in another unit?"

@@ -190,7 +190,7 @@ def write_corrections(
         indent: blanks by which JSON is indented; None for one line.
 
     Raises:
-        MissingExtraError: correctionlib is not installed.
+        MissingExtraError: pydantic is not installed.
     """
     from pydantic import TypeAdapter
 
@@ -231,7 +231,7 @@ def write_correction(factors: Factors, path: Path) -> None:
         path: the file to write.
 
     Raises:
-        MissingExtraError: correctionlib is not installed.
+        MissingExtraError: pydantic is not installed.
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
@@ -378,7 +378,7 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
         path: the file to write.
 
     Raises:
-        MissingExtraError: correctionlib is not installed.
+        MissingExtraError: pydantic is not installed.
     """
     nominal = np.where(joint.published, joint.nominal, np.nan)
     shifted = {"nominal": nominal}
@@ -416,7 +416,7 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
         path: the file to write.
 
     Raises:
-        MissingExtraError: correctionlib is not installed.
+        MissingExtraError: pydantic is not installed.
     """
     factors, points = results.factors, {f"{wp:g}": wp for wp in results.factors.working_points}
     ways = {"nominal": 0, "stat_up": 1, "stat_down": -1}

@@ -72,7 +72,7 @@ def write_exports(results: Results, folder: Path) -> tuple[Path, ...]:
         folder: folder of the files.
 
     Raises:
-        MissingExtraError: correctionlib is not installed.
+        MissingExtraError: pydantic is not installed.
         ConfigError: a source of uncertainty is called ``stat`` or ``total``.
     """
     factors = results.factors
@@ -99,7 +99,7 @@ def write_joint(
         write: writes the first file; by default `joint.write`.
 
     Raises:
-        MissingExtraError: correctionlib is not installed.
+        MissingExtraError: pydantic is not installed.
     """
     components = principal_components(joint)
     return (

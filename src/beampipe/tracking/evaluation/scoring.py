@@ -404,7 +404,7 @@ def evaluate(
     in_other_field = False
     n_events = n_particles = n_hits = 0
     for event in events:
-        truth_of(event, circles=is_sampled(n_events + 1))  # fails before any finder is called
+        truth_of(event, with_field=is_sampled(n_events + 1))  # fails before any finder is called
         calls = {}
         for name, finder in by_name.items():
             for _ in range(warm_up if n_events == 0 else 0):
