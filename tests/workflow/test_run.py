@@ -357,19 +357,34 @@ def test_slurm_runs_the_same_workflow_and_replaces_a_lost_job(
 
 
 @pytest.mark.parametrize("spec", ["inline", "processes"])
-def test_what_a_task_makes_possible_comes_before_other_tasks(spec: str) -> None:
+def test_what_a_task_makes_possible_comes_before_other_tasks(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the given tasks no more are under way than there are workers; every result comes back."""
-    done: list[str] = []
+    given: list[Future[int]] = []
+    enabled: list[int] = []
+    followed: list[int] = []
 
     def follow(task: Task[int], result: int) -> list[Task[int]]:
-        return [Task(f"then {result}", toys.square, (result,))] if task.label.startswith("first") else []
+        if not task.label.startswith("first"):
+            return []
+        enabled.append(result)
+        return [Task(f"then {result}", toys.square, (result,))]
 
-    tasks = [Task(f"first {number}", toys.square, (number,)) for number in range(2, 8)]
+    numbers = range(3, 9)
+    tasks = [Task(f"first {number}", toys.square, (number,)) for number in numbers]
     with open_pool(spec, 2) as pool:
-        results = run(tasks, pool, follow=follow, progress=lambda task: done.append(task.label))
-        workers = pool.workers
-    assert sorted(results) == sorted([n**2 for n in range(2, 8)] + [n**4 for n in range(2, 8)])
-    for number in range(2, 8):
-        before = done[: done.index(f"then {number**2}")]
-        own = before.index(f"first {number}")
-        assert sum(label.startswith("first") for label in before[own:]) <= 2 * workers
+        submit = pool.submit
+
+        def watched(function: Callable[[int], int], number: int) -> Future[int]:
+            future = submit(function, number)
+            if number in numbers:
+                assert followed == enabled, "what is possible was submitted before"
+                given.append(future)
+                assert sum(not future.done() for future in given) <= pool.workers
+            else:
+                followed.append(number)
+            return future
+
+        monkeypatch.setattr(pool, "submit", watched)
+        results = run(tasks, pool, follow=follow)
+    assert sorted(results) == sorted([n**2 for n in numbers] + [n**4 for n in numbers])
+    assert len(given) == len(enabled) == len(followed) == len(numbers)
