@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
+from typer.testing import CliRunner
 
 from beampipe import terminal
+from beampipe.terminal.commands import Commands, options_of, with_options
 
 BARS = """
 import time
@@ -226,3 +229,47 @@ print("after")
     assert "first" in output
     assert "second" in output
     assert output.index("\x1b[2K", output.index("second")) < output.index("after"), "the line is erased at the end"
+
+
+@dataclass(frozen=True)
+class Beam:
+    """A beam.
+
+    Attributes:
+        energy: energy of a proton [GeV].
+        spot: coordinates in the transverse plane [mm]; several lines of help
+            are one.
+        filled: numbers of filled bunches. [default: all]
+        label: text that is no option.
+    """
+
+    energy: float
+    spot: tuple[float, float] = (0.0, 0.0)
+    filled: tuple[int, ...] = ()
+    label: str = "fill"
+
+
+def test_options_are_the_fields_of_a_dataclass() -> None:
+    app, seen = Commands("Beams."), []
+
+    @app.command()
+    @with_options(beam=options_of(Beam, without=("label",)))
+    def show(beam: Beam, *, twice: bool = False) -> None:
+        """Show the beam."""
+        seen.append((beam, twice))
+
+    runner = CliRunner()
+    words = ["--energy", "6800", "--spot", "0.1", "-0.2", "--filled", "1", "--filled", "5", "--twice"]
+    assert runner.invoke(app, words).exit_code == 0
+    assert runner.invoke(app, ["--energy", "450"]).exit_code == 0
+    assert seen == [(Beam(6800.0, (0.1, -0.2), (1, 5)), True), (Beam(450.0), False)]
+    assert runner.invoke(app, []).exit_code == 2
+    shown = " ".join(runner.invoke(app, ["--help"]).output.split())
+    for text in (
+        "Energy of a proton [GeV].",
+        "several lines of help are one.",
+        "Numbers of filled bunches.",
+        "[default: (all)]",
+    ):
+        assert text in shown
+    assert "--label" not in shown

@@ -12,14 +12,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, get_args
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Optional, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -285,9 +285,9 @@ def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _documented(function: Callable[..., None]) -> tuple[str, dict[str, str]]:
-    """The docstring of a command without its section `Args`, and the help text of each parameter from there."""
-    text, _, rows = (inspect.getdoc(function) or "").partition("\n\nArgs:\n")
+def _documented(function: Callable[..., Any], section: str = "Args") -> tuple[str, dict[str, str]]:
+    """The docstring of a command without its last section, and the help text of each parameter from there."""
+    text, _, rows = (inspect.getdoc(function) or "").partition(f"\n\n{section}:\n")
     parts = re.split(r"^ {4}(\w+): ", rows, flags=re.MULTILINE)
     return text, {name: " ".join(help.split()) for name, help in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -369,6 +369,45 @@ def print_json(result: Any) -> None:
             arrays, texts, numbers. NaN and infinities become null.
     """
     typer.echo(json.dumps(_plain(result), indent=1, allow_nan=False, default=str))
+
+
+def options_of(kind: type[Any], *, without: Collection[str] = (), panel: str | None = None) -> Callable[..., Any]:
+    """A function for `with_options` whose options are the fields of a dataclass of settings.
+
+    Name, type, default and help text of an option are those of the field; the help text stands in the section
+    `Attributes` of the dataclass's docstring. A field ``tuple[X, ...]`` is an option that may be given several times.
+    What the values must satisfy is checked by the dataclass itself.
+
+    Args:
+        kind: the dataclass.
+        without: fields that are no options; they keep their defaults.
+        panel: heading of these options in the help; None for the common one.
+    """
+    hints: dict[str, Any] = get_type_hints(kind)
+    shown = [field for field in fields(kind) if field.init and field.name not in without]
+    several = {name for name, hint in hints.items() if get_origin(hint) is tuple and ... in get_args(hint)}
+    parameters = []
+    for field in shown:
+        default: Any = field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        hint = hints[field.name]
+        if field.name in several:
+            hint, default = Optional[list[get_args(hint)[0]]], None if default is MISSING else list(default) or None
+        parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY)
+        if default is not MISSING:
+            parameter = parameter.replace(default=default)
+        parameters.append(parameter.replace(annotation=Annotated[hint, typer.Option(rich_help_panel=panel)]))
+
+    def make(**values: Any) -> Any:
+        return kind(**{name: tuple(value or ()) if name in several else value for name, value in values.items()})
+
+    documented = _documented(kind, "Attributes")[1]
+    rows = (f"    {field.name}: {documented[field.name][:1].upper()}{documented[field.name][1:]}" for field in shown)
+    make.__doc__ = "\n".join(["The settings.", "", "Args:", *rows])
+    make.__annotations__ = {"return": kind}
+    vars(make)["__signature__"] = inspect.Signature(parameters)
+    return make
 
 
 def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
