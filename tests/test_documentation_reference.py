@@ -32,7 +32,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
 @pytest.fixture(autouse=True)
 def _no_parts_stay() -> Iterator[None]:
     yield
-    for name in ("written", "names", "commands", "modules"):
+    for name in ("written", "names", "commands", "modules", "alerts"):
         sys.modules.pop(name, None)
 
 

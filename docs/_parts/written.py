@@ -12,6 +12,8 @@ TrackFitter: __call__
 ```                                    all commands, each with its first sentence
 ```{modules} beampipe.tracking
 ```                                    the modules of an area, each with the first line of its docstring
+```{alerts}
+```                                    the alerts of a fleet, each with its meaning and what to do
 ```{notebook-links}
 first_event
 ```                                    links that open these notebooks in a browser, once the repository has an address
@@ -24,12 +26,13 @@ import runpy
 from collections.abc import Sequence
 from pathlib import Path
 
+import alerts
 import commands
 import modules
 import names
 from sphinx.application import Sphinx
 
-KINDS = "public|public-table|commands|commands-table|modules|notebook-links"
+KINDS = "public|public-table|commands|commands-table|modules|alerts|notebook-links"
 BLOCK = re.compile(rf"^```\{{({KINDS})\}} ?(\S*)\n(.*?)^```$", re.M | re.S)
 FORGE = runpy.run_path(str(Path(__file__).parents[2] / "release" / "forge.py"))
 
@@ -60,6 +63,8 @@ def written(page: str) -> str:
             return notebook_links(content.split(), FORGE["address"]())
         if kind == "modules":
             return modules.table(argument)
+        if kind == "alerts":
+            return alerts.table()
         if kind == "commands":
             return commands.section(argument)
         return commands.table()

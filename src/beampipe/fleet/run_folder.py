@@ -41,7 +41,6 @@ class RunFolder:
         repositories: copies of the models, one folder per digest.
         logs: logs of everything.
         prometheus: settings and data of Prometheus.
-        events: displays of events, for the page of `beampipe fleet watch`.
         registry: records of the servers.
         secret: the secret of the fleet's servers.
         address: address of the gateway, for machines that see the shared folder.
@@ -63,7 +62,6 @@ class RunFolder:
         self.logs = path / "logs"
         self.access_log = self.logs / "access.jsonl"
         self.prometheus = path / "prometheus"
-        self.events = path / "events"
         self.registry = self._seen_by_all / "registry"
         self.secret = self._seen_by_all / "secret"
         self.address = self._seen_by_all / "gateway.json"
@@ -102,7 +100,7 @@ class RunFolder:
         if not self.members.exists() and any(self.path.iterdir()):
             raise ConfigError(f"{self.path}: got a folder with files of something else, expected none or an empty one")
         self.path.chmod(0o700)
-        for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus, self.events):
+        for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus):
             folder.mkdir(exist_ok=True)
         if self.name:
             self._name.write_text(self.name, encoding="utf-8")

@@ -23,11 +23,6 @@ from beampipe.files import MARK, check_folder_outputs, make_folder
 from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Json, Replace, print_json
 
-_CHROMIUM_FLAGS: Final = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-"""Arguments for Chromium without a graphics card, and as root."""
-_EVENT_DRAWING: Final = 3000
-"""Time limit [ms] for an event display to draw."""
-
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
 _MU: Final = 60
@@ -113,7 +108,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
         progress("starting gateway, two Tritons, Prometheus and the page")
         try:
             status = start_fleet(specification, run.path, progress)
-            with _clients(status["gateway"]["port"], run.events, result):
+            with _clients(status["gateway"]["port"], result):
                 _strike(run, result, progress)
                 result.picture = _screenshot(status["page"], folder / "fleet.png")
         finally:
@@ -124,17 +119,15 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
 
 
 @contextmanager
-def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[None]:
+def _clients(port: int, result: FleetDemoResult) -> Iterator[None]:
     """Clients that send events until the end, and compare each answer with the pipeline run here."""
     from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
     from beampipe.serving.load import direct_workload
     from beampipe.tracking.data import shipped_events
-    from beampipe.tracking.display import show_event
 
     events = [*islice(shipped_events(0), _EACH), *islice(shipped_events(_MU), _EACH)]
     with DirectTrackFinder(_MODEL) as direct:
         workload = direct_workload([event.hits for event in events], direct.find)
-        show_event(events[-1], direct.find(events[-1].hits), displays / f"event_{len(events) - 1}.html")
     ended, lock = threading.Event(), threading.Lock()
 
     def send(number: int) -> None:
@@ -262,13 +255,10 @@ def _screenshot(url: str, picture: Path) -> Path | None:
     if program is None:
         return None
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(_CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # for root
         page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
         page.goto(url)
         page.wait_for_selector('body[data-refreshes="3"]')
-        if (display := page.locator("#shown")).is_visible():
-            display.scroll_into_view_if_needed()  # Chromium draws only visible parts
-            page.wait_for_timeout(_EVENT_DRAWING)
         page.screenshot(path=picture, full_page=True)
         browser.close()
     _mark(picture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-DISPLAY = """<!doctype html><title>E</title><p id=p>event {}</p>
-<script>document.getElementById("p").textContent += " drawn";
-try {{ parent.document.title = "taken" }} catch (error) {{}}
-fetch("/fleet.json").catch(() => 0); new Image().src = "http://127.0.0.1:9/out.png";</script>"""
-"""A display that tries to reach the page, its server and another machine."""
-
-
 TRAFFIC = {
     "gateway": {
         "state": "running",
@@ -89,9 +82,8 @@ class Made:
             name="tracking",
             monitoring=MonitoringSettings(interval=0.3),
         )
-        self.registry, self.events = self.folder / "registry", self.folder / "events"
-        self.events.mkdir()
-        self.server = PageServer(fleet, self.registry, lambda: self.url, events=self.events, traffic=lambda: TRAFFIC)
+        self.registry = self.folder / "registry"
+        self.server = PageServer(fleet, self.registry, lambda: self.url, traffic=lambda: TRAFFIC)
 
     def beat(self) -> None:
         for output in self.records.values():
@@ -103,7 +95,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     fleet = Made(tmp_path_factory.mktemp("fleet"))
 
     def answer(seconds: float) -> Iterator[str]:
-        yield f'{{"data": {{"result": {fleet.alerts}}}}}'
+        yield f'{{"data": {{"alerts": {fleet.alerts}}}}}'
 
     with fleet.server, Exporter(answer) as prometheus:
         fleet.url = f"http://127.0.0.1:{prometheus.port}"
@@ -121,7 +113,7 @@ def watched(browser: Browser, made: Made) -> Iterator[Watched]:
     page.goto(made.server.url)
     page.wait_for_selector("body[data-refreshes]")
     yield watched
-    assert all(url.startswith((made.server.url, "data:")) for url in watched.requests if "out.png" not in url)
+    assert all(url.startswith((made.server.url, "data:")) for url in watched.requests)
     page.close()
 
 
@@ -152,39 +144,12 @@ def test_the_registry_tells_of_a_server_that_hangs_goes_and_comes(watched: Watch
 
 def test_firing_alerts_are_shown(watched: Watched, made: Made) -> None:
     assert watched.page.locator("#alerts").is_hidden()
-    made.alerts = '[{"metric": {"alertname": "ServerDown", "server": "cpu-2"}}]'
-    watched.wait_for(lambda: watched.page.locator("#alerts li").all_inner_texts() == ["Server down cpu-2"])
+    texts = {"summary": "Server cpu-2 has not answered.", "action": "See <i>its</i> log."}
+    made.alerts = json.dumps([{"state": "firing", "labels": {"alertname": "ServerDown"}, "annotations": texts}])
+    shown = ["ServerDown Server cpu-2 has not answered. See <i>its</i> log."]
+    watched.wait_for(lambda: watched.page.locator("#alerts li").all_inner_texts() == shown)
     made.alerts = "[]"
     watched.wait_for(lambda: watched.page.locator("#alerts").is_hidden())
-
-
-def test_a_display_draws_and_reaches_nothing(watched: Watched, made: Made) -> None:
-    from playwright.sync_api import expect
-
-    assert watched.page.locator("#displays").is_hidden()
-    (made.events / "event-1.html").write_text(DISPLAY.format(1))
-    os.utime(made.events / "event-1.html", (1e9, 1e9))
-    inside = watched.page.frame_locator("#shown").locator("#p")
-
-    def shown(text: str) -> None:
-        expect(inside).to_have_text(text, timeout=20_000)
-
-    watched.page.locator("#displays").wait_for(state="visible")
-    watched.page.locator("#shown").scroll_into_view_if_needed()
-    shown("event 1 drawn")
-    (made.events / "event-2.html").write_text(DISPLAY.format(2))
-    watched.wait_for(lambda: watched.page.locator("#display option").all_inner_texts() == ["event-2", "event-1"])
-    # The chosen one stays until another is chosen, or the newest is followed.
-    shown("event 1 drawn")
-    watched.page.locator("#follow").check()
-    shown("event 2 drawn")
-    watched.page.locator("#follow").uncheck()
-    watched.page.locator("#display").select_option("event-1.html")
-    shown("event 1 drawn")
-    assert watched.page.title() == "tracking"
-    refused = [text for text in watched.messages if "Content Security Policy" in text]
-    assert any("out.png" in text for text in refused)
-    assert any("fleet.json" in text for text in refused)
 
 
 def test_where_prometheus_ends_the_page_says_so(watched: Watched, made: Made) -> None:

@@ -105,7 +105,6 @@ class Reconciler(ABC):
             fleet,
             folder.registry,
             lambda: self.prometheus.url,
-            events=folder.events,
             expected=self._expected,
             traffic=self._traffic,
             metrics=self._access_log.traffic.metrics,

@@ -1,17 +1,14 @@
-"""The page of `beampipe fleet watch`: a small server on loopback for the page, event displays and server states."""
+"""The page of `beampipe fleet watch`: a small server on loopback for the page, server states and alerts."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
-import re
-import stat
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -21,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from socketserver import TCPServer
 from typing import Any, Final, Literal, NamedTuple, get_args
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from beampipe.errors import FileError, MissingExtraError, ServiceError
 from beampipe.fleet.generated_files import render
@@ -85,61 +82,6 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-DISPLAY_POLICY: Final = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-)
-"""Content-Security-Policy of a display: it may draw but make no requests, and has an origin of its own."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.html")
-
-_LARGEST: Final = 64 << 20
-"""Largest display [bytes]."""
-
-_MOST: Final = 100
-"""Number of displays that are listed, the newest."""
-
-
-def list_displays(folder: Path | None) -> list[dict[str, Any]]:
-    """The newest displays of a folder, the newest first; none if there is no folder.
-
-    Returns:
-        ``name`` of each file, and ``time`` at which it was written [s since 1970].
-    """
-    displays: list[dict[str, Any]] = []
-    if folder is None:
-        return displays
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # removed meanwhile
-                if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                    displays.append({"name": entry.name, "time": entry.stat(follow_symlinks=False).st_mtime})
-    return sorted(displays, key=lambda display: (-display["time"], display["name"]))[:_MOST]
-
-
-def read_display(folder: Path | None, name: str) -> bytes | None:
-    """The bytes of a display; None if no regular file of the folder itself has that name, or it is too large.
-
-    Args:
-        folder: folder of the displays; None if there is none.
-        name: name of the file, as requested by a client.
-    """
-    if folder is None or not _NAME.fullmatch(name):
-        return None
-    try:
-        # No links, which could point outside of the folder; no blocking on pipes.
-        file = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            return None
-        with os.fdopen(file, "rb", closefd=False) as stream:
-            return stream.read(_LARGEST)
-    finally:
-        os.close(file)
-
-
 class Page(NamedTuple):
     """A page and its Content-Security-Policy.
 
@@ -165,13 +107,13 @@ def render_page(name: str, interval: float) -> Page:
     digest = b64encode(sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:;"
-        " connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        " connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     )
     return Page(text, policy)
 
 
-ALERTS: Final = 'ALERTS{alertstate="firing"}'
-"""Query for the firing alerts."""
+ALERTS: Final = "/api/v1/alerts"
+"""Path at which Prometheus has the pending and the firing alerts of `rules.yml`, with their texts."""
 
 _PROMETHEUS_TIMEOUT: Final = 2.0
 """Time [s] that Prometheus gets to answer."""
@@ -208,18 +150,14 @@ def _alerts(url: str | None) -> dict[str, Any]:
     """Address of Prometheus, its firing alerts, and why they are not known, if so."""
     if url is None:
         return {"url": None, "alerts": [], "said": "No Prometheus runs beside this fleet, so there are no alerts."}
-    query = f"/api/v1/query?{urlencode({'query': ALERTS})}"
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=_PROMETHEUS_TIMEOUT)) as connection:
         try:
-            connection.request("GET", query)
-            series = json.load(connection.getresponse())["data"]["result"]
+            connection.request("GET", ALERTS)
+            alerts = json.load(connection.getresponse())["data"]["alerts"]
+            firing = [{**one["labels"], **one["annotations"]} for one in alerts if one["state"] == "firing"]
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             return {"url": url, "alerts": [], "said": f"Prometheus does not answer at {url}, so there are no alerts."}
-    return {"url": url, "alerts": [row["metric"] for row in series], "said": ""}
-
-
-def _as_json(value: object) -> Answer:
-    return Answer(json.dumps(value).encode())
+    return {"url": url, "alerts": firing, "said": ""}
 
 
 _CLIENT_TIMEOUT: Final = 10.0
@@ -233,9 +171,7 @@ class PageServer:
     """The server of the page of `beampipe fleet watch`, on loopback only.
 
     GET /                the page
-    GET /fleet.json      gateway, records of the servers, alerts of Prometheus, list of event displays
-    GET /events/         list of event displays
-    GET /events/NAME     an event display
+    GET /fleet.json      gateway, records of the servers, alerts of Prometheus
     GET /metrics         states of the servers and traffic of the gateway, for Prometheus
 
     Everything else is refused, and so are requests that a browser makes for another site's page.
@@ -244,7 +180,6 @@ class PageServer:
         fleet: the fleet that is watched.
         registry: folder of the registry.
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
-        events: folder of event displays, written as HTML by other programs; None for none.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
         expected: gives the servers of the fleet as records, which stand for those that have none in the registry.
         traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
@@ -260,7 +195,6 @@ class PageServer:
         registry: Path,
         prometheus: Callable[[], str | None],
         *,
-        events: Path | None = None,
         port: int | None = None,
         expected: Callable[[], Iterable[Record]] = tuple,
         traffic: Callable[[], Mapping[str, Any]] = dict,
@@ -268,7 +202,7 @@ class PageServer:
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
         self._fleet, self._registry, self._prometheus = fleet, registry, prometheus
-        self._events, self._expected, self._traffic, self._metrics = events, expected, traffic, metrics
+        self._expected, self._traffic, self._metrics = expected, traffic, metrics
         self._page = render_page(fleet.name, fleet.monitoring.interval)
         try:
             self._server = _Server((LOOPBACK, wanted), partial(_Handler, self.answer))
@@ -298,16 +232,10 @@ class PageServer:
         if path == "/":
             return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
         if path == "/fleet.json":
-            return _as_json(self._seen())
+            return Answer(json.dumps(self._seen()).encode())
         if path == "/metrics":
             states = fleet_metrics(self._records(), certificate_end(self._fleet.gateway))
             return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
-        if path == "/events/":
-            return _as_json(list_displays(self._events))
-        if path.startswith("/events/"):
-            body = read_display(self._events, path.removeprefix("/events/"))
-            if body is not None:
-                return Answer(body, _HTML, policy=DISPLAY_POLICY)
         return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
 
     def _records(self) -> dict[str, Record]:
@@ -329,7 +257,6 @@ class PageServer:
             "gateway": traffic.get("gateway"),
             "servers": servers,
             "prometheus": _alerts(self._prometheus()),
-            "events": list_displays(self._events),
         }
 
     def start(self) -> None:

@@ -22,8 +22,7 @@
     at("alerts").hidden = alerts.length === 0;
     at("alerts").replaceChildren(...alerts.map(alert => {
       const line = made("li");
-      const what = alert.alertname.replace(/(?<!^)([A-Z])/g, " $1").toLowerCase();
-      line.append(made("b", what[0].toUpperCase() + what.slice(1)), ` ${[alert.server, alert.model].filter(Boolean).join(", ")}`);
+      line.append(made("b", alert.alertname), ` ${alert.summary} ${alert.action}`);
       return line;
     }));
   }
@@ -63,38 +62,6 @@
     at("servers").replaceChildren(...rows);
   }
 
-  /** The displays that may be chosen; the shown one changes only when somebody chooses, or the newest is followed. */
-  let shown = null;
-  function showDisplays(events) {
-    at("displays").hidden = events.length === 0;
-    if (events.length === 0) return;
-    const names = events.map(event => event.name);
-    const choice = at("follow").checked || shown === null ? names[0] : shown;
-    const listed = names.includes(choice) ? names : [choice, ...names];
-    at("display").replaceChildren(...listed.map(name => {
-      const option = made("option", name.replace(/\.html$/, ""));
-      option.value = name;
-      option.selected = name === choice;
-      return option;
-    }));
-    choose(choice);
-  }
-  function choose(name) {
-    if (name === shown) return;
-    shown = name;
-    at("open").href = `/events/${name}`;
-    load();
-  }
-  /** A display is loaded when it can be seen: a browser gives one that cannot no size, and it would draw nothing. */
-  let visible = false;
-  const load = () => visible && shown !== null && at("shown").setAttribute("src", `/events/${shown}`);
-  new IntersectionObserver(([seen]) => {
-    if (seen.isIntersecting && !visible) {
-      visible = true;
-      load();
-    }
-  }).observe(at("shown"));
-
   function say(problem) {
     at("missing").textContent = problem;
     at("missing").hidden = !problem;
@@ -104,7 +71,6 @@
     const fleet = await (await fetch("/fleet.json")).json();
     showServers(fleet);
     showAlerts(fleet.prometheus.alerts);
-    showDisplays(fleet.events);
     say(fleet.prometheus.said);
     const ready = fleet.servers.filter(server => server.state === "ready").length;
     at("summary").textContent = `${ready} of ${fleet.servers.length} servers ready · ${new Date().toTimeString().slice(0, 8)}`;
@@ -127,8 +93,6 @@
     refreshForEver();
   };
 
-  at("display").addEventListener("change", event => choose(event.target.value));
-  at("follow").addEventListener("change", again);
   document.addEventListener("visibilitychange", () => document.hidden || again());
   refreshForEver();
 })();
