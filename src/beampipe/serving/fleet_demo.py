@@ -256,7 +256,7 @@ def _screenshot(url: str, picture: Path) -> Path | None:
         return None
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # for root
-        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1200, "height": 360}, color_scheme="light")
         page.goto(url)
         page.wait_for_selector('body[data-refreshes="3"]')
         page.screenshot(path=picture, full_page=True)
