@@ -28,9 +28,8 @@ from recording import CONSOLE, Figure, Reference, begin, write_result
 
 from beampipe.calibration.config import Configuration, InputSample
 from beampipe.calibration.tasks.runtime import RunSettings
-from beampipe.calibration.training import training_jets
-from beampipe.simulation.jet_network_training import NetworkRecipe
-from beampipe.simulation.jet_taggers import boosted_scores, network_scores, performance, train_network_on
+from beampipe.calibration.training import boosted_scores, network_scores, performance, train_network_on, training_jets
+from beampipe.jets.network_training import NetworkRecipe
 from beampipe.simulation.ntuples import simulate_dijets, simulate_toy
 
 SAMPLE: Final = "nominal2"

@@ -73,9 +73,9 @@ from beampipe.chain.run import (
 )
 from beampipe.chain.settings import EXAMPLE, ROLES, ChainSettings, Sample, load_settings
 from beampipe.chain.tables import PRIMARY, JetEvents, Owners, TrackTable
+from beampipe.random_numbers import keys, uniform
 from beampipe.simulation.ntuples import ToyModel, simulate_toy
 from beampipe.simulation.ntuples.ntuple_files import read_bookkeeping, read_ntuple, write_ntuple
-from beampipe.simulation.random_numbers import keys, uniform
 from beampipe.simulation.samples import Slice
 from beampipe.tables import load_table, load_tables
 from beampipe.workflow import Store

@@ -10,10 +10,10 @@ import pytest
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.run import run_calibration
+from beampipe.jets.substructure import JET_FEATURES
 from beampipe.simulation.ntuples import toy_events
-from beampipe.simulation.substructure import JET_FEATURES
 from tests.calibration.campaign import INLINE, Toys, configuration_of, write_toys
-from tests.simulation.random_constituents import random_network
+from tests.jets.random_constituents import random_network
 
 N_EVENTS = 3000
 """Of the nominal sample."""

@@ -10,8 +10,8 @@ import awkward as ak
 import numpy as np
 import uproot
 
+from beampipe.jets.ntuple_format import BOOKKEEPING, EVENTS
 from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple, toy_events, write_ntuple
-from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
 
 
 def bookkeeping_of(events: Events, **changes: Any) -> dict[str, Any]:

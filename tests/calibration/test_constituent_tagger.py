@@ -20,17 +20,16 @@ from beampipe.calibration.layout import BEAMPIPE, preset_layout
 from beampipe.calibration.ntuple.columns import constituents_of, open_source
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.runtime import workspace_of
-from beampipe.calibration.training import train_from_configuration
+from beampipe.calibration.training import area_under_curve, train_from_configuration
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.simulation.jet_network import JetNetwork, constituent_features
-from beampipe.simulation.jet_network_training import NetworkRecipe
-from beampipe.simulation.jet_taggers import area_under_curve
+from beampipe.jets.network import JetNetwork, constituent_features
+from beampipe.jets.network_training import NetworkRecipe
 from beampipe.simulation.ntuples import SLICES, read_ntuple, sample_spec, toy_events, write_ntuple
 from beampipe.simulation.ntuples.dijets import detected
 from beampipe.simulation.pythia import PythiaRun
 from tests.calibration.campaign import INLINE
 from tests.calibration.rootfiles import bookkeeping_of
-from tests.simulation.random_constituents import with_constituents
+from tests.jets.random_constituents import with_constituents
 
 SHIPPED = Tagger("shipped", 20, 0.0, 1.0, "shipped_constituents")
 

@@ -9,10 +9,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
+from beampipe.random_numbers import keys
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
 from beampipe.simulation.jets import tower_jets
 from beampipe.simulation.pythia import Collisions
-from beampipe.simulation.random_numbers import keys
 
 PERFECT = Calorimeter(
     electron_stochastic=0.0,

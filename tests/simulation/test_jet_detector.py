@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from beampipe.random_numbers import keys
 from beampipe.simulation.jet_detector import (
     LESS_EFFICIENT,
     MORE_FAKES,
@@ -16,7 +17,6 @@ from beampipe.simulation.jet_detector import (
     response,
 )
 from beampipe.simulation.jets import ParticleJets
-from beampipe.simulation.random_numbers import keys
 
 N_TRACKS, N_NEUTRALS = 20, 6
 

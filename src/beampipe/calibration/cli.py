@@ -221,7 +221,7 @@ def train_tagger(
     from beampipe.calibration.config import load_configuration
     from beampipe.calibration.training import train_from_configuration
     from beampipe.files import check_command_output
-    from beampipe.simulation.substructure import JET_FEATURES
+    from beampipe.jets.substructure import JET_FEATURES
 
     marks = [f"feature_names={' '.join(JET_FEATURES)}"]
     check_command_output(output, inputs=[config], parents=True, force=force, marks=marks)

@@ -3,7 +3,7 @@
 Each quantity that the calibration reads has one name, its *column*. A layout maps each column to a branch, and defines
 how the numbers of the branch are converted.
 
-The format of our own files is that of `beampipe.simulation.ntuples.ntuple_format`.
+The format of our own files is that of `beampipe.jets.ntuple_format`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 from beampipe.calibration.jet_changes import SYSTEMATIC, Correction, JetFunction, Smearing
 from beampipe.errors import ConfigError, look_up
 from beampipe.expressions import check_expression
+from beampipe.jets.substructure import C1_BETA
 from beampipe.settings import build
-from beampipe.simulation.substructure import C1_BETA
 
 PROTOCOLS: Final = ("http", "https", "root", "s3")
 """Protocols of remote files, as far as fsspec supports them."""

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.chain.settings import DetectorSettings
+from beampipe.random_numbers import keys
 from beampipe.simulation.calorimeter import Calorimeter, Towers, measured_towers
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import MOST_COLLISIONS, EventGenerator
@@ -25,7 +26,6 @@ from beampipe.simulation.pythia import (
     seed_of,
 )
 from beampipe.simulation.pythia import collisions as soft_collisions
-from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SampleSpec, Slice, sample_spec
 from beampipe.tables import load_table, save_tables
 

@@ -19,6 +19,8 @@ from numpy import ndarray
 from beampipe.arrays import Float64, Int64
 from beampipe.chain.tables import FAKE, JetEvents
 from beampipe.errors import FileError
+from beampipe.jets.substructure import C1_BETA, observables
+from beampipe.random_numbers import keys, poisson, uniform
 from beampipe.simulation.jets import distance
 from beampipe.simulation.ntuples.injection import GLUON_LABEL
 from beampipe.simulation.ntuples.ntuple_files import (
@@ -29,8 +31,6 @@ from beampipe.simulation.ntuples.ntuple_files import (
     write_ntuple,
 )
 from beampipe.simulation.pythia import PHOTON
-from beampipe.simulation.random_numbers import keys, poisson, uniform
-from beampipe.simulation.substructure import C1_BETA, observables
 from beampipe.tables import load_table, save_tables
 
 ETA_EDGES: Final = (0.0, 0.8, 1.5, 2.5)

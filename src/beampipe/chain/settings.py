@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from beampipe.calibration.method.extractions import extraction_named
 from beampipe.errors import ConfigError, look_up
+from beampipe.jets.boosted_trees import read_trees
 from beampipe.settings import build, read_lines, read_toml
-from beampipe.simulation.boosted_trees import read_trees
 from beampipe.simulation.calorimeter import Calorimeter
 from beampipe.simulation.degradation import Degradation
 from beampipe.simulation.detector import DetectorLayout, read_layout

@@ -15,8 +15,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64, UInt64
 from beampipe.errors import ConfigError
+from beampipe.random_numbers import keys, normal
 from beampipe.simulation.pythia import PHOTON, Collisions
-from beampipe.simulation.random_numbers import keys, normal
 
 _ELECTRON: Final = 11
 

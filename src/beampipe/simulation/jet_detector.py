@@ -13,10 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64, UInt64
-from beampipe.simulation.calorimeter import Calorimeter
-from beampipe.simulation.jets import RADIUS, ParticleJets, distance
-from beampipe.simulation.random_numbers import keys, normal, poisson, uniform
-from beampipe.simulation.substructure import (
+from beampipe.jets.substructure import (
     C1_BETA,
     IN_ALL,
     NEUTRAL_PT,
@@ -26,6 +23,9 @@ from beampipe.simulation.substructure import (
     JetConstituents,
     observables,
 )
+from beampipe.random_numbers import keys, normal, poisson, uniform
+from beampipe.simulation.calorimeter import Calorimeter
+from beampipe.simulation.jets import RADIUS, ParticleJets, distance
 
 TRACKER_ETA: Final = 2.5
 """Largest |eta| of a track."""

@@ -13,9 +13,9 @@ from numba import njit
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
+from beampipe.jets.substructure import TRACK_PT
 from beampipe.simulation.calorimeter import Towers
 from beampipe.simulation.pythia import PHOTON, Collisions
-from beampipe.simulation.substructure import TRACK_PT
 
 RADIUS: Final = 0.4
 """Radius of the anti-kt algorithm, and the largest distance of a jet's axis from the parton that labels it."""

@@ -20,8 +20,8 @@ from beampipe.calibration.events.variations import (
     matching_or_error,
 )
 from beampipe.errors import UnknownNameError
+from beampipe.jets.ntuple_format import VARIED_N_TRK
 from beampipe.simulation.ntuples import Events, read_ntuple
-from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
 from tests.calibration.campaign import Toys, configuration_of
 
 ENERGY = Energy(20, 4)

@@ -24,8 +24,8 @@ from beampipe.calibration.events.select import SelectSettings, select, select_by
 from beampipe.calibration.events.variations import energy_shifts
 from beampipe.calibration.layout import preset_layout
 from beampipe.errors import FileError, InputError
+from beampipe.jets.ntuple_format import EVENTS, VARIED_N_TRK
 from beampipe.simulation.ntuples import Events, toy_events
-from beampipe.simulation.ntuples.ntuple_format import EVENTS, VARIED_N_TRK
 from tests.calibration.rootfiles import write_odd
 
 pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)

@@ -12,7 +12,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32, UInt32, UInt64
 from beampipe.calibration.events import fill, variations
 from beampipe.calibration.events.dijets import WeightUnits
-from beampipe.simulation.random_numbers import mix
+from beampipe.random_numbers import mix
 
 words = st.integers(0, 2**64 - 1)
 _WORD = 2**64

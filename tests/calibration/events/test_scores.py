@@ -31,11 +31,11 @@ from beampipe.calibration.events.scores import (
 )
 from beampipe.calibration.events.variations import NOMINAL, kinematics_of
 from beampipe.errors import FileError, InputError
-from beampipe.simulation.jet_network import JetNetwork, constituent_features
-from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
+from beampipe.jets.network import JetNetwork, constituent_features
+from beampipe.jets.substructure import JET_FEATURES, JetConstituents
 from tests.calibration.campaign import Toys
 from tests.calibration.random_dijets import fill_settings, random_dijets
-from tests.simulation.random_constituents import random_constituents
+from tests.jets.random_constituents import random_constituents
 
 ENERGY = Energy(10, 1)
 VARIATIONS = ("trk_eff", "jes_1_up", "jer_1_down")

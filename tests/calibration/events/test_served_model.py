@@ -19,7 +19,7 @@ from beampipe.triton.model.contract import ModelSettings
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-from tests.simulation.random_constituents import random_constituents, random_network
+from tests.jets.random_constituents import random_constituents, random_network
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.jets.ntuple_format import BOOKKEEPING, EVENTS
 from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple
-from beampipe.simulation.ntuples.ntuple_format import BOOKKEEPING, EVENTS
 from tests.calibration.campaign import INLINE, SYSTEMATICS, Toys, configuration_of, factors_sha256, made, with_sample
 from tests.calibration.layout.disguises import tree
 from tests.calibration.rootfiles import small_events, write_odd

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.simulation.substructure import observables
+from beampipe.jets.substructure import observables
 
 
 def by_hand(

@@ -11,6 +11,15 @@ import pytest
 import uproot
 
 from beampipe.errors import FileError, InputError, ShapeError
+from beampipe.jets.ntuple_format import (
+    BOOKKEEPING,
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    EVENTS,
+    JET_BRANCHES,
+    MC_BRANCHES,
+    VARIED_N_TRK,
+)
 from beampipe.simulation.ntuples import (
     Events,
     read_bookkeeping,
@@ -20,15 +29,6 @@ from beampipe.simulation.ntuples import (
     write_ntuple,
 )
 from beampipe.simulation.ntuples.dijets import PAIR_PT, file_specs, is_made
-from beampipe.simulation.ntuples.ntuple_format import (
-    BOOKKEEPING,
-    BOOKKEEPING_BRANCHES,
-    EVENT_BRANCHES,
-    EVENTS,
-    JET_BRANCHES,
-    MC_BRANCHES,
-    VARIED_N_TRK,
-)
 from beampipe.simulation.ntuples.toy import WHOLE as TOY_WHOLE
 from beampipe.simulation.ntuples.toy import toy_events
 

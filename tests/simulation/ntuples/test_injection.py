@@ -20,7 +20,7 @@ from beampipe.simulation.ntuples import (
 )
 from beampipe.simulation.ntuples.injection import altered
 from beampipe.simulation.ntuples.toy import toy_events
-from tests.simulation.random_constituents import with_constituents
+from tests.jets.random_constituents import with_constituents
 
 
 @pytest.mark.parametrize("name", sorted(INJECTIONS))

@@ -43,7 +43,7 @@ from beampipe.calibration.events.variations import (
 from beampipe.calibration.kernels import native
 from beampipe.calibration.ntuple.columns import open_source
 from beampipe.errors import BeampipeError, InputError
-from beampipe.simulation.random_numbers import mix
+from beampipe.random_numbers import mix
 
 _BLOCK: Final = 4096
 """Number of events that numpy processes at once, to limit memory."""

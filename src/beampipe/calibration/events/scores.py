@@ -19,10 +19,10 @@ from beampipe.calibration.events.dijets import Dijets, read_columns, write_colum
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
 from beampipe.calibration.kernels import native
 from beampipe.errors import ConfigError, FileError, InputError
-from beampipe.simulation.boosted_trees import read_trees
-from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
-from beampipe.simulation.ntuples.ntuple_format import VARIED_N_TRK
-from beampipe.simulation.substructure import JET_FEATURES, JetConstituents
+from beampipe.jets.boosted_trees import read_trees
+from beampipe.jets.network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
+from beampipe.jets.ntuple_format import VARIED_N_TRK
+from beampipe.jets.substructure import JET_FEATURES, JetConstituents
 from beampipe.triton.model.contract import TensorSpec
 
 JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))

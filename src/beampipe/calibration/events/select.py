@@ -47,7 +47,7 @@ from beampipe.calibration.ntuple.columns import (
     unmatched_complaint,
 )
 from beampipe.errors import BeampipeError, FileError
-from beampipe.simulation.ntuples.ntuple_format import NOMINAL_WEIGHT, VARIED_N_TRK
+from beampipe.jets.ntuple_format import NOMINAL_WEIGHT, VARIED_N_TRK
 
 
 def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.calibration.events.scores import CONSTITUENTS, COUNTS, JETS, SCORES, local_scores
 from beampipe.errors import FileError, ShapeError
-from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, JetNetwork
+from beampipe.jets.network import CONSTITUENT_FEATURES, JetNetwork
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 

@@ -28,7 +28,7 @@ from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
 from beampipe.errors import UnknownNameError, look_up
-from beampipe.simulation.random_numbers import mix
+from beampipe.random_numbers import mix
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
 """What is varied: nothing, the weights of events, the jets, the whole sample, the method, or only its extraction."""

@@ -33,8 +33,8 @@ from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer
 from beampipe.columns import Column
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
-from beampipe.simulation.ntuples.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
-from beampipe.simulation.substructure import NEUTRAL_PT, ONLY_IN_FAKES, TRACK_PT, JetConstituents, observables
+from beampipe.jets.ntuple_format import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
+from beampipe.jets.substructure import NEUTRAL_PT, ONLY_IN_FAKES, TRACK_PT, JetConstituents, observables
 
 _LABELS: Final = "partontruthlabelid partonflavor partonflavour truthlabelid truthlabel parton flavour flavor partonid"
 

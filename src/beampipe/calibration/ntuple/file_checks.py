@@ -33,7 +33,7 @@ from beampipe.calibration.ntuple.columns import (
 from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan, suspicion
 from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
-from beampipe.simulation.ntuples.ntuple_format import (
+from beampipe.jets.ntuple_format import (
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,
     FORMAT,

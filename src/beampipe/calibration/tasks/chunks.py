@@ -45,7 +45,7 @@ from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
 from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, Cover, VariationSets
 from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan
 from beampipe.errors import ConfigError, FileError, InputError, WorkflowError
-from beampipe.simulation.substructure import JetConstituents
+from beampipe.jets.substructure import JetConstituents
 from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
 
 

@@ -1,10 +1,11 @@
 """Simulated ntuples for the calibration: dijet events by Pythia with a toy detector, or a fast parametric toy.
 
-dijets         files of a simulated dijet sample, made in several processes
-toy            dijet events drawn from parametric distributions, and their files
-injection      pseudo-data with a known scale factor
-ntuple_files   events as arrays, and their ROOT files
-ntuple_format  trees and branches of these files
+dijets        files of a simulated dijet sample, made in several processes
+toy           dijet events drawn from parametric distributions, and their files
+injection     pseudo-data with a known scale factor
+ntuple_files  events as arrays, and their ROOT files
+
+Trees and branches of these files: `beampipe.jets.ntuple_format`.
 """
 
 from __future__ import annotations

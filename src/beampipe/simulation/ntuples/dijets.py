@@ -14,7 +14,10 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError
+from beampipe.jets.ntuple_format import CONSTITUENT_BRANCHES
+from beampipe.jets.substructure import JetConstituents
 from beampipe.processes import worker_pool
+from beampipe.random_numbers import keys
 from beampipe.simulation.jet_detector import jet_constituents, reconstruct
 from beampipe.simulation.jets import particle_jets
 from beampipe.simulation.ntuples.ntuple_files import (
@@ -24,11 +27,8 @@ from beampipe.simulation.ntuples.ntuple_files import (
     read_bookkeeping,
     write_ntuple,
 )
-from beampipe.simulation.ntuples.ntuple_format import CONSTITUENT_BRANCHES
 from beampipe.simulation.pythia import Collisions, PythiaRun, cross_section, seed_of, settings_of
-from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SLICES, sample_spec
-from beampipe.simulation.substructure import JetConstituents
 
 JET_PT: Final = 100.0
 """Transverse momentum of the softest jet in the files [GeV]."""

@@ -17,10 +17,10 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, FileError, InputError, look_up
+from beampipe.jets.ntuple_format import CONSTITUENT_BRANCHES
+from beampipe.jets.substructure import IN_ALL, ONLY_IN_FAKES
+from beampipe.random_numbers import keys, uniform
 from beampipe.simulation.ntuples.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
-from beampipe.simulation.ntuples.ntuple_format import CONSTITUENT_BRANCHES
-from beampipe.simulation.random_numbers import keys, uniform
-from beampipe.simulation.substructure import IN_ALL, ONLY_IN_FAKES
 
 GLUON_LABEL: Final = 21
 """PDG number of the gluon, the label of gluon jets."""

@@ -20,7 +20,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32, Int8, Int64, UInt8, UInt16, UInt32, UInt64
 from beampipe.errors import FileError, ShapeError
 from beampipe.files import MARK, replacing
-from beampipe.simulation.ntuples.ntuple_format import (
+from beampipe.jets.ntuple_format import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
     CONSTITUENT_BRANCHES,

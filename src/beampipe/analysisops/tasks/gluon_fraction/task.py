@@ -27,8 +27,9 @@ from beampipe.analysisops.samples.dataset import (
     RandomParameters,
     Sample,
 )
+from beampipe.jets import ntuple_format
 from beampipe.simulation.jet_detector import LESS_EFFICIENT
-from beampipe.simulation.ntuples import ntuple_files, ntuple_format
+from beampipe.simulation.ntuples import ntuple_files
 from beampipe.simulation.ntuples.injection import GLUON_LABEL
 from beampipe.simulation.ntuples.toy import GLUON_LAWS, QUARK_LAWS, ToyModel, toy_events
 from beampipe.simulation.samples import Slice

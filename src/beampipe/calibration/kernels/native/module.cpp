@@ -290,7 +290,7 @@ bool list_offsets(Bytes stored, std::int64_t key, std::int64_t item, std::int64_
   return good && wrong == 0;
 }
 
-/// Sums of the leaves of boosted trees that jets reach; see `BoostedTrees` in simulation/boosted_trees.py.
+/// Sums of the leaves of boosted trees that jets reach; see `BoostedTrees` in jets/boosted_trees.py.
 ///
 /// features: (n_jets, n_features); n_nodes: number of nodes of each tree; leaves: (n_trees, 32) values.
 void score(const In<float, -1, -1>& features, const In<std::int64_t, -1>& n_nodes, const In<std::int64_t, -1>& feature,

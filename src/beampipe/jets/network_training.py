@@ -1,4 +1,4 @@
-"""Training of the network of constituents with PyTorch. The trained network runs in numpy, see `jet_network`."""
+"""Training of the network of constituents with PyTorch. The trained network runs in numpy, see `network`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from beampipe.arrays import Bool, Float32, Float64
 from beampipe.files import MARK, write_whole
-from beampipe.simulation.jet_network import CONSTITUENT_FEATURES, POOLED, constituent_features, jet_features
-from beampipe.simulation.substructure import JetConstituents
+from beampipe.jets.network import CONSTITUENT_FEATURES, POOLED, constituent_features, jet_features
+from beampipe.jets.substructure import JetConstituents
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.simulation.random_numbers import keys, normal, poisson, uniform
+from beampipe.random_numbers import keys, normal, poisson, uniform
 
 
 def test_numbers_do_not_depend_on_company() -> None:

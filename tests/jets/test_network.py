@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import FileError
-from beampipe.simulation.jet_network import JetNetwork, constituent_features, jet_features
-from beampipe.simulation.substructure import JetConstituents
-from tests.simulation.random_constituents import random_constituents, random_network
+from beampipe.jets.network import JetNetwork, constituent_features, jet_features
+from beampipe.jets.substructure import JetConstituents
+from tests.jets.random_constituents import random_constituents, random_network
 
 JETS = np.random.default_rng(2).uniform([500, 0], [2000, 2.1], (40, 2)).astype(np.float32)
 
@@ -23,7 +23,7 @@ def scores_of(network: JetNetwork, jets: JetConstituents, features: np.ndarray =
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_numpy_is_torch(tmp_path: Path, blocks: int) -> None:
     torch = pytest.importorskip("torch")
-    from beampipe.simulation.jet_network_training import Network, NetworkRecipe
+    from beampipe.jets.network_training import Network, NetworkRecipe
 
     path, jets = random_network(tmp_path / "net.safetensors", blocks=blocks), random_constituents(40, 3)
     weights = {name: torch.from_numpy(each) for name, each in JetNetwork(path).weights.items()}
@@ -53,7 +53,7 @@ def test_a_score_depends_on_no_other_jet(tmp_path: Path) -> None:
 
 def test_training_learns_and_is_reproducible(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from beampipe.simulation.jet_network_training import NetworkRecipe, train_network
+    from beampipe.jets.network_training import NetworkRecipe, train_network
 
     rng = np.random.default_rng(1)
     gluon = rng.random(600) < 0.5

@@ -3,7 +3,7 @@
 Each constituent is embedded by two layers. Blocks of self-attention follow (A. Vaswani et al., arXiv:1706.03762), with
 layer normalisation first. The sum over the constituents describes the jet. Two layers make a score of this sum and of
 the jet's pT and \\|eta\\|. Without blocks it is a particle flow network (P. Komiske, E. Metodiev, J. Thaler, JHEP 01
-(2019) 121). The weights are those of `beampipe.simulation.jet_network_training`.
+(2019) 121). The weights are those of `beampipe.jets.network_training`.
 
 The score of a jet depends on no other jet, not even in its last bit: each product of matrices is one of the jet alone.
 """
@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.errors import FileError
-from beampipe.simulation.substructure import JetConstituents
+from beampipe.jets.substructure import JetConstituents
 
 CONSTITUENT_FEATURES: Final = ("d_eta", "d_phi", "distance", "log_pt", "log_share", "charged")
 """Features of a constituent: relative to the jet's axis; pT in GeV; its share of the pT of all constituents."""

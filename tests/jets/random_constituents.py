@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from beampipe.simulation.jet_network import CONSTITUENT_FEATURES
+from beampipe.jets.network import CONSTITUENT_FEATURES
+from beampipe.jets.substructure import JetConstituents
 from beampipe.simulation.ntuples import Events
-from beampipe.simulation.substructure import JetConstituents
 
 
 def random_constituents(n_jets: int, seed: int, *, most: int = 60) -> JetConstituents:

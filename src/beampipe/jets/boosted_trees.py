@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64, UInt32
 from beampipe.errors import FileError
-from beampipe.simulation.substructure import JET_FEATURES
+from beampipe.jets.substructure import JET_FEATURES
 
 _COPY_AGAIN: Final = "copy or train it again: beampipe calibration train-tagger"
 
