@@ -19,7 +19,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Optional, get_args, get_origin, get_type_hints
+from types import GenericAlias
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -393,7 +394,8 @@ def options_of(kind: type[Any], *, without: Collection[str] = (), panel: str | N
             default = field.default_factory()
         hint = hints[field.name]
         if field.name in several:
-            hint, default = Optional[list[get_args(hint)[0]]], None if default is MISSING else list(default) or None
+            hint = GenericAlias(list, get_args(hint)[:1]) | None
+            default = None if default is MISSING else list(default) or None
         parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY)
         if default is not MISSING:
             parameter = parameter.replace(default=default)
