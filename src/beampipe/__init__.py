@@ -38,17 +38,28 @@ name_missing_extras()
 
 
 def get_cmake_dir() -> str:
-    """Folder for CMake: ``-Dbeampipe_DIR=...`` lets ``find_package(beampipe)`` find the package."""
+    """Folder for CMake: ``-Dbeampipe_DIR=...`` lets ``find_package(beampipe)`` find the package.
+
+    >>> Path(get_cmake_dir(), "beampipe-config.cmake").is_file()
+    True
+    """
     return f"{_FOLDER}/native"
 
 
 def get_include() -> str:
-    """Folder of the headers for C and C++ programs, ``beampipe/track_finder.h`` and ``.hpp``."""
+    """Folder of the headers for C and C++ programs, ``beampipe/track_finder.h`` and ``.hpp``.
+
+    >>> sorted(path.name for path in Path(get_include(), "beampipe").iterdir())
+    ['track_finder.h', 'track_finder.hpp']
+    """
     return f"{_FOLDER}/tracking/include"
 
 
 def get_library() -> str:
     """Path of the library for C and C++ programs.
+
+    >>> Path(get_library()).name
+    'libbeampipe.so'
 
     Raises:
         FileError: it was not built: the package was installed without a C++ compiler.

@@ -141,6 +141,12 @@ def track_files(
 ) -> Iterator[FileResult]:
     """Find the tracks of all events in `inputs`, file after file.
 
+    >>> write_events("events.parquet", shipped_events(0))
+    20
+    >>> [result] = track_files("events.parquet", load_pipeline("module_map"), "tracks.parquet")
+    >>> result.n_events, result.n_tracks
+    (20, 254)
+
     Args:
         inputs: file or folder that `open_events` reads, or several.
         finder: finds the tracks of each event.

@@ -362,7 +362,11 @@ _MODELS_FOLDER: Final = Path(__file__).parent / "models"
 
 
 def shipped_models() -> dict[str, Path]:
-    """Name of each tracker model that comes with the package -> its folder."""
+    """Name of each tracker model that comes with the package -> its folder.
+
+    >>> sorted(shipped_models())
+    ['generic', 'odd']
+    """
     return {card.parent.name: card.parent for card in sorted(_MODELS_FOLDER.glob(f"*/{CARD}"))}
 
 

@@ -71,6 +71,9 @@ def named_finders(
 ) -> dict[str, TrackFinder]:
     """The finders of these names, by name.
 
+    >>> list(named_finders(["module_map", "exatrkx_walk"]))
+    ['module_map', 'exatrkx_walk']
+
     ACTS is scored by its own hit lists: as one label per hit, the hits that its tracks share would count against it.
 
     Args:

@@ -44,6 +44,10 @@ def load_pipeline(
 ) -> Pipeline:
     """The pipeline of that name, with the weights of a tracker model.
 
+    >>> event = shipped_events(0)[0]
+    >>> load_pipeline("module_map").find(event)  # doctest: +ELLIPSIS
+    Tracks(tracks: 18, hits on tracks: 209 of 1831, time: ... s)
+
     Args:
         name: a name of `PIPELINES`; by default that of the model, which is `DEFAULT_PIPELINE` for the shipped ones.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; everything between hits and tracks stays there.
@@ -90,6 +94,10 @@ def build_pipeline(
 ) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
+    >>> long_tracks = replace(PIPELINES["module_map"], name="long_tracks", segmentation=Walk(9, penalty=0.5))
+    >>> len(build_pipeline(long_tracks, threads=1).find(shipped_events(0)[0]))
+    10
+
     Args:
         spec: specification of the pipeline.
         threads: number of threads for one call.
@@ -110,6 +118,11 @@ def build_pipeline(
 
 def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threads: int | None = None) -> TrackFitter:
     """The track fitter of a detector.
+
+    >>> event = shipped_events(0)[0]
+    >>> fitted = load_track_fitter()(event.hits, load_pipeline("module_map").find(event))
+    >>> len(fitted), bool(fitted.fitted.all())
+    (18, True)
 
     Args:
         model: tracker model of the detector: the name of a shipped one, or a folder.
@@ -135,6 +148,9 @@ def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threa
 
 def pipeline_weights(name: str, model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path, ...]:
     """The files that a pipeline is made of: weights and their cards, and the card of the tracker model.
+
+    >>> [path.name for path in pipeline_weights("module_map")]
+    ['module_map.safetensors', 'module_map.json', 'model.json']
 
     Args:
         name: a name of `PIPELINES`.

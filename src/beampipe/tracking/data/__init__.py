@@ -39,6 +39,9 @@ def shipped_path(mu: int) -> Path:
 def shipped_events(mu: int) -> Events:
     """The shipped events with `mu` pile-up collisions, with truth: ``shipped_events(60)[0]`` is the first one.
 
+    >>> shipped_events(0)[0]
+    Event(event: 0, hits: 1831, truth: 177 particles)
+
     Args:
         mu: number of pile-up collisions: 0, 60 or 200.
 

@@ -103,6 +103,9 @@ def draw_event(
 ) -> Figure:
     """Draw x-y and r-z into a file: layers and hits faintly, tracks coloured by pT, fakes dashed in red.
 
+    >>> event = shipped_events(0)[0]
+    >>> picture = draw_event("event.png", event, load_pipeline("module_map").find(event))
+
     Args:
         path: file to write; its ending, ``.png``, ``.pdf`` or ``.svg``, is its format. An existing one is replaced.
         event: event that is drawn.

@@ -74,6 +74,9 @@ def write_html(
 ) -> None:
     """Write a page that shows the event in WebGL 2: 3D, x-y and r-z, with switches and a pT slider.
 
+    >>> event = shipped_events(0)[0]
+    >>> write_html("event.html", event, load_pipeline("module_map").find(event))
+
     The page is self-contained. After the first picture, `window.beampipeReady.firstPictureMs` holds the
     time since navigation. `Event.display` shows it in a notebook.
 
@@ -169,6 +172,9 @@ def write_phoenix(
     field: float | None = None,
 ) -> None:
     """Write events and their tracks as one Phoenix file.
+
+    >>> event = shipped_events(0)[0]
+    >>> write_phoenix("event.json", [event], [load_pipeline("module_map").find(event)])
 
     Each event has the collections `Hits/Hits`, `Tracks/Found`, and, where known, `Tracks/Fake` and `Tracks/Truth`.
 

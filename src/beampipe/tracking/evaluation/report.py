@@ -248,6 +248,12 @@ def print_evaluation(
 ) -> None:
     """Print quality, stages and sizes.
 
+    >>> evaluation = evaluate(load_pipeline("module_map", threads=1), shipped_events(0), sample="no pile-up")
+    >>> print_evaluation(evaluation)  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+    no pile-up: 20 events, 1 thread(s)
+    ...
+    │ module_map │ double   │ 1.0000 ± 0.0066 │ ...
+
     Args:
         evaluation: results of the finders.
         console: where to print; the terminal by default.

@@ -365,6 +365,10 @@ def evaluate(
 ) -> Evaluation:
     """Score finders on the same events, event by event, so that all of them see the same state of the machine.
 
+    >>> evaluation = evaluate(load_pipeline("module_map"), shipped_events(0), sample="no pile-up")
+    >>> evaluation
+    Evaluation(sample: no pile-up, events: 20, module_map: efficiency 1.0000 +0.0000 -0.0132)
+
     Particles count by the distance of their origin from the beam line: that of the first tracks which do not come from
     the axis (`Tracks.beam_spot`), else `beam_spot`.
 
@@ -513,8 +517,9 @@ def compare(
 ) -> Evaluation:
     """Score the tracks of one event by its truth: efficiency, fakes and duplicates, as a notebook shows them.
 
-    >>> compare(tracks, event)
-    >>> compare(tracks, event.truth)
+    >>> event = shipped_events(0)[0]
+    >>> compare(load_pipeline("module_map").find(event), event)
+    Evaluation(sample: event 0, events: 1, tracks: efficiency 1.0000 +0.0000 -0.2313)
 
     With few particles the errors are large, and one event does not show the scatter between events: `evaluate`
     scores finders on many. Times are those that the tracks carry.

@@ -61,6 +61,9 @@ _NEEDED: Final = ("event_id", "hit_r", "hit_phi", "hit_z")
 def write_events(path: str | Path, events: Iterable[Event], *, compression_level: int = 6) -> int:
     """Write `events` to `path`; the file appears only when it is complete.
 
+    >>> write_events("events.parquet", shipped_events(0)[:5])
+    5
+
     Args:
         path: Parquet file to write; an older one of that name is replaced.
         events: taken one at a time, so a generator of any length needs the memory of one event.

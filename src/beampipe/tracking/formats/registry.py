@@ -38,8 +38,11 @@ def open_events(
 ) -> Events:
     """The events at `path`, read when they are used, one in memory at a time. Files are recognised by their content.
 
+    >>> write_events("events.parquet", shipped_events(0))
+    20
     >>> events = open_events("events.parquet")
-    >>> len(events), events[0], events[10:20]
+    >>> len(events), events[0], len(events[10:15])
+    (20, Event(event: 0, hits: 1831, truth: 177 particles), 5)
 
     ====================  ======================================================================================
     format                files
@@ -235,6 +238,10 @@ def track_format(name: str) -> TrackFormat:
 
 def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
     """Write tracks; a file appears only when it is complete.
+
+    >>> finder = load_pipeline("module_map")
+    >>> write_tracks("tracks.parquet", ((event, finder.find(event)) for event in shipped_events(0)))
+    20
 
     ===================  ========================  ===================================================================
     format               ending                    columns

@@ -610,6 +610,9 @@ def digest_of(path: Path) -> Digest:
 def load_model(model: str | Path | TrackerModel = DEFAULT_MODEL) -> TrackerModel:
     """A tracker model. Its weights are read when a pipeline is loaded.
 
+    >>> load_model().name
+    'generic'
+
     Args:
         model: name of a shipped model, or the folder of one; a name takes precedence over a folder, which is
             meant by ``./NAME``. A `TrackerModel` is returned unchanged.
