@@ -24,6 +24,7 @@ from beampipe.triton import ModelClient
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.launch import free_port
 from tests.triton.doublers import add_canary, write_model
+from tests.triton.waiting import wait_until as until
 
 __all__ = ["Behind", "Load", "RunningFleet", "running_fleet", "until"]
 
@@ -110,12 +111,7 @@ def running_fleet(
         models(folder / "models")
         specification = folder / "fleet.toml"
         specification.write_text(
-            FLEET.format(
-                count=count,
-                patience=patience,
-                port=free_port(),
-                gateway=settings_of(gateway, folder),
-            )
+            FLEET.format(count=count, patience=patience, port=free_port(), gateway=settings_of(gateway, folder))
         )
         fleet: Fleet = read_fleet(specification)
         run = RunFolder(folder / "run")
@@ -127,16 +123,8 @@ def running_fleet(
             yield running
 
 
-def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Wait until something holds, and fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "did not hold in time"
-        time.sleep(0.05)
-
-
 class Load:
-    """Clients that ask all the time and count what went wrong.
+    """Clients that ask all the time; at the end each request must have been answered, and rightly.
 
     Args:
         fleet: the gateway.
@@ -150,8 +138,8 @@ class Load:
     ) -> None:
         self.answered = 0
         self._schemes, self._attempts = schemes, attempts
-        self.lost: list[str] = []
-        self.wrong = 0
+        self._lost: list[str] = []
+        self._wrong = 0
         self._fleet = fleet
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -163,10 +151,12 @@ class Load:
         until(lambda: self.answered > len(self._threads))
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         self._ended.set()
         for thread in self._threads:
             thread.join()
+        if kind is None:
+            assert (self._lost, self._wrong) == ([], 0)
 
     def _ask(self, number: int) -> None:
         options: dict[str, Any] = {"timeout": 60.0, "retries": 0} if self._attempts else {}
@@ -178,12 +168,12 @@ class Load:
                         got = client.infer({"X": request})["Y"]
                     except BeampipeError as error:
                         if not left:
-                            self.lost.append(str(error))
+                            self._lost.append(str(error))
                         time.sleep(1.0)
                     else:
                         with self._lock:
                             self.answered += 1
-                            self.wrong += not np.array_equal(got, 2 * request)
+                            self._wrong += not np.array_equal(got, 2 * request)
                         break
 
 

@@ -22,11 +22,10 @@ from beampipe.tracking.loading import load_pipeline
 from beampipe.triton import ModelClient, TensorSpec
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
-from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server import management
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 from tests.fleet.clients.athena import ask_as_athena, athena_lists, request_of_athena, wide
+from tests.serving.conftest import served
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 PIPELINES = ("module_map",)
@@ -92,10 +91,8 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             assert isinstance(chain, EnsembleSettings)
             steps = tuple(replace(step, name=f"{step.name}_{backend}") for step in chain.steps)
             models.append(replace(chain, name=f"{chain.name}_{backend}", steps=steps))
-    names = export_repository(folder / "models", models)
-    with TritonServer(ServerSettings(folder / "models", models=tuple(names), triton=engine.folder)) as running:
+    with served(engine, folder, models) as running:
         yield running
-        running.kill()
 
 
 def test_lists_are_what_their_definition_says() -> None:

@@ -26,6 +26,7 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 from tests.in_process import run
+from tests.serving.conftest import served
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 SERVED = (
@@ -58,11 +59,8 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         model, _, backend = name.rpartition("_")
         (one,) = named_models(ServingSettings((model,), threads=1, backend=backend, beam_spot=SPOT))
         models.append(replace(one, name=name))
-    repository = tmp_path_factory.mktemp("beam") / "models"
-    names = export_repository(repository, models)
-    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
+    with served(engine, tmp_path_factory.mktemp("beam"), models) as running:
         yield running
-        running.kill()
 
 
 @pytest.mark.parametrize("model", SERVED)

@@ -1,4 +1,4 @@
-"""The models by name, and that each is the pipeline it is called after."""
+"""The models by name, and that each is the pipeline it is called after; `beampipe serving export`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,51 @@ from beampipe.errors import ConfigError, InputError, NotFiniteError, TooLargeErr
 from beampipe.events import Hits, Tracks, scale_named
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
-from beampipe.serving.models import (
-    HIT_BUDGET,
-    MAX_BATCH_SIZE,
-    MAX_HITS,
-    ServingSettings,
-    named_models,
-    tracking_model,
-)
+from beampipe.serving.models import HIT_BUDGET, MAX_BATCH_SIZE, MAX_HITS, ServingSettings, named_models, tracking_model
 from beampipe.serving.tracking_model import TrackingModel, small_event
-from beampipe.serving.variants import DEFAULT_MODELS, MODELS
+from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, pipeline_of, variants_of
 from beampipe.tracking import load_model, load_pipeline
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.pipeline import Hook
 from beampipe.triton.model.contract import EnsembleSettings, Instance, ModelRequest, ModelSettings
 from beampipe.triton.model.repository import export_repository
+from tests.in_process import run
 from tests.tracking.digests import renew_digests
+
+
+def test_the_names_on_the_wire() -> None:
+    names = (
+        "exatrkx",
+        "exatrkx_walk",
+        "module_map",
+        "exatrkx_soft",
+        "exatrkx_walk_soft",
+        "module_map_soft",
+        "module_map_displaced",
+        "module_map_soft_displaced",
+    )
+    ragged = tuple(f"{name}_ragged" for name in names)
+    athena = tuple(f"{name}_athena" for name in names)
+    assert (*names, *ragged, *athena, "exatrkx_ensemble", "acts") == MODELS
+    assert set(DEFAULT_MODELS) <= set(MODELS)
+    page = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in (*names, "..._ragged", "..._athena", "exatrkx_ensemble", "acts"))
+
+
+def test_every_pipeline_has_its_ways() -> None:
+    for name, spec in PIPELINES.items():
+        ways = variants_of(spec)
+        assert list(ways)[:3] == ["plain", "ragged", "athena"]
+        assert ("ensemble" in ways) == (name == "exatrkx")
+        assert {pipeline_of(variant.name) for variant in ways.values()} == {name}
+    assert sum(len(variants_of(spec)) for spec in PIPELINES.values()) == len(VARIANTS)
+
+
+def test_a_model_that_runs_no_pipeline() -> None:
+    with pytest.raises(UnknownNameError, match="unknown pipeline of a model"):
+        pipeline_of("acts")
+
 
 CHAINS = ("_ensemble", "_athena")
 SINGLE = [name for name in MODELS if not name.endswith(CHAINS) and name != "acts"]
@@ -246,3 +274,43 @@ def test_acts_takes_modules_and_answers_as_here() -> None:
     many = {name: np.repeat(array[:1], MAX_HITS + 1, axis=0) for name, array in request.items()}
     with pytest.raises(TooLargeError):
         model.run([many])
+
+
+def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
+    done = run(
+        "serving", "export", "-o", tmp_path / "models", "-m", "module_map", "--scale", "exatrkx", "--instances", "3"
+    )
+    assert done.returncode == 0, done.stderr
+    config = (tmp_path / "models" / "module_map" / "config.pbtxt").read_text()
+    assert "count: 3" in config
+    assert 'string_value: "exatrkx"' in config
+
+
+def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_path: Path) -> None:
+    options = ("-m", "module_map", "--name", "ActsExaTrkX", "--scale", "acts")
+    done = run("serving", "export", "-o", tmp_path / "models", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/models/ActsExaTrkX\n"
+    config = (tmp_path / "models" / "ActsExaTrkX" / "config.pbtxt").read_text()
+    assert 'name: "ActsExaTrkX"' in config
+    assert 'string_value: "acts"' in config
+    assert 'string_value: "module_map"' in config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "-o", "{tmp}/a", "-m", "module_mop"], "unknown model: got 'module_mop'"),
+        (["export", "-o", "{tmp}/a", "-m", "module_map", "--device", "gpu"], "unknown device: got 'gpu'"),
+        (["export", "-o", "{tmp}/a", "-m", "mine=gone.py:Mine"], "gone.py"),
+        (["export", "-o", "{tmp}/a", "--name", "X"], "--name: got 'X' for 4 models, expected one model"),
+        (["export", "-o", "{tmp}/a", "-m", "module_map", "--name", "a b"], "got the name 'a b', expected letters"),
+        (["bench", "--concurrency", "1,x"], "invalid value for '--concurrency'"),
+    ],
+)
+def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run("serving", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a").exists()

@@ -1,4 +1,4 @@
-"""The demo, whole but small: it must score, draw, compare every label and leave nothing behind."""
+"""The demos are what a stranger runs first: they compare every label, lose nothing and leave nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from rich.console import Console
 
 from beampipe.errors import BeampipeError
 from beampipe.files import check_folder_outputs
-from beampipe.serving import DirectTrackFinder, demo
+from beampipe.serving import DirectTrackFinder, demo, fleet_demo
 from beampipe.serving.demo import DEMO_FILES, demo_table, run_serving_demo
+from beampipe.serving.fleet_demo import run_fleet_demo
 from beampipe.serving.load import Workload
 from beampipe.tracking import shipped_events
 from beampipe.tracking.evaluation.results import EVALUATION_MARK
@@ -46,3 +47,16 @@ def test_a_label_that_differs_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TritonTrackFinder", lambda url, model, in_flight: DirectTrackFinder(model))
     with pytest.raises(BeampipeError, match="labels from the server that the direct pipeline does not give"):
         demo._measure("grpc://nowhere:1", "module_map", wrong, 1, 2)
+
+
+def test_events_flow_while_servers_are_killed_hung_and_taken_out(engine: Engine, tmp_path: Path) -> None:
+    result = run_fleet_demo(tmp_path)
+    assert [what for what, _ in result.faults] == [
+        "one server killed",
+        "one server hung",
+        "one server taken out and in",
+    ]
+    assert result.events > 36
+    assert (result.lost, result.wrong, result.left) == ([], 0, [])
+    assert not (tmp_path / "models").exists()
+    check_folder_outputs(tmp_path, fleet_demo.DEMO_FILES)  # a second demo may replace them

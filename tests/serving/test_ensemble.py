@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,8 @@ from beampipe.tracking import Pipeline, load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.contract import Instance, Model, ModelRequest
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.serving.conftest import served
 
 ODD: list[ndarray] = [np.empty((0, 3), np.float32), np.array([[32.0, 0.1, 5.0]], np.float32)]
 """Events without an edge, which each step must survive."""
@@ -93,11 +91,9 @@ def test_the_first_step_refuses(chain: list[Model]) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[TritonServer]:
-    folder: Path = tmp_path_factory.mktemp("models") / "repository"
-    export_repository(folder, named_models(ServingSettings(("exatrkx_ensemble",), threads=1)))
-    with TritonServer(ServerSettings(folder, triton=engine.folder, supervise=False)) as server:
+    models = named_models(ServingSettings(("exatrkx_ensemble",), threads=1))
+    with served(engine, tmp_path_factory.mktemp("chain"), models, supervise=False) as server:
         yield server
-        server.kill()
 
 
 def asked(server: TritonServer, model: str, request: ModelRequest) -> ndarray:

@@ -19,9 +19,8 @@ from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import Engine
 from beampipe.triton.metrics import read_metrics
 from beampipe.triton.model.contract import Instance
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.serving.conftest import served
 from tests.tracking.foreign.table import REFUSED, WARNED, Foreign, noise, usual
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
@@ -37,11 +36,8 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             (model,) = named_models(ServingSettings(("module_map",), threads=1, backend=backend, check=check))
             models.append(replace(model, name=f"{backend}_{'strict' if check else 'lenient'}"))
     models += named_models(ServingSettings(("module_map_ragged",), threads=1))
-    repository = tmp_path_factory.mktemp("layout") / "models"
-    names = export_repository(repository, models)
-    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
+    with served(engine, tmp_path_factory.mktemp("layout"), models) as running:
         yield running
-        running.kill()
 
 
 def url_of(server: TritonServer, scheme: str) -> str:

@@ -43,6 +43,7 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server import management
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.serving.conftest import served
 from tests.triton.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
@@ -60,15 +61,12 @@ def shipped(mu: int) -> list[Event]:
 @pytest.fixture(scope="module")
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """All pipelines plain and two ragged, each twice, and one that takes few hits in the units of Exa.TrkX."""
-    repository = tmp_path_factory.mktemp("native") / "models"
     models = named_models(ServingSettings((*PIPELINES, *RAGGED), instances=2, threads=1, backend="native"))
     small = tracking_model("small", "module_map", ServingSettings(scale="exatrkx", max_hits=MAX_HITS))
-    names = export_repository(repository, [*models, native_settings(small)])
+    models = (*models, native_settings(small))
     # A supervisor would ask for canaries in between, which are counted as well.
-    settings = ServerSettings(repository, models=tuple(names), triton=engine.folder, supervise=False)
-    with TritonServer(settings) as running:
+    with served(engine, tmp_path_factory.mktemp("native"), models, supervise=False) as running:
         yield running
-        running.kill()
 
 
 def events() -> list[Hits]:

@@ -27,10 +27,9 @@ from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import Engine
 from beampipe.triton.metrics import read_metrics
 from beampipe.triton.model.contract import Instance
-from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server import management
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.serving.conftest import served
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 SERVED = {
@@ -107,10 +106,8 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory, uneven: Pat
     (other,) = named_models(ServingSettings(("module_map",), threads=1, tracker_model=uneven))
     models.append(replace(other, name="uneven"))
     (plain,) = named_models(ServingSettings(("module_map",), threads=1, tracker_model=unfitted(folder / "unfitted")))
-    names = export_repository(folder / "models", [*models, replace(plain, name="unfitted")])
-    with TritonServer(ServerSettings(folder / "models", models=tuple(names), triton=engine.folder)) as running:
+    with served(engine, folder, [*models, replace(plain, name="unfitted")]) as running:
         yield running
-        running.kill()
 
 
 @pytest.mark.parametrize(("model", "protocol"), list(SERVED.items()))

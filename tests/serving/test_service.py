@@ -1,3 +1,5 @@
+"""`beampipe serve`, `top` and `unit`, and a server for a program or a notebook."""
+
 from __future__ import annotations
 
 import http.client
@@ -9,14 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from beampipe.errors import BeampipeError, FileError
+from beampipe.errors import BeampipeError, FileError, ServiceUnavailableError, UnknownNameError
+from beampipe.serving import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder, serve
 from beampipe.serving.cli import app, serve_command
 from beampipe.serving.models import ServingSettings
 from beampipe.serving.server import generated_repository
+from beampipe.tracking import shipped_events
+from beampipe.triton import FakeTransport
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
 from tests.triton.doublers import ask
@@ -44,10 +50,7 @@ def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
 
 
 def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
-    with serving("--repository", str(doublers), "--model", "one", "--triton", str(engine.folder)) as (
-        started,
-        summary,
-    ):
+    with serving("--repository", str(doublers), "--model", "one", "--triton", str(engine.folder)) as (started, summary):
         url = part(summary, r"http://(\S+:\d+)\s")
         assert "one (1 instance)" in summary
         assert ask(url, "one", 0.0) == (200, [0.0])
@@ -130,3 +133,50 @@ def test_a_generated_repository_is_for_this_user_alone() -> None:
         assert (repository / "ActsExaTrkX" / "config.pbtxt").is_file()
         assert stat.S_IMODE(repository.parent.stat().st_mode) == 0o700
     assert not repository.parent.exists()
+
+
+HITS = [event.hits for event in shipped_events(0)][-1]
+
+
+def test_it_serves_for_as_long_as_the_block_runs(engine: Engine) -> None:
+    server = serve("module_map", "exatrkx")
+    with server as running:
+        assert running is server
+        assert running.start() is server  # it runs already
+        assert server.models == ("module_map", "exatrkx")
+        finder = server.finder(parameters=True)
+        tracks = finder.find(HITS)
+        np.testing.assert_array_equal(tracks.track_id, DirectTrackFinder("module_map").find(HITS).track_id)
+        assert tracks.n_tracks > 0
+        assert tracks.parameters is not None
+        assert server.finder("exatrkx", stages=True).find(HITS).seconds
+        with TritonTrackFinder(server.http_url, "exatrkx") as other:
+            assert other.find(HITS).n_tracks > 0
+        assert f"gRPC: {server.url}" in repr(server)
+        assert server.metrics_url in server._repr_html_()
+        assert max(len(repr(server)), len(repr(finder))) <= 200
+        with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
+            server.finder("module_maps")
+    server.stop()
+    assert repr(server) == "TrackingServer(models: module_map, exatrkx, state: not running)"
+    with pytest.raises(ServiceUnavailableError, match="with serve"):
+        server.finder()
+
+
+def test_names_are_checked_at_the_start() -> None:
+    with pytest.raises(UnknownNameError, match="unknown model: got 'exatrx'"):
+        serve("exatrx").start()
+
+
+def test_finders_are_said_in_a_line() -> None:
+    direct = DirectTrackFinder("module_map", parameters=True)
+    request = TritonTrackFinder(
+        [f"grpc://host{n}.example:8001" for n in range(50)], transport=FakeTransport(lambda arrays: arrays)
+    )
+    with FallbackTrackFinder(request, direct) as both:
+        for finder in (direct, request, both):
+            assert len(repr(finder)) <= 300
+            assert len(finder._repr_html_()) <= 2000
+        assert repr(direct).startswith("DirectTrackFinder(runs: Pipeline(name: module_map, steps: ")
+        assert repr(request).startswith("TritonTrackFinder(model: module_map, servers: grpc://host0.example:8001, ")
+        assert "answered: 0, 0" in repr(both)

@@ -16,9 +16,8 @@ from beampipe.serving.models import ServingSettings, named_models
 from beampipe.simulation.detector import read_layout
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.serving.conftest import served
 from tests.simulation.layouts import shot
 
 # The muons leave the discs at the ends empty.
@@ -33,15 +32,12 @@ def muons() -> Event:
 @pytest.fixture(scope="module")
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """Two models of the native backend, one of Python's."""
-    repository = tmp_path_factory.mktemp("strips") / "models"
     models: list[ModelSettings | EnsembleSettings] = []
     for backend, names in (("native", ("module_map", "module_map_ragged")), ("python", ("module_map_ragged",))):
         made = named_models(ServingSettings(names, threads=1, tracker_model="odd", backend=backend))
         models += [replace(model, name=f"{model.name}_python") if backend == "python" else model for model in made]
-    exported = export_repository(repository, models)
-    with TritonServer(ServerSettings(repository, models=tuple(exported), triton=engine.folder)) as running:
+    with served(engine, tmp_path_factory.mktemp("strips"), models) as running:
         yield running
-        running.kill()
 
 
 @pytest.mark.parametrize("model", ["module_map", "module_map_ragged", "module_map_ragged_python"])

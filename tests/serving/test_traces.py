@@ -11,8 +11,9 @@ from beampipe.serving.models import ServingSettings, named_models
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import load_pipeline
-from beampipe.triton import ServerSettings, TelemetrySettings, TritonServer, export_repository, traced
+from beampipe.triton import TelemetrySettings, TritonServer, traced
 from beampipe.triton.engine import Engine
+from tests.serving.conftest import served
 from tests.triton.collector import Collector, collecting
 from tests.triton.waiting import wait_until
 
@@ -29,12 +30,10 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    repository = tmp_path_factory.mktemp("traced") / "models"
-    export_repository(repository, named_models(ServingSettings(("module_map",), backend="native")))
-    settings = ServerSettings(repository, triton=engine.folder, telemetry=TelemetrySettings(collector.url))
-    with TritonServer(settings) as running:
+    models = named_models(ServingSettings(("module_map",), backend="native"))
+    telemetry = TelemetrySettings(collector.url)
+    with served(engine, tmp_path_factory.mktemp("traced"), models, telemetry=telemetry) as running:
         yield running
-        running.kill()
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

@@ -1,8 +1,10 @@
-"""The commands about Triton that areas take among their own."""
+"""The commands about Triton that areas take among their own, and a server in the foreground."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from beampipe.triton.cli import engine_commands, load_command, unload_command
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import ask
+from tests.triton.foreground import part, prefix_of, serving
+from tests.triton.waiting import assert_nothing_left
 
 
 def run(*arguments: str) -> str:
@@ -49,3 +53,18 @@ def test_the_engine_is_shown(engine: Engine) -> None:
     assert str(engine.binary) in output
     message = json.loads(run("engine", "show", "--triton", str(engine.folder), "--json"))
     assert message["server"] == str(engine.binary)
+
+
+def test_what_happens_is_printed_and_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None:
+    with serving(doublers, engine, "two") as (started, summary):
+        first = int(part(summary, r"process (\d+)"))
+        prefix = prefix_of(first)
+        os.kill(first, signal.SIGKILL)
+        assert started.stdout is not None
+        assert "server died: the server died; starting it again with two" in started.stdout.readline()
+        assert "server back" in started.stdout.readline()
+        started.send_signal(signal.SIGTERM)
+        assert started.stdout.readline().startswith("stopping")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(60) == 0
+        assert_nothing_left(prefix)

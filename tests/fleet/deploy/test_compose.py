@@ -20,13 +20,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError, FileError
 from beampipe.fleet.cli import app
-from beampipe.fleet.deploy.containers import (
-    compose_files,
-    compose_notes,
-    fleet_models,
-    server_script,
-    write_compose,
-)
+from beampipe.fleet.deploy.containers import compose_files, compose_notes, fleet_models, server_script, write_compose
 from beampipe.fleet.deploy.kubernetes import kubernetes_notes
 from beampipe.triton.engine import CONTAINER
 from beampipe.triton.server.launch import TelemetrySettings

@@ -18,14 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.certificates import make_authority, make_server
-from beampipe.fleet.deploy.containers import (
-    CLIENTS,
-    GATEWAY_FOLDER,
-    STATUS,
-    Credentials,
-    compose_files,
-    gateway_files,
-)
+from beampipe.fleet.deploy.containers import CLIENTS, GATEWAY_FOLDER, STATUS, Credentials, compose_files, gateway_files
 from beampipe.fleet.deploy.kubernetes import gateway_credentials, gateway_slots
 from beampipe.fleet.gateway.access_log import Traffic
 from beampipe.fleet.gateway.plan import INFER, TIMES, Address, Slot
@@ -149,10 +142,7 @@ def ask_by_grpc(port: int, authority: Path, token: str) -> None:
 def test_haproxy_takes_every_configuration(name: str, tmp_path: Path) -> None:
     fleet = specimen(tmp_path, SPECIMENS[name])
     papers(tmp_path)
-    configurations = [
-        compose_files(fleet),
-        gateway_files(fleet, gateway_slots(fleet), gateway_credentials(fleet)),
-    ]
+    configurations = [compose_files(fleet), gateway_files(fleet, gateway_slots(fleet), gateway_credentials(fleet))]
     slots = {
         "certificate": "gateway.pem",
         "client_ca": "ca.pem",

@@ -14,7 +14,7 @@ from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.registry import Record, remove_record, write_record
 from beampipe.fleet.specification import MonitoringSettings, ServerGroup
-from tests.fleet.monitoring.exporters import Exporter, record
+from tests.fleet.monitoring.conftest import Exporter, record
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

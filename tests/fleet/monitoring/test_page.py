@@ -5,12 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
@@ -19,41 +16,22 @@ from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring.page import ALERTS, PageServer, certificate_end, fleet_metrics
 from beampipe.fleet.registry import SILENCE, write_record
 from beampipe.fleet.specification import TlsSettings
-from tests.fleet.monitoring.exporters import record
+from tests.fleet.monitoring.conftest import Exporter, record
 
 
-class Asked(HTTPServer):
-    """Stands for Prometheus: notes what it is asked."""
-
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-        self.answer = b'{"data": {"alerts": []}}'
-        request = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                request.paths.append(self.path)
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(request.answer)
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
+def answering(text: str) -> Callable[[float], Iterator[str]]:
+    return lambda seconds: iter([text])
 
 
 @pytest.fixture
-def prometheus() -> Iterator[Asked]:
-    with Asked() as server:
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+def prometheus() -> Iterator[Exporter]:
+    with Exporter(answering('{"data": {"alerts": []}}')) as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
-def server(fleet: Fleet, tmp_path: Path, prometheus: Asked) -> Iterator[PageServer]:
-    url = f"http://127.0.0.1:{prometheus.server_port}"
+def server(fleet: Fleet, tmp_path: Path, prometheus: Exporter) -> Iterator[PageServer]:
+    url = f"http://127.0.0.1:{prometheus.port}"
     with PageServer(fleet, tmp_path / "registry", lambda: url) as server:
         yield server
 
@@ -77,7 +55,7 @@ def test_the_page_may_run_its_own_script_only(server: PageServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/fleet.json", "/metrics"])
-def test_another_name_that_leads_here_is_refused(server: PageServer, prometheus: Asked, path: str) -> None:
+def test_another_name_that_leads_here_is_refused(server: PageServer, prometheus: Exporter, path: str) -> None:
     port = server.port
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", f"0.0.0.0:{port}"):
         assert ask(server, path, Host=host)[0] == 403
@@ -90,15 +68,15 @@ def test_its_own_names_are_taken(server: PageServer) -> None:
     assert ask(server, "/fleet.json", Sec_Fetch_Site="cross-site")[0] == 403
 
 
-def test_the_firing_alerts_are_read_from_prometheus(server: PageServer, prometheus: Asked) -> None:
+def test_the_firing_alerts_are_read_from_prometheus(server: PageServer, prometheus: Exporter) -> None:
     down = {"labels": {"alertname": "ServerDown", "server": "cpu-1"}, "annotations": {"summary": "Server cpu-1 ..."}}
     alerts = [{**down, "state": "firing"}, {**down, "state": "pending"}]
-    prometheus.answer = json.dumps({"data": {"alerts": alerts}}).encode()
+    prometheus.lines = answering(json.dumps({"data": {"alerts": alerts}}))
     output = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
     assert output["alerts"] == [{"alertname": "ServerDown", "server": "cpu-1", "summary": "Server cpu-1 ..."}]
     assert output["said"] == ""
     assert prometheus.paths == [ALERTS]
-    prometheus.answer = b"no JSON"
+    prometheus.lines = answering("no JSON")
     output = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
     assert output["alerts"] == []
     assert "does not answer" in output["said"]
@@ -124,12 +102,12 @@ CLOSED = (
 )
 
 
-def test_nothing_of_prometheus_is_open(server: PageServer, prometheus: Asked) -> None:
+def test_nothing_of_prometheus_is_open(server: PageServer, prometheus: Exporter) -> None:
     assert {path: ask(server, path)[0] for path in CLOSED} == dict.fromkeys(CLOSED, 404)
     assert prometheus.paths == []
 
 
-def test_only_get_is_known(server: PageServer, prometheus: Asked) -> None:
+def test_only_get_is_known(server: PageServer, prometheus: Exporter) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "HEAD"):
         assert ask(server, "/fleet.json", method)[0] == 501
     assert prometheus.paths == []
@@ -171,13 +149,13 @@ def test_metrics_tell_one_state_for_each_server() -> None:
         "cpu-0": record("cpu-0", 8002, state="hangs"),
         "cpu-1": record("cpu-1", 8003, beat=time.time() - 2 * SILENCE),
     }
-    lines = [line for line in fleet_metrics(records, 12e8).splitlines() if line.endswith(" 1")]
+    lines = [line for line in fleet_metrics(records, 12e8) if line.endswith(" 1")]
     assert lines == [
         'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="hangs"} 1',
         'beampipe_fleet_server_state{server="cpu-1",group="cpu",state="silent"} 1',
     ]
-    assert "certificate" not in fleet_metrics(records)
-    assert fleet_metrics(records, 12e8).endswith("beampipe_fleet_certificate_end_seconds 1200000000\n")
+    assert not any("certificate" in line for line in fleet_metrics(records))
+    assert [*fleet_metrics(records, 12e8)][-1] == "beampipe_fleet_certificate_end_seconds 1200000000"
 
 
 def test_the_end_of_the_gateways_certificate_is_told(fleet: Fleet, tmp_path: Path) -> None:

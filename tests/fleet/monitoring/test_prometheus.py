@@ -1,15 +1,17 @@
-"""What Prometheus is told, and the real one, which looks at servers that come and go."""
+"""Prometheus beside a fleet: its rules, queries and dashboard, what it scrapes, and how it is kept running."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,28 +19,109 @@ from urllib.parse import urlencode
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from beampipe import processes
 from beampipe.errors import ConfigError
 from beampipe.fleet import Fleet
+from beampipe.fleet.cli import app
+from beampipe.fleet.gateway.access_log import Traffic
 from beampipe.fleet.monitoring import prometheus
 from beampipe.fleet.monitoring.prometheus import (
     SETTINGS,
     Prometheus,
+    dashboard_contents,
     grafana_dashboard,
     prometheus_processes,
     prometheus_program,
     prometheus_settings,
     role_relabelings,
+    rules_text,
     write_settings,
     write_targets,
 )
 from beampipe.fleet.registry import BEAT
 from beampipe.fleet.specification import MonitoringSettings
 from beampipe.triton.server.haproxy import PublicPort
-from tests.fleet.monitoring.conftest import fleet_in
-from tests.fleet.monitoring.exporters import Exporter, gateway, is_ready, record, start, traffic, triton
+from tests.fleet.conftest import until
+from tests.fleet.monitoring.conftest import Exporter, fleet_in, record
 from tests.fleet.specimens import write_model
+
+STAGES = {"embed": 0.4, "connect": 1.9, "classify": 3.1, "segment": 0.6}
+"""Mean time [ms] of each stage."""
+
+
+def triton(rate: float, waiting: int = 1, model: str = "module_map") -> Callable[[float], Iterator[str]]:
+    """Metrics of a Triton that answers events at a steady rate [1/s]: 8 ms each, of which 2 in the queue."""
+
+    def lines(seconds: float) -> Iterator[str]:
+        n = int(rate * seconds)
+        labels = f'model="{model}",version="1"'
+        yield f'beampipe_events_refused_total{{model="{model}",instance="{model}_0"}} 0'
+        yield f"nv_inference_request_success{{{labels}}} {n}"
+        yield f'nv_inference_request_failure{{{labels},reason="OTHER"}} 0'
+        yield f"nv_inference_request_duration_us{{{labels}}} {8000 * n}"
+        yield f"nv_inference_queue_duration_us{{{labels}}} {2000 * n}"
+        yield f"nv_inference_compute_infer_duration_us{{{labels}}} {5900 * n}"
+        yield f"nv_inference_pending_request_count{{{labels}}} {waiting}"
+        yield f'beampipe_events_total{{model="{model}",instance="{model}_0"}} {n}'
+        for stage, time_ms in STAGES.items():
+            total = 1e-3 * time_ms * n
+            yield f'beampipe_stage_seconds_total{{model="{model}",instance="{model}_0",stage="{stage}"}} {total}'
+
+    return lines
+
+
+def gateway(servers: dict[str, str]) -> Callable[[float], Iterator[str]]:
+    """Metrics of a gateway that knows servers in the given states, and has 3 requests waiting."""
+
+    def lines(_: float) -> Iterator[str]:
+        for server, state in servers.items():
+            for known in ("UP", "DOWN", "MAINT", "DRAIN"):
+                yield f'haproxy_server_status{{proxy="http",server="{server}",state="{known}"}} {int(known == state)}'
+        for proxy in ("grpc", "http"):
+            yield f'haproxy_backend_current_queue{{proxy="{proxy}"}} {3 if proxy == "grpc" else 0}'
+            yield f'haproxy_backend_retry_warnings_total{{proxy="{proxy}"}} 0'
+            yield f'haproxy_backend_redispatch_warnings_total{{proxy="{proxy}"}} 0'
+            yield f'haproxy_backend_http_responses_total{{proxy="{proxy}",code="2xx"}} 0'
+        for proxy in ("fleet", "status"):
+            yield f'haproxy_frontend_intercepted_requests_total{{proxy="{proxy}"}} 0'
+            yield f'haproxy_frontend_requests_denied_total{{proxy="{proxy}"}} 0'
+            yield f'haproxy_frontend_http_responses_total{{proxy="{proxy}",code="5xx"}} 0'
+
+    return lines
+
+
+def traffic(servers: Sequence[str], rate: float = 40.0) -> Callable[[float], Iterator[str]]:
+    """Metrics of requests of 8 ms at a gateway, at a rate [1/s]; of ten one is refused by its rate, one fails."""
+    counted, number = Traffic(), 0
+
+    def lines(seconds: float) -> Iterator[str]:
+        nonlocal number
+        while number < int(rate * seconds):
+            number += 1
+            end = {"end": "LR", "refused": "rate"} if number % 10 == 0 else {"end": "--", "refused": "-"}
+            place = {"path": "/v2/models/one/infer", "server": servers[number % len(servers)]}
+            answer = {"model": "one", "status": 500 if number % 10 == 1 else 200, "grpc_status": "-"}
+            counted.add({**place, **end, **answer, "time_us": "8000", "time_ms": 8})
+        yield from counted.metrics()
+
+    return lines
+
+
+def start(prometheus: Prometheus) -> None:
+    """Start a Prometheus and wait until it answers."""
+    prometheus.launch()
+    until(lambda: is_ready(prometheus))
+
+
+def is_ready(prometheus: Prometheus) -> bool:
+    """Whether it runs and answers queries."""
+    try:
+        with urllib.request.urlopen(f"{prometheus.url}/-/ready", timeout=1.0) as reply:
+            return bool(reply.status == 200)
+    except (OSError, ValueError):  # no answer; it does not run and has no address
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +150,14 @@ def values(prometheus: Prometheus, query: str, label: str = "server") -> dict[st
     return {request["metric"].get(label, ""): float(request["value"][1]) for request in asked(prometheus, query)}
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.prometheus
 def test_servers_come_and_go_without_a_reload(started: Prometheus, watch: Path) -> None:
     with Exporter(triton(50.0, waiting=2)) as one, Exporter(triton(20.0)) as two:
         pid = started.pid
         records = {"cpu-0": record("cpu-0", one.port)}
         write_targets(watch, records | {"cpu-1": record("cpu-1", two.port)})
-        wait_for(lambda: len(values(started, "server:events:rate")) == 2)
-        wait_for(lambda: values(started, "fleet:waiting:sum") == {"": 3})
+        until(lambda: len(values(started, "server:events:rate")) == 2)
+        until(lambda: values(started, "fleet:waiting:sum") == {"": 3})
         assert asked(started, "server:events:rate{server='cpu-0'}")[0]["metric"]["group"] == "cpu"
         assert values(started, "fleet:latency_ms:mean")[""] == pytest.approx(8.0)
         assert values(started, "fleet:queue_ms:mean")[""] == pytest.approx(2.0)
@@ -91,9 +167,9 @@ def test_servers_come_and_go_without_a_reload(started: Prometheus, watch: Path) 
         assert values(started, "gateway:servers_up:count") == {"": 1}
         assert asked(started, "haproxy_backend_http_responses_total") == []
         write_targets(watch, records)
-        wait_for(lambda: values(started, "up{job='triton'}") == {"cpu-0": 1})
+        until(lambda: values(started, "up{job='triton'}") == {"cpu-0": 1})
     assert started.pid == pid
-    wait_for(lambda: values(started, "fleet:servers_up:sum") == {"": 0})
+    until(lambda: values(started, "fleet:servers_up:sum") == {"": 0})
 
 
 @pytest.mark.prometheus
@@ -108,22 +184,23 @@ def test_every_query_of_the_dashboard_has_an_answer(fleet: Fleet, tmp_path: Path
         write_targets(tmp_path / "watch", {"cpu-0": record("cpu-0", server.port)})
         start(made)
         try:
-            wait_for(lambda: all(asked(made, query) for query in queries))
+            # An alert fires after half a minute only.
+            until(lambda: all(asked(made, query) for query in queries if "ALERTS{" not in query))
             for level, server_name in (("gateway", ""), ("server", "cpu-0")):
                 for share in (50, 95, 99):  # all took 8 ms: the bin from 7.9 to 10 ms
                     assert 7.9 < values(made, f"{level}:latency_ms:p{share}")[server_name] <= 10.0
-            wait_for(lambda: values(made, "gateway:refusals:rate", "reason")["rate"] > 0)
+            until(lambda: values(made, "gateway:refusals:rate", "reason")["rate"] > 0)
         finally:
             made.stop()
 
 
 @pytest.mark.prometheus
 def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus) -> None:
-    wait_for(lambda: bool(asked(started, "gateway:waiting:sum")))
+    until(lambda: bool(asked(started, "gateway:waiting:sum")))
     before, pid = time.time(), started.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: started.pid is None)
+    until(lambda: started.pid is None)
     assert not is_ready(started)
     start(started)
     assert started.pid != pid
@@ -145,13 +222,13 @@ def test_one_that_hangs_is_replaced(fleet: Fleet, tmp_path: Path, monkeypatch: p
         return url is not None and PublicPort("127.0.0.1", int(url.rpartition(":")[2]), False, False, "/").answers()
 
     try:
-        wait_for(answers)
+        until(answers)
         begin = time.monotonic()
-        wait_for(lambda: answers() and time.monotonic() > begin + 1.2)  # until it has seen an answer itself
+        until(lambda: answers() and time.monotonic() > begin + 1.2)  # until it has seen an answer itself
         pid = made.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: answers() and made.pid != pid)
+        until(lambda: answers() and made.pid != pid)
     finally:
         made.stop()
     assert f"prometheus: hangs; killing process {pid}" in incidents
@@ -166,7 +243,7 @@ def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet
     pid = started.pid
     assert "scrape_interval: 200ms" in settings()
     started.reconfigure(replace(fleet, monitoring=MonitoringSettings(interval=0.7)))
-    wait_for(lambda: "scrape_interval: 700ms" in settings())
+    until(lambda: "scrape_interval: 700ms" in settings())
     assert started.pid == pid
 
 
@@ -200,7 +277,7 @@ def test_a_port_that_is_taken_is_said(fleet: Fleet, tmp_path: Path) -> None:
             prometheus.update({})
             return any("address already in use" in text for text in incidents)
 
-        wait_for(is_said)
+        until(is_said)
         prometheus.stop()
     assert prometheus.pid is None
     prometheus.stop()
@@ -251,3 +328,83 @@ def test_targets_are_the_servers_that_there_should_be(tmp_path: Path) -> None:
         {"targets": ["127.0.0.1:8002"], "labels": {"server": "cpu-0", "group": "cpu"}},
         {"targets": ["127.0.0.1:8003"], "labels": {"server": "gpu-0", "group": "gpu"}},
     ]
+
+
+RECORDED = re.compile(r"record: (\S+)")
+SERIES = re.compile(r"\b(?:all|fleet|server|model|stage|gateway):\w+:\w+\b")
+
+
+def promtool(*arguments: str | Path) -> str:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.prometheus
+def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(rules_text(0.5))
+    assert f"{rules_text(0.5).count('expr:')} rules found" in promtool("check", "rules", "--lint-fatal", path)
+
+
+@pytest.mark.prometheus
+def test_the_rules_make_the_stated_numbers_and_alerts(tmp_path: Path) -> None:
+    """The cases stand in `rules_test.yml`."""
+    (tmp_path / "rules.yml").write_text(rules_text(2.0))
+    shutil.copy(Path(__file__).with_name("rules_test.yml"), tmp_path)
+    promtool("test", "rules", tmp_path / "rules_test.yml")
+
+
+def test_every_alert_is_tried() -> None:
+    alerts = re.findall(r"alert: (\w+)", rules_text(2.0))
+    cases = Path(__file__).with_name("rules_test.yml").read_text()
+    assert len(alerts) > 5
+    for alert in alerts:
+        assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", cases), f"{alert} is never expected"
+
+
+def queries() -> list[str]:
+    tiles, panels = dashboard_contents().values()
+    return [tile["query"] for tile in tiles] + [query for panel in panels for query in panel["lines"]]
+
+
+def test_what_is_shown_is_recorded() -> None:
+    recorded = set(RECORDED.findall(rules_text(2.0)))
+    for query in queries():
+        request = set(SERIES.findall(query))
+        if "ALERTS{" in query:  # Prometheus's own series of what fires
+            continue
+        assert request, query
+        assert request <= recorded, query
+
+
+@pytest.mark.prometheus
+def test_prometheus_reads_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    panels = grafana_dashboard()["panels"]
+    request = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert sorted(request) == sorted(queries())
+    rules = [{"record": f"asked:{number}", "expr": query} for number, query in enumerate(request)]
+    path = tmp_path / "queries.json"  # JSON is YAML, too
+    path.write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", path)
+
+
+def test_the_dashboard_is_what_grafana_imports() -> None:
+    done = CliRunner().invoke(app, ["dashboard", "--name", "tracking"])
+    dashboard = json.loads(done.stdout)
+    assert dashboard == grafana_dashboard("tracking")
+    assert dashboard["uid"] == "beampipe-tracking"
+    panels = dashboard["panels"]
+    assert [panel["title"] for panel in panels] == [
+        each["title"] for part in dashboard_contents().values() for each in part
+    ]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    source = dashboard["templating"]["list"][0]["name"]
+    for panel in panels:
+        assert panel["datasource"]["uid"] == f"${{{source}}}"
+        letters = [target["refId"] for target in panel["targets"]]
+        assert letters == sorted(set(letters))
+
+
+def test_the_rules_are_printed() -> None:
+    assert CliRunner().invoke(app, ["rules", "--interval", "15"]).stdout == rules_text(15.0)

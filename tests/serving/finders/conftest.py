@@ -8,18 +8,13 @@ import pytest
 
 from beampipe.serving.models import ServingSettings, named_models
 from beampipe.triton.engine import Engine
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from tests.serving.conftest import served
 
 
 @pytest.fixture(scope="package")
 def tracking_server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """Serves `exatrkx`, `exatrkx_ragged` and `module_map`."""
-    repository = tmp_path_factory.mktemp("tracking") / "models"
-    names = export_repository(
-        repository, named_models(ServingSettings(("exatrkx", "exatrkx_ragged", "module_map"), threads=1))
-    )
-    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as server:
+    models = named_models(ServingSettings(("exatrkx", "exatrkx_ragged", "module_map"), threads=1))
+    with served(engine, tmp_path_factory.mktemp("tracking"), models) as server:
         yield server
-        server.kill()

@@ -11,13 +11,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import (
-    BeampipeError,
-    DeadlineError,
-    InputError,
-    ServiceError,
-    ServiceUnavailableError,
-)
+from beampipe.errors import BeampipeError, DeadlineError, InputError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client import FakeTransport, ModelClient, Transport
 from beampipe.triton.client.servers import RemoteModel
 from beampipe.triton.model.contract import Instance, Model, ModelAnswer, ModelRequest, TensorSpec

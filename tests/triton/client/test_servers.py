@@ -10,7 +10,6 @@ import shutil
 import socket
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -148,32 +147,10 @@ def test_a_connection_that_the_server_closed_is_made_anew() -> None:
     with http_server(fake) as url:
         client = ModelClient(url, MODEL, retries=0)
         assert_right(client)
-        port = int(url.rpartition(":")[2])
-    deadline = time.monotonic() + 10
-    while True:  # the same port, another server; the old connection is dead
-        try:
-            server = restarted(port, fake)
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    with server:
+    # The same port, another server; the old connection is dead.
+    with http_server(fake, address=f"127.0.0.1:{url.rpartition(':')[2]}"):
         assert_right(client)
     client.close()
-
-
-def restarted(port: int, fake: Fake) -> ExitStack:
-    from http.server import ThreadingHTTPServer
-
-    from tests.triton.client.servers import Handler
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (Handler,), {"fake": fake}))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    stack = ExitStack()
-    for step in (server.server_close, thread.join, server.shutdown):
-        stack.callback(step)
-    return stack
 
 
 def test_of_several_servers_a_dead_one_costs_no_event(serve: Server, closed_port: int) -> None:

@@ -1,12 +1,16 @@
+"""The tensors of a model as its configuration declares them, and the messages that carry them."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2
 
 from beampipe.errors import DtypeError, InputError, ServiceError, ShapeError, UnknownNameError
-from beampipe.triton.client.codec import Output
+from beampipe.triton.client.codec import ConfigRequest, InferRequest, Output, Placed, Tensor
+from beampipe.triton.client.shared_memory import MappedRegions, MapRegion, UnmapRegion
 from beampipe.triton.client.signature import signature_of
 from beampipe.triton.model.contract import TensorSpec
 
@@ -108,3 +112,25 @@ def test_an_answer_that_cannot_be_right_is_no_answer(output: Output, message: st
 def test_what_is_no_configuration_is_told(change: dict[str, Any]) -> None:
     with pytest.raises(ServiceError, match=r"s: got a configuration of 'm' with .*, expected tensors of BOOL"):
         signature_of({**CONFIG, **change}, "s")
+
+
+FEATURES = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
+LABELS = TensorSpec("LABELS", "INT64", np.int64, (-1,))
+TENSOR = Tensor(FEATURES, np.ones((2, 3), np.float32))
+MESSAGES = (
+    InferRequest("m", (TENSOR,), (LABELS,)),
+    InferRequest("m", (TENSOR,), (LABELS,), Placed("region", {"FEATURES": (0, 24), "LABELS": (24, 16)})),
+    ConfigRequest("m"),
+    MapRegion("region", "/key", 100),
+    UnmapRegion("region"),
+    MappedRegions(),
+)
+
+
+def test_the_service_has_the_methods_that_are_called() -> None:
+    methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+    for message in MESSAGES:
+        method = methods[message.rpc]
+        assert method.input_type.full_name == message.to_grpc(service_pb2).DESCRIPTOR.full_name
+        assert not method.client_streaming
+        assert not method.server_streaming

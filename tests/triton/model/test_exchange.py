@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy import ndarray
 
 from beampipe.triton.engine import Engine
@@ -55,14 +54,6 @@ def test_a_tensor_keeps_its_array_and_then_frees_it() -> None:
     del sent
     gc.collect()
     assert seen() is None
-
-
-def test_numpy_1_goes_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("numpy.__version__", "1.26.4")
-    to_array, to_tensor = exchange(SimpleNamespace(Tensor=lambda name, array: (name, array)))
-    array = np.arange(3)
-    assert to_array(SimpleNamespace(as_numpy=lambda: array)) is array
-    assert to_tensor("A", array) == ("A", array)
 
 
 ECHO = """

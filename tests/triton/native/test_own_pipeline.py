@@ -107,9 +107,7 @@ def test_its_counters_stand_among_the_metrics(server: TritonServer) -> None:
 
 @pytest.mark.parametrize(
     ("word", "other", "message"),
-    [
-        pytest.param('"64"', '"32"', "the canary got another TOWERS", id="another answer than that of numpy"),
-    ],
+    [pytest.param('"64"', '"32"', "the canary got another TOWERS", id="another answer than that of numpy")],
 )
 def test_a_wrong_configuration_is_not_served(
     engine: Engine, repository: Path, tmp_path: Path, word: str, other: str, message: str
@@ -117,8 +115,5 @@ def test_a_wrong_configuration_is_not_served(
     changed = shutil.copytree(repository, tmp_path / "models")
     config = changed / "towers/config.pbtxt"
     config.write_text(config.read_text().replace(word, other))
-    with (
-        pytest.raises(BeampipeError, match=message),
-        TritonServer(ServerSettings(changed, triton=engine.folder)),
-    ):
+    with pytest.raises(BeampipeError, match=message), TritonServer(ServerSettings(changed, triton=engine.folder)):
         pass

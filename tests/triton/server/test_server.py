@@ -16,9 +16,7 @@ from beampipe.triton.engine import ENGINE_VARIABLE, Engine, prepare_backends, th
 from beampipe.triton.metrics import read_metrics
 from beampipe.triton.server import launch, management
 from beampipe.triton.server import server as server_module
-from beampipe.triton.server.cleanup import (
-    shared_memory_of,
-)
+from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model

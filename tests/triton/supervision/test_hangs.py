@@ -1,15 +1,21 @@
-"""The rule that tells a busy server from a hanging one, on processes whose processor time a test sets."""
+"""The rule that tells a busy server from a hanging one, fatal signals in a log, and stacks."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from beampipe import processes
-from beampipe.triton.supervision.hangs import Hang, HangDetector, Observation
+from beampipe.triton.supervision import stubs
+from beampipe.triton.supervision.hangs import FatalSignalLog, Hang, HangDetector, Observation
 from beampipe.triton.supervision.interfaces import Load, Placement
-from beampipe.triton.supervision.stubs import Stub
+from beampipe.triton.supervision.stubs import Stub, write_stacks
+from tests.triton.waiting import wait_until
 
 SERVER, STUB = 10, 11
 STEP = 0.5
@@ -173,3 +179,61 @@ def test_slow_looks_at_a_silent_server_are_looks() -> None:
     hangs = HangDetector(patience=1.0)
     results = [hangs.check(Observation(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
     assert any(results)
+
+
+def test_the_line_is_found_even_in_parts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("Signal (6) received.\n")
+    signals = FatalSignalLog(log)
+    assert not signals.seen(), "that was another server"
+    with log.open("a", buffering=1) as stream:
+        stream.write("I1125 started\nSig")
+        stream.flush()
+        assert not signals.seen()
+        stream.write("nal (6) rec")
+        stream.flush()
+        assert not signals.seen()
+        stream.write("eived.\n 0# 0x00005C in tritonserver\n")
+        assert signals.seen()
+        assert not signals.seen(), "told once"
+
+
+def test_the_line_is_found_in_a_log_that_has_begun_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(1000 * "x")
+    signals = FatalSignalLog(log)
+    log.write_text("Signal (11) received.\n")
+    assert signals.seen()
+
+
+@pytest.fixture
+def sleeper() -> subprocess.Popen[str]:
+    started = subprocess.Popen(
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE, text=True
+    )
+    assert started.stdout is not None
+    started.stdout.readline()
+    wait_until(lambda: ") S " in Path(f"/proc/{started.pid}/stat").read_text())
+    return started
+
+
+def test_every_thread_is_told_of(sleeper: subprocess.Popen[str], tmp_path: Path) -> None:
+    with sleeper:
+        threads = os.listdir(f"/proc/{sleeper.pid}/task")
+        write_stacks([sleeper.pid, 2**22 + 1], tmp_path / "log")
+        sleeper.kill()
+    output = (tmp_path / "log").read_text()
+    assert f"stacks of process {sleeper.pid} (python" in output
+    assert all(f"thread {number} python" in output for number in threads)
+    assert "state S" in output
+    assert "nanosleep" in output or not os.access("/proc/self/stack", os.R_OK)
+
+
+def test_a_debugger_that_takes_long_is_cut_off(
+    sleeper: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stubs, "_DEBUGGERS", (("sh", "-c", 'echo "debugs $0"; exec sleep 60'),))
+    with sleeper:
+        write_stacks([sleeper.pid], tmp_path / "log", limit=0.5)
+        assert f"debugs {sleeper.pid}" in (tmp_path / "log").read_text()
+        sleeper.kill()

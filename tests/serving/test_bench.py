@@ -1,4 +1,4 @@
-"""A load test against the real server: small, but every way, and a wrong label stops it."""
+"""A load test against the real server, its samples, and NVIDIA's own load generator."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.serving.perf_points import RawPoint, perf_analyze
 from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
@@ -19,14 +20,19 @@ from beampipe.serving.bench import (
     BenchPlan,
     BenchPoint,
     bench_table,
+    describe_sample,
+    load_samples,
     run_bench,
     write_report,
 )
 from beampipe.serving.load import Workload, direct_workload
-from beampipe.serving.models import ServingSettings
-from beampipe.tracking import Hits, Tracks
-from beampipe.tracking.data import shipped_events
+from beampipe.serving.models import ServingSettings, named_models
+from beampipe.tracking import Hits, Tracks, load_pipeline, shipped_events
+from beampipe.tracking.data import shipped_path
 from beampipe.triton.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 WAYS = ("direct", "module_map shm", "module_map_ragged http")
 
@@ -72,3 +78,52 @@ def test_nothing_is_measured_where_labels_differ(monkeypatch: pytest.MonkeyPatch
 def test_a_plan_without_ways_is_refused() -> None:
     with pytest.raises(ConfigError, match="ways: got none"):
         BenchPlan("module_map", ())
+
+
+def test_shipped_events_by_pile_up() -> None:
+    samples = load_samples((), 3, (0, 60))
+    assert list(samples) == ["mu = 0", "mu = 60"]
+    assert len(samples["mu = 0"]) == len(list(shipped_events(0))), "the limit is for files"
+
+
+def test_events_of_files_up_to_a_limit() -> None:
+    path = shipped_path(0)
+    samples = load_samples((path,), 3, (0, 60))
+    assert [(name, len(events)) for name, events in samples.items()] == [(path.stem, 3)]
+
+
+def test_without_truth_there_is_no_efficiency() -> None:
+    events = list(shipped_events(0))[:3]
+    pipeline = load_pipeline("module_map")
+    with_truth = describe_sample("mu = 0", events, "module_map", pipeline)
+    assert with_truth.efficiency is not None
+    assert with_truth.efficiency > 0.9
+    blind = [replace(event, truth=None) for event in events]
+    without = describe_sample("mu = 0", blind, "module_map", pipeline)
+    assert (without.events, without.hits) == (3, with_truth.hits)
+    assert without.efficiency is without.fakes is None
+
+
+pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install perf-analyzer")
+
+
+def test_perf_analyzer_measures_a_model(engine: Engine, tmp_path: Path) -> None:
+    (name,) = export_repository(tmp_path / "models", named_models(ServingSettings(("module_map_ragged",))))
+    event = next(event.hits for event in shipped_events(0) if len(event.hits) > 300)
+    with TritonServer(ServerSettings(tmp_path / "models", (name,))) as server:
+        if (point := measured(server.grpc_url, name, event)) is not None:
+            assert point.model == name
+            assert point.throughput > 0
+            assert 0 < point.p50 <= point.p95 <= point.p99
+        with pytest.raises(BeampipeError, match="perf_analyzer: got no result"):
+            perf_analyze(server.grpc_url, "no_such_model", [event], 1, timeout=20.0)
+
+
+def measured(url: str, name: str, event: Hits) -> RawPoint | None:
+    """A point, or None: on a busy machine it may not become stable, but never for lack of answers."""
+    try:
+        return perf_analyze(url, name, [event], 1, requests=300, batches=True)
+    except BeampipeError as error:
+        if "Failed to obtain stable measurement" in str(error):
+            return None
+        raise
