@@ -161,11 +161,7 @@ def job_command(settings: Annotated[Path, typer.Argument()]) -> None:
 
 
 @app.command("gateway")
-def gateway_command(
-    specification: _Specification,
-    registry: Path | None = None,
-    folder: FleetFolder = None,
-) -> None:
+def gateway_command(specification: _Specification, registry: Path | None = None, folder: FleetFolder = None) -> None:
     """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs.
 
     Args:
@@ -213,10 +209,7 @@ _Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1, m
 
 
 @token_app.command("add")
-def add_command(
-    name: Annotated[str, typer.Argument()],
-    tokens: _Tokens = Path("tokens"),
-) -> None:
+def add_command(name: Annotated[str, typer.Argument()], tokens: _Tokens = Path("tokens")) -> None:
     """Make a token and print it; it is not stored. A running fleet accepts it at once.
 
     Args:
@@ -245,9 +238,7 @@ def authority_command(authority: _Authority = Path("certificates"), days: _Days 
 
 @certificate_app.command("server")
 def server_command(
-    hosts: Annotated[list[str], typer.Argument()],
-    authority: _Authority = Path("certificates"),
-    days: _Days = 365,
+    hosts: Annotated[list[str], typer.Argument()], authority: _Authority = Path("certificates"), days: _Days = 365
 ) -> None:
     """Make a certificate for a gateway. A running fleet uses it at once.
 
@@ -261,9 +252,7 @@ def server_command(
 
 @certificate_app.command("client")
 def client_command(
-    name: Annotated[str, typer.Argument()],
-    authority: _Authority = Path("certificates"),
-    days: _Days = 365,
+    name: Annotated[str, typer.Argument()], authority: _Authority = Path("certificates"), days: _Days = 365
 ) -> None:
     """Make a certificate by which a client shows who it is.
 
@@ -290,9 +279,7 @@ def dashboard_command(name: str = "fleet") -> None:
 
 
 @app.command("rules")
-def rules_command(
-    interval: Annotated[float, typer.Option(min=0.1)] = 2.0,
-) -> None:
+def rules_command(interval: Annotated[float, typer.Option(min=0.1)] = 2.0) -> None:
     """Print the recording and alerting rules for Prometheus, as YAML.
 
     Args:
@@ -465,10 +452,7 @@ def resume_command(server: Annotated[str, typer.Argument()], send: Send) -> None
 @app.command("scale")
 @with_options(send=_sender)
 def scale_command(
-    count: Annotated[int, typer.Argument(min=0)],
-    send: Send,
-    group: str | None = None,
-    as_json: Json = False,
+    count: Annotated[int, typer.Argument(min=0)], send: Send, group: str | None = None, as_json: Json = False
 ) -> None:
     """Set the number of servers in a group, until the next `beampipe fleet up`.
 
@@ -483,9 +467,7 @@ def scale_command(
 @app.command("restart")
 @with_options(send=_sender)
 def restart_command(
-    send: Send,
-    servers: Annotated[list[str] | None, typer.Argument()] = None,
-    as_json: Json = False,
+    send: Send, servers: Annotated[list[str] | None, typer.Argument()] = None, as_json: Json = False
 ) -> None:
     """Restart servers one after the other; no request is lost.
 
@@ -497,9 +479,7 @@ def restart_command(
 
 
 @app.command("example")
-def example_command(
-    platform: Annotated[Literal["laptop", "slurm", "kubernetes"], typer.Argument()] = "laptop",
-) -> None:
+def example_command(platform: Annotated[Literal["laptop", "slurm", "kubernetes"], typer.Argument()] = "laptop") -> None:
     """Print a specification with its keys explained, as a starting point.
 
     Args:

@@ -22,13 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from beampipe.errors import (
-    BeampipeError,
-    ConfigError,
-    ServiceError,
-    WrongLabelsError,
-    look_up,
-)
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, WrongLabelsError, look_up
 from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import write_whole

@@ -48,9 +48,7 @@ _UNLOADING = 60.0
 
 
 @engine_commands.command("install")
-def install_command(
-    output: Path | None = None,
-) -> None:
+def install_command(output: Path | None = None) -> None:
     """Load Triton from the package index into a folder of its own, unless it is there.
 
     Args:
@@ -84,11 +82,7 @@ def show_command(triton: TritonFolder = None, as_json: Json = False) -> None:
     typer.echo(f"usable   with Python {python.version} of {python.bin}")
 
 
-def load_command(
-    model: Annotated[str, typer.Argument()],
-    url: _Url = _URL,
-    secret_file: SecretFile = None,
-) -> None:
+def load_command(model: Annotated[str, typer.Argument()], url: _Url = _URL, secret_file: SecretFile = None) -> None:
     """Load a model into a running server, or load it again if its files have changed.
 
     Args:
@@ -101,11 +95,7 @@ def load_command(
     say(f"{url}: {model} is loaded")
 
 
-def unload_command(
-    model: Annotated[str, typer.Argument()],
-    url: _Url = _URL,
-    secret_file: SecretFile = None,
-) -> None:
+def unload_command(model: Annotated[str, typer.Argument()], url: _Url = _URL, secret_file: SecretFile = None) -> None:
     """Take a model out of a running server; what it is working on is finished.
 
     Args:

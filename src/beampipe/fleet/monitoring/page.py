@@ -55,17 +55,13 @@ def certificate_end(gateway: GatewaySettings) -> float | None:
         return None
 
 
-def fleet_metrics(records: Mapping[str, Record], certificate_end: float | None = None) -> str:
-    """The states of the servers in Prometheus's text format.
+def fleet_metrics(records: Mapping[str, Record], certificate_end: float | None = None) -> Iterator[str]:
+    """The states of the servers, as lines in Prometheus's text format.
 
     Args:
         records: the registry's records, by name of the server.
         certificate_end: when the gateway's certificate ends [s since 1970]; None if it has none.
     """
-    return "".join(f"{line}\n" for line in _lines(records, certificate_end))
-
-
-def _lines(records: Mapping[str, Record], certificate_end: float | None) -> Iterator[str]:
     yield "# HELP beampipe_fleet_server_state Whether a server is in a state, 0 or 1."
     yield "# TYPE beampipe_fleet_server_state gauge"
     for record in records.values():
@@ -82,36 +78,6 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-class Page(NamedTuple):
-    """A page and its Content-Security-Policy.
-
-    Attributes:
-        text: the HTML.
-        policy: its Content-Security-Policy: only its own script, requests only to the server of the page.
-    """
-
-    text: str
-    policy: str
-
-
-def render_page(name: str, interval: float) -> Page:
-    """The page of a fleet.
-
-    Args:
-        name: name of the fleet.
-        interval: time between two refreshes [s].
-    """
-    folder = files("beampipe.fleet.monitoring") / "web"
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    text = render("monitoring/web/page.html", title=name, interval=f"{interval:g}", css=style, js=script)
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:;"
-        " connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    )
-    return Page(text, policy)
-
-
 ALERTS: Final = "/api/v1/alerts"
 """Path at which Prometheus has the pending and the firing alerts of `rules.yml`, with their texts."""
 
@@ -121,13 +87,7 @@ _PROMETHEUS_TIMEOUT: Final = 2.0
 _NOTHING: Final = "default-src 'none'"
 """Content-Security-Policy of answers that are no page."""
 
-_JSON: Final = "application/json"
-
-_HTML: Final = "text/html; charset=utf-8"
-
 _TEXT: Final = "text/plain; charset=utf-8"
-
-_METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Answer(NamedTuple):
@@ -141,9 +101,27 @@ class Answer(NamedTuple):
     """
 
     body: bytes
-    kind: str = _JSON
+    kind: str = "application/json"
     status: int = HTTPStatus.OK
     policy: str = _NOTHING
+
+
+def render_page(name: str, interval: float) -> Answer:
+    """The page of a fleet; it runs its own script only, and sends requests to its own server only.
+
+    Args:
+        name: name of the fleet.
+        interval: time between two refreshes [s].
+    """
+    folder = files("beampipe.fleet.monitoring") / "web"
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    text = render("monitoring/web/page.html", title=name, interval=f"{interval:g}", css=style, js=script)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:;"
+        " connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    return Answer(text.encode(), "text/html; charset=utf-8", policy=policy)
 
 
 def _alerts(url: str | None) -> dict[str, Any]:
@@ -230,12 +208,13 @@ class PageServer:
             path: requested path, not decoded.
         """
         if path == "/":
-            return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
+            return self._page
         if path == "/fleet.json":
             return Answer(json.dumps(self._seen()).encode())
         if path == "/metrics":
-            states = fleet_metrics(self._records(), certificate_end(self._fleet.gateway))
-            return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
+            lines = (*fleet_metrics(self._records(), certificate_end(self._fleet.gateway)), *self._metrics())
+            body = "".join(f"{line}\n" for line in lines)
+            return Answer(body.encode(), "text/plain; version=0.0.4; charset=utf-8")
         return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
 
     def _records(self) -> dict[str, Record]:
