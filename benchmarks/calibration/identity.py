@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
 from recording import CONSOLE, Figure, begin, write_result
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Systematic
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.runtime import RunSettings
 
 

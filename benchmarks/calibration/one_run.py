@@ -44,8 +44,9 @@ def ours(
     Returns:
         The plan of the calibration.
     """
-    from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic, Tagger
+    from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic
     from beampipe.calibration.run import run_calibration
+    from beampipe.calibration.taggers import Tagger
     from beampipe.calibration.tasks.runtime import RunSettings, fork_workers
 
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []

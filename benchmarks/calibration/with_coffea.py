@@ -17,8 +17,9 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config import REGIONS, SHIPPED_MODELS, DijetSelection
+from beampipe.calibration.config import REGIONS, DijetSelection
 from beampipe.calibration.events.dijets import FLAVOURS
+from beampipe.calibration.taggers import SHIPPED_MODELS
 
 _LABELS: Final = np.full(256, -1, np.int8)
 """Place in `FLAVOURS` by PDG number; -1 for none."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.runtime import FACTORS, LOG, RunSettings
 from beampipe.simulation.ntuples import ToyModel, ntuple_files, simulate_toy
 from beampipe.workflow import EventLog

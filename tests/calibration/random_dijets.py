@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy
 from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow, Dijets, RunRange, WeightUnits
 from beampipe.calibration.events.fill import FillSettings
+from beampipe.calibration.events.variations import jet_variations
+from beampipe.calibration.taggers import Tagger
 
 PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
 
@@ -64,3 +67,11 @@ def fill_settings(**changes: Any) -> FillSettings:
         "dataset": "toy",
     }
     return FillSettings(**(standard | changes))
+
+
+def shifted_pt(name: str, energy: Energy, **columns: ndarray) -> ndarray:
+    """pT of jets in a variation of the jet energy, given the columns that it reads."""
+    variation = jet_variations(energy)[name]
+    assert variation.vary is not None
+    shifted: ndarray = variation.vary(*(columns[column] for column in variation.reads))
+    return shifted

@@ -18,7 +18,6 @@ from beampipe.calibration.config import (
     Configuration,
     DijetSelection,
     InputSample,
-    Tagger,
     alternatives,
     load_configuration,
 )
@@ -28,6 +27,7 @@ from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.ntuple.bookkeeping import ManifestRow, file_origins, slice_factors
 from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import BeampipeError, FileError, InputError
 from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple, write_ntuple

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config import DijetSelection, Energy, Regions, Systematic, Tagger, load_configuration
+from beampipe.calibration.config import DijetSelection, Energy, Regions, Systematic, load_configuration
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 
 SAMPLES = """

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Energy, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, Energy, InputSample, Systematic
 from beampipe.calibration.events.dijets import read_dijets
-from beampipe.calibration.events.scores import JETS, ScoreKey, features_of, read_scores
+from beampipe.calibration.events.scores import ScoreKey, features_of, read_scores
 from beampipe.calibration.events.variations import NOMINAL, kinematics_of
 from beampipe.calibration.layout import BEAMPIPE, preset_layout
 from beampipe.calibration.ntuple.columns import constituents_of, open_source
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import JETS, Tagger
 from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.calibration.training import area_under_curve, train_from_configuration
 from beampipe.errors import BeampipeError, ConfigError

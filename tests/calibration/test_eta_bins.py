@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Bootstrap, Configuration, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration
 from beampipe.calibration.exports import read_correction
 from beampipe.calibration.exports.write import CORRECTIONS, JOINT
 from beampipe.calibration.method.factors import Factors
@@ -17,6 +17,7 @@ from beampipe.calibration.method.joint import JointUncertainties, combine_sets
 from beampipe.calibration.report.write import write_report
 from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.runtime import FACTORS, workspace_of
 from beampipe.errors import ConfigError
 from tests.calibration.campaign import INLINE, Toys, configuration_of

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import SHIPPED_MODELS, Bootstrap, Configuration, InputSample, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import SHIPPED_MODELS, Tagger
 from beampipe.calibration.tasks.runtime import FACTORS, RunSettings
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from tests.calibration.campaign import (

@@ -20,9 +20,9 @@ from beampipe.calibration.config import (
     Regions,
     ShiftSettings,
     Systematic,
-    Tagger,
 )
 from beampipe.calibration.run import plan_calibration, run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks import runtime
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import stage_code

@@ -11,6 +11,7 @@ Each stage stores its results on disk, where the next one reads them: inspect ->
 fill -> merge -> reweight -> extract -> factors -> report. The modules and packages::
 
     config      configuration: samples, cuts, taggers, systematics
+    taggers     kinds of taggers, and how they score jets
     layout      which branch of a ROOT file holds which column; presets of known formats
     ntuple      reading ROOT files: columns, baskets, bookkeeping of weights
     events      selected events, tagger scores, variations of jets, exact histograms
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from beampipe.calibration.config import Regions as Regions
     from beampipe.calibration.config import ShiftSettings as ShiftSettings
     from beampipe.calibration.config import Systematic as Systematic
-    from beampipe.calibration.config import Tagger as Tagger
     from beampipe.calibration.config import load_configuration as load_configuration
     from beampipe.calibration.demo import DEMO_CONFIGURATION as DEMO_CONFIGURATION
     from beampipe.calibration.demo import run_demo as run_demo
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from beampipe.calibration.run import is_calibrated as is_calibrated
     from beampipe.calibration.run import plan_calibration as plan_calibration
     from beampipe.calibration.run import run_calibration as run_calibration
+    from beampipe.calibration.taggers import Tagger as Tagger
     from beampipe.calibration.tasks.runtime import RunSettings as RunSettings
 
 __getattr__, __dir__, __all__ = loader(__name__)

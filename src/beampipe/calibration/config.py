@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from beampipe.calibration.layout import BEAMPIPE, Layout, is_remote, over_preset
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
@@ -232,104 +233,6 @@ Kind = Literal["simulation", "data", "pseudo-data"]
 
 DATA_KINDS: Final = ("data", "pseudo-data")
 """Kinds of samples that may be used as data."""
-
-
-_DATA: Final = Path(__file__).parent / "data"
-
-SHIPPED_MODELS: Final = {"shipped": _DATA / "gbdt.txt", "shipped_constituents": _DATA / "constituents.safetensors"}
-"""Models that come with the package, by name: a boosted tree, and a tagger of constituents, for simulated ntuples."""
-
-NETWORK_SUFFIX: Final = ".safetensors"
-"""Suffix of the files of taggers of constituents."""
-
-
-@dataclass(frozen=True)
-class Tagger:
-    """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
-
-    Attributes:
-        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a model, whose score is the
-            probability for a gluon, or a score that the files have, if ``layout.scores`` names its branch.
-        bins: number of bins.
-        low: lower edge of the first bin.
-        high: upper edge of the last bin.
-        model: location of the model: a name of `SHIPPED_MODELS`, a LightGBM text file, a file ``*.safetensors`` of a
-            tagger of constituents, or ``grpc://HOST:PORT/MODEL`` for a served one.
-        cut: position of the cut of a working point. ``at_least``: the first bin edge with at least the working point's
-            quark efficiency. ``nearest``: the edge with the nearest efficiency. ``inside``: inside a bin, by linear
-            interpolation of the efficiency; for continuous scores, not for whole numbers.
-        cut_shape: shape of the quark jets of nominal simulation that has this efficiency: ``inverted``, by the
-            inversion of the two regions, or ``label``, that of forward jets by label, for few jets or regions that
-            differ little: the inversion multiplies their fluctuations by 1/D.
-        constituents: whether a served model is a tagger of constituents.
-    """
-
-    name: str = "n_trk"
-    bins: int = 100
-    low: float = 0.0
-    high: float = 100.0
-    model: str = ""
-    cut: Literal["at_least", "nearest", "inside"] = "at_least"
-    cut_shape: Literal["inverted", "label"] = "inverted"
-    constituents: bool = False
-
-    def __post_init__(self) -> None:
-        if self.bins < 2 or not self.low < self.high:
-            raise ConfigError(
-                f"tagger {self.name}: got {self.bins} bins in [{self.low}, {self.high}], expected 2 or more"
-            )
-        if self.name == "n_trk" and self.model:
-            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
-        if self.constituents and not self.of_constituents:
-            raise ConfigError(
-                f"tagger {self.name}: got constituents = true and model {self.model!r}, expected a served model, or a"
-                " file *.safetensors"
-            )
-        if self.name == "n_trk" and self.cut == "inside":
-            raise ConfigError(
-                "tagger n_trk: got cut 'inside', expected at_least or nearest: a whole number lies on one side of a"
-                " cut; take bins of width 1"
-            )
-
-    @property
-    def axis(self) -> tuple[str, int, float, float]:
-        """The tagger's name, number of bins and outer edges: the only settings of it that histograms depend on."""
-        return self.name, self.bins, self.low, self.high
-
-    @property
-    def in_files(self) -> bool:
-        """Whether the scores are read from the files."""
-        return self.name != "n_trk" and not self.model
-
-    @property
-    def is_score(self) -> bool:
-        """Whether the tagger is a score, and not the number of tracks."""
-        return self.name != "n_trk"
-
-    @property
-    def of_constituents(self) -> bool:
-        """Whether the model takes the constituents of jets."""
-        return self.constituents if self.served else self.path.suffix == NETWORK_SUFFIX
-
-    @property
-    def shipped(self) -> bool:
-        """Whether the model comes with the package."""
-        return self.model in SHIPPED_MODELS
-
-    @property
-    def path(self) -> Path:
-        """The file of the model, unless it is served."""
-        return SHIPPED_MODELS.get(self.model, Path(self.model))
-
-    @property
-    def model_file(self) -> bool:
-        """Whether the model is a file of the user."""
-        return bool(self.model) and not (self.served or self.shipped)
-
-    @property
-    def served(self) -> bool:
-        """Whether scores come from a server."""
-        return "://" in self.model
 
 
 @dataclass(frozen=True)

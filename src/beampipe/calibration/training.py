@@ -12,12 +12,13 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64
-from beampipe.calibration.config import NETWORK_SUFFIX, Configuration, Energy, Tagger
+from beampipe.calibration.config import Configuration, Energy
 from beampipe.calibration.events.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.events.scores import features_of
 from beampipe.calibration.events.variations import NOMINAL, dataset_key, event_keys, kinematics_of
 from beampipe.calibration.ntuple.columns import constituents_of
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import NETWORK_SUFFIX, Tagger
 from beampipe.calibration.tasks.plan import Chunk
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.errors import InputError

@@ -18,7 +18,6 @@ from beampipe.calibration.config import (
     Regions,
     ShiftSettings,
     Systematic,
-    Tagger,
 )
 from beampipe.calibration.layout import BEAMPIPE, preset_layout
 from beampipe.calibration.method.factors import Factors
@@ -26,6 +25,7 @@ from beampipe.calibration.method.joint import joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.cost import measured_artifact

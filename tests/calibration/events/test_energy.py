@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,7 @@ from beampipe.calibration.config import DijetSelection, Energy, Regions
 from beampipe.calibration.events.dijets import LARGEST_SHIFT, Dijets, WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import (
-    energy_factors,
-    energy_shifts,
-    event_keys,
+    built_in_variations,
     kinematics_of,
     matching,
     matching_or_error,
@@ -23,13 +22,16 @@ from beampipe.errors import UnknownNameError
 from beampipe.jets.ntuple_format import VARIED_N_TRK
 from beampipe.simulation.ntuples import Events, read_ntuple
 from tests.calibration.campaign import Toys, configuration_of
+from tests.calibration.random_dijets import random_dijets, shifted_pt
 
 ENERGY = Energy(20, 4)
 
 
 def factors(name: str, pt: ndarray, eta: ndarray, energy: Energy = ENERGY, seed: int = 1) -> ndarray:
-    keys = np.random.default_rng(seed).integers(0, 2**64, len(pt), np.uint64)
-    return energy_factors(name, energy, pt.astype(np.float32), eta.astype(np.float32), keys)
+    pt, eta = pt.astype(np.float32), eta.astype(np.float32)
+    event = np.random.default_rng(seed).integers(0, 2**64, len(pt), np.uint64)
+    factor: ndarray = shifted_pt(name, energy, pt=pt, eta=eta, run=np.zeros(len(pt), np.uint32), event=event) / pt
+    return factor
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def jets() -> tuple[ndarray, ndarray]:
 
 def test_no_factor_leaves_the_margin_and_up_mirrors_down(jets: tuple[ndarray, ndarray]) -> None:
     largest = 0.0
-    for name in list(energy_shifts(ENERGY))[::2]:
+    for name in built_in_variations((), ENERGY)[::2]:
         up, down = factors(name, *jets), factors(name.replace("_up", "_down"), *jets)
         np.testing.assert_allclose(up + down, 2, atol=1e-15)
         assert (up != 1).any(), name
@@ -80,18 +82,18 @@ def test_noise_has_mean_0_and_variance_1() -> None:
 
 @pytest.mark.parametrize("name", ["jes_0_up", "jes_21_up", "jes_1", "jer_5_down", "jes_01_up", "trk_eff", ""])
 def test_an_unknown_name_is_refused(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown variation of the jet energy: got .* expected one of"):
-        factors(name, np.ones((1, 2)), np.ones((1, 2)))
+    with pytest.raises(UnknownNameError, match=r"unknown variation of jets: got .* expected one of"):
+        kinematics_of(name, replace(random_dijets(3, 1), varied_n_trk={}), ENERGY)
 
 
 def test_patterns_choose_in_the_order_of_the_names(toys: Toys, tmp_path: Path) -> None:
     assert matching(("a", "b1", "b2"), ("b*", "a")) == ("a", "b1", "b2")
     configuration = configuration_of(toys, tmp_path)
     patterns = configuration.kinematic_patterns
-    known = (*VARIED_N_TRK, *energy_shifts(configuration.energy))
+    known = built_in_variations(tuple(VARIED_N_TRK), configuration.energy)
     assert matching_or_error("variation", known, patterns) == known
     with pytest.raises(UnknownNameError, match=r"unknown variation: got 'jes_\*'"):
-        matching_or_error("variation", ("trk_eff", *energy_shifts(Energy(0, 1))), patterns)
+        matching_or_error("variation", built_in_variations(("trk_eff",), Energy(0, 1)), patterns)
 
 
 SELECTION = DijetSelection(min_subleading_pt=550.0, max_leading_pt=1700.0, max_pt_ratio=1.3, min_n_trk=8)
@@ -141,8 +143,7 @@ def test_no_variation_selects_an_event_that_is_lost(selected: tuple[Events, Dije
     if name in ("trk_eff", "trk_fake"):
         n_trk = events.columns[f"jet_n_{name}"][jets]
     else:
-        keys = event_keys(np.uint64(0), raw["run"], raw["event"])
-        pt = (pt * energy_factors(name, ENERGY, pt, raw["eta"], keys)).astype(np.float32)
+        pt = shifted_pt(name, ENERGY, **raw).astype(np.float32)
     want = events.event[good & passes(pt, n_trk)]
     varied = kinematics_of(name, dijets, ENERGY)
     got = dijets.event[passes(varied.pt, varied.n_trk)]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions
 from beampipe.calibration.events import fill as fill_module
 from beampipe.calibration.events import select as select_module
 from beampipe.calibration.events.dijets import CutFlow, Dijets, WeightUnits
@@ -21,8 +21,9 @@ from beampipe.calibration.events.fill import FilledChunk, FillPath, FillSettings
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores, predict
 from beampipe.calibration.events.select import SelectSettings, select, select_by_numpy
-from beampipe.calibration.events.variations import energy_shifts
+from beampipe.calibration.events.variations import built_in_variations
 from beampipe.calibration.layout import preset_layout
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import FileError, InputError
 from beampipe.jets.ntuple_format import EVENTS, VARIED_N_TRK
 from beampipe.simulation.ntuples import Events, toy_events
@@ -50,7 +51,7 @@ FILL = FillSettings(
     units=WeightUnits(36),
     labelled=True,
     weight_names=tuple(f"w{k}" for k in range(N_WEIGHTS)),
-    kinematics=(*VARIED_N_TRK, *energy_shifts(ENERGY)),
+    kinematics=built_in_variations(tuple(VARIED_N_TRK), ENERGY),
     bootstrap=Bootstrap(9, 4),
     dataset="odd",
 )
@@ -238,7 +239,7 @@ def test_other_layouts_and_packings(tmp_path: Path, packing: Any) -> None:
         {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": clean, "width": "", "c1": ""}},
     )
     request = replace(SELECT, varied=(), weights=(0,), layout=layout)
-    wanted = replace(FILL, weight_names=("nominal",), kinematics=tuple(energy_shifts(ENERGY)))
+    wanted = replace(FILL, weight_names=("nominal",), kinematics=built_in_variations((), ENERGY))
     made = require_equal(path, 0, N, request, wanted)
     assert len(made.ranges) == 2
 

@@ -11,25 +11,20 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float32
-from beampipe.calibration.config import SHIPPED_MODELS, Energy, Tagger
+from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import (
-    Model,
-    ScoreJets,
     ScoreKey,
     Scores,
     features_of,
-    local_scores,
-    model_bytes,
-    model_of,
     predict,
     read_scores,
-    score_function,
     write_scores,
 )
 from beampipe.calibration.events.variations import NOMINAL, kinematics_of
+from beampipe.calibration.taggers import SHIPPED_MODELS, Model, ScoreJets, Tagger, local_scores, model_bytes
 from beampipe.errors import FileError, InputError
 from beampipe.jets.network import JetNetwork, constituent_features
 from beampipe.jets.substructure import JET_FEATURES, JetConstituents
@@ -86,7 +81,7 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
 def test_a_model_of_lightgbm(toys: Toys) -> None:
     dijets = random_dijets(400, 3)
     tagger = Tagger("gbdt", 10, 0.0, 1.0, str(toys.model))
-    result = predict(dijets, [(tagger, of_features(score_function(tagger)))], VARIATIONS, ENERGY)
+    result = predict(dijets, [(tagger, tagger.open())], VARIATIONS, ENERGY)
     scores = result.by_name[ScoreKey("gbdt", NOMINAL)]
     assert scores.dtype == np.float32
     assert 0 < scores.min() < 0.3 < 0.5 < scores.max() < 1
@@ -120,7 +115,7 @@ def test_the_compiled_trees_give_the_bits_of_lightgbm(toys: Toys, monkeypatch: p
     compiled = [local_scores(path)(features) for path in models]
     one_by_one = [local_scores(SHIPPED_MODELS["shipped"])(features[k : k + 1]) for k in range(100)]
     np.testing.assert_array_equal(np.concatenate(one_by_one), compiled[0][:100])
-    monkeypatch.setattr("beampipe.calibration.events.scores.native", lambda: None)
+    monkeypatch.setattr("beampipe.calibration.taggers.native", lambda: None)
     for path, scores in zip(models, compiled, strict=True):
         np.testing.assert_array_equal(scores, local_scores(path)(features))
 
@@ -195,7 +190,7 @@ def test_a_tagger_of_constituents(network: Path) -> None:
 
     tagger = Tagger("network", 10, 0.0, 1.0, str(network))
     names = (*VARIATIONS, "jes_2_up")
-    scores = predict(dijets, [(tagger, model_of(tagger))], names, ENERGY, constituents=constituents).by_name
+    scores = predict(dijets, [(tagger, tagger.open())], names, ENERGY, constituents=constituents).by_name
     assert read == [NOMINAL, "trk_eff"], "once for all variations of pT"
     nominal = scores[ScoreKey("network", NOMINAL)]
     assert nominal.dtype == np.float32

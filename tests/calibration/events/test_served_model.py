@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import SHIPPED_MODELS, Tagger
-from beampipe.calibration.events.scores import local_scores, model_of, score_function, served_scores
+from beampipe.calibration.taggers import SHIPPED_MODELS, Tagger, local_scores, served_scores
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError, ShapeError
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import install_engine
@@ -44,7 +43,7 @@ def jets(n: int, seed: int = 3) -> ndarray:
 def test_served_scores_are_the_local_ones(server: TritonServer, n: int) -> None:
     here = local_scores(SHIPPED_MODELS["shipped"])(jets(n))
     for url in (f"grpc://{server.grpc_url}/gbdt", f"http://{server.http_url}/gbdt"):
-        there = score_function(Tagger("gbdt", 50, 0.0, 1.0, url))(jets(n))
+        there = served_scores(url)(jets(n))
         assert there.dtype == np.float32
         assert there.tobytes() == here.tobytes()
     if n > 1:
@@ -56,7 +55,7 @@ def test_served_scores_of_constituents_are_the_local_ones(server: TritonServer, 
     every, rows = random_constituents(400, 5), np.random.default_rng(1).permutation(400)[:n]
     models = (str(random_network(tmp_path / "network.safetensors")), f"grpc://{server.grpc_url}/network")
     taggers = [Tagger("network", 50, 0.0, 1.0, model, constituents=True) for model in models]
-    here, there = (model_of(tagger)(lambda: every)(rows, jets(n)) for tagger in taggers)
+    here, there = (tagger.open()(lambda: every)(rows, jets(n)) for tagger in taggers)
     assert there.dtype == np.float32
     assert there.tobytes() == here.tobytes()
     assert n < 300 or here.std() > 0.01
@@ -74,7 +73,7 @@ def test_a_model_that_is_not_there(server: TritonServer) -> None:
 
 
 def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.calibration.events.scores._RETRIES", 0)
+    monkeypatch.setattr("beampipe.calibration.taggers._RETRIES", 0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -8,14 +8,13 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.calibration.config import Energy
-from beampipe.calibration.events.variations import energy_factors
+from tests.calibration.random_dijets import shifted_pt
 
 
 def _shifted(name: str, jets: Mapping[str, ndarray]) -> dict[str, ndarray]:
     """As the stand-in shifts them; pairs do not matter to it."""
     pt, eta = (np.stack([jets[key]] * 2, axis=1).astype(np.float32) for key in ("pt", "eta"))
-    factors = energy_factors(name, Energy(2, 1), pt, eta, np.zeros(len(pt), np.uint64))
-    return {"pt": jets["pt"] * factors[:, 0]}
+    return {"pt": shifted_pt(name, Energy(2, 1), pt=pt, eta=eta)[:, 0]}
 
 
 def jes_2_up(jets: Mapping[str, ndarray]) -> dict[str, ndarray]:

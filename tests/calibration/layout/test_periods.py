@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, InputSample, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, InputSample, Regions
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
 from beampipe.calibration.events.scores import Scores
@@ -19,6 +19,7 @@ from beampipe.calibration.layout import Layout, preset_layout
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, file_origins, read_manifest, slice_factors
 from beampipe.calibration.ntuple.columns import open_source
 from beampipe.calibration.ntuple.file_checks import inspect_file
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import ConfigError, FileError
 from tests.calibration.layout.disguises import tree
 

@@ -12,20 +12,22 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, DijetSelection, Energy, Regions, Systematic, Tagger
+from beampipe.calibration.config import Configuration, DijetSelection, Energy, Regions, Systematic
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
-from beampipe.calibration.events.variations import energy_factors, energy_shifts, event_keys
+from beampipe.calibration.events.variations import built_in_variations
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.jets.ntuple_format import BOOKKEEPING, EVENTS
 from beampipe.simulation.ntuples import Events, read_bookkeeping, read_ntuple
 from tests.calibration.campaign import INLINE, SYSTEMATICS, Toys, configuration_of, factors_sha256, made, with_sample
 from tests.calibration.layout.disguises import tree
+from tests.calibration.random_dijets import shifted_pt
 from tests.calibration.rootfiles import small_events, write_odd
 
 ENERGY = Energy(2, 1)
@@ -48,11 +50,9 @@ def varied_pt(events: Events, name: str) -> Any:
     two = np.diff(events.offset) >= 2
     assert two.all()
     places = events.offset[:-1, None] + np.arange(2)
-    factors = energy_factors(
-        name, ENERGY, events.jet_pt[places], events.jet_eta[places], event_keys(np.uint64(0), events.run, events.event)
-    )
+    columns = {"eta": events.jet_eta[places], "run": events.run, "event": events.event}
     pt = events.jet_pt / 2  # of softer jets, so that none becomes one of the pair, which the stand-in cannot do
-    pt[places] = (events.jet_pt[places] * factors).astype(np.float32)
+    pt[places] = shifted_pt(name, ENERGY, pt=events.jet_pt[places], **columns).astype(np.float32)
     return pt
 
 
@@ -107,7 +107,7 @@ def of_files(toys: Toys, folder: Path, variations: Mapping[str, Any] = VARIATION
 def test_branches_trees_and_functions_vary_jets_as_the_stand_in_does(
     toys: Toys, base: Configuration, tmp_path: Path
 ) -> None:
-    assert {name for name in VARIATIONS if name[0] == "j"} == set(energy_shifts(ENERGY))
+    assert {name for name in VARIATIONS if name[0] == "j"} == set(built_in_variations((), ENERGY))
     result = of_files(toys, tmp_path)
     plan = run_calibration(result, INLINE)
     assert factors_sha256(result) == factors_sha256(base)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Systematic
 from beampipe.calibration.events.variations import GLUON_REWEIGHT
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import factors_of, statistical
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
 SAMPLES = {

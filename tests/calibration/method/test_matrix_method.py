@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy import ndarray
 
-from beampipe.calibration.config import Tagger
 from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation
 from beampipe.calibration.method.matrix import (
     Efficiencies,
@@ -32,6 +31,7 @@ from beampipe.calibration.method.reweight import (
     shapes,
 )
 from beampipe.calibration.method.templates import Cases
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import ConfigError
 
 # Jets by (region, flavour, x): forward quarks 6 + 2 + 0, forward gluons 1 + 1 + 2, central quarks 2 + 2 + 0, central

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Systematic
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
@@ -18,6 +18,7 @@ from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.report.write import write_all
 from beampipe.calibration.results import Cost, Results, SampleResult
+from beampipe.calibration.taggers import Tagger
 
 EDGES = (500.0, 600.0, 900.0)
 POINTS = (0.5, 0.8)

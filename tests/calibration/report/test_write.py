@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.calibration.config import Bootstrap, Configuration, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration
 from beampipe.calibration.events.dijets import CUT_NAMES
 from beampipe.calibration.exports import read_correction
 from beampipe.calibration.exports.write import CORRECTIONS
@@ -19,6 +19,7 @@ from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.report.write import PAGE, in_turn, write_report
 from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import FACTORS, workspace_of
 from beampipe.workflow import Store, Task

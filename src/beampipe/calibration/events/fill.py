@@ -15,9 +15,18 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int8, Int64, UInt8, UInt16, UInt64
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions
 from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange, WeightUnits
-from beampipe.calibration.events.histograms import MOST, Axes, Filled, FilledColumns, TaggerBins, merge, refuse_overflow
+from beampipe.calibration.events.histograms import (
+    MOST,
+    Axes,
+    Filled,
+    FilledColumns,
+    TaggerBins,
+    joined,
+    merge,
+    refuse_overflow,
+)
 from beampipe.calibration.events.scores import ScoreKey, Scores
 from beampipe.calibration.events.select import (
     PT_CUTS,
@@ -31,17 +40,19 @@ from beampipe.calibration.events.select import (
     select_by_numpy,
 )
 from beampipe.calibration.events.variations import (
+    KERNELS,
     MODEL,
     NOMINAL,
     POISSON,
     dataset_key,
-    energy_shifts,
     eta_nodes,
     event_keys,
+    jet_variations,
     kinematics_of,
 )
 from beampipe.calibration.kernels import native
 from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.taggers import Tagger
 from beampipe.errors import BeampipeError, InputError
 from beampipe.random_numbers import mix
 
@@ -213,6 +224,12 @@ class FillSettings:
         return FilledColumns(self.weight_names, self.kinematics, replicas)
 
     @property
+    def without_kernel(self) -> tuple[str, ...]:
+        """The variations of jets that the compiled filler cannot compute."""
+        known = jet_variations(self.energy)
+        return tuple(name for name in self.kinematics if known[name].kernel is None)
+
+    @property
     def replica_seed(self) -> int:
         """The seed of the first block of four replicas, 64 bits."""
         return (self.bootstrap.seed << 32) + self.first_replica // REPLICAS_PER_BLOCK
@@ -248,6 +265,8 @@ class FillPath(NamedTuple):
         scored = [tagger.name for tagger in settings.taggers if tagger.is_score]
         if scored:
             return cls("table", f"scores of {', '.join(scored)} are of the selected events")
+        if in_memory := settings.without_kernel:
+            return cls("table", f"{', '.join(in_memory)} vary selected events")
         return cls("one pass", "the files have all that is counted")
 
 
@@ -322,6 +341,14 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
     compiled = native()
     if compiled is None:
         return fill_by_numpy(dijets, scores, settings)
+    if by_numpy := settings.without_kernel:
+        compilable = tuple(name for name in settings.kinematics if name not in by_numpy)
+        alone = replace(settings, weight_names=settings.weight_names[:1], kinematics=by_numpy, bootstrap=Bootstrap(0))
+        parts = [
+            fill_table(dijets, scores, replace(settings, kinematics=compilable)),
+            fill_by_numpy(replace(dijets, weight=dijets.weight[:, :1]), scores, alone),
+        ]
+        return joined(parts, settings.columns)
     n, n_weights, sums = len(dijets), len(settings.weight_names), _Sums(settings)
     _refuse_weights(dijets, settings)
     names, keys = tuple(dijets.varied_n_trk), tuple(scores.by_name)
@@ -378,15 +405,10 @@ class _Sums:
         return out.bounded()
 
 
-_TRACKS, _SCALE, _RESOLUTION = range(3)
-"""Kinds of variations of jets, as the compiled filler numbers them."""
-
-
 def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
     """Axes and variations for the compiled filler; `varied` and `scores` name columns of n_trk and scores."""
-    kinds = {"jes": _SCALE, "jer": _RESOLUTION}
-    variations = {name: (kinds[each.kind], each.number, each.sign) for name, each in energy_shifts(fill.energy).items()}
-    variations |= {name: (_TRACKS, column, 0.0) for column, name in enumerate(varied)}
+    variations = {name: each.kernel for name, each in jet_variations(fill.energy).items()}
+    variations |= {name: (KERNELS.index("tracks"), column, 0.0) for column, name in enumerate(varied)}
     columns = {key: column for column, key in enumerate(scores)}
     *model, noise_seed = MODEL
     return {

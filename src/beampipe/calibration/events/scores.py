@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,43 +12,18 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Int64
-from beampipe.calibration.config import Energy, Tagger
+from beampipe.arrays import Float32
+from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets, read_columns, write_columns
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
-from beampipe.calibration.kernels import native
-from beampipe.errors import ConfigError, FileError, InputError
-from beampipe.jets.boosted_trees import read_trees
-from beampipe.jets.network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
+from beampipe.calibration.taggers import Model, ScoreRows, Tagger
+from beampipe.errors import FileError, InputError
 from beampipe.jets.ntuple_format import VARIED_N_TRK
-from beampipe.jets.substructure import JET_FEATURES, JetConstituents
-from beampipe.triton.model.contract import TensorSpec
-
-JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
-"""Input of a served tagger: one row of `JET_FEATURES` per jet."""
-
-SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
-"""Output of a served tagger: probability that each jet is a gluon's."""
-
-CONSTITUENTS: Final = TensorSpec("CONSTITUENTS", "FP32", np.float32, (-1, len(CONSTITUENT_FEATURES)))
-"""Input of a served tagger of constituents: one row of `CONSTITUENT_FEATURES` per constituent, jet by jet."""
-
-COUNTS: Final = TensorSpec("COUNTS", "INT64", np.int64, (-1,))
-"""Input of a served tagger of constituents: number of constituents of each jet."""
-
-ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Function from features of jets to the probability that each is a gluon's."""
-
-ScoreRows = Callable[[Int64[ndarray, " m"], Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Function from the rows of jets in a table and their features to the probability that each is a gluon's."""
-
-Model = Callable[[Callable[[], JetConstituents]], ScoreRows]
-"""The model of a tagger: makes the scoring function for a table of jets, given a function that reads their
-constituents, two jets for each event. Only taggers of constituents call it."""
+from beampipe.jets.substructure import JetConstituents
 
 
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
-    """`JET_FEATURES` of chosen jets.
+    """`beampipe.jets.substructure.JET_FEATURES` of chosen jets.
 
     Args:
         dijets: events with two leading jets, for the features that a variation does not change.
@@ -59,153 +33,6 @@ def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]
     at = tuple(where)
     columns = (kinematics.n_trk[at], dijets.width[at], dijets.c1[at], kinematics.pt[at], np.abs(dijets.eta[at]))
     return np.stack([column.astype(np.float32) for column in columns], axis=1)
-
-
-def model_of(tagger: Tagger) -> Model:
-    """The model of a tagger: a local one, or a client of a server.
-
-    Raises:
-        FileError: the model file is missing, or holds no model of the tagger's kind.
-        MissingExtraError: a package of the model or the client is not installed.
-    """
-    if not tagger.of_constituents:
-        score = score_function(tagger)
-        return lambda read: lambda rows, features: score(features)
-    if tagger.served:
-        return served_constituents(tagger.model)
-    network = JetNetwork(tagger.path)
-
-    def local(read: Callable[[], JetConstituents]) -> ScoreRows:
-        """Describe the constituents once for all variations of pT."""
-        constituents = read()
-        described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
-        return lambda rows, features: network.scores(described[rows], features[:, 3:])
-
-    return local
-
-
-def score_function(tagger: Tagger) -> ScoreJets:
-    """The scoring function of a boosted tagger: a local model, or a client of a server.
-
-    Raises:
-        FileError: the model file is missing, or is not a LightGBM model of `JET_FEATURES`.
-        MissingExtraError: the client is not installed, or lightgbm for trees that the compiled loop cannot score.
-    """
-    if tagger.served:
-        return served_scores(tagger.model)
-    return local_scores(tagger.path)
-
-
-def model_bytes(tagger: Tagger) -> bytes:
-    """The model for the key of scores; for a served model its address; empty for scores in the files."""
-    if tagger.in_files:
-        return b""
-    if tagger.served:
-        return tagger.model.encode()
-    try:
-        return tagger.path.read_bytes()
-    except OSError as error:
-        raise FileError(
-            f"tagger {tagger.name}: {tagger.path} cannot be read ({error.strerror}); make it:"
-            " beampipe calibration train-tagger"
-        ) from error
-
-
-def local_scores(path: Path) -> ScoreJets:
-    """Scores of a LightGBM model in one thread, as there is one process per core.
-
-    A compiled loop scores the trees that `read_trees` returns, such as those of `train-tagger`: the same scores, ten
-    times faster. LightGBM scores other trees, and all of them where the package has no compiled loops.
-    """
-    trees, compiled = read_trees(path), native()
-    if compiled is None or trees is None:
-        return _scores_by_lightgbm(path)
-
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        scores = np.empty(len(features), np.float64)
-        compiled.score(np.ascontiguousarray(features, np.float32), *trees, scores)
-        return scores.astype(np.float32)
-
-    return score
-
-
-def _scores_by_lightgbm(path: Path) -> ScoreJets:
-    import lightgbm
-
-    try:
-        booster = lightgbm.Booster(model_file=str(path))
-    except lightgbm.basic.LightGBMError as error:
-        raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
-
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        if len(features) == 0:
-            return np.empty(0, np.float32)
-        return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
-
-    return score
-
-
-_MOST_JETS: Final = 50_000  # in one request
-
-_MOST_WITH_CONSTITUENTS: Final = 5_000  # jets in one request with their constituents
-
-_RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server is restarted
-
-
-def served_scores(url: str) -> ScoreJets:
-    """The scoring function of a served boosted tagger, see `_served`."""
-    infer = _served(url)
-
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        starts = range(0, len(features), _MOST_JETS)
-        parts = [infer({JETS.name: features[start : start + _MOST_JETS]}) for start in starts]
-        return np.concatenate([np.empty(0, np.float32), *parts])
-
-    return score
-
-
-def served_constituents(url: str) -> Model:
-    """The model of a served tagger of constituents, which are sent in every request; see `_served`."""
-    infer = _served(url)
-
-    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
-        every = read()
-
-        def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-            parts: list[ndarray] = [np.empty(0, np.float32)]
-            for start in range(0, len(rows), _MOST_WITH_CONSTITUENTS):
-                part = slice(start, start + _MOST_WITH_CONSTITUENTS)
-                jets = every.take(rows[part])
-                tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
-                parts.append(infer({JETS.name: features[part], **tensors}))
-            return np.concatenate(parts)
-
-        return score
-
-    return of_table
-
-
-def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"]]:
-    """A function that sends tensors of jets to a server; its connection is closed when it is garbage collected.
-
-    Args:
-        url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
-
-    Raises:
-        ConfigError: the address names no model.
-    """
-    address, _, model = url.rpartition("/")
-    if not model or "://" not in address:
-        raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
-    from beampipe.triton.client.model_client import ModelClient  # brings asyncio and ssl: 30 ms in each worker
-
-    client = ModelClient(address, model, retries=_RETRIES)
-
-    def infer(tensors: Mapping[str, ndarray]) -> Float32[ndarray, " m"]:
-        return client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
-
-    weakref.finalize(infer, client.close)
-    return infer
 
 
 class ScoreKey(NamedTuple):

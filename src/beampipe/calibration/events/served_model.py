@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.events.scores import CONSTITUENTS, COUNTS, JETS, SCORES, local_scores
+from beampipe.calibration.taggers import CONSTITUENTS, COUNTS, JETS, SCORES, local_scores
 from beampipe.errors import FileError, ShapeError
 from beampipe.jets.network import CONSTITUENT_FEATURES, JetNetwork
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec

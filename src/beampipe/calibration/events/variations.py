@@ -10,15 +10,18 @@ All factors are within 1 +- `LARGEST_SHIFT`. They use only additions, products a
 processor gives the same numbers.
 
 Random numbers are functions of the event, and thus independent of the order, the chunk and the worker.
+
+To add a variation of jets, write a function of columns of `Dijets`, and add a `JetVariation` to `IN_MEMORY`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
+from itertools import product
 from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -26,8 +29,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
-from beampipe.calibration.events.dijets import Dijets
-from beampipe.errors import UnknownNameError, look_up
+from beampipe.calibration.events.dijets import LARGEST_SHIFT, Dijets
+from beampipe.errors import InputError, UnknownNameError, look_up
 from beampipe.random_numbers import mix
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
@@ -163,57 +166,71 @@ MODEL: Final = EnergyModel(0.01, 0.045, 0.1, 500.0, 2000.0, 2.1, 5, 0x5EED)
 500 GeV."""
 
 
-class EnergyShift(NamedTuple):
-    """One nuisance parameter of the jet energy, shifted in one direction.
+KERNELS: Final = ("tracks", "scale", "resolution")
+"""Variations of jets that the compiled filler computes itself, as it numbers them."""
+
+
+@dataclass(frozen=True)
+class JetVariation:
+    """A variation of the jets of nominal simulation. Systematics choose it by its name: ``kinematics = ["jes_*"]``.
 
     Attributes:
-        kind: ``jes`` for the scale, ``jer`` for the resolution.
-        number: number of the parameter, from 0.
-        way: direction of the shift, ``up`` or ``down``.
-    """
-
-    kind: Literal["jes", "jer"]
-    number: int
-    way: Literal["up", "down"]
-
-    @property
-    def name(self) -> str:
-        """Name of the variation: ``jes_1_up`` for the first parameter of the scale."""
-        return f"{self.kind}_{self.number + 1}_{self.way}"
-
-    @property
-    def sign(self) -> float:
-        """1 for up, -1 for down."""
-        return 1.0 if self.way == "up" else -1.0
-
-
-def energy_factors(
-    name: str, energy: Energy, pt: Float32[ndarray, "n 2"], eta: Float32[ndarray, "n 2"], keys: UInt64[ndarray, " n"]
-) -> Float64[ndarray, "n 2"]:
-    """The factor on the pT of each jet in a variation.
-
-    Args:
         name: name of the variation.
-        energy: number of parameters of scale and resolution.
-        pt: (n, 2) transverse momentum of each jet [GeV].
-        eta: (n, 2) pseudorapidity of each jet.
-        keys: keys of the events, for random numbers.
-
-    Raises:
-        UnknownNameError: there is no such variation.
+        title: what is varied, in a few words.
+        group: what it belongs to, e.g. ``tracking``.
+        makes: the column of jets that it changes: ``pt`` [GeV], by at most `LARGEST_SHIFT`, or ``n_trk``.
+        reads: columns of `Dijets` that `vary` takes, in its order. Width and c1 are NaN where no tagger reads them.
+        vary: function that returns (n, 2) varied numbers, which must not depend on other events; n_trk is rounded.
+            None if the files have the varied numbers.
+        kernel: number of the variation in the compiled filler: index in `KERNELS`, number and sign of the parameter.
+            None if only `vary` computes it, from the tables of selected events.
+        points: number of points of the model that it is part of; histograms are filled again if it changes.
     """
-    shift = look_up("variation of the jet energy", name, energy_shifts(energy))
-    at = (pt.astype(np.float64) - MODEL.low_pt) / (MODEL.high_pt - MODEL.low_pt)
-    if shift.kind == "jes":
-        across = np.abs(eta.astype(np.float64)) / MODEL.last_eta
-        in_pt = _triangle(at, shift.number % MODEL.pt_nodes, MODEL.pt_nodes)
-        in_eta = _triangle(across, shift.number // MODEL.pt_nodes, eta_nodes(energy))
-        scaled: ndarray = 1 + shift.sign * MODEL.scale * (in_pt * in_eta)
-        return scaled
-    widening = MODEL.widening * _triangle(at, shift.number, energy.resolution)
-    noise = _noise(keys, shift.number)
-    smeared: ndarray = 1 + shift.sign * MODEL.resolution * np.sqrt((1 + widening) ** 2 - 1) * noise
-    return smeared
+
+    name: str
+    title: str
+    group: str
+    makes: Literal["pt", "n_trk"]
+    reads: tuple[str, ...] = ()
+    vary: Callable[..., ndarray] | None = None
+    kernel: tuple[int, int, float] | None = None
+    points: int = 0
+
+
+IN_FILES: Final = (
+    JetVariation("trk_eff", "lower tracking efficiency", "tracking", "n_trk", kernel=(0, 0, 0.0)),
+    JetVariation("trk_fake", "more fake tracks", "tracking", "n_trk", kernel=(0, 0, 0.0)),
+)
+"""Variations whose numbers of tracks the files have, in the branches `VARIED_N_TRK`."""
+
+IN_MEMORY: Final[tuple[JetVariation, ...]] = ()
+"""Variations that are computed from the tables of selected events, without branches or settings of their own."""
+
+
+@cache
+def jet_variations(energy: Energy) -> Mapping[str, JetVariation]:
+    """All variations of jets by name; those of the energy are ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
+    across = eta_nodes(energy)
+    every = [*IN_FILES, *IN_MEMORY]
+    for number, (way, sign) in product(range(energy.scale), _WAYS.items()):
+        name, vary = f"jes_{number + 1}_{way}", partial(_scaled, number, across, sign)
+        title, reads = f"jet energy scale, parameter {number + 1} {way}", ("pt", "eta")
+        every.append(JetVariation(name, title, "energy scale", "pt", reads, vary, (1, number, sign), across))
+    n = energy.resolution
+    for number, (way, sign) in product(range(n), _WAYS.items()):
+        name, vary = f"jer_{number + 1}_{way}", partial(_smeared, number, n, sign)
+        title, needs = f"jet energy resolution, parameter {number + 1} {way}", ("pt", "run", "event")
+        every.append(JetVariation(name, title, "energy resolution", "pt", needs, vary, (2, number, sign), n))
+    return {variation.name: variation for variation in every}
+
+
+def built_in_variations(in_files: Sequence[str], energy: Energy) -> tuple[str, ...]:
+    """Names of the variations of jets that files with some of `IN_FILES` can have."""
+    others = (name for name, variation in jet_variations(energy).items() if variation.vary is not None)
+    return (*in_files, *others)
+
+
+_WAYS: Final = {"up": 1.0, "down": -1.0}
 
 
 def eta_nodes(energy: Energy) -> int:
@@ -221,13 +238,38 @@ def eta_nodes(energy: Energy) -> int:
     return -(-energy.scale // MODEL.pt_nodes)
 
 
-@cache
-def energy_shifts(energy: Energy) -> Mapping[str, EnergyShift]:
-    """Every parameter, up and down, by name: ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
-    ways: tuple[Literal["up", "down"], ...] = ("up", "down")
-    every = [EnergyShift("jes", number, way) for number in range(energy.scale) for way in ways]
-    every += [EnergyShift("jer", number, way) for number in range(energy.resolution) for way in ways]
-    return {shift.name: shift for shift in every}
+def _scaled(
+    number: int, n_eta_nodes: int, sign: float, pt: Float32[ndarray, "n 2"], eta: Float32[ndarray, "n 2"]
+) -> Float64[ndarray, "n 2"]:
+    """pT with a parameter of the jet energy scale shifted."""
+    across = np.abs(eta.astype(np.float64)) / MODEL.last_eta
+    in_pt = _triangle(_along(pt), number % MODEL.pt_nodes, MODEL.pt_nodes)
+    in_eta = _triangle(across, number // MODEL.pt_nodes, n_eta_nodes)
+    scaled: ndarray = pt * (1 + sign * MODEL.scale * (in_pt * in_eta))
+    return scaled
+
+
+def _smeared(
+    number: int, n_parameters: int, sign: float, pt: Float32[ndarray, "n 2"], run: ndarray, event: ndarray
+) -> Float64[ndarray, "n 2"]:
+    """pT with a wider resolution, by random numbers of mean 0, variance 1 and at most 3.5 in size.
+
+    These are sums of four uniform ones, the same in every dataset.
+    """
+    widening = MODEL.widening * _triangle(_along(pt), number, n_parameters)
+    keys, noise = event_keys(0, run, event), np.empty(pt.shape)
+    for jet in range(2):
+        bits = mix(keys + mix(np.array([2 * number + jet + MODEL.noise_seed], np.uint64)))
+        parts = sum(((bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)).astype(np.float64) for c in range(4))
+        noise[:, jet] = (parts / 65536 - 2 + 2 / 65536) * 3**0.5
+    smeared: ndarray = pt * (1 + sign * MODEL.resolution * np.sqrt((1 + widening) ** 2 - 1) * noise)
+    return smeared
+
+
+def _along(pt: Float32[ndarray, "n 2"]) -> Float64[ndarray, "n 2"]:
+    """Where jets are between the first and the last point in pT: 0 to 1."""
+    at: ndarray = (pt.astype(np.float64) - MODEL.low_pt) / (MODEL.high_pt - MODEL.low_pt)
+    return at
 
 
 def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[ndarray, "n 2"]:
@@ -236,16 +278,6 @@ def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[nd
         return np.ones_like(x)
     height: ndarray = np.maximum(0.0, 1 - np.abs(np.clip(x, 0, 1) * (n_nodes - 1) - node))
     return height
-
-
-def _noise(keys: UInt64[ndarray, " n"], number: int) -> Float64[ndarray, "n 2"]:
-    """Random numbers of mean 0, variance 1 and at most 3.5 in size: sums of four uniform ones."""
-    out = np.empty((len(keys), 2))
-    for jet in range(2):
-        bits = mix(keys + mix(np.array([2 * number + jet + MODEL.noise_seed], np.uint64)))
-        parts = sum(((bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)).astype(np.float64) for c in range(4))
-        out[:, jet] = (parts / 65536 - 2 + 2 / 65536) * 3**0.5
-    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,19 +307,23 @@ def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
         energy: number of nuisance parameters of the jet energy.
 
     Raises:
-        UnknownNameError: there is no such variation.
+        UnknownNameError: there is no such variation, or the events do not have it.
+        InputError: a pT is shifted by more than `LARGEST_SHIFT`, so that the table may lack events.
     """
+    nominal = Kinematics(dijets.pt, dijets.n_trk)
     if name == NOMINAL:
-        return Kinematics(dijets.pt, dijets.n_trk)
+        return nominal
     if name in dijets.varied_n_trk:
-        return Kinematics(dijets.pt, dijets.varied_n_trk[name])
-    factors = energy_factors(name, energy, dijets.pt, dijets.eta, noise_keys(dijets))
-    return Kinematics((dijets.pt * factors).astype(np.float32), dijets.n_trk)
-
-
-def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
-    """Keys of the random numbers of each event, the same in every dataset."""
-    return event_keys(0, dijets.run, dijets.event)
+        return replace(nominal, n_trk=dijets.varied_n_trk[name])
+    known = jet_variations(energy)
+    variation = look_up("variation of jets", name, {key: each for key, each in known.items() if each.vary is not None})
+    assert variation.vary is not None
+    varied = variation.vary(*(getattr(dijets, column) for column in variation.reads))
+    if variation.makes == "n_trk":
+        return replace(nominal, n_trk=np.clip(np.rint(varied), 0, np.iinfo(np.uint16).max).astype(np.uint16))
+    if (np.abs(varied - dijets.pt) > LARGEST_SHIFT * dijets.pt).any():
+        raise InputError(f"variation {name}: got a pT shifted by more than {LARGEST_SHIFT:.0%}, expected at most this")
+    return replace(nominal, pt=varied.astype(np.float32))
 
 
 def changed_jets(first: Kinematics, second: Kinematics) -> Sequence[ndarray]:

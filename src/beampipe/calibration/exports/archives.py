@@ -42,11 +42,12 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64
-from beampipe.calibration.config import REGIONS, Tagger
+from beampipe.calibration.config import REGIONS
 from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors, ScaleFactor, in_words
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.results import Results, key_name
+from beampipe.calibration.taggers import Tagger
 from beampipe.files import write_whole
 
 

@@ -1,7 +1,11 @@
-"""Extractions by name: those of this package, and those of plug-ins."""
+"""Extractions by name: those of this package, and those of plug-ins.
+
+To add one, write a function of the type `beampipe.calibration.method.matrix.Extraction`, and add an `OwnExtraction`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from beampipe.errors import UnknownNameError
@@ -15,13 +19,36 @@ if TYPE_CHECKING:
 MATRIX: Final = "matrix"
 """Name of the extraction that is used by default."""
 
-_OWN: Final = {
-    MATRIX: "beampipe.calibration.method.matrix:inverted",
-    "template": "beampipe.calibration.method.template_fit:fitted",
-    "topics": "beampipe.calibration.method.topics:topics",
-    "topics_narrow": "beampipe.calibration.method.topics:topics_narrow",
-    "topics_wide": "beampipe.calibration.method.topics:topics_wide",
-}
+
+@dataclass(frozen=True)
+class OwnExtraction:
+    """An extraction of this package, which makes the efficiencies of quark and gluon jets in data.
+
+    Attributes:
+        name: name in the configuration.
+        title: the method, in a few words.
+        group: extractions of one method; those beside the first differ in a choice of it.
+        reads: what it takes from simulation.
+        function: ``module:function`` of `beampipe.calibration.method`.
+    """
+
+    name: str
+    title: str
+    group: str
+    reads: str
+    function: str
+
+
+EXTRACTIONS: Final = (
+    OwnExtraction(MATRIX, "inversion of the two mixtures", "matrix", "fractions", "matrix:inverted"),
+    OwnExtraction("template", "fit of templates on each side of the cut", "template", "shapes", "template_fit:fitted"),
+    OwnExtraction("topics", "fractions from the tails of data", "topics", "purity of the tails", "topics:topics"),
+    OwnExtraction("topics_narrow", "the same, tails of 10 %", "topics", "purity of the tails", "topics:topics_narrow"),
+    OwnExtraction("topics_wide", "the same, tails of 30 %", "topics", "purity of the tails", "topics:topics_wide"),
+)
+"""The extractions of this package."""
+
+_OWN: Final = {each.name: each for each in EXTRACTIONS}
 
 
 def extraction_named(name: str) -> Extraction:
@@ -33,7 +60,8 @@ def extraction_named(name: str) -> Extraction:
     """
     if name not in _OWN and name not in plugin_names("extractions"):
         raise UnknownNameError("extraction", name, (*_OWN, *plugin_names("extractions")))
-    extraction: Extraction = import_name(_OWN[name]) if name in _OWN else load_plugin("extractions", name)
+    own = f"beampipe.calibration.method.{_OWN[name].function}" if name in _OWN else ""
+    extraction: Extraction = import_name(own) if own else load_plugin("extractions", name)
     return extraction
 
 

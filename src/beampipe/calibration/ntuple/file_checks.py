@@ -30,6 +30,7 @@ from beampipe.calibration.ntuple.columns import (
     pt_complaint,
     unmatched_complaint,
 )
+from beampipe.calibration.taggers import CONSTITUENTS_OF_JETS, Tagger
 from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan, suspicion
 from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
@@ -631,14 +632,10 @@ _TREES: Final = ("TTree", "TNtuple", "TChain")
 """Beginnings of the names of ROOT's classes of trees."""
 
 
-CONSTITUENTS: Final = "constituents"
-"""Name of the constituents of jets among the observables that a run reads."""
-
-
-def needed_observables(layout: Layout, *, boosted: bool = False, constituents: bool = False) -> tuple[str, ...]:
-    """The observables of jets that a run reads: all of `DERIVED` for our own files and for boosted taggers."""
-    observables = DERIVED if layout.own_books or boosted else DERIVED[:1]
-    return (*observables, CONSTITUENTS) if constituents else observables
+def needed_observables(layout: Layout, taggers: Iterable[Tagger] = ()) -> tuple[str, ...]:
+    """The observables of jets that a run reads: n_trk, all of `DERIVED` for our own files, and what taggers read."""
+    read = {"n_trk", *(DERIVED if layout.own_books else ()), *(name for each in taggers for name in each.kind.reads)}
+    return tuple(name for name in (*DERIVED, CONSTITUENTS_OF_JETS) if name in read)
 
 
 class BranchContent:
@@ -779,7 +776,7 @@ def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> 
         needs: observables that are needed.
     """
     derived = bool(layout.constituents.pt)
-    constituents, needs = CONSTITUENTS in needs, tuple(key for key in needs if key != CONSTITUENTS)
+    constituents, needs = CONSTITUENTS_OF_JETS in needs, tuple(key for key in needs if key != CONSTITUENTS_OF_JETS)
     out = _inputs_of_changes(layout)
     keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(DERIVED if layout.own_books else needs)]
     for key in (*keys, "label") if simulated else keys:

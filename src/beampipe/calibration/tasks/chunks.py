@@ -12,24 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from beampipe.calibration.config import Configuration, Tagger
+from beampipe.calibration.config import Configuration
 from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, write_dijets
 from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
 from beampipe.calibration.events.histograms import Filled, FilledColumns, joined, merge, read_filled, write_filled
-from beampipe.calibration.events.scores import (
-    Model,
-    ScoreKey,
-    Scores,
-    model_of,
-    predict,
-    read_scores,
-    write_scores,
-)
+from beampipe.calibration.events.scores import ScoreKey, Scores, predict, read_scores, write_scores
 from beampipe.calibration.events.select import SelectSettings, select, with_variations
 from beampipe.calibration.events.variations import NOMINAL
 from beampipe.calibration.jet_changes import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.ntuple.columns import constituents_of, open_source
+from beampipe.calibration.taggers import Model, Tagger
 from beampipe.calibration.tasks.inspection import InspectedFile
 from beampipe.calibration.tasks.plan import (
     Chunk,
@@ -228,7 +221,7 @@ def _refuse_scores(chunk: Chunk, scores: Scores) -> None:
 @cache
 def _model_of(tagger: Tagger, digest: str) -> Model:
     """The model of a tagger in a worker, cached by its digest, as workers may outlive a model."""
-    return model_of(tagger)
+    return tagger.open()
 
 
 def digest_files(

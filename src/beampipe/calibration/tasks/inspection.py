@@ -144,9 +144,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
 def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     """The inspection settings of each file in use."""
     layout = configuration.layout
-    models = [tagger for tagger in configuration.taggers if tagger.is_score and not tagger.in_files]
-    of_constituents = any(tagger.of_constituents for tagger in models)
-    needs = needed_observables(layout, boosted=bool(models), constituents=of_constituents)
+    needs = needed_observables(layout, configuration.taggers)
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
     limits = configuration.selection.min_subleading_pt, configuration.selection.max_abs_eta
     out: dict[Path, InspectionRequest] = {}

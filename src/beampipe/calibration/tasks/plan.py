@@ -14,19 +14,19 @@ from typing import Final, NamedTuple
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import REPLICAS_PER_BLOCK, FillPath, FillSettings
-from beampipe.calibration.events.scores import model_bytes
 from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import (
     UNVARIED,
     Variation,
-    energy_shifts,
-    eta_nodes,
+    built_in_variations,
+    jet_variations,
     matching,
     matching_or_error,
 )
 from beampipe.calibration.jet_changes import function_digest
 from beampipe.calibration.method.extractions import extraction_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
+from beampipe.calibration.taggers import model_bytes
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.runtime import stage_code
 from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, VariationKey, VariationSet, in_short
@@ -193,7 +193,7 @@ def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configu
 def _wanted_layouts(configuration: Configuration, books: Bookkeeping) -> tuple[str, ...]:
     """Names of the variations of the layout that systematics use; an error if a pattern or a name is invalid."""
     own = [each.name for each in configuration.layout.variations]
-    built_in = (*books.varied, *energy_shifts(configuration.energy))
+    built_in = built_in_variations(books.varied, configuration.energy)
     both = [name for name in own if name in built_in]
     if both:
         raise ConfigError(
@@ -286,13 +286,11 @@ class ChunkSettings(NamedTuple):
     @property
     def variations(self) -> VariationSet:
         """All variations that are filled."""
-        fill, energy = self.fill, self.fill.energy
-        points = {"jes": eta_nodes(energy), "jer": energy.resolution}
-        of_energy = {name: points[shift.kind] for name, shift in energy_shifts(energy).items()}
+        fill, known = self.fill, jet_variations(self.fill.energy)
         weights = zip(fill.weight_names[1:], self.select.weights[1:], strict=True)
         return NOMINAL_ALONE.union(
             (VariationKey("weight", *weight) for weight in weights),
-            (VariationKey("jets", name, of_energy.get(name, 0)) for name in fill.kinematics),
+            (VariationKey("jets", name, known[name].points) for name in fill.kinematics),
             (VariationKey("replica", str(fill.bootstrap.seed), number) for number in fill.columns.replicas),
         )
 
@@ -340,7 +338,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
     """
     if varied := configuration.wants_variations(sample.name):
         _wanted_layouts(configuration, bookkeeping)
-    built_in = (*bookkeeping.varied, *energy_shifts(configuration.energy))
+    built_in = built_in_variations(bookkeeping.varied, configuration.energy)
     kinematics = matching(built_in, configuration.kinematic_patterns) if varied else ()
     weights = _wanted_weights(configuration, sample.name, bookkeeping)
     simulated = sample.kind != "data"
@@ -409,7 +407,8 @@ def ranges_of(file: InspectedFile, configuration: Configuration, settings: Chunk
     Chunks begin and end at basket borders, so that no basket is read twice, unless there are too few common borders.
     Added variations must not change their size: the tables of selected events would not be found again.
     """
-    size = configuration.chunk_events or (250_000 if FillPath.of(settings.fill).kind == "one pass" else 100_000)
+    plain = FillPath.of(replace(settings.fill, kinematics=()))
+    size = configuration.chunk_events or (250_000 if plain.kind == "one pass" else 100_000)
     borders = dict(file.facts.borders_of).get(settings.variation, file.facts.borders)
     if borders[-1] == borders[0]:
         return []

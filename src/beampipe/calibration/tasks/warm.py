@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
-from beampipe.calibration.events.variations import energy_shifts
+from beampipe.calibration.events.variations import built_in_variations
 from beampipe.calibration.ntuple.file_checks import inspect_file
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.chunks import fill_and_merge, run_chunk
 
 __all__ = ["fill_and_merge", "run_chunk"]
@@ -28,7 +29,7 @@ def _warm() -> None:
     settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(), True, True, (0, 1), ("trk_eff",))
     wanted = FillSettings(
         *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, WeightUnits(), True, facts.weight_names[:2]),
-        *(("trk_eff", *energy_shifts(energy)), Bootstrap(4), facts.dataset),
+        *(built_in_variations(("trk_eff",), energy), Bootstrap(4), facts.dataset),
     )
     fill_file(_FILE, 0, 100, settings, wanted)
 

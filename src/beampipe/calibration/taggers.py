@@ -1,0 +1,351 @@
+"""Taggers: what each kind of them reads of a jet, and how it scores jets.
+
+To add a kind, write a function that opens its models, and add an instance of `TaggerKind` to `KINDS`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32, Int64
+from beampipe.calibration.kernels import native
+from beampipe.errors import ConfigError, FileError
+from beampipe.jets.boosted_trees import read_trees
+from beampipe.jets.network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
+from beampipe.jets.substructure import JET_FEATURES, JetConstituents
+from beampipe.triton.model.contract import TensorSpec
+
+JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
+"""Input of a served tagger: one row of `JET_FEATURES` per jet."""
+
+SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
+"""Output of a served tagger: probability that each jet is a gluon's."""
+
+CONSTITUENTS: Final = TensorSpec("CONSTITUENTS", "FP32", np.float32, (-1, len(CONSTITUENT_FEATURES)))
+"""Input of a served tagger of constituents: one row of `CONSTITUENT_FEATURES` per constituent, jet by jet."""
+
+COUNTS: Final = TensorSpec("COUNTS", "INT64", np.int64, (-1,))
+"""Input of a served tagger of constituents: number of constituents of each jet."""
+
+ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
+"""Function from features of jets to the probability that each is a gluon's."""
+
+ScoreRows = Callable[[Int64[ndarray, " m"], Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
+"""Function from the rows of jets in a table and their features to the probability that each is a gluon's."""
+
+Model = Callable[[Callable[[], JetConstituents]], ScoreRows]
+"""The model of a tagger: makes the scoring function for a table of jets, given a function that reads their
+constituents, two jets for each event. Only taggers of constituents call it."""
+
+
+_DATA: Final = Path(__file__).parent / "data"
+
+SHIPPED_MODELS: Final = {"shipped": _DATA / "gbdt.txt", "shipped_constituents": _DATA / "constituents.safetensors"}
+"""Models that come with the package, by name: a boosted tree, and a tagger of constituents, for simulated ntuples."""
+
+NETWORK_SUFFIX: Final = ".safetensors"
+"""Suffix of the files of taggers of constituents."""
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
+
+    Attributes:
+        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a model, whose score is the
+            probability for a gluon, or a score that the files have, if ``layout.scores`` names its branch.
+        bins: number of bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+        model: location of the model: a name of `SHIPPED_MODELS`, a LightGBM text file, a file ``*.safetensors`` of a
+            tagger of constituents, or ``grpc://HOST:PORT/MODEL`` for a served one.
+        cut: position of the cut of a working point. ``at_least``: the first bin edge with at least the working point's
+            quark efficiency. ``nearest``: the edge with the nearest efficiency. ``inside``: inside a bin, by linear
+            interpolation of the efficiency; for continuous scores, not for whole numbers.
+        cut_shape: shape of the quark jets of nominal simulation that has this efficiency: ``inverted``, by the
+            inversion of the two regions, or ``label``, that of forward jets by label, for few jets or regions that
+            differ little: the inversion multiplies their fluctuations by 1/D.
+        constituents: whether a served model is a tagger of constituents.
+    """
+
+    name: str = "n_trk"
+    bins: int = 100
+    low: float = 0.0
+    high: float = 100.0
+    model: str = ""
+    cut: Literal["at_least", "nearest", "inside"] = "at_least"
+    cut_shape: Literal["inverted", "label"] = "inverted"
+    constituents: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bins < 2 or not self.low < self.high:
+            raise ConfigError(
+                f"tagger {self.name}: got {self.bins} bins in [{self.low}, {self.high}], expected 2 or more"
+            )
+        if self.name == "n_trk" and self.model:
+            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
+        if self.constituents and not self.of_constituents:
+            raise ConfigError(
+                f"tagger {self.name}: got constituents = true and model {self.model!r}, expected a served model, or a"
+                " file *.safetensors"
+            )
+        if self.name == "n_trk" and self.cut == "inside":
+            raise ConfigError(
+                "tagger n_trk: got cut 'inside', expected at_least or nearest: a whole number lies on one side of a"
+                " cut; take bins of width 1"
+            )
+
+    @property
+    def axis(self) -> tuple[str, int, float, float]:
+        """The tagger's name, number of bins and outer edges: the only settings of it that histograms depend on."""
+        return self.name, self.bins, self.low, self.high
+
+    @property
+    def kind(self) -> TaggerKind:
+        """The first of `KINDS` that accepts the tagger."""
+        return next(kind for kind in KINDS if kind.accepts(self))
+
+    def open(self) -> Model:
+        """Open the model.
+
+        Raises:
+            FileError: the model file is missing, or holds no model of the tagger's kind.
+            MissingExtraError: a package of the model or the client is not installed.
+        """
+        assert self.kind.open is not None
+        return self.kind.open(self)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether the scores are read from the files."""
+        return self.is_score and not self.model
+
+    @property
+    def is_score(self) -> bool:
+        """Whether the tagger is a score, and not the number of tracks."""
+        return self.name != "n_trk"
+
+    @property
+    def of_constituents(self) -> bool:
+        """Whether the model takes the constituents of jets."""
+        return CONSTITUENTS_OF_JETS in self.kind.reads
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the model comes with the package."""
+        return self.model in SHIPPED_MODELS
+
+    @property
+    def path(self) -> Path:
+        """The file of the model, unless it is served."""
+        return SHIPPED_MODELS.get(self.model, Path(self.model))
+
+    @property
+    def model_file(self) -> bool:
+        """Whether the model is a file of the user."""
+        return bool(self.model) and not (self.served or self.shipped)
+
+    @property
+    def served(self) -> bool:
+        """Whether scores come from a server."""
+        return "://" in self.model
+
+
+def model_bytes(tagger: Tagger) -> bytes:
+    """The model for the key of scores; for a served model its address; empty for scores in the files."""
+    if tagger.served or not tagger.model:
+        return tagger.model.encode()
+    try:
+        return tagger.path.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"tagger {tagger.name}: {tagger.path} cannot be read ({error.strerror}); make it:"
+            " beampipe calibration train-tagger"
+        ) from error
+
+
+def local_scores(path: Path) -> ScoreJets:
+    """Scores of a LightGBM model in one thread, as there is one process per core.
+
+    A compiled loop scores the trees that `read_trees` returns, such as those of `train-tagger`: the same scores, ten
+    times faster. LightGBM scores other trees, and all of them where the package has no compiled loops.
+    """
+    trees, compiled = read_trees(path), native()
+    if compiled is None or trees is None:
+        return _scores_by_lightgbm(path)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        scores = np.empty(len(features), np.float64)
+        compiled.score(np.ascontiguousarray(features, np.float32), *trees, scores)
+        return scores.astype(np.float32)
+
+    return score
+
+
+def _scores_by_lightgbm(path: Path) -> ScoreJets:
+    import lightgbm
+
+    try:
+        booster = lightgbm.Booster(model_file=str(path))
+    except lightgbm.basic.LightGBMError as error:
+        raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        if len(features) == 0:
+            return np.empty(0, np.float32)
+        return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
+
+    return score
+
+
+_MOST_JETS: Final = 50_000  # in one request
+
+_MOST_WITH_CONSTITUENTS: Final = 5_000  # jets in one request with their constituents
+
+_RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server is restarted
+
+
+def served_scores(url: str) -> ScoreJets:
+    """The scoring function of a served boosted tagger, see `_served`."""
+    infer = _served(url)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        starts = range(0, len(features), _MOST_JETS)
+        parts = [infer({JETS.name: features[start : start + _MOST_JETS]}) for start in starts]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    return score
+
+
+def served_constituents(url: str) -> Model:
+    """The model of a served tagger of constituents, which are sent in every request; see `_served`."""
+    infer = _served(url)
+
+    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
+        every = read()
+
+        def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+            parts: list[ndarray] = [np.empty(0, np.float32)]
+            for start in range(0, len(rows), _MOST_WITH_CONSTITUENTS):
+                part = slice(start, start + _MOST_WITH_CONSTITUENTS)
+                jets = every.take(rows[part])
+                tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
+                parts.append(infer({JETS.name: features[part], **tensors}))
+            return np.concatenate(parts)
+
+        return score
+
+    return of_table
+
+
+def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"]]:
+    """A function that sends tensors of jets to a server; its connection is closed when it is garbage collected.
+
+    Args:
+        url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
+
+    Raises:
+        ConfigError: the address names no model.
+    """
+    address, _, model = url.rpartition("/")
+    if not model or "://" not in address:
+        raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
+    from beampipe.triton.client.model_client import ModelClient  # brings asyncio and ssl: 30 ms in each worker
+
+    client = ModelClient(address, model, retries=_RETRIES)
+
+    def infer(tensors: Mapping[str, ndarray]) -> Float32[ndarray, " m"]:
+        return client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
+
+    weakref.finalize(infer, client.close)
+    return infer
+
+
+def _network(tagger: Tagger) -> Model:
+    """A network of constituents, which describes them once for all variations of pT."""
+    network = JetNetwork(tagger.path)
+
+    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
+        constituents = read()
+        described = network.describe(constituent_features(constituents), np.diff(constituents.offset))
+        return lambda rows, features: network.scores(described[rows], features[:, 3:])
+
+    return of_table
+
+
+def _of_features(score: ScoreJets) -> Model:
+    """The model of a function of `JET_FEATURES` alone."""
+    return lambda read: lambda rows, features: score(features)
+
+
+CONSTITUENTS_OF_JETS: Final = "constituents"
+"""What a kind reads beside columns of jets: the constituents of jets."""
+
+
+@dataclass(frozen=True)
+class TaggerKind:
+    """A kind of taggers.
+
+    Attributes:
+        title: what it is, in a few words.
+        group: what it is computed from: ``files``, ``features`` of jets or their ``constituents``.
+        reads: columns of jets that the files must have, and `CONSTITUENTS_OF_JETS`.
+        makes: ``n_trk``, which variations change, or a ``score``.
+        accepts: whether a tagger of the configuration is of this kind, unless an earlier one of `KINDS` accepts it.
+        open: opens the model of a tagger; None if there is nothing to compute.
+    """
+
+    title: str
+    group: Literal["files", "features", "constituents"]
+    reads: tuple[str, ...]
+    makes: Literal["n_trk", "score"]
+    accepts: Callable[[Tagger], bool]
+    open: Callable[[Tagger], Model] | None = None
+
+
+_FEATURES: Final = ("n_trk", "width", "c1")
+
+KINDS: Final = (
+    TaggerKind("number of tracks", "files", ("n_trk",), "n_trk", lambda tagger: tagger.name == "n_trk"),
+    TaggerKind("score of the files", "files", ("n_trk",), "score", lambda tagger: not tagger.model),
+    TaggerKind(
+        title="network of constituents, served",
+        group="constituents",
+        reads=(*_FEATURES, CONSTITUENTS_OF_JETS),
+        makes="score",
+        accepts=lambda tagger: tagger.served and tagger.constituents,
+        open=lambda tagger: served_constituents(tagger.model),
+    ),
+    TaggerKind(
+        title="boosted trees, served",
+        group="features",
+        reads=_FEATURES,
+        makes="score",
+        accepts=lambda tagger: tagger.served,
+        open=lambda tagger: _of_features(served_scores(tagger.model)),
+    ),
+    TaggerKind(
+        title="network of constituents",
+        group="constituents",
+        reads=(*_FEATURES, CONSTITUENTS_OF_JETS),
+        makes="score",
+        accepts=lambda tagger: tagger.path.suffix == NETWORK_SUFFIX,
+        open=_network,
+    ),
+    TaggerKind(
+        title="boosted trees",
+        group="features",
+        reads=_FEATURES,
+        makes="score",
+        accepts=lambda tagger: True,
+        open=lambda tagger: _of_features(local_scores(tagger.path)),
+    ),
+)
+"""All kinds of taggers. `Tagger.kind` is the first one that accepts the tagger."""
