@@ -39,6 +39,8 @@ USAGES: Final = {
     "trak": "no such command 'trak'",
     "--nonsense": "no such option: --nonsense",
     "tracking nonsense": "no such command",
+    "tracking track": "Did you mean 'beampipe track'",
+    "tracking trai": "Did you mean 'train'",
     "serving nonsense": "no such command",
     "fleet nonsense": "no such command",
     "calibration nonsense": "no such command",

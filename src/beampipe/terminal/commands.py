@@ -140,6 +140,16 @@ class LazyGroup(CommandBase, TyperGroup):
         """The command of that name, loaded; None if there is none."""
         return self._load(cmd_name)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of a command line; the error says where it is if the program has it, and this group has not."""
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:
+            root = ctx.find_root()
+            if root is not ctx and hasattr(error, "message") and args[0] in root.command.list_commands(root):
+                error.message = f"No such command '{args[0]}'. Did you mean '{root.info_name} {args[0]}'?"
+            raise
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands, in the order of the help."""
         return list(dict.fromkeys([*self._commands, *self.lazy]))
