@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import Field, astuple, dataclass, field, fields, replace
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice, pairwise
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import numpy as np
 from numpy import ndarray
@@ -590,11 +590,28 @@ MAX_OUTLIERS: Final = 3
 """Hits that the fit of a track leaves out at most."""
 
 
+ABSENT: Final[Any] = None
+"""Default of an array of `TrackParameters` that kernels or servers may leave out."""
+
+
+def per_track(dtype: type, *shape: int, absent: float | None = None) -> dict[str, Any]:
+    """Metadata of a field of `TrackParameters` that is an array with one entry per track.
+
+    Args:
+        dtype: type of its numbers.
+        shape: shape of one entry; none for a number.
+        absent: what each entry is where the array is left out; the default of the field is then `ABSENT`.
+    """
+    return {"dtype": dtype, "shape": shape, "absent": absent}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TrackParameters(Shown):
     """Helices of tracks at the perigee, the point closest to the beam line (x = y = 0); signs as in ACTS.
 
     A track that could not be fitted has NaN in `values`, `covariance` and `chi2`; its `status` says why.
+
+    Each array is declared here only, by `per_track`: its type, its shape, and its place in the answers of servers.
 
     Attributes:
         values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
@@ -606,22 +623,21 @@ class TrackParameters(Shown):
         field: magnetic field along z that q/p was computed with [T]; NaN where it is not known, as of servers.
     """
 
-    values: Float64[ndarray, "n_tracks 5"]
-    covariance: Float64[ndarray, "n_tracks 5 5"]
-    chi2: Float64[ndarray, " n_tracks"]
-    n_hits: Int64[ndarray, " n_tracks"]
-    status: Int8[ndarray, " n_tracks"]
-    outliers: Int64[ndarray, "n_tracks 3"]
-    field: float = float("nan")
+    values: Float64[ndarray, "n_tracks 5"] = field(metadata=per_track(np.float64, 5))
+    covariance: Float64[ndarray, "n_tracks 5 5"] = field(metadata=per_track(np.float64, 5, 5))
+    chi2: Float64[ndarray, " n_tracks"] = field(metadata=per_track(np.float64))
+    n_hits: Int64[ndarray, " n_tracks"] = field(metadata=per_track(np.int64))
+    status: Int8[ndarray, " n_tracks"] = field(metadata=per_track(np.int8))
+    outliers: Int64[ndarray, "n_tracks 3"] = field(metadata=per_track(np.int64, MAX_OUTLIERS))
+    field: float = field(default=float("nan"), kw_only=True)
 
     def __post_init__(self) -> None:
         n = len(self.values)
-        expect_array("values", self.values, np.float64, (n, 5))
-        expect_array("covariance", self.covariance, np.float64, (n, 5, 5))
-        expect_array("chi2", self.chi2, np.float64, (n,))
-        expect_array("n_hits", self.n_hits, np.int64, (n,))
-        expect_array("status", self.status, np.int8, (n,))
-        expect_array("outliers", self.outliers, np.int64, (n, MAX_OUTLIERS))
+        for result in fit_results():
+            dtype, shape = result.metadata["dtype"], (n, *result.metadata["shape"])
+            if getattr(self, result.name) is None:
+                object.__setattr__(self, result.name, np.full(shape, result.metadata["absent"], dtype))
+            expect_array(result.name, getattr(self, result.name), dtype, shape)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -646,6 +662,56 @@ class TrackParameters(Shown):
         facts: dict[str, object] = {"tracks": len(self), "fitted": int(np.count_nonzero(self.fitted))}
         pt = self.pt[self.fitted]
         return {**facts, "pT": span(pt, "GeV")} if len(pt) else facts
+
+
+def fit_results() -> list[Field[Any]]:
+    """The arrays of `TrackParameters`, in the order in which kernels and servers give them."""
+    return [each for each in fields(TrackParameters) if "shape" in each.metadata]
+
+
+@dataclass(frozen=True)
+class TrackColumn:
+    """A quantity of each track, for tables of pandas, numpy and awkward and for the file of ``--parameters``.
+
+    The tracks of a server have the same columns: they are computed where the tracks are used, from what it answers.
+
+    Attributes:
+        name: name of the column.
+        dtype: type of its values; `str` for words.
+        unit: unit of its values; empty for numbers without one.
+        meaning: what it is, in a few words.
+        values: computes it, one value per track; None where the tracks lack what it needs. Tracks that were not fitted
+            have NaN, or what the function gives.
+        in_tables: whether tables in memory have it.
+        in_files: whether the file of the parameters has it, whose tracks are all fitted or have the reason why not.
+    """
+
+    name: str
+    dtype: type
+    unit: str
+    meaning: str
+    values: Callable[[Tracks], ndarray | None]
+    in_tables: bool = True
+    in_files: bool = True
+
+    @classmethod
+    def of_fit(
+        cls,
+        name: str,
+        dtype: type,
+        unit: str,
+        meaning: str,
+        values: Callable[[TrackParameters], ndarray],
+        *,
+        in_tables: bool = True,
+        in_files: bool = True,
+    ) -> TrackColumn:
+        """A column that is computed from the fit."""
+
+        def of_tracks(tracks: Tracks) -> ndarray | None:
+            return None if tracks.parameters is None else values(tracks.parameters)
+
+        return cls(name, dtype, unit, meaning, of_tracks, in_tables, in_files)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -819,17 +885,15 @@ class Tracks(Table):
         )
 
     def columns(self) -> dict[str, ndarray]:
-        """`n_hits` of each track, and where known `pt` [GeV] and the parameters of the fit, `chi2` and `fitted`.
+        """The columns `PER_TRACK_COLUMNS` of tables: `n_hits` of each track, and where known `pt` [GeV] and the fit.
 
-        `d0`, `z0` [mm], `phi`, `theta` [rad] and `q_over_p` [e/GeV] are the parameters.
+        `d0`, `z0` [mm], `phi`, `theta` [rad] and `q_over_p` [e/GeV] are its parameters, beside `chi2` and `fitted`.
         """
-        columns: dict[str, ndarray] = {"n_hits": self._n_hits()}
-        if self.event is not None and self.magnetic_field is not None:
-            columns["pt"] = self.pt()
-        if (fit := self.parameters) is not None:
-            columns |= {name: fit.values[:, number] for number, name in enumerate(PARAMETERS)}
-            columns |= {"chi2": fit.chi2, "fitted": fit.fitted}
-        return columns
+        return {
+            column.name: values
+            for column in PER_TRACK_COLUMNS
+            if column.in_tables and (values := column.values(self)) is not None
+        }
 
     def to_numpy(self) -> TrackIds:
         """(n_hits,) int64: `track_id`, the track of each hit, -1 for none."""
@@ -868,6 +932,62 @@ class Tracks(Table):
         if self.parameters is not None:
             facts["fitted"] = int(np.count_nonzero(self.parameters.fitted))
         return {**facts, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else facts
+
+
+def _known_pt(tracks: Tracks) -> Float32[ndarray, " n_tracks"] | None:
+    return None if tracks.event is None or tracks.magnetic_field is None else tracks.pt()
+
+
+def _parameter(row: int, fit: TrackParameters) -> Float64[ndarray, " n_tracks"]:
+    return fit.values[:, row]
+
+
+def _covariance(row: int, column: int, fit: TrackParameters) -> Float64[ndarray, " n_tracks"]:
+    return fit.covariance[:, row, column]
+
+
+def _parameter_columns() -> Iterator[TrackColumn]:
+    """The parameters and the lower triangle of their covariance."""
+    units, meanings = (
+        ("mm", "mm", "rad", "rad", "e/GeV"),
+        (
+            "distance of the perigee from the beam line, with the sign of ACTS",
+            "z of the perigee",
+            "azimuth of the direction there",
+            "polar angle of the direction there",
+            "charge over momentum",
+        ),
+    )
+    described = list(zip(PARAMETERS, units, meanings, strict=True))
+    for row, (name, unit, meaning) in enumerate(described):
+        yield TrackColumn.of_fit(name, np.float64, unit, meaning, partial(_parameter, row))
+    for row, (name, unit, _) in enumerate(described):
+        for column, (other, other_unit, _) in enumerate(described[: row + 1]):
+            yield TrackColumn.of_fit(
+                f"cov_{name}_{other}",
+                np.float64,
+                f"{unit} {other_unit}",
+                f"covariance of {name} and {other}",
+                partial(_covariance, row, column),
+                in_tables=False,
+            )
+
+
+_STATUS_WORDS: Final = np.array([status.name.lower() for status in FitStatus])
+
+PER_TRACK_COLUMNS: Final = (
+    TrackColumn("n_hits", np.int64, "", "hits on the track", Tracks._n_hits, in_files=False),
+    TrackColumn("pt", np.float32, "GeV", "transverse momentum, as by `Tracks.pt`", _known_pt, in_files=False),
+    *_parameter_columns(),
+    TrackColumn.of_fit("chi2", np.float64, "", "chi2 of the hits", lambda fit: fit.chi2),
+    TrackColumn.of_fit("fitted", np.bool_, "", "whether it has parameters", lambda fit: fit.fitted, in_files=False),
+    TrackColumn.of_fit("ndf", np.int64, "", "degrees of freedom", lambda fit: fit.ndf, in_tables=False),
+    TrackColumn.of_fit("n_hits", np.int64, "", "hits that were fitted", lambda fit: fit.n_hits, in_tables=False),
+    TrackColumn.of_fit(
+        "status", str, "", "`fitted`, or a word of `FitStatus`", lambda fit: _STATUS_WORDS[fit.status], in_tables=False
+    ),
+)
+"""Every column of tracks, in the order of tables and files; a new one goes to the end."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

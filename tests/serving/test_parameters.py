@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from beampipe.errors import ServiceError
-from beampipe.events import BeamSpot
+from beampipe.events import BeamSpot, fit_results
 from beampipe.serving.contract import BEAM_SPOT, PARAMETERS, packed_parameters, unpacked_parameters
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models, native_libraries, tracking_model
@@ -200,7 +200,7 @@ def test_a_row_has_all_that_a_fit_has() -> None:
     assert rows.shape[1:] == PARAMETERS.dims[1:]
     assert BEAM_SPOT.dims == (4,)
     again = unpacked_parameters(rows)
-    for name in ("values", "covariance", "chi2", "n_hits", "status"):
+    for name in (result.name for result in fit_results()):
         array = getattr(again, name)
         assert array.tobytes() == getattr(fitted, name).tobytes()
         assert array.dtype == getattr(fitted, name).dtype

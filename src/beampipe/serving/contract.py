@@ -39,13 +39,14 @@ model has it whose tracker model was trained with tables of the fit.
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from math import prod
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
-from beampipe.events import TrackParameters
+from beampipe.events import TrackParameters, fit_results
 from beampipe.triton.model.contract import TensorSpec
 
 FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
@@ -56,7 +57,8 @@ LAYOUT: Final = TensorSpec("LAYOUT", "INT64", np.int64, (2,))
 DIGEST: Final = TensorSpec("DIGEST", "UINT8", np.uint8, (20,))
 BEAM_SPOT: Final = TensorSpec("BEAM_SPOT", "FP64", np.float64, (4,))
 # Its last bits depend on the instruction set of the server's processor.
-PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, 36), exact=False)
+_WIDTHS: Final = [prod(result.metadata["shape"]) for result in fit_results()]
+PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, sum(_WIDTHS)), exact=False)
 TRACKS: Final = TensorSpec("TRACKS", "INT64", np.int64, (-1,))
 GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
@@ -124,21 +126,22 @@ def packed_parameters(parameters: TrackParameters) -> Float64[ndarray, "n_tracks
     Args:
         parameters: fitted helix of each track.
     """
-    ends = np.stack([parameters.chi2, parameters.n_hits, parameters.status], axis=1, dtype=np.float64)
-    return np.concatenate([parameters.values, parameters.covariance.reshape(-1, 25), ends, parameters.outliers], axis=1)
+    n = len(parameters)
+    arrays = [getattr(parameters, result.name) for result in fit_results()]
+    rows = [array.reshape(n, width) for array, width in zip(arrays, _WIDTHS, strict=True)]
+    return np.concatenate(rows, axis=1, dtype=np.float64)
 
 
 def unpacked_parameters(rows: Float64[ndarray, "n_tracks 36"]) -> TrackParameters:
     """The fitted tracks that PARAMETERS holds, bit for bit.
 
     Args:
-        rows: PARAMETERS of an answer.
+        rows: PARAMETERS of an answer. A server of an older version gives no columns that were declared since.
     """
-    return TrackParameters(
-        rows[:, :5].copy(),
-        rows[:, 5:30].reshape(-1, 5, 5),
-        rows[:, 30].copy(),
-        rows[:, 31].astype(np.int64),
-        rows[:, 32].astype(np.int8),
-        rows[:, 33:].astype(np.int64),
-    )
+    ends = np.cumsum(_WIDTHS).tolist()
+    arrays: dict[str, Any] = {}
+    for result, width, end in zip(fit_results(), _WIDTHS, ends, strict=True):
+        if end <= rows.shape[1]:
+            entries = rows[:, end - width : end].reshape(len(rows), *result.metadata["shape"])
+            arrays[result.name] = entries.astype(result.metadata["dtype"])
+    return TrackParameters(**arrays)

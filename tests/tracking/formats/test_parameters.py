@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, InputError
-from beampipe.events import PARAMETERS, Event, Hits, Tracks
+from beampipe.events import PARAMETERS, PER_TRACK_COLUMNS, Event, Hits, Tracks
 from beampipe.tracking.batch import track_files
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
@@ -85,3 +86,16 @@ def test_tracks_without_a_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError):
         list(writing_parameters(tmp_path / "none" / "p.parquet", []))
     assert not list(tmp_path.iterdir())
+
+
+def test_columns_are_of_their_type_and_in_the_manual() -> None:
+    event = events()[0]
+    tracks = replace(finder().find(event.hits).found_in(event), magnetic_field=2.0)
+    manual = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    for column in PER_TRACK_COLUMNS:
+        values = column.values(tracks)
+        assert values is not None
+        assert values.shape == (len(tracks),)
+        assert values.dtype.type is np.dtype(column.dtype).type
+        line = f"| `{column.name}` | {column.unit or 1} | {column.meaning} |"
+        assert line in manual or column.name.startswith("cov_")

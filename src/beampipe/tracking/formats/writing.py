@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.events import PARAMETERS, Event, FitStatus, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.events import PER_TRACK_COLUMNS, Event, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.files import MARK, replacing
 from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
@@ -323,22 +323,16 @@ LISTS: Final = TrackFormat(
 where the input has it, `hit_id`."""
 
 
-_COVARIANCES: Final = tuple(
-    f"cov_{first}_{second}" for i, first in enumerate(PARAMETERS) for second in PARAMETERS[: i + 1]
-)
+_PARAMETER_TYPES: Final[dict[str, type]] = {
+    **dict.fromkeys(("event_id", "track_id"), np.int64),
+    **{column.name: column.dtype for column in PER_TRACK_COLUMNS if column.in_files},
+}
 
-PARAMETER_COLUMNS: Final = ("event_id", "track_id", *PARAMETERS, *_COVARIANCES, "chi2", "ndf", "n_hits", "status")
-"""Number of the event and of the track, parameters, their covariance (lower triangle), chi2 and degrees of freedom,
-hits that were fitted, and ``fitted`` or the reason of the failure; numbers of tracks that were not fitted are NaN."""
+PARAMETER_COLUMNS: Final = tuple(_PARAMETER_TYPES)
+"""Number of the event and of the track, then those of `PER_TRACK_COLUMNS` that files have."""
 
 PARAMETER_MARK: Final = ",".join(PARAMETER_COLUMNS)
 """The first line of the table in CSV."""
-
-_PARAMETER_TYPES: Final[dict[str, type]] = {
-    **dict.fromkeys(PARAMETER_COLUMNS, np.float64),
-    **dict.fromkeys(("event_id", "track_id", "ndf", "n_hits"), np.int64),
-    "status": str,
-}
 
 
 def parameters_path(labels: Path) -> Path:
@@ -362,21 +356,12 @@ def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[E
     """
     with incremental_writer(path, _PARAMETER_TYPES) as table:
         for event, tracks in events:
-            fits = parameters_of(event, tracks)
-            n = len(fits)
-            lower, upper = np.tril_indices(len(PARAMETERS))
-            names = np.array([status.name.lower() for status in FitStatus])
-            values = (
-                np.full(n, event.event_id, np.int64),
-                np.arange(n, dtype=np.int64),
-                *fits.values.T,
-                *fits.covariance[:, lower, upper].T,
-                fits.chi2,
-                fits.ndf,
-                fits.n_hits,
-                names[fits.status],
-            )
-            table.add(event.event_id, dict(zip(PARAMETER_COLUMNS, values, strict=True)))
+            n = len(parameters_of(event, tracks))
+            columns = {"event_id": np.full(n, event.event_id, np.int64), "track_id": np.arange(n, dtype=np.int64)}
+            for column in PER_TRACK_COLUMNS:
+                if column.in_files and (values := column.values(tracks)) is not None:
+                    columns[column.name] = values
+            table.add(event.event_id, columns)
             yield event, tracks
 
 
@@ -400,7 +385,7 @@ def jagged_tracks(hits: Hits, tracks: Tracks, field: float | None) -> Array:
     columns = dict(zip(("row", "r", "phi", "z"), (row, *hits.position[row].T), strict=True))
     points = ak.zip({name: ak.unflatten(values, n_hits) for name, values in columns.items()})
     named = {"pt": pt, "n_hits": n_hits, "hits": points}
-    if (fit := tracks.parameters) is not None:
-        named |= dict(zip(PARAMETERS, fit.values.T, strict=True))
-        named |= {"chi2": fit.chi2, "fitted": fit.fitted}
+    for column in PER_TRACK_COLUMNS:
+        if column.in_tables and column.name not in named and (values := column.values(tracks)) is not None:
+            named[column.name] = values
     return ak.zip(named, depth_limit=1)
