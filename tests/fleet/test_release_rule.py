@@ -63,10 +63,7 @@ def test_a_time_at_the_limit_and_a_short_stage_are_allowed() -> None:
 
 
 def test_a_model_that_nobody_asked_is_not_judged_and_one_asked_too_little_is() -> None:
-    idle, rare = (
-        ModelTimes("two", MeasuredActivity(), MeasuredActivity()),
-        ModelTimes("two", MeasuredActivity(7), MeasuredActivity(1)),
-    )
+    idle, rare = (ModelTimes("two", MeasuredActivity(old), MeasuredActivity(new)) for old, new in ((0, 0), (7, 1)))
     assert RULE.enough((*times(), idle))
     assert not RULE.enough((*times(), rare))
     assert not RULE.enough((idle,))
@@ -109,33 +106,20 @@ def test_a_rule_that_cannot_be_meant_is_refused(wrong: dict[str, float], said: s
 
 
 def test_a_decision_travels_and_is_shown_whole() -> None:
-    decision = Decision(
-        False,
-        ("one: too slow",),
-        "recorded requests",
-        (AnswersOfModel("one", 9, 2, ("Y",), "why"),),
-        times(),
-        Replies(3800),
-        Replies(200),
-        3.0,
-    )
+    answers = (AnswersOfModel("one", 9, 2, ("Y",), "why"),)
+    replies = Replies(3800), Replies(200)
+    decision = Decision(False, ("one: too slow",), "recorded requests", answers, times(), *replies, 3.0)
     assert decision_of(json.loads(json.dumps(asdict(decision)))) == decision
     assert decision.sent == 0.05
     assert decision.text.startswith("rolled back: one: too slow; 7 of 9 answers the same (recorded requests), 5.0 %")
-    answers, shown = decision_tables(decision)
-    assert answers.row_count == 1
+    compared, shown = decision_tables(decision)
+    assert compared.row_count == 1
     assert shown.row_count == 7  # replies, failures, answers, two times, two stages
 
 
 def test_servers_count_as_much_as_they_were_asked() -> None:
-    both = combined(
-        [
-            MeasuredActivity(300, 4.0, 2.0, {"graph": 1.0}),
-            MeasuredActivity(100, 8.0, 6.0, {"graph": 5.0}),
-            MeasuredActivity(),
-        ]
-    )
-    assert both == MeasuredActivity(400, 5.0, 3.0, {"graph": 2.0})
+    one, other = MeasuredActivity(300, 4.0, 2.0, {"graph": 1.0}), MeasuredActivity(100, 8.0, 6.0, {"graph": 5.0})
+    assert combined([one, other, MeasuredActivity()]) == MeasuredActivity(400, 5.0, 3.0, {"graph": 2.0})
     assert combined([]) == MeasuredActivity()
 
 
@@ -156,13 +140,6 @@ def test_requests_come_back_as_they_were_in_their_order(tmp_path: Path) -> None:
     assert all(np.array_equal(got["X"], was["X"]) for got, was in zip(read["one"], requests, strict=True))
 
 
-@pytest.mark.parametrize("name", ["X", "one/X", "one/first/X", "one/0/"])
-def test_an_array_of_another_name_is_refused(tmp_path: Path, name: str) -> None:
-    np.savez(tmp_path / "events.npz", **{name: np.zeros(1)})  # type: ignore[arg-type]
-    with pytest.raises(FileError, match="MODEL/NUMBER/TENSOR"):
-        read_requests(tmp_path / "events.npz", ["one"])
-
-
 def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "events.npz"
     with pytest.raises(FileError, match="No such file"):
@@ -175,15 +152,16 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
         np.save(stream, np.zeros(3))
     with pytest.raises(FileError, match="no requests"):
         read_requests(path, ["one"])
+    for name in ("X", "one/X", "one/first/X", "one/0/"):
+        np.savez(path, **{name: np.zeros(1)})  # type: ignore[arg-type]
+        with pytest.raises(FileError, match="MODEL/NUMBER/TENSOR"):
+            read_requests(path, ["one"])
+    write_requests(path, {"onne": [{"X": np.zeros(1)}]})
+    with pytest.raises(UnknownNameError, match="did you mean 'one'"):
+        read_requests(path, ["one"])
     np.savez(path, **{"one/0/X": np.array([object()])})  # type: ignore[arg-type]
     with pytest.raises(FileError, match="recorded requests"):
         read_requests(path, ["one"])
-
-
-def test_requests_for_another_model_are_refused(tmp_path: Path) -> None:
-    write_requests(tmp_path / "events.npz", {"onne": [{"X": np.zeros(1)}]})
-    with pytest.raises(UnknownNameError, match="did you mean 'one'"):
-        read_requests(tmp_path / "events.npz", ["one"])
 
 
 def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,20 +27,11 @@ from tests.tracking.digests import renew_digests
 
 
 def test_the_names_on_the_wire() -> None:
-    names = (
-        "exatrkx",
-        "exatrkx_walk",
-        "module_map",
-        "exatrkx_soft",
-        "exatrkx_walk_soft",
-        "module_map_soft",
-        "module_map_displaced",
-        "module_map_soft_displaced",
-    )
+    names = ("exatrkx", "exatrkx_walk", "module_map", "exatrkx_soft", "exatrkx_walk_soft", "module_map_soft")
+    names += ("module_map_displaced", "module_map_soft_displaced")
     ragged = tuple(f"{name}_ragged" for name in names)
     athena = tuple(f"{name}_athena" for name in names)
     assert (*names, *ragged, *athena, "exatrkx_ensemble", "acts") == MODELS
-    assert set(DEFAULT_MODELS) <= set(MODELS)
     page = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in (*names, "..._ragged", "..._athena", "exatrkx_ensemble", "acts"))
 
@@ -51,9 +43,6 @@ def test_every_pipeline_has_its_ways() -> None:
         assert ("ensemble" in ways) == (name == "exatrkx")
         assert {pipeline_of(variant.name) for variant in ways.values()} == {name}
     assert sum(len(variants_of(spec)) for spec in PIPELINES.values()) == len(VARIANTS)
-
-
-def test_a_model_that_runs_no_pipeline() -> None:
     with pytest.raises(UnknownNameError, match="unknown pipeline of a model"):
         pipeline_of("acts")
 
@@ -62,10 +51,9 @@ CHAINS = ("_ensemble", "_athena")
 SINGLE = [name for name in MODELS if not name.endswith(CHAINS) and name != "acts"]
 
 
-def model_of(settings: ModelSettings | EnsembleSettings) -> TrackingModel:
+def model_of(settings: ModelSettings | EnsembleSettings, **hooks: Any) -> TrackingModel:
     assert isinstance(settings, ModelSettings)
-    weights = settings.weights[0].parent
-    return TrackingModel(Instance(weights=weights, parameters=settings.parameters))
+    return TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters, **hooks))
 
 
 def labels(model: TrackingModel, *requests: ModelRequest) -> list[bytes]:
@@ -128,14 +116,11 @@ def test_a_tracker_model_travels_with_what_is_served(tmp_path: Path) -> None:
         named_models(ServingSettings(("exatrkx",), tracker_model=folder))
 
 
-@pytest.mark.parametrize("name", ["exatrk", "", "exatrkx_ragged_ragged", "module_map_ensemble", "EXATRKX"])
-def test_unknown_models(name: str) -> None:
-    with pytest.raises(UnknownNameError, match="unknown model"):
-        named_models(ServingSettings((name,)))
-
-
-def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'exatrkx'"):
+def test_unknown_names() -> None:
+    for name in ("", "exatrkx_ragged_ragged", "module_map_ensemble", "EXATRKX"):
+        with pytest.raises(UnknownNameError, match="unknown model"):
+            named_models(ServingSettings((name,)))
+    with pytest.raises(UnknownNameError, match=r"unknown model.*did you mean 'exatrkx'"):
         named_models(ServingSettings(("exatrk",)))
     with pytest.raises(UnknownNameError, match="scale"):
         named_models(ServingSettings(("exatrkx",), scale="inch"))
@@ -167,10 +152,7 @@ def test_labels_and_stages_are_those_of_the_pipeline(name: str) -> None:
 
 def test_one_unit_of_features_is_what_the_scale_says() -> None:
     hits = small_event()
-    (mm,), (exatrkx,) = (
-        named_models(ServingSettings(("exatrkx",))),
-        named_models(ServingSettings(("exatrkx",), scale="exatrkx")),
-    )
+    mm, exatrkx = (tracking_model("m", "exatrkx", ServingSettings(scale=scale)) for scale in ("mm", "exatrkx"))
     sent = scale_named("exatrkx").from_mm(hits.position)
     back = scale_named("exatrkx").to_mm(sent)
     assert np.abs(sent).max() < 10
@@ -225,8 +207,7 @@ def test_work_can_be_ended_between_stages() -> None:
     def end() -> None:
         raise EndedError
 
-    settings = tracking_model("m", "module_map", ragged=True)
-    model = TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters, checkpoint=end))
+    model = model_of(tracking_model("m", "module_map", ragged=True), checkpoint=end)
     request = {FEATURES.name: small_event().position}
     for requests in ([request], [request, request]):
         with pytest.raises(EndedError):
@@ -239,8 +220,7 @@ def test_what_is_found_is_counted() -> None:
     def observe(name: str, amount: float, step: str) -> None:
         seen[name] = seen.get(name, 0) + amount
 
-    settings = tracking_model("m", "module_map")
-    model = TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters, observe=observe))
+    model = model_of(tracking_model("m", "module_map"), observe=observe)
     request = {FEATURES.name: small_event().position}
     tracks = load_pipeline("module_map", threads=1).find(small_event())
     model.run([request])
@@ -276,22 +256,13 @@ def test_acts_takes_modules_and_answers_as_here() -> None:
         model.run([many])
 
 
-def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
-    done = run(
-        "serving", "export", "-o", tmp_path / "models", "-m", "module_map", "--scale", "exatrkx", "--instances", "3"
-    )
-    assert done.returncode == 0, done.stderr
-    config = (tmp_path / "models" / "module_map" / "config.pbtxt").read_text()
-    assert "count: 3" in config
-    assert 'string_value: "exatrkx"' in config
-
-
-def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_path: Path) -> None:
-    options = ("-m", "module_map", "--name", "ActsExaTrkX", "--scale", "acts")
+def test_a_model_is_exported_as_asked_under_the_name_that_foreign_clients_ask_for(tmp_path: Path) -> None:
+    options = ("-m", "module_map", "--name", "ActsExaTrkX", "--scale", "acts", "--instances", "3")
     done = run("serving", "export", "-o", tmp_path / "models", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/models/ActsExaTrkX\n"
     config = (tmp_path / "models" / "ActsExaTrkX" / "config.pbtxt").read_text()
+    assert "count: 3" in config
     assert 'name: "ActsExaTrkX"' in config
     assert 'string_value: "acts"' in config
     assert 'string_value: "module_map"' in config

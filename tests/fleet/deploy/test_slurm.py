@@ -89,9 +89,8 @@ def test_a_script_asks_for_what_the_specification_says(tmp_path: Path) -> None:
         "--requeue",
         "--signal=B:USR1@900",
     ]
-    assert {"--partition=gpu", "--account=m1234", "--time=1-00:30:00", "--qos=regular", "--constraint=gpu"} < set(
-        request
-    )
+    others = {"--partition=gpu", "--account=m1234", "--time=1-00:30:00", "--qos=regular", "--constraint=gpu"}
+    assert others < set(request)
     assert "\nmodule load python\nexec " in scripts["servers-gpu.sh"]
     assert "gpu" not in scripts["servers-cpu.sh"].replace("--partition=gpu", "").replace("--constraint=gpu", "")
     job = read_settings(JobSettings, tmp_path / "shared folder" / "jobs" / "gpu.json")
@@ -205,11 +204,8 @@ def test_a_job_ends_when_all_servers_of_the_next_one_are_ready_and_not_before(
 ) -> None:
     program(tmp_path, "srun", "exec sleep 60")
     # Refused first, as where a user has too many jobs.
-    program(
-        tmp_path,
-        "sbatch",
-        f'if mkdir {tmp_path}/asked; then echo full >&2; exit 1; fi; echo "$@" > {tmp_path}/submitted; echo 99',
-    )
+    refuse = f"if mkdir {tmp_path}/asked; then echo full >&2; exit 1; fi"
+    program(tmp_path, "sbatch", f'{refuse}; echo "$@" > {tmp_path}/submitted; echo 99')
     for name, value in (("_INTERVAL", 0.05), ("_RESUBMIT_AFTER", 0.2)):
         monkeypatch.setattr(job_module, name, value)
     job = make_job(tmp_path, monkeypatch)

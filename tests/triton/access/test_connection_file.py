@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +27,11 @@ from beampipe.triton.connection_file import (
     write_connection,
 )
 from beampipe.triton.server import access, management
-from beampipe.triton.server.access import PRELOAD_LIBRARY, hide_arguments
+from beampipe.triton.server.access import PRELOAD_LIBRARY, HiddenArguments, hide_arguments
 from beampipe.triton.server.server import TritonServer
 
 NOBODY = 65534
+needs_library = pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
 
 
 @pytest.fixture
@@ -52,11 +52,7 @@ def connection(runtime: Path) -> Iterator[ConnectionInfo]:
 
 
 def test_a_connection_is_found_by_each_of_its_ports(connection: ConnectionInfo, runtime: Path) -> None:
-    assert [find_connection("127.0.0.1", port, local=True) for port in (1, 2, 3)] == [
-        connection,
-        connection,
-        connection,
-    ]
+    assert [find_connection("127.0.0.1", port, local=True) for port in (1, 2, 3)] == 3 * [connection]
     assert find_connection("127.0.0.1", 4, local=True) is None
     assert find_connection("other.example", 1, local=False) is None, "the secret is for this machine's server"
     assert runtime.stat().st_mode & 0o777 == 0o700
@@ -172,7 +168,7 @@ def test_unloading_what_is_not_there_is_an_error(proxied: TritonServer) -> None:
         management.unload_model(proxied.http_url, "nosuch")
 
 
-@pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
+@needs_library
 def test_no_command_line_and_no_child_holds_the_secret(proxied: TritonServer) -> None:
     secret = proxied.access.connection.secret
     pids = [proxied.pid, proxied.access.proxy_pid, *(stub.pid for stub in proxied.stubs())]
@@ -203,18 +199,21 @@ print(json.dumps(seen))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-@pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
+@needs_library
 def test_another_user_finds_the_secret_nowhere(proxied: TritonServer) -> None:
     """A look at all command lines and environments, at the server's folder and at that of its user."""
     folders = [str(proxied.log.parent), f"/tmp/beampipe-{os.getuid()}"]
-    look = [getattr(sys, "_base_executable", sys.executable), "-c", LOOK, *folders]
-    done = subprocess.run(["/usr/bin/python3", *look[1:]], user=NOBODY, group=NOBODY, capture_output=True, check=True)
+    look = ["/usr/bin/python3", "-c", LOOK, *folders]
+    done = subprocess.run(look, user=NOBODY, group=NOBODY, capture_output=True, check=True)
     seen = json.loads(done.stdout)
     assert any("tritonserver" in text for text in seen), "it sees the server"
     assert not any(proxied.access.connection.secret in text for text in seen)
 
 
-needs_library = pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
+def seen_by_a_program(hidden: HiddenArguments, *command: str) -> subprocess.CompletedProcess[str]:
+    """What the program `env` sees, and what it starts."""
+    environ = {**os.environ, **hidden.environ}
+    return subprocess.run(["/usr/bin/env", *command], env=environ, capture_output=True, text=True, check=False)
 
 
 @needs_library
@@ -222,41 +221,25 @@ def test_a_program_sees_the_lines_of_the_file(tmp_path: Path) -> None:
     hidden = hide_arguments(["--secret=a b", "", "second"], tmp_path / "arguments")
     assert hidden.command == [f"@{tmp_path / 'arguments'}"]
     assert (tmp_path / "arguments").stat().st_mode & 0o777 == 0o600
-    command = ["/usr/bin/env", "printf", "%s|", "first", *hidden.command]
-    # `env` is the program; what it starts tells what it saw.
-    done = subprocess.run(command, env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=True)
-    assert done.stdout == "first|--secret=a b||second|"
-
-
-@needs_library
-def test_what_a_program_starts_inherits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LD_PRELOAD", raising=False)
-    hidden = hide_arguments([], tmp_path / "arguments")
-    done = subprocess.run(
-        ["/usr/bin/env"], env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=True
-    )
-    assert "LD_PRELOAD" not in done.stdout
-    assert "BEAMPIPE_STACK" not in done.stdout
-
-
-@needs_library
-def test_other_libraries_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LD_PRELOAD", "libm.so.6")
-    hidden = hide_arguments([], tmp_path / "arguments")
-    done = subprocess.run(
-        ["/usr/bin/env"], env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=True
-    )
-    assert "LD_PRELOAD=libm.so.6\n" in done.stdout
-
-
-@needs_library
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    hidden = hide_arguments(["x"], tmp_path / "arguments")
+    command = ["printf", "%s|", "first", *hidden.command]
+    assert seen_by_a_program(hidden, *command).stdout == "first|--secret=a b||second|"
     (tmp_path / "arguments").unlink()
-    command = ["/usr/bin/env", *hidden.command]
-    done = subprocess.run(command, env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=False)
+    done = seen_by_a_program(hidden, *command)
     assert done.returncode == 1
     assert "cannot be read, expected" in done.stderr
+
+
+@needs_library
+@pytest.mark.parametrize("others", [None, "libm.so.6"])
+def test_what_a_program_starts_inherits_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: str | None
+) -> None:
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    if others:
+        monkeypatch.setenv("LD_PRELOAD", others)
+    lines = seen_by_a_program(hide_arguments([], tmp_path / "arguments")).stdout.splitlines()
+    assert [line for line in lines if "LD_PRELOAD" in line] == ([f"LD_PRELOAD={others}"] if others else [])
+    assert not [line for line in lines if "BEAMPIPE_STACK" in line]
 
 
 def test_without_the_library_they_stand_in_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

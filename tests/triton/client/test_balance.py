@@ -21,8 +21,7 @@ from tests.triton.waiting import wait_until
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
+    now = 0.0
 
     def __call__(self) -> float:
         return self.now
@@ -155,19 +154,9 @@ def same_port(stack: ExitStack, serve: Server, fakes: Sequence[Fake], **options:
     return url.partition(":")[0], port
 
 
-def test_requests_go_to_all_addresses_of_a_name(serve: Server, names: Names) -> None:
-    fakes = [Fake(), Fake()]
-    with ExitStack() as stack:
-        scheme, port = same_port(stack, serve, fakes)
-        with ModelClient(f"{scheme}://{NAME}:{port}", MODEL) as client:
-            for _ in range(10):
-                assert_right(client)
-    assert [fake.asked for fake in fakes] == [5, 5]
-    assert names.asked == 1
-
-
-def test_an_address_that_is_dead_costs_no_request(serve: Server, names: Names) -> None:
-    names.addresses.append("127.0.0.3")
+@pytest.mark.parametrize("one_is_dead", [False, True])
+def test_requests_go_to_all_addresses_of_a_name(serve: Server, names: Names, one_is_dead: bool) -> None:
+    names.addresses += ["127.0.0.3"] * one_is_dead
     fakes = [Fake(), Fake()]
     with ExitStack() as stack:
         scheme, port = same_port(stack, serve, fakes)
@@ -175,6 +164,8 @@ def test_an_address_that_is_dead_costs_no_request(serve: Server, names: Names) -
             for _ in range(10):
                 assert_right(client)
     assert sum(fake.asked for fake in fakes) == 10
+    assert one_is_dead or [fake.asked for fake in fakes] == [5, 5]
+    assert names.asked == 1 or one_is_dead
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
@@ -221,10 +212,10 @@ def test_several_addresses_of_one_family_are_several_servers(
     assert [item.address for item in addresses_of(parse_endpoint(f"grpc://{NAME}:8001"))] == found
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
-def test_what_is_no_name_is_not_looked_up(names: Names, host: str) -> None:
-    endpoint = parse_endpoint(f"grpc://{host}:8001")
-    assert addresses_of(endpoint) == (endpoint,)
+def test_what_is_no_name_is_not_looked_up(names: Names) -> None:
+    for host in ("127.0.0.1", "[::1]", "localhost"):
+        endpoint = parse_endpoint(f"grpc://{host}:8001")
+        assert addresses_of(endpoint) == (endpoint,)
 
 
 def test_names_are_looked_up_again(names: Names) -> None:

@@ -346,31 +346,18 @@ def test_errors_by_kind(serve: Serve, error: Exception, code: str, message: str,
 
 
 @pytest.mark.usefixtures("always_ask")
-def test_work_ends_between_steps_when_nobody_waits(serve: Serve) -> None:
+@pytest.mark.parametrize("end", ["the client is gone", "the time that it allowed is over"])
+def test_work_ends_between_steps_when_nobody_waits(serve: Serve, end: str) -> None:
     steps: list[int] = []
 
     def long(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         for step in range(3):
             instance.checkpoint()
             steps.append(step)
-            request.cancelled = step == 1
-        return sums(instance, requests)
-
-    request = sent((1, 2))
-    served = serve(long)
-    refused(only(served.execute([request])), CANCELLED, "nobody waits")
-    assert steps == [0, 1]
-
-
-@pytest.mark.usefixtures("always_ask")
-def test_work_ends_when_the_time_that_the_client_allowed_is_over(serve: Serve) -> None:
-    steps: list[int] = []
-
-    def long(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
-        for step in range(3):
-            instance.checkpoint()
-            steps.append(step)
-            request.allowed = 1 if step == 1 else 10**12
+            if end == "the client is gone":
+                request.cancelled = step == 1
+            else:
+                request.allowed = 1 if step == 1 else 10**12
             while monotonic() < begin + 1e-3:
                 pass
         return sums(instance, requests)

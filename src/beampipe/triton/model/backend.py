@@ -30,7 +30,7 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
 
     Builds of the Python backend for numpy 1 (Triton 2.51 is one) give wrong data with numpy 2, without an error:
     ``as_numpy`` repeats the first element, and `Tensor` sends an empty buffer of the right shape. DLPack avoids both.
-    With numpy 1 the backend's own functions are right. The canary detects a wrong choice for any build.
+    The canary detects a wrong choice for any build.
 
     Args:
         pb: Triton's module `triton_python_backend_utils`.
@@ -38,8 +38,6 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
     Returns:
         A function from a tensor to its array, which may be read-only, and one from a name and an array to a tensor.
     """
-    if int(np.__version__.split(".")[0]) < 2:
-        return lambda tensor: tensor.as_numpy(), lambda name, array: pb.Tensor(name, array)
     set_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
     set_destructor.argtypes, set_destructor.restype = [ctypes.py_object, ctypes.c_void_p], ctypes.c_int
 
