@@ -272,7 +272,7 @@ def test_a_failed_export_leaves_everything_as_it_was(tmp_path: Path, adder: str,
 
 def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path, adder: str) -> None:
     refused: list[tuple[list[ModelSettings | EnsembleSettings], type[Exception], str]] = [
-        ([ModelSettings("bad", f"{adder}:Faulty")], ZeroDivisionError, "division|"),  # a fault of the model, no error of ours
+        ([ModelSettings("bad", f"{adder}:Faulty")], ZeroDivisionError, "division|"),  # a fault of the model, not ours
         ([chain(adder), one(adder, "second")], ConfigError, "got first, second, chain, second, expected distinct"),
         ([one(adder, weights=(tmp_path / "offset.txt",))], FileError, r"offset\.txt"),
     ]
