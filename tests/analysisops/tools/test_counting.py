@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools.counting import CountingLimit, clopper_pearson
+from beampipe.analysisops.tools.counting import CountingLimit
 from beampipe.analysisops.tools.session import LocalTools, Session
 
 LITERALS = (
@@ -108,25 +108,6 @@ def test_limits_grow_with_counts_and_uncertainties(tools: LocalTools) -> None:
     for wrong in ({"observed": -1}, {"signal": 0}, {"level": 1.0}, {"background_error": -1}):
         with pytest.raises(ToolRefusedError, match="limit"):
             tools.call("limit_tool", **{"observed": 1, **given, **wrong})
-
-
-@pytest.mark.parametrize("total", [1, 10, 1000])
-def test_clopper_pearson_in_closed_form(total: int) -> None:
-    """None of n: 1 - (alpha / 2)^(1 / n)."""
-    lower, upper = clopper_pearson(0, total, 0.95)
-    assert lower == 0.0
-    assert upper == pytest.approx(1 - 0.025 ** (1 / total))
-    lower, upper = clopper_pearson(total, total, 0.95)
-    assert lower == pytest.approx(0.025 ** (1 / total))
-    assert upper == 1.0
-
-
-@given(total=st.integers(1, 60), data=st.data())
-def test_clopper_pearson_is_where_binomial_tails_are(total: int, data: st.DataObject) -> None:
-    passed = data.draw(st.integers(1, total))
-    lower, _ = clopper_pearson(passed, total, 0.9)
-    tail = math.fsum(math.comb(total, n) * lower**n * (1 - lower) ** (total - n) for n in range(passed, total + 1))
-    assert tail == pytest.approx(0.05, rel=1e-6)
 
 
 def test_efficiencies(tools: LocalTools) -> None:

@@ -164,19 +164,11 @@ def efficiency_tool(
             raise ToolRefusedError(
                 "efficiency: got counts that are not whole, expected passed_error and total_error too"
             )
-        lower, upper = clopper_pearson(round(passed), round(total))
+        from beampipe.tracking.evaluation.results import clopper_pearson
+
+        lower, upper = clopper_pearson(round(passed), round(total), _ONE_SIGMA)
         error = (upper - lower) / 2
     return {"efficiency": efficiency, "error": error, "lower": lower, "upper": upper}
-
-
-def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple[float, float]:
-    """Central interval of a binomial probability; its coverage is at least `level`."""
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    lower = 0.0 if passed == 0 else float(betaincinv(passed, total - passed + 1, tail))
-    upper = 1.0 if passed == total else float(betaincinv(passed + 1, total - passed, 1 - tail))
-    return lower, upper
 
 
 _REACH: Final = 6.0

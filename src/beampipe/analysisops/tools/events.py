@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -536,7 +536,14 @@ def calc_dilepton_mass_tool(
     charges = labels[0].values if charge is not None and pairing != "leading" else None
     types = labels[-1].values if lepton_type is not None else None
 
-    fits = _pairs_fit(charges, types)
+    def fits(members: ndarray) -> ndarray:
+        good = np.ones(members.shape[:-1], bool)
+        if charges is not None:
+            good &= charges[members].sum(-1) == 0
+        if types is not None:
+            good &= types[members[..., 0]] == types[members[..., 1]]
+        return good
+
     if pairing == "leading":
         members = _leading(objects, 2)
         members[~fits(members) | (members < 0).any(1)] = -1
@@ -546,20 +553,6 @@ def calc_dilepton_mass_tool(
     if pairing == "closest":
         made = made.with_columns(_pair_columns(objects, members, kept))
     return _result(context, given, made, name)
-
-
-def _pairs_fit(charges: ndarray | None, types: ndarray | None) -> Callable[[ndarray], ndarray]:
-    """Whether pairs have opposite charges and the same type, if these are given; members (..., 2) -> (...)."""
-
-    def fits(members: ndarray) -> ndarray:
-        good = np.ones(members.shape[:-1], bool)
-        if charges is not None:
-            good &= charges[members].sum(-1) == 0
-        if types is not None:
-            good &= types[members[..., 0]] == types[members[..., 1]]
-        return good
-
-    return fits
 
 
 def calc_system_invariant_mass_tool(

@@ -119,10 +119,6 @@ class Goodness:
     ndf: int
     p_value: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {"chi2": self.chi2, "ndf": self.ndf, "p_value": self.p_value}
-
 
 def poisson(counts: ndarray, variances: ndarray) -> Callable[[ndarray], float]:
     """Negative log-likelihood of counts, as a function of the expectation of each bin.
@@ -175,28 +171,17 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
     """Minimise a negative log-likelihood; one standard deviation increases it by 1/2."""
     from iminuit import Minuit
 
-    def called(values: ndarray) -> float:
-        return function(values.tolist())
-
-    minuit = Minuit(
-        called, [parameter.start for parameter in parameters], name=[parameter.name for parameter in parameters]
-    )
+    start = {parameter.name: parameter.start for parameter in parameters}
+    free = [parameter for parameter in parameters if not parameter.fixed]
+    if not free:
+        value = function(list(start.values()))
+        return Minimum(value, start, dict.fromkeys(start, 0.0), (), np.zeros((0, 0)), True)
+    minuit = Minuit(lambda values: function(values.tolist()), list(start.values()), name=list(start))
     minuit.errordef = Minuit.LIKELIHOOD
     for parameter in parameters:
         minuit.errors[parameter.name] = parameter.step
         minuit.limits[parameter.name] = (parameter.low, parameter.high)
         minuit.fixed[parameter.name] = parameter.fixed
-    free = [parameter for parameter in parameters if not parameter.fixed]
-    if not free:
-        values = {parameter.name: parameter.start for parameter in parameters}
-        return Minimum(
-            function([parameter.start for parameter in parameters]),
-            values,
-            dict.fromkeys(values, 0.0),
-            (),
-            np.zeros((0, 0)),
-            True,
-        )
     minuit.strategy = 1
     minuit.migrad()
     if not minuit.valid:
@@ -204,26 +189,20 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
         minuit.strategy = 2
         minuit.migrad()
     minuit.hesse()
-    values = {parameter.name: float(minuit.values[parameter.name]) for parameter in parameters}
-    errors = {
-        parameter.name: 0.0 if parameter.fixed else float(minuit.errors[parameter.name]) for parameter in parameters
-    }
     names = tuple(parameter.name for parameter in free)
+    values = {name: float(minuit.values[name]) for name in start}
+    errors = {name: float(minuit.errors[name]) if name in names else 0.0 for name in start}
     covariance = np.full((len(names), len(names)), np.nan)
     if minuit.covariance is not None:
         covariance = np.array([[float(minuit.covariance[a, b]) for b in names] for a in names])
-    valid = bool(
-        minuit.valid
-        and minuit.accurate
-        and np.isfinite(covariance).all()
-        and all(errors[name] > 0 for name in names)
-        and not any(
-            min(values[parameter.name] - parameter.low, parameter.high - values[parameter.name])
-            < _AT_LIMIT
-            * (errors[parameter.name] if math.isinf(parameter.high - parameter.low) else parameter.high - parameter.low)
-            for parameter in free
-        )
-    )
+
+    def at_limit(parameter: Parameter) -> bool:
+        value, span = values[parameter.name], parameter.high - parameter.low
+        scale = errors[parameter.name] if math.isinf(span) else span
+        return min(value - parameter.low, parameter.high - value) < _AT_LIMIT * scale
+
+    good = minuit.valid and minuit.accurate and np.isfinite(covariance).all()
+    valid = bool(good and all(errors[name] > 0 for name in names) and not any(map(at_limit, free)))
     return Minimum(float(minuit.fval or 0.0), values, errors, names, covariance, valid)
 
 
@@ -484,9 +463,12 @@ def parameters_from(
     if background:
         parameters.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
         parameters += background_parameters(start.background, background, window)
-    return [
-        _held(parameter, fixed[parameter.name]) if parameter.name in fixed else parameter for parameter in parameters
-    ]
+
+    def held(parameter: Parameter, value: float) -> Parameter:
+        low, high = min(parameter.low, value), max(parameter.high, value)
+        return replace(parameter, start=value, low=low, high=high, fixed=True)
+
+    return [held(each, fixed[each.name]) if each.name in fixed else each for each in parameters]
 
 
 def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: Mapping[str, float]) -> list[Parameter]:
@@ -519,12 +501,6 @@ def background_parameters(values: Sequence[float], background: Shape, window: Wi
         Parameter(name, value, 0.1 * scale, -60 * scale, 60 * scale)
         for name, value, scale in zip(background.parameters, values, scales, strict=False)
     ]
-
-
-def _held(parameter: Parameter, value: float) -> Parameter:
-    return Parameter(
-        parameter.name, value, parameter.step, min(parameter.low, value), max(parameter.high, value), fixed=True
-    )
 
 
 def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> PeakStart:
@@ -615,15 +591,12 @@ class PeakFit:
         function = self._binned() if self._values is None else self._unbinned(self._values)
         fits = []
         for start in peak_starts(self._counts, self._window, self._background, self._fixed):
-            parameters = parameters_from(
-                start, self._signal, self._background, self._window, float(self._counts.sum()), self._fixed
-            )
-            fits.append((_minimum(function, parameters), {parameter.name: parameter.start for parameter in parameters}))
+            total = float(self._counts.sum())
+            parameters = parameters_from(start, self._signal, self._background, self._window, total, self._fixed)
+            fits.append((_minimum(function, parameters), {each.name: each.start for each in parameters}))
         lowest = min(fit.value for fit, _ in fits)
         # Among equally good fits, prefer a valid one.
-        return min(
-            fits, key=lambda candidate: (candidate[0].value > lowest + 1e-2, not candidate[0].valid, candidate[0].value)
-        )
+        return min(fits, key=lambda each: (each[0].value > lowest + 1e-2, not each[0].valid, each[0].value))
 
     def _sum(self, parameters: Sequence[float], share: Callable[[Shape, Sequence[float]], ndarray]) -> ndarray:
         n = len(self._signal.parameters)
@@ -731,7 +704,7 @@ def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> 
         numbers.update(background_yield=0.0, background_yield_error=0.0)
     return {
         **numbers,
-        **good.to_json(),
+        **vars(good),
         "valid": minimum.valid,
         "initial_params": start,
         "covariance": {"names": list(minimum.names), "matrix": minimum.covariance.tolist()},
@@ -749,24 +722,15 @@ def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[
     below, error = (of.get("background_yield", 0.0) for of in (minimum.values, minimum.errors))
     if minimum.valid or not error or below > max(0.01 * minimum.values["signal_yield"], 2 * error):
         return minimum
-    moved = [
-        parameter if parameter.fixed else replace(parameter, start=minimum.values[parameter.name])
-        for parameter in parameters
-    ]
-    straight = [
-        replace(parameter, start=0.0, fixed=True)
-        if parameter.name in ("background_slope", "background_curve")
-        else parameter
-        for parameter in moved
-    ]
-    again = minimise(function, straight)
-    if again.valid:
-        return again
-    nothing = [
-        replace(parameter, start=0.0, fixed=True) if parameter.name == "background_yield" else parameter
-        for parameter in straight
-    ]
-    return minimise(function, nothing)
+    moved = [each if each.fixed else replace(each, start=minimum.values[each.name]) for each in parameters]
+
+    def without(*names: str) -> Minimum:
+        return minimise(
+            function, [replace(each, start=0.0, fixed=True) if each.name in names else each for each in moved]
+        )
+
+    straight = without("background_slope", "background_curve")
+    return straight if straight.valid else without("background_slope", "background_curve", "background_yield")
 
 
 def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
@@ -810,12 +774,21 @@ def fit_background_tool(
         model: const, linear, quadratic, exponential or exponential_curved.
         bins: number of bins of the window, at most 400; those that reach into what is left out are not fitted.
     """
-    _check_background(model, window, exclude, bins)
+    require_name("model", model, BACKGROUNDS)
+    if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
+        raise ToolRefusedError(
+            f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
+        )
+    if not 10 <= bins <= MOST_BINS:
+        raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
     content = context.content(events)
     if not isinstance(content, Events):
         raise ToolRefusedError(f"handle {events}: got no events, expected events")
     values, weights = values_of(content, column, None)
-    edges = _bins(window, exclude, bins)
+    width = (window[1] - window[0]) / bins
+    # What is left out is a single bin, so that no bin crosses its ends.
+    sides = ((window[0], exclude[0]), (exclude[1], window[1]))
+    edges = np.concatenate([np.linspace(a, b, max(2, round((b - a) / width)) + 1) for a, b in sides])
     histogram = fill(values, weights, edges, column)
     beside = (edges[1:] <= exclude[0]) | (edges[:-1] >= exclude[1])
     counts, variances = histogram.values[beside], histogram.variances[beside]
@@ -847,7 +820,7 @@ def fit_background_tool(
     return {
         "expected": float(inside(np.array(best))[0]),
         "expected_error": error,
-        **goodness(counts, variances, expected(best)[beside], len(minimum.names)).to_json(),
+        **vars(goodness(counts, variances, expected(best)[beside], len(minimum.names))),
         "valid": minimum.valid,
         "parameters": dict(minimum.values),
         "errors": dict(minimum.errors),
@@ -856,23 +829,3 @@ def fit_background_tool(
         "exclude": list(exclude),
         "model": model,
     }
-
-
-def _check_background(model: str, window: Sequence[float], exclude: Sequence[float], bins: int) -> None:
-    require_name("model", model, BACKGROUNDS)
-    if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
-        raise ToolRefusedError(
-            f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
-        )
-    if not 10 <= bins <= MOST_BINS:
-        raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
-
-
-def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.ndarray:
-    """Edges of bins; the excluded range is a single bin, so that no bin crosses its ends."""
-    width = (window[1] - window[0]) / bins
-    sides = [
-        np.linspace(low, high, max(2, round((high - low) / width)) + 1)
-        for low, high in ((window[0], exclude[0]), (exclude[1], window[1]))
-    ]
-    return np.concatenate(sides)

@@ -18,7 +18,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations_with_replacement
+from itertools import chain, combinations_with_replacement, product
 from typing import Any, Final
 
 import numpy as np
@@ -280,7 +280,8 @@ def fit_workspace(
     contents = _contents(model, values)
     spreads = propagated(lambda point: _contents(model, point), values, 1e-3 * errors, covariance)
     expected: dict[str, dict[str, tuple[float, float]]] = {}
-    for (channel, sample), content, spread in zip(_pairs(model), contents, spreads, strict=True):
+    pairs = product(model.config.channels, model.config.samples)  # the order of `_contents`
+    for (channel, sample), content, spread in zip(pairs, contents, spreads, strict=True):
         expected.setdefault(channel, {})[sample] = float(content), float(spread)
     return WorkspaceFit(
         dict(zip(names, values.tolist(), strict=True)), dict(zip(names, errors.tolist(), strict=True)), expected
@@ -313,11 +314,6 @@ def _covariance(function: Callable[[ndarray], float], best: ndarray, free: ndarr
         raise ToolRefusedError(f"workspace: {_UNFIXED}")
     inverse: ndarray = np.linalg.inv(matrix) * np.outer(scales, scales)
     return inverse
-
-
-def _pairs(model: Any) -> list[tuple[str, str]]:
-    """Channels with their samples: the order of `_contents`."""
-    return [(channel, sample) for channel in model.config.channels for sample in model.config.samples]
 
 
 def _contents(model: Any, values: ndarray) -> ndarray:
