@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.run import evaluate
+from beampipe.analysisops.evaluation import evaluate
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.tracking.formats import open_events

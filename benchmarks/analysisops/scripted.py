@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.analysisops.run import evaluate
+from beampipe.analysisops.evaluation import evaluate
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 

@@ -62,7 +62,7 @@ from beampipe.chain.ntuples import (
     write_performance,
     write_scale,
 )
-from beampipe.chain.plan import Plan
+from beampipe.chain.recipes import Plan
 from beampipe.chain.run import (
     ChainResult,
     calibration_of,

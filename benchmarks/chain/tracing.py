@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recording import Figure, begin, write_result
 
 from beampipe.chain.cost import stage_costs
-from beampipe.chain.plan import INPUTS, Plan, make_chunk
+from beampipe.chain.recipes import INPUTS, Plan, make_chunk
 from beampipe.chain.run import store_of
 from beampipe.chain.settings import EXAMPLE, load_settings
 from beampipe.chain.telemetry import TraceTarget, recorded, span

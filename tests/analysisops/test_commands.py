@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.analysisops.cli import app
+from beampipe.analysisops.evaluation import evaluate, task_folder
 from beampipe.analysisops.registry import agent_choice, judge_choice, make_agent
-from beampipe.analysisops.run import evaluate, task_folder
 from beampipe.analysisops.runs.engine import RunFolder, Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError

@@ -14,13 +14,13 @@ import pytest
 from beampipe.analysisops.agents.agent import NoTools
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.contract import Reference, TaskRequest, ToolRefusedError
+from beampipe.analysisops.evaluation import evaluate
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.harbor import export_task
 from beampipe.analysisops.instances import PreparedInstance, prepare_instance
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.run import evaluate
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.analysisops.tasks.load import (

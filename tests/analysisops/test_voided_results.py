@@ -13,9 +13,9 @@ from beampipe.analysisops import assessment as assessment_module
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess
 from beampipe.analysisops.contract import Reference, TaskRequest
+from beampipe.analysisops.evaluation import rescore, task_choice
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance
-from beampipe.analysisops.run import rescore, task_choice
 from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, Seeds, run
 from beampipe.analysisops.runs.statistics import scores_of, summarise
 from beampipe.errors import ConfigError

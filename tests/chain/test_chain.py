@@ -17,7 +17,7 @@ from beampipe.calibration.taggers import SHIPPED_MODELS
 from beampipe.chain.figures import track_ratio
 from beampipe.chain.fit import class_cuts, in_classes
 from beampipe.chain.ntuples import EnergyScale, Performance
-from beampipe.chain.plan import INPUTS, Plan, make_chunk, stage_code
+from beampipe.chain.recipes import INPUTS, Plan, make_chunk, stage_code
 from beampipe.chain.report import write_report
 from beampipe.chain.run import RESULT, ChainResult, make_ntuples, measure_ntuples, run_chain, store_of
 from beampipe.chain.settings import (
@@ -343,7 +343,7 @@ def test_report_has_a_picture_of_each_stage_and_the_costs(made: ChainResult) -> 
 
 def test_a_missing_package_is_reported_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "beampipe.chain.plan.installed_version", lambda name: "none" if name == "pyhf" else installed_version(name)
+        "beampipe.chain.recipes.installed_version", lambda name: "none" if name == "pyhf" else installed_version(name)
     )
     stage_code.cache_clear()
     with pytest.raises(MissingExtraError, match=r"result of a chain needs pyhf, .*pip install 'beampipe\[chain\]'"):

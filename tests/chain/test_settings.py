@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.chain.plan import Plan, make_chunk
+from beampipe.chain.recipes import Plan, make_chunk
 from beampipe.chain.run import sample_settings, store_of
 from beampipe.chain.settings import EXAMPLE, SHIPPED, demo_settings, load_settings, shipped_settings
 from beampipe.chain.tables import JetEvents

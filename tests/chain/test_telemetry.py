@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from beampipe.calibration import RunSettings
-from beampipe.chain.plan import Plan, make_chunk
+from beampipe.chain.recipes import Plan, make_chunk
 from beampipe.chain.report import write_report
 from beampipe.chain.run import ChainResult, run_chain, store_of
 from beampipe.chain.settings import ChainSettings, TraceSettings, load_settings
@@ -90,7 +90,7 @@ def test_spans_are_written_when_a_task_fails(tmp_path: Path, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise ValueError("no hits")
 
-    monkeypatch.setattr("beampipe.chain.plan.simulate", fail)
+    monkeypatch.setattr("beampipe.chain.recipes.simulate", fail)
     target = TraceTarget(tmp_path, "", f"00-{1:032x}-{2:016x}-01")
     with pytest.raises(ValueError, match="no hits"):
         make_chunk(Store(tmp_path / "store"), Plan(traced_by(tmp_path, None)).chunks["data"][0], trace=target)
@@ -119,7 +119,7 @@ def test_a_collector_that_goes_away_stops_no_run(tmp_path: Path) -> None:
 
 def test_without_telemetry_nothing_is_imported(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from beampipe.chain.plan import Plan, make_chunk\n"
+        "import sys; from pathlib import Path; from beampipe.chain.recipes import Plan, make_chunk\n"
         "from beampipe.chain.run import store_of; from tests.chain.test_telemetry import traced_by\n"
         "for name in [name for name in sys.modules if name.startswith('opentelemetry')]: del sys.modules[name]\n"
         f"settings = traced_by(Path({str(tmp_path)!r}), None)\n"

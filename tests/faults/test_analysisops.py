@@ -15,11 +15,11 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from beampipe.analysisops.evaluation import Conditions, evaluate, host_assess, rescore
 from beampipe.analysisops.host import HostSettings, parse_request
 from beampipe.analysisops.ledger import Ledger, read_ledger
 from beampipe.analysisops.registry import agent_choice
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.run import Conditions, evaluate, host_assess, rescore
 from beampipe.analysisops.runs.engine import RunFolder, Seeds, read_record
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.errors import ConfigError, FileError, UnknownNameError, WorkflowError

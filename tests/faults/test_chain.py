@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from beampipe.calibration import RunSettings
-from beampipe.chain import plan as plan_module
-from beampipe.chain.plan import Plan, made, make_chunk
+from beampipe.chain import recipes
+from beampipe.chain.recipes import Plan, made, make_chunk
 from beampipe.chain.run import make_ntuples, store_of
 from beampipe.chain.settings import ChainSettings, TrackSettings, load_settings
 from beampipe.chain.tracks import finder_digest, local_finder, opened_finder
@@ -380,7 +380,7 @@ def another_environment(folder: Path) -> None:
     chunk = Plan(small(folder)).chunks["data"][0]
     assert chunk.recipes
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_module, "stage_code", lambda stage: "other")
+        patch.setattr(recipes, "stage_code", lambda stage: "other")
         make_chunk(Store(folder), chunk)
 
 

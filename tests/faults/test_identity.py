@@ -11,7 +11,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.calibration import RunSettings
-from beampipe.chain.plan import Plan
+from beampipe.chain.recipes import Plan
 from beampipe.chain.run import make_ntuples
 from beampipe.chain.settings import TrackSettings
 from beampipe.chain.tracks import finder_digest, served_finder

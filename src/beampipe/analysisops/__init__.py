@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from beampipe.analysisops.contract import Quantity as Quantity
     from beampipe.analysisops.contract import Reference as Reference
     from beampipe.analysisops.contract import TaskRequest as TaskRequest
+    from beampipe.analysisops.evaluation import evaluate as evaluate
+    from beampipe.analysisops.evaluation import rescore as rescore
     from beampipe.analysisops.grading.grade import grade as grade
     from beampipe.analysisops.report.page import write_report as write_report
-    from beampipe.analysisops.run import evaluate as evaluate
-    from beampipe.analysisops.run import rescore as rescore
     from beampipe.analysisops.runs.engine import Seeds as Seeds
     from beampipe.analysisops.tasks.load import Task as Task
     from beampipe.analysisops.tasks.load import load_task as load_task

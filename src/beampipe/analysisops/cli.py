@@ -146,8 +146,8 @@ def sample_command(
     """
     import json
 
+    from beampipe.analysisops.evaluation import task_folder
     from beampipe.analysisops.instances import make_data
-    from beampipe.analysisops.run import task_folder
     from beampipe.analysisops.tasks.load import load_task
     from beampipe.analysisops.tools.data_folder import MANIFEST, MANIFEST_MARK
     from beampipe.files import check_command_output, check_folder_outputs, write_whole
@@ -183,8 +183,8 @@ def export_command(
             version of beampipe]
     """
     from beampipe import __version__
+    from beampipe.analysisops.evaluation import task_folder
     from beampipe.analysisops.harbor import MARK, export_task
-    from beampipe.analysisops.run import task_folder
     from beampipe.analysisops.runs.engine import Seeds
     from beampipe.analysisops.tasks.load import load_task, shipped_tasks
     from beampipe.files import check_folder_outputs
@@ -259,7 +259,7 @@ def run_command(
         epochs: Repetitions of each assessment.
         workers: Number of assessments at once.
     """
-    from beampipe.analysisops.run import evaluate
+    from beampipe.analysisops.evaluation import evaluate
     from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS, Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
     from beampipe.files import check_folder_outputs
@@ -292,7 +292,7 @@ def rescore_command(
     Args:
         folder: Folder of a run.
     """
-    from beampipe.analysisops.run import rescore
+    from beampipe.analysisops.evaluation import rescore
 
     outcome = rescore(folder)
     if as_json:

@@ -15,11 +15,11 @@ import httpx
 
 from beampipe.analysisops.a2a.client import request_assessments
 from beampipe.analysisops.contract import Level
+from beampipe.analysisops.evaluation import Conditions, assess_in_run, host_assess, task_choice, task_folder
 from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.http_server import listen
 from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.run import Conditions, assess_in_run, host_assess, task_choice, task_folder
 from beampipe.analysisops.runs.engine import AgentChoice, RunPlan, Seeds
 from beampipe.analysisops.runs.engine import run as run_plan
 from beampipe.analysisops.sandbox import Sandbox

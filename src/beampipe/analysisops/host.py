@@ -28,9 +28,9 @@ from beampipe import settings
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
 from beampipe.analysisops.a2a.server import agent_card, in_thread, read_document, serve_a2a, serving_a2a, updates
 from beampipe.analysisops.contract import Level
+from beampipe.analysisops.evaluation import Conditions, attempts_in, host_assess, load_tasks
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
-from beampipe.analysisops.run import Conditions, attempts_in, host_assess, load_tasks
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import (
@@ -277,7 +277,7 @@ class AssessmentExecutor(AgentExecutor):
     Args:
         assess: has an agent solve one instance and grades it; runs in a thread.
         host: settings of the host.
-        attempts: earlier attempts by instance, see `beampipe.analysisops.run.attempts_in`.
+        attempts: earlier attempts by instance, see `beampipe.analysisops.evaluation.attempts_in`.
     """
 
     def __init__(

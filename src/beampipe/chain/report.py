@@ -12,7 +12,7 @@ from beampipe.calibration.report.write import STYLE
 from beampipe.chain import figures
 from beampipe.chain.cost import projections, read_facility, stage_costs
 from beampipe.chain.ntuples import EnergyScale, Performance
-from beampipe.chain.plan import INPUTS, made
+from beampipe.chain.recipes import INPUTS, made
 from beampipe.chain.run import ChainResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace

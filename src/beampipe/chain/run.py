@@ -31,7 +31,7 @@ from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.cost import measured_artifact
 from beampipe.chain.fit import SCORE_BINS, JetCounts, Measurement, measure, read_measurements, write_measurements
 from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
-from beampipe.chain.plan import Plan, made, make_chunk, stage_code
+from beampipe.chain.recipes import Plan, made, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, CollisionSettings, Sample
 from beampipe.chain.telemetry import recorded, span, target_below, trace_target
 from beampipe.chain.tracks import served_finder
@@ -55,7 +55,7 @@ otherwise a bin with few jets, whose shift is small by chance, counts too much i
 _WITH_REGIONS: Final = preset_layout("beampipe", {"branches": {"region": "jet_region"}})
 """Layout of ntuples with photons, whose jets have a region."""
 
-_PRELOAD: Final = ("beampipe.chain.plan",)
+_PRELOAD: Final = ("beampipe.chain.recipes",)
 """Modules that workers import before their first task."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.chain.plan import INPUTS, Chunk, Plan
+from beampipe.chain.recipes import INPUTS, Chunk, Plan
 from beampipe.chain.settings import ChainSettings
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import unfinished, write_whole

@@ -14,9 +14,9 @@ from beampipe.analysisops.a2a.server import agent_card, serving_a2a
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_agent
 from beampipe.analysisops.contract import Level, TaskRequest
+from beampipe.analysisops.evaluation import attempts_in
 from beampipe.analysisops.host import AssessmentExecutor, HostSettings, parse_request, serving_host
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.run import attempts_in
 from beampipe.analysisops.runs.engine import AgentChoice, RunFolder, RunPlan, Seeds, TaskChoice
 from beampipe.errors import ServiceError, ServiceUnavailableError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.agents.serving import serving_agent
+from beampipe.analysisops.evaluation import Conditions, host_assess
 from beampipe.analysisops.host import HostSettings, parse_request, shown
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.run import Conditions, host_assess
 from beampipe.analysisops.runs.engine import RunFolder, Seeds
 from tests.analysisops.report.test_page import unpacked
 

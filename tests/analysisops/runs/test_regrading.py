@@ -11,9 +11,9 @@ import pytest
 
 from beampipe.analysisops.assessment import Answer, assess, regrade
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.evaluation import rescore, task_choice
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.run import rescore, task_choice
 from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, Seeds, run
 from beampipe.analysisops.tools.session import LocalTools, Session
 from tests.analysisops.redteam.target import SEED

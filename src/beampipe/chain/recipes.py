@@ -1,4 +1,4 @@
-"""The plan of a chain: recipes of all artifacts, and the tasks that make those of one chunk of events."""
+"""The recipes of all artifacts of a chain, and how those of one chunk of events are made."""
 
 from __future__ import annotations
 
