@@ -18,7 +18,7 @@ from beampipe.figures import GROUND
 from beampipe.simulation.detector import read_layout
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display import draw_event, estimate_pt, write_html, write_phoenix
-from beampipe.tracking.display.detector import drawn_detector
+from beampipe.tracking.display.drawn import drawn_detector
 from beampipe.tracking.display.figure import FAKE, PT_COLOURS
 from beampipe.tracking.models import load_model
 from tests.colours import contrast, smallest_difference

@@ -8,7 +8,7 @@ import pytest
 from beampipe.errors import ShapeError
 from beampipe.events import Event, FitStatus, Hits, TrackParameters, Tracks, Truth
 from beampipe.tracking.display import estimate_pt
-from beampipe.tracking.display.polylines import track_lines, truth_lines
+from beampipe.tracking.display.drawn import track_lines, truth_lines
 from tests.tracking.display.toy import toy_event
 
 

@@ -17,7 +17,7 @@ from beampipe.errors import FileError
 from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.lazy import loader
 from beampipe.notebook import Page
-from beampipe.tracking.display.detector import DetectorChoice, drawn_detector
+from beampipe.tracking.display.drawn import DetectorChoice, drawn_detector
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from beampipe.figures import METADATA, ground
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
 from beampipe.notebook import listed_options
-from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
-from beampipe.tracking.display.polylines import Polylines, event_lines
+from beampipe.tracking.display.drawn import DetectorChoice, DrawnDetector, Polylines, drawn_detector, event_lines
 
 PT_COLOURS: Final = (
     LinearSegmentedColormap.from_list("pt", ["#a9bfe3", "#3f78cf", "#1398ac", "#4caf62", "#d9a900", "#8f3d00"]),

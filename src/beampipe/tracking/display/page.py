@@ -18,8 +18,7 @@ from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Tracks
 from beampipe.files import MARK, write_whole
 from beampipe.notebook import Page, listed_options
-from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
-from beampipe.tracking.display.polylines import Polylines, event_lines
+from beampipe.tracking.display.drawn import DetectorChoice, DrawnDetector, Polylines, drawn_detector, event_lines
 
 SCRIPTS: Final = ("event.js", "drawing.js", "controls.js")
 """Parts of the page's script, in the order in which they are joined to one function."""
