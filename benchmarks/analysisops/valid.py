@@ -4,7 +4,7 @@ Sound analyses: the reference analysis of each task with a fit is repeated with 
 or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if each fit is valid and agrees
 with the data (p of at least 0.01).
 
-Ablated analyses: the reference analysis of each task with one mistake of `tests/analysisops/tasks/ablated_analyses.py`.
+Ablated analyses: the reference analysis of each task with one mistake of `ablated_analyses.py`.
 The order of their mean scores should be that of the mistakes' severity (rank correlation of Spearman). Difficulty is 1
 - the mean score of all agents; discrimination is the point-biserial correlation of an agent's score with whether its
 answers are right (an uncertainty may be wrong).
@@ -34,9 +34,9 @@ from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.tasks.load import shipped_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+from ablated_analyses import ABLATIONS, AblatedAgent, Ablation, Severity
 from recording import CONSOLE, Figure, begin, write_result
-from tests.analysisops.tasks.ablated_analyses import ABLATIONS, AblatedAgent, Ablation, Severity
-from tests.analysisops.tasks.sound_analyses import FITS_OF, SOUND
+from sound_analyses import FITS_OF, SOUND
 
 SMALLEST_P: Final = 0.01
 """Smallest p value of the fits of a sound analysis."""

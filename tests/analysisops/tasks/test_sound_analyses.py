@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from benchmarks.analysisops.sound_analyses import SOUND, VariedAgent
 
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.instances import PreparedInstance, oracle_of
 from tests.analysisops.redteam.target import SEED
-from tests.analysisops.tasks.sound_analyses import SOUND, VariedAgent
 
 CASES = [
     *(("zmumu", name) for name in ("isolation 0.05, narrower", "pt > 20, quadratic")),

@@ -12,11 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final
 
-from beampipe.analysisops.agents.agent import Tools, stated_answer
-from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.instances import PreparedInstance, oracle_of
-from beampipe.analysisops.references import Referenced
-from tests.analysisops.tasks.sound_analyses import (
+from sound_analyses import (
     FITS_OF,
     SIGNAL_MET,
     Change,
@@ -29,6 +25,11 @@ from tests.analysisops.tasks.sound_analyses import (
     requested_spectrum,
     separated,
 )
+
+from beampipe.analysisops.agents.agent import Tools, stated_answer
+from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.instances import PreparedInstance, oracle_of
+from beampipe.analysisops.references import Referenced
 
 
 class Severity(IntEnum):
