@@ -694,24 +694,10 @@ class TrackColumn:
     in_tables: bool = True
     in_files: bool = True
 
-    @classmethod
-    def of_fit(
-        cls,
-        name: str,
-        dtype: type,
-        unit: str,
-        meaning: str,
-        values: Callable[[TrackParameters], ndarray],
-        *,
-        in_tables: bool = True,
-        in_files: bool = True,
-    ) -> TrackColumn:
-        """A column that is computed from the fit."""
 
-        def of_tracks(tracks: Tracks) -> ndarray | None:
-            return None if tracks.parameters is None else values(tracks.parameters)
-
-        return cls(name, dtype, unit, meaning, of_tracks, in_tables, in_files)
+def of_fit(values: Callable[[TrackParameters], ndarray]) -> Callable[[Tracks], ndarray | None]:
+    """The values of a column that is computed from the fit."""
+    return lambda tracks: None if tracks.parameters is None else values(tracks.parameters)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -938,12 +924,10 @@ def _known_pt(tracks: Tracks) -> Float32[ndarray, " n_tracks"] | None:
     return None if tracks.event is None or tracks.magnetic_field is None else tracks.pt()
 
 
-def _parameter(row: int, fit: TrackParameters) -> Float64[ndarray, " n_tracks"]:
-    return fit.values[:, row]
-
-
-def _covariance(row: int, column: int, fit: TrackParameters) -> Float64[ndarray, " n_tracks"]:
-    return fit.covariance[:, row, column]
+def _entry(of: str, index: Any, fit: TrackParameters) -> ndarray:
+    """One number of an array of the fit, for each track."""
+    entry: ndarray = getattr(fit, of)[index]
+    return entry
 
 
 def _parameter_columns() -> Iterator[TrackColumn]:
@@ -960,15 +944,15 @@ def _parameter_columns() -> Iterator[TrackColumn]:
     )
     described = list(zip(PARAMETERS, units, meanings, strict=True))
     for row, (name, unit, meaning) in enumerate(described):
-        yield TrackColumn.of_fit(name, np.float64, unit, meaning, partial(_parameter, row))
+        yield TrackColumn(name, np.float64, unit, meaning, of_fit(partial(_entry, "values", np.s_[:, row])))
     for row, (name, unit, _) in enumerate(described):
         for column, (other, other_unit, _) in enumerate(described[: row + 1]):
-            yield TrackColumn.of_fit(
+            yield TrackColumn(
                 f"cov_{name}_{other}",
                 np.float64,
                 f"{unit} {other_unit}",
                 f"covariance of {name} and {other}",
-                partial(_covariance, row, column),
+                of_fit(partial(_entry, "covariance", np.s_[:, row, column])),
                 in_tables=False,
             )
 
@@ -979,12 +963,17 @@ PER_TRACK_COLUMNS: Final = (
     TrackColumn("n_hits", np.int64, "", "hits on the track", Tracks._n_hits, in_files=False),
     TrackColumn("pt", np.float32, "GeV", "transverse momentum, as by `Tracks.pt`", _known_pt, in_files=False),
     *_parameter_columns(),
-    TrackColumn.of_fit("chi2", np.float64, "", "chi2 of the hits", lambda fit: fit.chi2),
-    TrackColumn.of_fit("fitted", np.bool_, "", "whether it has parameters", lambda fit: fit.fitted, in_files=False),
-    TrackColumn.of_fit("ndf", np.int64, "", "degrees of freedom", lambda fit: fit.ndf, in_tables=False),
-    TrackColumn.of_fit("n_hits", np.int64, "", "hits that were fitted", lambda fit: fit.n_hits, in_tables=False),
-    TrackColumn.of_fit(
-        "status", str, "", "`fitted`, or a word of `FitStatus`", lambda fit: _STATUS_WORDS[fit.status], in_tables=False
+    TrackColumn("chi2", np.float64, "", "chi2 of the hits", of_fit(lambda fit: fit.chi2)),
+    TrackColumn("fitted", np.bool_, "", "whether it has parameters", of_fit(lambda fit: fit.fitted), in_files=False),
+    TrackColumn("ndf", np.int64, "", "degrees of freedom", of_fit(lambda fit: fit.ndf), in_tables=False),
+    TrackColumn("n_hits", np.int64, "", "hits that were fitted", of_fit(lambda fit: fit.n_hits), in_tables=False),
+    TrackColumn(
+        "status",
+        str,
+        "",
+        "`fitted`, or a word of `FitStatus`",
+        of_fit(lambda fit: _STATUS_WORDS[fit.status]),
+        in_tables=False,
     ),
 )
 """Every column of tracks, in the order of tables and files; a new one goes to the end."""
