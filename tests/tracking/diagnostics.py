@@ -71,11 +71,6 @@ class FitScores:
         return np.asarray(np.isfinite(self.pull).all(axis=1))
 
     @property
-    def pull_mean(self) -> Float64[ndarray, " 5"]:
-        """Mean pull of each parameter, those beyond 5 counted as 5."""
-        return np.asarray(np.clip(self.pull[self.fitted], -_MOST_SIGMAS, _MOST_SIGMAS).mean(axis=0))
-
-    @property
     def momentum_pull(self) -> float:
         """Mean pull of abs(q/p): above 0 where momenta come out too low, which charges of both signs hide."""
         pulls = (self.pull[:, 4] * np.sign(self.charge))[self.fitted]

@@ -20,7 +20,7 @@ from tests.tracking.diagnostics import core_width, true_perigee
 from tests.tracking.fitting.test_fit import COIL, FORWARD, differences, sigmas
 from tests.tracking.fitting.toy import BARREL, DISCS, shoot, toy_tables
 
-PARTICLES = 12_000
+PARTICLES = 8_000
 
 
 @pytest.mark.parametrize("forward", [False, True])
