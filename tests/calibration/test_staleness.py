@@ -24,9 +24,8 @@ from beampipe.calibration.config import (
 from beampipe.calibration.run import plan_calibration, run_calibration
 from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks import runtime
-from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.plan import Plan, VariationKey
 from beampipe.calibration.tasks.runtime import stage_code
-from beampipe.calibration.tasks.variation_sets import VariationKey
 from beampipe.workflow import installed_version
 from tests.calibration.campaign import (
     INLINE,

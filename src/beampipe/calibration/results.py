@@ -19,8 +19,7 @@ from beampipe.calibration.method.reweight import FORWARD
 from beampipe.calibration.method.templates import Templates, templates_of
 from beampipe.calibration.tasks.chunks import stored_parts
 from beampipe.calibration.tasks.method import read_slices
-from beampipe.calibration.tasks.plan import Plan, SamplePlan
-from beampipe.calibration.tasks.variation_sets import VariationSets
+from beampipe.calibration.tasks.plan import Plan, SamplePlan, VariationSets
 from beampipe.notebook import Shown
 from beampipe.tables import load_tables
 from beampipe.workflow import Recipe, Store

@@ -12,11 +12,12 @@ from numpy import ndarray
 from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation
 from beampipe.calibration.method.matrix import (
     Efficiencies,
+    all_flavours,
     cumulated,
     extract,
     measure_efficiencies,
-    mixtures,
     quark_fractions,
+    reweighted,
     truth,
     working_point_cuts,
 )
@@ -58,7 +59,8 @@ def test_forward_jets_are_not_reweighted() -> None:
 
 
 def test_fractions_and_inversion_by_hand() -> None:
-    mixture, fractions = mixtures(HAND, reweighting_factors(HAND))
+    both = reweighted(HAND, reweighting_factors(HAND))
+    mixture, fractions = all_flavours(both), quark_fractions(both)
     np.testing.assert_allclose(mixture, np.array([[7, 3, 2], [4.5, 2.5, 4]]), rtol=1e-15)
     np.testing.assert_allclose(fractions, [2 / 3, 4 / 11], rtol=1e-15)
     result = extract(mixture, fractions)

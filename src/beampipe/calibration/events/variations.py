@@ -30,7 +30,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import LARGEST_SHIFT, Dijets
-from beampipe.errors import InputError, UnknownNameError, look_up
+from beampipe.errors import InputError, UnknownNameError
 from beampipe.random_numbers import mix
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method", "extraction"]
@@ -315,9 +315,9 @@ def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
         return nominal
     if name in dijets.varied_n_trk:
         return replace(nominal, n_trk=dijets.varied_n_trk[name])
-    known = jet_variations(energy)
-    variation = look_up("variation of jets", name, {key: each for key, each in known.items() if each.vary is not None})
-    assert variation.vary is not None
+    variation = jet_variations(energy).get(name)
+    if variation is None or variation.vary is None:
+        raise UnknownNameError("variation of jets", name, built_in_variations((), energy))
     varied = variation.vary(*(getattr(dijets, column) for column in variation.reads))
     if variation.makes == "n_trk":
         return replace(nominal, n_trk=np.clip(np.rint(varied), 0, np.iinfo(np.uint16).max).astype(np.uint16))

@@ -64,14 +64,6 @@ def reweighted(
     return np.stack([apply_factors(flavours[..., flavour, :], factors) for flavour in (QUARK, GLUON)], axis=-2)
 
 
-def mixtures(
-    flavours: Float64[ndarray, "*v 2 2 x"], factors: Float64[ndarray, "*v x"]
-) -> tuple[Float64[ndarray, "*v 2 x"], Float64[ndarray, "*v 2"]]:
-    """Simulation after re-weighting: jets of both flavours by (region, x), and fractions of quarks by region."""
-    both = reweighted(flavours, factors)
-    return all_flavours(both), quark_fractions(both)
-
-
 def all_flavours(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, "*v 2 x"]:
     """Jets of both flavours together."""
     total: ndarray = flavours[..., QUARK, :] + flavours[..., GLUON, :]

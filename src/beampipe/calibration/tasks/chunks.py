@@ -25,8 +25,11 @@ from beampipe.calibration.ntuple.columns import constituents_of, open_source
 from beampipe.calibration.taggers import Model, Tagger
 from beampipe.calibration.tasks.inspection import InspectedFile
 from beampipe.calibration.tasks.plan import (
+    NOMINAL_ALONE,
     Chunk,
+    Cover,
     Plan,
+    VariationSets,
     chunks_of,
     merge_recipe,
     models_of,
@@ -35,7 +38,6 @@ from beampipe.calibration.tasks.plan import (
     settings_of,
 )
 from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
-from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, Cover, VariationSets
 from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan
 from beampipe.errors import ConfigError, FileError, InputError, WorkflowError
 from beampipe.jets.substructure import JetConstituents
