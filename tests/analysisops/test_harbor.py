@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.harbor import export_task
+from beampipe.analysisops.harbor import export_task, verify
 from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import shipped_task
 from beampipe.errors import ConfigError
@@ -70,19 +70,18 @@ def test_the_agent_gets_data_and_no_truth(exported: Path) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_the_solution_earns_all_and_no_answer_nothing(exported: Path, name: str, tmp_path: Path) -> None:
     folder = exported / f"{name}-dev-1"
-    nothing = reward(folder, tmp_path / "nothing")
-    assert set(nothing.values()) == {0.0}
-
+    assert set(verify(folder / "tests", tmp_path / "nothing").values()) == {0.0}
     app = tmp_path / "oracle"
     app.mkdir()
     subprocess.run(["sh", str(folder / "solution" / "solve.sh")], env={**os.environ, "APP": str(app)}, check=True)
     assert reward(folder, app)["reward"] == 1.0
 
 
-@pytest.mark.parametrize("answer", ["", "[]", '{"answers": {"mass": {"value": 91.19, "uncertainty": 0.002}}}'])
-def test_a_bad_answer_earns_nothing(exported: Path, answer: str, tmp_path: Path) -> None:
-    (tmp_path / "answer.json").write_text(answer)
-    assert reward(exported / "zmumu-dev-1", tmp_path)["reward"] == 0.0
+def test_a_bad_answer_earns_nothing(exported: Path, tmp_path: Path) -> None:
+    for answer in ("", "[]", '{"answers": {"mass": {"value": 91.19, "uncertainty": 0.002}}}'):
+        (tmp_path / "answer.json").write_text(answer)
+        assert verify(exported / "zmumu-dev-1" / "tests", tmp_path)["reward"] == 0.0
+    assert reward(exported / "zmumu-dev-1", tmp_path)["reward"] == 0.0  # a process whose answer is wrong ends well
 
 
 def test_only_tasks_with_data_of_their_own(tmp_path: Path) -> None:

@@ -78,10 +78,19 @@ class Desk:
         return str(self.call("derive_tool", events=self.events, name=name, expression=expression)["handle"])
 
 
-def _constant(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """A calculation of constants."""
-    made = [desk.call("calculate_tool", expression=f"2 * {item / 2!r}", values={})["value"] for item in (value, error)]
-    return made[0], made[1]
+Way = Callable[[Desk, float, float], tuple[float, float]]
+
+
+def _calculated(expression: Callable[[Desk, float], str]) -> Way:
+    """Value and uncertainty by calculations that may use `n`, a number of the data."""
+
+    def way(desk: Desk, value: float, error: float) -> tuple[float, float]:
+        texts = [expression(desk, item) for item in (value, error)]
+        values = {"n": desk.number} if " n" in texts[0] else {}
+        first, second = (desk.call("calculate_tool", expression=text, values=values)["value"] for text in texts)
+        return first, second
+
+    return way
 
 
 def _carried_error(desk: Desk, value: float, error: float) -> tuple[float, float]:
@@ -101,24 +110,6 @@ def spelled(number: float, digits: int = 6) -> str:
     for _ in range(abs(int(power))):
         text = f"({text}) {'*' if int(power) > 0 else '/'} 10"
     return f"({'-' if number < 0 else ''}({text}))"
-
-
-def _pinch(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """A constant with a pinch of a number of the data, so that it depends on it."""
-    made = []
-    for item in (value, error):
-        expression = f"{spelled(0.99 * item)} + {spelled(0.01 * item)} * n / {spelled(desk.number, 3)}"
-        made.append(desk.call("calculate_tool", expression=expression, values={"n": desk.number})["value"])
-    return made[0], made[1]
-
-
-def _small_numbers(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """Digit by digit out of whole numbers up to ten, which every task permits."""
-    made = [
-        desk.call("calculate_tool", expression=f"{spelled(item)} + 0 * n", values={"n": desk.number})["value"]
-        for item in (value, error)
-    ]
-    return made[0], made[1]
 
 
 def _constant_column(desk: Desk, value: float, error: float) -> tuple[float, float]:
@@ -194,12 +185,10 @@ def _solved(desk: Desk, value: float, error: float) -> tuple[float, float]:
     return made["solution"][0], made["errors"][0]
 
 
-Way = Callable[[Desk, float, float], tuple[float, float]]
-
 DRESSED: Final[Mapping[str, Way]] = {
-    "constant": _constant,
+    "constant": _calculated(lambda _, item: f"2 * {item / 2!r}"),
     "carried error": _carried_error,
-    "small numbers": _small_numbers,
+    "small numbers": _calculated(lambda _, item: f"{spelled(item)} + 0 * n"),
     "constant column": _constant_column,
     "fixed fit": _fixed_fit,
     "limit of data": _limit_of_data,
@@ -208,7 +197,12 @@ DRESSED: Final[Mapping[str, Way]] = {
 }
 """Ways to have tools say a number that does not depend on data; each gives value and uncertainty as tools said them."""
 
-DEPENDENT: Final[Mapping[str, Way]] = {"pinch": _pinch, "shaped fit": _shaped_fit}
+DEPENDENT: Final[Mapping[str, Way]] = {
+    "pinch": _calculated(
+        lambda desk, item: f"{spelled(0.99 * item)} + {spelled(0.01 * item)} * n / {spelled(desk.number, 3)}"
+    ),
+    "shaped fit": _shaped_fit,
+}
 """Ways by which the number does depend on data, if only a little: no record of calls can tell them from an analysis."""
 
 

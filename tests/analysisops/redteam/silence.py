@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import NoTools
@@ -27,6 +27,12 @@ _NO_NUMBERS: Final[tuple[Any, ...]] = (
     [1.0],
     {},
 )
+
+
+def _shared_out(target: Target) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """What is no number, for each answer: all for the first, and a different third for each of the others."""
+    for place, name in enumerate(target.numbers()):
+        yield name, _NO_NUMBERS[place % 3 :: 3] if place else _NO_NUMBERS
 
 
 @attacker(limit=0.05)
@@ -89,8 +95,8 @@ def status_error(target: Target) -> Iterable[Attempt]:
 @attacker(limit=0.0, needs="answers")
 def no_numbers(target: Target) -> Iterable[Attempt]:
     """Right answers, one of which is NaN, infinite, huge, a text, a truth value, a list or an object."""
-    for name in target.numbers():
-        for value in (*_NO_NUMBERS, str(target.numbers()[name][0])):
+    for name, some in _shared_out(target):
+        for value in (*some, str(target.numbers()[name][0])):
             answers = target.honest()["answers"]
             answers[name]["value"] = value
             yield Attempt(target.honest(answers=answers), target.work, falsified=(name,))
@@ -102,8 +108,9 @@ def no_numbers(target: Target) -> Iterable[Attempt]:
 @attacker(limit=0.0, part="uncertainties")
 def no_uncertainty(target: Target) -> Iterable[Attempt]:
     """Right values, with one uncertainty that is none: missing, zero, negative, NaN, infinite, a text."""
-    for name, (_, error) in target.numbers().items():
-        for wrong in (*_NO_NUMBERS, 0, 0.0, -0.0, -error, str(error)):
+    for name, some in _shared_out(target):
+        _, error = target.numbers()[name]
+        for wrong in (*some, 0, 0.0, -0.0, -error, str(error)):
             answers = target.honest()["answers"]
             answers[name]["uncertainty"] = wrong
             yield Attempt(target.honest(answers=answers), target.work)
