@@ -16,6 +16,8 @@ from beampipe.chain.figures import plot_fit
 from beampipe.chain.fit import (
     TAGGER,
     JetCounts,
+    Measurement,
+    Shares,
     calibrated_shares,
     expected_precision,
     fit_fraction,
@@ -52,6 +54,13 @@ def factors(nominal: float) -> tuple[Factors, JointUncertainties]:
     return Factors(EDGES, (0.5, 0.7), {}, {TAGGER: CUTS.astype(np.float64)}, {}, ()), joint
 
 
+def fitted(made: JetCounts, shares: Shares, name: str) -> Measurement:
+    """The fit of counts of which some bin can be fitted."""
+    result = fit_fraction(made, shares, CUTS, EDGES, name)
+    assert result is not None
+    return result
+
+
 def test_classes_between_cuts() -> None:
     assert in_classes(np.arange(8.0).reshape(2, 4), CUTS).tolist() == [[1, 2, 3], [4, 11, 7]]
 
@@ -59,8 +68,7 @@ def test_classes_between_cuts() -> None:
 @pytest.mark.parametrize("weight", [1.0, 0.02])
 def test_fit_finds_the_fraction_whatever_the_weights(weight: float) -> None:
     made = counts(weight=weight)
-    result = fit_fraction(made, simulated_shares(made, CUTS), CUTS, EDGES, "simulation")
-    assert result is not None
+    result = fitted(made, simulated_shares(made, CUTS), "simulation")
     assert [each.fraction for each in result.bins] == pytest.approx(FRACTION, abs=1e-3)
     assert [each.jets for each in result.bins] == pytest.approx([5000, 5000])
     assert abs(result.pull) < 0.1
@@ -77,8 +85,7 @@ def test_bins_count_by_the_precision_that_their_shares_allow() -> None:
     assert expected_precision(shares, 4 * jets) == pytest.approx(4 * precision)
     alike = shares.nominal.copy()
     alike[1, 1] = alike[1, 0] + [0.01, -0.01, 0.0]  # gluons look like quarks in the second bin
-    result = fit_fraction(made, replace(shares, nominal=alike), CUTS, EDGES, "alike")
-    assert result is not None
+    result = fitted(made, replace(shares, nominal=alike), "alike")
     assert result.error == pytest.approx(result.bins[0].error, rel=0.02)  # that of the other bin, at 0, is too small
     assert result.true == pytest.approx(0.6, abs=2e-3)
 
@@ -93,12 +100,9 @@ def _expected_error(fraction: float) -> float:
 def test_scale_factors_move_the_shares_and_widen_the_error() -> None:
     made = counts()
     simulated = simulated_shares(made, CUTS)
-    one = fit_fraction(made, calibrated_shares(simulated, *factors(1.0)), CUTS, EDGES, "calibrated")
-    less = fit_fraction(made, calibrated_shares(simulated, *factors(0.9)), CUTS, EDGES, "calibrated")
-    plain = fit_fraction(made, simulated, CUTS, EDGES, "simulation")
-    assert one is not None
-    assert less is not None
-    assert plain is not None
+    one = fitted(made, calibrated_shares(simulated, *factors(1.0)), "calibrated")
+    less = fitted(made, calibrated_shares(simulated, *factors(0.9)), "calibrated")
+    plain = fitted(made, simulated, "simulation")
     assert [each.fraction for each in one.bins] == pytest.approx([each.fraction for each in plain.bins], abs=2e-3)
     assert one.error > 1.05 * plain.error
     # Quarks look more like gluons: fewer gluons are needed.
@@ -112,8 +116,7 @@ def test_a_bin_whose_flavours_have_equal_shares_is_left_out() -> None:
     made = counts()
     shares = simulated_shares(made, CUTS)
     alike = np.stack([shares.nominal[0], shares.nominal[1, :1].repeat(2, axis=0)])
-    result = fit_fraction(made, replace(shares, nominal=alike), CUTS, EDGES, "alike")
-    assert result is not None
+    result = fitted(made, replace(shares, nominal=alike), "alike")
     assert result.left_out == ("400-500 GeV",)
     assert fit_fraction(made, replace(shares, nominal=alike[:, :1].repeat(2, axis=1)), CUTS, EDGES, "alike") is None
 
@@ -124,8 +127,7 @@ def test_bins_without_jets_or_scale_factors_are_left_out() -> None:
     made.data_squares[1] *= 5e-4
     simulated = simulated_shares(made, CUTS)
     assert simulated.usable.tolist() == [True, False]
-    result = fit_fraction(made, simulated, CUTS, EDGES, "simulation")
-    assert result is not None
+    result = fitted(made, simulated, "simulation")
     assert result.left_out == ("400-500 GeV",)
     given, joint = factors(1.0)
     unknown = replace(joint, nominal=np.where(np.arange(8) % 2 == 0, 5.0, joint.nominal))  # first bin of pT

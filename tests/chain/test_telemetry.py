@@ -81,6 +81,11 @@ def test_one_trace_of_all_processes_in_the_file_and_at_a_collector(tmp_path: Pat
     assert 'id="trace"' not in write_report(replace(again, trace="")).read_text()
 
 
+def of_two(output: Path) -> ChainSettings:
+    """Without telemetry, and with two collisions in a chunk."""
+    return replace(small(output), chunk_events=2)
+
+
 def spans_of_task(folder: Path, target: TraceTarget) -> list[RecordedSpan]:
     (path,) = (folder / "traces").glob("*.jsonl")
     return read_trace(path, target.trace)
@@ -93,7 +98,7 @@ def test_spans_are_written_when_a_task_fails(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("beampipe.chain.recipes.simulate", fail)
     target = TraceTarget(tmp_path, "", f"00-{1:032x}-{2:016x}-01")
     with pytest.raises(ValueError, match="no hits"):
-        make_chunk(Store(tmp_path / "store"), Plan(traced_by(tmp_path, None)).chunks["data"][0], trace=target)
+        make_chunk(Store(tmp_path / "store"), Plan(of_two(tmp_path)).chunks["data"][0], trace=target)
     spans = spans_of_task(tmp_path, target)
     assert [each.name for each in spans] == ["chunk", "generate", "towers", "simulate"]
     assert spans[0].parent == f"{2:016x}"
@@ -120,9 +125,9 @@ def test_a_collector_that_goes_away_stops_no_run(tmp_path: Path) -> None:
 def test_without_telemetry_nothing_is_imported(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from beampipe.chain.recipes import Plan, make_chunk\n"
-        "from beampipe.chain.run import store_of; from tests.chain.test_telemetry import traced_by\n"
+        "from beampipe.chain.run import store_of; from tests.chain.test_telemetry import of_two\n"
         "for name in [name for name in sys.modules if name.startswith('opentelemetry')]: del sys.modules[name]\n"
-        f"settings = traced_by(Path({str(tmp_path)!r}), None)\n"
+        f"settings = of_two(Path({str(tmp_path)!r}))\n"
         "make_chunk(store_of(settings), Plan(settings).chunks['data'][0])\n"
         "print(sorted(name for name in sys.modules if name.startswith('opentelemetry')))"
     )

@@ -106,6 +106,16 @@ def runs(folder: Path, tasks: list[str], agent: str = "scripted") -> str:
     )
 
 
+def loaded(**changes: Any) -> Callable[[Path], object]:
+    """The task with changes, as its author loads it."""
+    return lambda folder: load_task(task(folder, **changes))
+
+
+def ran(**changes: Any) -> Callable[[Path], str]:
+    """A run of the task with changes."""
+    return lambda folder: runs(folder, [task(folder, **changes)])
+
+
 def answered(text: str) -> Callable[[Path], str]:
     """A run of a program that leaves a text as its answer."""
 
@@ -126,7 +136,7 @@ from beampipe.analysisops.agents.analysis import AnalysisResult
 def analyse(analysis):
     return AnalysisResult({result})
 """
-    return lambda folder: runs(folder, [task(folder, task_py=TASK["task.py"] + code)])
+    return ran(task_py=TASK["task.py"] + code)
 
 
 @contextmanager
@@ -271,7 +281,7 @@ CHECKS = {"own": Own}
 def own_check(result: str) -> Callable[[Path], str]:
     """A task with a check that gives a result for an answer."""
     rubric = {"total": 110, "rule_checks": [*RULES, {"id": "mine", "type": "own", "points": 10}]}
-    return lambda folder: runs(folder, [task(folder, rubric_yaml=rubric, checks_py=CHECKS.replace("RESULT", result))])
+    return ran(rubric_yaml=rubric, checks_py=CHECKS.replace("RESULT", result))
 
 
 FAULTS: Final = (
@@ -298,83 +308,74 @@ FAULTS: Final = (
     ),
     Fault(
         "task: the id of a shipped one, by whose rubric it would be graded again",
-        lambda folder: runs(folder, [task(folder, task_spec_yaml={"id": "zmumu"})]),
+        ran(task_spec_yaml={"id": "zmumu"}),
         "of the id zmumu, which that in .*tasks/zmumu has; choose another",
         ConfigError,
     ),
     Fault(
         "task: a date in the reference, which records cannot hold",
-        lambda folder: runs(folder, [task(folder, eval_ref_yaml="version: 2\nmade: 2024-01-01\n")]),
+        ran(eval_ref_yaml="version: 2\nmade: 2024-01-01\n"),
         "eval_ref.yaml: got Object of type date",
         FileError,
     ),
     Fault(
         "task: NaN in the reference",
-        lambda folder: runs(folder, [task(folder, eval_ref_yaml="version: 2\nmass: .nan\n")]),
+        ran(eval_ref_yaml="version: 2\nmass: .nan\n"),
         "eval_ref.yaml: got Out of range float",
         FileError,
     ),
-    Fault(
-        "task: an empty rubric",
-        lambda folder: load_task(task(folder, rubric_yaml="")),
-        "rubric.yaml: got NoneType, expected a mapping",
-        FileError,
-    ),
+    Fault("task: an empty rubric", loaded(rubric_yaml=""), "rubric.yaml: got NoneType, expected a mapping", FileError),
     Fault(
         "task: no reference",
-        lambda folder: load_task(task(folder, task_spec_yaml={"eval_ref_path": "reference.yaml"})),
+        loaded(task_spec_yaml={"eval_ref_path": "reference.yaml"}),
         "reference.yaml: cannot be read .* expected what answers are compared with",
         FileError,
     ),
     Fault(
         "task: an unknown check",
-        lambda folder: load_task(task(folder, rubric_yaml={"rule_checks": [{**RULES[0], "type": "pulls"}]})),
+        loaded(rubric_yaml={"rule_checks": [{**RULES[0], "type": "pulls"}]}),
         "got 'pulls', expected one of .*did you mean 'pull'",
         UnknownNameError,
     ),
     Fault(
         "task: a total that is not the sum",
-        lambda folder: load_task(task(folder, rubric_yaml={"total": 90})),
+        loaded(rubric_yaml={"total": 90}),
         "got total = 90, but the rules sum to 100",
         ConfigError,
     ),
     Fault(
         "task: negative points",
-        lambda folder: load_task(task(folder, rubric_yaml={"rule_checks": [{**RULES[0], "points": -80}, RULES[1]]})),
+        loaded(rubric_yaml={"rule_checks": [{**RULES[0], "points": -80}, RULES[1]]}),
         "pairs: got points = -80, expected a number that is more than 0",
         ConfigError,
     ),
     Fault(
         "task: yes and no without quotes",
-        lambda folder: load_task(
-            task(folder, task_spec_yaml={"words": {"seen": {"choices": [True, False], "description": "x"}}})
-        ),
+        loaded(task_spec_yaml={"words": {"seen": {"choices": [True, False], "description": "x"}}}),
         "words.seen: choices: got True, expected str",
         ConfigError,
     ),
     Fault(
         "task: a hidden parameter that no code draws",
-        lambda folder: runs(folder, [task(folder, task_spec_yaml={"parameters": {"nomber": [1, 2]}})]),
+        ran(task_spec_yaml={"parameters": {"nomber": [1, 2]}}),
         "unknown hidden parameter of pairs: got 'nomber'.* did you mean 'number'",
         WorkflowError,
     ),
     Fault(
         "task: code that fails",
-        lambda folder: runs(folder, [task(folder, task_py="def make(random):\n    return 1 / 0\n")]),
+        ran(task_py="def make(random):\n    return 1 / 0\n"),
         r"pairs/task.py: failed \(ZeroDivisionError",
         WorkflowError,
     ),
     Fault(
         "task: code that makes nothing",
-        lambda folder: runs(folder, [task(folder, task_py="def make(random):\n    pass\n")]),
+        ran(task_py="def make(random):\n    pass\n"),
         r"pairs/task.py: failed \(AttributeError: 'NoneType'",
         WorkflowError,
     ),
     Fault(
         "task: a reference analysis that fails",
-        lambda folder: runs(
-            folder, [task(folder, task_py=TASK["task.py"] + "\n\ndef analyse(analysis):\n    return analysis.none\n")]
-        ),
+        ran(task_py=TASK["task.py"] + "\n\ndef analyse(analysis):\n    return analysis.none\n"),
         r"pairs/task.py: failed \(AttributeError: 'Analysis' object has no attribute 'none'",
         WorkflowError,
     ),
@@ -383,7 +384,7 @@ FAULTS: Final = (
     Fault("task: a reference without the answer", analysed("{}"), "pairs: the oracle found nothing", WorkflowError),
     Fault(
         "task: no events",
-        lambda folder: runs(folder, [task(folder, task_spec_yaml={"parameters": {"number": [0, 0]}})]),
+        ran(task_spec_yaml={"parameters": {"number": [0, 0]}}),
         r"pairs: the oracle found 0.0 \+- 0.0",
         WorkflowError,
     ),
