@@ -9,6 +9,8 @@ PYTHON ?= python3
 bin := $(VENV)/bin
 native := $(shell find src examples/cpp tests/triton -name "*.?pp" -o -name "*.h")
 sources := pyproject.toml CMakeLists.txt $(native)
+# Python compiles a module when it is first imported: of 20,000 files in an environment most never are.
+install := $(bin)/python -m pip install -q --no-compile
 # Stamps record the extras of an environment, so that the demo never installs torch.
 demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
@@ -214,13 +216,13 @@ $(bin)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(demo_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[serving]"
+	$(install) -e ".[serving]"
 	@touch $@
 
 $(test_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[all,dev]"
+	$(install) -e ".[all,dev]"
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[fleet,calibration,analysisops,dev]"
+	$(install) -e ".[fleet,calibration,analysisops,dev]"
 	@touch $@ $(demo_ready)
