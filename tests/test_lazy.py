@@ -59,3 +59,17 @@ def test_names_of_higher_layers_are_there() -> None:
     assert len(names) > 5
     for name in names:
         assert callable(import_name(name))
+
+
+def test_no_module_hides_a_public_name_of_its_package() -> None:
+    """Importing ``package.name`` sets the module as `name` of the package, where its public name is looked up."""
+    packages = [
+        path for path in MODULES if path.name == "__init__.py" and "loader(__name__)" in path.read_text("utf-8")
+    ]
+    assert len(packages) > 10
+    for path in packages:
+        name = ".".join(path.parent.parts[path.parts.index("beampipe") :])
+        modules = {each.stem for each in path.parent.glob("*.py")} | {
+            each.parent.name for each in path.parent.glob("*/*.py")
+        }
+        assert not modules & set(import_module(name).__all__), name

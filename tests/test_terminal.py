@@ -268,7 +268,7 @@ def test_options_are_the_fields_of_a_dataclass() -> None:
     for text in (
         "Energy of a proton [GeV].",
         "several lines of help are one.",
-        "Numbers of filled bunches.",
+        "Numbers of filled bunches; may be given several times.",
         "[default: (all)]",
     ):
         assert text in shown

@@ -32,7 +32,7 @@ from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline, load_track_fitter
 from beampipe.tracking.models import LayerRequirements, TrackerModel, load_model
 from beampipe.tracking.models.card import verdict, write_model
-from beampipe.tracking.named_finders import named_finder
+from beampipe.tracking.finder_names import named_finder
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.tracker_model import require_enough
 from beampipe.tracking.truth import Selection

@@ -30,10 +30,10 @@ from beampipe.tracking.acts.layouts import detector_for_acts
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import TrackFinder, hits_of
+from beampipe.tracking.finder_names import named_finder
 from beampipe.tracking.fitting.fitter import FittedFinder
 from beampipe.tracking.formats.parquet import read_events
 from beampipe.tracking.loading import load_track_fitter
-from beampipe.tracking.named_finders import named_finder
 from beampipe.tracking.truth import Selection, contributions, select_particles, truth_of
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from beampipe.notebook import Shown, listed_options
 from beampipe.serving import contract
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
+from beampipe.tracking.finder_names import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedTracks, HitMonitor
 from beampipe.tracking.loading import PipelineOptions, load_pipeline, load_track_fitter
 from beampipe.tracking.models import DEFAULT_MODEL
-from beampipe.tracking.named_finders import named_finder
 from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transports import PendingAnswer

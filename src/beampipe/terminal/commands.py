@@ -386,8 +386,8 @@ def options_of(kind: type[Any], *, without: Collection[str] = (), panel: str | N
     """A function for `with_options` whose options are the fields of a dataclass of settings.
 
     Name, type, default and help text of an option are those of the field; the help text stands in the section
-    `Attributes` of the dataclass's docstring. A field ``tuple[X, ...]`` is an option that may be given several times.
-    What the values must satisfy is checked by the dataclass itself.
+    `Attributes` of the dataclass's docstring. A field ``tuple[X, ...]`` is an option that may be given several times,
+    which is added to its text. What the values must satisfy is checked by the dataclass itself.
 
     Args:
         kind: the dataclass.
@@ -415,8 +415,12 @@ def options_of(kind: type[Any], *, without: Collection[str] = (), panel: str | N
         return kind(**{name: tuple(value or ()) if name in several else value for name, value in values.items()})
 
     documented = _documented(kind, "Attributes")[1]
-    rows = (f"    {field.name}: {documented[field.name][:1].upper()}{documented[field.name][1:]}" for field in shown)
-    make.__doc__ = "\n".join(["The settings.", "", "Args:", *rows])
+    make.__doc__ = "The settings.\n\nArgs:"
+    for field in shown:
+        text, bracket, default = documented[field.name].partition(" [default: ")
+        if field.name in several:
+            text = f"{text.removesuffix('.')}; may be given several times."
+        make.__doc__ += f"\n    {field.name}: {text[:1].upper()}{text[1:]}{bracket}{default}"
     make.__annotations__ = {"return": kind}
     vars(make)["__signature__"] = inspect.Signature(parameters)
     return make

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.evaluation.scoring import evaluate as evaluate
     from beampipe.tracking.finder import InOneThread as InOneThread
     from beampipe.tracking.finder import TrackFinder as TrackFinder
+    from beampipe.tracking.finder_names import named_finders as named_finders
     from beampipe.tracking.fitting.fitter import FittedFinder as FittedFinder
     from beampipe.tracking.fitting.fitter import TrackFitter as TrackFitter
     from beampipe.tracking.formats.parquet import write_events as write_events
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from beampipe.tracking.loading import pipeline_weights as pipeline_weights
     from beampipe.tracking.models import TrackerModel as TrackerModel
     from beampipe.tracking.models import load_model as load_model
-    from beampipe.tracking.named_finders import named_finders as named_finders
     from beampipe.tracking.pipeline import Pipeline as Pipeline
     from beampipe.tracking.stages import Stage as Stage
     from beampipe.tracking.truth import Selection as Selection

@@ -349,9 +349,9 @@ def validate(
     """
     from beampipe.tracking.acts.layouts import acts_detector
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
+    from beampipe.tracking.finder_names import named_finder
     from beampipe.tracking.models import digest_of
     from beampipe.tracking.models.card import write_model
-    from beampipe.tracking.named_finders import named_finder
     from beampipe.tracking.training.detector import inspect_events, require_field
     from beampipe.tracking.training.validation import PAGE, REPORT, write_report
     from beampipe.tracking.training.validation import validate as measure
@@ -839,7 +839,7 @@ def display(
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display import show_event
-    from beampipe.tracking.named_finders import named_finder
+    from beampipe.tracking.finder_names import named_finder
 
     finder = named_finder(
         pipeline,

@@ -17,10 +17,10 @@ from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.layouts import acts_detector
 from beampipe.tracking.acts.sequencer import ActsDetector, Measurements
 from beampipe.tracking.evaluation.scoring import evaluate
+from beampipe.tracking.finder_names import named_finders
 from beampipe.tracking.formats.parquet import write_simulated
 from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import model_overview, pipeline_rows
-from beampipe.tracking.named_finders import named_finders
 from beampipe.tracking.truth import Selection
 from tests.in_process import output_of
 from tests.simulation.layouts import COMPACT, LONGBAR, shot

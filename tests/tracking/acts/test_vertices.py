@@ -8,9 +8,9 @@ import pytest
 from beampipe.events import TrackParameters
 from beampipe.tracking.acts import find_vertices
 from beampipe.tracking.data import shipped_events
+from beampipe.tracking.finder_names import named_finder
 from beampipe.tracking.fitting.fitter import FittedFinder
 from beampipe.tracking.loading import load_track_fitter
-from beampipe.tracking.named_finders import named_finder
 
 pytest.importorskip("acts")
 

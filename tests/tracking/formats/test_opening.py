@@ -11,8 +11,8 @@ import pytest
 
 from beampipe.errors import ColumnError, ConfigError, FileError, NotFiniteError, UnknownNameError
 from beampipe.events import Event
-from beampipe.tracking.formats import EVENT_FORMATS, TRACK_FORMATS, open_events, write_events
-from beampipe.tracking.formats.options import TRACK_FORMAT_HELP, read_options
+from beampipe.tracking.formats import EVENT_FORMATS, TRACK_FORMATS, ReadOptions, open_events, write_events
+from beampipe.tracking.formats.options import TRACK_FORMAT_HELP
 from tests.tracking.formats.events import assert_equal, random_event
 
 ACTS = Path(__file__).parent / "acts"  # one event of four muons, written by ACTS 48.1
@@ -197,7 +197,7 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
 
 def test_the_command_names_what_can_be_read_and_written() -> None:
     # The help may not load the tables, so it repeats their names.
-    for table, text in ((EVENT_FORMATS, read_options.__doc__ or ""), (TRACK_FORMATS, TRACK_FORMAT_HELP)):
+    for table, text in ((EVENT_FORMATS, ReadOptions.__doc__ or ""), (TRACK_FORMATS, TRACK_FORMAT_HELP)):
         words = set(re.findall(r"[\w-]+", text))
         assert set(table) <= words
         assert all(name == item.name for name, item in table.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from beampipe.tracking import cli as tracker
 from beampipe.tracking import cli as tracking
 from beampipe.tracking import shipped_events
 from beampipe.tracking.formats import ReadOptions
-from beampipe.tracking.formats.options import read_options
 from tests.in_process import output_of
 
 
@@ -30,10 +30,13 @@ def test_every_command_that_reads_events_has_them(command: object) -> None:
     assert callable(command)
     parameters = inspect.signature(command).parameters
     assert "options" not in parameters
-    options = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": ReadOptions}).parameters
-    for name, option in options.items():
-        assert (parameters[name].kind, parameters[name].default) == (option.kind, option.default)
-        assert parameters[name].annotation.__metadata__[0].help
+    for option in fields(ReadOptions):
+        default = option.default or None  # an option that may be given several times has no value without
+        assert (parameters[option.name].kind, parameters[option.name].default) == (
+            inspect.Parameter.KEYWORD_ONLY,
+            default,
+        )
+        assert parameters[option.name].annotation.__metadata__[0].help
 
 
 def as_table(events: list[Event], path: Path) -> None:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from beampipe.events import SCALES as SCALES
     from beampipe.events import Scale as Scale
     from beampipe.events import scale_named as scale_named
-    from beampipe.tracking.formats.format import ReadOptions as ReadOptions
     from beampipe.tracking.formats.parquet import write_events as write_events
+    from beampipe.tracking.formats.read_options import ReadOptions as ReadOptions
     from beampipe.tracking.formats.registry import EVENT_FORMATS as EVENT_FORMATS
     from beampipe.tracking.formats.registry import TRACK_FORMATS as TRACK_FORMATS
     from beampipe.tracking.formats.registry import check_options as check_options

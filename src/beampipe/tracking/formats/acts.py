@@ -27,15 +27,8 @@ from beampipe.errors import ColumnError, FileError
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
 from beampipe.tracking.formats import tables
-from beampipe.tracking.formats.format import (
-    EventFiles,
-    EventFormat,
-    FileProbe,
-    ReadOptions,
-    matching_rows,
-    one_event,
-    probe_file,
-)
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, matching_rows, one_event, probe_file
+from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.writing import (
     EventsWithTracks,
     TrackFormat,

@@ -24,7 +24,8 @@ from numpy import ndarray
 from beampipe.errors import ColumnError, FileError, InputError
 from beampipe.events import NO_TRACK, NOISE, Event, Particles, Tracks, Truth
 from beampipe.tracking.formats import tables
-from beampipe.tracking.formats.format import EventFormat, ReadOptions, one_event, probe_file, read_json
+from beampipe.tracking.formats.format import EventFormat, one_event, probe_file, read_json
+from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.writing import TrackFormat, check_labels
 
 _HIT_COLUMNS: Final = ("x", "y", "z", "volume_id", "layer_id", "surface_id")

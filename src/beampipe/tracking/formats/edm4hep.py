@@ -27,7 +27,8 @@ from beampipe.errors import ColumnError, ConfigError, FileError, InputError, Unk
 from beampipe.events import NOISE, Event, Particles, TrackParameters, Tracks, Truth, hit_lists
 from beampipe.files import MARK, replacing
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
-from beampipe.tracking.formats.format import EventFormat, ReadOptions, open_root
+from beampipe.tracking.formats.format import EventFormat, open_root
+from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, module_code
 from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,40 +15,8 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.errors import FileError
 from beampipe.events import Event, Events
+from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
-
-NO_EVENT_COLUMN: Final = "none"
-"""Says in place of a column's name that a table is one event."""
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """Facts about an input that the user must supply because the files lack them.
-
-    Attributes:
-        format: name of the format, None to recognise it by its content.
-        scale: name of the units of r, phi and z, a key of `SCALES`.
-        hits: EDM4hep: names of the collections of tracker hits, in the order in which their hits are joined.
-        links: EDM4hep: names of the collections that link these hits to simulated ones, one for each of `hits`;
-            ``LINK:SIMHITS`` names the simulated hits too.
-        particles: EDM4hep: name of the collection of particles. ColliderML: path of the table of particles.
-        cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``.
-        event_column: tables: name of the column with the number of the event, `NO_EVENT_COLUMN` if the table is one
-            event; None to recognise it by its name.
-    """
-
-    format: str | None = None
-    scale: str = "mm"
-    hits: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
-    particles: str | None = None
-    cell_id: str | None = None
-    event_column: str | None = None
-
-    def given(self) -> list[str]:
-        """Names of the attributes, besides the format, that differ from their defaults."""
-        options = (field for field in fields(self) if field.name != "format")
-        return [option.name for option in options if getattr(self, option.name) != option.default]
 
 
 @dataclass(frozen=True)

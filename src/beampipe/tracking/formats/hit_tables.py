@@ -20,8 +20,9 @@ from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.events import Event, Hits, scale_named
 from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.colliderml import COLLIDERML
-from beampipe.tracking.formats.format import NO_EVENT_COLUMN, EventFormat, FileProbe, ReadOptions, one_event, probe_file
+from beampipe.tracking.formats.format import EventFormat, FileProbe, one_event, probe_file
 from beampipe.tracking.formats.parquet import OWN
+from beampipe.tracking.formats.read_options import NO_EVENT_COLUMN, ReadOptions
 
 _EVENT_NAME: Final = re.compile(r"evt|event")
 """What names of columns with the number of the event contain."""

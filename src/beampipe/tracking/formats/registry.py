@@ -13,9 +13,10 @@ from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PARAMETERS_OF_ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fields
-from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, probe_file
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
 from beampipe.tracking.formats.parquet import OWN
+from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
 from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
 
@@ -80,7 +81,7 @@ def open_events(
         NotFiniteError: NaN or infinity among the coordinates.
         UnknownNameError: no such scale, format or collection.
     """
-    return open_with(path, ReadOptions(format, scale, tuple(hits), tuple(links), particles, cell_id, event_column))
+    return open_with(path, ReadOptions(scale, format, tuple(hits), tuple(links), particles, cell_id, event_column))
 
 
 def check_options(options: ReadOptions) -> None:

@@ -18,7 +18,8 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.events import NO_TRACK, NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical
-from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, matching_rows, one_event
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, matching_rows, one_event
+from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.tables import PROMPT, module_code, read_columns, read_table, stacked
 from beampipe.tracking.formats.writing import TrackFormat, check_labels, own_hit_ids
 

@@ -12,7 +12,7 @@ from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.named_finders import named_finder, named_finders
+from beampipe.tracking.finder_names import named_finder, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
 from tests.tracking.acts.truth_matching import acts_truth_matching
 
