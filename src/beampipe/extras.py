@@ -29,6 +29,7 @@ _OF_AREA = {
     "events": "tracking",
     "tracking": "tracking",
     "simulation": "simulation",
+    "jets": "calibration",
     "figures": "tracking",
     "notebook": "tracking",
     "serving": "serving",
@@ -43,8 +44,6 @@ _OF_AREA = {
 _ELSEWHERE = {
     ("analysisops", "pythia8mc"): "analysisops",
     ("simulation", "numba"): "calibration",
-    ("simulation", "lightgbm"): "calibration",
-    ("simulation", "safetensors"): "calibration",
 }
 """Area and package -> the extra; takes precedence over the tables above."""
 
