@@ -590,19 +590,14 @@ MAX_OUTLIERS: Final = 3
 """Hits that the fit of a track leaves out at most."""
 
 
-ABSENT: Final[Any] = None
-"""Default of an array of `TrackParameters` that kernels or servers may leave out."""
-
-
-def per_track(dtype: type, *shape: int, absent: float | None = None) -> dict[str, Any]:
+def per_track(dtype: type, *shape: int) -> dict[str, Any]:
     """Metadata of a field of `TrackParameters` that is an array with one entry per track.
 
     Args:
         dtype: type of its numbers.
         shape: shape of one entry; none for a number.
-        absent: what each entry is where the array is left out; the default of the field is then `ABSENT`.
     """
-    return {"dtype": dtype, "shape": shape, "absent": absent}
+    return {"dtype": dtype, "shape": shape}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -634,10 +629,8 @@ class TrackParameters(Shown):
     def __post_init__(self) -> None:
         n = len(self.values)
         for result in fit_results():
-            dtype, shape = result.metadata["dtype"], (n, *result.metadata["shape"])
-            if getattr(self, result.name) is None:
-                object.__setattr__(self, result.name, np.full(shape, result.metadata["absent"], dtype))
-            expect_array(result.name, getattr(self, result.name), dtype, shape)
+            shape = (n, *result.metadata["shape"])
+            expect_array(result.name, getattr(self, result.name), result.metadata["dtype"], shape)
 
     def __len__(self) -> int:
         return len(self.values)

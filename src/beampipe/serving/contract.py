@@ -136,12 +136,11 @@ def unpacked_parameters(rows: Float64[ndarray, "n_tracks 36"]) -> TrackParameter
     """The fitted tracks that PARAMETERS holds, bit for bit.
 
     Args:
-        rows: PARAMETERS of an answer. A server of an older version gives no columns that were declared since.
+        rows: PARAMETERS of an answer.
     """
-    ends = np.cumsum(_WIDTHS).tolist()
-    arrays: dict[str, Any] = {}
-    for result, width, end in zip(fit_results(), _WIDTHS, ends, strict=True):
-        if end <= rows.shape[1]:
-            entries = rows[:, end - width : end].reshape(len(rows), *result.metadata["shape"])
-            arrays[result.name] = entries.astype(result.metadata["dtype"])
+    parts = np.split(rows, np.cumsum(_WIDTHS)[:-1], axis=1)
+    arrays: dict[str, Any] = {
+        result.name: part.reshape(len(rows), *result.metadata["shape"]).astype(result.metadata["dtype"])
+        for result, part in zip(fit_results(), parts, strict=True)
+    }
     return TrackParameters(**arrays)
