@@ -382,7 +382,7 @@ def print_json(result: Any) -> None:
     typer.echo(json.dumps(_plain(result), indent=1, allow_nan=False, default=str))
 
 
-def options_of(kind: type[Any], *, without: Collection[str] = (), panel: str | None = None) -> Callable[..., Any]:
+def options_of(kind: type[Any], *, without: Collection[str] = ()) -> Callable[..., Any]:
     """A function for `with_options` whose options are the fields of a dataclass of settings.
 
     Name, type, default and help text of an option are those of the field; the help text stands in the section
@@ -392,35 +392,31 @@ def options_of(kind: type[Any], *, without: Collection[str] = (), panel: str | N
     Args:
         kind: the dataclass.
         without: fields that are no options; they keep their defaults.
-        panel: heading of these options in the help; None for the common one.
     """
     hints: dict[str, Any] = get_type_hints(kind)
     shown = [field for field in fields(kind) if field.init and field.name not in without]
     several = {name for name, hint in hints.items() if get_origin(hint) is tuple and ... in get_args(hint)}
+    documented = _documented(kind, "Attributes")[1]
     parameters = []
     for field in shown:
-        default: Any = field.default
+        text, default = documented[field.name], field.default
         if field.default_factory is not MISSING:
             default = field.default_factory()
         hint = hints[field.name]
         if field.name in several:
             hint = GenericAlias(list, get_args(hint)[:1]) | None
             default = None if default is MISSING else list(default) or None
+            words, bracket, shown_default = text.partition(" [default: ")
+            text = f"{words.removesuffix('.')}; may be given several times.{bracket}{shown_default}"
         parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY)
         if default is not MISSING:
             parameter = parameter.replace(default=default)
-        parameters.append(parameter.replace(annotation=Annotated[hint, typer.Option(rich_help_panel=panel)]))
+        parameter = parameter.replace(annotation=Annotated[hint, typer.Option()])
+        parameters.append(_with_help(parameter, text[:1].upper() + text[1:]))
 
     def make(**values: Any) -> Any:
         return kind(**{name: tuple(value or ()) if name in several else value for name, value in values.items()})
 
-    documented = _documented(kind, "Attributes")[1]
-    make.__doc__ = "The settings.\n\nArgs:"
-    for field in shown:
-        text, bracket, default = documented[field.name].partition(" [default: ")
-        if field.name in several:
-            text = f"{text.removesuffix('.')}; may be given several times."
-        make.__doc__ += f"\n    {field.name}: {text[:1].upper()}{text[1:]}{bracket}{default}"
     make.__annotations__ = {"return": kind}
     vars(make)["__signature__"] = inspect.Signature(parameters)
     return make
