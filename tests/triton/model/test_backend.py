@@ -20,6 +20,7 @@ from beampipe.errors import BeampipeError, CancelledError, ConfigError, FileErro
 from beampipe.triton.model import backend, canary, contract
 from beampipe.triton.model.backend import InstanceMetrics, TritonPythonModel
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
+from tests.triton.model.dlpack import Capsule
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))
 Y = TensorSpec("Y", "INT64", np.int64, (-1,))
@@ -46,19 +47,6 @@ class Sent:
 
     def timeout(self) -> int:
         return self.allowed
-
-
-class Capsule:
-    """Lets numpy read a DLPack capsule."""
-
-    def __init__(self, capsule: object) -> None:
-        self.capsule = capsule
-
-    def __dlpack__(self, **options: object) -> Any:
-        return self.capsule
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0
 
 
 @dataclass

@@ -6,7 +6,6 @@ import gc
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -17,23 +16,11 @@ from beampipe.triton.model.contract import ModelSettings
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-
-
-class Owner:
-    """Lets numpy take a DLPack capsule over, as Triton's backend does."""
-
-    def __init__(self, capsule: object) -> None:
-        self.capsule = capsule
-
-    def __dlpack__(self, **options: object) -> Any:
-        return self.capsule
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0
+from tests.triton.model.dlpack import Capsule
 
 
 def triton_tensor(name: str, capsule: object) -> tuple[str, ndarray]:
-    return name, np.from_dlpack(Owner(capsule))
+    return name, np.from_dlpack(Capsule(capsule))
 
 
 TRITON = SimpleNamespace(Tensor=SimpleNamespace(from_dlpack=triton_tensor))
