@@ -14,7 +14,11 @@ import pytest
 import typer
 
 import beampipe
+from beampipe.calibration.events.variations import IN_FILES, IN_MEMORY
+from beampipe.calibration.method.extractions import EXTRACTIONS
+from beampipe.calibration.taggers import KINDS
 from beampipe.cli import app
+from beampipe.events import PER_TRACK_COLUMNS
 from tests.test_documentation import AREAS, DOCS, FACES, PAGES, page
 
 REFERENCE = [name for name in PAGES if name.startswith("reference/")]
@@ -32,8 +36,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
 @pytest.fixture(autouse=True)
 def _no_parts_stay() -> Iterator[None]:
     yield
-    for name in ("written", "names", "commands", "modules", "alerts", "licences"):
-        sys.modules.pop(name, None)
+    for path in (DOCS / "_parts").glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 def described(text: str) -> list[str]:
@@ -157,3 +161,16 @@ def test_packages_under_the_gpl_come_with_the_extras_that_the_page_names(written
     for name, extras in reached.items():
         (line,) = (item for item in introduction.split("\n- ") if f"`{name}`" in item)
         assert sorted(re.findall(r"`(\w+)`", line.partition("extra")[2])) == extras
+
+
+def test_the_tables_of_registries_have_a_row_for_each_entry(written: Callable[[str], str]) -> None:
+    calibration, formats = (written(page(name)) for name in ("calibration", "formats"))
+    for variation in (*IN_FILES, *IN_MEMORY):
+        assert f"| `{variation.name}` | {variation.title} | {variation.group} |" in calibration
+    for kind in KINDS:
+        assert f"| {kind.title} | {kind.group} | {', '.join(kind.reads)} |" in calibration
+    for extraction in EXTRACTIONS:
+        assert f'| `"{extraction.name}"` | {extraction.title} | {extraction.reads} |' in calibration
+    for column in PER_TRACK_COLUMNS:
+        line = f"| `{column.name}` | {column.unit or 1} | {column.meaning} |"
+        assert line in formats or column.name.startswith("cov_")

@@ -30,11 +30,11 @@ def installed_with(extra: str) -> dict[str, Distribution | None]:
             continue
         done.add((name, wanted))
         try:
-            found[name] = distribution(name)
+            package = found[name] = distribution(name)
         except PackageNotFoundError:
             found[name] = None
             continue
-        for text in distribution(name).requires or ():
+        for text in package.requires or ():
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": wanted}):
                 ahead += [(requirement.name, more) for more in ("", *requirement.extras)]

@@ -14,6 +14,8 @@ TrackFitter: __call__
 ```                                    the modules of an area, each with the first line of its docstring
 ```{alerts}
 ```                                    the alerts of a fleet, each with its meaning and what to do
+```{registry} variations
+```                                    the entries of a registry, a key of `registries.TABLES`
 ```{licences}
 ```                                    the packages that the extras install, with their licences
 ```{notebook-links}
@@ -33,9 +35,10 @@ import commands
 import licences
 import modules
 import names
+import registries
 from sphinx.application import Sphinx
 
-KINDS = "public|public-table|commands|commands-table|modules|alerts|licences|notebook-links"
+KINDS = "public|public-table|commands|commands-table|modules|alerts|registry|licences|notebook-links"
 BLOCK = re.compile(rf"^```\{{({KINDS})\}} ?(\S*)\n(.*?)^```$", re.M | re.S)
 FORGE = runpy.run_path(str(Path(__file__).parents[2] / "release" / "forge.py"))
 
@@ -68,6 +71,8 @@ def written(page: str) -> str:
             return modules.table(argument)
         if kind == "alerts":
             return alerts.table()
+        if kind == "registry":
+            return registries.table(argument)
         if kind == "licences":
             return licences.table()
         if kind == "commands":

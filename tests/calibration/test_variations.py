@@ -22,7 +22,6 @@ from beampipe.calibration.events.scores import Scores
 from beampipe.calibration.events.variations import (
     GLUON_REWEIGHT,
     IN_FILES,
-    IN_MEMORY,
     UNVARIED,
     JetVariation,
     Variation,
@@ -30,11 +29,9 @@ from beampipe.calibration.events.variations import (
     kinematics_of,
     matching,
 )
-from beampipe.calibration.method.extractions import EXTRACTIONS
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.taggers import KINDS
 from beampipe.calibration.tasks.plan import settings_of
 from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import InputError, UnknownNameError
@@ -151,13 +148,3 @@ def test_a_shift_beyond_the_margin_of_the_selection_is_refused(monkeypatch: pyte
     jet_variations.cache_clear()
     with pytest.raises(InputError, match=r"gluon_tracks: got a pT shifted by more than 10%"):
         kinematics_of("gluon_tracks", random_dijets(10, 1), Energy())
-
-
-def test_the_handbook_lists_variations_taggers_and_extractions() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "calibration.md").read_text(encoding="utf-8")
-    for variation in (*IN_FILES, *IN_MEMORY):
-        assert f"| `{variation.name}` | {variation.title} | {variation.group} |" in text
-    for kind in KINDS:
-        assert f"| {kind.title} | {kind.group} | {', '.join(kind.reads)} |" in text
-    for extraction in EXTRACTIONS:
-        assert f'"{extraction.name}"' in text

@@ -297,7 +297,6 @@ class TaggerKind:
         title: what it is, in a few words.
         group: what it is computed from: ``files``, ``features`` of jets or their ``constituents``.
         reads: columns of jets that the files must have, and `CONSTITUENTS_OF_JETS`.
-        makes: ``n_trk``, which variations change, or a ``score``.
         accepts: whether a tagger of the configuration is of this kind, unless an earlier one of `KINDS` accepts it.
         open: opens the model of a tagger; None if there is nothing to compute.
     """
@@ -305,7 +304,6 @@ class TaggerKind:
     title: str
     group: Literal["files", "features", "constituents"]
     reads: tuple[str, ...]
-    makes: Literal["n_trk", "score"]
     accepts: Callable[[Tagger], bool]
     open: Callable[[Tagger], Model] | None = None
 
@@ -313,13 +311,12 @@ class TaggerKind:
 _FEATURES: Final = ("n_trk", "width", "c1")
 
 KINDS: Final = (
-    TaggerKind("number of tracks", "files", ("n_trk",), "n_trk", lambda tagger: tagger.name == "n_trk"),
-    TaggerKind("score of the files", "files", ("n_trk",), "score", lambda tagger: not tagger.model),
+    TaggerKind("number of tracks", "files", ("n_trk",), lambda tagger: tagger.name == "n_trk"),
+    TaggerKind("score of the files", "files", ("n_trk",), lambda tagger: not tagger.model),
     TaggerKind(
         title="network of constituents, served",
         group="constituents",
         reads=(*_FEATURES, CONSTITUENTS_OF_JETS),
-        makes="score",
         accepts=lambda tagger: tagger.served and tagger.constituents,
         open=lambda tagger: served_constituents(tagger.model),
     ),
@@ -327,7 +324,6 @@ KINDS: Final = (
         title="boosted trees, served",
         group="features",
         reads=_FEATURES,
-        makes="score",
         accepts=lambda tagger: tagger.served,
         open=lambda tagger: _of_features(served_scores(tagger.model)),
     ),
@@ -335,7 +331,6 @@ KINDS: Final = (
         title="network of constituents",
         group="constituents",
         reads=(*_FEATURES, CONSTITUENTS_OF_JETS),
-        makes="score",
         accepts=lambda tagger: tagger.path.suffix == NETWORK_SUFFIX,
         open=_network,
     ),
@@ -343,7 +338,6 @@ KINDS: Final = (
         title="boosted trees",
         group="features",
         reads=_FEATURES,
-        makes="score",
         accepts=lambda tagger: True,
         open=lambda tagger: _of_features(local_scores(tagger.path)),
     ),

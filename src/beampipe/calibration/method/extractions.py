@@ -27,24 +27,26 @@ class OwnExtraction:
     Attributes:
         name: name in the configuration.
         title: the method, in a few words.
-        group: extractions of one method; those beside the first differ in a choice of it.
         reads: what it takes from simulation.
         function: ``module:function`` of `beampipe.calibration.method`.
     """
 
     name: str
     title: str
-    group: str
     reads: str
     function: str
 
 
+_FITTED: Final = "on each side of the cut, a Poisson fit of quark and gluon templates to both regions"
+_TAILS: Final = "the inversion, with fractions measured in the tails of data (jet topics)"
+_PURITY: Final = "the purity of the tails"
+
 EXTRACTIONS: Final = (
-    OwnExtraction(MATRIX, "inversion of the two mixtures", "matrix", "fractions", "matrix:inverted"),
-    OwnExtraction("template", "fit of templates on each side of the cut", "template", "shapes", "template_fit:fitted"),
-    OwnExtraction("topics", "fractions from the tails of data", "topics", "purity of the tails", "topics:topics"),
-    OwnExtraction("topics_narrow", "the same, tails of 10 %", "topics", "purity of the tails", "topics:topics_narrow"),
-    OwnExtraction("topics_wide", "the same, tails of 30 %", "topics", "purity of the tails", "topics:topics_wide"),
+    OwnExtraction(MATRIX, "the inversion above; the default", "the fractions in both regions", "matrix:inverted"),
+    OwnExtraction("template", _FITTED, "the fractions, and the shapes on each side of the cut", "template_fit:fitted"),
+    OwnExtraction("topics", _TAILS, _PURITY, "topics:topics"),
+    OwnExtraction("topics_narrow", "the same, tails of 10 %", _PURITY, "topics:topics_narrow"),
+    OwnExtraction("topics_wide", "the same, tails of 30 %", _PURITY, "topics:topics_wide"),
 )
 """The extractions of this package."""
 
