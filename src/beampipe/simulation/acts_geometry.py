@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -242,8 +243,9 @@ class BuiltDetector:
     owner: Any = None
 
 
+@lru_cache(maxsize=2)
 def build_detector(layout: DetectorLayout | None = None) -> BuiltDetector:
-    """Build a detector for ACTS.
+    """Build a detector for ACTS, which takes about a second; the last two of a process are kept.
 
     Args:
         layout: layout of the detector, or None for the GenericDetector.
