@@ -37,7 +37,7 @@ WRITING: Final = {
     "tracking display EVENTS -o FILE.json": True,
     "chain stream --rate 100 --seconds 0.1 -p module_map -o FILE.png": True,
     "calibration init FILE.toml": False,
-    "analysisops sample zmumu -o data --hidden FILE.json": True,
+    "analysisops sample search -o data --hidden FILE.json": True,
 }
 """Commands that write a file, and whether they may write it again without `--force`: users edit configurations."""
 
@@ -69,7 +69,7 @@ REFUSING: Final = {
     "analysisops demo -o out": ("report.html", "run/plan.json", "run/results.jsonl"),
     "analysisops run -t zmumu -a scripted -o out": ("plan.json", "results.jsonl"),
     "analysisops export -t operations -o out": ("operations-dev-1/task.toml",),
-    "analysisops sample zmumu -o out": ("data/manifest.json", "data/mine.root"),
+    "analysisops sample search -o out": ("data/manifest.json", "data/mine.root"),
     "analysisops report run -o out/page.html": ("page.html",),
 }
 """Commands that write files into a folder, or need more than one file, and files that they would replace."""

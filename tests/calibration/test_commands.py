@@ -74,7 +74,10 @@ def test_a_working_point_of_the_demo_is_what_it_says(demo: Path) -> None:
             np.testing.assert_allclose(one.simulation, point, rtol=0, atol=limit)
 
 
-def test_a_run_with_nothing_valid_ends_with_an_error_after_all_is_written(tmp_path: Path) -> None:
+def test_a_run_with_nothing_valid_ends_with_an_error_after_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "figures_of", one_of_each)
     text = DEMO_CONFIGURATION.read_text().partition("[systematics")[0].replace("replicas = ", "replicas = 0 #")
     text = re.sub(r"\[taggers\.gbdt\][^\[]*", "", text)
     assert "replicas = 0 #" in text
