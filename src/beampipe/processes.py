@@ -206,13 +206,44 @@ def ending_with_this_process() -> Iterator[None]:
 
 def tied_to(mark: str) -> list[int]:
     """Process ids of the processes that have inherited a mark."""
-    pids = []
+    return with_variable(_TIED, lambda value: mark in value)
+
+
+def with_variable(name: str, holds: Callable[[str], bool]) -> list[int]:
+    """Process ids of the processes that were started with an environment variable; those of other users are not seen.
+
+    Args:
+        name: name of the variable.
+        holds: whether its value is a wanted one.
+    """
+    pids, begin = [], f"{name}=".encode()
     for entry in os.scandir(_PROC):
         with suppress(OSError):  # ended meanwhile, or of another user
             variables = (Path(entry) / "environ").read_bytes().split(b"\0") if entry.name.isdigit() else ()
-            if any(one.startswith(_TIED.encode()) and mark.encode() in one for one in variables):
+            if any(one.startswith(begin) and holds(os.fsdecode(one.removeprefix(begin))) for one in variables):
                 pids.append(int(entry.name))
     return pids
+
+
+def end_all(find: Callable[[], list[int]], grace: float) -> int:
+    """End processes, and others that they start meanwhile, by SIGTERM; give their number once none is left.
+
+    Args:
+        find: gives their process ids.
+        grace: time [s] after which they are killed; those that are stopped by a signal are killed at once.
+    """
+    begin, warned = time.monotonic(), set[int]()
+    while left := find():
+        late = time.monotonic() - begin > grace
+        for pid in left:
+            with suppress(OSError):
+                if late or is_stopped(pid):
+                    os.kill(pid, signal.SIGKILL)
+                elif pid not in warned:
+                    os.kill(pid, signal.SIGTERM)
+        warned.update(left)
+        time.sleep(10 * _POLL)
+    return len(warned)
 
 
 def _end_tied(mark: str, owner: int) -> None:
@@ -221,14 +252,7 @@ def _end_tied(mark: str, owner: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     while os.getppid() == owner and not select.select([0], [], [], 0.5)[0]:  # forks of the owner keep the pipe open
         pass
-    begin, warned = time.monotonic(), set[int]()
-    while left := tied_to(mark):
-        late = time.monotonic() - begin > _GRACE
-        for pid in left if late else set(left) - warned:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
-        warned.update(left)
-        time.sleep(10 * _POLL)
+    end_all(lambda: tied_to(mark), _GRACE)
 
 
 class WorkerPool:

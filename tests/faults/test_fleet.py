@@ -20,6 +20,7 @@ from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.fleet import certificates
 from beampipe.fleet.checks import check_fleet
 from beampipe.fleet.cli import app
+from beampipe.fleet.control.intent import prepare
 from beampipe.fleet.run_folder import run_folder_of
 from beampipe.fleet.security import add_token
 from beampipe.fleet.specification import read_fleet
@@ -53,7 +54,7 @@ def checked(text: str, prepare: Callable[[Path], object] = lambda folder: None) 
         write_model(folder, "one")
         prepare(folder)
         (folder / "fleet.toml").write_text(text.replace("{port}", str(free_port())))
-        return command("check", folder / "fleet.toml", "--folder", folder / "run")
+        return command("check", "-f", folder / "fleet.toml", "--folder", folder / "run")
 
     return plant
 
@@ -107,7 +108,7 @@ def taken(folder: Path) -> object:
     write_model(folder, "one")
     with socket.create_server(("127.0.0.1", 0)) as other:
         (folder / "fleet.toml").write_text(GATEWAY.replace("{port}", str(other.getsockname()[1])))
-        return command("check", folder / "fleet.toml", "--folder", folder / "run")
+        return command("check", "-f", folder / "fleet.toml", "--folder", folder / "run")
 
 
 def tokens(text: str | None, mode: int = 0o600) -> Callable[[Path], str]:
@@ -135,19 +136,11 @@ def onnx(folder: Path) -> None:
     (folder / "models/net.onnx").touch()
 
 
-def run_folder(other: str | None) -> Callable[[Path], None]:
-    """The run folder of another fleet, or a folder with files of something else."""
-
-    def plant(folder: Path) -> None:
-        (folder / "fleet.toml").write_text(SERVERS)
-        if other is None:
-            (folder / "run").mkdir()
-            (folder / "run" / "thesis.tex").touch()
-        else:
-            run_folder_of(other, folder / "run").make()
-        run_folder_of(read_fleet(folder / "fleet.toml").name, folder / "run").make()
-
-    return plant
+def run_folder_of_something_else(folder: Path) -> None:
+    """A folder with files of something else."""
+    (folder / "run").mkdir()
+    (folder / "run" / "thesis.tex").touch()
+    run_folder_of("fleet", folder / "run").make()
 
 
 def state_folder(folder: Path) -> None:
@@ -157,10 +150,18 @@ def state_folder(folder: Path) -> None:
         run_folder_of("laptop").make()
 
 
-def down_in_another_folder(folder: Path) -> object:
-    run_folder_of("physics", folder / "run").make()
-    (folder / "fleet.toml").write_text(f'name = "test"\n{SERVERS}')
-    return command("down", folder / "fleet.toml", "--folder", folder / "run")
+def of_another_fleet(word: str) -> Callable[[Path], object]:
+    """A command in the run folder of a fleet that another specification has started."""
+
+    def plant(folder: Path) -> object:
+        run = run_folder_of("physics", folder / "run")
+        run.make()
+        for name in ("physics", "test"):
+            (folder / f"{name}.toml").write_text(f'name = "{name}"\n{SERVERS}')
+        prepare(run, folder / "physics.toml")
+        return command(word, "-f", folder / "test.toml", "--folder", folder / "run")
+
+    return plant
 
 
 def mixed_authority(folder: Path) -> object:
@@ -193,7 +194,7 @@ def late_renewal(folder: Path) -> str:
     """The next job is submitted so late that its servers do not answer in time: minutes for seconds."""
     write_model(folder, "one")
     (folder / "fleet.toml").write_text(f'{SERVERS}[slurm]\nrenew = 10\nfolder = "shared"\n')
-    return command("slurm", folder / "fleet.toml", "-o", folder / "jobs")
+    return command("slurm", "-f", folder / "fleet.toml", "-o", folder / "jobs")
 
 
 def plan(content: object, *words: str) -> Callable[[Path], object]:
@@ -376,9 +377,9 @@ FAULTS = [
     Fault("more servers than cores", many_cores, r"cores in sum, more than the \d+ of this machine", str),
     Fault("GPUs that do not exist", checked(GPU), r"900 server\(s\) with a GPU each, and \d+ GPU", ConfigError),
     # Folders.
-    Fault("the run folder of another fleet", run_folder("physics"), "run folder of the fleet 'physics'", ConfigError),
-    Fault("another fleet is stopped", down_in_another_folder, "run folder of the fleet 'physics'", ConfigError),
-    Fault("a run folder with other files", run_folder(None), "files of something else", ConfigError),
+    Fault("the run folder of another fleet", of_another_fleet("up"), r"expected .*physics\.toml", ConfigError),
+    Fault("another fleet is stopped", of_another_fleet("down"), r"expected .*physics\.toml", ConfigError),
+    Fault("a run folder with other files", run_folder_of_something_else, "files of something else", ConfigError),
     Fault("a state folder that is read-only", state_folder, "cannot be made .*XDG_STATE_HOME", FileError),
     # Planning.
     Fault("service times in ms", plan({"sizes": [9], "seconds": [145.0]}), "are they in ms", ConfigError),
@@ -411,5 +412,5 @@ def test_what_is_sound_gives_no_note(tmp_path: Path) -> None:
     for text in sound(tmp_path):
         (tmp_path / "fleet.toml").write_text(text.replace("{port}", str(free_port())))
         assert check_fleet(read_fleet(tmp_path / "fleet.toml")) == [], text
-    printed = command("check", tmp_path / "fleet.toml", "--folder", tmp_path / "run", "--json")
+    printed = command("check", "-f", tmp_path / "fleet.toml", "--folder", tmp_path / "run", "--json")
     assert json.loads(printed) == {"name": "fleet", "notes": []}

@@ -16,10 +16,10 @@ import pytest
 from beampipe.errors import BeampipeError
 from beampipe.fleet.control.commands import LocalCommands
 from beampipe.fleet.control.control_socket import ControlSocket
+from beampipe.fleet.control.intent import prepare
 from beampipe.fleet.control.reconciler import LocalReconciler
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.security import add_token
-from beampipe.fleet.specification import Fleet, read_fleet
 from beampipe.triton import ModelClient
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.launch import free_port
@@ -113,10 +113,10 @@ def running_fleet(
         specification.write_text(
             FLEET.format(count=count, patience=patience, port=free_port(), gateway=settings_of(gateway, folder))
         )
-        fleet: Fleet = read_fleet(specification)
         run = RunFolder(folder / "run")
         run.make()
-        reconciler = LocalReconciler(fleet, run)
+        intent, _ = prepare(run, specification)
+        reconciler = LocalReconciler(intent.fleet, run, intent)
         running = RunningFleet(reconciler, specification)
         with reconciler.running(), ControlSocket(run.socket, running.orders.obey):
             until(lambda: bool(running.orders.status()["ready"]))

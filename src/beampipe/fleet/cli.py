@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from beampipe import terminal
+from beampipe.errors import ServiceUnavailableError
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.run_folder import run_folder_of, shared_folder
 from beampipe.fleet.security import add_token, revoke_token
@@ -19,10 +20,8 @@ from beampipe.terminal.commands import Commands, Json, print_json, with_options
 FLEET_FILE: Final = Path("fleet.toml")
 """Specification of a fleet where none is named."""
 
-FleetFile = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
+FleetFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")]
 """Specification of the fleet that a command is for."""
-
-_Specification = Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")]
 
 _Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the files; for Slurm all nodes must see it.")]
 
@@ -111,32 +110,32 @@ def plan_command(
 
 
 @app.command("compose")
-def compose_command(specification: _Specification, output: _Output) -> None:
+def compose_command(output: _Output, file: FleetFile = FLEET_FILE) -> None:
     """Write a Dockerfile, Docker Compose, and an Apptainer definition for a fleet."""
     from beampipe.fleet.deploy.containers import compose_notes, write_compose
 
-    fleet = read_fleet(specification)
+    fleet = read_fleet(file)
     _echo_files(write_compose(fleet, output), compose_notes(fleet))
 
 
 @app.command("k8s")
-def k8s_command(specification: _Specification, output: _Output) -> None:
+def k8s_command(output: _Output, file: FleetFile = FLEET_FILE) -> None:
     """Write values for SuperSONIC's Helm chart, and plain manifests, for a fleet."""
     from beampipe.fleet.deploy.kubernetes import kubernetes_notes, write_kubernetes
 
-    fleet = read_fleet(specification)
+    fleet = read_fleet(file)
     _echo_files(write_kubernetes(fleet, output), kubernetes_notes(fleet))
 
 
 @app.command("slurm")
-def slurm_command(specification: _Specification, output: _Output) -> None:
+def slurm_command(output: _Output, file: FleetFile = FLEET_FILE) -> None:
     """Write scripts for Slurm that start servers and a gateway, and make their shared folder ready."""
     from beampipe.fleet.deploy.slurm import slurm_notes, write_slurm
 
-    fleet = read_fleet(specification)
-    _echo_files(write_slurm(fleet, specification, output), slurm_notes(fleet))
+    fleet = read_fleet(file)
+    _echo_files(write_slurm(fleet, file, output), slurm_notes(fleet))
     typer.echo(f"servers: {output / 'start.sh'}", err=True)
-    typer.echo(f"gateway: beampipe fleet gateway {specification} --registry {shared_folder(fleet)}", err=True)
+    typer.echo(f"gateway: beampipe fleet gateway -f {file} --registry {shared_folder(fleet)}", err=True)
 
 
 def _echo_files(paths: Iterable[Path], notes: Iterable[str]) -> None:
@@ -161,7 +160,7 @@ def job_command(settings: Annotated[Path, typer.Argument()]) -> None:
 
 
 @app.command("gateway")
-def gateway_command(specification: _Specification, registry: Path | None = None, folder: FleetFolder = None) -> None:
+def gateway_command(file: FleetFile = FLEET_FILE, registry: Path | None = None, folder: FleetFolder = None) -> None:
     """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs.
 
     Args:
@@ -170,7 +169,7 @@ def gateway_command(specification: _Specification, registry: Path | None = None,
     """
     from beampipe.fleet.control.daemon import run_gateway
 
-    run_gateway(specification, registry, folder)
+    run_gateway(file, registry, folder)
 
 
 @app.command("sidecar")
@@ -336,7 +335,7 @@ def update_command(
         order |= {"allow_differences": allow_differences, "slower": slower, "least": least, "within": within}
     elif recorded is not None:
         raise typer.BadParameter("got --recorded without --share, expected both: it is for a trial")
-    done = send_command(run_folder_of(read_fleet(file).name, folder).socket, order, _RESTART_TIMEOUT + within)
+    done = _send(file, folder, _RESTART_TIMEOUT + within, **order)
     if as_json:
         print_json(done)
     else:
@@ -366,16 +365,22 @@ Send = Callable[..., dict[str, Any]]
 """Sends a command to a running fleet, by its name ``do`` and its arguments; returns the answer."""
 
 
-def _sender(
-    file: Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")] = FLEET_FILE,
-    folder: FleetFolder = None,
-) -> Send:
-    return partial(_send, file, folder)
+def _sender(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> Send:
+    return partial(_send, file, folder, _COMMAND)
 
 
-def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
-    timeout = _STATUS if order["do"] == "status" else _COMMAND
-    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
+def _send(file: Path, folder: Path | None, timeout: float = _STATUS, **order: Any) -> dict[str, Any]:
+    from beampipe.fleet.control.intent import check_owner, left_over
+
+    run = run_folder_of(read_fleet(file).name, folder)
+    check_owner(run, file)
+    try:
+        return dict(send_command(run.socket, order, timeout))
+    except ServiceUnavailableError as error:
+        if left := left_over(run, set()):
+            found = f"{len(left)} of its processes are left over: {'; '.join(left.values())}"
+            raise ServiceUnavailableError(f"{error}\n{found}; to end them: beampipe fleet down") from error
+        raise
 
 
 @app.command("check")
@@ -393,11 +398,20 @@ def check_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_j
 
 
 @app.command("up")
-def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
-    """Start a fleet, or apply a changed specification to a running one."""
+def up_command(
+    file: FleetFile = FLEET_FILE, folder: FleetFolder = None, take_over: bool = False, as_json: Json = False
+) -> None:
+    """Start a fleet, or apply a changed specification to a running one.
+
+    Args:
+        take_over: Replace a fleet of the same name that was started by another specification.
+    """
     from beampipe.fleet.control.daemon import start_fleet
 
-    _print_status(start_fleet(file, folder, terminal.say), as_json=as_json)
+    status = start_fleet(file, folder, terminal.say, take_over=take_over)
+    _print_status(status, as_json=as_json)
+    if not status["ready"]:  # all servers are drained
+        raise typer.Exit(1)
 
 
 @app.command("down")
@@ -454,7 +468,7 @@ def resume_command(server: Annotated[str, typer.Argument()], send: Send) -> None
 def scale_command(
     count: Annotated[int, typer.Argument(min=0)], send: Send, group: str | None = None, as_json: Json = False
 ) -> None:
-    """Set the number of servers in a group, until the next `beampipe fleet up`.
+    """Set the number of servers in a group, until `beampipe fleet up` with another number in the specification.
 
     Args:
         count: Number of servers.
@@ -544,4 +558,7 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
         parts = ", ".join(f"{name} {number}" for name, number in gateway.get(end, {}).items() if number)
         ends.append(f"{count} {end}" + (f" ({parts})" if parts else ""))
     out.print(f"gateway: {probe}; {connections} connections; requests: {', '.join(ends)}", markup=False, soft_wrap=True)
+    for what, key in (("asked", "asked"), ("left over", "left_over")):
+        for text in status[key]:
+            out.print(f"{what}: {text}", markup=False, soft_wrap=True)
     out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.files import explained_if_full, replacing
 from beampipe.fleet.specification import Fleet
 
 _LONGEST_SOCKET: Final = 100
@@ -26,12 +27,12 @@ class RunFolder:
     Args:
         path: the folder.
         shared: folder of registry and secret that all machines of the fleet see; None for `path`.
-        name: name of the fleet; empty if it does not matter.
 
     Attributes:
         path: the folder.
         shared: the folder that all machines see, None for `path`.
-        name: name of the fleet, which the folder keeps.
+        intent: what the operator has asked for.
+        lock: locked by the process that runs the fleet.
         process: process id and start time of the process that runs the fleet.
         socket: socket for commands.
         gateway_socket: socket of HAProxy.
@@ -47,12 +48,14 @@ class RunFolder:
         logs_of_servers: logs of the servers.
 
     Raises:
-        ConfigError: the path is too long for a socket, or the folder is that of another fleet.
+        ConfigError: the path is too long for a socket.
     """
 
-    def __init__(self, path: Path, shared: Path | None = None, name: str = "") -> None:
-        self.path, self.shared, self.name = path, shared, name
+    def __init__(self, path: Path, shared: Path | None = None) -> None:
+        self.path, self.shared = path, shared
         self._seen_by_all = path if shared is None else shared
+        self.intent = path / "intent.json"
+        self.lock = path / "lock"
         self.process = path / "process.json"
         self.socket = path / "orders.sock"
         self.gateway_socket = path / "haproxy.sock"
@@ -69,11 +72,6 @@ class RunFolder:
         if len(os.fsencode(self.gateway_socket)) > _LONGEST_SOCKET:
             raise ConfigError(
                 f"{path}: got a path that is too long for a socket in it, expected a shorter one; set --folder"
-            )
-        self._name = path / "name"
-        if name and self._name.is_file() and (other := self._name.read_text(encoding="utf-8")) != name:
-            raise ConfigError(
-                f"{path}: got the run folder of the fleet {other!r}, expected that of {name!r}; set --folder"
             )
 
     def make(self) -> None:
@@ -100,13 +98,13 @@ class RunFolder:
         if not self.members.exists() and any(self.path.iterdir()):
             raise ConfigError(f"{self.path}: got a folder with files of something else, expected none or an empty one")
         self.path.chmod(0o700)
-        for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus):
-            folder.mkdir(exist_ok=True)
-        if self.name:
-            self._name.write_text(self.name, encoding="utf-8")
-        if not self.secret.exists():
-            self.secret.touch(mode=0o600)
-            self.secret.write_text(secrets.token_hex(32), encoding="ascii")
+        with explained_if_full(self.secret):
+            for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus):
+                folder.mkdir(exist_ok=True)
+            if not self.secret.exists():
+                with replacing(self.secret) as part:
+                    part.touch(mode=0o600)
+                    part.write_text(secrets.token_hex(32), encoding="ascii")
 
 
 def run_folder_of(name: str, folder: Path | None = None, shared: Path | None = None) -> RunFolder:
@@ -118,7 +116,24 @@ def run_folder_of(name: str, folder: Path | None = None, shared: Path | None = N
         shared: folder of registry and secret that all machines of the fleet see; None for the run folder.
     """
     path = state_folder() / "fleet" / name if folder is None else folder.absolute()
-    return RunFolder(path, None if shared is None else shared.absolute(), name)
+    return RunFolder(path, None if shared is None else shared.absolute())
+
+
+_LOW: Final = 256 << 20
+"""Free space [bytes] below which a folder counts as full, if that is less than a twentieth of its file system."""
+
+
+def lacks_space(folder: Path) -> str:
+    """A sentence on a folder that is almost full; empty if it is not.
+
+    Args:
+        folder: an existing folder.
+    """
+    usage = shutil.disk_usage(folder)
+    least = min(_LOW, usage.total // 20)
+    if usage.free >= least:
+        return ""
+    return f"{folder}: got {usage.free / 1e6:.1f} MB free, expected {least / 1e6:.1f} MB or more; free space there"
 
 
 def shared_folder(fleet: Fleet) -> Path:
@@ -160,7 +175,7 @@ def make_snapshot(repository: Path, folder: Path) -> tuple[str, Path]:
         The digest, and the copy.
 
     Raises:
-        FileError: there are no models.
+        FileError: there are no models, or they cannot be copied, such as on a full disk.
         ConfigError: they change while they are copied.
     """
     digest = repository_digest(repository)
@@ -168,11 +183,21 @@ def make_snapshot(repository: Path, folder: Path) -> tuple[str, Path]:
     if not kept.is_dir():
         part = folder / f".{digest}"
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(repository, part)
-        if repository_digest(part) != digest:
-            shutil.rmtree(part)
-            raise ConfigError(f"{repository}: got models that change while they are copied; try again")
-        part.replace(kept)
+        need, free = sum(path.stat().st_size for path in repository.rglob("*")), shutil.disk_usage(folder).free
+        try:
+            shutil.copytree(repository, part)
+            if repository_digest(part) != digest:
+                raise ConfigError(f"{repository}: got models that change while they are copied; try again")
+            part.replace(kept)
+        except OSError as error:
+            reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+            raise FileError(
+                f"{repository}: cannot be copied to {folder} ({reason}): {free / 1e6:.1f} MB are free there, and the"
+                f" copy needs {need / 1e6:.1f} MB; free space, and run the same command again",
+                path=folder,
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return digest, kept
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -507,6 +508,11 @@ def read_fleet(path: Path) -> Fleet:
         UnknownNameError: a value is none of the choices of its key.
     """
     return build(Fleet, read_toml(path, "the specification of a fleet"), str(path), path.resolve().parent)
+
+
+def fleet_of_text(text: str, path: Path) -> Fleet:
+    """The fleet of the contents that a file had; arguments and errors otherwise as of `read_fleet`."""
+    return build(Fleet, tomllib.loads(text), str(path), path.resolve().parent)
 
 
 def _check_name(where: str, name: str) -> None:

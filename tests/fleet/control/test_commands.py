@@ -159,8 +159,10 @@ def test_what_cannot_be_done_is_refused(fleet: RunningFleet) -> None:
         send_command(socket, {"do": "drain", "srever": "cpu-0"})
     other = fleet.specification.with_name("other.toml")
     other.write_text(fleet.specification.read_text().replace('"test"', '"other"'))
-    with pytest.raises(ConfigError, match="another fleet"):
+    with pytest.raises(ConfigError, match=rf"{other}, expected {fleet.specification}.*--take-over"):
         fleet.orders.apply(str(other))
+    with pytest.raises(ConfigError, match="another fleet"):
+        fleet.orders.apply(str(other), take_over=True)
 
 
 @pytest.mark.prometheus
@@ -172,7 +174,7 @@ def test_the_commands_start_and_end_a_fleet_and_leave_nothing(engine: Engine) ->
         (folder / "fleet.toml").write_text(text.replace("prometheus = false", "prometheus = true"))
 
         def beampipe(command: str) -> str:
-            done = CliRunner().invoke(app, [command, str(folder / "fleet.toml"), "--folder", str(folder / "run")])
+            done = CliRunner().invoke(app, [command, "-f", str(folder / "fleet.toml"), "--folder", str(folder / "run")])
             assert done.exit_code == 0, done.output
             return done.output
 

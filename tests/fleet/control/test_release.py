@@ -104,7 +104,7 @@ def test_without_a_free_place_one_of_several_is_on_trial(fleet: RunningFleet, ev
     options = ["--share", "30%", "--recorded", events, "--least", "20", "--folder", fleet.reconciler.folder.path]
     try:
         with Load(fleet):
-            done = CliRunner().invoke(app, ["update", str(fleet.specification), *map(str, options)])
+            done = CliRunner().invoke(app, ["update", "-f", str(fleet.specification), *map(str, options)])
     finally:
         code(fleet, DOUBLER)
         fleet.orders.apply(str(fleet.write()))

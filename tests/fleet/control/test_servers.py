@@ -20,6 +20,7 @@ from beampipe import processes
 from beampipe.errors import FileError
 from beampipe.fleet.control.daemon import run_gateway
 from beampipe.fleet.control.differences import ServerState
+from beampipe.fleet.control.intent import Intent
 from beampipe.fleet.control.managed_server import LocalServer
 from beampipe.fleet.control.reconciler import RegistryReconciler
 from beampipe.fleet.gateway.haproxy import GatewayState, SlotState
@@ -42,9 +43,6 @@ def server(tmp_path: Path) -> LocalServer:
 
 
 def test_a_stopped_process_of_an_earlier_fleet_is_managed(server: LocalServer, tmp_path: Path) -> None:
-    record = Record(
-        "cpu-0", "cpu", "127.0.0.1", 1, 2, 3, 0, "ready", beat=time.time() - 60
-    )  # it has not reported since
     for arguments, ours in (
         (["fleet", "member", str(tmp_path / "member.json")], True),
         (["beampipe", "other.json"], False),
@@ -53,7 +51,7 @@ def test_a_stopped_process_of_an_earlier_fleet_is_managed(server: LocalServer, t
         try:
             process.send_signal(signal.SIGSTOP)
             until(partial(processes.is_stopped, process.pid))
-            assert server.adopt(replace(record, pid=process.pid)) == ours
+            assert server.adopt() == ours
             assert (server.pid == process.pid) == ours
         finally:
             process.kill()
@@ -128,7 +126,7 @@ class Scene:
         (folder / "fleet.toml").write_text(FLEET)
         run = RunFolder(folder / "run", folder / "shared")
         run.make()
-        self.follower = RegistryReconciler(read_fleet(folder / "fleet.toml"), run)
+        self.follower = RegistryReconciler(read_fleet(folder / "fleet.toml"), run, Intent())
         self.gateway = Notebook(self.follower.gateway.plan)
         self.follower.gateway = self.gateway  # type: ignore[assignment]
         self.registry = run.registry

@@ -174,7 +174,7 @@ def test_the_commands_say_what_they_wrote_and_what_is_left_out(
     command: str, file: str, note: str, tmp_path: Path
 ) -> None:
     specimen(tmp_path, WHOLE)
-    done = CliRunner().invoke(app, [command, str(tmp_path / "fleet.toml"), "-o", str(tmp_path / "out")])
+    done = CliRunner().invoke(app, [command, "-f", str(tmp_path / "fleet.toml"), "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     written = [Path(line) for line in done.stdout.splitlines()]
     assert tmp_path / "out" / file in written

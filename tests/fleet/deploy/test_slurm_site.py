@@ -109,7 +109,7 @@ def running_site() -> Iterator[Site]:
         specification = folder / "fleet.toml"
         specification.write_text(FLEET.format(port=site.port, host=own_address() or "127.0.0.1"))
         (folder / "slurm").mkdir()
-        site.command("slurm", str(specification), "-o", str(folder / "scripts"))
+        site.command("slurm", "-f", str(specification), "-o", str(folder / "scripts"))
         with running_slurm(folder / "slurm", cpus=3, kill_wait=20), _gateway(folder, specification):
             site.script("start.sh")
             until(site.whole)
@@ -120,7 +120,7 @@ def running_site() -> Iterator[Site]:
 
 @contextmanager
 def _gateway(folder: Path, specification: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "beampipe", "fleet", "gateway", str(specification)]
+    command = [sys.executable, "-m", "beampipe", "fleet", "gateway", "-f", str(specification)]
     command += ["--registry", str(folder / "shared"), "--folder", str(folder / "run")]
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

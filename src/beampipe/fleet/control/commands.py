@@ -9,11 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError, look_up
+from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, UnknownNameError, look_up
+from beampipe.fleet.control.intent import Asker, Intent, Kind, Request, check_owner, this_asker
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
 from beampipe.fleet.control.release import ReleaseRule, Trial
@@ -30,6 +33,13 @@ _DRAINED: Final = 600.0
 """Longest time [s] for requests in progress to finish when a server is drained."""
 _CONFIGURED: Final = 30.0
 """Longest time [s] until the gateway runs with another configuration; 0.2 s is typical."""
+
+_asker: ContextVar[Asker | None] = ContextVar("asker", default=None)
+"""Who has asked for the command that this thread executes; None for the user of this process."""
+
+
+def _request(do: Kind, of: str = "", count: int = 0) -> Request:
+    return Request(do, of, count, _asker.get() or this_asker())
 
 
 class GatewayCommands:
@@ -55,10 +65,14 @@ class GatewayCommands:
             BeampipeError: it cannot be done.
         """
         arguments = dict(order)
-        verb = str(arguments.pop("do", ""))
+        verb, by = str(arguments.pop("do", "")), arguments.pop("by", None)
         if verb not in self.verbs:
             raise UnknownNameError("command", verb, self.verbs)
-        return dict(getattr(self, verb)(**arguments) or {})
+        asked = _asker.set(None if by is None else Asker(**by))
+        try:
+            return dict(getattr(self, verb)(**arguments) or {})
+        finally:
+            _asker.reset(asked)
 
     def status(self) -> dict[str, Any]:
         """The status of the fleet as data: servers, gateway, and the last incidents."""
@@ -68,12 +82,14 @@ class GatewayCommands:
         for server in list(reconciler.servers.values()):
             record = reconciler.records.get(server.name)
             current = record if server.describes(record) else None
+            actual = reconciler.actual.servers.get(server.name)
+            unknown = "silent" if actual is not None and actual.report is not None else "starting"
             servers.append(
                 {
                     "server": server.name,
                     "group": server.group,
                     "desired": server.desired_state,
-                    "state": current.state if current is not None else "starting" if server.pid else "dead",
+                    "state": current.state if current is not None else unknown if server.pid else "dead",
                     "pid": server.pid,
                     "metrics": None if current is None else current.metrics,
                     "models": [] if current is None else list(current.models),
@@ -83,8 +99,12 @@ class GatewayCommands:
                     **reconciler.slot_status(server),
                 }
             )
+        intent = reconciler.intent
         return {
             "name": reconciler.fleet.name,
+            "specification": str(intent.specification),
+            "asked": [f"{intent.specification} ({intent.by})"] * bool(intent.text) + [*map(str, intent.requests)],
+            "left_over": list(reconciler.left_over().values()),
             "folder": str(reconciler.folder.path),
             "time": time.time(),
             "gateway": {
@@ -108,14 +128,20 @@ class GatewayCommands:
 
     def drain(self, server: str) -> None:
         """Drain a server: it finishes its requests, gets no further ones, and keeps running."""
-        self.empty(self.server(server))
+        drained = self.server(server)
+        self.reconciler.intend(lambda intent: intent.having(_request("drain", server)))
+        self.empty(drained)
 
     def resume(self, server: str) -> None:
         """Send requests to a drained server again."""
-        self.serve([self.server(server)])
+        drained = self.server(server)
+        self.reconciler.intend(lambda intent: intent.without("drain", server))
+        self.serve([drained])
 
     def down(self) -> None:
         """Stop the fleet."""
+        with suppress(FileError):  # on a full disk, too
+            self.reconciler.intend(lambda intent: intent.having(_request("down")))
         self.reconciler.ended.set()
 
     def server(self, name: str) -> ManagedServer:
@@ -133,7 +159,7 @@ class GatewayCommands:
         self.wait(lambda: self.reconciler.is_drained(server), _DRAINED, f"{server.name}: requests to finish")
 
     def serve(self, servers: Sequence[ManagedServer], after: int | None = None) -> None:
-        """Let servers take requests, and wait until they do.
+        """Let servers take requests, and wait until they do; those that are drained only have to be ready for it.
 
         Args:
             servers: the servers.
@@ -142,14 +168,14 @@ class GatewayCommands:
         limit = self.reconciler.fleet.start_timeout + 10.0
         with self.reconciler.lock:
             for server in servers:
-                server.desired_state = "serve"
+                server.desired_state = "drain" if self.reconciler.intent.find("drain", server.name) else "serve"
         for server in servers:
             failed = (server.starts if after is None else after) + 1
 
             def serves(server: ManagedServer = server, failed: int = failed) -> bool:
                 if server.starts > failed:
                     raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
-                return self.reconciler.in_service(server)
+                return self.reconciler.in_service(server, "drain" if server.desired_state == "drain" else "ready")
 
             self.wait(serves, limit, f"{server.name}: to take requests")
 
@@ -223,6 +249,28 @@ class LocalCommands(GatewayCommands):
         finally:
             self._change.release()
 
+    def status(self) -> dict[str, Any]:
+        """The status of the fleet as data; `changing` is whether a command changes the servers."""
+        return {**super().status(), "changing": self._change.locked()}
+
+    def go_on(self) -> None:
+        """Finish what the intent has and an earlier process of the fleet has not finished; a trial is undone."""
+        reconciler = self.reconciler
+        with self._change:
+            try:
+                update = reconciler.intent.find("update")
+                if trial := reconciler.intent.find("trial"):
+                    reconciler.note(f"interrupted, and undone: {trial}")
+                    reconciler.intend(lambda intent: intent.without("trial"))
+                if update is not None:
+                    self._update(reconciler.models, update)
+                for server in [*reconciler.servers.values()]:
+                    if server.desired_state != "end" and reconciler.current_settings(server) != server.settings:
+                        self.replace(server)
+                self._restart()
+            except (BeampipeError, OSError) as error:
+                reconciler.note(f"fleet: {error}")
+
     def scale(self, group: str | None, count: int) -> None:
         """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others.
 
@@ -241,8 +289,20 @@ class LocalCommands(GatewayCommands):
                 f"{group}: got {count} servers, expected 0 to {specified.slots}, the slots that the gateway has;"
                 f" for more, set servers.{group}.most and do: beampipe fleet up"
             )
+        scaled = [_request("scale", group, count)] if count != specified.count else []
+
+        def change(intent: Intent) -> Intent:
+            for number in range(count, specified.slots):
+                intent = intent.without("drain", specified.server_name(number))
+            return intent.without("scale", group).having(*scaled)
+
+        reconciler.intend(change)
+        self._resize(specified, count)
+
+    def _resize(self, specified: ServerGroup, count: int) -> None:
+        reconciler = self.reconciler
+        names = [specified.server_name(number) for number in range(specified.slots)]
         with reconciler.lock:
-            names = [specified.server_name(number) for number in range(specified.slots)]
             new = [
                 reconciler.add(specified, number) for number in range(count) if names[number] not in reconciler.servers
             ]
@@ -253,8 +313,23 @@ class LocalCommands(GatewayCommands):
 
     def restart(self, servers: Sequence[str] = ()) -> None:
         """Restart servers one by one, all if none is named; for the only server, a temporary one serves meanwhile."""
-        for server in [self.server(name) for name in servers or self.reconciler.servers]:
-            self.replace(server)
+        named = [self.server(name).name for name in servers or self.reconciler.servers]
+        requests = [_request("restart", name) for name in named]
+        self.reconciler.intend(lambda intent: intent.having(*requests))
+        self._restart()
+
+    def _restart(self) -> None:
+        """Restart the servers of which that was asked; the requests end with the first one that fails."""
+        intend = self.reconciler.intend
+        try:
+            while request := self.reconciler.intent.find("restart"):
+                if server := self.reconciler.servers.get(request.of):
+                    self.replace(server)
+                intend(lambda intent, done=request: intent.without("restart", done.of))  # type: ignore[misc]
+        except BeampipeError:
+            if not self.reconciler.ended.is_set():
+                intend(lambda intent: intent.without("restart"))
+            raise
 
     def update(self, **trial: Any) -> dict[str, Any]:
         """Serve the current models of the repository; return to the old ones if they do not start.
@@ -268,19 +343,24 @@ class LocalCommands(GatewayCommands):
         """
         reconciler = self.reconciler
         models = reconciler.take_snapshot()
-        before = {server.name: server.settings for server in reconciler.servers.values()}
+        update = _request("update", reconciler.models[0])
         if trial and models[0] != reconciler.models[0]:
-            return self._release(models, before, **trial)
-        return self._update(models, before)
+            return self._release(models, update, **trial)
+        return self._update(models, update)
 
     def _release(
-        self,
-        models: tuple[str, Path],
-        before: Mapping[str, FleetServerSettings],
-        events: str | None = None,
-        **rule: Any,
+        self, models: tuple[str, Path], update: Request, events: str | None = None, **rule: Any
     ) -> dict[str, Any]:
         """Try models on a share of the requests, and serve them if the rule allows it."""
+        reconciler = self.reconciler
+        reconciler.intend(lambda intent: intent.having(replace(update, do="trial")))
+        try:
+            return self._try(models, update, events, **rule)
+        finally:
+            if not reconciler.ended.is_set():
+                reconciler.intend(lambda intent: intent.without("trial"))
+
+    def _try(self, models: tuple[str, Path], update: Request, events: str | None, **rule: Any) -> dict[str, Any]:
         reconciler = self.reconciler
         trial = Trial(self, models, ReleaseRule(**rule), None if events is None else Path(events))
         reconciler.note(f"release {models[0]}: {trial.server.name} gets {100 * rule['share']:g} % of the requests")
@@ -294,7 +374,7 @@ class LocalCommands(GatewayCommands):
         if decision.promoted:
             trial.end()
             try:
-                done = self._update(models, before)
+                done = self._update(models, update)
             finally:
                 trial.leave()
         else:
@@ -303,29 +383,46 @@ class LocalCommands(GatewayCommands):
         reconciler.remove_unused_snapshots()
         return {**done, "decision": asdict(decision)}
 
-    def _update(self, models: tuple[str, Path], before: Mapping[str, FleetServerSettings]) -> dict[str, Any]:
+    def _update(self, models: tuple[str, Path], update: Request) -> dict[str, Any]:
         """Serve models on all servers, one by one; return to the old ones if a server does not start."""
         reconciler = self.reconciler
-        with reconciler.lock:
-            old, reconciler.models = reconciler.models, models
-            due = [server for server in reconciler.servers.values() if server.settings.digest != models[0]]
+        self._serve_models(models, update)
+        due = [server for server in reconciler.servers.values() if server.settings.digest != models[0]]
         for server in due:
             try:
                 self.replace(server)
             except ServiceError as error:
+                if reconciler.ended.is_set():
+                    raise
                 reconciler.note(f"update: {server.name} does not start with the new models; going back")
-                reconciler.models = old
-                for name, settings in before.items():
-                    if (back := reconciler.servers.get(name)) is not None and back.settings != settings:
-                        self.replace(back, settings)
+                self._serve_models((update.of, reconciler.folder.repositories / update.of), update)
+                for back in [*reconciler.servers.values()]:
+                    if back.settings.digest != update.of:
+                        self.replace(back)
+                reconciler.intend(lambda intent: intent.without("update"))
                 raise ServiceError(f"update: {error}; the old models are served again") from error
+        reconciler.intend(lambda intent: intent.without("update"))
         reconciler.remove_unused_snapshots()
         reconciler.prometheus.reconfigure(reconciler.fleet)
         return {"digest": models[0], "servers": len(due)}
 
-    def apply(self, specification: str) -> dict[str, Any]:
-        """Apply a specification, changing only what differs."""
+    def _serve_models(self, models: tuple[str, Path], *requests: Request) -> None:
+        """Make models those of servers that start from now on, with the requests that say why."""
         reconciler = self.reconciler
+        with reconciler.lock:
+            reconciler.intend(lambda intent: replace(intent.having(*requests), models=models[0]))
+            reconciler.models = models
+
+    def apply(self, specification: str, take_over: bool = False) -> dict[str, Any]:
+        """Apply a specification, changing only what differs.
+
+        Args:
+            specification: path of the TOML file.
+            take_over: whether the file may be another one than the last one.
+        """
+        reconciler = self.reconciler
+        if not take_over:
+            check_owner(reconciler.folder, Path(specification))
         specified = read_fleet(Path(specification))
         before = reconciler.fleet
         done: list[str] = []
@@ -338,23 +435,28 @@ class LocalCommands(GatewayCommands):
         ):
             self.configure_gateway(specified, check_repository(reconciler.models[1], specified.models))
             done.append("gateway")
+        intent, notes = reconciler.intent.specified_by(Path(specification), _asker.get() or this_asker())
+        for note in notes:
+            reconciler.note(note)
         with reconciler.lock:
+            reconciler.intend(lambda now: replace(intent, models=now.models))
             reconciler.fleet = specified
             gone = [server for server in reconciler.servers.values() if server.group not in specified.servers]
         for server in gone:
             self.end(server)
             done.append(server.name)
         for group in specified.servers.values():
-            if sum(server.group == group.name for server in reconciler.servers.values()) != group.count:
-                self.scale(group.name, group.count)
+            count = intent.count(specified, group.name)
+            if sum(server.group == group.name for server in reconciler.servers.values()) != count:
+                self._resize(group, count)
                 done.append(f"servers.{group.name}")
-        reconciler.models = reconciler.take_snapshot()
+        self._serve_models(reconciler.take_snapshot())
         for server in list(reconciler.servers.values()):
             if reconciler.current_settings(server) != server.settings:
                 self.replace(server)
                 done.append(server.name)
         reconciler.prometheus.reconfigure(specified)
-        return {"changed": done}
+        return {"changed": done, "notes": notes}
 
     def server(self, name: str) -> LocalServer:
         """The server of a name.

@@ -8,10 +8,12 @@ import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import BeampipeError, DeadlineError, ServiceError, ServiceUnavailableError
+from beampipe.fleet.control.intent import this_asker
 
 __all__ = ["ControlSocket", "send_command"]
 
@@ -38,6 +40,8 @@ class ControlSocket:
                     answer = {"error": str(error)}
                 except (KeyError, TypeError, ValueError) as error:
                     answer = {"error": f"command: got {error!r}, expected one of this version of beampipe"}
+                except OSError as error:
+                    answer = {"error": f"command: {error}; it was not done, or in part: see beampipe fleet status"}
                 with suppress(OSError):
                     self.wfile.write(json.dumps(answer).encode() + b"\n")
 
@@ -77,7 +81,7 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
             connection.connect(str(path))
-            connection.sendall(json.dumps(order).encode() + b"\n")
+            connection.sendall(json.dumps({"by": asdict(this_asker()), **order}).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
     except TimeoutError as error:
@@ -87,10 +91,13 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
         ) from error
     except OSError as error:
         raise ServiceUnavailableError(
-            f"{path.parent}: got {error}, expected a fleet that runs; do: beampipe fleet up fleet.toml"
+            f"{path.parent}: got {error}, expected a fleet that runs; do: beampipe fleet up"
         ) from error
     if not line:
-        raise ServiceError(f"{path.parent}: got no answer, expected one; the fleet was ended or restarted meanwhile")
+        raise ServiceError(
+            f"{path.parent}: got no answer: the process of the fleet has ended meanwhile. If it was killed, another one"
+            " goes on with the command: see beampipe fleet status"
+        )
     answer = json.loads(line)
     if "error" in answer:
         raise ServiceError(answer["error"])

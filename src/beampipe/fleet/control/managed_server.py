@@ -7,15 +7,17 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from beampipe import processes
+from beampipe.errors import BeampipeError
 from beampipe.fleet.control.differences import DesiredState, ServerState
 from beampipe.fleet.gateway.plan import Address
 from beampipe.fleet.registry import SILENCE, Record, remove_record
-from beampipe.fleet.server import FleetServerSettings, write_settings
+from beampipe.fleet.server import FleetServerSettings, read_settings, write_settings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 
@@ -92,17 +94,20 @@ class LocalServer:
         )
         return self._state
 
-    def adopt(self, record: Record) -> bool:
-        """Manage a running process that an earlier process of the fleet has started.
+    def adopt(self) -> bool:
+        """Manage a running process that an earlier process of the fleet has started, with the settings that it has.
 
-        A process that does not report is managed, too: it would be left over if another one took its place.
+        Whether and what it reports does not matter: it would be left over if another one took its place.
 
         Returns:
-            Whether that process is alive, and ours.
+            Whether there is one.
         """
-        if str(self.file) not in processes.arguments(record.pid) or not self._process.adopt(record.pid):
+        running = next((process.pid for process in processes.with_argument(str(self.file))), None)
+        if running is None or not self._process.adopt(running):
             return False
         self.starts, self._state = 1, replace(self._state, started=time.monotonic())
+        with suppress(BeampipeError):  # of another version, or damaged
+            self.settings = read_settings(FleetServerSettings, self.file)
         return True
 
     def start(self) -> None:

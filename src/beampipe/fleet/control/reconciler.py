@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -29,18 +30,20 @@ from beampipe.fleet.control.differences import (
     Action,
     Actual,
     Desired,
+    DesiredState,
     ServerState,
     desired_slots,
     differences,
 )
+from beampipe.fleet.control.intent import Intent, left_over, read_intent
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, RegisteredServer
 from beampipe.fleet.gateway.access_log import AccessLog
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, CredentialReloader, Gateway, GatewayState, SlotState
-from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
+from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, SlotMode, slots_of
 from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record, read_records, remove_record
-from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
+from beampipe.fleet.run_folder import RunFolder, lacks_space, make_snapshot, remove_other_snapshots
 from beampipe.fleet.security import fetch_jwks
 from beampipe.fleet.server import FleetServerSettings, fleet_server_settings, write_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
@@ -48,9 +51,16 @@ from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.server.haproxy import PROBE_PERIOD
 from beampipe.triton.server.launch import check_repository, free_port
+from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
 INTERVAL: Final = 0.1
 """Time [s] between two cycles."""
+
+_UPKEEP: Final = 1.0
+"""Time [s] between two scans of folders and processes."""
+
+_LEFT: Final = 3.0
+"""Time [s] from the first sight of a process that nothing manages to SIGTERM, and from there to SIGKILL."""
 
 _RELOAD_AGAIN: Final = 1.0
 """Time [s] from a failed reload of the gateway to the next one."""
@@ -59,15 +69,17 @@ _RELOAD_AGAIN: Final = 1.0
 class Reconciler(ABC):
     """Keeps gateway, credentials and monitoring of a fleet as specified; subclasses do the same for its servers.
 
-    Commands change the desired state, that is `fleet`, the servers' `desired_state` and `outdated`, `canary`, and wait
-    until `actual` agrees.
+    Commands change the desired state, that is `intent`, `fleet`, the servers' `desired_state` and `outdated`, `canary`,
+    and wait until `actual` agrees.
 
     Args:
         fleet: the fleet.
         folder: its run folder.
         models: names of the models that a server must have to get requests.
+        intent: what the operator has asked for.
 
     Attributes:
+        intent: what the operator has asked for, as it is in the run folder.
         fleet: the current specification.
         records: records of the registry, by name of the server.
         actual: the actual state, as of the last cycle.
@@ -81,8 +93,9 @@ class Reconciler(ABC):
         canary: the server on trial, with its share of the requests; None if there is none.
     """
 
-    def __init__(self, fleet: Fleet, folder: RunFolder, models: tuple[str, ...]) -> None:
+    def __init__(self, fleet: Fleet, folder: RunFolder, models: tuple[str, ...], intent: Intent) -> None:
         self.fleet = fleet
+        self.intent = intent
         self.folder = folder
         self.records: dict[str, Record] = {}
         self.actual = Actual(GatewayState("ended"), {})
@@ -95,6 +108,8 @@ class Reconciler(ABC):
         self._reload_after = 0.0
         self._refused = ("", "")
         self._keys_due = 0.0
+        self._left_over: dict[int, float] = {}
+        self._full: set[Path] = set()
         self._fetch_keys(fleet)
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(fleet, models), folder.path)
@@ -150,6 +165,7 @@ class Reconciler(ABC):
         """
         own = os.getpid()
         write_settings(self.folder.process, {"pid": own, "started": processes.start_time(own)})
+        self.intend(lambda intent: intent)
         self.start_servers()
         self._access_log.start()
         self.gateway.start()
@@ -161,6 +177,7 @@ class Reconciler(ABC):
                 ("prometheus", lambda: self.prometheus.update(self.records), INTERVAL),
                 ("probe", self.gateway.probe, PROBE_PERIOD),
                 ("keys", self._renew_keys, INTERVAL),
+                ("upkeep", self._keep_up, _UPKEEP),
             )
         ]
         for watcher in watchers:
@@ -178,6 +195,47 @@ class Reconciler(ABC):
             self.prometheus.stop()
             for path in (self.folder.gateway_socket, self.folder.process):
                 path.unlink(missing_ok=True)
+
+    def intend(self, change: Callable[[Intent], Intent]) -> None:
+        """Change what the operator has asked for, on the disk first.
+
+        Raises:
+            FileError: it cannot be written; nothing is changed.
+        """
+        with self.lock:
+            intent = change(self.intent)
+            intent.write(self.folder)
+            self.intent = intent
+
+    def left_over(self) -> dict[int, str]:
+        """The processes that this fleet has started and that nothing manages any more, see `left_over`."""
+        pids = [self.gateway.pid, self.prometheus.pid, *(server.pid for server in list(self.servers.values()))]
+        left = left_over(self.folder, {os.getpid(), *filter(None, pids)})
+        return {pid: text for pid, text in left.items() if pid != os.getppid()}  # the parent restarts this process
+
+    def _keep_up(self) -> None:
+        """Note folders that get full, end processes that nothing manages, and restore the file of the intent."""
+        for folder in filter(Path.is_dir, {self.folder.path, Path(tempfile.gettempdir()), SHARED_MEMORY}):
+            if (text := lacks_space(folder)) and folder not in self._full:
+                self._full.add(folder)
+                self.note(text)
+            elif not text:
+                self._full.discard(folder)
+        now, left = time.monotonic(), self.left_over()
+        self._left_over = {pid: self._left_over.get(pid, now) for pid in left}
+        for pid, since in self._left_over.items():  # not at once: the process itself or its watchdog may be ending it
+            if now - since > _LEFT:
+                self.note(f"left over: {left[pid]}; ending it")
+                kills = now - since > 2 * _LEFT or processes.is_stopped(pid)
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL if kills else signal.SIGTERM)
+        with self.lock:
+            intact = self.ended.is_set()
+            with suppress(BeampipeError):
+                intact = intact or read_intent(self.folder) == self.intent
+            if not intact:
+                self.note(f"{self.folder.intent}: was changed or removed; writing it again")
+                self.intent.write(self.folder)
 
     def reconcile(self) -> None:
         """Compare the fleet with its specification once, and correct deviations."""
@@ -241,10 +299,10 @@ class Reconciler(ABC):
         slots = {slot.server: slot for slot in self.gateway.plan.slots}
         return self.actual.is_drained(slots.get(server.slot or ""))
 
-    def in_service(self, server: ManagedServer) -> bool:
-        """Whether the gateway sends requests to a server."""
+    def in_service(self, server: ManagedServer, mode: SlotMode = "ready") -> bool:
+        """Whether the gateway sends requests to a server, or keeps it drained at its present address."""
         slot, state = self.slot_state(server), self.actual.servers.get(server.name)
-        return slot is not None and state is not None and slot.mode == "ready" and slot.address == state.address
+        return slot is not None and state is not None and slot.mode == mode and slot.address == state.address
 
     def slot_status(self, server: ManagedServer) -> dict[str, Any]:
         """State and traffic of a server in the gateway, as data."""
@@ -374,10 +432,15 @@ class LocalReconciler(Reconciler):
         servers: the servers, by name.
     """
 
-    def __init__(self, fleet: Fleet, folder: RunFolder) -> None:
+    def __init__(self, fleet: Fleet, folder: RunFolder, intent: Intent) -> None:
         self._servers: dict[str, LocalServer] = {}
-        self.models = make_snapshot(fleet.repository, folder.repositories)
-        super().__init__(fleet, folder, check_repository(self.models[1], fleet.models))
+        kept = folder.repositories / intent.models
+        if intent.models and kept.is_dir():
+            self.models = intent.models, kept
+        else:
+            self.models = make_snapshot(fleet.repository, folder.repositories)
+        intent = replace(intent, models=self.models[0])
+        super().__init__(fleet, folder, check_repository(self.models[1], fleet.models), intent)
 
     @property
     def servers(self) -> Mapping[str, LocalServer]:
@@ -385,14 +448,17 @@ class LocalReconciler(Reconciler):
         return self._servers
 
     def start_servers(self) -> None:
-        """Add the servers of the specification; stop others, and remove models, that an earlier process has left."""
+        """Add the servers that there should be; end others, and remove models, that an earlier process has left."""
         for group in self.fleet.servers.values():
-            for number in range(group.count):
-                self.add(group, number)
-        for name, record in read_records(self.folder.registry).items():
-            if name not in self._servers and record.lives():
-                with suppress(ProcessLookupError):
-                    os.kill(record.pid, signal.SIGTERM)
+            wanted = self.intent.count(self.fleet, group.name)
+            for number in range(group.slots):
+                name = group.server_name(number)
+                if number < wanted or processes.with_argument(str(self._file(name))):
+                    server = self.add(group, number)
+                    if number >= wanted:
+                        server.desired_state = "end"
+                    elif self.intent.find("drain", name):
+                        server.desired_state = "drain"
         self.remove_unused_snapshots()
 
     def stop_servers(self) -> None:
@@ -413,13 +479,15 @@ class LocalReconciler(Reconciler):
         name = group.server_name(number)
         gpu = {"CUDA_VISIBLE_DEVICES": str(number)} if group.device == "gpu" else {}
         settings = fleet_server_settings(self.fleet, group, self.folder, self.models, name)
-        server = LocalServer(settings, self.folder.members / f"{name}.json", gpu)
-        record = read_records(self.folder.registry).get(name)
-        if record is not None and server.adopt(record):
-            self.note(f"{name}: goes on, process {record.pid}")
-            server.settings = replace(server.settings, digest=record.repository)
+        server = LocalServer(settings, self._file(name), gpu)
+        if server.adopt():
+            self.note(f"{name}: goes on, process {server.pid}")
         self._servers[name] = server
         return server
+
+    def _file(self, name: str) -> Path:
+        """The file of the settings of a server."""
+        return self.folder.members / f"{name}.json"
 
     def current_settings(self, server: LocalServer) -> FleetServerSettings:
         """Settings of a server by the current specification and models."""
@@ -431,9 +499,10 @@ class LocalReconciler(Reconciler):
         return make_snapshot(self.fleet.repository, self.folder.repositories)
 
     def remove_unused_snapshots(self) -> None:
-        """Remove snapshots that no server uses."""
+        """Remove snapshots that no server uses, or may use again."""
+        used = [server.settings.digest for server in self._servers.values()]
         remove_other_snapshots(
-            self.folder.repositories, [self.models[0], *(server.settings.digest for server in self._servers.values())]
+            self.folder.repositories, [self.models[0], *used, *(request.of for request in self.intent.requests)]
         )
 
     def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
@@ -474,9 +543,9 @@ class RegistryReconciler(Reconciler):
         folder: its run folder, with the folder that all machines share.
     """
 
-    def __init__(self, fleet: Fleet, folder: RunFolder) -> None:
+    def __init__(self, fleet: Fleet, folder: RunFolder, intent: Intent) -> None:
         self._servers: dict[str, RegisteredServer] = {}
-        super().__init__(fleet, folder, check_repository(fleet.repository, fleet.models))
+        super().__init__(fleet, folder, check_repository(fleet.repository, fleet.models), intent)
 
     @property
     def servers(self) -> Mapping[str, RegisteredServer]:
@@ -501,12 +570,14 @@ class RegistryReconciler(Reconciler):
             return self.actual.servers
         for name, record in records.items():
             if name not in self._servers:
-                self._servers[name] = RegisteredServer(record, self.folder.logs_of_servers / f"{name}.log", now)
+                state: DesiredState = "drain" if self.intent.find("drain", name) else "serve"
+                log = self.folder.logs_of_servers / f"{name}.log"
+                self._servers[name] = RegisteredServer(record, log, now, state)
         addresses = {slot.server: slot.address for slot in self.gateway.plan.slots}
-        states = {}
+        states: dict[str, ServerState] = {}
         for name, server in list(self._servers.items()):
-            state = server.observe(records.get(name), now)
-            may_serve = state.report == "ready" and not state.silent and server.desired_state == "serve"
+            observed = server.observe(records.get(name), now)
+            may_serve = observed.report == "ready" and not observed.silent and server.desired_state == "serve"
             if server.slot is not None and addresses.get(server.slot) is None and not may_serve:
                 server.slot, server.rejected = None, False
             if server.slot is None and may_serve:
@@ -514,7 +585,7 @@ class RegistryReconciler(Reconciler):
             if server.slot is None and server.gone:
                 del self._servers[name]
             else:
-                states[name] = replace(state, slot=server.slot)
+                states[name] = replace(observed, slot=server.slot)
         return states
 
     def act_on_server(self, action: Action) -> None:
