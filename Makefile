@@ -128,7 +128,7 @@ bench-serving: $(test_ready)
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # Into a separate folder, as names are those of the service.
-fleet_benchmarks := balancing latency slow_clients
+fleet_benchmarks := balancing latency slow_clients intent
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
 	$(bin)/python -m beampipe serving engine install

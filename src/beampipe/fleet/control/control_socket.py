@@ -6,6 +6,7 @@ import json
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,11 +14,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import BeampipeError, DeadlineError, ServiceError, ServiceUnavailableError
-from beampipe.fleet.control.intent import this_asker
+from beampipe.fleet.control.intent import fleet_processes, this_asker
+from beampipe.fleet.run_folder import RunFolder
 
 __all__ = ["ControlSocket", "send_command"]
 
 _LARGEST: Final = 1 << 20
+
+_STARTING: Final = 20.0
+"""Longest time [s] until the process of a fleet that was killed or hung has a successor that takes commands."""
+
+_PAUSE: Final = 0.1
+"""Time [s] between two attempts to connect."""
 
 Answer = Mapping[str, Any]
 
@@ -78,9 +86,8 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
         ServiceError: the command failed; the message has the reason.
     """
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
+        with _connected(path, timeout) as connection:
             connection.settimeout(timeout)
-            connection.connect(str(path))
             connection.sendall(json.dumps({"by": asdict(this_asker()), **order}).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
@@ -102,3 +109,20 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
     if "error" in answer:
         raise ServiceError(answer["error"])
     return answer["answer"]
+
+
+def _connected(path: Path, timeout: float) -> socket.socket:
+    """A connection to the socket, which a process of the fleet that starts opens only after a while."""
+    deadline = time.monotonic() + min(timeout, _STARTING)
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            if time.monotonic() > deadline or not fleet_processes(RunFolder(path.parent)):
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return connection

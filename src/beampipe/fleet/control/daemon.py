@@ -26,6 +26,7 @@ from beampipe.fleet.control.intent import (
     check_owner,
     end_intent,
     end_processes,
+    fleet_processes,
     prepare,
     read_intent,
     this_asker,
@@ -200,10 +201,7 @@ def start_fleet(
     for note in notes:
         progress(f"note: {note}")
     daemon = ManagedProcess(run.logs / "fleet.log")
-    begin, pid = time.time(), daemon_pid(run)
-    if pid is not None and processes.is_stopped(pid) and _parent(pid) is None:  # nothing else would restart it
-        os.kill(pid, signal.SIGKILL)
-        pid = None
+    begin, pid = time.time(), _running(run)
     if pid is not None:
         order = {"do": "apply", "specification": str(specification.absolute()), "take_over": take_over}
         changed = send_command(run.socket, order)["changed"]
@@ -237,6 +235,26 @@ def start_fleet(
             lines = "".join(f"\n    {line}" for line in daemon.last_lines(6))
             raise ServiceError(f"{fleet.name}: did not start:{lines}")
         time.sleep(_POLL)
+
+
+def _running(run: RunFolder) -> int | None:
+    """The process of a fleet, once those that are stopped by a signal have been killed; None if there is none.
+
+    Raises:
+        ServiceError: one starts, but does not get ready.
+    """
+    deadline = time.monotonic() + _STOP_TIMEOUT
+    while left := fleet_processes(run):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{run.path}: got a fleet that does not answer; do: beampipe fleet down")
+        for pid in left:
+            with suppress(ProcessLookupError):
+                if processes.is_stopped(pid):
+                    os.kill(pid, signal.SIGKILL)
+        if (found := daemon_pid(run)) is not None and not processes.is_stopped(found):
+            return found
+        time.sleep(_POLL)
+    return None
 
 
 _STOP_TIMEOUT: Final = 60.0

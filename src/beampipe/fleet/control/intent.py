@@ -271,6 +271,12 @@ def _description(pid: int) -> str:
     return f"{name}, process {pid}{', stopped by a signal' if processes.is_stopped(pid) else ''}"
 
 
+def fleet_processes(folder: RunFolder) -> list[int]:
+    """Ids of the process of a fleet, and of the one that restarts it."""
+    words = ({"fleet", "run"}, {"fleet", "gateway"})
+    return [pid for pid in processes_of(folder) if any(each <= set(processes.arguments(pid)) for each in words)]
+
+
 def left_over(folder: RunFolder, managed: Set[int]) -> dict[int, str]:
     """The processes of a fleet that are neither managed nor started by managed ones.
 

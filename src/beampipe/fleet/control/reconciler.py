@@ -10,6 +10,7 @@ which run twice a second.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -163,8 +164,7 @@ class Reconciler(ABC):
         Raises:
             BeampipeError: the gateway does not start.
         """
-        own = os.getpid()
-        write_settings(self.folder.process, {"pid": own, "started": processes.start_time(own)})
+        self._write_process()
         self.intend(lambda intent: intent)
         self.start_servers()
         self._access_log.start()
@@ -207,6 +207,15 @@ class Reconciler(ABC):
             intent.write(self.folder)
             self.intent = intent
 
+    def _write_process(self) -> None:
+        """Write which process runs the fleet, unless the file says so."""
+        own = os.getpid()
+        record = {"pid": own, "started": processes.start_time(own)}
+        with suppress(OSError, ValueError):
+            if json.loads(self.folder.process.read_text(encoding="utf-8")) == record:
+                return
+        write_settings(self.folder.process, record)
+
     def left_over(self) -> dict[int, str]:
         """The processes that this fleet has started and that nothing manages any more, see `left_over`."""
         pids = [self.gateway.pid, self.prometheus.pid, *(server.pid for server in list(self.servers.values()))]
@@ -236,6 +245,8 @@ class Reconciler(ABC):
             if not intact:
                 self.note(f"{self.folder.intent}: was changed or removed; writing it again")
                 self.intent.write(self.folder)
+            if not self.ended.is_set():
+                self._write_process()
 
     def reconcile(self) -> None:
         """Compare the fleet with its specification once, and correct deviations."""

@@ -34,7 +34,7 @@ _PARENT_DEATH: Final = 1
 _PERIOD: Final = 0.5
 """Time [s] between two checks of the parent."""
 _BEAT: Final = 1.0
-"""Time [s] between two signs of life of a child that is ready."""
+"""Time [s] between two signs of life of a child."""
 _SILENCE: Final = 10.0
 """Time [s] without a sign of life after which a child hangs."""
 
@@ -50,15 +50,15 @@ class RestartedChild:
     def __init__(self, pipe: int, state: Any) -> None:
         self.state = state
         self._pipe = pipe
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def ready(self, state: Any) -> None:
-        """Report that the service is ready, and from now on that this process lives.
+        """Report that the service is ready.
 
         Args:
             state: values of JSON for the next child, such as ports.
         """
         os.write(self._pipe, json.dumps(state).encode() + b"\n")
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def _beat(self) -> None:
         with suppress(OSError):  # the parent has ended
@@ -77,8 +77,8 @@ def restart_when_killed(note: Callable[[str], None], *, ends_with_parent: bool =
         ends_with_parent: whether the child gets SIGTERM when the calling process is killed.
 
     Returns:
-        In the child: a handle, whose `ready` must be called once the service is ready. A child that ends before is not
-        restarted, and not watched for hangs.
+        In the child: a handle, whose `ready` must be called once the service is ready. The first child is not restarted
+        if it ends or hangs before.
 
     Raises:
         SystemExit: in the calling process, when the service has ended.
@@ -119,7 +119,7 @@ def restart_when_killed(note: Callable[[str], None], *, ends_with_parent: bool =
 
 
 def _hangs(pipe: int, messages: list[str]) -> bool:
-    """Read the messages of a child until it ends, or has been silent for too long after its first one.
+    """Read the messages of a child until it ends, or has been silent for too long.
 
     Args:
         pipe: where it writes.
@@ -128,13 +128,11 @@ def _hangs(pipe: int, messages: list[str]) -> bool:
     Returns:
         Whether it is silent.
     """
-    begun = False
-    while select.select([pipe], [], [], _SILENCE if begun else None)[0]:
+    while select.select([pipe], [], [], _SILENCE)[0]:
         block = os.read(pipe, 1 << 16)
         if not block:
             return False
         messages += filter(None, block.decode().split("\n"))
-        begun = True
     return True
 
 
