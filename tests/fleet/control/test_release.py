@@ -15,6 +15,7 @@ from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.plan import CanaryShare
 from tests.fleet.conftest import Load, RunningFleet
 from tests.fleet.specimens import write_requests
+from tests.triton.access.attacks import post, raw_answer, status_of
 from tests.triton.doublers import BROKEN, DOUBLER
 
 SAME = DOUBLER + "# the same by another name\n"
@@ -126,8 +127,12 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
             with fleet.client(scheme) as client:
                 for _ in range(request):
                     client.infer({"X": np.zeros(1, np.float32)})
+        for _ in range(10):  # no fault of any model
+            assert status_of(raw_answer(fleet.port, post(b"{", "/v2/models/one/infer"))) == 400
         got = {name: slot.answered for name, slot in reconciler.gateway.observe().slots.items()}
-        assert got["cpu-1"] == reconciler.gateway.replies()["cpu-1"].given
+        replies = reconciler.gateway.replies()
+        assert got["cpu-1"] == replies["cpu-1"].given
+        assert not any(reply.failed for reply in replies.values())
         fleet.orders.drain("cpu-1")
         with fleet.client() as client:
             for _ in range(50):
@@ -138,7 +143,7 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
         reconciler.canary = None
         steps.configure_gateway(reconciler.fleet)
         fleet.orders.apply(str(fleet.write()))
-    of_all = 2 * request
+    of_all = 2 * request + 10
     assert sum(got.values()) >= of_all
     assert abs(got["cpu-1"] - share * of_all) < 5 * (of_all * share * (1 - share)) ** 0.5
 

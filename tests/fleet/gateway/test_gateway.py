@@ -144,7 +144,7 @@ def test_servers_answer_the_gateway_but_no_other_client(fleet: RunningFleet, sto
         assert client.infer("one", [tensor]).as_numpy("Y").tolist() == [0, 6]
 
 
-def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
+def test_requests_of_another_form_are_refused_and_are_no_faults_of_a_model(fleet: RunningFleet) -> None:
     size = fleet.reconciler.fleet.gateway.body + 4
     status, output = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
     assert (status, "larger request" in output) == ("RESOURCE_EXHAUSTED", True)
@@ -155,6 +155,13 @@ def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: R
     assert status_of(raw_answer(fleet.port, post(gzip.compress(b"{}"), path=path, Content_Encoding="gzip"))) == 415
     chunked = post(b"2\r\n{}\r\n0\r\n\r\n", path=path, Content_Length=None, Transfer_Encoding="chunked")
     assert status_of(raw_answer(fleet.port, chunked)) == 411
+    before = fleet.orders.status()["gateway"]["requests"]
+    assert status_of(raw_answer(fleet.port, post(b"{}", path=path, X="a" * 17_000))) == 431
+    status, output = call(fleet.port, SERVICE + "ServerLive", metadata=(("x", "a" * 17_000),))
+    assert (status, "longer headers" in output) == ("INVALID_ARGUMENT", True)
+    assert status_of(raw_answer(fleet.port, post(b"{", path=path))) == 400
+    until(lambda: fleet.orders.status()["gateway"]["requests"]["answered"] > before["answered"])
+    assert fleet.orders.status()["gateway"]["requests"]["failed"] == before["failed"]
 
 
 @pytest.fixture(scope="module")

@@ -79,12 +79,10 @@ _NOT_ASKED: Final = (403, 404, 405)
 
 ATTACKS: Final = (
     # Of Triton 2.51 each of these ended the server, or opened it to everybody.
-    Attack("200,000 brackets", post(b"[" * 200_000), (400, 500)),
+    Attack("200,000 brackets", post(b"[" * 200_000), (400,)),
     Attack("more brackets than any request has", post(b"[" * 2_000_000), TOO_LONG),
-    Attack(
-        "brackets inside the data", post(tensor().replace(b"[0, 1, 2]", b"[" * 100_000 + b"]" * 100_000)), (400, 500)
-    ),
-    Attack("nested objects", post(b'{"a":' * 40_000), (400, 500)),
+    Attack("brackets inside the data", post(tensor().replace(b"[0, 1, 2]", b"[" * 100_000 + b"]" * 100_000)), (400,)),
+    Attack("nested objects", post(b'{"a":' * 40_000), (400,)),
     Attack(
         "gzip that unpacks to 2 GB",
         post(gzip.compress(bytes(200_000_000)) * 10, Content_Encoding="gzip"),
@@ -143,19 +141,19 @@ ATTACKS: Final = (
     Attack("fewer raw bytes than the shape has", raw_tensor([300], bytes(12)), (400,)),
     Attack("a continuation that never comes", post(tensor(), Expect="100-continue"), (100, 200)),
     # Contents that are none.
-    Attack("a broken end", post(tensor()[:-3]), (400, 500)),
-    Attack("no text at all", post(bytes(range(256))), (400, 500)),
-    Attack("no tensors", post(b"{}"), (400, 500)),
-    Attack("NaN as length of an axis", post(tensor().replace(b"[3]", b"[NaN]")), (400, 500)),
-    Attack("a negative axis", post(tensor(shape=[-3])), (400, 500)),
-    Attack("an axis of half", post(tensor(shape=[1.5])), (400, 500)),
-    Attack("a shape with 10,000 axes", post(tensor(shape=[1] * 10_000)), (400, 500)),
-    Attack("the same tensor twice", post(asked(inputs=2 * json.loads(tensor())["inputs"])), (400, 500)),
-    Attack("10,000 tensors", post(asked(inputs=[{"name": f"X{i}"} for i in range(7_000)])), (400, 500)),
-    Attack("unknown parameters", post(asked(parameters={"a": [1], "b": {}}, **json.loads(tensor()))), (400, 500)),
-    Attack("a name of 100,000 letters", post(tensor(name="X" * 100_000)), (400, 500)),
-    Attack("an unknown type", post(tensor(datatype="FP1024")), (400, 500)),
-    Attack("text in place of numbers", post(tensor(datatype="BYTES", data=["a" * 50_000])), (400, 500)),
+    Attack("a broken end", post(tensor()[:-3]), (400,)),
+    Attack("no text at all", post(bytes(range(256))), (400,)),
+    Attack("no tensors", post(b"{}"), (400,)),
+    Attack("NaN as length of an axis", post(tensor().replace(b"[3]", b"[NaN]")), (400,)),
+    Attack("a negative axis", post(tensor(shape=[-3])), (400,)),
+    Attack("an axis of half", post(tensor(shape=[1.5])), (400,)),
+    Attack("a shape with 10,000 axes", post(tensor(shape=[1] * 10_000)), (400,)),
+    Attack("the same tensor twice", post(asked(inputs=2 * json.loads(tensor())["inputs"])), (400,)),
+    Attack("10,000 tensors", post(asked(inputs=[{"name": f"X{i}"} for i in range(7_000)])), (400,)),
+    Attack("unknown parameters", post(asked(parameters={"a": [1], "b": {}}, **json.loads(tensor()))), (400,)),
+    Attack("a name of 100,000 letters", post(tensor(name="X" * 100_000)), (400,)),
+    Attack("an unknown type", post(tensor(datatype="FP1024")), (400,)),
+    Attack("text in place of numbers", post(tensor(datatype="BYTES", data=["a" * 50_000])), (400,)),
     Attack(
         "memory of others by name",
         post(
@@ -164,7 +162,7 @@ ATTACKS: Final = (
                 parameters={"shared_memory_region": "beampipe_client_1_0_a", "shared_memory_byte_size": 1 << 40},
             )
         ),
-        (400, 500),
+        (400,),
     ),
     Attack(
         "sequence of another",
@@ -181,12 +179,13 @@ ATTACKS: Final = (
         post(asked(outputs=[{"name": "Y", "parameters": {"classification": 2**31 - 1}}], **json.loads(tensor()))),
         (200, 400, 500),
     ),
-    # Triton's parser of HTTP takes the method for another one where a long line comes in two parts.
-    Attack("a model with a name of 8,000 letters", post(tensor(), f"/v2/models/{'a' * 8000}/infer"), (400, 404, 405)),
+    # Triton closes the connection at a line of more than 8 kB.
+    Attack("a model with a name of 8,000 letters", post(tensor(), f"/v2/models/{'a' * 8000}/infer"), (431,)),
     Attack(
         "version of 20 digits", post(tensor(), "/v2/models/one/versions/99999999999999999999/infer"), (400, 404, 500)
     ),
     # Headers.
+    Attack("headers of 17 kB", post(tensor(), X="a" * 17_000), (431,)),
     Attack("a flood of headers", post(tensor(), **{f"X_{i}": "a" for i in range(500)}), (400,)),
     Attack("a header of 1 MB", post(tensor(), X="a" * (1 << 20)), (400, 408, CLOSED)),
     Attack("a header with a null byte", b"POST " + INFER.encode() + b" HTTP/1.1\r\nX: \0\r\n\r\n", (400,)),

@@ -35,6 +35,7 @@ STARTING = "; the model is starting, stopping or has lost its process"
 # Messages as Triton 2.51 sends them: status of gRPC and of HTTP, what is said, kind of error, what the user reads.
 REFUSALS = [
     ("INVALID_ARGUMENT", 400, "hits: got NaN at row 3", InputError, "hits: got NaN at row 3"),
+    ("INVALID_ARGUMENT", 431, "proxy: got longer headers", InputError, "proxy: got longer headers"),
     ("RESOURCE_EXHAUSTED", 413, "message larger than max", TooLargeError, "URL: got a larger request than is taken"),
     (
         "UNAVAILABLE",

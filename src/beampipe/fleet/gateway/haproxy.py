@@ -39,7 +39,7 @@ from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.client.endpoint import authority
 from beampipe.triton.connection_file import HEADER
 from beampipe.triton.server.access import find_haproxy
-from beampipe.triton.server.haproxy import HangProbe, PublicPort, RuntimeApi, table_of
+from beampipe.triton.server.haproxy import HEADERS, MALFORMED, HangProbe, PublicPort, RuntimeApi, table_of
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
@@ -107,6 +107,8 @@ def haproxy_configuration(plan: GatewayPlan) -> str:
         TIMES=TIMES,
         SECRET_HEADER=HEADER,
         SIZE_HEADER=SIZE_HEADER,
+        HEADERS=HEADERS,
+        MALFORMED=MALFORMED,
     )
     return re.sub(r"\n+(?=  )", "\n", text)  # the template's macros leave empty lines inside of sections
 

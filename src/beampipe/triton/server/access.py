@@ -34,7 +34,7 @@ from beampipe.triton.connection_file import (
     remove_connection,
     write_connection,
 )
-from beampipe.triton.server.haproxy import PROBE_PERIOD, SLOW_BODIES, HangProbe, PublicPort
+from beampipe.triton.server.haproxy import HEADERS, MALFORMED, PROBE_PERIOD, SLOW_BODIES, HangProbe, PublicPort
 
 MANAGEMENT: Final = ("model-repository", "shared-memory", "logging", "trace")
 """Categories of Triton's API that change a server. The first includes ``RepositoryIndex``, the first call of some
@@ -221,10 +221,12 @@ def proxy_configuration(settings: AccessSettings, connection: ConnectionInfo, me
         "buffer": buffer,
         "closed": "always_true" if settings.closed else "always_false",
         "grpc": authority(connection.host, connection.grpc),
+        "headers": HEADERS,
         "hop_connections": hop_connections,
         "hot": 16 * buffer,
         "http": authority(http_host, connection.http),
         "inner_metrics": metrics_port,
+        "malformed": MALFORMED,
         "metrics_path": "/-" if is_loopback(http_host) else "/metrics",  # the first is used by no client
         "pause": limits.arrival,
         # A gateway repeats requests itself, at another server.

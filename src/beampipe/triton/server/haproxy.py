@@ -19,6 +19,13 @@ from beampipe.triton.client.endpoint import LOOPBACK
 SLOW_BODIES: Final = Path(__file__).with_name("slow_bodies.lua")
 """HAProxy's filter ``lua.slow_bodies``, which ends requests whose large body arrives too slowly."""
 
+HEADERS: Final = 7168
+"""Largest headers of a request [bytes]. Triton closes a connection with a longer line over HTTP, and over gRPC refuses
+some requests with more than 8 kB, each name counted with 32 bytes more."""
+
+MALFORMED: Final = """'{"error":"failed to parse the request JSON' '{"error":"Unable to parse'"""
+"""Beginnings of Triton's answers to requests over HTTP that it cannot read, as patterns of HAProxy."""
+
 PROBE_PERIOD: Final = 0.5
 """Time [s] between two probes of an HAProxy that answers."""
 _PROBE_TIMEOUT: Final = 1.0
