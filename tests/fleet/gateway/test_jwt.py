@@ -56,12 +56,14 @@ def write_jwks(path: Path, **keys: Key) -> None:
     path.write_text(json.dumps({"keys": [*others, *(entry(kid, key) for kid, key in keys.items())]}))
 
 
-def token(key: Key = RSA, kid: str = "one", algorithm: str = "", **changed: Any) -> str:
+def token(
+    key: Key = RSA, kid: str = "one", algorithm: str = "", header: dict[str, Any] | None = None, **changed: Any
+) -> str:
     """A token with claims that are right, but for those that are changed; None leaves one out."""
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": int(time.time()) + 600} | changed
     claims = {name: value for name, value in claims.items() if value is not None}
     algorithm = algorithm or ("RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256")
-    header = {"typ": "JWT", "kid": kid, "alg": algorithm}
+    header = {"typ": "JWT", "kid": kid, "alg": algorithm} | (header or {})
     signed = f"{text(json.dumps(header).encode())}.{text(json.dumps(claims).encode())}"
     if isinstance(key, rsa.RSAPrivateKey):
         return f"{signed}.{text(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
@@ -72,7 +74,7 @@ def token(key: Key = RSA, kid: str = "one", algorithm: str = "", **changed: Any)
 @pytest.fixture(scope="module")
 def guarded(single: RunningFleet) -> Iterator[RunningFleet]:
     write_jwks(single.folder / "jwks.json", one=RSA, two=EC)
-    with single.configured(SETTINGS, "bob") as configured:
+    with single.configured(SETTINGS, "alice") as configured:
         yield configured
 
 
@@ -92,7 +94,7 @@ def test_tokens_of_the_issuer_are_accepted_beside_those_of_the_file(guarded: Run
     for good in (*issued, guarded.token):
         assert is_answered(guarded, good, protocol)
     log = guarded.reconciler.folder.access_log
-    until(lambda: {"alice", "bob"} <= {json.loads(line)["client"] for line in log.read_text().splitlines()})
+    until(lambda: {"alice", "jwt:alice"} <= {json.loads(line)["client"] for line in log.read_text().splitlines()})
 
 
 def signed_by_public_key() -> str:
@@ -121,6 +123,8 @@ BAD: dict[str, Callable[[], str]] = {
     "nobody": lambda: token(sub=None),
     "an empty name": lambda: token(sub=""),
     "no token": lambda: "a.b.c",
+    "a critical extension": lambda: token(header={"crit": ["exp"]}),
+    "no critical extension": lambda: token(header={"crit": []}),
 }
 
 
