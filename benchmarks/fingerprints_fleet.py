@@ -253,7 +253,7 @@ def rest(folder: Path) -> dict[str, str]:
     }
     return {
         **{f"sidecar/{name}": sidecar_configuration(sidecar) for name, sidecar in sidecars.items()},
-        "metrics": fleet_metrics(records, 1234567.8),  # type: ignore[arg-type]
+        "metrics": fleet_metrics(records),  # type: ignore[arg-type]
         "dashboard": json.dumps(grafana_dashboard("x")),
         "rules.yml": rules_text(2.0),
     }

@@ -411,6 +411,6 @@ def sound(folder: Path) -> Iterator[str]:
 def test_what_is_sound_gives_no_note(tmp_path: Path) -> None:
     for text in sound(tmp_path):
         (tmp_path / "fleet.toml").write_text(text.replace("{port}", str(free_port())))
-        assert check_fleet(read_fleet(tmp_path / "fleet.toml")) == [], text
+        assert check_fleet(read_fleet(tmp_path / "fleet.toml"), tmp_path / "run") == [], text
     printed = command("check", "-f", tmp_path / "fleet.toml", "--folder", tmp_path / "run", "--json")
     assert json.loads(printed) == {"name": "fleet", "notes": []}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -27,6 +27,9 @@ _SKEW: Final = timedelta(minutes=5)
 _UNUSED: Final = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
 """Uses of a key that no certificate here permits; neither may it only encipher or decipher."""
 
+
+_RSA_BITS: Final = 2048
+"""Smallest RSA key that OpenSSL's default security level accepts [bits]."""
 
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 """A host name, or a wildcard for those of a domain."""
@@ -100,7 +103,7 @@ def check_certificate(path: Path) -> None:
     """
     certificate = _read_certificate(path)
     _check_dates(path, certificate, "beampipe fleet certificate server HOST")
-    beside = path.with_name(f"{path.name}.key")  # where HAProxy looks, too
+    beside = key_beside(path)
     try:
         key = load_pem_private_key(_read(beside if beside.exists() else path), None)
     except (TypeError, ValueError) as error:
@@ -108,15 +111,22 @@ def check_certificate(path: Path) -> None:
             f"{path}: got no private key without a password, expected certificate and key in one file; do: cat"
             f" CERTIFICATE KEY > {path}"
         ) from error
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
+        raise FileError(f"{path}: got an RSA key of {key.key_size} bits, expected {_RSA_BITS} or more")
     if key.public_key() != certificate.public_key():
         raise FileError(f"{path}: got a private key that is not that of the certificate, expected both of one pair")
+
+
+def key_beside(path: Path) -> Path:
+    """The file beside a certificate in which HAProxy looks for its private key, too."""
+    return path.with_name(f"{path.name}.key")
 
 
 def check_authority(path: Path) -> None:
     """Refuse a file that has not one valid certificate of an authority.
 
     Raises:
-        FileError: there is none.
+        FileError: there is none, or another one in the file cannot be read.
     """
     certificate = _read_certificate(path)
     _check_dates(path, certificate, "beampipe fleet certificate authority")

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from beampipe.errors import ConfigError, FileError
-from beampipe.fleet.certificates import check_authority, check_certificate
-from beampipe.fleet.security import read_jwks, read_tokens
+from beampipe.fleet.gateway.credentials import credentials_of
 from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
 from beampipe.triton.server.launch import check_repository
@@ -23,11 +22,12 @@ from beampipe.triton.server.launch import check_repository
 _NAME = re.compile(r'^name:\s*"([^"]*)"', re.M)
 
 
-def check_fleet(fleet: Fleet, *, starts: bool = True, servers: bool = True) -> list[str]:
+def check_fleet(fleet: Fleet, folder: Path, *, starts: bool = True, servers: bool = True) -> list[str]:
     """Check what a specification refers to.
 
     Args:
         fleet: the specification.
+        folder: run folder of the fleet, which may have copies of its credential files.
         starts: whether the gateway is not running yet, so that its ports must be free.
         servers: whether the servers run on this machine.
 
@@ -37,7 +37,7 @@ def check_fleet(fleet: Fleet, *, starts: bool = True, servers: bool = True) -> l
     Raises:
         BeampipeError: it cannot work; the message names the first cause.
     """
-    notes = [*_check_models(fleet.repository, fleet.models), *_check_credentials(fleet.gateway)]
+    notes = [*_check_models(fleet.repository, fleet.models), *_check_credentials(fleet.gateway, folder)]
     if starts:
         _check_addresses(fleet)
     if servers:
@@ -64,29 +64,27 @@ def _check_models(repository: Path, models: tuple[str, ...]) -> Iterator[str]:
                 yield f"{folder}: got no config.pbtxt in it, so it is not served; is it a model?"
 
 
-def _check_credentials(gateway: GatewaySettings) -> Iterator[str]:
+def _check_credentials(gateway: GatewaySettings, folder: Path) -> Iterator[str]:
+    for credential in credentials_of(gateway, folder).values():
+        try:
+            if not credential.fetched:
+                credential.check(credential.source)
+        except FileError as error:
+            if not credential.copy.exists():
+                raise
+            yield f"{error}; the gateway goes on with the copy of the last good one"
     if gateway.tls is not None:
-        check_certificate(gateway.tls.certificate)
         yield from _open_to_others(gateway.tls.certificate, "its private key")
-        if gateway.tls.client_ca is not None:
-            check_authority(gateway.tls.client_ca)
-    if gateway.tokens is not None:
-        if not read_tokens(gateway.tokens) and gateway.jwt is None:
-            raise FileError(
-                f"{gateway.tokens}: got no token, so that each request would be refused; do: beampipe fleet token add"
-                f" NAME --tokens {gateway.tokens}"
-            )
+    if gateway.tokens is not None and gateway.tokens.exists():
         if gateway.tokens.stat().st_mode & 0o022:
             raise FileError(f"{gateway.tokens}: others can add tokens to it; do: chmod go-w {gateway.tokens}")
         yield from _open_to_others(gateway.tokens, "the names and hashes of tokens")
-    if gateway.jwt is not None and gateway.jwt.keys is not None:
-        read_jwks(gateway.jwt.keys)
     if gateway.athena is not None and any(network.endswith("/0") for network in gateway.athena.networks):
         yield f"gateway.athena.networks: got {gateway.athena.networks}: all may use the models there, without a token"
 
 
 def _open_to_others(path: Path, what: str) -> Iterator[str]:
-    if path.stat().st_mode & 0o007:
+    if path.exists() and path.stat().st_mode & 0o007:
         yield f"{path}: others can read {what}; do: chmod o= {path}"
 
 

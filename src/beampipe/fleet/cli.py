@@ -424,10 +424,14 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
 
 @app.command("status")
 def status_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
-    """Show servers and gateway; exit with 1 if one of them takes no requests, other than drained servers."""
+    """Show servers and gateway; exit with 1 if one of them takes no requests, other than drained servers.
+
+    Also if a certificate of the gateway has ended.
+    """
     status = _send(file, folder, do="status")
     _print_status(status, as_json=as_json)
-    if not status["ready"]:
+    ends = [row["end"] for row in status["gateway"]["credentials"] if row["end"] is not None]
+    if not status["ready"] or min(ends, default=status["time"]) < status["time"]:
         raise typer.Exit(1)
 
 
@@ -561,4 +565,11 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     for what, key in (("asked", "asked"), ("left over", "left_over")):
         for text in status[key]:
             out.print(f"{what}: {text}", markup=False, soft_wrap=True)
+    for row in gateway["credentials"]:
+        if row["end"] is not None:
+            days = (row["end"] - status["time"]) / 86400
+            ends = f"has ended {-days:.1f} days ago" if days < 0 else f"ends in {days:.1f} days"
+            out.print(f"{row['file']}: {ends}", markup=False, soft_wrap=True)
+        if row["refused"] is not None:
+            out.print(f"{row['refused']}; the gateway goes on with what it had", markup=False, soft_wrap=True)
     out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

@@ -121,6 +121,10 @@ def _verification_key(entry: Mapping[str, Any]) -> VerificationKey | None:
     return VerificationKey(entry["kid"], algorithm, pem.decode())
 
 
+_FIRST: Final = "# Tokens of beampipe fleet: SHA-256 and holder. The last line is '# end'."
+_LAST: Final = "# end"
+"""First and last line of a file of tokens: it was not cut off, though it may have no token."""
+
 _LINE: Final = re.compile(r"([0-9a-f]{64}) ([A-Za-z0-9_.@-]{1,64})")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
@@ -130,13 +134,14 @@ def read_tokens(path: Path) -> dict[str, str]:
     """Read a file of tokens: names of their holders by the SHA-256 of the token.
 
     Raises:
-        FileError: the file cannot be read, or a line is invalid.
+        FileError: the file cannot be read, a line is invalid, or it was cut off.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        text = path.read_text(encoding="ascii")
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: got {error}, expected a file of tokens; do: beampipe fleet token add") from error
     result: dict[str, str] = {}
+    lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -150,6 +155,13 @@ def read_tokens(path: Path) -> dict[str, str]:
             raise FileError(
                 f"{path}: got one token for {result[match[1]]} and {match[2]} in line {number}, expected two"
             )
+    if not result and _LAST not in lines:
+        raise FileError(
+            f"{path}: got no token, so that each request would be refused; do: beampipe fleet token add NAME --tokens"
+            f" {path}"
+        )
+    if (_FIRST in lines[:1] and _LAST not in lines) or not text.endswith("\n"):
+        raise FileError(f"{path}: got a file that was cut off, expected {_LAST!r} as its last line")
     return result
 
 
@@ -193,4 +205,5 @@ def revoke_token(path: Path, name: str) -> None:
 def _write_tokens(path: Path, tokens: Mapping[str, str]) -> None:
     with replacing(path) as part:
         part.touch(mode=0o600)
-        part.write_text("".join(f"{digest} {name}\n" for digest, name in tokens.items()), encoding="ascii")
+        lines = [_FIRST, *(f"{digest} {name}" for digest, name in tokens.items()), _LAST]
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")

@@ -6,16 +6,14 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from beampipe.errors import ServiceError
 from beampipe.fleet import Fleet
-from beampipe.fleet.monitoring.page import ALERTS, PageServer, certificate_end, fleet_metrics
+from beampipe.fleet.monitoring.page import ALERTS, PageServer, fleet_metrics
 from beampipe.fleet.registry import SILENCE, write_record
-from beampipe.fleet.specification import TlsSettings
 from tests.fleet.monitoring.conftest import Exporter, record
 
 
@@ -149,25 +147,11 @@ def test_metrics_tell_one_state_for_each_server() -> None:
         "cpu-0": record("cpu-0", 8002, state="hangs"),
         "cpu-1": record("cpu-1", 8003, beat=time.time() - 2 * SILENCE),
     }
-    lines = [line for line in fleet_metrics(records, 12e8) if line.endswith(" 1")]
+    lines = [line for line in fleet_metrics(records) if line.endswith(" 1")]
     assert lines == [
         'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="hangs"} 1',
         'beampipe_fleet_server_state{server="cpu-1",group="cpu",state="silent"} 1',
     ]
-    assert not any("certificate" in line for line in fleet_metrics(records))
-    assert [*fleet_metrics(records, 12e8)][-1] == "beampipe_fleet_certificate_end_seconds 1200000000"
-
-
-def test_the_end_of_the_gateways_certificate_is_told(fleet: Fleet, tmp_path: Path) -> None:
-    from beampipe.fleet.certificates import certificate_expiry, make_authority, make_server
-
-    make_authority(tmp_path / "ca")
-    certificate = make_server(tmp_path / "ca", ["localhost"], days=5)
-    gateway = replace(fleet.gateway, tls=TlsSettings(certificate))
-    assert certificate_end(gateway) == certificate_expiry(certificate).timestamp()
-    assert 4 < (certificate_expiry(certificate).timestamp() - time.time()) / 86400 < 6
-    assert certificate_end(fleet.gateway) is None
-    assert certificate_end(replace(gateway, tls=TlsSettings(tmp_path / "gone.pem"))) is None
 
 
 @pytest.mark.parametrize(("url", "said"), [(None, "No Prometheus runs"), ("http://127.0.0.1:1", "does not answer at")])

@@ -114,6 +114,7 @@ class GatewayCommands:
                 "tls": gateway.tls is not None,
                 "tokens": gateway.wants_token,
                 "balancing": gateway.balancing,
+                "credentials": reconciler.credentials.rows(),
                 "status_port": reconciler.status_port,
             },
             "page": reconciler.page.url,

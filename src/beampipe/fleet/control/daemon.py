@@ -172,7 +172,7 @@ def check_start(
     if not take_over:
         check_owner(run, specification)
     runs = daemon_pid(run) is not None or bool(gateway_processes(run.path))
-    return fleet, run, check_fleet(fleet, starts=not runs)
+    return fleet, run, check_fleet(fleet, run.path, starts=not runs)
 
 
 def start_fleet(
@@ -327,7 +327,7 @@ def run_gateway(specification: Path, shared: Path | None = None, folder: Path | 
             f"{run.secret}: got no file, expected the secret of the servers; do: beampipe fleet slurm -f"
             f" {specification}"
         )
-    for note in check_fleet(fleet, starts=not gateway_processes(run.path), servers=False):
+    for note in check_fleet(fleet, run.path, starts=not gateway_processes(run.path), servers=False):
         say(f"note: {note}", err=True)
     child, intent = _claim(run, specification)
     follower = RegistryReconciler(fleet, run, intent)

@@ -39,7 +39,8 @@ from beampipe.fleet.control.differences import (
 from beampipe.fleet.control.intent import Intent, left_over, read_intent
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, RegisteredServer
 from beampipe.fleet.gateway.access_log import AccessLog
-from beampipe.fleet.gateway.haproxy import LEAST_HITS, CredentialReloader, Gateway, GatewayState, SlotState
+from beampipe.fleet.gateway.credentials import Credentials
+from beampipe.fleet.gateway.haproxy import LEAST_HITS, Gateway, GatewayState, SlotState
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, SlotMode, slots_of
 from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.monitoring.prometheus import Prometheus
@@ -88,6 +89,7 @@ class Reconciler(ABC):
         ended: set when the fleet should stop.
         lock: guards the desired state; held for every change of it, by threads of commands too.
         gateway: the gateway.
+        credentials: its credential files.
         status_port: port of the gateway's metrics, on loopback.
         page: the page of the fleet.
         prometheus: Prometheus, beside it.
@@ -113,8 +115,8 @@ class Reconciler(ABC):
         self._full: set[Path] = set()
         self._fetch_keys(fleet)
         self.status_port = fleet.gateway.status_port or free_port()
-        self.gateway = Gateway(self._plan(fleet, models), folder.path)
-        self._credentials = CredentialReloader(self.gateway)
+        self.credentials = Credentials(fleet, folder.path)
+        self.gateway = Gateway(self._plan(self.credentials.served, models), folder.path)
         self._access_log = AccessLog(folder.access_socket, folder.access_log)
         self._access_log.writes = fleet.gateway.access_log
         self.page = PageServer(
@@ -123,7 +125,7 @@ class Reconciler(ABC):
             lambda: self.prometheus.url,
             expected=self._expected,
             traffic=self._traffic,
-            metrics=self._access_log.traffic.metrics,
+            metrics=lambda: (*self.credentials.metrics(), *self._access_log.traffic.metrics()),
         )
         self.prometheus = Prometheus(
             fleet, folder.prometheus, status_port=self.status_port, page_port=self.page.port, note=self.note
@@ -272,7 +274,7 @@ class Reconciler(ABC):
                 actual = replace(actual, gateway=self.gateway.observe())
             self.records, self.actual = records, actual
             if gateway.condition == "running":
-                for text in self._credentials.reload_changed():
+                for text in self.credentials.update(self.gateway):
                     self.note(text)
 
     def _act(self, action: Action, actual: Actual) -> None:
@@ -372,17 +374,19 @@ class Reconciler(ABC):
             models: names of the models that a server must have to get requests; None for those as before.
 
         Raises:
+            FileError: a credential file cannot be used, and there is no earlier copy of it; nothing is changed.
             ServiceError: HAProxy refuses the configuration; nothing is changed.
         """
         models = self._models if models is None else models
         self._fetch_keys(fleet)
-        plan = self._plan(fleet, models)
+        credentials = Credentials(fleet, self.folder.path)
+        plan = self._plan(credentials.served, models)
         self.gateway.check(plan)
         self._refused = ("", "")
         with self.lock:
             before = {slot.server: slot for slot in self.gateway.plan.slots}
             slots = (replace(before.get(slot.server, slot), weight=slot.weight) for slot in plan.slots)
-            self.fleet, self._models = fleet, models
+            self.fleet, self._models, self.credentials = fleet, models, credentials
             self._access_log.writes = fleet.gateway.access_log
             self.gateway.change(replace(plan, slots=tuple(slots)))
 

@@ -1,4 +1,4 @@
-"""HAProxy as the gateway of a fleet: its configuration, its process, its runtime API, and changed credentials.
+"""HAProxy as the gateway of a fleet: its configuration, its process, and its runtime API.
 
 The rules of the configuration are in the order of their cost: identity of the client, rate, allowed call, length of the
 queue, and only then the body, which is buffered (whole, or up to the buffer's size) before its request takes a slot or
@@ -11,13 +11,13 @@ import hashlib
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from beampipe import processes
-from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ConfigError, FileError, ServiceError, ServiceUnavailableError
 from beampipe.files import replacing, shorten_log
 from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
@@ -33,7 +33,6 @@ from beampipe.fleet.gateway.plan import (
     SlotMode,
 )
 from beampipe.fleet.generated_files import render
-from beampipe.fleet.security import read_tokens
 from beampipe.processes import ManagedProcess
 from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.client.endpoint import authority
@@ -512,90 +511,3 @@ def gateway_processes(folder: Path) -> list[ManagedProcess]:
         folder: the folder that was given to `Gateway`.
     """
     return processes.with_argument(str(folder / _FILE))
-
-
-class CredentialReloader:
-    """Reloads tokens and certificates into the gateway when their files have changed; no connection is lost.
-
-    A broken file changes nothing: the gateway keeps the old content, and an incident states the reason.
-
-    Args:
-        gateway: the gateway.
-    """
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._seen = {path: _version(path) for path in self._files()}
-
-    def reload_changed(self) -> Iterator[str]:
-        """Reload the files that have changed since the last call.
-
-        Yields:
-            The text of an incident for each changed file: that it was read, or why not.
-        """
-        for path, renew in self._files().items():
-            version = _version(path)
-            if version is None or version == self._seen.get(path):
-                continue
-            text = ""
-            if path in self._seen:  # otherwise it is new in the specification, and the gateway is reloaded with it
-                try:
-                    renew(path)
-                    text = f"gateway: has read {path} again"
-                except ServiceUnavailableError:  # the gateway does not answer; the next call tries again
-                    continue
-                except (BeampipeError, OSError, ValueError) as error:
-                    text = f"gateway: {error}; it goes on with what it had"
-            self._seen[path] = version
-            if text:
-                yield text
-
-    def _files(self) -> dict[Path, Callable[[Path], None]]:
-        """The files that the specification names, each with the function that reloads it."""
-        settings = self._gateway.plan.fleet.gateway
-        files: dict[Path, Callable[[Path], None]] = {}
-        if settings.tokens is not None:
-            files[settings.tokens] = self._renew_tokens
-        if settings.jwt is not None:
-            files[settings.jwt.file(self._gateway.plan.jwt_folder)] = self._renew_all
-        if settings.tls is not None:
-            if settings.tls.client_ca is not None:
-                files[settings.tls.client_ca] = self._renew_all
-            files[settings.tls.certificate] = self._renew_certificate
-        return files
-
-    def _renew_all(self, path: Path) -> None:
-        self._gateway.renew()
-
-    def _renew_tokens(self, path: Path) -> None:
-        """Replace the whole map in one transaction."""
-        tokens = read_tokens(path)
-        ask = self._gateway.api.ask
-        output = ask(f"prepare map {path}")
-        version = output.rpartition(":")[2].strip()
-        if not version.isdigit():
-            raise ServiceError(f"{path}: got {output!r} from HAProxy, expected a new version of the map")
-        for digest, name in tokens.items():
-            ask(f"add map @{version} {path} {digest} {name}")
-        if output := ask(f"commit map @{version} {path}"):
-            raise ServiceError(f"{path}: got {output!r} from HAProxy, expected no answer")
-
-    def _renew_certificate(self, path: Path) -> None:
-        ask = self._gateway.api.ask
-        text = "\n".join(line for line in path.read_text(encoding="ascii").splitlines() if line.strip())
-        set_said = ask(f"set ssl cert {path} <<\n{text}\n")
-        output = ask(f"commit ssl cert {path}")
-        if "Success" not in output:
-            ask(f"abort ssl cert {path}")
-            raise ServiceError(
-                f"{path}: got {' '.join((set_said or output).split())!r}, expected a certificate and its key"
-            )
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """Modification time, size and inode, which change when a file is rewritten; None if there is no file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -20,10 +20,10 @@ from socketserver import TCPServer
 from typing import Any, Final, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
-from beampipe.errors import FileError, MissingExtraError, ServiceError
+from beampipe.errors import ServiceError
 from beampipe.fleet.generated_files import render
 from beampipe.fleet.registry import Record, State, read_records
-from beampipe.fleet.specification import Fleet, GatewaySettings
+from beampipe.fleet.specification import Fleet
 from beampipe.triton.client.endpoint import LOOPBACK
 
 SILENT: Final = "silent"
@@ -43,24 +43,11 @@ def shown_state(record: Record, now: float | None = None) -> ShownState:
     return record.state if record.lives(now) else SILENT
 
 
-def certificate_end(gateway: GatewaySettings) -> float | None:
-    """When the gateway's certificate ends [s since 1970]; None if it has none, or it cannot be read here."""
-    if gateway.tls is None:
-        return None
-    try:
-        from beampipe.fleet.certificates import certificate_expiry
-
-        return certificate_expiry(gateway.tls.certificate).timestamp()
-    except (FileError, MissingExtraError):
-        return None
-
-
-def fleet_metrics(records: Mapping[str, Record], certificate_end: float | None = None) -> Iterator[str]:
+def fleet_metrics(records: Mapping[str, Record]) -> Iterator[str]:
     """The states of the servers, as lines in Prometheus's text format.
 
     Args:
         records: the registry's records, by name of the server.
-        certificate_end: when the gateway's certificate ends [s since 1970]; None if it has none.
     """
     yield "# HELP beampipe_fleet_server_state Whether a server is in a state, 0 or 1."
     yield "# TYPE beampipe_fleet_server_state gauge"
@@ -68,10 +55,6 @@ def fleet_metrics(records: Mapping[str, Record], certificate_end: float | None =
         for state in (*get_args(State), SILENT):
             labels = f'server="{_escaped(record.server)}",group="{_escaped(record.group)}",state="{state}"'
             yield f"beampipe_fleet_server_state{{{labels}}} {int(shown_state(record) == state)}"
-    if certificate_end is not None:
-        yield "# HELP beampipe_fleet_certificate_end_seconds When the gateway's certificate ends [s since 1970]."
-        yield "# TYPE beampipe_fleet_certificate_end_seconds gauge"
-        yield f"beampipe_fleet_certificate_end_seconds {certificate_end:.0f}"
 
 
 def _escaped(text: str) -> str:
@@ -212,7 +195,7 @@ class PageServer:
         if path == "/fleet.json":
             return Answer(json.dumps(self._seen()).encode())
         if path == "/metrics":
-            lines = (*fleet_metrics(self._records(), certificate_end(self._fleet.gateway)), *self._metrics())
+            lines = (*fleet_metrics(self._records()), *self._metrics())
             body = "".join(f"{line}\n" for line in lines)
             return Answer(body.encode(), "text/plain; version=0.0.4; charset=utf-8")
         return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -129,6 +130,13 @@ class Security:
                 raise FileError(f"{path}: {error.strerror}, expected {content} in PEM", path=path) from None
         headers = () if token is None else (("authorization", f"Bearer {token}"),)
         object.__setattr__(self, "headers", headers)
+
+    def context(self) -> ssl.SSLContext:
+        """Settings of TLS for Python's own sockets."""
+        context = ssl.create_default_context(cafile=self.roots)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate)
+        return context
 
     def __reduce__(self) -> tuple[type[Security], tuple[Path | None, Path | None, Path | None]]:
         if isinstance(self.token, str):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -45,7 +46,8 @@ _FULL: Final = "try again"
 
 _BROKEN: Final = re.compile(
     "failed to connect|dns resolution failed|errors resolving|connection (reset|refused)|socket closed|broken pipe"
-    "|goaway|rst_stream|stream removed|end of tcp stream|recvmsg|sendmsg|transport closed|handshake",
+    "|goaway|rst_stream|stream removed|end of tcp stream|recvmsg|sendmsg|transport closed|handshake|unwrap failed"
+    r"|\[ssl\b",
     re.I,
 )
 """Phrases for a broken connection in messages of gRPC, which no server uses for its own errors."""
@@ -56,16 +58,22 @@ _TRACEBACK: Final = re.compile(r"\s+At:\n.*", re.DOTALL)
 _OUR_MEMORY: Final = re.compile(r"/?beampipe_client_\w+")
 
 
-def grpc_error(url: str, code: str, details: str) -> BeampipeError:
+def is_broken(code: str, details: str) -> bool:
+    """Whether a gRPC call failed by its connection: by name and message of its status."""
+    return code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and _BROKEN.search(details) is not None
+
+
+def grpc_error(url: str, code: str, details: str, certificate: Path | None = None) -> BeampipeError:
     """The error for a gRPC call that failed: by its connection, or because the server refuses.
 
     Args:
         url: address of the server.
         code: name of the gRPC status.
-        details: message of the status.
+        details: message of the status, or of the TLS handshake.
+        certificate: the client's certificate; None for none.
     """
-    if code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and _BROKEN.search(details):
-        return connection_error(url, details)
+    if is_broken(code, details):
+        return connection_error(url, details, certificate)
     return reply_error(url, code, details)
 
 
@@ -114,13 +122,27 @@ def too_large_error(url: str) -> TooLargeError:
     return TooLargeError(f"{url}: got a larger request than is taken there; send less at once, or raise the limit")
 
 
-def connection_error(url: str, message: str) -> ServiceError:
+_ALERT: Final = re.compile(
+    r"alert[ _]((?:certificate|bad|unsupported|unknown|access|handshake)[ _]"
+    r"(?:expired|required|revoked|unknown|certificate|ca|denied|failure))",
+    re.I,
+)
+"""Alerts of TLS by which a server refuses a client, in messages of OpenSSL and BoringSSL."""
+
+
+def connection_error(url: str, message: str, certificate: Path | None = None) -> ServiceError:
     """The error for a connection that cannot be made, or broke.
 
     Args:
         url: address of the server.
         message: message of the operating system, TLS or gRPC.
+        certificate: the client's certificate; None for none.
     """
+    if alert := _ALERT.search(message):
+        shown = "a client without a certificate" if certificate is None else f"the certificate {certificate}"
+        why = alert[1].replace("_", " ").lower()
+        expected = "expected one that is valid now, of an authority that it trusts (certificate=...)"
+        return ServiceError(f"{url}: the server refuses {shown} ({why}), {expected}", url=url)
     return _meaning_of(_FAILURES, message, url) or ServiceUnavailableError(f"{url}: {message}, {_IS_IT}", url=url)
 
 

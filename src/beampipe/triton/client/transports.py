@@ -175,11 +175,8 @@ class HttpTransport:
         self._url = str(endpoint)
         self._token = dict(security.headers)
         self._headers = self._token
-        self._tls = None
-        if endpoint.tls:
-            self._tls = ssl.create_default_context(cafile=security.roots)
-            if security.certificate is not None:
-                self._tls.load_cert_chain(security.certificate)
+        self._tls = security.context() if endpoint.tls else None
+        self._certificate = security.certificate
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._closed = False
 
@@ -217,7 +214,8 @@ class HttpTransport:
                 connection.close()
                 # The server may have closed an idle connection meanwhile: that does not mean that it is down.
                 if fresh or self._closed:
-                    raise error_mapping.connection_error(self._url, f"{type(error).__name__}: {error}") from None
+                    text = f"{type(error).__name__}: {error}"
+                    raise error_mapping.connection_error(self._url, text, self._certificate) from None
                 self._forget_idle()
 
     def close(self) -> None:
@@ -253,6 +251,8 @@ class HttpTransport:
         _allow(connection, deadline)
         try:
             return self._reply(connection, deadline, whole=refused is None)
+        except ssl.SSLError:  # an alert, which says why
+            raise
         except (OSError, http.client.HTTPException) as error:
             raise refused or error from None
 
@@ -355,6 +355,9 @@ _OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
 _MAX_MESSAGE: Final = (1 << 31) - 1
 """Largest message of protobuf [bytes]."""
 
+_ALERT: Final = 1.0
+"""Time limit [s] of a handshake that is made to learn why another one was refused."""
+
 _GRACE: Final = 0.1
 """Time [s] from a cancellation here to that on the server.
 
@@ -381,6 +384,7 @@ class GrpcTransport:
         self._protobuf = service_pb2
         self._url = str(endpoint)
         self._endpoint = endpoint
+        self._security = security
         self._metadata = security.headers
         self._secret: tuple[tuple[str, str], ...] | None = None
         target, options = endpoint.authority, _OPTIONS
@@ -426,10 +430,30 @@ class GrpcTransport:
         except self._grpc.FutureCancelledError:
             raise error_mapping.reply_error(self._url, "CANCELLED", "cancelled here") from None
         except self._grpc.RpcError as error:
-            raise error_mapping.grpc_error(self._url, error.code().name, error.details() or "") from None
+            code, details = error.code().name, error.details() or ""
+            if self._endpoint.tls and error_mapping.is_broken(code, details):
+                details = self._tls_alert() or details
+            raise error_mapping.grpc_error(self._url, code, details, self._security.certificate) from None
         except ValueError as error:  # the channel is closed
             raise error_mapping.connection_error(self._url, str(error)) from None
         return message.from_grpc(answer)
+
+    def _tls_alert(self) -> str:
+        """Why the server refuses the handshake, which gRPC does not tell with TLS 1.3; empty if it does not."""
+        endpoint = self._endpoint
+        try:
+            context = self._security.context()
+            context.set_alpn_protocols(["h2"])
+            with (
+                socket.create_connection((endpoint.address or endpoint.host, endpoint.port), _ALERT) as plain,
+                context.wrap_socket(plain, server_hostname=endpoint.host) as connection,
+            ):
+                connection.recv(1)  # a server that accepts the client begins with its settings
+        except ssl.SSLError as error:
+            return str(error)
+        except OSError:
+            pass
+        return ""
 
     def _answer(self, call: Any, pending: PendingAnswer[Any]) -> Any:
         """Wait for the answer to a call that may be cancelled."""
