@@ -568,8 +568,8 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     for row in gateway["credentials"]:
         if row["end"] is not None:
             days = (row["end"] - status["time"]) / 86400
-            ends = f"has ended {-days:.1f} days ago" if days < 0 else f"ends in {days:.1f} days"
-            out.print(f"{row['file']}: {ends}", markup=False, soft_wrap=True)
+            left = f"has ended {-days:.1f} days ago" if days < 0 else f"ends in {days:.1f} days"
+            out.print(f"{row['file']}: {left}", markup=False, soft_wrap=True)
         if row["refused"] is not None:
             out.print(f"{row['refused']}; the gateway goes on with what it had", markup=False, soft_wrap=True)
     out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

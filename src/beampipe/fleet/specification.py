@@ -327,7 +327,7 @@ class GatewaySettings:
         slowest: lowest mean rate at which a body may arrive, after the first `arrival` seconds [bytes/s].
         waiting: longest wait of a request for a server [s].
         answer: time limit [s] of a server's answer.
-        connections: largest number of connections of clients.
+        connections: largest number of connections of clients; one address of another machine may have half of them.
         access_log: whether each request is logged, as a line of JSON in ``logs/access.jsonl`` of the run folder.
         athena: the listener for Athena; None for none.
     """

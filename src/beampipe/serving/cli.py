@@ -317,7 +317,7 @@ def serve_command(
         opened: Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace; may be
             given several times.
         proxy: HAProxy before HTTP, which refuses what would end the server. [default: if installed]
-        proxy_grpc: HAProxy before gRPC, too. [default: if other machines reach the server]
+        proxy_grpc: HAProxy before gRPC, too, which adds 0.2 to 0.3 ms. [default: if it is before HTTP]
         open_http: With --host: other machines reach HTTP and metrics, not gRPC alone.
         traces: Collector of OpenTelemetry to which traces of requests are sent, by OTLP over HTTP.
         trace_rate: With --traces: each request of this many is traced.

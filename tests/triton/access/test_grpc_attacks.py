@@ -24,7 +24,7 @@ LONG: Final = ("RESOURCE_EXHAUSTED",)
 SETTINGS, HEADERS, RST_STREAM, PING, WINDOW_UPDATE, CONTINUATION = 4, 1, 3, 6, 8, 9
 
 
-@pytest.fixture(params=["proxied", "doubler_server"])
+@pytest.fixture(params=["proxied", "bare"])
 def server(request: pytest.FixtureRequest) -> TritonServer:
     """One server with the reverse proxy before gRPC, one without."""
     result: TritonServer = request.getfixturevalue(request.param)

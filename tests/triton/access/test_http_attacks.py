@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import struct
+import time
 from contextlib import ExitStack
 
 import pytest
 
 from beampipe.triton.server import management
+from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.server import TritonServer
 from tests.triton.access.attacks import ATTACKS, CLOSED, Attack, post, raw_answer, status_of, tensor
 from tests.triton.access.bystander import request_without_secret, unharmed
@@ -40,10 +43,18 @@ def test_behind_the_proxy_nothing_is_open_without_the_secret(proxied: TritonServ
 
 
 def test_many_idle_connections_hold_nobody_up(proxied: TritonServer) -> None:
+    """They are closed after five seconds, for which nobody else waits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with unharmed(proxied), ExitStack() as stack:
-        for _ in range(500):
-            stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for port in (proxied.ports.http, proxied.ports.grpc):
+            for _ in range(1500):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+        begin = time.monotonic()
         assert request_without_secret(proxied.ports.http, 0.0, 7.5)
+        assert PublicPort("127.0.0.1", proxied.ports.grpc, True, False, "/").answers()
+        assert time.monotonic() - begin < 2.5
 
 
 def test_resets_in_the_middle_are_survived(proxied: TritonServer) -> None:

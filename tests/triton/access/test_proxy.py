@@ -86,6 +86,35 @@ def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> Non
         assert output == []
 
 
+def own_address() -> str:
+    """An address of this machine other than loopback; loopback without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.skipif(own_address().startswith("127."), reason="no network")
+def test_one_address_of_another_machine_has_half_of_the_connections(proxied: TritonServer, tmp_path: Path) -> None:
+    outer = free_ports(ServerSettings(tmp_path))
+    limits = Limits(connections=20, arrival=60.0)
+    control = AccessControl(AccessSettings(open_http=True, limits=limits), "0.0.0.0", tmp_path, print)
+    with contextlib.ExitStack() as opened:
+        control.open(*outer, lambda taken: free_port(taken=taken))
+        opened.callback(control.close)
+        for port in (outer.http, outer.grpc):
+            for _ in range(10):
+                first = opened.enter_context(socket.create_connection((own_address(), port), timeout=60))
+            with pytest.raises(ConnectionResetError):
+                opened.enter_context(socket.create_connection((own_address(), port), timeout=60)).recv(1)
+            first.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                first.recv(1)
+            assert PublicPort("127.0.0.1", port, port == outer.grpc, False, "/").answers()
+
+
 def test_it_is_watched_after_a_time_without_file_descriptors(tmp_path: Path) -> None:
     outer, output = free_ports(ServerSettings(tmp_path)), list[str]()
     closed = AccessControl(AccessSettings(proxy=True), "127.0.0.1", tmp_path, output.append)
@@ -199,7 +228,7 @@ def test_what_is_left_open_needs_no_secret(tmp_path: Path, monkeypatch: pytest.M
 
 
 _PREFACE: Final = 24  # bytes
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0, 1, 3, 4  # types of frames
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE = 0, 1, 3, 4, 8  # types of frames
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4  # their flags
 
 
@@ -246,7 +275,8 @@ class ClosingServer:
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection, connection.makefile("rb") as stream:
             stream.read(_PREFACE)
-            connection.sendall(_frame(_SETTINGS, 0, 0, b""))
+            window = (1 << 30).to_bytes(4, "big")
+            connection.sendall(_frame(_SETTINGS, 0, 0, b"\0\4" + window) + _frame(_WINDOW_UPDATE, 0, 0, window))
             answered = 0
             while header := stream.read(9):
                 length, kind, flags = int.from_bytes(header[:3], "big"), header[3], header[4]
@@ -340,13 +370,14 @@ def test_calls_of_management_are_not(
     assert server.requests == {True: 1, False: 1}
 
 
+@pytest.mark.parametrize("size", [0, 3 << 20])  # a request that fits into the buffer, and one that does not
 @pytest.mark.parametrize("server", [2], indirect=True)
 def test_a_request_goes_on_without_its_client(
-    server: ClosingServer, stub: service_pb2_grpc.GRPCInferenceServiceStub
+    server: ClosingServer, stub: service_pb2_grpc.GRPCInferenceServiceStub, size: int
 ) -> None:
     """Triton before 2.59 can crash when a request is cancelled just before its answer."""
     server.answering.clear()
-    left = stub.ModelInfer.future(service_pb2.ModelInferRequest(model_name="one"))
+    left = stub.ModelInfer.future(service_pb2.ModelInferRequest(model_name="one", raw_input_contents=[bytes(size)]))
     wait_until(lambda: server.requests.total() == 1)
     left.cancel()
     kept = stub.ModelInfer.future(service_pb2.ModelInferRequest(model_name="one"))

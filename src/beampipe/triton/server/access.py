@@ -12,6 +12,7 @@ import http.client
 import importlib.util
 import os
 import re
+import resource
 import shutil
 import signal
 import threading
@@ -75,7 +76,8 @@ class Limits:
         body: largest body of a request [bytes]; over gRPC, its largest message.
         json: largest body that is all JSON [bytes], because Triton parses it by recursion.
         header: largest JSON in front of raw tensors [bytes].
-        connections: largest number of connections of each protocol; more wait until one is closed.
+        connections: largest number of connections of each protocol, fewer if the system allows this program fewer open
+            files; more wait until one is closed. One address of another machine may have half of them.
         in_flight: largest number of requests that the server has at once; more wait in the proxy.
         large: largest number of requests that the server has at once of those whose body is larger than 1 MiB.
         per_client: largest number of requests in progress of one address of another machine.
@@ -89,7 +91,7 @@ class Limits:
     body: int = 64 << 20
     json: int = 256 << 10
     header: int = 64 << 10
-    connections: int = 1000
+    connections: int = 10_000
     in_flight: int = 128
     large: int = 16
     per_client: int = 256
@@ -118,7 +120,7 @@ class AccessSettings:
         opened: interfaces of Triton that need no secret, of ``model-repository``, ``shared-memory``, ``logging`` and
             ``trace``. With the first, any user of the machine may have the server run a program.
         proxy: whether HAProxy is in front of HTTP; None: if it is installed.
-        proxy_grpc: whether it is in front of gRPC too; None: if other machines can reach the server.
+        proxy_grpc: whether it is in front of gRPC too; None: if it is in front of HTTP.
         open_http: whether other machines can reach HTTP as well as gRPC, if they reach the server at all.
         closed: whether every request needs the secret, as in a fleet, whose gateway sends it.
         limits: limits of the proxy.
@@ -201,6 +203,12 @@ def find_haproxy() -> Path | None:
     return packaged if os.access(packaged, os.X_OK) else None
 
 
+def proxy_connections(limits: Limits) -> int:
+    """Largest number of connections of each protocol: at most three quarters of the open files are for clients."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return limits.connections if files == resource.RLIM_INFINITY else min(limits.connections, 3 * files // 8)
+
+
 def proxy_configuration(settings: AccessSettings, connection: ConnectionInfo, metrics_port: int, *, grpc: bool) -> str:
     """The text of HAProxy's configuration.
 
@@ -212,13 +220,16 @@ def proxy_configuration(settings: AccessSettings, connection: ConnectionInfo, me
     """
     limits, http_host = settings.limits, settings.http_host(connection.host)
     hop_connections = limits.in_flight + limits.queue
+    connections = proxy_connections(limits)
     buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
         **asdict(limits),
         **{name: round(1000 * getattr(limits, name)) for name in ("arrival", "waiting", "answer")},
         **asdict(connection),
-        "all_connections": 2 * limits.connections + hop_connections,
+        "all_connections": 2 * connections + hop_connections,
         "buffer": buffer,
+        "connections": connections,
+        "connections_of_one": (connections + 1) // 2,
         "closed": "always_true" if settings.closed else "always_false",
         "grpc": authority(connection.host, connection.grpc),
         "headers": HEADERS,
@@ -381,8 +392,7 @@ class AccessControl:
         if self._program is None and (exposed or settings.proxy or settings.proxy_grpc):
             wanted = f"--host {host}" if exposed else "--proxy"
             raise ConfigError(f"{wanted}: got no HAProxy, expected it before a server that others reach: {_INSTALL}")
-        wants_grpc = exposed if settings.proxy_grpc is None else settings.proxy_grpc
-        self.proxies_grpc = self._program is not None and wants_grpc
+        self.proxies_grpc = self._program is not None and settings.proxy_grpc is not False
         """Whether the proxy is in front of gRPC too."""
 
     @property
@@ -433,7 +443,7 @@ class AccessControl:
             if self.proxies_grpc:
                 ports.append(PublicPort(self._host, grpc, grpc=True, tls=False, path="/"))
             configuration = proxy_configuration(settings, self._connection, metrics, grpc=self.proxies_grpc)
-            connections = settings.limits.connections
+            connections = proxy_connections(settings.limits)
             self._proxy = ReverseProxy(self._program, configuration, ports, connections, self._folder, self._note)
             self._proxy.start()
 
