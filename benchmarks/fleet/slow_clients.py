@@ -1,27 +1,35 @@
-"""What slow clients of one user cost others: at the gateway of a fleet, and at the reverse proxy of a single server.
+"""What hostile clients of one user cost others: at the gateway of a fleet, and at the reverse proxy of a single server.
 
-    python benchmarks/fleet/slow_clients.py [--seconds 6] [--repeats 2] [--numbers 20 200]
+    python benchmarks/fleet/slow_clients.py [--seconds 6] [--repeats 2] [--numbers 20 200] [--sockets 0] [--core 1]
 
 A fifth of the slow clients each send a body that fits into the buffer, or one that does not, byte by byte after its
 first part; send nothing; close one direction in the middle of a body; or send a request and leave. Who is cut off comes
 back. Others ask meanwhile, with stock clients of gRPC and HTTP. Three times alternate: without slow clients, with slow
 clients *elsewhere*, at a single server of their own on the same machine, and with them at the service of the others.
 
+With ``--sockets N``, the service has once more N hostile clients over both protocols: seven in ten are connected and
+send nothing, three in twenty are slow, one in ten sends what is no request, and one in twenty cancels gRPC requests
+at random moments, 2,000 in a second. New clients come meanwhile, each with a connection of its own.
+
 *Ratio*: p99 of the others with slow clients over that without. The same with slow clients elsewhere is what they cost
 because their work, that of their proxy included, runs on the same cores; the rest is what their service lets them take.
-Whole requests of clients that leave are worked on, and Triton before 2.59 can crash when a gRPC request is cancelled
-just before its answer: *crashes* counts the restarts of a single server.
+With ``--core C`` the hostile clients have that core, and everything else has the others. *Deaths*: servers that died.
+Triton before 2.59 can die when a gRPC request is cancelled just before its answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
+import random
+import resource
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -37,31 +45,36 @@ import tritonclient.http
 from fleets import CONSOLE, Figure, at_work, begin, milliseconds, options_of, running, write_result
 from tritonclient.utils import InferenceServerException
 
-from beampipe.triton.server.access import AccessSettings
+from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # slow clients and small models stand with the tests
 from tests.triton.doublers import add_canary, write_model
-from tests.triton.slow_clients import KINDS, Kind, SlowClients
+from tests.triton.slow_clients import KINDS, CancellingClient, Kind, SlowClients
 
 PROTOCOLS: Final = ("grpc", "http")
 _WORK: Final = 0.005
 """Time [s] that the model sleeps for each request of the others."""
 
 
+SHARES: Final = {"idle": 0.7, "slow": 0.15, "malformed": 0.1, "cancelling": 0.05}
+"""Shares of the hostile clients of ``--sockets``."""
+
+
 @dataclass
 class Others:
-    """Latencies [s] of the others, without slow clients, with them elsewhere and here, and their failed requests.
+    """Latencies [s] of the others, without hostile clients, with them elsewhere and here, and their failed requests.
 
-    `crashes` counts the servers that died meanwhile.
+    `new` has the times [s] from a connection to the answer on it, `deaths` the number of servers that died.
     """
 
     without: list[float] = field(default_factory=list)
     elsewhere: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
+    new: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    crashes: int = 0
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,11 +83,11 @@ class Service:
 
     Attributes:
         ports: port by protocol.
-        crashes: gives the number of its servers that have died, as far as it is counted.
+        deaths: gives the number of its servers that have died.
     """
 
     ports: dict[str, int]
-    crashes: Callable[[], int] = lambda: 0
+    deaths: Callable[[], int]
 
 
 def main() -> None:
@@ -82,26 +95,39 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each time with, or without, slow clients")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--numbers", type=int, nargs="+", default=[20, 200], help="numbers of slow clients")
+    parser.add_argument("--sockets", type=int, default=0, help="number of hostile clients of all kinds")
+    parser.add_argument("--core", type=int, default=None, help="core of the hostile clients alone")
     options = parser.parse_args()
     begun = begin("slow clients", ("tritonclient",))
+    if options.core is not None:
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - {options.core})
     figures = []
     failures: list[str] = []
-    crashes = 0
+    deaths = 0
     with a_server() as elsewhere:
         for name, start in (("fleet", a_fleet), ("single server", a_server)):
             with start() as service:
-                for protocol, number in product(PROTOCOLS, options.numbers):
-                    others = measured(service, elsewhere, protocol, number, options)
+                attacks = {f"{number} {one}": {one: number} for one, number in product(PROTOCOLS, options.numbers)}
+                if options.sockets:
+                    attacks[f"{options.sockets} of all kinds"] = {"all": options.sockets}
+                for attack, numbers in attacks.items():
+                    others = measured(service, elsewhere, numbers, options)
                     p99 = [milliseconds(times, 99)[0] for times in (others.without, others.elsewhere, others.beside)]
-                    title = f"{name}, {number} {protocol}"
+                    title = f"{name}, {attack}"
                     figures.append(Figure(f"{title}: p99 of others over p99 without", p99[2] / p99[0]))
-                    CONSOLE.print(f"{title}: elsewhere {p99[1] / p99[0]:.2f}", markup=False)
+                    figures.append(Figure(f"{title}: p99 of a new connection", milliseconds(others.new, 99)[0], "ms"))
+                    CONSOLE.print(
+                        f"{title}: here {p99[2] / p99[0]:.2f}, elsewhere {p99[1] / p99[0]:.2f}; new connections"
+                        f" {milliseconds(others.new, 50, 99)} ms, at most {1e3 * max(others.new):.0f} ms;"
+                        f" {len(others.beside)} requests, {len(others.failures)} lost, {others.deaths} deaths",
+                        markup=False,
+                    )
                     failures += others.failures
-                    crashes += others.crashes
+                    deaths += others.deaths
     figures.append(Figure("failed requests of others", len(failures), "", "equal"))
-    figures.append(Figure("crashes", crashes, "", "equal"))
+    figures.append(Figure("deaths of servers", deaths, "", "equal"))
     write_result(options.output, begun, figures, failures=failures[:10])
-    raise SystemExit(1 if failures else 0)
+    raise SystemExit(1 if failures or deaths else 0)
 
 
 def write_doubler(repository: Path) -> None:
@@ -114,7 +140,8 @@ def write_doubler(repository: Path) -> None:
 def a_fleet() -> Iterator[Service]:
     """A fleet of two servers."""
     with running(write_doubler) as fleet:
-        yield Service(dict.fromkeys(PROTOCOLS, fleet.port))
+        first = set(fleet.tritons())
+        yield Service(dict.fromkeys(PROTOCOLS, fleet.port), lambda: len(set(fleet.tritons()) - first))
 
 
 @contextmanager
@@ -122,36 +149,46 @@ def a_server() -> Iterator[Service]:
     """A server behind its reverse proxy."""
     with TemporaryDirectory(prefix="beampipe-bench-") as folder:
         write_doubler(Path(folder))
-        access = AccessSettings(proxy=True, proxy_grpc=True)
-        with TritonServer(ServerSettings(Path(folder), ("one",), access=access)) as server:
+        with TritonServer(ServerSettings(Path(folder), ("one",))) as server:
 
-            def crashes() -> int:
+            def deaths() -> int:
                 return sum(incident.kind == "server died" for incident in server.incidents)
 
-            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, crashes)
+            yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, deaths)
 
 
-def measured(service: Service, elsewhere: Service, protocol: str, number: int, options: argparse.Namespace) -> Others:
-    """The others, in times without slow clients, with them elsewhere, and with them here, that alternate."""
-    others, ended, crashed = Others(), threading.Event(), service.crashes()
-    latencies = [others.without]
+def measured(service: Service, elsewhere: Service, numbers: Mapping[str, int], options: argparse.Namespace) -> Others:
+    """The others, in times without hostile clients, with them elsewhere, and with them here, that alternate."""
+    others, ended, died = Others(), threading.Event(), service.deaths()
+    latencies, new = [others.without], [list[float]()]
     works = [
         partial(ask, name, service.ports[name], latencies, others.failures, ended)
         for name in PROTOCOLS
         for _ in range(2)
     ]
+    works += [partial(come, name, service.ports[name], new, others.failures, ended) for name in PROTOCOLS]
     with at_work(ended, *works):
         for _ in range(options.repeats):
             latencies[0] = others.without
             time.sleep(options.seconds)
             latencies[0] = []  # while they begin and end
             for attacked, kept in ((elsewhere, others.elsewhere), (service, others.beside)):
-                with slow_clients(attacked.ports[protocol], protocol, number):
-                    latencies[0] = kept
+                with hostile_clients(attacked.ports, numbers, options.core):
+                    latencies[0], new[0] = kept, others.new if attacked is service else []
                     time.sleep(options.seconds)
-                    latencies[0] = []
-    others.crashes = service.crashes() - crashed
+                    latencies[0], new[0] = [], []
+    others.deaths = service.deaths() - died
     return others
+
+
+def come(protocol: str, port: int, times: list[list[float]], failures: list[str], ended: threading.Event) -> None:
+    """Come with a new connection again and again; the time to the answer goes into the list that stands first."""
+    path = "/inference.GRPCInferenceService/ServerReady" if protocol == "grpc" else "/v2/health/ready"
+    while not ended.wait(0.05):
+        asked = time.perf_counter()
+        if not PublicPort("127.0.0.1", port, protocol == "grpc", False, path).answers(20.0):
+            failures.append(f"{protocol}: no answer on a new connection")
+        times[0].append(time.perf_counter() - asked)
 
 
 def ask(protocol: str, port: int, latencies: list[list[float]], failures: list[str], ended: threading.Event) -> None:
@@ -170,40 +207,117 @@ def ask(protocol: str, port: int, latencies: list[list[float]], failures: list[s
 
 
 @contextmanager
-def slow_clients(port: int, protocol: str, number: int) -> Iterator[None]:
-    """Slow clients of all kinds, in a process of their own, once all have begun."""
+def hostile_clients(ports: Mapping[str, int], numbers: Mapping[str, int], core: int | None) -> Iterator[None]:
+    """Hostile clients in a process of their own, once all have begun.
+
+    Args:
+        ports: ports of a service.
+        numbers: number of slow clients by protocol, or, under ``all``, of those of all kinds.
+        core: their core; None for any.
+    """
     context = multiprocessing.get_context("spawn")
-    begun = context.Semaphore(0)
-    process = context.Process(target=be_slow, args=(port, protocol, number, begun), daemon=True)
+    begun = context.Event()
+    process = context.Process(target=be_hostile, args=(dict(ports), dict(numbers), core, begun), daemon=True)
     process.start()
     try:
-        for _ in KINDS:
-            begun.acquire()
+        begun.wait()
         yield
     finally:
         process.terminate()
         process.join()
 
 
-def be_slow(port: int, protocol: str, number: int, begun: Any) -> None:
-    """Be slow for ever, in all ways."""
+def be_hostile(ports: dict[str, int], numbers: dict[str, int], core: int | None, begun: Any) -> None:
+    """Be hostile for ever, in all ways."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    in_all = numbers.pop("all", 0)
+    works: list[Callable[[threading.Event], None]] = []
+    for protocol, port in ports.items():
+        slow = numbers.get(protocol, 0) + int(SHARES["slow"] * in_all / 2)
+        works += [partial(be_slow, port, protocol, kind, slow // len(KINDS)) for kind in KINDS if slow]
+        if in_all:
+            works.append(partial(be_idle, port, int(SHARES["idle"] * in_all / 2)))
+            works.append(partial(be_malformed, port, int(SHARES["malformed"] * in_all / 2)))
+    if in_all:
+        works.append(partial(be_cancelling, ports["grpc"], int(SHARES["cancelling"] * in_all)))
+    started = [threading.Event() for _ in works]
+    for work, event in zip(works, started, strict=True):
+        threading.Thread(target=work, args=(event,), daemon=True).start()
+    for event in started:
+        event.wait()
+    begun.set()
+    threading.Event().wait()
 
-    def repeat(kind: Kind) -> None:
-        first = True
-        while True:
-            with SlowClients(port, protocol, kind, number // len(KINDS), pause=1.0) as slow:
-                if first:
-                    begun.release()
-                first = False
-                time.sleep(0.5)
-                while slow.connections:
-                    time.sleep(0.1)
 
-    threads = [threading.Thread(target=repeat, args=(kind,)) for kind in KINDS]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def be_slow(port: int, protocol: str, kind: Kind, number: int, started: threading.Event) -> None:
+    """Slow clients of one kind; those that are cut off come back."""
+    while True:
+        with SlowClients(port, protocol, kind, number, pause=1.0) as slow:
+            started.set()
+            time.sleep(0.5)
+            while slow.connections:
+                time.sleep(0.1)
+
+
+def connected(port: int) -> socket.socket:
+    """A connection that is not waited for."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    with suppress(BlockingIOError):
+        connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def be_idle(port: int, number: int, started: threading.Event) -> None:
+    """Connect, and send nothing; who is cut off comes back."""
+    connections = [connected(port) for _ in range(number)]
+    started.set()
+    while True:
+        time.sleep(0.2)
+        for row, connection in enumerate(connections):
+            try:
+                connection.recv(1000)
+            except BlockingIOError:
+                continue
+            except OSError:
+                pass
+            connection.close()
+            connections[row] = connected(port)
+
+
+def be_malformed(port: int, number: int, started: threading.Event) -> None:
+    """Send what is no request, each client once in five seconds."""
+    generator = random.Random(port)
+    broken = b'POST /v2/models/one/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"inputs"'
+    half = b"PRI * HTTP/2.0\r\n\r\n\0\0"
+    connections = [connected(port) for _ in range(number)]
+    started.set()
+    while True:
+        for row in range(number):
+            with suppress(OSError):
+                connections[row].send(generator.choice([broken, generator.randbytes(200), half]))
+            connections[row - number // 2].close()
+            connections[row - number // 2] = connected(port)
+            time.sleep(5.0 / number)
+
+
+def be_cancelling(port: int, number: int, started: threading.Event) -> None:
+    """Cancel 2,000 gRPC requests in a second, each at a random moment within 4 ms."""
+    generator = random.Random(port)
+    clients = [CancellingClient(port) for _ in range(number)]
+    started.set()
+    while True:
+        begin = time.monotonic()
+        some = generator.sample(clients, min(20, number))
+        for client in some:
+            client.ask()
+        time.sleep(generator.random() * 0.004)
+        for client in some:
+            client.cancel()
+        time.sleep(max(0.0, begin + 0.01 - time.monotonic()))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Final, Literal
 
 from tritonclient.grpc import service_pb2
 
-__all__ = ["KINDS", "SlowClients"]
+__all__ = ["KINDS", "CancellingClient", "SlowClients"]
 
 Kind = Literal["small", "large", "silent", "half-closed", "leaving"]
 
@@ -22,6 +23,7 @@ nothing; a part of a body and the end of the connection in one direction; a whol
 answer."""
 
 _SERVICE: Final = "/inference.GRPCInferenceService/ModelInfer"
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME: Final = 1 << 14  # largest frame of HTTP/2
 _SIZES: Final = {"small": (70_000, 1_000_000), "large": (1_200_000, 8_000_000), "half-closed": (70_000, 1_000_000)}
 """Bytes of a body that are sent at once, and that are announced."""
@@ -86,7 +88,7 @@ class SlowClients:
     def _begin(self) -> bytes:
         """What each client sends at once."""
         if self._kind == "silent":
-            return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" if self._grpc else b"POST /v2/mo"
+            return _PREFACE if self._grpc else b"POST /v2/mo"
         if self._kind == "leaving":
             body = _grpc_message() if self._grpc else _json_message()
             announced = len(body)
@@ -105,24 +107,12 @@ class SlowClients:
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
     def _grpc_request(self, body: bytes, announced: int) -> bytes:
-        fields = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": _SERVICE,
-            ":authority": "triton",
-            "content-type": "application/grpc",
-            "te": "trailers",
-            **self._headers,
-        }
-        headers = b"".join(  # literal fields that are not indexed
-            b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-            for name, value in fields.items()
-        )
+        headers = _grpc_headers(self._headers)
         parts = [body[start : start + _FRAME] for start in range(0, len(body), _FRAME)]
         ends = [0] * (len(parts) - 1) + [int(len(body) == announced)]
         frames = [_frame(4, 0, 0, b""), _frame(1, 4, 1, headers)]
         frames += [_frame(0, end, 1, part) for part, end in zip(parts, ends, strict=True)]
-        return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frames)
+        return _PREFACE + b"".join(frames)
 
     def _drip(self) -> None:
         """Send a byte now and then, until the other side closes or this context ends."""
@@ -147,6 +137,83 @@ class SlowClients:
         return bool(data) and self._grpc and not _ends_stream(data)
 
 
+class CancellingClient:
+    """A client that cancels its gRPC requests; it connects again if the other side closes.
+
+    Args:
+        port: port of a gateway or reverse proxy on this machine.
+        seconds: time that the model sleeps for a request [s].
+
+    Attributes:
+        cancelled: number of cancelled requests.
+    """
+
+    def __init__(self, port: int, seconds: float = 0.0) -> None:
+        self.cancelled = 0
+        self._port, self._message = port, _grpc_message(seconds)
+        self._headers = _grpc_headers({})
+        self._asked = False
+        self._connect()
+
+    def ask(self) -> None:
+        """Send a request, unless one is on its way."""
+        if not self._asked:
+            self._asked = self._send(
+                _frame(1, 4, self._stream, self._headers) + _frame(0, 1, self._stream, self._message)
+            )
+
+    def cancel(self) -> None:
+        """Cancel the request, if there is one; the answer is perhaps there."""
+        if self._asked and self._send(_frame(3, 0, self._stream, (8).to_bytes(4, "big"))):
+            self._asked = False
+            self._stream += 2
+            self.cancelled += 1
+
+    def close(self) -> None:
+        """Leave."""
+        self._connection.close()
+
+    def _send(self, frames: bytes) -> bool:
+        """Read what is there, and send; whether that was possible."""
+        try:
+            with suppress(BlockingIOError):
+                while self._connection.recv(1 << 16):
+                    pass
+                raise ConnectionResetError
+            self._connection.send(frames)
+        except OSError:
+            self._connection.close()
+            with suppress(OSError):
+                self._connect()
+            return False
+        return True
+
+    def _connect(self) -> None:
+        self._stream, self._asked = 1, False
+        self._connection = socket.create_connection(("127.0.0.1", self._port), timeout=20)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        window = (1 << 30).to_bytes(4, "big")
+        self._connection.sendall(_PREFACE + _frame(4, 0, 0, b"") + _frame(8, 0, 0, window))
+        self._connection.setblocking(False)
+
+
+def _grpc_headers(others: Mapping[str, str]) -> bytes:
+    """The headers of a call, as literal fields that are not indexed."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": _SERVICE,
+        ":authority": "triton",
+        "content-type": "application/grpc",
+        "te": "trailers",
+        **others,
+    }
+    return b"".join(
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in fields.items()
+    )
+
+
 def _ends_stream(data: bytes) -> bool:
     """Whether frames of HTTP/2 begin an answer, or end a stream or the connection."""
     while len(data) >= 9:
@@ -162,10 +229,10 @@ def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
     return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
 
 
-def _grpc_message() -> bytes:
+def _grpc_message(seconds: float = 0.0) -> bytes:
     request = service_pb2.ModelInferRequest(model_name="one")
     request.inputs.add(name="X", datatype="FP32", shape=[1])
-    request.raw_input_contents.append(bytes(4))
+    request.raw_input_contents.append(struct.pack("<f", seconds))
     message = request.SerializeToString()
     return b"\0" + len(message).to_bytes(4, "big") + bytes(message)
 

@@ -26,10 +26,10 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.processes import is_alive
 from beampipe.triton.engine import Engine
-from beampipe.triton.server import access
+from beampipe.triton.server import access, haproxy
 from beampipe.triton.server.access import PRELOAD_LIBRARY, AccessControl, AccessSettings, Limits, find_haproxy
 from beampipe.triton.server.cleanup import processes_of
-from beampipe.triton.server.haproxy import PublicPort
+from beampipe.triton.server.haproxy import HangProbe, PublicPort
 from beampipe.triton.server.launch import ServerSettings, free_port, free_ports
 from beampipe.triton.server.server import TritonServer
 from tests.triton.access.attacks import post, raw_answer, status_of, tensor
@@ -68,6 +68,22 @@ def test_one_that_hangs_is_replaced(proxied: TritonServer, grpc: bool) -> None:
     hung, ended = (incident.text for incident in proxied.incidents[incidents:])
     assert hung == f"HAProxy: hangs; killing process {first}"
     assert ended.startswith("HAProxy: has ended")
+
+
+class Silent(PublicPort):
+    """A port that does not answer."""
+
+    def answers(self, timeout: float = 0.0) -> bool:
+        return False
+
+
+def test_one_that_computes_is_overloaded_and_hangs_only_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(haproxy, "_PROBE_TIMEOUT", 0.01)
+    silent = Silent("127.0.0.1", 1, False, False, "/")
+    spent = iter(range(100))
+    computing = HangProbe(lambda: [silent], lambda: False, lambda: next(spent))
+    assert [computing.hangs() for _ in range(12)] == [False] * 10 + [True] * 2
+    assert HangProbe(lambda: [silent], lambda: False, lambda: 0.0).hangs()
 
 
 def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ class Gateway:
         self._renewed = 0
         self.api = RuntimeApi(plan.socket)
         self._master = RuntimeApi(folder / _MASTER)
-        self._probe = HangProbe(self._ports, self._is_full, self._master)
+        self._probe = HangProbe(self._ports, self._is_full, self._spent, self._master)
         self._in_force = plan
         self.change(plan)
 
@@ -435,6 +435,10 @@ class Gateway:
         gateway, headers = self._in_force.fleet.gateway, {PROBE_HEADER: self._in_force.secret}
         for grpc, path in ((False, "/v2/health/ready"), (True, READY)):
             yield PublicPort(gateway.host, gateway.port, grpc, gateway.tls is not None, path, headers)
+
+    def _spent(self) -> float:
+        """Processor time of its workers [s]."""
+        return sum(processes.processor_time(worker) or 0.0 for worker in processes.children(self.pid or 0))
 
     def _is_full(self) -> bool:
         """Whether a frontend has as many connections as it may have."""

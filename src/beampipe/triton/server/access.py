@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
 from beampipe.files import built
-from beampipe.processes import ManagedProcess, is_stopped
+from beampipe.processes import ManagedProcess, is_stopped, processor_time
 from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority, is_loopback
 from beampipe.triton.connection_file import (
@@ -280,7 +280,7 @@ class ReverseProxy:
         self._command = (program, "-db", "-C", folder, "-f", file)  # its socket is in the folder
         self._address = authority(ports[0].host, ports[0].port)
         self._connections = connections
-        self._probe = HangProbe(lambda: ports, self._is_full)
+        self._probe = HangProbe(lambda: ports, self._is_full, lambda: processor_time(self.pid or 0) or 0.0)
         self._ended = threading.Event()
         self._process = ManagedProcess(folder / "haproxy.log")
         self._restarted = RestartedProgram(

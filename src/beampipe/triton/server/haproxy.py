@@ -32,6 +32,10 @@ _PROBE_TIMEOUT: Final = 1.0
 """Time limit [s] of the answer to a probe; it comes from HAProxy itself, usually within a millisecond."""
 _FAILURES: Final = 2
 """Number of failed probes in a row by which an HAProxy counts as hanging."""
+_BUSY: Final = 0.05
+"""Processor time [s] between two failed probes from which on an HAProxy is busy rather than hanging."""
+_BUSY_ROUNDS: Final = 10
+"""Number of times in a row for which it may be busy; each takes two failed probes."""
 _TIMEOUT: Final = 5.0
 _BLOCK: Final = 1 << 16
 
@@ -205,6 +209,7 @@ class HangProbe:
     Args:
         ports: gives its public ports.
         is_full: whether it has as many connections as it may have: then it accepts no further one, and does not hang.
+        spent: gives the processor time of its workers [s]: one that computes is overloaded, and does not hang yet.
         master: the runtime API of its master process, which has to answer, too; None if it has none.
 
     Attributes:
@@ -212,30 +217,40 @@ class HangProbe:
     """
 
     def __init__(
-        self, ports: Callable[[], Iterable[PublicPort]], is_full: Callable[[], bool], master: RuntimeApi | None = None
+        self,
+        ports: Callable[[], Iterable[PublicPort]],
+        is_full: Callable[[], bool],
+        spent: Callable[[], float],
+        master: RuntimeApi | None = None,
     ) -> None:
         self.answered: float | None = None
         self._ports = ports
         self._is_full = is_full
+        self._spent = spent
         self._master = master
+        self._busy = 0
 
     def hangs(self) -> bool:
         """Whether HAProxy hangs; takes 2 to 3 s if it does, a millisecond if it answers.
 
         A process that cannot open a connection, since it has no file descriptors left, cannot tell.
         """
+        before = self._spent()
         for _ in range(_FAILURES):
             begin = time.monotonic()
             if self._answers():
-                self.answered = time.monotonic()
+                self.answered, self._busy = time.monotonic(), 0
                 return False
             if not _has_descriptors():
                 return False
             # It may refuse connections for a moment, such as its master during a reload.
             time.sleep(max(0.0, begin + _PROBE_TIMEOUT - time.monotonic()))
-        return not self._is_full()
+        self._busy += 1
+        busy = self._has_master() and self._spent() - before > _BUSY and self._busy <= _BUSY_ROUNDS
+        return not busy and not self._is_full()
 
     def _answers(self) -> bool:
-        if self._master is not None and not self._master.answers("show proc", _PROBE_TIMEOUT):
-            return False
-        return all(port.answers() for port in self._ports())
+        return self._has_master() and all(port.answers() for port in self._ports())
+
+    def _has_master(self) -> bool:
+        return self._master is None or self._master.answers("show proc", _PROBE_TIMEOUT)
