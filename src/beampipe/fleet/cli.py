@@ -49,64 +49,47 @@ def plan_command(
     clients: Annotated[int, typer.Option(min=1)],
     rate: Annotated[float, typer.Option(min=1e-9)],
     p95: Annotated[float, typer.Option(min=1e-9)],
-    sample: str | None = None,
     file: Path | None = None,
-    group: str | None = None,
-    servers: Annotated[int | None, typer.Option(min=1)] = None,
     instances: Annotated[int, typer.Option(min=1)] = 1,
-    in_flight: Annotated[int | None, typer.Option(min=1)] = None,
-    queue: Annotated[int | None, typer.Option(min=0)] = None,
-    uncertainty: Annotated[float, typer.Option(min=0.0, max=0.9)] = 0.1,
     requests: Annotated[int, typer.Option(min=1)] = 10_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Say how many servers a number of clients needs, and what each way of balancing makes of them.
+    """Say how many servers a number of clients needs.
 
     Args:
-        measured: JSON with measured service times: serving.json of `beampipe serving bench`, say.
+        measured: JSON with measured service times.
         clients: Number of clients.
         rate: Events per second of each client, were each answered at once.
         p95: Largest 95th percentile of the latency, in seconds.
-        sample: Sample of the load test that clients send. [default: its only one]
-        file: Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing.
-        group: Group of servers of --file. [default: the first]
-        servers: Number of servers, to compare policies without a search. [default: it is found]
+        file: Specification of the fleet, a TOML file, for in_flight, queue and balancing of its gateway.
         instances: Instances of the model in each server, each with a core (or share of a GPU).
-        in_flight: Most requests that one server has at once. [default: 8, or 2 an instance]
-        queue: Most requests that wait for a server. [default: 128]
-        uncertainty: Relative uncertainty of the service times.
         requests: Requests that are recorded in each of four runs.
         seed: Seed of every random choice.
     """
     from beampipe.fleet.planning import Load, make_shape, plan_servers, read_measured
 
-    load = Load(read_measured(measured, sample), clients, 1 / rate)
-    shape = make_shape(file, group, instances, in_flight, queue)
-    how: dict[str, Any] = {"servers": servers, "uncertainty": uncertainty, "requests": requests, "seed": seed}
+    load = Load(read_measured(measured), clients, 1 / rate)
+    shape = make_shape(None if file is None else read_fleet(file).gateway, instances)
     with terminal.bar("simulations") as step:
-        plan = plan_servers(load, shape, p95, **how, progress=lambda: step())
+        plan = plan_servers(load, shape, p95, requests=requests, seed=seed, progress=lambda: step())
     if as_json:
         print_json(plan)
         return
     shape = plan.shape
     table = terminal.make_table(
-        f"{clients} clients with {rate:g} events/s each, {shape.servers} servers",
-        ["balancing"],
-        ["events/s", "p50 [ms]", "p95 [ms]", "p99 [ms]", "refused [%]", "busy [%]"],
+        f"{clients} clients with {rate:g} events/s each, {shape.policy}",
+        (),
+        ["servers", "events/s", "p50 [ms]", "p95 [ms]", "p99 [ms]", "refused [%]", "busy [%]"],
         caption=f"each server works on {shape.parallel} event(s) at once, {shape.in_flight} in flight, queue"
         f" {shape.queue}; errors: one standard deviation",
     )
-    for policy, result in plan.figures.items():
+    for servers, result in plan.figures.items():
         row = [(result.throughput, 1.0), *((one, 1e3) for one in (result.p50, result.p95, result.p99))]
         row += [(result.refused, 100.0), (result.busy, 100.0)]
-        table.add_row(policy, *(f"{one.value * unit:.4g} ± {one.error * unit:.2g}" for one, unit in row))
+        table.add_row(str(servers), *(f"{one.value * unit:.4g} ± {one.error * unit:.2g}" for one, unit in row))
     terminal.console().print(table)
-    if servers is None:
-        typer.echo(
-            f"{shape.servers} servers for p95 <= {p95:g} s with {shape.policy};"
-            f" {plan.low} to {plan.high} if service times are {100 * uncertainty:g} % shorter or longer"
-        )
+    typer.echo(f"{shape.servers} servers for p95 <= {p95:g} s")
 
 
 @app.command("compose")

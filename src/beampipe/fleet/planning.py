@@ -3,17 +3,11 @@
 Each client sends an event, waits for the answer, pauses, and sends its next event. The gateway sends the event to a
 server with a free slot, keeps it in its queue if there is none, or refuses it if the queue is full; a refused client
 tries again after 50 ms on average. A server works on `Shape.parallel` events at once, and keeps further ones waiting.
-Of the servers with a free slot the policy selects, as HAProxy does with `maxconn`:
+Of the servers with a free slot the policy selects, as HAProxy does with `maxconn`, the one with the fewest outstanding
+requests (``least_connections``), or with the smallest sum of their sizes (``least_hits``); of equals, and with
+``round_robin`` of all, the one that was selected longest ago.
 
-====================  ==============================================================================================
-``round_robin``       the one that was selected longest ago
-``least_connections`` the one with fewest outstanding requests; of equals, the one that changed longest ago
-``least_hits``        the one with the smallest sum of the sizes of the outstanding requests; of equals, the same
-====================  ==============================================================================================
-
-Events are drawn, with replacement, from measured ones; pauses are exponential. Measured service times are JSON in
-either of two formats: that of `Measured`, written by hand or by a program, or ``serving.json`` of `beampipe serving
-bench`, which has one mean time for each sample::
+Events are drawn, with replacement, from measured ones; pauses are exponential. Measured service times are JSON::
 
     {
       "about": "exatrkx, one H100, 2026-11-25",    description of the measurement
@@ -22,28 +16,25 @@ bench`, which has one mean time for each sample::
       "overhead": 0.0003                           time of a request outside of the model [s]; 0 if left out
     }
 
-The simulator is tested against closed forms of queueing theory (`tests/fleet/test_planning.py`).
+The simulation is tested against closed forms of queueing theory (`tests/fleet/test_planning.py`).
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from heapq import heappop, heappush
-from itertools import count
+from heapq import heapify, heappop, heappush, heapreplace
 from math import ceil
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, get_args, no_type_check
+from typing import Final
 
 import numpy as np
 
-from beampipe.errors import BeampipeError, ConfigError, FileError, look_up
-from beampipe.fleet.specification import Balancing, GatewaySettings, read_fleet
+from beampipe.errors import ConfigError, FileError
+from beampipe.fleet.specification import Balancing, GatewaySettings
 from beampipe.settings import build
 from beampipe.units import Estimate
 
@@ -58,16 +49,8 @@ _RUNS: Final = 4
 """Number of simulations for each figure, from whose scatter the errors are estimated."""
 _FARTHEST: Final = 8
 """Limit of the search: this many times the number of servers that the work alone needs, plus this many."""
-_BLOCK: Final = 1024
-"""Number of random events or pauses that are drawn at once."""
-_DIRECT: Final = "direct"
-"""Name in a load test of the pipeline without a server."""
-_ORDER: Final[Mapping[Balancing, Any]] = {
-    "round_robin": attrgetter("selected"),
-    "least_connections": attrgetter("requests", "changed"),
-    "least_hits": attrgetter("hits", "changed"),
-}
-"""Policy -> what is smallest for the server that it selects."""
+_MORE: Final = (1.1, 1.25)
+"""Larger fleets that a plan shows, as multiples of the smallest sufficient one."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +82,15 @@ class Measured:
             )
 
 
-def read_measured(path: Path, sample: str | None = None) -> Measured:
-    """Read a file of either format.
+def read_measured(path: Path) -> Measured:
+    """Read a file of measured service times.
 
     Args:
         path: the file.
-        sample: name of the sample of a load test; None for its only one.
 
     Raises:
         FileError: it cannot be read, or is no JSON.
-        ConfigError: it has another content, or no point with one event at a time.
-        UnknownNameError: the load test has no such sample.
+        ConfigError: it has another content.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -117,36 +98,7 @@ def read_measured(path: Path, sample: str | None = None) -> Measured:
         raise FileError(f"{path}: cannot be read ({error.strerror}); expected a JSON file", path=path) from error
     except ValueError as error:
         raise FileError(f"{path}: got no JSON ({error})", path=path) from error
-    if not (isinstance(content, dict) and {"points", "samples"} <= content.keys()):
-        if sample is not None:
-            raise ConfigError(f"--sample: got {sample!r} with {path}, which is no load test, expected none")
-        return build(Measured, content, str(path))
-    try:
-        return _of_load_test(content, sample)
-    except BeampipeError as error:
-        error.args = (f"{path}: {error}",)
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: got {error!r}, expected serving.json of `beampipe serving bench`") from error
-
-
-def _of_load_test(content: Mapping[str, Any], sample: str | None) -> Measured:
-    hits = {row["name"]: float(row["hits"]) for row in content["samples"]}
-    if sample is None:
-        sample, *others = hits
-        if others:
-            raise ConfigError(f"--sample: got none, expected the sample that clients send: one of {', '.join(hits)}")
-    n_hits = look_up("sample", sample, hits)
-    alone = {
-        point["way"]: float(point["summary"]["mean"])
-        for point in content["points"]
-        if (point["sample"], point["concurrency"], point["instances"], point["rate"]) == (sample, 1, 1, None)
-    }
-    if not alone:
-        raise ConfigError("points: got none with one request in flight and one instance, expected some")
-    served = next((seconds for way, seconds in alone.items() if way != _DIRECT), 0.0)
-    seconds = alone.get(_DIRECT, served)
-    return Measured((n_hits,), (seconds,), str(content["pipeline"]), max(0.0, served - seconds))
+    return build(Measured, content, str(path))
 
 
 @dataclass(frozen=True)
@@ -183,46 +135,25 @@ class Shape:
     policy: Balancing = GatewaySettings.balancing
 
 
-def make_shape(
-    fleet: Path | None, group: str | None, instances: int, in_flight: int | None, queue: int | None
-) -> Shape:
-    """A fleet of one server, by the arguments, else by the specification, else by the defaults of a specification.
-
-    Without a specification a server has at least two requests in flight for each instance.
+def make_shape(gateway: GatewaySettings | None, instances: int) -> Shape:
+    """A fleet of one server.
 
     Args:
-        fleet: file of the specification; None for none.
-        group: group of servers in it; None for the first.
-        instances: number of instances of the model in a server.
-        in_flight: largest number of requests that one server has at once; None for that of the specification.
-        queue: largest number of requests that wait for a server; None for that of the specification.
+        gateway: settings of the gateway; None for the default ones, with at least two requests in flight for each
+            instance.
+        instances: number of instances of the model in a server, each with a core or a share of a GPU.
 
     Raises:
-        BeampipeError: the specification cannot be read, or has no such group.
-
-    Warns:
-        UserWarning: a server cannot use all its instances at once.
+        ConfigError: a server gets fewer requests at once than it has instances.
     """
-    gateway, cores = GatewaySettings(), instances
-    if fleet is None:
-        if group is not None:
-            raise ConfigError(f"--group: got {group!r} without the specification of a fleet, expected --file with it")
-        gateway = replace(gateway, in_flight=max(gateway.in_flight, 2 * instances))
-    else:
-        specified = read_fleet(fleet)
-        gateway, group = specified.gateway, next(iter(specified.servers)) if group is None else group
-        servers = look_up("group of servers", group, specified.servers)
-        if servers.device == "cpu":
-            cores = servers.cores
-    in_flight = gateway.in_flight if in_flight is None else in_flight
-    parallel = min(instances, cores, in_flight)
-    if parallel < instances:
-        warnings.warn(
-            f"instances: got {instances} in a server with {cores} core(s) and {in_flight} in flight, expected at most"
-            f" as many; simulated with {parallel} that work at once",
-            stacklevel=2,
+    if gateway is None:
+        gateway = GatewaySettings(in_flight=max(GatewaySettings.in_flight, 2 * instances))
+    if gateway.in_flight < instances:
+        raise ConfigError(
+            f"--instances: got {instances} with gateway.in_flight {gateway.in_flight}, expected at most as many: the"
+            " others would never work"
         )
-    return Shape(1, parallel, in_flight, gateway.queue if queue is None else queue, gateway.balancing)
+    return Shape(1, instances, gateway.in_flight, gateway.queue, gateway.balancing)
 
 
 @dataclass(frozen=True)
@@ -255,132 +186,71 @@ def simulate(load: Load, shape: Shape, *, requests: int = 10_000, seed: int = 0)
         load: the load of the fleet.
         shape: the fleet.
         requests: number of recorded requests in each run, refused ones included, after a quarter as many others.
-        seed: seed of the first run; the others have the following ones. Policies get the same sequence of events.
+        seed: seed of the first run; the others have the following ones.
     """
-    rows = [_Run(load, shape, requests, seed + number).figures() for number in range(_RUNS)]
+    rows = [_run(load, shape, requests, np.random.default_rng(seed + number)) for number in range(_RUNS)]
     means, errors = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1) / np.sqrt(_RUNS)
     names = [field.name for field in fields(Figures)]
     return Figures(**{name: Estimate(float(m), float(e)) for name, m, e in zip(names, means, errors, strict=True)})
 
 
-class _Server:
-    """The gateway's state of a server, and the events in it."""
+def _run(load: Load, shape: Shape, requests: int, random: np.random.Generator) -> list[float]:
+    """One run, in the order of `Figures`.
 
-    def __init__(self, number: int) -> None:
-        self.selected = self.changed = number
-        self.requests = self.working = 0
-        self.hits = 0.0
-        self.waiting: deque[Any] = deque()
-
-
-@no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
-class _Run:
-    """One run of one fleet, from empty until the recorded requests are answered."""
-
-    def __init__(self, load: Load, shape: Shape, requests: int, seed: int) -> None:
-        pauses, events = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
-        self._shape, self._overhead = shape, load.measured.overhead
-        self._pauses, self._retries = _exponential(load.pause, pauses), _exponential(_RETRY, pauses)
-        self._events = _events(load.measured, events)
-        self._servers = [_Server(number) for number in range(shape.servers)]
-        self._waiting: deque[Any] = deque()
-        self._now, self._ticks = 0.0, count(shape.servers)
-        self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._begin, self._end = requests // 4, requests // 4 + requests
-        self._n_sent = self._n_open = self._refused = self._answers = 0
-        self._work = 0.0
-        self._marks: list[float] = []  # begin and end of the recorded part
-        self._latency: list[float] = []
-        for _ in range(load.clients):
-            self._later(next(self._pauses), self._send)
-
-    def figures(self) -> list[float]:
-        """In the order of `Figures`."""
-        while len(self._marks) < 2 or self._n_open:
-            self._now, _, action, arguments = heappop(self._agenda)
-            action(*arguments)
-        latency, span = self._latency or [np.nan], max(self._marks[1] - self._marks[0], np.finfo(float).tiny)
-        refused = self._refused / (self._refused + len(self._latency))
-        busy = self._work / (span * self._shape.servers * self._shape.parallel)
-        percentiles = np.percentile(latency, (50, 95, 99)).tolist()
-        return [self._answers / span, float(np.mean(latency)), *percentiles, refused, busy]
-
-    def _later(self, delay: float, action: Callable[..., None], *arguments: Any) -> None:
-        heappush(self._agenda, (self._now + delay, next(self._ticks), action, arguments))
-
-    def _send(self) -> None:
-        if self._n_sent in (self._begin, self._end):
-            self._marks.append(self._now)
-        recorded = self._begin <= self._n_sent < self._end
-        self._n_sent += 1
-        request = (self._now, *next(self._events), recorded)
-        free = [server for server in self._servers if server.requests < self._shape.in_flight]
-        if not free and len(self._waiting) >= self._shape.queue:
-            self._refused += recorded
-            self._later(next(self._retries), self._send)
-            return
-        self._n_open += recorded
-        if free:
-            self._assign(min(free, key=_ORDER[self._shape.policy]), request)
-        else:
-            self._waiting.append(request)
-
-    def _assign(self, server: _Server, request: Any) -> None:
-        server.requests += 1
-        server.hits += request[1]
-        server.selected = server.changed = next(self._ticks)
-        if server.working < self._shape.parallel:
-            self._start(server, request)
-        else:
-            server.waiting.append(request)
-
-    def _start(self, server: _Server, request: Any) -> None:
-        server.working += 1
-        if len(self._marks) == 1:
-            self._work += request[2]
-        self._later(request[2], self._finish, server, request)
-
-    def _finish(self, server: _Server, request: Any) -> None:
-        server.working -= 1
-        if server.waiting:
-            self._start(server, server.waiting.popleft())
-        self._later(self._overhead, self._answer, server, request)
-
-    def _answer(self, server: _Server, request: Any) -> None:
-        sent, size, _, recorded = request
-        server.requests -= 1
-        server.hits = server.hits - size if server.requests else 0.0  # rounding errors do not accumulate
-        server.changed = next(self._ticks)
-        if self._waiting:  # no other server has a free slot
-            self._assign(server, self._waiting.popleft())
-        self._answers += len(self._marks) == 1
-        if recorded:
-            self._latency.append(self._now - sent)
-            self._n_open -= 1
-        self._later(next(self._pauses), self._send)
+    Requests are taken in the order in which they are sent. Gateway and servers answer first come, first served, so that
+    all times of a request are known when it is sent.
+    """
+    measured, warm_up = load.measured, requests // 4
+    total = warm_up + requests
+    which = random.integers(len(measured.sizes), size=total)
+    sizes, seconds = np.array(measured.sizes)[which], np.array(measured.seconds)[which].tolist()
+    pauses, retries = random.exponential(load.pause, total).tolist(), random.exponential(_RETRY, total).tolist()
+    agenda = random.exponential(load.pause, load.clients).tolist()  # when each client sends its next request
+    heapify(agenda)
+    free_at = np.zeros((shape.servers, shape.in_flight))  # when each slot of a server is free again
+    held = np.zeros_like(free_at)  # size of the last request in each slot
+    idle_at = [[0.0] * shape.parallel for _ in range(shape.servers)]  # when each instance of a server is idle
+    selected = np.arange(shape.servers)  # number of the request for which a server was last selected
+    assigned, waiting = 0.0, deque[float]()  # when the last request got its slot, and when those that wait get theirs
+    times = np.full((3, total), np.nan)  # of each request: sent, started, answered
+    for number in range(total):
+        times[0, number] = now = heappop(agenda)
+        while waiting and waiting[0] <= now:
+            waiting.popleft()
+        slot_at = max(now, assigned, float(free_at.min()))
+        if slot_at > now:
+            if len(waiting) >= shape.queue:
+                heappush(agenda, now + retries[number])
+                continue
+            waiting.append(slot_at)
+        assigned = slot_at
+        taken = free_at > assigned
+        outstanding = np.count_nonzero(taken, axis=1)
+        order = [selected]
+        if shape.policy != "round_robin":
+            order.append(outstanding if shape.policy == "least_connections" else np.sum(held * taken, axis=1))
+        server = int(np.lexsort([*order, outstanding == shape.in_flight])[0])
+        selected[server] = shape.servers + number
+        start = max(assigned, idle_at[server][0])
+        heapreplace(idle_at[server], start + seconds[number])
+        answered = start + seconds[number] + measured.overhead
+        slot = int(np.argmin(free_at[server]))
+        free_at[server, slot], held[server, slot] = answered, sizes[number]
+        times[1:, number] = start, answered
+        heappush(agenda, answered + pauses[number])
+    sent, started, answered_at = times
+    begin, end = sent[warm_up], sent[-1]
+    span = max(end - begin, np.finfo(float).tiny)
+    latency = (answered_at - sent)[warm_up:]
+    refused = float(np.mean(np.isnan(latency)))
+    latency = latency[~np.isnan(latency)] if refused < 1 else np.array([np.nan])
+    work = float(np.sum(np.array(seconds)[(begin <= started) & (started < end)]))
+    throughput = np.count_nonzero((begin <= answered_at) & (answered_at < end)) / span
+    busy = work / (span * shape.servers * shape.parallel)
+    return [throughput, float(np.mean(latency)), *np.percentile(latency, (50, 95, 99)).tolist(), refused, busy]
 
 
-def _exponential(mean: float, random: np.random.Generator) -> Iterator[float]:
-    while True:
-        yield from random.exponential(mean, _BLOCK).tolist()
-
-
-def _events(measured: Measured, random: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Size and service time [s] of each event."""
-    while True:
-        for at in random.integers(len(measured.sizes), size=_BLOCK).tolist():
-            yield measured.sizes[at], measured.seconds[at]
-
-
-def fewest_servers(
-    load: Load,
-    shape: Shape,
-    p95: float,
-    *,
-    requests: int = 10_000,
-    seed: int = 0,
-    progress: Callable[[], None] = lambda: None,
-) -> int:
+def fewest_servers(load: Load, shape: Shape, p95: float, simulated: Callable[[int], Figures]) -> int:
     """The smallest number of servers with a p95 (plus one standard error) within a limit and almost no refusals.
 
     The search begins at about the number that the work alone needs, doubles its step until the limits are kept, and
@@ -390,9 +260,7 @@ def fewest_servers(
         load: the load of the fleet.
         shape: the fleet; its number of servers is ignored.
         p95: largest 95th percentile of the latency [s].
-        requests: number of recorded requests in each run.
-        seed: seed of each simulation.
-        progress: called before each simulation.
+        simulated: gives the figures of a number of servers.
 
     Raises:
         ConfigError: no number of servers keeps the limits.
@@ -406,10 +274,8 @@ def fewest_servers(
             f" idle server{unit}"
         )
 
-    @cache
     def keeps(servers: int) -> bool:
-        progress()
-        figures = simulate(load, replace(shape, servers=servers), requests=requests, seed=seed)
+        figures = simulated(servers)
         # Comparisons with NaN, for a fleet without answers, are false.
         slowest = figures.p95.value + figures.p95.error
         return bool(slowest <= p95 and figures.refused.value <= _REFUSED and figures.busy.value <= _BUSY)
@@ -437,15 +303,11 @@ class ServerPlan:
 
     Attributes:
         shape: the fleet with this number of servers.
-        low: that number if all service times are shorter by the uncertainty; None if the number was given.
-        high: that number if they are longer by it.
-        figures: performance of `shape` with each balancing policy.
+        figures: performance by number of servers: of that number, of one less, and of somewhat larger ones.
     """
 
     shape: Shape
-    low: int | None
-    high: int | None
-    figures: Mapping[Balancing, Figures]
+    figures: Mapping[int, Figures]
 
 
 def plan_servers(
@@ -453,20 +315,16 @@ def plan_servers(
     shape: Shape,
     p95: float,
     *,
-    servers: int | None = None,
-    uncertainty: float = 0.1,
     requests: int = 10_000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
 ) -> ServerPlan:
-    """The number of servers that a load needs, its uncertainty, and a comparison of balancing policies.
+    """The number of servers that a load needs, and the performance of fleets of about that size.
 
     Args:
         load: the load of the fleet.
         shape: the fleet; its number of servers is ignored.
         p95: largest 95th percentile of the latency [s].
-        servers: number of servers; None to find it.
-        uncertainty: relative uncertainty of the service times.
         requests: number of recorded requests in each run.
         seed: seed of each simulation.
         progress: called before each simulation.
@@ -474,17 +332,12 @@ def plan_servers(
     Raises:
         ConfigError: no number of servers keeps the limit.
     """
-    low = high = None
-    if servers is None:
 
-        def fewest(factor: float) -> int:
-            scaled = replace(load.measured, seconds=tuple(factor * one for one in load.measured.seconds))
-            slower = replace(load, measured=scaled)
-            return fewest_servers(slower, shape, p95, requests=requests, seed=seed, progress=progress)
-
-        low, servers, high = (fewest(factor) for factor in (1 - uncertainty, 1.0, 1 + uncertainty))
-    shape, figures = replace(shape, servers=servers), {}
-    for policy in get_args(Balancing):
+    @cache
+    def simulated(servers: int) -> Figures:
         progress()
-        figures[policy] = simulate(load, replace(shape, policy=policy), requests=requests, seed=seed)
-    return ServerPlan(shape, low, high, figures)
+        return simulate(load, replace(shape, servers=servers), requests=requests, seed=seed)
+
+    fewest = fewest_servers(load, shape, p95, simulated)
+    shown = {max(1, fewest - 1), fewest, *(ceil(factor * fewest) for factor in _MORE)}
+    return ServerPlan(replace(shape, servers=fewest), {servers: simulated(servers) for servers in sorted(shown)})
