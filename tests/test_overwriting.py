@@ -50,7 +50,6 @@ REFUSING: Final = {
     "tracking submit EVENTS -o out": ("predictions.parquet", "manifest.json"),
     "serving demo -o out": ("event.png", "event.html", "throughput.png", "evaluation.json"),
     "serving bench -o out": ("serving.json", "throughput_concurrency.png"),
-    "fleet demo -o out": ("fleet.png", "fleet.toml"),
     "calibration demo -o out": ("factors.json", "report/index.html", "report/corrections.json"),
     **{f"calibration {stage} dijets.toml -o out": ("factors.json", "report/joint.json") for stage in _STAGES},
     "calibration simulate -n 30 -o out": ("nominal/nominal.slice0.0000.root",),

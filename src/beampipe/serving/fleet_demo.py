@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -13,15 +12,12 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Final
-
-import typer
+from typing import Any, Final
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
-from beampipe.files import MARK, check_folder_outputs, make_folder
 from beampipe.terminal import console, make_table, say
-from beampipe.terminal.commands import Json, Replace, print_json
+from beampipe.terminal.commands import Json, print_json
 
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
@@ -33,18 +29,16 @@ _LONGEST: Final = 60.0
 """Longest time [s] that the fleet may take to recover from one fault."""
 _FLOW: Final = 4
 """Number of answers to each client between two faults."""
-DEMO_FILES: Final = ("fleet.png", "fleet.toml")
-"""Names of the files that the demo writes."""
-_SPECIFICATION: Final = f"""# {MARK}
+_SPECIFICATION: Final = """
 name = "demo"
-repository = "{{repository}}"
+repository = "{repository}"
 
 [servers.cpu]
 count = 2
 threads = 1
 
 [gateway]
-port = {{port}}
+port = {port}
 
 [monitoring]
 interval = 1.0
@@ -61,7 +55,6 @@ class FleetDemoResult:
         lost: errors of events without an answer.
         wrong: number of events whose labels were not those of the pipeline run here.
         faults: each fault, and the time [s] until every server accepted requests again.
-        picture: picture of the page; None if there is no browser to take it.
         left: processes of the fleet that still ran at the end.
     """
 
@@ -70,15 +63,13 @@ class FleetDemoResult:
     lost: list[str] = field(default_factory=list)
     wrong: int = 0
     faults: list[tuple[str, float]] = field(default_factory=list)
-    picture: Path | None = None
     left: list[str] = field(default_factory=list)
 
 
-def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: None) -> FleetDemoResult:
+def run_fleet_demo(progress: Callable[[str], None] = lambda text: None) -> FleetDemoResult:
     """Start a fleet of two servers, send it events from three clients, and cause typical faults.
 
     Args:
-        folder: folder for ``fleet.png`` and ``fleet.toml``.
         progress: function that is called with a message for each step.
 
     Raises:
@@ -94,7 +85,6 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     find_engine()
 
     result = FleetDemoResult()
-    make_folder(folder)
     serving = ServingSettings((_MODEL,), threads=1)
     # A short path, since it contains sockets.
     with (
@@ -102,7 +92,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
         TemporaryDirectory(prefix="fleet") as temporary,
         generated_repository(serving) as (repository, _),
     ):
-        specification = folder / "fleet.toml"
+        specification = Path(temporary) / "fleet.toml"
         specification.write_text(_SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
         run = RunFolder(Path(temporary) / "run")
         progress("starting gateway, two Tritons, Prometheus and the page")
@@ -110,7 +100,6 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
             status = start_fleet(specification, run.path, progress)
             with _clients(status["gateway"]["port"], result):
                 _strike(run, result, progress)
-                result.picture = _screenshot(status["page"], folder / "fleet.png")
         finally:
             progress("ending")
             stop_fleet(specification, run.path)
@@ -218,15 +207,10 @@ def _triton_of(member: int | None) -> int:
     raise ServiceError(f"process {member}: got no Triton below it, expected one")
 
 
-def fleet_demo_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture.")] = Path("demo/fleet"),
-    force: Replace = False,
-    as_json: Json = False,
-) -> None:
+def fleet_demo_command(as_json: Json = False) -> None:
     """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
-    check_folder_outputs(output, DEMO_FILES, force=force)
     say("takes about 30 s on two idle cores", err=True)
-    result = run_fleet_demo(output, lambda text: say(text, err=True))
+    result = run_fleet_demo(lambda text: say(text, err=True))
     if as_json:
         print_json(result)
     else:
@@ -239,38 +223,6 @@ def fleet_demo_command(
             f"{result.events} events, {result.repeated} sent again, {len(result.lost)} lost,"
             f" {result.wrong} with other labels than the pipeline run here"
         )
-        out.print(f"picture: {result.picture}" if result.picture else "no picture: no chromium, or no playwright")
     for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
         if wrong:
             raise BeampipeError(f"{what}: got {wrong}, expected none")
-
-
-def _screenshot(url: str, picture: Path) -> Path | None:
-    """Write a PNG of the page, 1200 pixels wide, after three draws; None without Chromium or playwright."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        return None
-    if program is None:
-        return None
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # for root
-        page = browser.new_page(viewport={"width": 1200, "height": 360}, color_scheme="light")
-        page.goto(url)
-        page.wait_for_selector('body[data-refreshes="3"]')
-        page.screenshot(path=picture, full_page=True)
-        browser.close()
-    _mark(picture)
-    return picture
-
-
-def _mark(picture: Path) -> None:
-    """Write the origin of a PNG into its metadata."""
-    from PIL import Image, PngImagePlugin
-
-    about = PngImagePlugin.PngInfo()
-    about.add_text("Software", MARK)
-    with Image.open(picture) as image:
-        image.load()
-        image.save(picture, pnginfo=about)

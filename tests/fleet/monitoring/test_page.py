@@ -120,24 +120,23 @@ def test_states_are_those_of_the_registry(server: PageServer, tmp_path: Path) ->
     assert b'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="ready"} 1\n' in ask(server, "/metrics")[2]
 
 
-def test_servers_without_a_record_and_traffic_are_on_the_page_and_among_the_metrics(
+def test_servers_without_a_record_and_their_places_are_on_the_page_and_among_the_metrics(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     write_record(tmp_path / "registry", record("cpu-0", 8002))
-    traffic = {"gateway": {"state": "hangs"}, "servers": {"cpu-0": {"gateway": "DOWN", "state": "of the slot"}}}
     with PageServer(
         fleet,
         tmp_path / "registry",
         lambda: None,
         port=0,
         expected=lambda: [record(name, 0, state="starting") for name in ("cpu-0", "cpu-1")],
-        traffic=lambda: traffic,
+        states=lambda: {"gateway": "hangs", "cpu-0": "DOWN"},
         metrics=lambda: ["more 1"],
     ) as server:
         seen = json.loads(ask(server, "/fleet.json")[2])
         metrics = ask(server, "/metrics")[2].decode()
     assert {row["server"]: row["state"] for row in seen["servers"]} == {"cpu-0": "ready", "cpu-1": "starting"}
-    assert (seen["gateway"], seen["servers"][0]["gateway"]) == ({"state": "hangs"}, "DOWN")
+    assert (seen["gateway"], [row["gateway"] for row in seen["servers"]]) == ("hangs", ["DOWN", None])
     assert 'beampipe_fleet_server_state{server="cpu-1",group="cpu",state="ready"} 0\n' in metrics
     assert metrics.endswith("more 1\n")
 

@@ -124,7 +124,7 @@ class Reconciler(ABC):
             folder.registry,
             lambda: self.prometheus.url,
             expected=self._expected,
-            traffic=self._traffic,
+            states=self._states,
             metrics=lambda: (*self.credentials.metrics(), *self._access_log.traffic.metrics()),
         )
         self.prometheus = Prometheus(
@@ -362,9 +362,10 @@ class Reconciler(ABC):
         for server in list(self.servers.values()):
             yield Record(server.name, server.group, "", 0, 0, 0, 0, "starting", beat=time.time())
 
-    def _traffic(self) -> dict[str, Any]:
-        servers = {server.name: self.slot_status(server) for server in list(self.servers.values())}
-        return {"gateway": self.gateway_status(), "servers": servers}
+    def _states(self) -> dict[str, str]:
+        slots = {server.name: self.slot_state(server) for server in list(self.servers.values())}
+        states = {name: slot.status for name, slot in slots.items() if slot is not None}
+        return {"gateway": self.actual.gateway.condition, **states}
 
     def change_gateway(self, fleet: Fleet, models: tuple[str, ...] | None = None) -> None:
         """Set the desired configuration of the gateway; slots keep their servers.

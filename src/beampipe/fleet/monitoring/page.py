@@ -132,7 +132,7 @@ class PageServer:
     """The server of the page of `beampipe fleet watch`, on loopback only.
 
     GET /                the page
-    GET /fleet.json      gateway, records of the servers, alerts of Prometheus
+    GET /fleet.json      state of the gateway, records of the servers, alerts of Prometheus
     GET /metrics         states of the servers and traffic of the gateway, for Prometheus
 
     Everything else is refused, and so are requests that a browser makes for another site's page.
@@ -143,7 +143,7 @@ class PageServer:
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
         expected: gives the servers of the fleet as records, which stand for those that have none in the registry.
-        traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
+        states: gives the state of the gateway under ``gateway``, and by name of each server its state in the gateway.
         metrics: gives further lines of metrics.
 
     Raises:
@@ -158,12 +158,12 @@ class PageServer:
         *,
         port: int | None = None,
         expected: Callable[[], Iterable[Record]] = tuple,
-        traffic: Callable[[], Mapping[str, Any]] = dict,
+        states: Callable[[], Mapping[str, str]] = dict,
         metrics: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
         self._fleet, self._registry, self._prometheus = fleet, registry, prometheus
-        self._expected, self._traffic, self._metrics = expected, traffic, metrics
+        self._expected, self._states, self._metrics = expected, states, metrics
         self._page = render_page(fleet.name, fleet.monitoring.interval)
         try:
             self._server = _Server((LOOPBACK, wanted), partial(_Handler, self.answer))
@@ -204,11 +204,11 @@ class PageServer:
         return {record.server: record for record in self._expected()} | read_records(self._registry)
 
     def _seen(self) -> dict[str, Any]:
-        now, traffic = time.time(), self._traffic()
+        now, states = time.time(), self._states()
         servers = [
             {
-                **traffic.get("servers", {}).get(record.server, {}),
                 **asdict(record),
+                "gateway": states.get(record.server),
                 "state": shown_state(record, now),
                 "age": round(max(0.0, now - record.beat), 1),
             }
@@ -216,7 +216,7 @@ class PageServer:
         ]
         return {
             "fleet": self._fleet.name,
-            "gateway": traffic.get("gateway"),
+            "gateway": states.get("gateway"),
             "servers": servers,
             "prometheus": _alerts(self._prometheus()),
         }

@@ -1,4 +1,4 @@
-// What the page does: read the state of the fleet again and again, and show it. Curves over time are for Grafana.
+// What the page does: read the state of the fleet again and again, and show it. Rates and times are for Grafana.
 "use strict";
 (() => {
   const at = id => document.getElementById(id);
@@ -11,13 +11,6 @@
     return element;
   };
 
-  /** A number in few digits, "–" for none. */
-  function short(value) {
-    if (value === null || value === undefined) return "–";
-    if (Math.abs(value) >= 100 || Number.isInteger(value)) return value.toFixed(0);
-    return value.toPrecision(3).replace(/\.?0+$/, "");
-  }
-
   function showAlerts(alerts) {
     at("alerts").hidden = alerts.length === 0;
     at("alerts").replaceChildren(...alerts.map(alert => {
@@ -27,26 +20,14 @@
     }));
   }
 
-  /** Cells with the traffic of a server or of the gateway in the last minute. */
-  const traffic = row => ["per_s", "p50_ms", "p95_ms", "p99_ms", "waiting"].map(key => made("td", short(row[key]), "number"));
-
-  /** What the gateway has done since the fleet's process was started. */
-  function work({ connections, requests, silent_s, ...by }) {
-    const parts = end => Object.entries(by[end] ?? {}).filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`).join(", ");
-    const ends = Object.entries(requests).map(([end, count]) => `${count} ${end}${parts(end) && ` (${parts(end)})`}`);
-    const probe = silent_s === null ? "no probe answered yet" : `probe answered ${short(silent_s)} s ago`;
-    return `${probe}; ${connections} connections; requests: ${ends.join(", ")}`;
-  }
-
-  /** A row of the table: name, state, state in the gateway, traffic, and words. */
-  function row(name, state, text, inside, numbers, words) {
+  /** A row of the table: name, state, state in the gateway, and words. */
+  function row(name, state, text, inside, words) {
     const line = made("tr");
     line.dataset.server = name;
     line.append(
       made("th", name),
       made("td", text, `state ${state}`),
       made("td", inside ?? "–", inside ? `state ${inside}` : ""),
-      ...traffic(numbers),
       ...words.map(word => made("td", word)),
     );
     return line;
@@ -54,11 +35,11 @@
 
   function showServers({ gateway, servers }) {
     const rows = servers.map(server => {
-      const text = server.state === "silent" ? `silent for ${short(server.age)} s` : server.state;
+      const text = server.state === "silent" ? `silent for ${server.age} s` : server.state;
       const words = [server.host && `${server.host}:${server.http}`, server.models.join(", "), server.text];
-      return row(server.server, server.state, text, server.gateway, server, words);
+      return row(server.server, server.state, text, server.gateway, words);
     });
-    if (gateway) rows.push(row("gateway", gateway.state, gateway.state, null, gateway, ["", "", work(gateway)]));
+    if (gateway) rows.push(row("gateway", gateway, gateway, null, ["", "", ""]));
     at("servers").replaceChildren(...rows);
   }
 
