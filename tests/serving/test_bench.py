@@ -20,14 +20,13 @@ from beampipe.serving.bench import (
     BenchPlan,
     BenchPoint,
     bench_table,
-    describe_sample,
     load_samples,
     run_bench,
     write_report,
 )
 from beampipe.serving.load import Workload, direct_workload
 from beampipe.serving.models import ServingSettings, named_models
-from beampipe.tracking import Hits, Tracks, load_pipeline, shipped_events
+from beampipe.tracking import Hits, Tracks, shipped_events
 from beampipe.tracking.data import shipped_path
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
@@ -38,23 +37,18 @@ WAYS = ("direct", "module_map shm", "module_map_ragged http")
 
 
 def test_every_way_is_measured_and_drawn(engine: Engine, tmp_path: Path) -> None:
-    plan = BenchPlan("module_map", WAYS, concurrency=(1, 3), instances=(2,), seconds=0.1, rates=(0.5,))
+    plan = BenchPlan("module_map", WAYS, concurrency=(1, 3), instances=(2,), seconds=0.1)
     events = list(shipped_events(0))[:6]
     seen: list[BenchPoint] = []
     result = run_bench(plan, {"mu = 0": events}, ["beampipe", "serving", "bench"], seen.append)
     assert list(result.points) == seen
-    closed = [point for point in result.points if point.rate is None]
-    keys = {(point.way, point.concurrency, point.instances) for point in closed}
+    keys = {(point.way, point.concurrency, point.instances) for point in result.points}
     assert keys == {(way, *rest) for way in WAYS for rest in ((1, 1), (3, 1), (3, 2))}
-    assert {point.way for point in result.points if point.rate is not None} == set(WAYS)
     for point in result.points:
         assert point.summary.throughput > 0
         assert point.summary.faults == point.summary.wrong == 0
         assert point.utilisation > 0
         assert (point.batch is None) == (point.way == "direct")
-    assert result.samples[0].efficiency is not None
-    assert result.samples[0].efficiency > 0.9
-
     console = Console(width=200, record=True)
     console.print(bench_table(result, "mu = 0"))
     assert "module_map_ragged http" in console.export_text()
@@ -90,18 +84,6 @@ def test_events_of_files_up_to_a_limit() -> None:
     path = shipped_path(0)
     samples = load_samples((path,), 3, (0, 60))
     assert [(name, len(events)) for name, events in samples.items()] == [(path.stem, 3)]
-
-
-def test_without_truth_there_is_no_efficiency() -> None:
-    events = list(shipped_events(0))[:3]
-    pipeline = load_pipeline("module_map")
-    with_truth = describe_sample("mu = 0", events, "module_map", pipeline)
-    assert with_truth.efficiency is not None
-    assert with_truth.efficiency > 0.9
-    blind = [replace(event, truth=None) for event in events]
-    without = describe_sample("mu = 0", blind, "module_map", pipeline)
-    assert (without.events, without.hits) == (3, with_truth.hits)
-    assert without.efficiency is without.fakes is None
 
 
 pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install perf-analyzer")

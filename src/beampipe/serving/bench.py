@@ -1,6 +1,6 @@
 """Load test of the service: its plan, points, run, table and plots.
 
-Direct, one model, batching model, ensemble, shared memory; with physics beside speed.
+Direct, one model, batching model, ensemble, shared memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from beampipe.serving.variants import variants_of
 from beampipe.terminal import make_table
 from beampipe.tracking.catalogue import pipeline_spec
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.pipeline import Pipeline
@@ -51,21 +50,17 @@ DIRECT: Final = "direct"
 
 @dataclass(frozen=True)
 class BenchSample:
-    """The events of a load test, and efficiency and fakes of the pipeline; served labels equal the direct ones.
+    """The events of a load test; served labels equal the direct ones.
 
     Attributes:
         name: name of the sample, in words.
         events: number of events.
         hits: median number of hits of an event.
-        efficiency: efficiency by double majority, None without truth.
-        fakes: fake rate by double majority, None without truth.
     """
 
     name: str
     events: int
     hits: int
-    efficiency: float | None
-    fakes: float | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,6 @@ class BenchPoint:
         gpu_utilisation: mean utilisation of the GPUs, None without one.
         batch: mean number of events in one call of the model, None if direct.
         load_average: load average of the machine just before.
-        rate: mean number of arrivals per second in an open loop, None in a closed one.
     """
 
     sample: str
@@ -96,7 +90,6 @@ class BenchPoint:
     gpu_utilisation: float | None
     batch: float | None
     load_average: float
-    rate: float | None = None
 
     def __str__(self) -> str:
         return (
@@ -126,8 +119,8 @@ class BenchResult:
         return list(dict.fromkeys(point.way for point in self.points))
 
     def of(self, sample: str, way: str) -> list[BenchPoint]:
-        """Closed-loop points of one sample and way."""
-        return [point for point in self.points if (point.sample, point.way, point.rate) == (sample, way, None)]
+        """Points of one sample and way."""
+        return [point for point in self.points if (point.sample, point.way) == (sample, way)]
 
 
 def conditions(command: Sequence[str]) -> dict[str, Any]:
@@ -152,8 +145,6 @@ class BenchPlan:
         concurrency: numbers of requests in flight, for one instance.
         instances: numbers of instances, each at the largest concurrency; 1 is measured in any case.
         seconds: duration of each point [s].
-        repetitions: number of measurements of each point, all ways in turn; the median one (by throughput) is kept.
-        rates: rates of an open loop, as fractions of the largest throughput of each way.
         triton: folder of another Triton than the installed engine.
     """
 
@@ -163,8 +154,6 @@ class BenchPlan:
     concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
     instances: tuple[int, ...] = (1,)
     seconds: float = 5.0
-    repetitions: int = 1
-    rates: tuple[float, ...] = ()
     triton: Path | None = None
 
     def __post_init__(self) -> None:
@@ -200,23 +189,6 @@ def load_samples(files: Sequence[Path], max_events: int, pile_up: Sequence[int])
     if files:
         return {path.stem: list(islice(open_events(path), max_events)) for path in files}
     return {f"mu = {level}": list(shipped_events(level)) for level in pile_up}
-
-
-def describe_sample(name: str, events: Sequence[Event], pipeline: str, finder: Pipeline) -> BenchSample:
-    """Efficiency and fake rate of a pipeline on a sample, where all events have truth.
-
-    Args:
-        name: name of the sample.
-        events: events of the sample.
-        pipeline: name of the pipeline.
-        finder: the pipeline.
-    """
-    hits = int(np.median([len(event.hits) for event in events]))
-    if any(event.truth is None for event in events):
-        return BenchSample(name, len(events), hits, None, None)
-    result = evaluate({pipeline: finder}, events, sample=name, warm_up=0)
-    quality = result.finders[0].double
-    return BenchSample(name, len(events), hits, quality.efficiency.value, quality.fakes.value)
 
 
 PROTOCOLS: Final[Mapping[str, WireProtocol]] = {"http": "http", "grpc": "grpc", "shm": "shm"}
@@ -272,8 +244,8 @@ def print_bench(result: BenchResult, out: Console) -> None:
         out.print(bench_table(result, sample.name))
 
 
-REPORT_FILES: Final = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
-"""Names of the files of a load test: the figures, and two plots."""
+REPORT_FILES: Final = ("serving.json", "throughput_concurrency.png")
+"""Names of the files of a load test: the figures, and a plot."""
 
 REPORT_MARK: Final = '{\n "pipeline": "'
 """How the JSON file begins."""
@@ -287,27 +259,23 @@ def write_report(result: BenchResult, folder: Path) -> list[Path]:
         folder: folder of the files.
 
     Returns:
-        The paths of the files: the JSON, with the tables as text under ``printed``, and the two plots.
+        The paths of the files: the JSON, with the tables as text under ``printed``, and the plot.
     """
-    figures, concurrency, instances = (folder / name for name in REPORT_FILES)
+    figures, plot = (folder / name for name in REPORT_FILES)
     tables = StringIO()
     print_bench(result, Console(file=tables, width=180))
     text = json.dumps({**asdict(result), "printed": tables.getvalue()}, indent=1) + "\n"
     write_whole(figures, lambda part: part.write_text(text, encoding="utf-8"))
-    draw_concurrency(result, concurrency)
-    draw_instances(result, instances)
-    return [figures, concurrency, instances]
+    draw_concurrency(result, plot)
+    return [figures, plot]
 
 
 def bench_table(result: BenchResult, sample: str) -> Table:
     """All points of one sample; the ratio is to direct at the same concurrency and instances."""
     about = next(described for described in result.samples if described.name == sample)
-    physics = ""
-    if about.efficiency is not None and about.fakes is not None:
-        physics = f"; efficiency {about.efficiency:.4f}, fakes {about.fakes:.4f} (double majority)"
     times = ("events/s", "ratio", "p50 ms", "p95 ms", "p99 ms")
     table = make_table(
-        f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits{physics}",
+        f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits",
         ("way",),
         ("in flight", "instances x threads", *times, "failed", "batch", "use", "load"),
         importance=("in flight", "events/s", "p50 ms", "p95 ms", "failed", "ratio", "instances x threads"),
@@ -320,10 +288,10 @@ def bench_table(result: BenchResult, sample: str) -> Table:
             summary, here = point.summary, direct.get((point.concurrency, point.instances))
             table.add_row(
                 point.way,
-                str(point.concurrency) if point.rate is None else f"open, {point.rate:.3g}/s",
+                str(point.concurrency),
                 f"{point.instances} x {point.threads}",
                 f"{summary.throughput:.4g}",
-                f"{summary.throughput / here.summary.throughput:.3f}" if here and point.rate is None else "",
+                f"{summary.throughput / here.summary.throughput:.3f}" if here else "",
                 *(f"{1e3 * seconds:.4g}" for seconds in (summary.p50, summary.p95, summary.p99)),
                 str(summary.faults),
                 "" if point.batch is None else f"{point.batch:.1f}",
@@ -335,64 +303,29 @@ def bench_table(result: BenchResult, sample: str) -> Table:
 
 def draw_concurrency(result: BenchResult, path: Path) -> None:
     """Throughput against requests in flight, one instance: one panel per sample, one curve per way."""
-    title = f"{result.pipeline}: throughput, {result.conditions['cores']} cores for clients and server together"
-    with _panels(result, title, path) as panels:
-        for sample, axis in panels.items():
-            for number, way in enumerate(result.ways()):
-                points = [point for point in result.of(sample, way) if point.instances == 1]
-                curve = [(point.concurrency, point.summary.throughput) for point in points]
-                style = "osD^vPX*"[number % 8] + ("--" if way == DIRECT else "-")
-                axis.plot(*zip(*curve, strict=True), style, color=f"C{number}", label=way)
-            axis.set(xscale="log", xlabel="requests in flight")
-            axis.set_xticks(sorted({point.concurrency for point in result.points}))
-            axis.xaxis.set_major_formatter("{x:.0f}")
-            axis.minorticks_off()
-        next(iter(panels.values())).set_ylabel("events / s")
-        axis.legend(fontsize="small")
-
-
-def draw_instances(result: BenchResult, path: Path) -> None:
-    """Throughput and utilisation against the number of instances, at the largest concurrency."""
-    top = max(point.concurrency for point in result.points)
-    with _panels(result, f"{result.pipeline}: {top} requests in flight", path) as panels:
-        for sample, axis in panels.items():
-            use = axis.twinx()
-            for number, way in enumerate(result.ways()):
-                points = [point for point in result.of(sample, way) if point.concurrency == top]
-                instances = [point.instances for point in points]
-                axis.plot(instances, [p.summary.throughput for p in points], "o-", color=f"C{number}", label=way)
-                shares = [p.utilisation if p.gpu_utilisation is None else p.gpu_utilisation for p in points]
-                use.plot(instances, shares, ":", color=f"C{number}")
-            axis.set(xlabel="instances")
-            axis.set_xticks(sorted({point.instances for point in result.points}))
-            use.set_ylim(0, 1.05)
-        next(iter(panels.values())).set_ylabel("events / s (solid)")
-        use.set_ylabel("utilisation (dotted)")
-        axis.legend(fontsize="small", loc="lower right")
-
-
-@contextmanager
-def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, Any]]:
-    """A panel for each sample, by its name, to draw in; the figure is written at the end of the block."""
     from matplotlib import rc_context
 
     names = [sample.name for sample in result.samples]
     with rc_context(ground()):
-        figure, axes = new_figure(1, len(names), size=(4.6 * len(names), 4.0))
-        figure.suptitle(title)
-        yield dict(zip(names, axes[0], strict=True))
-    for name, axis in zip(names, axes[0], strict=True):
-        axis.set(title=name)
+        figure, (axes,) = new_figure(1, len(names), size=(4.6 * len(names), 4.0))
+    figure.suptitle(
+        f"{result.pipeline}: throughput, {result.conditions['cores']} cores for clients and server together"
+    )
+    for sample, axis in zip(names, axes, strict=True):
+        for number, way in enumerate(result.ways()):
+            points = [point for point in result.of(sample, way) if point.instances == 1]
+            curve = [(point.concurrency, point.summary.throughput) for point in points]
+            style = "osD^vPX*"[number % 8] + ("--" if way == DIRECT else "-")
+            axis.plot(*zip(*curve, strict=True), style, color=f"C{number}", label=way)
+        axis.set(title=sample, xscale="log", xlabel="requests in flight")
+        axis.set_xticks(sorted({point.concurrency for point in result.points}))
+        axis.xaxis.set_major_formatter("{x:.0f}")
+        axis.minorticks_off()
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
+    axes[0].set_ylabel("events / s")
+    axes[-1].legend(fontsize="small")
     save_figure(figure, path)
-
-
-_OPEN_IN_FLIGHT: Final = 64
-"""Largest number of requests in flight in an open loop."""
-
-_OPEN_EVENTS: Final = 20
-"""Smallest number of events of an open loop, which is prolonged if events are slow."""
 
 
 def run_bench(
@@ -417,7 +350,10 @@ def run_bench(
     workloads = {
         name: load.direct_workload([event.hits for event in events], finder.find) for name, events in samples.items()
     }
-    described = [describe_sample(name, events, plan.pipeline, finder) for name, events in samples.items()]
+    described = [
+        BenchSample(name, len(events), int(np.median([len(event.hits) for event in events])))
+        for name, events in samples.items()
+    ]
     points: list[BenchPoint] = []
 
     for instances in dict.fromkeys((1, *plan.instances)):
@@ -464,42 +400,20 @@ class _Bench:
     instances: int
 
     def points(self) -> Iterator[BenchPoint]:
-        """Closed loops, and with one instance open loops at fractions of the largest throughput of each way."""
-        best = dict.fromkeys(self.plan.ways, 0.0)
+        """A point for each number of requests in flight and each way; labels are compared before anything is timed."""
         for concurrency in self.plan.concurrency if self.instances == 1 else (max(self.plan.concurrency),):
-            for point in self._closed_points(concurrency):
-                best[point.way] = max(best[point.way], point.summary.throughput)
-                yield point
-        for way in self.plan.ways if self.instances == 1 else ():
-            for fraction in self.plan.rates:
-                with closing(self._sender(way, _OPEN_IN_FLIGHT)) as sender:
-                    seconds = max(self.plan.seconds, _OPEN_EVENTS / best[way])
-                    yield self._point(sender, way, _OPEN_IN_FLIGHT, seconds, rate=fraction * best[way])
-
-    def _closed_points(self, concurrency: int) -> Iterator[BenchPoint]:
-        """One point per way, the median of repetitions that alternate with those of the other ways."""
-        measured: dict[str, list[BenchPoint]] = {way: [] for way in self.plan.ways}
-        for repetition in range(self.plan.repetitions):
             for way in self.plan.ways:
                 with closing(self._sender(way, concurrency)) as sender:
-                    if repetition == 0:  # every event once, its labels compared, before anything is timed
-                        try:
-                            load.verify(sender, self.workload)
-                        except (WrongLabelsError, TimeoutError) as error:
-                            reason = error.fault if isinstance(error, WrongLabelsError) else error
-                            raise BeampipeError(f"{way}: {reason}; nothing was measured") from error
-                    measured[way].append(self._point(sender, way, concurrency, self.plan.seconds))
-        for points in measured.values():
-            yield sorted(points, key=lambda point: point.summary.throughput)[len(points) // 2]
+                    try:
+                        load.verify(sender, self.workload)
+                    except (WrongLabelsError, TimeoutError) as error:
+                        reason = error.fault if isinstance(error, WrongLabelsError) else error
+                        raise BeampipeError(f"{way}: {reason}; nothing was measured") from error
+                    yield self._point(sender, way, concurrency)
 
-    def _point(
-        self, sender: load.Sender, way: str, concurrency: int, seconds: float, rate: float | None = None
-    ) -> BenchPoint:
+    def _point(self, sender: load.Sender, way: str, concurrency: int) -> BenchPoint:
         load_average, before = os.getloadavg()[0], _read_usage(self.server, model_of(way))
-        if rate is None:
-            run = load.closed_loop(sender, self.workload, concurrency, seconds=seconds)
-        else:
-            run = load.open_loop(sender, self.workload, rate, seconds=seconds)
+        run = load.closed_loop(sender, self.workload, concurrency, seconds=self.plan.seconds)
         after = _read_usage(self.server, model_of(way))
         calls = after.calls - before.calls
         return BenchPoint(
@@ -513,7 +427,6 @@ class _Bench:
             gpu_utilisation=after.gpu,
             batch=(after.events - before.events) / calls if calls else None,
             load_average=load_average,
-            rate=rate,
         )
 
     def _sender(self, way: str, concurrency: int) -> load.Sender:

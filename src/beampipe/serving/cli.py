@@ -80,8 +80,6 @@ def bench_command(
     concurrency: Annotated[list[int] | None, typer.Option(min=1)] = None,
     instances: Annotated[list[int] | None, typer.Option(min=1)] = None,
     seconds: Annotated[float, typer.Option(min=0.1)] = 5.0,
-    repetitions: Annotated[int, typer.Option(min=1)] = 1,
-    load: list[float] | None = None,
     device: str = "cpu",
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
@@ -94,7 +92,7 @@ def bench_command(
 
     Args:
         files: Files of events, in place of the shipped ones. [default: the shipped ones]
-        output: Folder for the JSON and the plots.
+        output: Folder for the JSON and the plot.
         pipeline: Name of the pipeline that is served.
         way: How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times.
         mu: Pile-up of the shipped events: 0, 60 or 200; may be given several times. [default: each]
@@ -103,8 +101,6 @@ def bench_command(
         instances: Number of instances of each model, measured at the largest number of requests in flight; may be given
             several times. [default: 1 2 4]
         seconds: Duration of each point, in seconds.
-        repetitions: Measurements of each point, all ways in turn, of which the median is kept.
-        load: Fraction of the largest throughput at which an open loop is measured; may be given several times.
         device: Device of the pipelines: cpu, cuda or cuda:N.
     """
     from beampipe.files import check_folder_outputs
@@ -120,8 +116,6 @@ def bench_command(
         tuple(concurrency or (1, 2, 4, 8, 16)),
         tuple(instances or (1, 2, 4)),
         seconds,
-        repetitions,
-        tuple(load or ()),
         triton,
     )
     samples = bench.load_samples(files or (), events, mu or (0, 60, 200))
