@@ -22,11 +22,11 @@ from beampipe.fleet.control.release import (
     decision_tables,
     difference,
     measured_between,
-    read_canaries,
     read_requests,
 )
 from beampipe.fleet.gateway.haproxy import Replies
 from beampipe.triton.metrics import Counters
+from beampipe.triton.model.canary import read_canaries
 from tests.fleet.specimens import write_requests
 from tests.triton.doublers import add_canary, write_model
 
@@ -169,7 +169,7 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
         write_model(tmp_path, name)
     add_canary(tmp_path, "one")
     canaries = read_canaries(tmp_path, ["one", "two"])
-    assert {model: outputs for model, (_, outputs) in canaries.items()} == {"one": ("Y",)}
+    assert {model: [*answer] for model, (_, answer) in canaries.items()} == {"one": ["Y"]}
 
 
 @pytest.mark.parametrize(

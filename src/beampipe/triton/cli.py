@@ -163,5 +163,46 @@ def run_command(
     )
 
 
+@app.command("check")
+def check_command(
+    url: Annotated[str, typer.Argument()],
+    repository: Path,
+    grpc: str | None = None,
+    metrics: str | None = None,
+    model: list[str] | None = None,
+    collector: int | None = None,
+    cancels: Annotated[int, typer.Option(min=1)] = 200,
+    secret_file: SecretFile = None,
+    as_json: Json = False,
+) -> None:
+    """Check that a Triton of any release works as beampipe relies on it; not for a server in use.
+
+    Args:
+        url: Address of the server for HTTP, HOST:PORT.
+        repository: Folder of the models that it serves; their canaries are the requests.
+        grpc: Address of the server for gRPC, HOST:PORT. [default: the next port]
+        metrics: Address of its metrics, HOST:PORT. [default: the port after that]
+        model: Name of a model to check; may be given several times. [default: all with a canary]
+        collector: Port here to which the server sends its traces, by OTLP over HTTP. [default: no traces]
+        cancels: Requests that are cancelled.
+    """
+    from beampipe.terminal import console, make_table
+    from beampipe.triton.check import check_server
+
+    use_secret_file(secret_file)
+    outcomes = check_server(
+        url, repository, model or (), grpc=grpc, metrics=metrics, collector=collector, cancels=cancels
+    )
+    if as_json:
+        print_json(outcomes)
+    else:
+        table = make_table(f"Triton at {url}", ("check", "model", "outcome", "seen"), importance=("outcome", "seen"))
+        for one in outcomes:
+            table.add_row(one.check, one.model, one.outcome, one.text, style="red" if one.outcome == "broken" else "")
+        console().print(table)
+    if any(one.outcome == "broken" for one in outcomes):
+        raise typer.Exit(1)
+
+
 app.command("load")(load_command)
 app.command("unload")(unload_command)

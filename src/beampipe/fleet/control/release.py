@@ -37,7 +37,7 @@ from beampipe.terminal import make_table
 from beampipe.triton.client import ModelClient
 from beampipe.triton.client.endpoint import authority
 from beampipe.triton.metrics import Counters, rates_between, read_metrics
-from beampipe.triton.model.canary import read_canary
+from beampipe.triton.model.canary import read_canaries
 from beampipe.triton.server.launch import check_repository
 
 if TYPE_CHECKING:
@@ -83,24 +83,6 @@ def read_requests(path: Path, models: Iterable[str]) -> dict[str, list[dict[str,
     if not result:
         raise FileError(f"{path}: got no requests, expected arrays called MODEL/NUMBER/TENSOR", path=path)
     return {model: [asked[number] for number in sorted(asked)] for model, asked in result.items()}
-
-
-def read_canaries(repository: Path, models: Iterable[str]) -> dict[str, tuple[dict[str, ndarray], tuple[str, ...]]]:
-    """Request and names of the outputs of the canary of each model that has one, by name of the model.
-
-    Outputs that vary between calls are not stored. The canary is that of the newest version, which Triton serves.
-
-    Args:
-        repository: the models.
-        models: their names.
-    """
-    canaries = {}
-    for model in models:
-        versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
-        newest = max(versions, key=lambda path: int(path.name), default=None)
-        if newest is not None and (stored := read_canary(newest)) is not None:
-            canaries[model] = stored[0], tuple(stored[1])
-    return canaries
 
 
 @dataclass(frozen=True)
@@ -470,7 +452,7 @@ class Trial:
         served, old = reconciler.gateway.plan.models, reconciler.models[1]
         check_repository(models[1], served)
         canaries = read_canaries(old, served)
-        self._outputs = {model: outputs for model, (_, outputs) in canaries.items()}
+        self._outputs = {model: tuple(answer) for model, (_, answer) in canaries.items()}
         if events is None:
             self._compared: Compared = "stored canaries"
             self._requests: Requests = {model: [request] for model, (request, _) in canaries.items()}

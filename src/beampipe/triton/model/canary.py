@@ -7,7 +7,7 @@ Triton, which can lose data without an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,24 @@ def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] 
         ) from None
     request = {key.removeprefix(_INPUT): array for key, array in arrays.items() if key.startswith(_INPUT)}
     return request, {key.removeprefix(_OUTPUT): array for key, array in arrays.items() if key.startswith(_OUTPUT)}
+
+
+def read_canaries(repository: Path, models: Iterable[str]) -> dict[str, tuple[dict[str, ndarray], dict[str, ndarray]]]:
+    """Request and answer of the canary of each model that has one, by name of the model.
+
+    The canary is that of the newest version, which Triton serves.
+
+    Args:
+        repository: the models.
+        models: their names.
+    """
+    canaries = {}
+    for model in models:
+        versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
+        newest = max(versions, key=lambda path: int(path.name), default=None)
+        if newest is not None and (stored := read_canary(newest)) is not None:
+            canaries[model] = stored
+    return canaries
 
 
 def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], version: Path, name: str) -> None:
