@@ -140,7 +140,7 @@ def written_atomically(folder: Path, is_there: Callable[[], bool]) -> Iterator[P
 PACKAGE: Final = "nvidia-pytriton==0.7.0"
 """The release with which this package was tested; its server is Triton 2.51."""
 
-CONTAINER: Final = "nvcr.io/nvidia/tritonserver:26.04-py3"
+CONTAINER: Final = "nvcr.io/nvidia/tritonserver:26.10-py3"
 """NVIDIA's image of Triton for containers and Kubernetes, unless another one is named."""
 
 _GLIBC: Final = (2, 35)
