@@ -84,6 +84,16 @@ def test_worse_models_are_taken_back_without_loss(
     assert any("rolled back" in text for _, text in trials.reconciler.incidents)
 
 
+def test_without_clients_there_is_not_enough_to_judge(trials: RunningFleet, events: str) -> None:
+    """Each server gets a canary a second of its supervisor, which is no use by clients."""
+    old = code(trials, SAME + "# unused\n")
+    done = trials.orders.update(**{**TRIAL, "least": 2, "within": 5.0}, events=events)
+    assert done["decision"]["reasons"] == (
+        "not enough traffic to judge: no request of a client reached the new models",
+    )
+    assert servers(trials) == [("cpu-0", old)]
+
+
 def test_models_that_are_as_good_are_promoted_without_loss(trials: RunningFleet, events: str) -> None:
     old = code(trials, SAME)
     with Load(trials):

@@ -94,6 +94,7 @@ class Reconciler(ABC):
         page: the page of the fleet.
         prometheus: Prometheus, beside it.
         canary: the server on trial, with its share of the requests; None if there is none.
+        traffic: counts of the requests of clients, by the access log.
     """
 
     def __init__(self, fleet: Fleet, folder: RunFolder, models: tuple[str, ...], intent: Intent) -> None:
@@ -119,6 +120,7 @@ class Reconciler(ABC):
         self.gateway = Gateway(self._plan(self.credentials.served, models), folder.path)
         self._access_log = AccessLog(folder.access_socket, folder.access_log)
         self._access_log.writes = fleet.gateway.access_log
+        self.traffic = self._access_log.traffic
         self.page = PageServer(
             fleet,
             folder.registry,

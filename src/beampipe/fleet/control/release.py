@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 import time
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -182,7 +181,8 @@ class MeasuredActivity:
     """Requests and times of one model, on one server or on several together.
 
     Attributes:
-        answered: number of requests that were answered; of Python models also those that were answered with an error.
+        answered: number of requests that were answered; by Triton's counters, the supervisor's own canaries are among
+            them, and of Python models also what was answered with an error.
         latency: mean time of a request in the server [ms]; None if none was answered.
         compute: mean time of a request in the model [ms]; None if none was answered.
         stages: mean time of an event in each stage [ms], by name; empty for models that do not report stages.
@@ -200,8 +200,9 @@ class ModelTimes:
 
     Attributes:
         model: name of the model.
-        old: activity of all servers with the old version together.
-        new: activity of the server with the new version.
+        old: activity of all servers with the old version together; its number of requests is that of clients, as the
+            gateway counts them.
+        new: activity of the server with the new version; the same holds for its number of requests.
     """
 
     model: str
@@ -351,23 +352,27 @@ class ReleaseRule:
 
     def enough(self, times: Sequence[ModelTimes]) -> bool:
         """Whether every model that clients use has answered enough requests, old and new, and at least one was used."""
-        return any(one.new.answered for one in times) and not list(self._about_numbers(times))
+        return not list(self._about_numbers(times))
 
     def about_times(self, times: Sequence[ModelTimes]) -> Iterator[str]:
         """Reasons against promotion from numbers and times of requests, at the end of the trial."""
-        if not any(one.new.answered for one in times):
-            yield "no request of a client reached the new models"
-        yield from self._about_numbers(times)
+        if few := list(self._about_numbers(times)):
+            yield f"not enough traffic to judge: {'; '.join(few)}"
         for one in times:
             for what, old, new in _judged(one):
                 if new > self.slower * old:
                     yield f"{what}: {new:.3g} ms, allowed {self.slower:g} times {old:.3g} ms"
 
     def _about_numbers(self, times: Sequence[ModelTimes]) -> Iterator[str]:
+        if not any(one.new.answered for one in times):
+            yield "no request of a client reached the new models"
         for one in times:
             for which, part in (("new", one.new), ("old", one.old)):
                 if part.answered < self.least and (one.new.answered or one.old.answered):
-                    yield f"{one.model}: the {which} models answered {part.answered} requests, expected {self.least}"
+                    yield (
+                        f"{one.model}: the {which} models answered {part.answered} requests of clients, expected"
+                        f" {self.least}"
+                    )
 
 
 def _judged(times: ModelTimes) -> Iterator[tuple[str, float, float]]:
@@ -547,13 +552,13 @@ class Trial:
         rule, servers = self._rule, [*self._old, self.server]
         first = {server.name: self._counters(server) for server in servers}
         last: dict[str, Mapping[str, Counters]] = {}
-        before = self._replies()
+        before, served = self._replies(), self._reconciler.traffic.served.copy()
         self._commands.serve([self.server])
         begun = time.monotonic()
         while True:
             seconds = time.monotonic() - begun
             last |= {server.name: counters for server in servers if (counters := self._counters(server))}
-            times = _times(first, last, self.server.name)
+            times = _times(first, last, self._reconciler.traffic.served - served, self.server.name)
             old, new = (now.since(then) for now, then in zip(self._replies(), before, strict=True))
             bad = [text for text in (self._failure(), *rule.about_failures(old, new)) if text]
             if bad or rule.enough(times) or seconds > rule.within:
@@ -590,13 +595,25 @@ class Trial:
 
 
 def _times(
-    first: Mapping[str, Mapping[str, Counters]], last: Mapping[str, Mapping[str, Counters]], new: str
+    first: Mapping[str, Mapping[str, Counters]],
+    last: Mapping[str, Mapping[str, Counters]],
+    served: Mapping[tuple[str, str], int],
+    new: str,
 ) -> tuple[ModelTimes, ...]:
-    """Activity of the server `new` and of the others between two readings, for models that answered requests."""
-    parts: defaultdict[tuple[str, bool], list[MeasuredActivity]] = defaultdict(list)
-    for server, counters in last.items():
-        for model, after in counters.items():
-            parts[model, server == new].append(measured_between(first[server].get(model), after))
-    models = sorted({model for model, _ in parts})
-    times = (ModelTimes(model, combined(parts[model, False]), combined(parts[model, True])) for model in models)
-    return tuple(each for each in times if each.old.answered or each.new.answered)
+    """Activity of the server `new` and of the others between two readings, for models that clients used.
+
+    Args:
+        first: counters by server and model at the earlier reading.
+        last: those at the later one.
+        served: number of clients' requests by model and server that were answered in between.
+        new: name of the server.
+    """
+
+    def activity(model: str, servers: Iterable[str]) -> MeasuredActivity:
+        readings = [(first[server].get(model), last[server][model]) for server in servers if model in last[server]]
+        answered = sum(number for (name, server), number in served.items() if name == model and server in servers)
+        return replace(combined(measured_between(*reading) for reading in readings), answered=answered)
+
+    old = [server for server in last if server != new]
+    models = sorted({model for model, _ in served})
+    return tuple(ModelTimes(model, activity(model, old), activity(model, [new])) for model in models)

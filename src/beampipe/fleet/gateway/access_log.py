@@ -75,12 +75,14 @@ class Traffic:
         refused: number of refused requests by reason.
         models: number of requests to models by outcome and model, ``answered`` without an error, or ``failed``. Triton
             counts what a Python model answers with an error as a success.
+        served: number of requests that were answered without an error, by model and server's slot.
     """
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self.models: dict[str, Counter[str]] = {"answered": Counter(), "failed": Counter()}
+        self.served: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._bins: _Bins = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)  # of times [s], by server
@@ -115,6 +117,7 @@ class Traffic:
                 if to_model:
                     if status < 400 and grpc_status in ("-", "0"):  # then the model exists
                         self.models["answered"][model] += 1
+                        self.served[model, server] += 1
                     place = (server, bisect_left(BOUNDS, milliseconds))
                     self._bins[place] += 1
                     self._sums[server] += milliseconds / 1e3
