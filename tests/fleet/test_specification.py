@@ -59,6 +59,8 @@ def test_a_group_has_places_for_twice_its_servers(tmp_path: Path) -> None:
         (LEAST + "[monitoring]\npage_port = 8000\n", "page_port: got 8000, that of gateway.port too"),
         (LEAST + "[gateway.athena]\nport = 8000\n", "athena.port: got 8000, that of gateway.port too"),
         (LEAST + '[gateway.athena]\nnetworks = ["10.20.0.0/33"]\n', "a network such as"),
+        (LEAST + "[monitoring.objective]\nshare = 99\n", "a share from 0.95"),
+        (LEAST + "[monitoring.objective]\nwithin = 500\n", "is it in ms?"),
         (LEAST + '[slurm]\ntime = "4 hours"\n', "HH:MM:SS"),
         (LEAST + '[kubernetes]\nstorage = "cvmfs"\n', "cvmfs-pvc"),
         (LEAST + '[kubernetes]\nstorage = "nfs"\n', "nfs_server"),

@@ -14,7 +14,7 @@ from beampipe.errors import ServiceUnavailableError
 from beampipe.fleet.control.control_socket import send_command
 from beampipe.fleet.run_folder import run_folder_of, shared_folder
 from beampipe.fleet.security import add_token, revoke_token
-from beampipe.fleet.specification import read_fleet
+from beampipe.fleet.specification import MonitoringSettings, read_fleet
 from beampipe.terminal.commands import Commands, Json, print_json, with_options
 
 FLEET_FILE: Final = Path("fleet.toml")
@@ -261,15 +261,15 @@ def dashboard_command(name: str = "fleet") -> None:
 
 
 @app.command("rules")
-def rules_command(interval: Annotated[float, typer.Option(min=0.1)] = 2.0) -> None:
+def rules_command(file: Path | None = None) -> None:
     """Print the recording and alerting rules for Prometheus, as YAML.
 
     Args:
-        interval: Time between two scrapes of a server by Prometheus, in seconds.
+        file: Specification of the fleet, a TOML file, for the interval and the objective of its monitoring.
     """
     from beampipe.fleet.monitoring.prometheus import rules_text
 
-    typer.echo(rules_text(interval), nl=False)
+    typer.echo(rules_text(MonitoringSettings() if file is None else read_fleet(file).monitoring), nl=False)
 
 
 _RESTART_TIMEOUT: Final = 3600.0

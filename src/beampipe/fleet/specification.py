@@ -385,6 +385,26 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True)
+class ObjectiveSettings:
+    """What the service promises; alerts say when it is not kept.
+
+    Attributes:
+        share: share of the requests to models that are answered in time. Failed ones, and those that are refused since
+            all servers are busy or gone, are not.
+        within: longest time of a request at the gateway [s], rounded down to a bound of the histogram, ten per decade.
+    """
+
+    share: float = 0.99
+    within: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.95 <= self.share < 1:
+            raise ConfigError(f"monitoring.objective.share: got {self.share:g}, expected a share from 0.95 to below 1")
+        if not 1e-3 <= self.within <= 60:
+            raise ConfigError(f"monitoring.objective.within: got {self.within:g} s, expected 0.001 to 60; is it in ms?")
+
+
+@dataclass(frozen=True)
 class MonitoringSettings:
     """Settings of Prometheus and the page.
 
@@ -394,6 +414,7 @@ class MonitoringSettings:
         page_port: port on loopback of the page of `beampipe fleet watch`; 0 for a free one.
         interval: time between two scrapes of each server [s].
         retention: time for which Prometheus keeps its data [days].
+        objective: share of the requests that are answered within a time, for alerts.
     """
 
     prometheus: bool | None = None
@@ -401,6 +422,7 @@ class MonitoringSettings:
     page_port: int = 0
     interval: float = 2.0
     retention: int = 15
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
 
     def __post_init__(self) -> None:
         _check_positive("monitoring", self, "interval retention")

@@ -343,20 +343,21 @@ def promtool(*arguments: str | Path) -> str:
 @pytest.mark.prometheus
 def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
-    path.write_text(rules_text(0.5))
-    assert f"{rules_text(0.5).count('expr:')} rules found" in promtool("check", "rules", "--lint-fatal", path)
+    text = rules_text(MonitoringSettings(interval=0.5))
+    path.write_text(text)
+    assert f"{text.count('expr:')} rules found" in promtool("check", "rules", "--lint-fatal", path)
 
 
 @pytest.mark.prometheus
 def test_the_rules_make_the_stated_numbers_and_alerts(tmp_path: Path) -> None:
     """The cases stand in `rules_test.yml`."""
-    (tmp_path / "rules.yml").write_text(rules_text(2.0))
+    (tmp_path / "rules.yml").write_text(rules_text(MonitoringSettings()))
     shutil.copy(Path(__file__).with_name("rules_test.yml"), tmp_path)
     promtool("test", "rules", tmp_path / "rules_test.yml")
 
 
 def test_every_alert_is_tried() -> None:
-    alerts = re.findall(r"alert: (\w+)", rules_text(2.0))
+    alerts = re.findall(r"alert: (\w+)", rules_text(MonitoringSettings()))
     cases = Path(__file__).with_name("rules_test.yml").read_text()
     assert len(alerts) > 5
     for alert in alerts:
@@ -369,7 +370,7 @@ def queries() -> list[str]:
 
 
 def test_what_is_shown_is_recorded() -> None:
-    recorded = set(RECORDED.findall(rules_text(2.0)))
+    recorded = set(RECORDED.findall(rules_text(MonitoringSettings())))
     for query in queries():
         request = set(SERIES.findall(query))
         if "ALERTS{" in query:  # Prometheus's own series of what fires
@@ -407,4 +408,15 @@ def test_the_dashboard_is_what_grafana_imports() -> None:
 
 
 def test_the_rules_are_printed() -> None:
-    assert CliRunner().invoke(app, ["rules", "--interval", "15"]).stdout == rules_text(15.0)
+    assert CliRunner().invoke(app, ["rules"]).stdout == rules_text(MonitoringSettings())
+
+
+def test_the_rules_of_a_fleet_have_its_interval_and_its_objective(tmp_path: Path) -> None:
+    specification = tmp_path / "fleet.toml"
+    specification.write_text(
+        'repository = "models"\n[servers.cpu]\n[monitoring]\ninterval = 15\nobjective = {share = 0.999, within = 0.6}\n'
+    )
+    printed = CliRunner().invoke(app, ["rules", "--file", str(specification)]).stdout
+    assert "[60s]" in printed
+    assert 'le=~"0.5(.0)?"' in printed
+    assert "14.4 * (1 - 0.999)" in printed

@@ -276,7 +276,7 @@ def compose_files(fleet: Fleet) -> Files:
         "docker-compose.yaml": compose,
         **gateway,
         "prometheus.yml": prometheus,
-        "rules.yml": rules_text(fleet.monitoring.interval),
+        "rules.yml": rules_text(fleet.monitoring),
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
         "cvmfs-wish-list.yaml": render("deploy/templates/cvmfs-wish-list.yaml.j2", image=fleet.container.image),
     }

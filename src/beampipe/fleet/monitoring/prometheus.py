@@ -21,6 +21,7 @@ from typing import Any, Final
 from beampipe import processes
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import write_whole
+from beampipe.fleet.gateway.access_log import BOUNDS
 from beampipe.fleet.generated_files import first_line, render_documents, render_yaml
 from beampipe.fleet.registry import Record
 from beampipe.fleet.specification import Fleet, MonitoringSettings
@@ -55,15 +56,24 @@ def interval_text(interval: float) -> str:
     return f"{round(1000 * interval)}ms"
 
 
-def rules_text(interval: float) -> str:
+def rules_text(monitoring: MonitoringSettings) -> str:
     """Recording and alerting rules as YAML.
 
     Args:
-        interval: time between two scrapes of each server [s].
+        monitoring: the time between two scrapes of each server, and the objective of the service.
     """
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
-    return f"{head}groups:\n{groups.replace('[window]', f'[{window(interval)}s]')}"
+    objective = monitoring.objective
+    bound = max(bound for bound in BOUNDS if bound <= 1e3 * objective.within) / 1e3
+    values = {
+        "[window]": f"[{window(monitoring.interval)}s]",
+        "[within]": f"{bound:g}(.0)?",  # Prometheus 3 writes 1.0 for 1
+        "[share]": f"{objective.share:g}",
+    }
+    for name, value in values.items():
+        groups = groups.replace(name, value)
+    return f"{head}groups:\n{groups}"
 
 
 def grafana_dashboard(name: str = "fleet") -> dict[str, Any]:
@@ -195,7 +205,7 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
     absolute = folder.resolve()
     gateway, page = (None if port is None else f"{LOOPBACK}:{port}" for port in (status_port, page_port))
     settings = prometheus_settings(fleet, absolute / RULES, str(absolute / _TARGETS), gateway=gateway, page=page)
-    text, rules = first_line("beampipe fleet up") + settings, rules_text(fleet.monitoring.interval)
+    text, rules = first_line("beampipe fleet up") + settings, rules_text(fleet.monitoring)
     write_whole(folder / RULES, lambda part: part.write_text(rules, encoding="utf-8"))
     if not (folder / _TARGETS).exists():
         write_targets(folder, {})
