@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.fleet import Fleet, read_fleet
 from beampipe.fleet.cli import app
+from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.security import add_token, read_tokens, revoke_token
+from beampipe.fleet.server import FleetServerSettings, fleet_server_settings, read_settings, write_settings
+from beampipe.triton.server.launch import CheckSettings
 
 LEAST = 'repository = "models"\n[servers.cpu]\n'
 
@@ -61,6 +64,7 @@ def test_a_group_has_places_for_twice_its_servers(tmp_path: Path) -> None:
         (LEAST + '[gateway.athena]\nnetworks = ["10.20.0.0/33"]\n', "a network such as"),
         (LEAST + "[monitoring.objective]\nshare = 99\n", "a share from 0.95"),
         (LEAST + "[monitoring.objective]\nwithin = 500\n", "is it in ms?"),
+        (LEAST + "[checks.one]\n", "neither program nor request"),
         (LEAST + '[slurm]\ntime = "4 hours"\n', "HH:MM:SS"),
         (LEAST + '[kubernetes]\nstorage = "cvmfs"\n', "cvmfs-pvc"),
         (LEAST + '[kubernetes]\nstorage = "nfs"\n', "nfs_server"),
@@ -155,3 +159,11 @@ def test_tokens_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path.write_text("alice secret\n")
     with pytest.raises(FileError, match="line 1"):
         read_tokens(path)
+
+
+def test_the_checks_of_models_reach_the_servers(tmp_path: Path) -> None:
+    fleet = read(tmp_path, LEAST + '[checks.one]\nprogram = ["sh", "-c", "true"]\nrequest = "one.safetensors"\n')
+    settings = fleet_server_settings(fleet, fleet.servers["cpu"], RunFolder(tmp_path), ("0", tmp_path), "cpu-0")
+    write_settings(tmp_path / "cpu-0.json", settings)
+    checks = read_settings(FleetServerSettings, tmp_path / "cpu-0.json").triton.checks
+    assert dict(checks) == {"one": CheckSettings(("sh", "-c", "true"), tmp_path / "one.safetensors")}

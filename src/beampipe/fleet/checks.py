@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from beampipe.errors import ConfigError, FileError
+from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.fleet.gateway.credentials import credentials_of
 from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
+from beampipe.triton.model.canary import read_request
 from beampipe.triton.server.launch import check_repository
 
 _NAME = re.compile(r'^name:\s*"([^"]*)"', re.M)
@@ -37,7 +39,7 @@ def check_fleet(fleet: Fleet, folder: Path, *, starts: bool = True, servers: boo
     Raises:
         BeampipeError: it cannot work; the message names the first cause.
     """
-    notes = [*_check_models(fleet.repository, fleet.models), *_check_credentials(fleet.gateway, folder)]
+    notes = [*_check_models(fleet), *_check_credentials(fleet.gateway, folder)]
     if starts:
         _check_addresses(fleet)
     if servers:
@@ -45,7 +47,8 @@ def check_fleet(fleet: Fleet, folder: Path, *, starts: bool = True, servers: boo
     return notes
 
 
-def _check_models(repository: Path, models: tuple[str, ...]) -> Iterator[str]:
+def _check_models(fleet: Fleet) -> Iterator[str]:
+    repository, models = fleet.repository, fleet.models
     if (repository / "config.pbtxt").is_file():
         raise FileError(f"{repository}: got the folder of one model, expected that of all models, {repository.parent}")
     for model in (served := check_repository(repository, models)):
@@ -58,6 +61,13 @@ def _check_models(repository: Path, models: tuple[str, ...]) -> Iterator[str]:
             )
         if not any(version.name.isdecimal() and int(version.name) for version in folder.iterdir() if version.is_dir()):
             raise FileError(f"{folder}: got no version of the model, expected a folder 1 with its files")
+    for model, check in fleet.checks.items():
+        if model not in served:
+            raise UnknownNameError("model in checks", model, served)
+        if check.request is not None:
+            read_request(check.request)
+        if check.program and shutil.which(check.program[0]) is None:
+            raise ConfigError(f"checks.{model}.program: got {check.program[0]!r}, expected a program")
     if not models:
         for folder in sorted(repository.iterdir()):
             if folder.is_dir() and folder.name not in served and not folder.name.startswith("."):

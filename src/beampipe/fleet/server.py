@@ -81,6 +81,7 @@ def fleet_server_settings(
         patience=fleet.patience,
         access=AccessSettings(open_http=True, closed=True),
         telemetry=fleet.telemetry,
+        checks=dict(fleet.checks),  # as `asdict` takes it
     )
     return FleetServerSettings(name, group.name, folder.registry, folder.secret, triton, models[0])
 

@@ -29,7 +29,7 @@ from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 from beampipe.triton.engine import CONTAINER
-from beampipe.triton.server.launch import TelemetrySettings
+from beampipe.triton.server.launch import CheckSettings, TelemetrySettings
 
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
@@ -474,6 +474,7 @@ class Fleet:
         kubernetes: settings of Kubernetes.
         container: images of containers.
         telemetry: traces of requests; None for none.
+        checks: checks by the owners of models, by name of the model.
         start_timeout: time limit [s] of a server's start.
         exit_timeout: time limit [s] of work in progress when a server ends.
         patience: time [s] without an answer and without work after which a server counts as hanging.
@@ -490,6 +491,7 @@ class Fleet:
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     container: ContainerSettings = field(default_factory=ContainerSettings)
     telemetry: TelemetrySettings | None = None
+    checks: Mapping[str, CheckSettings] = field(default_factory=dict)
     start_timeout: float = 120.0
     exit_timeout: int = 5
     patience: float = 3.0

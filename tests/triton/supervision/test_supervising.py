@@ -67,6 +67,9 @@ class FakeModels:
     def probe_canary(self, model: str) -> bool:
         return True
 
+    def probe_check(self, model: str) -> bool:
+        return False
+
     def load(self, model: str) -> None:
         raise ServiceError("no such model")
 

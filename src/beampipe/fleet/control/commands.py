@@ -93,6 +93,7 @@ class GatewayCommands:
                     "pid": server.pid,
                     "metrics": None if current is None else current.metrics,
                     "models": [] if current is None else list(current.models),
+                    "last": "" if current is None else current.text,
                     "digest": server.digest,
                     "starts": server.starts,
                     "log": str(server.log),

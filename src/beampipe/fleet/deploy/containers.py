@@ -303,6 +303,8 @@ def compose_notes(fleet: Fleet) -> Iterator[str]:
     """Settings that these files do not implement, in a sentence each."""
     if fleet.scaling is not None:
         yield "scaling: Docker Compose does not scale; the number of servers stays that of count"
+    if fleet.checks:
+        yield "checks: containers have no supervisor; only Triton's own readiness is watched"
     if fleet.patience != Fleet.patience:
         yield "patience: containers have no supervisor; a server that hangs gets no requests, but is not restarted"
     if fleet.gateway.athena is not None:

@@ -432,6 +432,8 @@ def write_kubernetes(fleet: Fleet, folder: Path) -> list[Path]:
 def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
     """Settings that these files do not implement, in a sentence each."""
     gateway, settings = fleet.gateway, fleet.kubernetes
+    if fleet.checks:
+        yield "checks: there is no supervisor in a pod; only Triton's own readiness is watched"
     if fleet.patience != Fleet.patience:
         yield "patience: there is no supervisor in a pod; the probes of manifests/ restart a server after a minute"
     if gateway.balancing == "least_hits":

@@ -46,11 +46,19 @@ def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] 
     Raises:
         FileError: the file with them is damaged.
     """
-    path = version / CANARY
-    if not path.exists():
-        return None
+    return read_request(version / CANARY) if (version / CANARY).exists() else None
+
+
+def read_request(path: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]]:
+    """A request and its answer, in a file such as that of a canary.
+
+    Raises:
+        FileError: the file is missing or damaged.
+    """
     try:
         arrays = load_file(path)
+    except OSError as error:
+        raise FileError(f"{path}: got no file of a request ({error})", path=path) from None
     except SafetensorError as error:
         raise FileError(
             f"{path}: got a damaged canary ({error}), expected what an export wrote; export the model again", path=path
@@ -96,21 +104,30 @@ def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], 
     compare_answers(name, answer, stored[1])
 
 
-def compare_answers(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, ndarray]) -> None:
-    """Raise if an answer differs from the expected one in any byte.
+def compare_answers(
+    name: str, answer: Mapping[str, ndarray], expected: Mapping[str, ndarray], tolerance: float = 0.0
+) -> None:
+    """Raise if an answer differs from the expected one.
 
     Args:
         name: name of the model, for messages.
         answer: arrays that the model gave, by name of the tensor.
         expected: arrays that it must give, by name of the tensor.
+        tolerance: largest difference of a value, absolute or relative; 0 for none in any byte.
 
     Raises:
         ConfigError: an array is missing or differs.
     """
     for key, array in expected.items():
         got = answer.get(key)
-        if got is None or got.dtype != array.dtype or got.tobytes() != array.tobytes():
+        if got is None or got.dtype != array.dtype or got.size != array.size or not _agree(got, array, tolerance):
             raise ConfigError(
                 f"{name}: the canary got another {key} than when the model was exported; export it again on this"
                 " machine, and if that differs from what the model gives without a server, do not serve it"
             )
+
+
+def _agree(got: ndarray, expected: ndarray, tolerance: float) -> bool:
+    if got.tobytes() == expected.tobytes():
+        return True
+    return tolerance > 0 and np.allclose(got.ravel(), expected.ravel(), tolerance, tolerance, equal_nan=True)

@@ -87,6 +87,33 @@ class TelemetrySettings:
 
 
 @dataclass(frozen=True)
+class CheckSettings:
+    """How the owner of a model checks that it works, beside its canary. While the check fails, the server is not used.
+
+    Attributes:
+        program: program and arguments; it ends with 0 if the model works. The environment variables ``BEAMPIPE_URL``
+            and ``BEAMPIPE_MODEL`` say where the model is.
+        request: file of a request and the answer that it must get, as that of a canary.
+        tolerance: largest difference of a value of that answer, absolute or relative; 0 for none, byte for byte.
+        timeout: time limit [s] of the program.
+    """
+
+    program: tuple[str, ...] = ()
+    request: Path | None = None
+    tolerance: float = 0.0
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.program and self.request is None:
+            raise ConfigError("checks: got neither program nor request, expected one of them")
+        if not 0 <= self.tolerance < 1 or not 0 < self.timeout <= 600:
+            raise ConfigError(
+                f"checks: got tolerance {self.tolerance:g} and timeout {self.timeout:g} s, expected 0 to below 1, and"
+                " up to 600 s"
+            )
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """Settings of one server.
 
@@ -108,6 +135,7 @@ class ServerSettings:
         canary: whether to compare each model's answer to its canary with the stored one, and to refuse a difference.
         access: secret, restricted APIs, and the reverse proxy.
         telemetry: traces of requests; None for none.
+        checks: checks by the owners of models, by name of the model.
     """
 
     repository: Path
@@ -126,6 +154,7 @@ class ServerSettings:
     canary: bool = True
     access: AccessSettings = field(default_factory=AccessSettings)
     telemetry: TelemetrySettings | None = None
+    checks: Mapping[str, CheckSettings] = field(default_factory=dict)
 
     @property
     def http_host(self) -> str:

@@ -7,10 +7,12 @@ which are found by its port (`beampipe.triton.connection_file`).
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,9 +24,9 @@ from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError, 
 from beampipe.triton.client.codec import ConfigRequest, HttpCall, HttpReply, InferRequest, Tensor, reason_of
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.transports import HttpTransport
-from beampipe.triton.model.canary import compare_answers, read_canary
+from beampipe.triton.model.canary import compare_answers, read_canary, read_request
 from beampipe.triton.model.contract import PYTHON_BACKEND, TensorSpec, instance_count, triton_type
-from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.launch import CheckSettings, ServerSettings
 from beampipe.triton.supervision.interfaces import Load, Placement
 
 _TIMEOUT: Final = 10.0  # s
@@ -201,6 +203,25 @@ def check_canary(url: str, version: Path, name: str, *, batched: bool = False, t
     """
     if (stored := read_canary(version)) is None:
         return False
+    check_answer(url, name, stored, batched=batched, timeout=timeout)
+    return True
+
+
+def check_answer(
+    url: str,
+    name: str,
+    stored: tuple[Mapping[str, ndarray], Mapping[str, ndarray]],
+    *,
+    batched: bool,
+    timeout: float,
+    tolerance: float = 0.0,
+) -> None:
+    """Compare a running server's answer over HTTP with the right one; arguments as for `check_canary`.
+
+    Args:
+        stored: request and right answer.
+        tolerance: largest difference of a value, absolute or relative; 0 for none in any byte.
+    """
     arrays, expected = stored
     sent = tuple(Tensor(_spec(key, array), array[None] if batched else array) for key, array in arrays.items())
     request = InferRequest(name, sent, tuple(_spec(key, array) for key, array in expected.items()))
@@ -212,8 +233,7 @@ def check_canary(url: str, version: Path, name: str, *, batched: bool = False, t
     answer = {
         key: np.frombuffer(outputs[key].data or b"", array.dtype) for key, array in expected.items() if key in outputs
     }
-    compare_answers(name, answer, expected)
-    return True
+    compare_answers(name, answer, expected, tolerance)
 
 
 def _spec(name: str, array: ndarray) -> TensorSpec:
@@ -290,6 +310,43 @@ class HttpModelProbe:
                 raise
             return True
         return any(checked)
+
+    def probe_check(self, model: str) -> bool:
+        """Check a model as its owner and its canary say, and return whether there was an answer to judge.
+
+        Raises:
+            ConfigError: the answer is wrong, or the program of the check says so.
+        """
+        check = self._settings.checks.get(model)
+        timeout = self._canary_timeout()
+        if check is not None and check.program:
+            self._run(model, check)
+        with suppress(ServiceError):  # a busy server is not a wrong one
+            judged = self._settings.canary and self.probe_canary(model)
+            if check is None or check.request is None:
+                return judged or (check is not None and bool(check.program))
+            batched = model_config(self._http_url, model).get("max_batch_size", 0) > 0
+            how: dict[str, Any] = {"batched": batched, "timeout": timeout, "tolerance": check.tolerance}
+            check_answer(self._http_url, model, read_request(check.request), **how)
+            return True
+        return False
+
+    def _run(self, model: str, check: CheckSettings) -> None:
+        where = {"BEAMPIPE_URL": f"http://{self._http_url}", "BEAMPIPE_MODEL": model}
+        try:
+            done = subprocess.run(
+                check.program,
+                env={**os.environ, **where},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=check.timeout,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigError(f"{model}: its check: {error}") from None
+        if done.returncode != 0:
+            said = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
+            raise ConfigError(f"{model}: its check {check.program[0]} ended with code {done.returncode}: {said[:300]}")
 
     def _canary_timeout(self) -> float:
         return _CANARY * self._settings.patience

@@ -189,6 +189,8 @@ class TritonServer(Shown):
             probe = self._probe()
             for model in self.models if settings.canary else ():
                 probe.probe_canary(model)
+            for model in settings.checks:
+                probe.probe_check(model)
         except BaseException:
             self._end()
             raise

@@ -20,6 +20,7 @@ IncidentKind = Literal[
     "backing off",
     "server back",
     "canary",
+    "check",
     "cleaned",
     "watching",
     "proxy",
@@ -29,7 +30,8 @@ IncidentKind = Literal[
 
 ``hangs`` is a process that lives and does not answer, and is killed. ``restarting`` is a living server that is
 restarted on purpose, ``backing off`` the pause before the restart of something that keeps dying. ``canary`` is a model
-with an error or a wrong answer to its canary. ``proxy`` is an end of the reverse proxy, which is restarted.
+with an error or a wrong answer to its canary, ``check`` one that its owner's check finds wrong. ``proxy`` is an end of
+the reverse proxy, which is restarted.
 ``watching`` is an error of the supervision itself, which continues.
 """
 
@@ -119,6 +121,9 @@ class ModelProbe(Protocol):
 
     def probe_canary(self, model: str) -> bool:
         """Send a model its canary and wait for the answer; False if it has none."""
+
+    def probe_check(self, model: str) -> bool:
+        """Check a model as its owner says; False if there is nothing to judge."""
 
     @property
     def reloads(self) -> bool:

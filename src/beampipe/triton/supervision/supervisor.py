@@ -106,6 +106,9 @@ class Inventory:
 _PROBE_PERIOD: Final = 1.0
 """Time [s] from an answer to the next request."""
 
+_CHECK_PERIOD: Final = 5.0
+"""Time [s] from the end of a check to the next one."""
+
 _FAULTS: Final = 3
 """Number of bad answers in a row after which they are reported: one may come from a model that is being unloaded."""
 
@@ -161,12 +164,18 @@ class CanaryProbes:
             if last is not None and last.ended is not None:
                 if now - last.ended < self._period:
                     continue
-                self._faults[model] = self._faults.get(model, 0) + 1 if last.fault else 0
-                if self._faults[model] == _FAULTS:
+                faults = self._faults.get(model, 0) + 1 if last.fault else 0
+                if faults == _FAULTS:
                     self._report(last.fault)
+                self._faults[model] = faults
             probe = self._probes[model] = _Probe()
             # A daemon: a program must be able to end while a model hangs.
             threading.Thread(target=self._wait, args=(model, probe), name=f"canary-{model}", daemon=True).start()
+
+    @property
+    def failing(self) -> bool:
+        """Whether a model keeps giving bad answers."""
+        return any(faults >= _FAULTS for faults in list(self._faults.values()))
 
     def waiting(self) -> dict[str, float]:
         """Start time [s] of each canary in flight, by name of the model."""
@@ -367,6 +376,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._inventory = Inventory(server, models)
         self._canaries = CanaryProbes(models.probe_canary, lambda fault: server.note("canary", fault))
+        self._checks = CanaryProbes(models.probe_check, lambda fault: server.note("check", fault), _CHECK_PERIOD)
         self._recovery = Recovery(self._inventory, self._canaries, self._ended, pauses)
         self._hangs = HangDetector(patience)
         self._fatal_log = FatalSignalLog(server.log)
@@ -389,8 +399,8 @@ class Supervisor:
 
     @property
     def answering(self) -> bool:
-        """Whether the server has answered and nothing hung at the last check, a few seconds ago at most."""
-        return time.monotonic() - self._well < _FRESH
+        """Whether the server has answered and nothing hung a few seconds ago at most, and no check of a model fails."""
+        return time.monotonic() - self._well < _FRESH and not self._checks.failing
 
     def _run(self) -> None:
         while not self._ended.wait(_PERIOD):
@@ -438,6 +448,7 @@ class Supervisor:
             self._hangs.forget()
         placements = self._inventory.placements()
         self._canaries.send(placements)
+        self._checks.send(placements)
         if self._fatal_log.seen():
             self._signalled = self._signalled or now
         loads: dict[str, Load] = {}
