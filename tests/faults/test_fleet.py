@@ -294,6 +294,18 @@ FAULTS = [
         "models/two: got no config.pbtxt in it, so it is not served",
         str,
     ),
+    Fault(
+        "a check of a model that is not there",
+        read(GATEWAY + '[checks.two]\nprogram = "true"\n'),
+        "unknown model in checks.*'two'",
+        UnknownNameError,
+    ),
+    Fault(
+        "a check by a program that is not there",
+        read(GATEWAY + '[checks.one]\nprogram = "no-such-program"\n'),
+        r"checks\.one\.program.*'no-such-program'",
+        ConfigError,
+    ),
     Fault("a model that is not there", read('models = ["two"]\n' + GATEWAY), "unknown model.*'two'", UnknownNameError),
     # Certificates.
     Fault("no certificate", checked(TLS.replace("{certificate}", "none.pem")), "none.pem: got No such file", FileError),
