@@ -24,12 +24,9 @@ from beampipe.fleet.control.commands import GatewayCommands
 from beampipe.fleet.gateway.haproxy import Gateway
 from beampipe.fleet.gateway.plan import GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
-from beampipe.triton.client.transports import traced
-from beampipe.triton.engine import Engine
 from beampipe.triton.server.launch import free_port
-from tests.fleet.conftest import RunningFleet, running_fleet, until
+from tests.fleet.conftest import RunningFleet, until
 from tests.triton.access.attacks import post, raw_answer, status_of
-from tests.triton.collector import collecting
 
 SERVICE = "/inference.GRPCInferenceService/"
 OF_SERVERS = ["ServerLive", "ServerReady", "ServerMetadata", "RepositoryIndex"]
@@ -279,19 +276,6 @@ def test_a_configuration_that_cannot_be_loaded_leaves_the_gateway_as_it_is(fleet
     assert (fleet.reconciler.fleet, gateway.pid) == (before, pid)
     with fleet.client() as client:
         assert client.infer({"X": np.array([0, 3], np.float32)})["Y"].tolist() == [0, 6]
-
-
-def test_a_trace_leads_through_the_gateway(engine: Engine) -> None:
-    trace, client = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    with collecting() as collector:
-        telemetry = f'[telemetry]\ntraces = "{collector.url}"'
-        with running_fleet(count=1, gateway=telemetry) as fleet, fleet.client("http") as asking:
-            with traced(f"00-{trace}-{client}-01"):
-                asking.infer({"X": np.zeros(2, np.float32)})
-            until(lambda: collector.of(trace).keys() >= {"InferRequest", "one", "compute"})
-    spans = collector.of(trace)
-    assert spans["InferRequest"].parent == client
-    assert spans["one"].parent == spans["InferRequest"].span
 
 
 def test_on_a_full_disk_it_starts_with_its_last_configuration(

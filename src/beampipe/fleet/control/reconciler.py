@@ -118,8 +118,8 @@ class Reconciler(ABC):
         self.status_port = fleet.gateway.status_port or free_port()
         self.credentials = Credentials(fleet, folder.path)
         self.gateway = Gateway(self._plan(self.credentials.served, models), folder.path)
-        self._access_log = AccessLog(folder.access_socket, folder.access_log)
-        self._access_log.writes = fleet.gateway.access_log
+        self._access_log = AccessLog(folder.access_socket, folder.access_log, fleet.name)
+        self._access_log.writes, self._access_log.spans.telemetry = fleet.gateway.access_log, fleet.telemetry
         self.traffic = self._access_log.traffic
         self.page = PageServer(
             fleet,
@@ -184,6 +184,8 @@ class Reconciler(ABC):
                 ("upkeep", self._keep_up, _UPKEEP),
             )
         ]
+        spans = self._access_log.spans.send_until
+        watchers.append(threading.Thread(target=spans, args=(self.ended,), name="fleet-spans", daemon=True))
         for watcher in watchers:
             watcher.start()
         try:
@@ -390,7 +392,7 @@ class Reconciler(ABC):
             before = {slot.server: slot for slot in self.gateway.plan.slots}
             slots = (replace(before.get(slot.server, slot), weight=slot.weight) for slot in plan.slots)
             self.fleet, self._models, self.credentials = fleet, models, credentials
-            self._access_log.writes = fleet.gateway.access_log
+            self._access_log.writes, self._access_log.spans.telemetry = fleet.gateway.access_log, fleet.telemetry
             self.gateway.change(replace(plan, slots=tuple(slots)))
 
     def gateway_is_configured(self) -> bool:

@@ -21,6 +21,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.fleet.gateway.traces import GatewaySpans
+
 _SIZE: Final = 16 << 20
 """Size of a file [bytes] at which the next one begins."""
 _EARLIER: Final = 4
@@ -186,14 +188,17 @@ class AccessLog:
     Args:
         path: the socket.
         file: the file.
+        fleet: name of the fleet.
 
     Attributes:
         traffic: counts of the requests.
+        spans: spans of traced requests.
         writes: whether lines are written to the file.
     """
 
-    def __init__(self, path: Path, file: Path) -> None:
+    def __init__(self, path: Path, file: Path, fleet: str = "fleet") -> None:
         self.traffic = Traffic()
+        self.spans = GatewaySpans(fleet)
         self.writes = False
         self._path, self._file = path, file
 
@@ -236,6 +241,7 @@ class AccessLog:
             if self.writes and "id" in line:  # without it, from a worker that was started when no file was wanted
                 self._handler.handle(logging.makeLogRecord({"msg": text}))
             self.traffic.add(line)
+            self.spans.add(line)
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
