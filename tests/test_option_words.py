@@ -178,7 +178,7 @@ QUICK: Final = (  # commands that need nothing but what is shipped, each with wo
     ("analysisops", "run", "-a", "nop", "-t", "operations", "-l", "1", "-o", "run"),
     ("analysisops", "report", "run"),
     ("analysisops", "rescore", "run"),
-    *(("fleet", "plan", "measured.json", *PLAN, *more) for more in ((), ("--servers", "1"))),
+    ("fleet", "plan", "measured.json", *PLAN),
 )
 
 

@@ -46,7 +46,7 @@ def server(engine: Engine, collector: int, tmp_path_factory: pytest.TempPathFact
 
 
 def check(server: TritonServer, *words: object) -> Result:
-    urls = (server.http_url, "--grpc", server.grpc_url, "--metrics", server.metrics_url)
+    urls = ("--url", server.http_url, "--grpc", server.grpc_url, "--metrics", server.metrics_url)
     where = (*urls, "--repository", server.settings.repository, "--cancels", 40)
     return CliRunner().invoke(app, [str(word) for word in ("check", *where, *words)])
 

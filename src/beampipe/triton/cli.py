@@ -165,8 +165,8 @@ def run_command(
 
 @app.command("check")
 def check_command(
-    url: Annotated[str, typer.Argument()],
     repository: Path,
+    url: _Url = _URL,
     grpc: str | None = None,
     metrics: str | None = None,
     model: list[str] | None = None,
@@ -175,11 +175,10 @@ def check_command(
     secret_file: SecretFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check that a Triton of any release works as beampipe relies on it; not for a server in use.
+    """Check that a Triton of any release works as beampipe relies on it, with the canaries; not for a server in use.
 
     Args:
-        url: Address of the server for HTTP, HOST:PORT.
-        repository: Folder of the models that it serves; their canaries are the requests.
+        repository: Folder of the models.
         grpc: Address of the server for gRPC, HOST:PORT. [default: the next port]
         metrics: Address of its metrics, HOST:PORT. [default: the port after that]
         model: Name of a model to check; may be given several times. [default: all with a canary]
