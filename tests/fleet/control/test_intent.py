@@ -245,3 +245,33 @@ def test_a_damaged_intent_is_named(tmp_path: Path) -> None:
         run.intent.write_text(text)
         with pytest.raises(BeampipeError, match=r"intent\.json"):
             read_intent(run)
+
+
+SPECIFICATION = 'repository = "models"\n[servers.cpu]\ncount = 2\n'
+
+
+@pytest.mark.parametrize(
+    ("request_before", "after", "keeps"),
+    [
+        (Request("scale", "cpu", 3), SPECIFICATION, True),
+        (Request("scale", "cpu", 3), SPECIFICATION.replace("2", "1"), False),
+        (Request("drain", "cpu-0"), SPECIFICATION.replace("2", "1"), True),
+        (Request("drain", "cpu-0"), SPECIFICATION.replace("cpu", "gpu"), False),
+        (Request("restart", "cpu-0"), SPECIFICATION, False),
+    ],
+    ids=str,
+)
+def test_another_specification_says_what_it_keeps(
+    tmp_path: Path, request_before: Request, after: str, keeps: bool
+) -> None:
+    run, file = RunFolder(tmp_path / "run"), tmp_path / "fleet.toml"
+    run.make()
+    file.write_text(SPECIFICATION)
+    prepare(run, file)[0].having(request_before).write(run)
+    file.write_text(after)
+    kept, notes = prepare(run, file)
+    assert kept == read_intent(run)
+    assert kept.requests == ((request_before,) if keeps else ())
+    assert notes == [f"{'kept' if keeps else 'discarded'}: {request_before}"]
+    kept.having(Request("drain", "cpu-0"), Request("down")).write(run)
+    assert prepare(run, file)[0].requests == (), "`down` ends all that was asked for"
