@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,8 +97,15 @@ def write_settings(path: Path, settings: Any) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    table = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
-    write_whole(path, lambda part: part.write_text(json.dumps(table, default=str, indent=1) + "\n", encoding="utf-8"))
+    text = json.dumps(settings, default=_plain, indent=1) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    """A value of settings as values of JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def read_settings(kind: type[_Settings], path: Path) -> _Settings:

@@ -129,6 +129,7 @@ class Scene:
         self.follower = RegistryReconciler(read_fleet(folder / "fleet.toml"), run, Intent())
         self.gateway = Notebook(self.follower.gateway.plan)
         self.follower.gateway = self.gateway  # type: ignore[assignment]
+        monkeypatch.setattr(self.follower.credentials, "update", lambda gateway: ())  # there are none
         self.registry = run.registry
         self.now = 1000.0
         monkeypatch.setattr("time.monotonic", lambda: self.now)
