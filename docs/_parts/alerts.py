@@ -7,13 +7,14 @@ import re
 import yaml
 
 from beampipe.fleet.monitoring.prometheus import rules_text
+from beampipe.fleet.specification import MonitoringSettings
 
 VALUE = re.compile(r"\{\{ \$(?:labels\.(\w+)|value)[^}]*\}\}")
 
 
 def table() -> str:
     """The table in Markdown: name, severity, meaning and action of each alert."""
-    rules = [rule for group in yaml.safe_load(rules_text(2.0))["groups"] for rule in group["rules"]]
+    rules = [rule for group in yaml.safe_load(rules_text(MonitoringSettings()))["groups"] for rule in group["rules"]]
     rows = [
         f"| `{rule['alert']}` | {rule['labels']['severity']} | {plain(rule['annotations']['summary'])} |"
         f" {plain(rule['annotations']['action'])} |"

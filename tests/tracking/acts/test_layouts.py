@@ -56,7 +56,9 @@ def test_muons_of_a_layout_are_found_and_fitted() -> None:
 
 
 @pytest.mark.parametrize("path", [COMPACT, LONGBAR])
-def test_modules_found_in_a_grid_are_those_found_by_trying_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_found_in_a_grid_are_those_found_by_trying_all(
+    path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """The same hits and tracks as with the default of ACTS, which tries all modules of a layer."""
     layout = read_layout(path)
     event = shot(layout, 5, 400, (0.3, 20.0), 2.7)
@@ -72,6 +74,8 @@ def test_modules_found_in_a_grid_are_those_found_by_trying_all(path: Path, monke
         return acts.NavigationPolicyFactory.make().add(acts.TryAllNavigationPolicy, everything)
 
     monkeypatch.setattr(acts_geometry, "_navigation_on_grid", trying_all)
+    build_detector.cache_clear()
+    request.addfinalizer(build_detector.cache_clear)
     expected = shot(layout, 5, 400, (0.3, 20.0), 2.7)
     assert len(changed) == sum(len(shell.layers) for shell in shells(layout))
     np.testing.assert_array_equal(event.hits.geometry_id, expected.hits.geometry_id)
