@@ -47,7 +47,7 @@ _TIMEOUT: Final = 30.0
 """Longest wait [s] for an answer, and for what follows from it in metrics and traces."""
 _AT_ONCE: Final = 4
 """How often each length is sent, all requests at once."""
-_WITHOUT: Final = "nobody"
+_WITHOUT: Final = "no_such_name"
 """Name that no model, tensor or file has."""
 
 Arrays = Mapping[str, ndarray]
@@ -166,13 +166,17 @@ class Subject:
             arrays = client.infer(request, dict.fromkeys(self.expected))
         except InputError as error:
             return error
+        return self.repeatable(arrays)
+
+    def repeatable(self, arrays: Arrays) -> bytes:
+        """The part of an answer that is the same each time."""
         return b"".join(arrays[name].tobytes() for name in self.expected)
 
     def compare_answer(self, protocol: WireProtocol) -> None:
         """Raise `ConfigError` if the canary's answer is not the stored one."""
         with self.client(protocol) as client:
-            shapes = {name: array.shape for name, array in self.expected.items()}
-            compare_answers(self.model, client.infer(self.request, shapes), self.expected)
+            answer = client.infer(self.request, dict.fromkeys(self.expected))
+        compare_answers(self.model, answer, self.expected)
 
     def counters(self) -> Counters:
         """The model's counters now."""
@@ -182,10 +186,7 @@ class Subject:
 def _answers(subject: Subject) -> str:
     protocols: tuple[WireProtocol, ...] = ("http", "grpc")
     for protocol in protocols:
-        with subject.client(protocol) as client:
-            compare_answers(
-                subject.model, client.infer(subject.request, dict.fromkeys(subject.expected)), subject.expected
-            )
+        subject.compare_answer(protocol)
     return "the canary's answer is the stored one over HTTP and gRPC, byte for byte"
 
 
@@ -209,8 +210,7 @@ def _at_once(subject: Subject) -> str:
         names = dict.fromkeys(subject.expected)
         sent = [(n, client.submit(request, names)) for _ in range(_AT_ONCE) for n, request in usable.items()]
         for n, pending in sent:
-            arrays = pending.result(_TIMEOUT)
-            if b"".join(arrays[name].tobytes() for name in subject.expected) != alone[n]:
+            if subject.repeatable(pending.result(_TIMEOUT)) != alone[n]:
                 raise Broken(f"length {n}: another answer when requests of other lengths run at once")
     return f"{len(sent)} requests of {len(usable)} lengths at once: each gets its own answer"
 
@@ -304,10 +304,7 @@ def _shared_memory(subject: Subject) -> str:
     if not subject.grpc.local:
         raise NotChecked("the server is on another machine")
     try:
-        with subject.client("shm") as client:
-            compare_answers(
-                subject.model, client.infer(subject.request, dict.fromkeys(subject.expected)), subject.expected
-            )
+        subject.compare_answer("shm")
     except RegionRefusedError as error:
         raise NotChecked(str(error)) from None
     left = list(Path("/dev/shm").glob(f"beampipe_client_{os.getpid()}_*"))
@@ -330,8 +327,8 @@ def _metrics(subject: Subject) -> str:
         return subject.counters().values["answered"] == before["answered"] + sent
 
     _wait(is_counted, f"{sent} requests are not counted in nv_inference_request_success")
-    if _statistics(subject) - statistics != sent:
-        raise Broken(f"the statistics count {_statistics(subject) - statistics} requests, expected {sent}")
+    if (counted := _statistics(subject) - statistics) != sent:
+        raise Broken(f"the statistics count {counted} requests, expected {sent}")
     return f"{sent} requests are counted once, in the metrics and in the statistics"
 
 
