@@ -69,6 +69,11 @@ def _percentile(bins: list[int], share: float) -> float | None:
     return below + (BOUNDS[number] - below) * (wanted - sums[number] + bins[number]) / bins[number]
 
 
+def escaped_label(text: str) -> str:
+    """A value of a label in Prometheus's text format."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
 class Traffic:
     """Counts of requests by their end, and times of those to models that a server answered; thread-safe.
 

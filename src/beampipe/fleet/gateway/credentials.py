@@ -16,6 +16,7 @@ from typing import Any, Final
 from beampipe.errors import BeampipeError, FileError, ServiceError
 from beampipe.files import replacing
 from beampipe.fleet.certificates import certificate_expiry, check_authority, check_certificate, key_beside
+from beampipe.fleet.gateway.access_log import escaped_label
 from beampipe.fleet.gateway.haproxy import Gateway
 from beampipe.fleet.security import read_jwks, read_tokens
 from beampipe.fleet.specification import Fleet, GatewaySettings
@@ -191,7 +192,7 @@ class Credentials:
 
     def metrics(self) -> Iterator[str]:
         """Lines in Prometheus's text format."""
-        rows = [(row, row["file"].replace("\\", r"\\").replace('"', r"\"")) for row in self.rows()]
+        rows = [(row, escaped_label(row["file"])) for row in self.rows()]
         yield "# HELP beampipe_fleet_credential_refused Whether a credential file is not the one that is served."
         yield "# TYPE beampipe_fleet_credential_refused gauge"
         for row, file in rows:

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 from beampipe.errors import ServiceError
+from beampipe.fleet.gateway.access_log import escaped_label
 from beampipe.fleet.generated_files import render
 from beampipe.fleet.registry import Record, State, read_records
 from beampipe.fleet.specification import Fleet
@@ -53,12 +54,8 @@ def fleet_metrics(records: Mapping[str, Record]) -> Iterator[str]:
     yield "# TYPE beampipe_fleet_server_state gauge"
     for record in records.values():
         for state in (*get_args(State), SILENT):
-            labels = f'server="{_escaped(record.server)}",group="{_escaped(record.group)}",state="{state}"'
+            labels = f'server="{escaped_label(record.server)}",group="{escaped_label(record.group)}",state="{state}"'
             yield f"beampipe_fleet_server_state{{{labels}}} {int(shown_state(record) == state)}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 ALERTS: Final = "/api/v1/alerts"
