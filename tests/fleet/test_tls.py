@@ -16,7 +16,7 @@ import pytest
 
 from beampipe.errors import ConfigError, FileError, ServiceError
 from beampipe.fleet.certificates import certificate_expiry, make_authority, make_client, make_server
-from beampipe.fleet.gateway.credentials import Credentials
+from beampipe.fleet.gateway.credentials import Credentials, credentials_of
 from beampipe.triton import ModelClient
 from tests.fleet.conftest import RunningFleet, until
 
@@ -163,9 +163,12 @@ def test_the_last_good_copy_is_served_whatever_starts_again(
         path.touch(mode=0o600)
         path.write_bytes(good)
     until(lambda: row()["refused"] is None)
-    copies = list((reconciler.folder.path / "credentials").iterdir())
-    assert len(copies) >= 3  # those of earlier specifications of this fleet are there, too
-    assert all(copy.stat().st_mode & 0o077 == 0 for copy in copies)
+    copies = [one.copy for one in credentials_of(reconciler.fleet.gateway, reconciler.folder.path).values()]
+    assert len(copies) == 3
+    # Those of earlier specifications of this fleet are there, too.
+    everything = set((reconciler.folder.path / "credentials").iterdir())
+    assert set(copies) <= everything
+    assert all(copy.stat().st_mode & 0o077 == 0 for copy in everything)
 
 
 def test_certificates_are_for_their_user_alone_and_end(papers: Path, tmp_path: Path) -> None:
