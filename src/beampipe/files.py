@@ -287,6 +287,19 @@ def make_folder(path: Path) -> None:
         raise FileError(f"{path}: cannot make the folder ({error.strerror})", path=path) from error
 
 
+def flush_to_disk(path: str | Path) -> None:
+    """Wait until a file's contents, or a folder's entries, are on the disk.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
     """Yield a part beside `path` to write to. It replaces `path` if the block succeeds, and is removed otherwise.

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
-from beampipe.files import append, explained_if_full, is_full, sweep, unfinished
+from beampipe.files import append, explained_if_full, flush_to_disk, is_full, sweep, unfinished
 from beampipe.identity import bytes_digest, canonical, content_digest, digest_of
 from beampipe.notebook import Shown
 from beampipe.workflow.leases import leased, sweep_leases
@@ -448,13 +448,8 @@ class Store:
             self._sync(folder.parent)
 
     def _sync(self, path: Path) -> None:
-        if not self.durable:
-            return
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if self.durable:
+            flush_to_disk(path)
 
     @contextmanager
     def _explained_if_full(self, recipe: Recipe) -> Iterator[None]:

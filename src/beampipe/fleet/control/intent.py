@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError, FileError
-from beampipe.files import replacing
+from beampipe.files import flush_to_disk, replacing
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, fleet_of_text, read_fleet
 from beampipe.settings import build
@@ -190,15 +190,11 @@ class Intent:
         Raises:
             FileError: it cannot be written; the file is as it was.
         """
-        with replacing(folder.intent) as part, part.open("w", encoding="utf-8") as stream:
-            json.dump(asdict(self), stream, default=str, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        directory = os.open(folder.path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with replacing(folder.intent) as part:
+            with part.open("w", encoding="utf-8") as stream:
+                json.dump(asdict(self), stream, default=str, indent=1)
+            flush_to_disk(part)
+        flush_to_disk(folder.path)
 
 
 def read_intent(folder: RunFolder) -> Intent | None:
