@@ -83,8 +83,8 @@ class Message(Protocol[_Reply]):
     def from_http(self, reply: HttpReply, url: str) -> _Reply:
         """The content of an answer with status 200; `ServiceError` if it is not KServe v2."""
 
-    def to_grpc(self, protobuf: Any) -> Any:
-        """The message for gRPC, by the module of NVIDIA's generated classes."""
+    def to_grpc(self, protobuf: Any, timeout: float | None = None) -> Any:
+        """The message for gRPC, by the module of NVIDIA's generated classes; `timeout` as in `to_http`."""
 
     def from_grpc(self, answer: Any) -> _Reply:
         """The content of an answer."""
@@ -173,7 +173,7 @@ class InferRequest:
         ]
         head: dict[str, Any] = {"inputs": inputs, "outputs": outputs}
         if timeout is not None:
-            # Triton does not notice that an HTTP client has gone; a model can read this timeout [us].
+            # Triton does not notice that a client has gone; a model can read this timeout [us].
             head["parameters"] = {"timeout": int(timeout * 1e6)}
         raw = _TO_JSON.encode(head).encode()
         headers = {
@@ -198,8 +198,10 @@ class InferRequest:
             raise ServiceError(f"{url}: got an answer without {error}, expected KServe v2", url=url) from None
         return outputs
 
-    def to_grpc(self, protobuf: Any) -> Any:
+    def to_grpc(self, protobuf: Any, timeout: float | None = None) -> Any:
         message = protobuf.ModelInferRequest(model_name=self.model)
+        if timeout is not None:
+            message.parameters["timeout"].int64_param = int(timeout * 1e6)
         for tensor in self.inputs:
             spec, array = tensor.spec, tensor.array
             made = message.inputs.add(name=spec.name, datatype=spec.triton_type, shape=array.shape)
@@ -263,7 +265,7 @@ class ConfigRequest:
             raise ServiceError(f"{url}: got {str(config)[:40]!r}, expected a model's configuration", url=url)
         return config
 
-    def to_grpc(self, protobuf: Any) -> Any:
+    def to_grpc(self, protobuf: Any, timeout: float | None = None) -> Any:
         return protobuf.ModelConfigRequest(name=self.model)
 
     def from_grpc(self, answer: Any) -> dict[str, Any]:

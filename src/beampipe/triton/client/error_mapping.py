@@ -114,7 +114,7 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
 
 def deadline_error(url: str) -> DeadlineError:
     """The error for a missed deadline."""
-    return DeadlineError(f"{url}: got no answer in time; allow more, or send less at once", url=url)
+    return DeadlineError(_TOO_LATE.format(url=url), url=url)
 
 
 def too_large_error(url: str) -> TooLargeError:
@@ -146,6 +146,7 @@ def connection_error(url: str, message: str, certificate: Path | None = None) ->
     return _meaning_of(_FAILURES, message, url) or ServiceUnavailableError(f"{url}: {message}, {_IS_IT}", url=url)
 
 
+_TOO_LATE: Final = "{url}: got no answer in time; allow more, or send less at once"
 _IS_IT = "expected a Triton there; is a server running there?"
 
 _Failures = Mapping[str, tuple[type[ServiceError], str]]
@@ -153,6 +154,7 @@ _Failures = Mapping[str, tuple[type[ServiceError], str]]
 
 # Messages of Triton, since its codes differ between HTTP and gRPC and between versions.
 _REFUSALS: Final[_Failures] = {
+    "nobody waits for the answer": (DeadlineError, _TOO_LATE),  # the server has noticed the client's deadline first
     "unable to find (system )?shared memory region": (
         RegionLostError,
         "{url}: the server does not know the shared memory of this client (any more)",

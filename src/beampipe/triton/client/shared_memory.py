@@ -252,7 +252,7 @@ class _MemoryMessage:
     def from_http(self, reply: HttpReply, url: str) -> Any:
         """Nothing."""
 
-    def to_grpc(self, protobuf: Any) -> Any:
+    def to_grpc(self, protobuf: Any, timeout: float | None = None) -> Any:
         return getattr(protobuf, f"{self.rpc}Request")(**vars(self))
 
     def from_grpc(self, answer: Any) -> Any:

@@ -411,7 +411,7 @@ class GrpcTransport:
         self._one_less = threading.Condition()
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
-        method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
+        method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf, timeout)
         if request.ByteSize() > _MAX_MESSAGE:
             raise error_mapping.too_large_error(self._url)
         metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
