@@ -315,7 +315,6 @@ class Recovery:
         finally:
             self._pause(model).started(time.monotonic())
         del self._due[model]
-        self._canaries.forget(model)
         for pid, stub in before.items():  # its previous processes, which end when their last requests are answered
             if stub.model == model and stub.alive:
                 self._replaced_stubs[pid] = (stub, processor_time(pid), time.monotonic())
@@ -328,14 +327,16 @@ class Recovery:
         if abandoned and self._waiting(model) > _FAILS_BY_ITSELF:
             waiting = self._waiting(model)
             self.restart_server(f"{waiting:.0f} requests came to the dead process of {model} meanwhile", died=False)
+        self._canaries.forget(model)  # only now: that of the dead process still counts as a request that waits
 
     def _waiting(self, model: str) -> float:
         """The number of requests that wait for a model, our own canary left out; 0 if the server does not answer."""
+        own = model in self._canaries.waiting()  # asked first: it may be answered meanwhile
         try:
             load = self._models.loads().get(model)
         except (BeampipeError, ValueError):
             return 0.0
-        return 0.0 if load is None else load.waiting - (model in self._canaries.waiting())
+        return 0.0 if load is None else load.waiting - own
 
 
 _PERIOD: Final = 0.1
