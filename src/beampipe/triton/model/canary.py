@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.files import write_whole
 from beampipe.triton.model.contract import ModelAnswer, ModelRequest
 
 CANARY: Final = "canary.safetensors"
@@ -37,7 +38,8 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
     # Not `save_file`, which ignores the umask and makes a file for its user only: the server may run as another user.
-    (version / CANARY).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    write_whole(version / CANARY, lambda part: part.write_bytes(content))  # a supervisor may read it at any time
 
 
 def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:
