@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+SOURCES = Path(__file__).parents[1] / "src"
+SHAPED = [path for path in SOURCES.rglob("*.py") if "from beampipe.arrays import" in path.read_text()]
+"""Modules with shapes in their signatures. mypy checks the types of all others, which takes long at each call."""
+
 # Before any test module imports beampipe: shape-typed signatures are then checked at each call.
-install_import_hook("beampipe", "beartype.beartype")
+install_import_hook(
+    [".".join(path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__") for path in SHAPED],
+    "beartype.beartype",
+)
 
 # Tests depend neither on time (a busy machine may be slow) nor on luck (the same examples in every run).
 settings.register_profile("beampipe", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
