@@ -146,7 +146,7 @@ class _Live:
     def from_http(self, reply: HttpReply, url: str) -> bool:
         return True
 
-    def to_grpc(self, protobuf: Any) -> Any:
+    def to_grpc(self, protobuf: Any, timeout: float | None = None) -> Any:
         return protobuf.ServerLiveRequest()
 
     def from_grpc(self, answer: Any) -> bool:
