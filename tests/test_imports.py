@@ -128,7 +128,8 @@ def area_of(module: str) -> str:
 
 
 def test_the_graph_is_there() -> None:
-    assert set(map(name_of, MODULES)) == set(imports())
+    written_by_the_build = {"beampipe._version"}
+    assert set(map(name_of, MODULES)) == set(imports()) - written_by_the_build
     assert "beampipe.errors" in loaded_by("beampipe.tracking.pipeline")
 
 

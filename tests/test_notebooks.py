@@ -94,7 +94,7 @@ def test_a_notebook_runs_and_shows_little(name: str, folder: Path, small: Path, 
 def test_the_notebook_of_an_event_shows_everything_on_the_way() -> None:
     """Its page names what a newcomer must meet; that it runs is tested above."""
     text = (NOTEBOOKS / "first_event.md").read_text(encoding="utf-8")
-    for word in ("shipped_events", "load_pipeline", ".plot(", ".display(", ".pt(", "to_awkward", "compare("):
+    for word in ("shipped_events", "load_pipeline", ".plot(", ".display(", ".pt[", "to_awkward", "compare("):
         assert word in text
 
 

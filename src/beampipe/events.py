@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+_Table = TypeVar("_Table", bound="Table")
 _Tracks = TypeVar("_Tracks", bound="Tracks")
 
 Position = Float32[ndarray, "n_hits 3"]
@@ -221,6 +222,18 @@ class Table(Shown):
     def columns(self) -> dict[str, ndarray]:
         """Every column by name; all have the same length."""
 
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self: _Table, selection: ArrayLike) -> _Table:
+        """The rows of a mask or of row numbers, in that order.
+
+        Raises:
+            IndexError: the mask has another length, or there is no such row.
+            TypeError: the selection is neither.
+        """
+
     def to_numpy(self) -> ndarray:
         """A structured array with a field for each column."""
         columns = self.columns()
@@ -250,6 +263,55 @@ class Table(Shown):
         return records(self.columns())
 
 
+class Row:
+    """One row of a table: every column is an attribute, and a number where the table has an array.
+
+    >>> hits = Hits.from_xyz([3.0, 0.0], [4.0, 1.0], [5.0, 0.0])
+    >>> float(hits[0].r), len(hits[hits.z > 0])
+    (5.0, 1)
+
+    Args:
+        table: a table with this row only.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # as copies and pickles ask, before there is a table
+            raise AttributeError(name)
+        values = getattr(self._table, name)
+        return values[0] if isinstance(values, ndarray) else values
+
+    def __dir__(self) -> list[str]:
+        return [*self._table.columns(), *super().__dir__()]
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{name} = {values[0]:g}" for name, values in self._table.columns().items())
+
+
+class RowTable(Table):
+    """A table that takes what arrays take in square brackets."""
+
+    @overload
+    def __getitem__(self, selection: int) -> Row: ...
+
+    @overload
+    def __getitem__(self: _Table, selection: slice | ArrayLike) -> _Table: ...
+
+    def __getitem__(self: _Table, selection: int | slice | ArrayLike) -> Row | _Table:
+        """One row by its number; a table of the rows of a slice, of a mask or of a list of numbers."""
+        if isinstance(selection, slice):
+            return self.take(np.arange(len(self))[selection])
+        if isinstance(selection, (int, np.integer)):
+            return Row(self.take([int(selection)]))
+        return self.take(selection)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Each row."""
+        return (Row(self.take([number])) for number in range(len(self)))
+
+
 def selected_rows(selection: ArrayLike, n: int, what: str) -> Int64[ndarray, " n"]:
     """The row numbers that a mask or an array of row numbers selects.
 
@@ -265,21 +327,21 @@ def selected_rows(selection: ArrayLike, n: int, what: str) -> Int64[ndarray, " n
     array = np.asarray(selection)
     if array.dtype == np.bool_ and array.ndim == 1:
         if len(array) != n:
-            raise IndexError(f"take: got a mask of length {len(array)}, expected one value for each of the {n} {what}")
+            raise IndexError(f"{what}: got a mask of length {len(array)}, expected one value for each of the {n}")
         return np.flatnonzero(array)
     if array.ndim == 1 and array.size == 0:
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise TypeError(f"take: got {array.dtype} of shape {array.shape}, expected a mask or row numbers of the {what}")
+        raise TypeError(f"{what}: got {array.dtype} of shape {array.shape}, expected a mask or row numbers")
     outside = array[(array < -n) | (array >= n)]
     if len(outside):
-        raise IndexError(f"take: got row {outside[0]}, but there are {n} {what}")
+        raise IndexError(f"{what}: got row {outside[0]}, but there are {n}")
     rows = array.astype(np.int64)
     return np.where(rows < 0, rows + n, rows)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Hits(Table):
+class Hits(RowTable):
     """Measured space points of one event, in input order.
 
     Attributes:
@@ -434,7 +496,7 @@ NOISE = 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Particles(Table):
+class Particles(RowTable):
     """Simulated particles of one event.
 
     Attributes:
@@ -635,6 +697,10 @@ class TrackParameters(Shown):
     def __len__(self) -> int:
         return len(self.values)
 
+    def take(self, rows: Int64[ndarray, " n"]) -> TrackParameters:
+        """Those of some tracks, by their numbers."""
+        return replace(self, **{each.name: getattr(self, each.name)[rows] for each in fit_results()})
+
     @property
     def fitted(self) -> Bool[ndarray, " n_tracks"]:
         """Which tracks have parameters."""
@@ -768,31 +834,60 @@ class Tracks(Table):
         """Number of tracks; of a finder whose tracks share hits, that of `candidates`."""
         return self.n_tracks if self.candidates is None else len(self.candidates)
 
-    def __getitem__(self, track: int) -> Int64[ndarray, " n"]:
-        """Rows of the hits of one track, in input order; ``event.hits.take(tracks[0])`` are the hits themselves.
+    @overload
+    def __getitem__(self, selection: int) -> Int64[ndarray, " n"]: ...
+
+    @overload
+    def __getitem__(self: _Tracks, selection: slice | ArrayLike) -> _Tracks: ...
+
+    def __getitem__(self: _Tracks, selection: int | slice | ArrayLike) -> Int64[ndarray, " n"] | _Tracks:
+        """The rows of the hits of one track; or some tracks: ``tracks[:10]``, ``tracks[tracks.pt > 2]``.
+
+        ``event.hits[tracks[0]]`` are the hits of the first track, which stand in the order of the input.
 
         Args:
-            track: number of the track; negative ones count from the end.
+            selection: number of a track, where negative ones count from the end; or what `take` accepts, or a slice.
 
         Raises:
             IndexError: there is no such track.
         """
-        expect_type("tracks", track, (int, np.integer), "tracks[0] is one track; loop over tracks for several")
-        number = int(track) + (len(self) if track < 0 else 0)
-        if not 0 <= number < len(self):
-            raise IndexError(f"track: got {track}, but there are {len(self)} tracks")
+        if isinstance(selection, slice):
+            return self.take(np.arange(len(self))[selection])
+        if not isinstance(selection, (int, np.integer)):
+            return self.take(selection)
+        number = int(selected_rows([int(selection)], len(self), "tracks")[0])
         if self.candidates is not None:
             return np.sort(self.candidates[number])
         return np.flatnonzero(self.track_id == number)
+
+    def take(self: _Tracks, selection: ArrayLike) -> _Tracks:
+        """The tracks of a mask or of numbers, numbered from 0 in that order; all hits stay, also those on no track.
+
+        Raises:
+            IndexError: the mask has another length, or there is no such track.
+            InputError: a track is there twice.
+        """
+        rows = selected_rows(selection, len(self), "tracks")
+        if len(np.unique(rows)) < len(rows):
+            raise InputError("tracks: got one of them twice, expected each once; give each number once")
+        number = np.full(len(self) + 1, NO_TRACK, np.int64)  # the last is that of no track
+        number[rows] = np.arange(len(rows))
+        return replace(
+            self,
+            track_id=number[self.track_id],
+            candidates=None if self.candidates is None else [self.candidates[row] for row in rows],
+            parameters=None if self.parameters is None else self.parameters.take(rows),
+        )
 
     def __iter__(self) -> Iterator[Int64[ndarray, " n"]]:
         """Rows of the hits of each track, in input order."""
         if self.candidates is not None:
             return map(np.sort, self.candidates)
         rows = np.argsort(self.track_id, kind="stable")[np.count_nonzero(self.track_id < 0) :]
-        return iter(split_hit_lists(rows, np.append(0, np.cumsum(self._n_hits()))))
+        return iter(split_hit_lists(rows, np.append(0, np.cumsum(self.n_hits))))
 
-    def _n_hits(self) -> Int64[ndarray, " n_tracks"]:
+    @property
+    def n_hits(self) -> Int64[ndarray, " n_tracks"]:
         """Number of hits of each track."""
         if self.candidates is not None:
             return np.array([len(rows) for rows in self.candidates], np.int64)
@@ -813,29 +908,62 @@ class Tracks(Table):
         tracks.__dict__.update(self.__dict__, event=event)
         return tracks
 
-    def pt(self, hits: Hits | None = None, field: float | None = None) -> Float32[ndarray, " n_tracks"]:
-        """Transverse momentum of each track: by its fitted helix, or the circle through its hits if it has none.
+    @property
+    def pt(self) -> Float32[ndarray, " n_tracks"]:
+        """Transverse momentum of each track [GeV]: by its fitted helix, or the circle through its hits if it has none.
 
-        The circle (`beampipe.tracking.display.estimate_pt`) assumes unit charge; it need not pass the beam line.
-
-        Args:
-            hits: hits that the tracks were found in; those of `event` if not given.
-            field: solenoidal field along z [T], for the circles; `magnetic_field` if not given.
-
-        Returns:
-            (n_tracks,) float32 pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
+        The circle (`beampipe.tracking.display.estimate_pt`) assumes unit charge; it need not pass the beam line. It is
+        infinity for hits on a straight line, NaN for fewer than three hits.
 
         Raises:
-            ConfigError: no field is given, and the finder stated none; or it is 0 or not finite.
-            ShapeError: the tracks are of another number of hits.
-            TypeError: the tracks have no event, and no hits are given; or something else in place of hits.
+            ConfigError: the finder stated no field, and the tracks have no fit; or it is 0 or not finite.
+            TypeError: the tracks have no event.
         """
-        hits = self._event("pt(event.hits)").hits if hits is None else hits
-        expect_type("pt", hits, Hits, "call tracks.pt(event.hits) for all tracks; tracks.pt()[3] is that of one")
         pt: Float32[ndarray, " n_tracks"] = import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
-            hits, self, field
+            self._event("found_in(event).pt").hits, self, None
         )
         return pt
+
+    @property
+    def d0(self) -> Float64[ndarray, " n_tracks"]:
+        """Distance of the perigee from the beam line [mm], with the sign of ACTS. Needs a fit, as do the next ones."""
+        return self._fit.values[:, 0]
+
+    @property
+    def z0(self) -> Float64[ndarray, " n_tracks"]:
+        """z of the perigee [mm]."""
+        return self._fit.values[:, 1]
+
+    @property
+    def phi(self) -> Float64[ndarray, " n_tracks"]:
+        """Azimuth of the direction at the perigee [rad]."""
+        return self._fit.values[:, 2]
+
+    @property
+    def theta(self) -> Float64[ndarray, " n_tracks"]:
+        """Polar angle of the direction at the perigee [rad]."""
+        return self._fit.values[:, 3]
+
+    @property
+    def eta(self) -> Float64[ndarray, " n_tracks"]:
+        """Pseudorapidity, -ln tan(theta / 2)."""
+        return np.asarray(-np.log(np.tan(self.theta / 2)))
+
+    @property
+    def charge(self) -> Float64[ndarray, " n_tracks"]:
+        """Sign of the charge [e]."""
+        return np.asarray(np.sign(self._fit.values[:, 4]))
+
+    @property
+    def chi2(self) -> Float64[ndarray, " n_tracks"]:
+        """chi2 of the hits."""
+        return self._fit.chi2
+
+    @property
+    def _fit(self) -> TrackParameters:
+        if self.parameters is None:
+            raise ConfigError("tracks: these were not fitted; load_track_fitter().add(event.hits, tracks) fits them")
+        return self.parameters
 
     def plot(
         self,
@@ -914,7 +1042,7 @@ class Tracks(Table):
 
 
 def _known_pt(tracks: Tracks) -> Float32[ndarray, " n_tracks"] | None:
-    return None if tracks.event is None or tracks.magnetic_field is None else tracks.pt()
+    return None if tracks.event is None or tracks.magnetic_field is None else tracks.pt
 
 
 def _entry(of: str, index: Any, fit: TrackParameters) -> ndarray:
@@ -953,7 +1081,7 @@ def _parameter_columns() -> Iterator[TrackColumn]:
 _STATUS_WORDS: Final = np.array([status.name.lower() for status in FitStatus])
 
 PER_TRACK_COLUMNS: Final = (
-    TrackColumn("n_hits", np.int64, "", "hits on the track", Tracks._n_hits, in_files=False),
+    TrackColumn("n_hits", np.int64, "", "hits on the track", lambda tracks: tracks.n_hits, in_files=False),
     TrackColumn("pt", np.float32, "GeV", "transverse momentum, as by `Tracks.pt`", _known_pt, in_files=False),
     *_parameter_columns(),
     TrackColumn("chi2", np.float64, "", "chi2 of the hits", of_fit(lambda fit: fit.chi2)),
@@ -1237,7 +1365,7 @@ def hit_lists(
     """
     if len(tracks.track_id) != len(hits):
         raise ShapeError(f"tracks: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
-    size = tracks._n_hits()
+    size = tracks.n_hits
     if tracks.candidates is None:
         rows = np.flatnonzero(tracks.track_id >= 0)
         track = tracks.track_id[rows]

@@ -95,8 +95,22 @@ def test_part_of_an_event_keeps_the_particles_of_merged_hits() -> None:
 @pytest.mark.parametrize("selection", [[4], [-5], [True, False], [0.5], np.array(3), "all"])
 def test_wrong_selections_are_refused(selection: object) -> None:
     hits = Hits.from_xyz(np.arange(12.0).reshape(4, 3))
-    with pytest.raises((IndexError, TypeError), match="take: got"):
+    with pytest.raises((IndexError, TypeError), match="hits: got"):
         hits.take(selection)  # type: ignore[arg-type]
+
+
+def test_hits_are_taken_as_rows_of_an_array() -> None:
+    hits = Hits.from_xyz(np.arange(12.0).reshape(4, 3))
+    for selection in (slice(1, 3), slice(None, None, -1), [2, 0], hits.z > 5, np.array([-1])):
+        np.testing.assert_array_equal(hits[selection].position, hits.position[selection])
+    assert hits[-1].z == hits.z[-1]
+    assert [row.r for row in hits] == hits.r.tolist()
+    assert {"r", "phi", "z"} <= set(dir(hits[0]))
+    assert repr(hits[0]).startswith("r = 1, phi = ")
+    with pytest.raises(IndexError, match="hits: got row 4, but there are 4"):
+        hits[4]
+    with pytest.raises(AttributeError, match="'Hits' object has no attribute 'pt'"):
+        _ = hits[0].pt
 
 
 def test_coordinates_as_columns_or_one_array() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, MissingExtraError, ShapeError
+from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError
 from beampipe.tracking import Hits, Tracks, load_track_fitter
 from beampipe.tracking.display import estimate_pt
 from tests.tracking.display.toy import toy_event
@@ -31,31 +31,53 @@ def test_the_hits_of_a_track() -> None:
     assert len(shared) == 3
     assert shared[1].tolist() == [0, 2, 4]
     for wrong in (-3, 2):
-        with pytest.raises(IndexError, match=rf"track: got {wrong}, but there are 2 tracks"):
+        with pytest.raises(IndexError, match=rf"tracks: got row {wrong}, but there are 2"):
             tracks[wrong]
-    with pytest.raises(IndexError, match="there are 0 tracks"):
+    with pytest.raises(IndexError, match="there are 0"):
         Tracks(np.array([-1, -1]))[0]
+
+
+def test_some_of_the_tracks() -> None:
+    event, tracks, _ = toy_event(60, n_noise=20, seed=3)
+    fitted = load_track_fitter().add(event.hits, tracks).found_in(event)
+    assert fitted.parameters is not None
+    chosen = fitted.pt > np.median(fitted.pt)
+    part = fitted[chosen]
+    assert 3 < len(part) == chosen.sum() < len(fitted)
+    for name in ("pt", "d0", "z0", "phi", "theta", "eta", "charge", "chi2", "n_hits"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(fitted, name)[chosen])
+    turned = fitted[[5, 2]]
+    assert [rows.tolist() for rows in turned] == [fitted[5].tolist(), fitted[2].tolist()]
+    assert turned.event is event
+    lists = replace(tracks, candidates=list(tracks))[3:5]
+    assert [rows.tolist() for rows in lists] == [tracks[3].tolist(), tracks[4].tolist()]
+    np.testing.assert_allclose(np.sinh(fitted.eta), 1 / np.tan(fitted.theta), rtol=1e-9)
+    with pytest.raises(InputError, match="got one of them twice"):
+        tracks[[1, 1]]
+    with pytest.raises(ConfigError, match="these were not fitted"):
+        _ = tracks.eta
 
 
 def test_pt_of_a_circle() -> None:
     """pT = 0.3 B R: 0.3 GeV per T and m."""
     hits = arc(10)
     tracks = Tracks(np.zeros(10, np.int64), magnetic_field=2.0)
-    np.testing.assert_allclose(tracks.pt(hits), [0.299792458 * 2.0 * ARC_RADIUS / 1000], rtol=1e-4)
-    np.testing.assert_allclose(tracks.pt(hits, field=3.8) / tracks.pt(hits), 1.9, rtol=1e-6)
-    np.testing.assert_allclose(replace(tracks, magnetic_field=3.8).pt(hits) / tracks.pt(hits), 1.9, rtol=1e-6)
+    pt = tracks.found_in(hits).pt
+    np.testing.assert_allclose(pt, [0.299792458 * 2.0 * ARC_RADIUS / 1000], rtol=1e-4)
+    stronger = replace(tracks, magnetic_field=3.8).found_in(hits)
+    np.testing.assert_allclose(stronger.pt / pt, 1.9, rtol=1e-6)
     np.testing.assert_array_equal(estimate_pt(hits, tracks), estimate_pt(hits, tracks.track_id, 2.0))
-    assert np.isnan(Tracks(np.array([0, 0])).pt(hits.take(np.array([0, 9])), 2.0)).all()
-    with pytest.raises(ConfigError, match=r"got no magnetic field, expected .* tracks\.pt\(field=2\.0\)"):
-        replace(tracks, magnetic_field=None).pt(hits)
-    with pytest.raises(ShapeError, match="got 3 labels for 10 hits"):
-        Tracks(np.zeros(3, np.int64)).pt(hits)
+    assert np.isnan(Tracks(np.array([0, 0]), magnetic_field=2.0).found_in(hits[[0, 9]]).pt).all()
+    with pytest.raises(ConfigError, match=r"got no magnetic field, expected .* magnetic_field=2\.0"):
+        _ = replace(tracks, magnetic_field=None).found_in(hits).pt
+    with pytest.raises(ShapeError, match="got labels of 3 hits, expected 10"):
+        Tracks(np.zeros(3, np.int64)).found_in(hits)
 
 
 def test_pt_of_tracks_that_share_hits_is_by_their_lists() -> None:
     hits = arc(10)
     half = [np.arange(6), np.arange(4, 10), np.arange(2)]
-    pt = Tracks(np.zeros(10, np.int64), candidates=half).pt(hits, 2.0)
+    pt = Tracks(np.zeros(10, np.int64), candidates=half, magnetic_field=2.0).found_in(hits).pt
     np.testing.assert_allclose(pt, [0.5996, 0.5996, np.nan], rtol=1e-3)
 
 
@@ -66,8 +88,8 @@ def test_pt_of_a_fit_comes_first() -> None:
     is_fitted = fitted.parameters.fitted
     assert is_fitted.any()
     np.testing.assert_array_equal(
-        fitted.pt(event.hits),
-        np.where(is_fitted, fitted.parameters.pt, tracks.pt(event.hits)).astype(np.float32),
+        fitted.found_in(event).pt,
+        np.where(is_fitted, fitted.parameters.pt, tracks.found_in(event).pt).astype(np.float32),
     )
 
 
@@ -77,7 +99,7 @@ def test_tracks_as_an_array_of_awkward() -> None:
     array = tracks.to_awkward(event.hits)
     assert ak.fields(array) == ["pt", "n_hits", "hits"]
     assert len(array) == tracks.n_tracks > 10
-    np.testing.assert_array_equal(ak.to_numpy(array.pt), tracks.pt(event.hits))
+    np.testing.assert_array_equal(ak.to_numpy(array.pt), tracks.found_in(event).pt)
     for track in range(tracks.n_tracks):
         rows = ak.to_numpy(array.hits.row[track])
         assert sorted(rows) == tracks[track].tolist()

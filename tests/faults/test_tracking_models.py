@@ -110,8 +110,8 @@ def two_minima(folder: Path) -> object:
 FINDERS = (
     Fault(
         "pT of a finder that states no field",
-        lambda folder: InThreeTesla().find(clean_events()[0].hits).found_in(clean_events()[0]).pt(),
-        r"got no magnetic field.*tracks\.pt\(field=",
+        lambda folder: InThreeTesla().find(clean_events()[0].hits).found_in(clean_events()[0]).pt,
+        r"got no magnetic field.*replace\(tracks, magnetic_field=",
         ConfigError,
     ),
     Fault(
@@ -134,7 +134,7 @@ FINDERS = (
     ),
     Fault(
         "pT in a field of 0 T",
-        lambda folder: InThreeTesla(magnetic_field=0.0).find(clean_events()[0].hits).pt(clean_events()[0].hits),
+        lambda folder: InThreeTesla(magnetic_field=0.0).find(clean_events()[0].hits).found_in(clean_events()[0]).pt,
         "got a magnetic field of 0.0 T",
         ConfigError,
     ),
@@ -643,9 +643,7 @@ SOUND: Mapping[str, Plant] = {
         InThreeTesla(np.repeat(number_by_first_hit(true_labels()), 2)[::2]), clean_events()[:1]
     ),
     "no tracks": lambda folder: (
-        InThreeTesla(np.full(9, -1))
-        .find(clean_events()[0].hits.take(np.arange(9)))
-        .pt(clean_events()[0].hits.take(np.arange(9)))
+        InThreeTesla(np.full(9, -1)).find(clean_events()[0].hits[:9]).found_in(clean_events()[0].hits[:9]).pt
     ),
     "a soft event": lambda folder: compare(load_pipeline(threads=1).find(soft()), soft()),
     "the shipped models": lambda folder: [

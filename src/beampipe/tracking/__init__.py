@@ -8,7 +8,7 @@ for event in events:
     tracks = finder.find(event)
     tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
     tracks[0]  # rows of the hits of the first of len(tracks) tracks
-    tracks.pt()  # (n_tracks,) float32 [GeV]
+    tracks.pt  # (n_tracks,) float32 [GeV]
 
 Without a file: Hits.from_xyz(x, y, z) in mm.
 """

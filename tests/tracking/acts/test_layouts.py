@@ -123,7 +123,7 @@ def test_muons_of_the_open_data_detector_are_found_by_the_named_settings_and_by_
         assert finder.double.purity.value > 0.99
     assert event.truth is not None
     for named in finders.values():
-        pt = np.median(named.find(event.hits).pt())  # without a fit, so by the field: 3 T
+        pt = np.median(named.find(event.hits).pt)  # without a fit, so by the field: 3 T
         assert pt == pytest.approx(np.median(event.truth.particles.pt), rel=0.1)
     with pytest.raises(InputError, match="is no module of the detector 'odd'"):
         finders["acts"].find(shot(read_layout(LONGBAR), 1, 3, (2.0, 20.0), 1.0).hits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from types import ModuleType
@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
-from beampipe.events import Hits, Tracks
+from beampipe.events import Hits, Tracks, selected_rows
 from beampipe.simulation.magnetic_field import build_field
 
 _run_lock = threading.Lock()
@@ -453,6 +454,12 @@ class FittedTracks:
     def __len__(self) -> int:
         return len(self.candidate)
 
+    def renumbered(self, candidate: Int64[ndarray, " n_tracks"]) -> FittedTracks:
+        """These tracks with other numbers of their candidates, in that order; those with -1 are left out."""
+        rows = np.argsort(candidate, kind="stable")[np.count_nonzero(candidate < 0) :]
+        columns = ("values", "covariance", "chi2", "ndf", "n_measurements")
+        return replace(self, candidate=candidate[rows], **{name: getattr(self, name)[rows] for name in columns})
+
     @property
     def pt(self) -> Float64[ndarray, " n_tracks"]:
         """Transverse momentum sin(theta) / abs(q/p) [GeV]."""
@@ -471,6 +478,13 @@ class ActsTracks(Tracks):
     """
 
     fitted: FittedTracks = field(kw_only=True)
+
+    def take(self, selection: ArrayLike) -> ActsTracks:
+        """As `Tracks.take`, with their parameters."""
+        chosen = selected_rows(selection, len(self), "tracks")
+        number = np.full(len(self), -1, np.int64)
+        number[chosen] = np.arange(len(chosen))
+        return replace(super().take(selection), fitted=self.fitted.renumbered(number[self.fitted.candidate]))
 
 
 def read_fitted(

@@ -14,6 +14,7 @@ from beampipe.errors import ShapeError
 from beampipe.events import NOISE, Event, Hits, Tracks, Truth, distance_squared
 from beampipe.plugins import plugin_names
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates
+from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.models import TrackerModel, load_model, shipped_models
 
 MIN_ON_LAYERS: Final = 0.95
@@ -192,7 +193,7 @@ def track_lines(
         )
     pairs = Candidates.of(tracks)
     order = np.lexsort((distance_squared(event.hits.position)[pairs.hit], pairs.track))
-    pt = np.nan_to_num(tracks.pt(event.hits, field), nan=0.0, posinf=float(np.finfo(np.float32).max))
+    pt = np.nan_to_num(pt_of_tracks(event.hits, tracks, field), nan=0.0, posinf=float(np.finfo(np.float32).max))
     length = np.bincount(pairs.track, minlength=len(tracks))
     return Polylines(pairs.hit[order], length, pt, track_is_fake)
 

@@ -209,8 +209,8 @@ def estimate_pt(
     if field is None or not np.isfinite(field) or field == 0:
         stated = "no magnetic field" if field is None else f"a magnetic field of {field} T"
         raise ConfigError(
-            f"pT: got {stated}, expected that of the detector in T: call tracks.pt(field=2.0), or make the tracks with"
-            " Tracks(track_id, magnetic_field=2.0), as finders do"
+            f"pT: got {stated}, expected that of the detector in T; make the tracks with"
+            " Tracks(track_id, magnetic_field=2.0), as finders do, or dataclasses.replace(tracks, magnetic_field=2.0)"
         )
     pt = (GEV_PER_TESLA_MM * abs(field) * radius).astype(np.float32)
     pt[n_hits < MIN_CIRCLE_HITS] = np.nan
