@@ -57,6 +57,7 @@ def fit_batch(
     candidates: Sequence[Int64[ndarray, " _"] | HitLists],
     field_z: float = 2.0,
     threads: int = 1,
+    where: ActsDetector | None = None,
 ) -> list[FittedTracks]:
     """Kalman filter and smoother through the hits of each candidate, sorted by their distance from the origin.
 
@@ -69,6 +70,7 @@ def fit_batch(
         candidates: one label per hit (negative for none), or one array of rows per track, for each event.
         field_z: magnetic field along z [T].
         threads: number of events in flight.
+        where: detector that the hits lie in, or None for the Generic one in `field_z`.
 
     Returns:
         per event the fitted tracks; `seconds` has ``spacepoints``, ``parameters``, ``fit`` and
@@ -80,7 +82,7 @@ def fit_batch(
     """
     if len(hits) != len(candidates):
         raise ShapeError(f"fit: got {len(hits)} events and {len(candidates)} sets of candidates, expected one for each")
-    where = sequencer.detector(field_z)
+    where = where or sequencer.detector(field_z)
     for event in hits:
         sequencer.require_measurements(event, where, "fit_tracks")
     lists = [measured_hit_lists(event, sets) for event, sets in zip(hits, candidates, strict=True)]
@@ -194,7 +196,7 @@ def _stages(where: ActsDetector) -> dict[str, Any]:
         strategy=examples.TrackExtrapolationStrategy.first,
     )
     return {
-        "spacepoints": space_point_maker(ALL_VOLUMES, where),
+        "spacepoints": space_point_maker(where.seed_volumes or ALL_VOLUMES, where),
         "parameters": estimate,
         "fit": fit,
         "extrapolation": extrapolate,

@@ -12,8 +12,19 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, InputError, ShapeError
 from beampipe.events import FitStatus, Hits, TrackParameters, Tracks
+from beampipe.tracking import load_pipeline
+from beampipe.tracking.data import shipped_events
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.tables import FitTables, load_fit_tables, path_through, save_fit_tables
+from beampipe.tracking.fitting.helix import cartesian, cross, from_acts
+from beampipe.tracking.fitting.tables import (
+    FitTables,
+    layer_of,
+    load_fit_tables,
+    measurements,
+    path_through,
+    save_fit_tables,
+)
+from beampipe.tracking.loading import load_track_fitter
 from tests.tracking.unchecked import unchecked
 
 from .toy import BARREL, DISCS, Shot, shoot, toy_tables
@@ -69,6 +80,43 @@ def test_errors_are_those_of_scattered_particles(layers: Any, options: Any) -> N
     distance = np.einsum("ni,nij,nj->n", away, np.linalg.inv(fitted.covariance), away)
     assert distance.mean() == pytest.approx(5, abs=4 * np.sqrt(10 / n) + 0.05)
     assert (fitted.chi2 / fitted.ndf).mean() == pytest.approx(1, abs=0.02)
+
+
+def test_long_strips_beside_the_radius_do_not_spoil_the_momentum() -> None:
+    rings = tuple((layer, 560, 540, box[2] + 3, 0.1, 24) for layer, box in enumerate(DISCS))
+    tables = toy_tables(DISCS, errors=(0.03, 3.0), scattering=1e-8, rings=rings)
+    shot = shoot(tables, 2000, cot=FORWARD["cot"], pt=(5.0, 50.0))
+    flat, round_ = (
+        TrackFitter(used)(shot.event.hits, shot.tracks) for used in (tables, replace(tables, rings=tables.rings[:0]))
+    )
+    pulls = differences(flat, shot.true) / sigmas(flat)
+    np.testing.assert_allclose(pulls.std(axis=0), 1, atol=0.07)
+    assert np.median(flat.chi2 / flat.ndf) == pytest.approx(1, abs=0.06)
+    away = np.abs(differences(round_, shot.true)[:, 4])[round_.fitted]
+    assert np.median(away) > 3 * np.median(np.abs(differences(flat, shot.true)[:, 4]))
+
+
+def test_residuals_are_those_of_numpy_on_every_module() -> None:
+    """Without scattering, chi2 is the sum of the squares of the residuals at the fitted helix."""
+    fitter = load_track_fitter()
+    tables = replace(
+        fitter.tables,
+        scattering=np.zeros_like(fitter.tables.scattering),
+        beam_pipe=np.zeros(2, np.float32),
+        tubes=fitter.tables.tubes[:0],
+    )
+    hits = shipped_events(60)[0].hits
+    tracks = load_pipeline("module_map").find(hits)
+    fitted = TrackFitter(tables, reject_outliers=False)(hits, tracks)
+    layer = layer_of(hits.position, tables.layers)
+    on_track = np.flatnonzero((tracks.track_id >= 0) & (layer >= 0) & fitted.fitted[tracks.track_id])
+    track, layer, xyz = tracks.track_id[on_track], layer[on_track], cartesian(hits.position[on_track])
+    helix = from_acts(fitted.values, fitted.field)[track]
+    azimuth, barrel = tables.module_azimuth(hits.position[on_track], layer), tables.barrel[layer]
+    residual, *_ = measurements(helix, cross(helix, *xyz.T[:2]), xyz, barrel, azimuth)
+    chi2 = np.bincount(track, (residual**2 / tables.variance[layer]).sum(axis=1), tracks.n_tracks)
+    assert fitted.fitted.sum() > 100
+    np.testing.assert_allclose(chi2[fitted.fitted], fitted.chi2[fitted.fitted], rtol=2e-2)
 
 
 @pytest.mark.parametrize("thickness", [0.008, 0.02, 0.05])
@@ -240,5 +288,7 @@ def test_tables_that_make_no_sense_are_refused() -> None:
         replace(tables, variance=0 * tables.variance)
     with pytest.raises(ConfigError, match="field of 0 T"):
         replace(tables, field=0 * tables.field)
+    with pytest.raises(ConfigError, match="ring without modules"):
+        replace(tables, rings=np.zeros((1, 6), np.float32))
     with pytest.raises(ConfigError, match="got scattering"):
         unchecked(FitTables, **(vars(tables) | {"scattering": tables.scattering[1:]}))

@@ -72,10 +72,10 @@ def test_derivatives_of_measurements(barrel: bool) -> None:
     given = helices()
     given = given[np.abs(given[:, 2]) > 1e-6]
     hit = place(given, np.random.default_rng(2).uniform(30, 900, len(given)))[0]
-    kind = np.full(len(given), barrel)
+    kind, azimuth = np.full(len(given), barrel), np.arctan2(hit[:, 1], hit[:, 0]) + 0.2
 
     def residuals(helix: ndarray) -> tuple[ndarray, ndarray, ndarray]:
-        return measurements(helix, cross(helix, hit[:, 0], hit[:, 1]), hit, kind)
+        return measurements(helix, cross(helix, hit[:, 0], hit[:, 1]), hit, kind, azimuth)
 
     at, by_helix, radial = residuals(given)
     met = np.abs(radial) > 0.3  # a barrel is not grazed
@@ -99,7 +99,7 @@ def test_kicks_move_the_helix_and_not_the_place() -> None:
         bend = omega * np.sqrt((1 + (cot + size) ** 2) / (1 + cot**2)) if k == 1 else omega + (k == 2) * size
         return through(at, turned + (k == 0) * size, bend, cot + (k == 1) * size)
 
-    by_helix = measurements(given, crossing, at, np.zeros(len(given), np.bool_))[1]
+    by_helix = measurements(given, crossing, at, np.zeros(len(given), np.bool_), turned)[1]
     for k, (kick, size) in enumerate(zip(kicks(given, crossing), (1e-6, 1e-6, 1e-9), strict=True)):
         steep = (moved(k, size) - moved(k, -size)) / (2 * size)
         scale = np.array([1e3, 1, 1, 1e3, 1]) * (1e3 if k == 2 else 1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from beampipe.events import Event, Hits, Particles, Tracks, Truth
+from beampipe.events import Event, Hits, Particles, Tracks, Truth, cylindrical
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, through
-from beampipe.tracking.fitting.tables import PION_MASS, FitTables
+from beampipe.tracking.fitting.tables import PION_MASS, FitTables, layer_of
 from tests.tracking.diagnostics import true_perigee
 
 BARREL = tuple((r - 4, r + 4, -600, 600) for r in (32, 72, 116, 172, 260, 360, 500, 660, 820, 1020))
@@ -26,11 +26,13 @@ def toy_tables(
     field: float = 2.0,
     tubes: tuple[tuple[float, float], ...] = (),
     field_shape: tuple[float, ...] = (0.0,) * 9,
+    rings: tuple[tuple[float, ...], ...] = (),
 ) -> FitTables:
     """Tables of layers that are all alike; `errors` across and along in mm."""
     n = len(layers)
     return FitTables(
         np.array(layers, np.float32),
+        np.array(rings, np.float32).reshape(-1, 6),
         np.tile(np.square(errors), (n, 1)).astype(np.float32),
         np.full(n, scattering, np.float32),
         np.array(beam_pipe, np.float32),
@@ -99,7 +101,7 @@ def shoot(
         seen = place  # where the field bends the particle to
         for _ in range(3 if tables.field_shape.any() else 0):
             seen, _ = _crossing(helix * tables.bending(seen), radius, z)
-        hits.append(_hit(seen, error, bool(barrel)))
+        hits.append(_hit(seen, error, bool(barrel), tables))
         if smeared:
             radial = np.cos(np.arctan2(place[:, 1], place[:, 0]) - turned)
             inverse = 1 / (radial if barrel else np.abs(helix[:, 4]))
@@ -144,12 +146,16 @@ def _crossing(helix: ndarray, radius: float | None, z: float | None) -> tuple[nd
     return np.stack([x, y, z0 + s * cot], axis=1), phi + 2 * half
 
 
-def _hit(place: ndarray, error: ndarray, barrel: bool) -> ndarray:
-    """r, phi, z of a hit that is wrong by `error` along phi and along z (barrel) or r (disc)."""
-    r, phi = np.hypot(place[:, 0], place[:, 1]), np.arctan2(place[:, 1], place[:, 0])
-    x = r + (0 if barrel else error[:, 1])
-    z = place[:, 2] + (error[:, 1] if barrel else 0)
-    return np.stack([np.hypot(x, error[:, 0]), phi + np.arctan2(error[:, 0], x), z], axis=1)
+def _hit(place: ndarray, error: ndarray, barrel: bool, tables: FitTables) -> ndarray:
+    """r, phi, z of a hit that is wrong by `error` along phi and along z (barrel), or on the module of a disc."""
+    position = cylindrical(*place.T)
+    azimuth = np.arctan2(place[:, 1], place[:, 0])
+    if not barrel:
+        azimuth = tables.module_azimuth(position, layer_of(position, tables.layers))
+    along, z = (0, place[:, 2] + error[:, 1]) if barrel else (error[:, 1], place[:, 2])
+    x = place[:, 0] - error[:, 0] * np.sin(azimuth) + along * np.cos(azimuth)
+    y = place[:, 1] + error[:, 0] * np.cos(azimuth) + along * np.sin(azimuth)
+    return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1)
 
 
 def _scattered(

@@ -68,6 +68,7 @@ class TrackFitter(Shown):
             rows,
             begin,
             contiguous(tables.layers),
+            contiguous(tables.rings),
             contiguous(tables.variance),
             contiguous(tables.scattering),
             tables.all_tubes,

@@ -50,9 +50,12 @@ class FitTables:
     """Learned resolution and scattering of each layer of one detector, in a solenoidal field.
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
-    disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
-    the variance ``scattering * path / (p beta)^2``, with `path` from `path_through`, and it loses the energy
-    ``energy_loss * scattering * path``.
+    disc along phi and r. Modules are flat: one of a disc measures across and along the radius through its own middle,
+    not that through the hit, and one of a barrel in its plane, which need not be at right angles to the radius. Where a
+    track crosses a layer, its direction is scattered in each of two planes by an angle of the variance
+    ``scattering * path / (p beta)^2``, with `path` from `path_through`, and it loses the energy
+    ``energy_loss * scattering * path``. That is the mean loss by ionisation: electrons lose more by radiation, which is
+    not modelled.
 
     A hit at r, z is compared with a helix whose curvature is that of the track in `field`, times
     ``1 + sum of field_shape * terms``, with the terms z^i r^(2j), i + 2j <= 4 (r, z in metres). That stands for the
@@ -61,6 +64,12 @@ class FitTables:
 
     Attributes:
         layers: (n_layers, 4) float32: r_min, r_max, z_min, z_max [mm] of each layer; boxes do not overlap.
+        rings: (n_rings, 6) float32: rings of flat modules, evenly spaced in phi: number of their layer; where a module
+            lies along the azimuth [mm]; half of its size [mm]; where it lies across [mm]; azimuth of one of them [rad];
+            number of modules. In a barrel the azimuth is that of the normal, half of the size is that across it, and
+            the middle of the module lies beside the normal through the axis. In a disc the azimuth is that of the
+            middle, half of the size is that along the radius, and the third number is z. Hits on layers without rings
+            are measured as if modules were at right angles to their own radius.
         variance: (n_layers, 2) float32 [mm^2] of a hit across the track (along phi), and along z (barrel) or r (disc).
         scattering: (n_layers,) float32 [GeV^2] of a crossing at right angles.
         beam_pipe: (2,) float32: radius [mm] and scattering [GeV^2] of the material inside the first hit.
@@ -75,6 +84,7 @@ class FitTables:
     """
 
     layers: Float32[ndarray, "n_layers 4"]
+    rings: Float32[ndarray, "n_rings 6"]
     variance: Float32[ndarray, "n_layers 2"]
     scattering: Float32[ndarray, " n_layers"]
     beam_pipe: Float32[ndarray, " 2"]
@@ -87,6 +97,7 @@ class FitTables:
         n = len(self.layers)
         shapes = {
             "layers": (n, 4),
+            "rings": (len(self.rings), 6),
             "variance": (n, 2),
             "scattering": (n,),
             "beam_pipe": (2,),
@@ -103,6 +114,8 @@ class FitTables:
                 )
         if not (self.variance > 0).all() or (self.scattering < 0).any() or (self.all_tubes < 0).any():
             raise ConfigError("fit tables: got a variance <= 0 or scattering < 0, expected positive resolutions")
+        if (self.rings[:, 5] < 1).any():
+            raise ConfigError("fit tables: got a ring without modules, expected one or more")
         if self.field[0] == 0:
             raise ConfigError("fit tables: got a field of 0 T, expected one that bends tracks")
 
@@ -116,6 +129,28 @@ class FitTables:
     def all_tubes(self) -> Float32[ndarray, "n_tubes 2"]:
         """Radius and scattering of the beam pipe and of the tubes, from the beam outwards."""
         return np.concatenate([self.beam_pipe[None], self.tubes])
+
+    def module_azimuth(self, position: Position, layer: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
+        """Azimuth [rad] of the module nearest to each hit; that of the hit on a layer without rings.
+
+        Args:
+            position: r [mm], phi [rad], z [mm] of each hit.
+            layer: row of the layer of each hit, as of `layer_of`.
+        """
+        r, phi, z = position.astype(np.float64).T
+        azimuth, nearest = np.array(phi), np.full(len(phi), np.inf)
+        for of_layer, near, half, aside, first, count in self.rings.astype(np.float64):
+            barrel, spacing = self.barrel[int(of_layer)], 2 * np.pi / count
+            middle = np.arctan2(aside, near) if barrel else 0.0
+            turned = np.remainder(phi - first - middle + spacing / 2, spacing) - spacing / 2
+            # Modules of a barrel may overlap.
+            for away in (turned, turned - np.copysign(spacing, turned)) if barrel else (turned,):
+                along, across = r * np.cos(away + middle), r * np.sin(away + middle)
+                off, beside = (along - near, across - aside) if barrel else (z - aside, along - near)
+                distance = np.hypot(off, np.maximum(np.abs(beside) - half, 0))
+                nearer = (layer == of_layer) & (distance < nearest)
+                azimuth[nearer], nearest[nearer] = (phi - away - middle)[nearer], distance[nearer]
+        return azimuth
 
     def bending(self, xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, "n 5"]:
         """Factors on the parameters of a helix that each hit is compared with; only that on omega is not 1."""
@@ -147,7 +182,7 @@ def layer_of(position: Position, layers: Float32[ndarray, "n_layers 4"]) -> Int6
     return np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
 
 
-FIT_VERSION: Final = 1
+FIT_VERSION: Final = 2
 """Version of the formulas that tables are learned and used with; a change of one makes older tables wrong. The C++
 reader (kernels/native/pipelines/track_fitter.cpp) has it, too."""
 
@@ -192,22 +227,32 @@ def load_fit_tables(path: Path, command: str = "") -> FitTables:
 
 
 def measurements(
-    helix: Float64[ndarray, "n 5"], at: Crossings, xyz: Float64[ndarray, "n 3"], barrel: ndarray
+    helix: Float64[ndarray, "n 5"],
+    at: Crossings,
+    xyz: Float64[ndarray, "n 3"],
+    barrel: ndarray,
+    azimuth: Float64[ndarray, " n"],
 ) -> tuple[Float64[ndarray, "n 2"], Float64[ndarray, "n 2 5"], Float64[ndarray, " n"]]:
     """Residuals of hits across (phi) and along (z in a barrel, r in a disc), and their derivatives by the helix.
 
     The component of residuals along the track is projected out, as the layer defines where the track crosses it.
 
+    Args:
+        helix: helix of each hit.
+        at: where it comes closest to the hit.
+        xyz: x, y, z [mm] of the hits.
+        barrel: bool, whether each layer is a barrel; else a disc.
+        azimuth: that of the module of each hit [rad], as of `FitTables.module_azimuth`.
+
     Returns:
         residuals hit - helix [mm], derivatives of the crossing by the helix, and the cosine between the transverse
-        direction and the radius.
+        direction and that azimuth.
     """
-    d0, _, omega, z0, cot = helix.T
-    r = np.hypot(at.u, at.v)
-    nu, nv = at.u / r, at.v / r
+    d0, phi, omega, z0, cot = helix.T
+    nu, nv = np.cos(azimuth - phi), np.sin(azimuth - phi)
     radial = nu * at.cos + nv * at.sin
     sideways = nu * at.sin - nv * at.cos
-    zero, one = np.zeros(len(r)), np.ones(len(r))
+    zero, one = np.zeros(len(nu)), np.ones(len(nu))
     # Measured directions less their part along the track, for a barrel, and for a disc.
     rows = np.where(
         barrel[:, None, None],
@@ -222,7 +267,7 @@ def measurements(
     s2 = at.s * at.s
     bent_along = np.where(small, -s2 * alpha / 3, -(at.along - at.s * at.cos) / omega)
     bent_across = np.where(small, s2 * (0.5 - alpha * alpha / 8), (at.s * at.sin - at.across) / omega)
-    derivative = np.zeros((len(r), 3, 5))  # derivative of the position at fixed s: u, v, z by d0, phi, omega, z0, cot
+    derivative = np.zeros((len(nu), 3, 5))  # derivative of the position at fixed s: u, v, z by d0, phi, omega, z0, cot
     derivative[:, 1, 0] = 1
     derivative[:, 0, 1], derivative[:, 1, 1] = -(d0 + at.across), at.along
     derivative[:, 0, 2], derivative[:, 1, 2] = bent_along, bent_across
@@ -261,7 +306,7 @@ def path_through(
 
     Args:
         barrel: bool, whether each layer is a barrel; else a disc.
-        radial: radial component of the direction in the transverse plane.
+        radial: component of the direction in the transverse plane along the azimuth of a barrel module.
         cot: cotangent of the polar angle.
     """
     length = np.sqrt(1 + cot * cot) / np.where(barrel, 1, np.abs(cot))

@@ -22,7 +22,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
-from beampipe.events import Event
+from beampipe.events import Event, cylindrical
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, Crossings, cartesian, cross, from_acts, perigee_of
 from beampipe.tracking.fitting.tables import (
     FIELD_POWERS,
@@ -37,6 +37,7 @@ from beampipe.tracking.fitting.tables import (
     save_fit_tables,
 )
 from beampipe.tracking.kernels.weights import write_card
+from beampipe.tracking.training.rings import rings_of_modules
 from beampipe.tracking.truth import truth_of
 
 
@@ -232,8 +233,9 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> Ite
     helix = of_particle[chains.particle]
     at = cross(helix, chains.xyz[:, 0], chains.xyz[:, 1])
     barrel = tables.barrel[chains.layer]
+    azimuth = tables.module_azimuth(cylindrical(*chains.xyz.T), chains.layer)
     with np.errstate(divide="ignore", invalid="ignore"):
-        residual, by_helix, radial = measurements(helix, at, chains.xyz, barrel)
+        residual, by_helix, radial = measurements(helix, at, chains.xyz, barrel, azimuth)
         path = path_through(barrel, radial, helix[:, 4])
     in_layers = _changes(helix, at, field)
     radius = np.hypot(chains.xyz[:, 0], chains.xyz[:, 1])
@@ -427,6 +429,7 @@ def learn_fit_tables(
     n = len(layers)
     tables = FitTables(
         np.asarray(layers, np.float32),
+        rings_of_modules(kept, layers),
         np.ones((n, 2), np.float32),
         np.zeros(n, np.float32),
         np.array([config.pipe_share * layers[:, 0].min(), 0], np.float32),

@@ -244,14 +244,17 @@ auto gnn_logits(Position position, Pairs edge_index, Matrix pair_features, Float
 
 // ---- track fit ----
 
-auto fit_tracks(Position position, Whole rows, Whole begin, In<float, -1, 4> layers, In<float, -1, 2> variance,
-                Floats scattering, In<float, -1, 2> tubes, double energy_loss, double field, Floats field_shape,
-                bool reject_outliers, int threads) {
+auto fit_tracks(Position position, Whole rows, Whole begin, In<float, -1, 4> layers,
+                In<float, -1, beampipe::kRingWidth> rings, In<float, -1, 2> variance, Floats scattering,
+                In<float, -1, 2> tubes, double energy_loss, double field, Floats field_shape, bool reject_outliers,
+                int threads) {
   const beampipe::Blocks tracks = blocks_of(begin, rows.shape(0));
   require(field_shape.shape(0) == beampipe::kFieldTerms, "field_shape: nine coefficients");
   require(variance.shape(0) == layers.shape(0) && scattering.shape(0) == layers.shape(0), "tables: one per layer");
   const beampipe::FitTables tables = {static_cast<int>(layers.shape(0)),
                                       layers.data(),
+                                      static_cast<int>(rings.shape(0)),
+                                      rings.data(),
                                       variance.data(),
                                       scattering.data(),
                                       static_cast<int>(tubes.shape(0)),

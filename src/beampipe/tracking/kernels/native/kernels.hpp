@@ -47,11 +47,14 @@ struct RadiusEdges {
   Array<float> dist2;
 };
 
-constexpr int kFieldTerms = 9;
+constexpr int kFieldTerms = 9, kRingWidth = 6;
 
 struct FitTables {
   int n_layers;
   const float* layers;       // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
+  int n_rings;               // of flat modules
+  const float* rings;        // (n_rings, kRingWidth): layer, place along the azimuth, half size, place across [mm],
+                             // azimuth [rad], number of modules; see FitTables of Python
   const float* variance;     // (n_layers, 2): across and along [mm^2]
   const float* scattering;   // (n_layers,) [GeV^2]
   int n_tubes;               // the beam pipe, and what else is crossed without a hit, from the beam outwards

@@ -31,6 +31,27 @@ double bending(const float* c, double r, double z) {
   return 1 + c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4]))) + r2 * (c[5] + x * (c[6] + x * c[7]) + r2 * c[8]);
 }
 
+// Azimuth of the nearest module of a layer; that of the hit where there are no rings. FitTables.module_azimuth of Python.
+double module_azimuth(const FitTables& t, int layer, bool barrel, double r, double phi, double z) {
+  double result = phi, nearest = std::numeric_limits<double>::infinity();
+  for (int k = 0; k < t.n_rings; ++k) {
+    const float* ring = t.rings + kRingWidth * k;
+    if (ring[0] != static_cast<float>(layer)) continue;
+    const double near = ring[1], half = ring[2], aside = ring[3], spacing = 2 * kPi / ring[5];
+    if (!barrel && (z - aside) * (z - aside) >= nearest) continue;
+    const double middle = barrel ? std::atan2(aside, near) : 0, turned = std::remainder(phi - ring[4] - middle, spacing);
+    const auto compare = [&](double away) {
+      const double along = r * std::cos(away + middle), off = barrel ? along - near : z - aside;
+      const double beside = barrel ? r * std::sin(away + middle) - aside : along - near;
+      const double beyond = std::fmax(std::fabs(beside) - half, 0), distance2 = off * off + beyond * beyond;
+      if (distance2 < nearest) nearest = distance2, result = phi - away - middle;
+    };
+    compare(turned);
+    if (barrel) compare(turned - std::copysign(spacing, turned));  // modules may overlap
+  }
+  return result;
+}
+
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
   int size = 0;
@@ -39,14 +60,18 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
     const int layer = layer_at(t.layers, t.n_layers, r, z);
     if (layer < 0) continue;
     const float* box = t.layers + 4 * layer;
+    const bool barrel = box[3] - box[2] > box[1] - box[0];
+    const double azimuth = module_azimuth(t, layer, barrel, r, p[1], z);
     hits[size++] = {r * std::cos(double(p[1])),
                     r * std::sin(double(p[1])),
                     z,
                     double(r) * r + double(z) * z,
+                    std::cos(azimuth),
+                    std::sin(azimuth),
                     {t.variance[2 * layer], t.variance[2 * layer + 1]},
                     t.scattering[layer],
                     box,
-                    box[3] - box[2] > box[1] - box[0],
+                    barrel,
                     bending(t.field_shape, r, z),
                     rows[k]};
   }
@@ -73,7 +98,7 @@ bool start(const FitHit* hits, int n, Helix* helix) {
 // How a helix is bent in matter.
 struct Bending {
   double inverse_p2, inverse_beta2, slope2;  // slope2 = 1 + cot^2
-  double in_barrel, in_disc;  // scattering in a layer that is crossed radially, relative to a crossing at right angles
+  double in_barrel, in_disc;  // scattering in a module that is crossed along its azimuth, relative to a crossing at right angles
 
   Bending(const Helix& h, const FitTables& t) {
     slope2 = 1 + h.cot * h.cot;
@@ -85,7 +110,7 @@ struct Bending {
 
   // Scattering in the layer of a hit, relative to a crossing at right angles; path_through of Python.
   double path(const FitHit& hit, const Measurement& m) const {
-    return hit.barrel ? in_barrel / std::fabs(m.radial) : in_disc;
+    return hit.barrel ? in_barrel / std::fabs(m.normal) : in_disc;
   }
 
   // The state on one side of matter, extrapolated through it; outwards with a negative energy loss. `amount` is the
@@ -228,11 +253,13 @@ double best_other(const Helix& helix, const FitHit& hit, const Measurement& m, c
   const auto range = [&](int k, double slope) {
     return 1.2 * (std::fabs(away.value[k]) + std::sqrt(kMaxChi2OfOther * away.covariance[k][k])) + depth * slope;
   };
-  const double across = range(0, std::sqrt(std::fmax(1 - m.radial * m.radial, 0)) / m.radial);
+  const double r_hit = std::hypot(hit.x, hit.y);
+  const double turned = hit.barrel ? 0 : std::fabs(hit.module_x * hit.y - hit.module_y * hit.x) / r_hit;
   const double along = range(1, std::fabs(helix.cot) / m.radial);
+  const double across = range(0, std::sqrt(std::fmax(1 - m.radial * m.radial, 0)) / m.radial) + turned * along;
   double best = std::numeric_limits<double>::infinity();
   if (!std::isfinite(across + along)) return best;
-  const double r_hit = std::hypot(hit.x, hit.y), phi_hit = std::atan2(hit.y, hit.x), half_width = across / r_hit;
+  const double phi_hit = std::atan2(hit.y, hit.x), half_width = across / r_hit;
   free.near(phi_hit, half_width, hit.barrel ? hit.z - along : box[2], hit.barrel ? hit.z + along : box[3],
             [&](float r, float phi, float z) {
               if (std::fabs(hit.barrel ? z - hit.z : r - r_hit) > along) return;

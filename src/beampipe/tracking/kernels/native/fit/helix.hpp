@@ -18,6 +18,7 @@ constexpr int kWidth = 8;                 // of a row of parameters, filled up w
 
 struct FitHit {
   double x, y, z, distance2;
+  double module_x, module_y;  // direction of the azimuth of the module
   double variance[2];  // across and along [mm^2]
   double scattering;   // at right angles [GeV^2]
   const float* box;    // r_min, r_max, z_min, z_max [mm] of its layer
@@ -85,26 +86,29 @@ inline Helix through(double x, double y, double z, double phi, double omega, dou
   return h;
 }
 
-// Residuals of a hit, their derivatives by the track, and the cosine between the transverse direction and the radius.
+// Residuals of a hit, their derivatives by the track, and the cosines between the transverse direction and the radius, and
+// between it and the azimuth of the module.
 struct Measurement {
   double residual[2];
   double by_helix[2][kWidth];
-  double radial;
+  double radial, normal;
 };
 
 inline Measurement measure(const Helix& h, const Crossing& at, const FitHit& hit) {
   Measurement m{};
-  const double inverse_r = 1 / std::sqrt(at.u * at.u + at.v * at.v), nu = at.u * inverse_r, nv = at.v * inverse_r;
-  m.radial = nu * at.cos + nv * at.sin;
+  const double nu = hit.module_x * h.cos_phi + hit.module_y * h.sin_phi;
+  const double nv = hit.module_y * h.cos_phi - hit.module_x * h.sin_phi;
+  m.radial = (at.u * at.cos + at.v * at.sin) / std::sqrt(at.u * at.u + at.v * at.v);
+  m.normal = nu * at.cos + nv * at.sin;
   double row[2][3];
   if (hit.barrel) {
-    const double inverse = 1 / m.radial;
+    const double inverse = 1 / m.normal;
     row[0][0] = -at.sin * inverse, row[0][1] = at.cos * inverse, row[0][2] = 0;
     row[1][0] = -h.cot * inverse * nu, row[1][1] = -h.cot * inverse * nv, row[1][2] = 1;
   } else {
     const double inverse = 1 / h.cot;
     row[0][0] = -nv, row[0][1] = nu, row[0][2] = -(nu * at.sin - nv * at.cos) * inverse;
-    row[1][0] = nu, row[1][1] = nv, row[1][2] = -m.radial * inverse;
+    row[1][0] = nu, row[1][1] = nv, row[1][2] = -m.normal * inverse;
   }
   const double du = at.u - at.along, dv = at.v - h.d0 - at.across, dz = hit.z - h.z0 - at.s * h.cot;
   const double alpha = h.omega * at.s, s2 = at.s * at.s;

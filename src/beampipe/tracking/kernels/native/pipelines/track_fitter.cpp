@@ -9,7 +9,7 @@
 namespace beampipe {
 namespace {
 
-constexpr std::int32_t kVersion = 1;  // FIT_VERSION of tracking/fitting/tables.py
+constexpr std::int32_t kVersion = 2;  // FIT_VERSION of tracking/fitting/tables.py
 
 std::string path_in(const std::string& weights) { return weights + "/fit.safetensors"; }
 
@@ -30,6 +30,7 @@ OwnFitTables::OwnFitTables(const std::string& path) {
                     ": its formulas are others now; learn the model again (beampipe tracking train)");
   try {
     layers_ = numbers<float>(file, "layers", {n, 4});
+    rings_ = numbers<float>(file, "rings", {rows_in(file, "rings"), kRingWidth});
     variance_ = numbers<float>(file, "variance", {n, 2});
     scattering_ = numbers<float>(file, "scattering", {n});
     tubes_ = numbers<float>(file, "beam_pipe", {2});
@@ -41,17 +42,21 @@ OwnFitTables::OwnFitTables(const std::string& path) {
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": fit tables: " + error.what());
   }
-  for (const auto* table : {&layers_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_, &field_shape_})
+  for (const auto* table : {&layers_, &rings_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_, &field_shape_})
     require(all(*table, [](float x) { return std::isfinite(x); }), "got a number that is not finite, expected finite");
   require(all(variance_, [](float x) { return x > 0; }), "got a variance <= 0, expected positive resolutions");
   require(all(scattering_, [](float x) { return x >= 0; }) && all(tubes_, [](float x) { return x >= 0; }),
           "got scattering < 0, expected 0 or more");
+  for (std::size_t k = kRingWidth - 1; k < rings_.size(); k += kRingWidth)
+    require(rings_[k] >= 1, "got a ring without modules, expected one or more");
   require(field_[0] != 0, "got a field of 0 T, expected one that bends tracks");
 }
 
 FitTables OwnFitTables::view() const {
   return {static_cast<int>(scattering_.size()),
           layers_.data(),
+          static_cast<int>(rings_.size() / kRingWidth),
+          rings_.data(),
           variance_.data(),
           scattering_.data(),
           static_cast<int>(tubes_.size() / 2),

@@ -19,7 +19,7 @@ public:
   FitTables view() const;
 
 private:
-  std::vector<float> layers_, variance_, scattering_, tubes_, energy_loss_, field_, field_shape_;
+  std::vector<float> layers_, rings_, variance_, scattering_, tubes_, energy_loss_, field_, field_shape_;
 };
 
 class TrackFitter {
