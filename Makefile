@@ -168,7 +168,7 @@ bench-compare: $(test_ready)
 
 # The shipped tracker models. Events are simulated once, into EVENTS; takes hours on one core. Vertices lie evenly over
 # |z| < 250 mm. Only the shipped tables of the track fit are from others, with vertices spread normally by 50 mm: `beampipe
-# tracking simulate -o train200.parquet -n 30 --mu 200 --seed 2`; the card has the command that learned them.
+# tracking simulate -o train200.parquet -n 30 --mu 200 --seed 1`; the card has the command that learned them.
 EVENTS ?= runs/events
 GENERIC := ACTS's Generic detector, 2 T, vertices to |z| = 250 mm; soft parts from single collisions
 models: $(test_ready)

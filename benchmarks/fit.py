@@ -1,6 +1,7 @@
 """The track fit: pulls, resolution beside the Kalman fit of ACTS on the same tracks, and its cost beside finding.
 
     python benchmarks/fit.py [FILES] [--max-events 4] [--degradation none default]
+    python benchmarks/fit.py --gun generic odd FOLDER [--gun-events 400]
 
 Tracks are those of `module_map` that match a particle by double majority. Widths are those of the core: half of the
 range that holds the middle 68 %. Cost is processor time on one thread, of the second call on each event.
@@ -8,12 +9,18 @@ range that holds the middle 68 %. Cost is processor time on one thread, of the s
 The fit is also compared with and without rejection of outliers, on the tracks that have at least seven hits before it.
 *Wrong hit*: a hit of another particle than that of most hits. *Far off*: a parameter by more than five standard
 deviations, among tracks that match a selected particle.
+
+With `--gun`, particles of 1 GeV to 1 TeV cross the detectors of tracker models, and the true hits of each are
+fitted, in bins of pT and abs(eta): muons, pions, electrons. A ratio of widths has its error by bootstrap over tracks.
+*Wrong charge*: muons above 1 TeV of momentum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 from time import process_time
 from typing import Final
 
@@ -21,16 +28,23 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from harness import begin_events, existing, options_of, selection_of
+from numpy import ndarray
 from recording import Figure, Reference, write_result
 from samples import DEGRADATIONS, degraded, take
-from tests.tracking.diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
-from tests.tracking.kalman_fit import fit_tracks
+from tests.tracking.diagnostics import PARAMETER_NAMES, FitScores, TruthFinder, core_width, joined, score_fits
+from tests.tracking.kalman_fit import fit_batch, fit_tracks
 
+from beampipe.arrays import Bool
 from beampipe.events import MAX_OUTLIERS, FitStatus, TrackParameters, Tracks
+from beampipe.simulation.detector import Detector
+from beampipe.simulation.primaries import EventGenerator, Gun
+from beampipe.simulation.run import simulate_events
 from beampipe.tracking import Event, Selection, load_pipeline
+from beampipe.tracking.acts.layouts import acts_detector
 from beampipe.tracking.acts.sequencer import FittedTracks
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.loading import load_track_fitter
+from beampipe.tracking.models import load_model
 from beampipe.tracking.truth import contributions, truth_of
 
 FIELD: Final = 2.0
@@ -86,9 +100,15 @@ def main() -> None:
     parser.add_argument(
         "--degradation", nargs="+", choices=DEGRADATIONS, default=["none", "default"], help="what the hits lose"
     )
+    parser.add_argument("--gun", nargs="+", metavar="MODEL", help="models whose detectors single particles cross")
+    parser.add_argument("--gun-events", type=int, default=400, help="events of 20 particles of each kind")
     options = parser.parse_args()
     options.threads = 1
     begun = begin_events("fit", options)
+    if options.gun:
+        shot = [figure for model in options.gun for figure in gun_figures(model, options.gun_events, options.seed)]
+        write_result(options.output, begun, shot)
+        return
     result: list[Figure] = []
     for path in existing(options):
         for level in options.degradation:
@@ -152,6 +172,69 @@ def figures(prefix: str, run: Run) -> list[Figure]:
         for name, share in run.outliers[True].shares().items()
     ]
     return [replace(figure, name=f"{prefix}: {figure.name}") for figure in result]
+
+
+PARTICLES: Final = {"muon": 13, "pion": 211, "electron": 11}
+PT_EDGES: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+ETA_EDGES: Final = (0.0, 1.0, 2.0, 3.0)
+FEWEST_TRACKS: Final = 100
+"""Fewest tracks of a bin with figures."""
+
+
+def gun_figures(model: str, n_events: int, seed: int) -> list[Figure]:
+    """Single particles in the detector of a model: ours beside ACTS in bins of pT and abs(eta)."""
+    layout = load_model(model).detector_layout
+    where = None if layout is None else acts_detector(layout)
+    fitter, result = load_track_fitter(model, threads=1), []
+    for name, pdg in PARTICLES.items():
+        gun = EventGenerator(pileup=0, hard="gun", gun=Gun(20, pdg, (PT_EDGES[0], PT_EDGES[-1]), *ETA_EDGES[::3]))
+        simulated = simulate_events(n_events, gun, None if layout is None else Detector.of(layout), seed=seed)
+        events = [event for event, _ in simulated]
+        truth = TruthFinder()
+        tracks = [truth.find(event.hits) for event in truth.watching(events)]
+        field_z = float(fitter.tables.field[0])
+        kalman = fit_batch([event.hits for event in events], [t.track_id for t in tracks], field_z, where=where)
+        fits = [fitter(event.hits, found) for event, found in zip(events, tracks, strict=True)]
+        theirs = [as_parameters(fit, found.n_tracks) for fit, found in zip(kalman, tracks, strict=True)]
+        pair = tuple(
+            joined([score_fits(*scored, field_z) for scored in zip(events, tracks, each, strict=True)])
+            for each in (fits, theirs)
+        )
+        fitted = pair[0].fitted & pair[1].fitted
+        result += in_bins(f"{Path(model).name}, {name}", pair[0].take(fitted), pair[1].take(fitted), name == "muon")
+    return result
+
+
+def in_bins(prefix: str, ours: FitScores, theirs: FitScores, with_charge: bool) -> list[Figure]:
+    """Widths of residuals over those of ACTS, and pulls beside its pulls, in each bin with enough tracks."""
+    result, random = [], np.random.default_rng(1)
+    eta = np.abs(ours.eta)
+    for pt_low, pt_high in pairwise(PT_EDGES):
+        for eta_low, eta_high in pairwise(ETA_EDGES):
+            row = np.flatnonzero((ours.pt >= pt_low) & (ours.pt < pt_high) & (eta >= eta_low) & (eta < eta_high))
+            if len(row) < FEWEST_TRACKS:
+                continue
+            drawn = [row, *random.choice(row, (100, len(row)))]
+            ratios = np.array([core_width(ours.residual[i]) / core_width(theirs.residual[i]) for i in drawn])
+            pulls = core_width(ours.pull[row]), core_width(theirs.pull[row])
+            bin_ = f"{prefix}, pT {pt_low:g}-{pt_high:g} GeV, abs(eta) {eta_low:g}-{eta_high:g}"
+            for k, label in enumerate(PARAMETER_NAMES):
+                name, error = label.partition(" ")[0], float(ratios[1:, k].std())
+                result.append(Figure(f"{bin_}: resolution of {name} over ACTS", float(ratios[0, k]), spread=error))
+                acts = Reference("Kalman fit of ACTS", float(pulls[1][k]))
+                result.append(Figure(f"{bin_}: width of pulls of {name}", float(pulls[0][k]), "", "equal", acts))
+    stiff = ours.pt * np.cosh(eta) > 1000
+    if with_charge and stiff.any():
+        wrong = [float(np.mean(wrong_charge(fits)[stiff])) for fits in (ours, theirs)]
+        acts = Reference("Kalman fit of ACTS", wrong[1])
+        result.append(Figure(f"{prefix}, above 1 TeV: wrong charge", wrong[0], reference=acts))
+    return result
+
+
+def wrong_charge(fits: FitScores) -> Bool[ndarray, " n"]:
+    """Whether the fitted q/p has another sign than the charge."""
+    true = fits.charge / (fits.pt * np.cosh(fits.eta))
+    return np.asarray(np.sign(fits.residual[:, 4] + true) != np.sign(true))
 
 
 if __name__ == "__main__":

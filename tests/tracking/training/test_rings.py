@@ -42,7 +42,7 @@ def test_rings_from_hits_with_and_without_local_positions() -> None:
     )
     tables = load_track_fitter().tables
     for given, largest in ((hits, 2e-4), (replace(hits, local=None), 0.05)):
-        rings = rings_of_modules([Event(1, given)], tables.layers)
+        rings, _ = rings_of_modules([Event(1, given)], tables.layers)
         assert len(rings) == len(tables.rings)
         assert np.abs(apart(replace(tables, rings=rings), modules)).max() < largest
-    assert len(rings_of_modules([Event(1, replace(hits, geometry_id=None))], tables.layers)) == 0
+    assert len(rings_of_modules([Event(1, replace(hits, geometry_id=None))], tables.layers)[0]) == 0

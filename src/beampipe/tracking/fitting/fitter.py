@@ -19,9 +19,9 @@ from beampipe.tracking.kernels.loading import contiguous, native
 class TrackFitter(Shown):
     """Fits a helix to the hits of each track, with the errors and the scattering of a detector.
 
-    Hits count with the resolution of their layer, and a track is scattered where it left a hit. Hits on no layer of
-    the tables are left out: see `TrackParameters.n_hits`. The field is along z, and may change
-    with r and z.
+    Hits count with the resolution of their layer, along the axes of the module that they lie on, and a track is
+    scattered where it left a hit. Hits on no layer of the tables are left out: see `TrackParameters.n_hits`. The field
+    is along z, and may change with r and z. Particles are taken as pions; the radiation of electrons is not modelled.
 
     A track whose chi2 is doubtful (as that of one right track of forty) is fitted without each of its hits in turn. If
     the best of these fits is clearly better, the hit is an outlier: see `TrackParameters.outliers`. So is an ambiguous

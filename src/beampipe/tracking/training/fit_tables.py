@@ -390,16 +390,24 @@ def _typical(values: Float64[ndarray, " n"], tables: FitTables) -> Float64[ndarr
 
 
 def _solution(
-    matrix: Float64[ndarray, "n n"], right: Float64[ndarray, " n"], typical: Float64[ndarray, " n"]
+    matrix: Float64[ndarray, "n n"],
+    right: Float64[ndarray, " n"],
+    typical: Float64[ndarray, " n"],
+    known: Float64[ndarray, " n"],
 ) -> Float64[ndarray, " n"]:
-    """The variances that solve a step, none below a small share of the typical one."""
+    """The variances that solve a step, none below a small share of the typical one; those that are known stay."""
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
+    free = np.isnan(known)
+    right = (right - matrix[:, ~free] @ known[~free])[free]
+    matrix, typical = matrix[np.ix_(free, free)], typical[free]
     prior = 2 / _PRIOR**2  # the matrix is twice Fisher's information
     upper = cholesky(matrix * typical * typical[:, None] + prior * np.eye(len(right)))
     relative, _ = nnls(upper, solve_triangular(upper, right * typical + prior, trans="T"))
-    return np.asarray(np.maximum(relative, _LEAST) * typical)
+    values = known.copy()
+    values[free] = np.maximum(relative, _LEAST) * typical
+    return values
 
 
 def learn_fit_tables(
@@ -427,9 +435,10 @@ def learn_fit_tables(
             f" {config.min_particles} with pT > {config.pt_min} GeV and {config.min_hits} hits; give more events"
         )
     n = len(layers)
+    rings, across = rings_of_modules(kept, layers)
     tables = FitTables(
         np.asarray(layers, np.float32),
-        rings_of_modules(kept, layers),
+        rings,
         np.ones((n, 2), np.float32),
         np.zeros(n, np.float32),
         np.array([config.pipe_share * layers[:, 0].min(), 0], np.float32),
@@ -442,13 +451,15 @@ def learn_fit_tables(
     if not deviations:
         raise ConfigError("fit tables: got no track that is long and nearly straight; give more events")
     values = np.concatenate([_first_variances(deviations, n), np.full(n + len(tables.all_tubes), _FIRST_SCATTERING)])
+    known = np.concatenate([across, np.full(len(values) - n, np.nan)])
+    values = np.where(np.isfinite(known), known, values)
     loss, shape, terms = 0.0, tables.field_shape.astype(np.float64), field_terms(chains.xyz)
     for _ in range(_ROUNDS):
         matrix, right, loss, shape, covariance = _scoring_step(deviations, values, loss, shape, config)
         noise = np.sqrt(np.einsum("ni,ij,nj->n", terms, covariance, terms).mean())
         if np.sqrt(np.mean((terms @ shape) ** 2)) < max(_CONSTANT, _SIGNIFICANT * noise):
             shape = np.zeros_like(shape)
-        values = _solution(matrix, right, _typical(values, tables))
+        values = _solution(matrix, right, _typical(values, tables), known)
     return replace(
         tables,
         variance=values[: 2 * n].reshape(2, n).T.astype(np.float32),
