@@ -37,12 +37,14 @@ def test_rings_from_hits_with_and_without_local_positions() -> None:
     dead = random.random(len(modules)) < 0.02
     row = np.repeat(np.flatnonzero(~dead), 20)
     local = modules.uniform(row, random)
-    hits = Hits(
-        cylindrical(*modules.to_global(row, local.astype(np.float64)).T), modules.geometry_id[row], local, local
-    )
+    position = cylindrical(*modules.to_global(row, local.astype(np.float64)).T)
+    hits = Hits(position, modules.geometry_id[row], local, modules.variance[row].astype(np.float32))
     tables = load_track_fitter().tables
-    for given, largest in ((hits, 2e-4), (replace(hits, local=None), 0.05)):
-        rings, _ = rings_of_modules([Event(1, given)], tables.layers)
+    given = np.zeros(len(tables.layers))
+    given[layer_of(position, tables.layers)] = modules.variance[row, 0]
+    for known, largest in ((hits, 2e-4), (replace(hits, local=None), 0.05)):
+        rings, across = rings_of_modules([Event(1, known)], tables.layers)
+        np.testing.assert_allclose(across, given if known.local is not None else np.nan, rtol=1e-3)
         assert len(rings) == len(tables.rings)
         assert np.abs(apart(replace(tables, rings=rings), modules)).max() < largest
     assert len(rings_of_modules([Event(1, replace(hits, geometry_id=None))], tables.layers)[0]) == 0
