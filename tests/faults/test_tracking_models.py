@@ -295,7 +295,7 @@ MODELS = (
     Fault(
         "a fit of older formulas",
         fitter_of(with_tensors("fit", version=None)),
-        r"version none, expected 1.*learn the model again with `beampipe tracking train` \(this one was made by: ",
+        r"version none, expected 2.*learn the model again with `beampipe tracking train` \(this one was made by: ",
         FileError,
     ),
     Fault(
