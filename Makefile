@@ -114,6 +114,7 @@ bench: $(test_ready)
 	$(bin)/python benchmarks/make_events.py --workers $(BENCH_THREADS)
 	$(bin)/python benchmarks/kernels.py --threads 1
 	$(bin)/python benchmarks/false_alarms.py
+	$(bin)/python benchmarks/fit.py --gun generic odd --output runs/bench/fit-gun.json
 	failed=""; for name in $(event_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" --threads $(BENCH_THREADS) --output "runs/bench/$$name.json" $(BENCH_OPTIONS) \
 	    || failed="$$failed $$name"; \
