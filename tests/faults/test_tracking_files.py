@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -149,7 +150,7 @@ FAULTS: Final = [
     Fault(
         "events in an unknown column of decimals",
         reading(both(renamed(event_id="n"), changed(n=lambda table: table["n"].astype(float)))),
-        "is 'n' the event.*--event-column n",
+        "is 'n' the event.*--columns event=n",
     ),
     Fault(
         "events shuffled, in an unknown column",
@@ -163,7 +164,16 @@ FAULTS: Final = [
         reading(changed(event_id=lambda table: table["event_id"] // 2, runNumber=lambda table: table["event_id"] % 2)),
         "2 numbers in 'runNumber'.*for each run",
     ),
-    Fault("--event-column of no column", reading(renamed(event_id="n"), event_column="nn"), "no column 'nn'.*'n'"),
+    Fault(
+        "an event column that is not there",
+        reading(renamed(event_id="n"), columns={"event": "nn"}),
+        "no column 'nn'.*'n'",
+    ),
+    Fault("a quantity that is none", reading(renamed(), columns={"radius": "r"}), "unknown quantity: got 'radius'"),
+    Fault("a unit of another quantity", reading(renamed(), units={"x": "GeV"}), "unknown unit: got 'GeV'"),
+    Fault("a unit of a number", reading(renamed(), units={"hit_id": "mm"}), "hit_id, which has no unit"),
+    Fault("a column without a name", reading(renamed(), columns=["x"]), "got 'x', expected pairs such as"),
+    Fault("a column for two quantities", reading(renamed(), columns=["x=x", "x=y"]), "got x twice"),
     Fault("events of equal numbers apart", reading(changed(event_id=lambda table: table["event_id"] % 3)), "again"),
     Fault(
         "event numbers that are words", reading(changed(event_id=lambda table: table["event_id"].astype(str))), "'0'"
@@ -466,9 +476,28 @@ def as_read() -> list[Event]:
     return [Event(event.event_id, event.hits, event.truth) for event in shipped_events(0)[:SEVERAL]]
 
 
+def tenth(name: str) -> Callable[[dict[str, Any]], Any]:
+    """A tenth of a column, as lengths in cm are of those in mm."""
+    return lambda table: table[name] / 10
+
+
 SOUND: Final[dict[str, tuple[Change, dict[str, Any]]]] = {
     **{f"events as {name}": (renamed(event_id=name), {}) for name in SPELLINGS},
-    "events in a column that is given": (renamed(event_id="bunch"), {"event_column": "bunch"}),
+    "events in a column that is given": (renamed(event_id="bunch"), {"columns": {"event": "bunch"}}),
+    "every name is given": (
+        renamed(x="a", y="b", z="c", event_id="n", particle_id="p"),
+        {"columns": {"x": "a", "y": "b", "z": "c", "event": "n", "particle": "p"}},
+    ),
+    "pairs as on the command line": (renamed(x="a", y="b"), {"columns": ["x=a,y=b"]}),
+    "another column in the way": (
+        both(renamed(x="a"), changed(x=lambda table: table["y"], hit_x=lambda table: table["z"])),
+        {"columns": {"x": "a"}},
+    ),
+    "centimetres and MeV": (
+        changed(x=tenth("x"), y=tenth("y"), z=tenth("z"), px=lambda table: table["px"] * 1000),
+        {"units": {"x": "cm", "y": "cm", "z": "cm", "px": "MeV"}},
+    ),
+    "degrees": (cylindrical(180 / np.pi), {"units": {"phi": "deg"}}),
     "events as decimals": (changed(event_id=lambda table: table["event_id"].astype(float)), {}),
     "a run number beside the event": (changed(run=lambda table: np.full(len(table["x"]), 358031)), {}),
     "capitals": (lambda table: {name.upper(): values for name, values in table.items()}, {}),
@@ -493,6 +522,8 @@ def test_sound_conventions_are_read(name: str, tmp_path: Path) -> None:
         opened = open_events(written(tmp_path, change), **options)
         read = list(opened)
     assert opened.note == ""
+    in_memory = open_events(pq.read_table(tmp_path / "hits.parquet").to_pandas(), **options)
+    assert [event.hits.columns()["r"].tolist() for event in in_memory] == [event.hits.r.tolist() for event in read]
     assert [event.event_id for event in read] == [event.event_id for event in as_read()]
     for event, expected in zip(read, as_read(), strict=True):
         np.testing.assert_allclose(event.hits.x, expected.hits.x, atol=1e-3)
@@ -513,9 +544,12 @@ def test_hits_may_come_in_any_order(tmp_path: Path) -> None:
 
 
 def test_an_event_without_hits_is_an_event(tmp_path: Path) -> None:
-    lists = {"event": [3, 4, 5], **{axis: [[1.0, 2.0], [], [3.0]] for axis in "xyz"}}
+    lists = {"evt": [3, 4, 5], **{f"hit_{axis}": [[0.1, 0.2], [], [0.3]] for axis in "xyz"}}
     pq.write_table(pa.table(lists), tmp_path / "events.parquet")
-    assert [len(event.hits) for event in open_events(tmp_path / "events.parquet")] == [2, 0, 1]
+    centimetres = dict.fromkeys("xyz", "cm")
+    for source in (tmp_path / "events.parquet", ak.Array(lists)):
+        events = open_events(source, units=centimetres)
+        assert [(event.event_id, event.hits.z.tolist()) for event in events] == [(3, [1.0, 2.0]), (4, []), (5, [3.0])]
 
 
 def one_event(table: dict[str, Any]) -> dict[str, Any]:
@@ -542,5 +576,5 @@ def test_a_table_of_one_event_is_said_to_be_one(change: Change, tmp_path: Path) 
 
 def test_one_event_may_be_said_to_be_one(tmp_path: Path) -> None:
     path = written(tmp_path, both(renamed(event_id="slice"), without("hit_id")))
-    assert len(list(open_events(path, event_column="none"))) == 1
-    assert open_events(path, event_column="none").note == ""
+    assert len(list(open_events(path, columns={"event": "none"}))) == 1
+    assert open_events(path, columns={"event": "none"}).note == ""

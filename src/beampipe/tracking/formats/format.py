@@ -114,7 +114,8 @@ class FileProbe:
 
     Attributes:
         path: path of the file.
-        kind: ``parquet``, ``root``, ``json``, ``csv`` (with a header), ``numbers`` (without) or ``unknown``.
+        kind: ``parquet``, ``root``, ``json``, ``csv`` (with a header), ``numbers`` (without), ``memory`` (no file) or
+            ``unknown``.
         names: columns of a table, keys of a JSON object, or names of the trees of a ROOT file.
         lists: names of the columns that hold lists.
     """
@@ -130,6 +131,7 @@ class FileProbe:
 
     def __str__(self) -> str:
         titles = {
+            "memory": "the columns",
             "parquet": "Parquet with the columns",
             "root": "ROOT with the trees",
             "json": "JSON with the keys",

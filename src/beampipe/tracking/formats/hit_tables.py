@@ -8,24 +8,27 @@ file's name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.columns import recognised
-from beampipe.errors import ColumnError, FileError, nearest
+from beampipe.errors import ColumnError, FileError
 from beampipe.events import Event, Hits, scale_named
 from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.colliderml import COLLIDERML
 from beampipe.tracking.formats.format import EventFormat, FileProbe, one_event, probe_file
+from beampipe.tracking.formats.naming import Naming
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.read_options import NO_EVENT_COLUMN, ReadOptions
 
 _EVENT_NAME: Final = re.compile(r"evt|event")
 """What names of columns with the number of the event contain."""
+
+HOW_TO_NAME: Final = "--columns r=NAME,phi=NAME,z=NAME (columns={'r': 'NAME', ...}) says which they are"
 
 _FEWEST_OF_EVENT: Final = 20
 """Fewest rows of a block that may be an event."""
@@ -42,16 +45,69 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
 
     Raises:
         FileError: the file is cut short, or the rows of one event are not consecutive.
-        ColumnError: there is no position.
+        ColumnError: there is no position, or no column of a name that `options` state.
     """
-    file = probe_file(path)
-    if not has_position(file):
-        raise ColumnError(f"{path}: got {file}, expected columns r, phi, z or x, y, z", path=path)
-    by = event_column(file, options)
-    if tables.hit_columns(file.names)["z"] in file.lists:
-        events = _events_of_lists(path, by)
+    naming, file = Naming.of(options), probe_file(path)
+    by, named = naming.event_column(file), naming.probed(file)
+    _require_position(named)
+    if tables.hit_columns(named.names)["z"] in named.lists:
+        events = _events_of_lists(path, by, naming)
     else:
-        events = tables.hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
+        groups = tables.hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
+        events = ((number, naming.applied(columns)) for number, columns in groups)
+    yield from _checked(file, events, naming, options.scale)
+
+
+def events_in_memory(table: Any, options: ReadOptions) -> Iterator[Event]:
+    """The events of a table in memory, with one row per hit: a DataFrame, or arrays by name.
+
+    An array of awkward has one row per event where its fields are lists.
+
+    Raises:
+        FileError: the rows of one event are not consecutive, or the columns differ in length.
+        ColumnError: there is no position, or no column of a name that `options` state.
+        TypeError: it is no such table.
+    """
+    if not isinstance(table, Mapping) and not hasattr(table, "columns") and not hasattr(table, "fields"):
+        raise TypeError(
+            f"open_events: got {type(table).__name__}, expected the path of a file or folder, a DataFrame, arrays by"
+            " name, or an array of awkward"
+        )
+    naming, path = Naming.of(options), Path(type(table).__name__)
+    names = tuple(getattr(table, "fields", None) or table)
+    lists = frozenset(name for name in names if getattr(table[name], "ndim", 1) == 2)
+    file = FileProbe(path, "memory", names, lists)
+    by, named = naming.event_column(file), naming.probed(file)
+    _require_position(named)
+    if tables.hit_columns(named.names)["z"] in named.lists:
+        rows = range(len(table))
+        groups: Iterator[tuple[object, dict[str, ndarray]]] = (
+            (
+                row if by is None else np.asarray(table[by])[row].item(),
+                {name: _flat(table[name][row]) for name in lists},
+            )
+            for row in rows
+        )
+    else:
+        groups = _split(path, {name: _flat(table[name]) for name in names if name not in lists}, by)
+    events = ((number, naming.applied(columns)) for number, columns in groups)
+    yield from _checked(file, events, naming, options.scale)
+
+
+def _flat(column: Any) -> ndarray:
+    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+
+
+def _require_position(file: FileProbe) -> None:
+    if not has_position(file):
+        raise ColumnError(f"{file.path}: got {file}, expected columns r, phi, z or x, y, z; {HOW_TO_NAME}")
+
+
+def _checked(
+    file: FileProbe, events: Iterable[tuple[object, dict[str, ndarray]]], naming: Naming, scale: str
+) -> Iterator[Event]:
+    """The events with these numbers and columns; each number is there once."""
+    path, by = file.path, naming.event_column(file)
     runs = tuple(recognised(tables.RUN, file.names).values())
     event_ids: set[int] = set()
     for event_id, columns in events:
@@ -75,24 +131,10 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
                     path=path,
                     name=name,
                 )
-        event = tables.event_of(tables.Origin(path, TABLE.name, number), columns, options.scale)
-        if by is None and options.event_column is None:
+        event = tables.event_of(tables.Origin(path, TABLE.name, number), columns, scale)
+        if by is None and not naming.is_one_event:
             _require_one_event(path, event, columns)
         yield event
-
-
-def event_column(file: FileProbe, options: ReadOptions) -> str | None:
-    """The column with the number of the event, None if the table has none.
-
-    Raises:
-        ColumnError: the column that `options` name is not there.
-    """
-    if options.event_column is None:
-        return recognised([tables.EVENT], file.names).get(tables.EVENT.name)
-    if options.event_column != NO_EVENT_COLUMN and options.event_column not in file.names:
-        similar = nearest(options.event_column, file.names)
-        raise ColumnError(f"{file.path}: no column {options.event_column!r}{similar}; got {file}", path=file.path)
-    return None if options.event_column == NO_EVENT_COLUMN else options.event_column
 
 
 def _require_one_event(path: Path, event: Event, columns: Mapping[str, ndarray]) -> None:
@@ -111,8 +153,8 @@ def _require_one_event(path: Path, event: Event, columns: Mapping[str, ndarray])
             continue
         raise ColumnError(
             f"{path}: got no column with the number of the event, but {name!r}, which is the same in {len(blocks)}"
-            f" blocks of rows: is {name!r} the event? Then give --event-column {name} (event_column={name!r}); if all"
-            f" {len(values)} hits are of one event, --event-column {NO_EVENT_COLUMN}",
+            f" blocks of rows: is {name!r} the event? Then give --columns event={name} (columns={{'event': {name!r}}});"
+            f" if all {len(values)} hits are of one event, --columns event={NO_EVENT_COLUMN}",
             path=path,
             name=name,
         )
@@ -135,10 +177,11 @@ def has_position(file: FileProbe) -> bool:
     )
 
 
-def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
+def _events_of_lists(path: Path, by: str | None, naming: Naming) -> Iterator[tuple[object, dict[str, ndarray]]]:
     """The lists with one value per hit, by event; columns that have one per hit in the first event need it in all."""
     of_hits: set[str] | None = None
-    for row, (values, lists) in enumerate(tables.event_rows(path)):
+    for row, (values, as_named) in enumerate(tables.event_rows(path)):
+        lists = naming.applied(as_named)
         z = lists.get(tables.hit_columns(lists).get("z", ""), np.empty(0))
         columns = {name: values for name, values in lists.items() if len(values) == len(z)}
         if of_hits is None and len(z):
@@ -155,19 +198,28 @@ def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[
 
 def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     _, columns = tables.read_table(path, {})
+    yield from _split(path, columns, by)
+
+
+def _split(path: Path, columns: dict[str, ndarray], by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
+    """The events of columns with one entry per hit."""
+    if len({len(values) for values in columns.values()}) > 1:
+        lengths = ", ".join(f"{len(values)} of {name}" for name, values in columns.items())
+        raise FileError(f"{path}: got {lengths}, expected columns of one length", path=path)
     if by is None:
         yield None, columns
         return
-    number = tables.integers(tables.Origin(path, TABLE.name, tables.event_number(path)), by, columns.pop(by))
+    number = tables.integers(tables.Origin(path, TABLE.name, tables.event_number(path)), by, columns[by])
     for begin, end in tables.equal_runs(number):
-        yield int(number[begin]), {name: values[begin:end] for name, values in columns.items()}
+        yield int(number[begin]), {name: values[begin:end] for name, values in columns.items() if name != by}
 
 
 def _note(file: FileProbe, options: ReadOptions) -> str:
     """What a user should know of how a table is read."""
-    if event_column(file, options) is not None or options.event_column == NO_EVENT_COLUMN or file.lists:
+    naming = Naming.of(options)
+    if naming.event_column(file) is not None or naming.is_one_event or file.lists:
         return ""
-    return "read as one event, as no column has the number of the event; --event-column (event_column=) names one"
+    return "read as one event, as no column has the number of the event; --columns event=NAME states it"
 
 
 def _is_hit_table(file: FileProbe) -> bool:
@@ -184,7 +236,7 @@ TABLE: Final = EventFormat(
     "table",
     _is_hit_table,
     read_tables,
-    frozenset({"scale", "event_column"}),
+    frozenset({"scale", "columns", "units"}),
     readable=lambda file: file.kind in ("parquet", "csv") and has_position(file),
     note=_note,
 )

@@ -22,8 +22,9 @@ class ReadOptions:
             simulated hits, too.
         particles: name of the particles in EDM4hep, or path of their table of ColliderML.
         cell_id: how cellID of EDM4hep is packed, as DD4hep writes it: system:5,side:-2,layer:6,module:11,sensor:8.
-        event_column: column of a table with the number of the event; none if the table is one event.
-            [default: recognised]
+        columns: column of a table that is read as r, phi, z, x, y, z, event or another quantity: r=hit_r,event=evt;
+            event=none if the table is one event. [default: recognised]
+        units: unit of a quantity of a table: x=cm,px=MeV. [default: mm, rad, GeV, e]
     """
 
     scale: str = "mm"
@@ -32,7 +33,8 @@ class ReadOptions:
     links: tuple[str, ...] = ()
     particles: str | None = None
     cell_id: str | None = None
-    event_column: str | None = None
+    columns: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     def given(self) -> list[str]:
         """Names of the attributes, besides the format, that differ from their defaults."""

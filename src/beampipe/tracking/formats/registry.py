@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beampipe.errors import ColumnError, ConfigError, FileError, expect_type, look_up
 from beampipe.events import Event, Events, Tracks, scale_named
@@ -14,7 +17,8 @@ from beampipe.tracking.formats.acts import ACTS, PARAMETERS_OF_ACTS, PROTOTRACKS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fields
 from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, probe_file
-from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
+from beampipe.tracking.formats.hit_tables import FEATURES, HOW_TO_NAME, TABLE, events_in_memory
+from beampipe.tracking.formats.naming import Naming, stated
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
@@ -27,7 +31,7 @@ EVENT_FORMATS: Final[dict[str, EventFormat]] = {
 
 
 def open_events(
-    path: str | Path,
+    path: str | Path | Any,
     scale: str = "mm",
     *,
     format: str | None = None,
@@ -35,7 +39,8 @@ def open_events(
     links: Sequence[str] = (),
     particles: str | None = None,
     cell_id: str | None = None,
-    event_column: str | None = None,
+    columns: Mapping[str, str] | Sequence[str] = (),
+    units: Mapping[str, str] | Sequence[str] = (),
 ) -> Events:
     """The events at `path`, read when they are used, one in memory at a time. Files are recognised by their content.
 
@@ -64,7 +69,7 @@ def open_events(
     one format; files of no known format are ignored.
 
     Args:
-        path: file or folder of events.
+        path: file or folder of events; or a table of hits in memory: a DataFrame, arrays by name, an array of awkward.
         scale: a name of `SCALES`, for r, phi and z in ``features`` and ``table``; the others state their units.
         format: name of the format, a key of `EVENT_FORMATS`, where the content does not determine it.
         hits: EDM4hep: names of the collections of tracker hits.
@@ -72,16 +77,20 @@ def open_events(
         particles: EDM4hep: name of the collection of particles; ColliderML: path of the table of particles.
         cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``: then
             the modules are known.
-        event_column: ``table``: name of the column with the number of the event, where that is not recognised;
-            ``"none"`` if the table is one event.
+        columns: ``table``: column that a quantity is read from, where its name is not recognised:
+            ``{"r": "hit_r", "event": "evt"}``; for the event ``"none"`` if the table is one event.
+        units: ``table``: unit of a quantity, where it is not mm, rad or GeV: ``{"x": "cm", "phi": "deg"}``.
 
     Raises:
         FileError: missing, cut short, of no known format or of several; ColumnError if a column is missing.
+        TypeError: neither a path nor a table.
         ConfigError: a scale or a name for a format that has no use for it.
         NotFiniteError: NaN or infinity among the coordinates.
         UnknownNameError: no such scale, format or collection.
     """
-    return open_with(path, ReadOptions(scale, format, tuple(hits), tuple(links), particles, cell_id, event_column))
+    named, measured = stated("columns", columns), stated("units", units)
+    options = ReadOptions(scale, format, tuple(hits), tuple(links), particles, cell_id, named, measured)
+    return open_with(path, options)
 
 
 def check_options(options: ReadOptions) -> None:
@@ -96,13 +105,18 @@ def check_options(options: ReadOptions) -> None:
         event_format(options.format)
     if options.cell_id is not None:
         cell_fields(options.cell_id)
+    Naming.of(options)
 
 
-def open_with(path: str | Path, options: ReadOptions) -> Events:
+def open_with(path: str | Path | Any, options: ReadOptions) -> Events:
     """The same as `open_events`, with all options in one value."""
-    expect_type("open_events", path, (str, PathLike), "give the path of one file or folder")
-    path = Path(path)
     check_options(options)
+    if not isinstance(path, (str, PathLike)):
+        read = partial(events_in_memory, path, options)
+        return Events(type(path).__name__, lambda first: islice(read(), first, None))
+    path = Path(path)
+    if options.format is None and (options.columns or options.units):
+        options = replace(options, format=TABLE.name)
     if not _exists(path):
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
@@ -161,12 +175,15 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     error = ColumnError if file.kind == "parquet" else FileError
     possible = [form.name for form in EVENT_FORMATS.values() if form.accepts(file)]
     hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
+    if file.kind in ("csv", "parquet") and not possible:
+        hint += f"; if these are hits, {HOW_TO_NAME}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 
 def _open_folder(path: Path, options: ReadOptions) -> Events:
     files = [file for file in _files_in(path) if not file.name.startswith(".")]
-    probes = [probe_file(file) for file in files]
+    naming = Naming.of(options)
+    probes = [naming.probed(probe) if naming.fits(probe) else probe for probe in map(probe_file, files)]
     chosen: dict[str, list[Path]] = {}
     for reader in EVENT_FORMATS.values():
         test = reader.accepts if options.format == reader.name else reader.recognises
