@@ -278,6 +278,22 @@ def test_a_configuration_that_cannot_be_loaded_leaves_the_gateway_as_it_is(fleet
         assert client.infer({"X": np.array([0, 3], np.float32)})["Y"].tolist() == [0, 6]
 
 
+def test_a_gateway_that_is_being_reloaded_does_not_hang(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, conditions = fleet.reconciler.gateway, list[str]()
+
+    def refuse(command: str, timeout: float) -> str:
+        gateway.probe()  # as another thread may, while HAProxy accepts no connection
+        conditions.append(gateway.condition)
+        return "Success=0"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway._probe, "hangs", lambda: True)
+        patched.setattr(gateway._master, "ask", refuse)
+        with pytest.raises(ConfigError, match="does not load"):
+            gateway.reload()
+    assert conditions == ["running"]
+
+
 def test_on_a_full_disk_it_starts_with_its_last_configuration(
     fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,7 +245,8 @@ class Gateway:
         self._launched = 0.0
         self._answered: int | None = None
         self._hanging: int | None = None
-        self._reloads = 0
+        self._reloads_begun = 0
+        self._reloads_ended = 0
         self._renewed = 0
         self.api = RuntimeApi(plan.socket)
         self._master = RuntimeApi(folder / _MASTER)
@@ -352,8 +353,11 @@ class Gateway:
         before = file.read_text(encoding="utf-8")
         self._write(self.plan, file)
         # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
-        answer = self._master.ask("reload", _RELOAD)
-        self._reloads += 1  # also if it failed: HAProxy may not have answered during it
+        self._reloads_begun += 1
+        try:
+            answer = self._master.ask("reload", _RELOAD)
+        finally:
+            self._reloads_ended = self._reloads_begun
         if not answer.startswith("Success=1"):
             with replacing(file) as part:  # the one in force, by which it starts on a full disk
                 part.touch(mode=0o600)
@@ -410,12 +414,12 @@ class Gateway:
     def probe(self) -> None:
         """Ask through the public port, by each protocol, and note whether HAProxy hangs; takes at most 4 s.
 
-        An HAProxy that was reloaded meanwhile does not hang: during a reload it may refuse connections.
+        An HAProxy that is or was reloaded meanwhile does not hang: during a reload it may refuse connections.
         """
         shorten_log(self._log)
-        pid, reloads = self.pid, self._reloads
+        pid, reloads = self.pid, self._reloads_ended
         hangs = pid is not None and pid == self._answered and self._probe.hangs()
-        self._hanging = pid if hangs and reloads == self._reloads else None
+        self._hanging = pid if hangs and reloads == self._reloads_begun else None
 
     def replies(self) -> dict[str, Replies]:
         """Replies of each server since the trial began; empty if no server is on trial.
