@@ -39,7 +39,8 @@ double module_azimuth(const FitTables& t, int layer, bool barrel, double r, doub
     if (ring[0] != static_cast<float>(layer)) continue;
     const double near = ring[1], half = ring[2], aside = ring[3], spacing = 2 * kPi / ring[5];
     if (!barrel && (z - aside) * (z - aside) >= nearest) continue;
-    const double middle = barrel ? std::atan2(aside, near) : 0, turned = std::remainder(phi - ring[4] - middle, spacing);
+    const double middle = barrel ? std::atan2(aside, near) : 0,
+                 turned = std::remainder(phi - ring[4] - middle, spacing);
     const auto compare = [&](double away) {
       const double along = r * std::cos(away + middle), off = barrel ? along - near : z - aside;
       const double beside = barrel ? r * std::sin(away + middle) - aside : along - near;
@@ -98,7 +99,8 @@ bool start(const FitHit* hits, int n, Helix* helix) {
 // How a helix is bent in matter.
 struct Bending {
   double inverse_p2, inverse_beta2, slope2;  // slope2 = 1 + cot^2
-  double in_barrel, in_disc;  // scattering in a module that is crossed along its azimuth, relative to a crossing at right angles
+  double in_barrel,
+      in_disc;  // scattering in a module that is crossed along its azimuth, relative to a crossing at right angles
 
   Bending(const Helix& h, const FitTables& t) {
     slope2 = 1 + h.cot * h.cot;

@@ -19,9 +19,9 @@ constexpr int kWidth = 8;                 // of a row of parameters, filled up w
 struct FitHit {
   double x, y, z, distance2;
   double module_x, module_y;  // direction of the azimuth of the module
-  double variance[2];  // across and along [mm^2]
-  double scattering;   // at right angles [GeV^2]
-  const float* box;    // r_min, r_max, z_min, z_max [mm] of its layer
+  double variance[2];         // across and along [mm^2]
+  double scattering;          // at right angles [GeV^2]
+  const float* box;           // r_min, r_max, z_min, z_max [mm] of its layer
   bool barrel;
   double bending;    // mean field along the way, relative to that of the tables
   std::int64_t row;  // among the hits of the event

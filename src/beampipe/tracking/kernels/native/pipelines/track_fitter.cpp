@@ -42,7 +42,8 @@ OwnFitTables::OwnFitTables(const std::string& path) {
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": fit tables: " + error.what());
   }
-  for (const auto* table : {&layers_, &rings_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_, &field_shape_})
+  for (const auto* table :
+       {&layers_, &rings_, &variance_, &scattering_, &tubes_, &energy_loss_, &field_, &field_shape_})
     require(all(*table, [](float x) { return std::isfinite(x); }), "got a number that is not finite, expected finite");
   require(all(variance_, [](float x) { return x > 0; }), "got a variance <= 0, expected positive resolutions");
   require(all(scattering_, [](float x) { return x >= 0; }) && all(tubes_, [](float x) { return x >= 0; }),
