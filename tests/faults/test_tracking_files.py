@@ -131,7 +131,7 @@ def ragged(table: dict[str, Any]) -> dict[str, Any]:
     return lists
 
 
-def is_first(table: dict[str, Any]) -> ndarray:
+def is_first(table: Mapping[str, Any]) -> ndarray:
     """The rows of the first event."""
     return np.asarray(table["event_id"] == table["event_id"][0])
 
@@ -144,13 +144,39 @@ def in_other_order(mu: int) -> Event:
     return replace(event, hits=hits, truth=truth)
 
 
+def labelled(name: str, label: Callable[[ndarray], Any]) -> Change:
+    """A change of one column."""
+    return lambda table: {**table, name: label(table[name])}
+
+
+LABELS_OF_EVENTS: Final[dict[str, Callable[[ndarray], Any]]] = {
+    "decimals": lambda number: number.astype(float),
+    "halves": lambda number: number + 0.5,
+    "words": lambda number: np.char.add("event", number.astype(str)),
+    "dates": lambda number: number.astype("datetime64[s]"),
+}
+"""What a column may hold that tells events apart."""
+
 FAULTS: Final = [
-    Fault("events in a column of an unknown name", reading(renamed(event_id="evt_idx")), "is 'evt_idx' the event"),
+    Fault("events in a column of an unknown name", reading(renamed(event_id="my_evt")), "is 'my_evt' the event"),
     Fault("events in an unknown column without a hint", reading(renamed(event_id="bunch")), "is 'bunch' the event"),
+    *(
+        Fault(
+            f"events in an unknown column of {kind}",
+            reading(both(renamed(event_id="n"), labelled("n", label))),
+            "is 'n' the event.*--columns event=n",
+        )
+        for kind, label in LABELS_OF_EVENTS.items()
+    ),
     Fault(
-        "events in an unknown column of decimals",
-        reading(both(renamed(event_id="n"), changed(n=lambda table: table["n"].astype(float)))),
-        "is 'n' the event.*--columns event=n",
+        "two numbers of the event, of which the first is the same for all",
+        reading(both(renamed(event_id="evt"), changed(event=lambda table: np.zeros(len(table["x"]), np.int64)))),
+        "one number of the event in 'event', but 'evt'.*--columns event=evt .*--columns event=event",
+    ),
+    Fault(
+        "hits without an event, in memory",
+        lambda folder: list(open_events({**columns(), "event_id": np.where(is_first(columns()), np.nan, 1.0)})),
+        "rows without a number in 'event_id'",
     ),
     Fault(
         "events shuffled, in an unknown column",
@@ -466,7 +492,7 @@ def test_a_fault_is_named(fault: Fault, tmp_path: Path) -> None:
 
 SPELLINGS: Final = (
     *("event_id", "eventNumber", "evt", "event_number", "EventID", "entry", "EVENT", "EvtNum", "evtId", "eventId"),
-    *("Event.Number", "iEvent", "ievt"),
+    *("Event.Number", "iEvent", "ievt", "evtIdx", "event_index", "evID"),
 )
 
 

@@ -25,7 +25,7 @@ from beampipe.tracking.formats.naming import Naming
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.read_options import NO_EVENT_COLUMN, ReadOptions
 
-_EVENT_NAME: Final = re.compile(r"evt|event")
+_EVENT_NAME: Final = re.compile(r"evt|event|collision")
 """What names of columns with the number of the event contain."""
 
 HOW_TO_NAME: Final = "--columns r=NAME,phi=NAME,z=NAME (columns={'r': 'NAME', ...}) says which they are"
@@ -109,6 +109,7 @@ def _checked(
     """The events with these numbers and columns; each number is there once."""
     path, by = file.path, naming.event_column(file)
     runs = tuple(recognised(tables.RUN, file.names).values())
+    others = {name for name in file.names if name != by and recognised([tables.EVENT], [name])}
     event_ids: set[int] = set()
     for event_id, columns in events:
         number = tables.event_number(path) if by is None and event_id is None else event_id
@@ -132,29 +133,30 @@ def _checked(
                     name=name,
                 )
         event = tables.event_of(tables.Origin(path, TABLE.name, number), columns, scale)
-        if by is None and not naming.is_one_event:
-            _require_one_event(path, event, columns)
+        if tables.EVENT.name not in naming.names:
+            suspects = columns if by is None else {name: columns[name] for name in others & set(columns)}
+            _require_one_event(path, event, suspects, by)
         yield event
 
 
-def _require_one_event(path: Path, event: Event, columns: Mapping[str, ndarray]) -> None:
-    """Refuse a table that is read as one event if a column that has no meaning here looks like the number of many."""
+def _require_one_event(path: Path, event: Event, columns: Mapping[str, ndarray], by: str | None) -> None:
+    """Refuse hits that are read as one event if a column that has no meaning here looks like the number of many."""
     known = set(tables.hit_columns(columns).values())
-    for name, values in columns.items():
-        if (
-            name in known
-            or values.dtype.kind not in "iuf"
-            or not len(values)
-            or not np.array_equal(values, values // 1)
-        ):
+    for name, column in columns.items():
+        if name in known or column.dtype.kind == "b":
             continue
+        values = column.astype(str) if column.dtype == object else column
         blocks = tables.equal_runs(values)
-        if len(blocks) < 2 or not (_EVENT_NAME.search(name.lower()) or _are_events(event, values, blocks)):
+        if len(blocks) < 2:
             continue
+        by_name = _EVENT_NAME.search(name.lower()) and (values.dtype.kind != "f" or (values == np.rint(values)).all())
+        if not (by_name or by is not None or _are_events(event, values, blocks)):
+            continue
+        stated = "no column with the number of the event" if by is None else f"one number of the event in {by!r}"
         raise ColumnError(
-            f"{path}: got no column with the number of the event, but {name!r}, which is the same in {len(blocks)}"
-            f" blocks of rows: is {name!r} the event? Then give --columns event={name} (columns={{'event': {name!r}}});"
-            f" if all {len(values)} hits are of one event, --columns event={NO_EVENT_COLUMN}",
+            f"{path}: got {stated}, but {name!r}, which is the same in {len(blocks)} blocks of rows: is {name!r} the"
+            f" event? Then give --columns event={name} (columns={{'event': {name!r}}}); if all {len(values)} hits are"
+            f" of one event, --columns event={by or NO_EVENT_COLUMN}",
             path=path,
             name=name,
         )
@@ -162,7 +164,7 @@ def _require_one_event(path: Path, event: Event, columns: Mapping[str, ndarray])
 
 def _are_events(event: Event, values: ndarray, blocks: list[tuple[int, int]]) -> bool:
     """Whether blocks of rows are as events are: each with a value of its own, long, and all over the detector."""
-    if len(np.unique(values)) < len(blocks) or np.median(np.diff(blocks)) < _FEWEST_OF_EVENT:
+    if np.median(np.diff(blocks)) < _FEWEST_OF_EVENT or len(np.unique(values)) < len(blocks):
         return False
     place = np.abs(event.hits.position - [0, np.pi, 0])  # the two ends of a detector often have one number
     reach = np.array([np.ptp(place[begin:end], axis=0) for begin, end in blocks[:_MOST_BLOCKS]])
@@ -209,6 +211,13 @@ def _split(path: Path, columns: dict[str, ndarray], by: str | None) -> Iterator[
     if by is None:
         yield None, columns
         return
+    if columns[by].dtype.kind == "f" and (gaps := np.count_nonzero(np.isnan(columns[by]))):
+        raise FileError(
+            f"{path}: got {gaps} of {len(columns[by])} rows without a number in {by!r}, expected the event of each hit;"
+            " number or drop these rows",
+            path=path,
+            name=by,
+        )
     number = tables.integers(tables.Origin(path, TABLE.name, tables.event_number(path)), by, columns[by])
     for begin, end in tables.equal_runs(number):
         yield int(number[begin]), {name: values[begin:end] for name, values in columns.items() if name != by}

@@ -256,11 +256,13 @@ POSITIONS: Final = ("r", "phi", "z"), ("x", "y", "z")
 
 _CYLINDRICAL, _CARTESIAN = POSITIONS
 
+_NUMBERS: Final = ("", "_id", "_number", "_nr", "_no", "_num", "_index", "_idx")
+
 EVENT: Final = Column(
     "event_id",
     (
-        *(f"{word}{end}" for word in ("event", "evt") for end in ("", "_id", "_number", "_nr", "_no", "_num")),
-        *("i_event", "i_evt", "ev", "entry"),
+        *(f"{word}{end}" for word in ("event", "evt", "ev") for end in _NUMBERS),
+        *("i_event", "i_evt", "entry"),
     ),
 )
 """The number of the event in tables with one row per hit or per event."""
