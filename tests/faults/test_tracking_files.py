@@ -179,6 +179,16 @@ FAULTS: Final = [
         "rows without a number in 'event_id'",
     ),
     Fault(
+        "gaps among the hits of awkward",
+        lambda folder: list(open_events(ak.Array({"x": [1.0, None], "y": [1.0, 2.0], "z": [1.0, 2.0]}))),
+        "gaps as x \\(1 of 2 missing\\)",
+    ),
+    Fault(
+        "columns in memory that differ in length",
+        lambda folder: list(open_events({"x": np.ones((3, 2)), "y": np.ones((3, 2)), "z": np.ones((2, 2))})),
+        "3 of x, 3 of y, 2 of z",
+    ),
+    Fault(
         "events shuffled, in an unknown column",
         reading(
             lambda table: renamed(event_id="my_event")({k: v[::-1][np.argsort(table["z"])] for k, v in table.items()})
@@ -576,6 +586,37 @@ def test_an_event_without_hits_is_an_event(tmp_path: Path) -> None:
     for source in (tmp_path / "events.parquet", ak.Array(lists)):
         events = open_events(source, units=centimetres)
         assert [(event.event_id, event.hits.z.tolist()) for event in events] == [(3, [1.0, 2.0]), (4, []), (5, [3.0])]
+
+
+def in_frame() -> Any:
+    """The table as a DataFrame."""
+    return pa.table(dict(columns())).to_pandas()
+
+
+def by_event() -> dict[str, list[ndarray]]:
+    """A list of one array per event for each coordinate."""
+    ends = np.flatnonzero(np.diff(columns()["event_id"])) + 1
+    return {name: np.split(columns()[name], ends) for name in ("x", "y", "z")}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        lambda: in_frame().set_index("event_id"),
+        lambda: in_frame().set_index(["event_id", "hit_id"]),
+        lambda: in_frame().set_index("event_id", drop=False),
+        lambda: in_frame().rename(columns={"event_id": "entry"}).set_index(["entry", "hit_id"]),
+        by_event,
+        lambda: pa.table(by_event()).to_pandas()[::-1][::-1],
+        lambda: ak.Array(by_event()),
+        lambda: {name: np.stack([values[:50] for values in lists]) for name, lists in by_event().items()},
+    ],
+)
+def test_every_event_in_memory_is_read(table: Callable[[], Any]) -> None:
+    read = list(open_events(table()))
+    assert [event.event_id for event in read] == list(range(SEVERAL))
+    for event, x in zip(read, by_event()["x"], strict=True):
+        np.testing.assert_allclose(event.hits.x, x[: len(event.hits)], atol=1e-3)
 
 
 def one_event(table: dict[str, Any]) -> dict[str, Any]:

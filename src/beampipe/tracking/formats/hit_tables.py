@@ -7,6 +7,7 @@ file's name.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -74,28 +75,41 @@ def events_in_memory(table: Any, options: ReadOptions) -> Iterator[Event]:
             " name, or an array of awkward"
         )
     naming, path = Naming.of(options), Path(type(table).__name__)
-    names = tuple(getattr(table, "fields", None) or table)
-    lists = frozenset(name for name in names if getattr(table[name], "ndim", 1) == 2)
-    file = FileProbe(path, "memory", names, lists)
+    if hasattr(table, "reset_index") and (table.index.has_duplicates or list(table.index.names) != [None]):
+        # The events may be numbered by the index alone, as uproot does it.
+        levels = [level for level, name in enumerate(table.index.names) if name not in table.columns]
+        table = table.reset_index(level=levels)
+    columns = {name: table[name] for name in getattr(table, "fields", None) or table}
+    if len({len(values) for values in columns.values()}) > 1:
+        lengths = ", ".join(f"{len(values)} of {name}" for name, values in columns.items())
+        raise FileError(f"{path}: got {lengths}, expected columns of one length", path=path)
+    lists = frozenset(name for name, values in columns.items() if _holds_lists(values))
+    file = FileProbe(path, "memory", tuple(columns), lists)
     by, named = naming.event_column(file), naming.probed(file)
     _require_position(named)
     if tables.hit_columns(named.names)["z"] in named.lists:
-        rows = range(len(table))
+        of_hits = [name for name in columns if name in lists]
+        rows = zip(*(columns[name] for name in of_hits), strict=True)
+        numbers = itertools.count() if by is None else _flat(columns[by]).tolist()
         groups: Iterator[tuple[object, dict[str, ndarray]]] = (
-            (
-                row if by is None else np.asarray(table[by])[row].item(),
-                {name: _flat(table[name][row]) for name in lists},
-            )
-            for row in rows
+            (number, dict(zip(of_hits, map(_flat, row), strict=True)))
+            for number, row in zip(numbers, rows, strict=False)
         )
     else:
-        groups = _split(path, {name: _flat(table[name]) for name in names if name not in lists}, by)
-    events = ((number, naming.applied(columns)) for number, columns in groups)
+        groups = _split(path, {name: _flat(values) for name, values in columns.items() if name not in lists}, by)
+    events = ((number, naming.applied(of_event)) for number, of_event in groups)
     yield from _checked(file, events, naming, options.scale)
 
 
+def _holds_lists(column: Any) -> bool:
+    """Whether it has one list per row: an array of two dimensions, or of lists."""
+    return getattr(column, "ndim", 1) == 2 or np.ndim(next(iter(column), 0)) == 1
+
+
 def _flat(column: Any) -> ndarray:
-    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+    """A column as an array; of Python objects, None for a gap, where values are missing."""
+    values = column.to_numpy() if hasattr(column, "to_numpy") else column
+    return np.array(values.tolist(), object) if np.ma.is_masked(values) else np.asarray(values)
 
 
 def _require_position(file: FileProbe) -> None:
@@ -205,9 +219,6 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
 
 def _split(path: Path, columns: dict[str, ndarray], by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     """The events of columns with one entry per hit."""
-    if len({len(values) for values in columns.values()}) > 1:
-        lengths = ", ".join(f"{len(values)} of {name}" for name, values in columns.items())
-        raise FileError(f"{path}: got {lengths}, expected columns of one length", path=path)
     if by is None:
         yield None, columns
         return
