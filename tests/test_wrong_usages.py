@@ -150,8 +150,6 @@ USAGES: Final = {
     "serving export -o folder": "folder",
     "serving export -o out --model nonsense": "nonsense",
     "serving export -o out --model x=nothing.py:Class": "nothing.py",
-    "serving bench --way nonsense": "nonsense",
-    "serving bench nothing.parquet": "nothing.parquet",
     "serving demo --model nonsense": "nonsense",
     "serving engine show --triton nowhere": "nowhere",
     # Fleet.

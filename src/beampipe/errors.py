@@ -19,8 +19,7 @@ expected and what to do next::
     │   │   └── RegionLostError      the server has no such shared memory region (any more)
     │   ├── RegionRefusedError the server cannot map our shared memory
     │   ├── DeadlineError     it did not answer in time                    (also a TimeoutError)
-    │   ├── UnknownModelError the server has no such model
-    │   └── WrongLabelsError  its labels differ from those of the pipeline run directly
+    │   └── UnknownModelError the server has no such model
     ├── ModelError            a served model broke its contract with its server
     ├── CancelledError        the work was stopped because its client has left
     ├── BusyError             locked by another process; retry later
@@ -62,7 +61,6 @@ __all__ = [
     "UnknownModelError",
     "UnknownNameError",
     "WorkflowError",
-    "WrongLabelsError",
     "from_wire",
     "look_up",
     "nearest",
@@ -244,18 +242,6 @@ class DeadlineError(ServiceError, TimeoutError):
 
 class UnknownModelError(ServiceError):
     """The server has no such model."""
-
-
-class WrongLabelsError(ServiceError):
-    """A server returned no labels, or labels that differ from those of the pipeline run directly.
-
-    Args:
-        fault: what the server returned.
-    """
-
-    def __init__(self, fault: str) -> None:
-        super().__init__(f"load: got {fault}, expected the labels that the pipeline gives when run directly")
-        self.fault = fault
 
 
 class ModelError(BeampipeError):

@@ -276,7 +276,7 @@ def test_a_model_is_exported_as_asked_under_the_name_that_foreign_clients_ask_fo
         (["export", "-o", "{tmp}/a", "-m", "mine=gone.py:Mine"], "gone.py"),
         (["export", "-o", "{tmp}/a", "--name", "X"], "--name: got 'X' for 4 models, expected one model"),
         (["export", "-o", "{tmp}/a", "-m", "module_map", "--name", "a b"], "got the name 'a b', expected letters"),
-        (["bench", "--concurrency", "1,x"], "invalid value for '--concurrency'"),
+        (["demo", "--concurrency", "1,x"], "invalid value for '--concurrency'"),
     ],
 )
 def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -147,7 +148,8 @@ def stream_command(
     """
     from beampipe.chain import stream
     from beampipe.files import check_command_output
-    from beampipe.serving.bench import load_samples
+    from beampipe.tracking.data import shipped_events
+    from beampipe.tracking.formats import open_events
 
     if output is not None:
         check_command_output(output, parents=True, force=force)
@@ -161,7 +163,8 @@ def stream_command(
         seed=seed,
     )
     ways = [stream.Way.parse(text) for text in url or ()] or [stream.Way(stream.DIRECT)]
-    hits = [event.hits for sample in load_samples(files or (), events, (mu,)).values() for event in sample]
+    sources = [islice(open_events(path), events) for path in files] if files else [shipped_events(mu)]
+    hits = [event.hits for source in sources for event in source]
     points = []
     with stream.open_stream(hits, settings) as source:
         for way in ways:

@@ -70,69 +70,10 @@ def serving_settings(
     )
 
 
-def bench_command(
-    files: Annotated[list[Path] | None, typer.Argument()] = None,
-    output: Path = Path("runs/bench"),
-    pipeline: str = "exatrkx",
-    way: list[str] | None = None,
-    mu: list[int] | None = None,
-    events: Annotated[int, typer.Option(min=1)] = 100,
-    concurrency: Annotated[list[int] | None, typer.Option(min=1)] = None,
-    instances: Annotated[list[int] | None, typer.Option(min=1)] = None,
-    seconds: Annotated[float, typer.Option(min=0.1)] = 5.0,
-    device: str = "cpu",
-    backend: Backend = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
-    threads: Threads = None,
-    triton: triton_cli.TritonFolder = None,
-    force: Replace = False,
-    as_json: Json = False,
-) -> None:
-    """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal.
-
-    Args:
-        files: Files of events, in place of the shipped ones. [default: the shipped ones]
-        output: Folder for the JSON and the plot.
-        pipeline: Name of the pipeline that is served.
-        way: How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times.
-        mu: Pile-up of the shipped events: 0, 60 or 200; may be given several times. [default: each]
-        events: Largest number of events of each file.
-        concurrency: Number of requests in flight; may be given several times. [default: 1 2 4 8 16]
-        instances: Number of instances of each model, measured at the largest number of requests in flight; may be given
-            several times. [default: 1 2 4]
-        seconds: Duration of each point, in seconds.
-        device: Device of the pipelines: cpu, cuda or cuda:N.
-    """
-    from beampipe.files import check_folder_outputs
-    from beampipe.serving import bench
-    from beampipe.serving.models import ServingSettings
-
-    check_folder_outputs(output, bench.REPORT_FILES, force=force, marks=[bench.REPORT_MARK])
-
-    plan = bench.BenchPlan(
-        pipeline,
-        tuple(way or bench.default_ways(pipeline)),
-        ServingSettings(device=device, threads=threads, backend=backend, tracker_model=tracker_model),
-        tuple(concurrency or (1, 2, 4, 8, 16)),
-        tuple(instances or (1, 2, 4)),
-        seconds,
-        triton,
-    )
-    samples = bench.load_samples(files or (), events, mu or (0, 60, 200))
-    result = bench.run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
-    if as_json:
-        print_json(result)
-    else:
-        bench.print_bench(result, console())
-    written = bench.write_report(result, output)
-    say(", ".join(map(str, written)))
-
-
 app = Commands("Track finding as a service.")
 app.add_typer(triton_cli.engine_commands, name="engine")
 app.command("load")(triton_cli.load_command)
 app.command("unload")(triton_cli.unload_command)
-app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter, process_time
@@ -21,7 +21,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
-from beampipe.errors import ConfigError, DeadlineError, ShapeError, WrongLabelsError
+from beampipe.errors import ConfigError, DeadlineError, ShapeError
 from beampipe.events import Hits, Tracks
 
 
@@ -147,12 +147,6 @@ class FutureSender:
 
     def close(self) -> None:
         self._closing()
-
-
-def in_threads(find: Callable[[Hits], Tracks], workload: Workload, threads: int) -> FutureSender:
-    """A sender that calls a blocking ``find`` from that many threads."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
-    return FutureSender(lambda hits: pool.submit(find, hits), workload, pool.shutdown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,25 +368,6 @@ def _require_positive(**settings: int | float) -> None:
     for name, value in settings.items():
         if value <= 0:
             raise ConfigError(f"{name}: got {value}, expected more than 0")
-
-
-def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
-    """Send each event once, one after the other, and compare its labels byte for byte.
-
-    Raises:
-        WrongLabelsError: labels differ, or there are none.
-        DeadlineError: no answer came for `patience` seconds.
-    """
-    for event in range(len(workload)):
-        sender.send(event, event)
-        answers = sender.answers(patience)
-        if not answers:
-            raise DeadlineError(f"load: got no answer to event {event} for {patience:g} s")
-        fault = answers[0].error
-        if answers[0].labels is not None:
-            fault = workload.difference(event, answers[0].labels)
-        if fault is not None:
-            raise WrongLabelsError(fault)
 
 
 def closed_loop(
