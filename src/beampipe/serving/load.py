@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -165,9 +165,7 @@ class LoadRun:
         ended: end of it.
         faults: messages of requests that were not good, and how often each came.
         wrong: number of requests whose labels came and differ from the direct ones.
-        concurrency: number of requests in flight (closed loop), or None.
-        rate: requested mean number of arrivals per second (open loop), or None.
-        cpu_seconds: processor time of this process over all requests that were sent, recorded or not.
+        concurrency: number of requests in flight of a closed loop; None for an open one.
         n_all: number of all requests that were sent.
     """
 
@@ -183,8 +181,6 @@ class LoadRun:
     faults: dict[str, int]
     wrong: int
     concurrency: int | None
-    rate: float | None
-    cpu_seconds: float
     n_all: int
 
     def __len__(self) -> int:
@@ -217,7 +213,6 @@ class _Loop:
         self._events: dict[int, int] = {}
         self._faults: Counter[str] = Counter()
         self._wrong = 0
-        self._cpu = process_time()
         self._answered_at = clock()
         self.begun, self.ended = np.inf, np.inf
         self.kept: dict[int, _Request] = {}
@@ -269,7 +264,7 @@ class _Loop:
             raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self.in_flight} requests in flight")
         return answers
 
-    def run(self, *, concurrency: int | None, rate: float | None) -> LoadRun:
+    def run(self, concurrency: int | None = None) -> LoadRun:
         """All that was recorded."""
         times = dict.fromkeys(("due", "sent", "finished", "released"), float)
         types = {"event": np.int64, **times, "good": np.bool_, "held": np.bool_}
@@ -284,8 +279,6 @@ class _Loop:
             faults=dict(self._faults),
             wrong=self._wrong,
             concurrency=concurrency,
-            rate=rate,
-            cpu_seconds=process_time() - self._cpu,
             n_all=self.n_sent,
         )
 
@@ -297,34 +290,20 @@ class Summary:
     Attributes:
         requests: number of requests that were recorded.
         failed: number of recorded requests without an answer or with wrong labels.
-        faults: number of requests that failed, recorded or not.
-        wrong: number of requests with labels that differ from the direct ones, recorded or not.
         throughput: good answers per second.
-        mean: mean latency [s].
         p50: median latency [s].
         p95: 95th percentile of the latency [s].
         p99: 99th percentile of the latency [s].
         worst: longest latency [s].
-        lateness: 99th percentile of how much later than intended requests were sent [s]. In an open loop below
-            saturation this is the generator's own error; it is part of the latency.
-        generator: processor time of the generator per request [s]; of the whole process, so it means nothing where
-            the pipeline runs in it.
-        sent: number of all requests, those before and after the recorded span included.
     """
 
     requests: int
     failed: int
-    faults: int
-    wrong: int
     throughput: float
-    mean: float
     p50: float
     p95: float
     p99: float
     worst: float
-    lateness: float
-    generator: float
-    sent: int
 
 
 def latencies(run: LoadRun) -> Float64[ndarray, " n_good"]:
@@ -350,17 +329,11 @@ def summarise(run: LoadRun) -> Summary:
     return Summary(
         requests=len(run),
         failed=len(run) - len(latency),
-        faults=sum(run.faults.values()),
-        wrong=run.wrong,
         throughput=throughput,
-        mean=float(good.mean()),
         p50=float(p50),
         p95=float(p95),
         p99=float(p99),
         worst=float(good.max()),
-        lateness=float(np.percentile(run.sent - run.due, 99)) if len(run) else np.nan,
-        generator=run.cpu_seconds / max(1, run.n_all),
-        sent=run.n_all,
     )
 
 
@@ -422,7 +395,7 @@ def closed_loop(
     keep_busy(lambda: not loop.kept_in_flight)
     while loop.in_flight:
         loop.collect(patience)
-    return loop.run(concurrency=concurrency, rate=None)
+    return loop.run(concurrency)
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> Float64[ndarray, " n"]:
@@ -483,4 +456,4 @@ def open_loop(
         if full:
             full_until = clock()
     loop.ended = loop.begun + seconds
-    return loop.run(concurrency=None, rate=rate)
+    return loop.run()

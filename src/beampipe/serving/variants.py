@@ -53,11 +53,6 @@ DEFAULT_MODELS: Final = ("exatrkx", "exatrkx_ragged", "module_map", "module_map_
 """Names of the models that are served by default."""
 
 
-def variants_of(pipeline: PipelineSpec) -> dict[str, ServedVariant]:
-    """The ways in which a pipeline can be served: plain, ragged, for Athena, and perhaps as an ensemble."""
-    return {variant.way: variant for variant in VARIANTS.values() if variant.pipeline.name == pipeline.name}
-
-
 def pipeline_of(model: str) -> str:
     """Name of the pipeline that the model of that name runs.
 
