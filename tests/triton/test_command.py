@@ -1,4 +1,4 @@
-"""A Triton of somebody else's command under supervision: hangs, deaths, and canaries that are learnt."""
+"""A Triton of somebody else's command under supervision: hangs, deaths and canaries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beampipe.cli import app
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.command import CommandServer, command_settings, option
 from beampipe.triton.engine import Engine, this_interpreter
-from beampipe.triton.model.canary import read_canary, write_canary
+from beampipe.triton.model.canary import write_canary
 from beampipe.triton.server import launch, management
 from beampipe.triton.server.launch import ServerSettings, free_ports
 from beampipe.triton.server.server import TritonServer
@@ -53,12 +53,12 @@ def command(engine: Engine, repository: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @contextmanager
-def supervised(command: list[str], mode: str = "none", canaries: Path | None = None) -> Iterator[TritonServer]:
+def supervised(command: list[str], mode: str = "none") -> Iterator[TritonServer]:
     command = [*command, f"--model-control-mode={mode}"]
     if mode == "explicit":
         command += ["--load-model=one", "--load-model=two"]
     settings = command_settings(command, log=None, start_timeout=60.0, patience=1.0)
-    with CommandServer(command, settings, canaries) as server:
+    with CommandServer(command, settings) as server:
         yield server
     assert_nothing_left(server.prefix)
 
@@ -68,20 +68,10 @@ def kinds(server: TritonServer) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_hangs_or_dies_answers_again(command: list[str], mode: str, tmp_path: Path) -> None:
-    with supervised(command, mode, tmp_path / "canaries") as server, ThreadPoolExecutor() as pool:
+def test_what_hangs_or_dies_answers_again(command: list[str], mode: str, repository: Path) -> None:
+    write_canary(repository / "one" / "1", {"X": np.zeros(1, np.float32)}, {})
+    with supervised(command, mode) as server, ThreadPoolExecutor() as pool:
         assert server.models == ("one", "two")
-        learnt = tmp_path / "canaries" / "one"
-
-        def is_learnt() -> bool:
-            assert ask(server.http_url, "one", 0.0, 5.0) == (200, [0.0, 10.0])
-            return read_canary(learnt) is not None if learnt.exists() else False
-
-        wait_until(is_learnt)
-        stored = read_canary(learnt)
-        assert stored is not None
-        assert stored[0]["X"].tolist() == [0.0, 5.0]
-        assert stored[1] == {}
         server_pid = server.pid
         hung = pool.submit(ask, server.http_url, "one", 13.0, timeout=60.0)
         wait_until(lambda: "hangs" in kinds(server))
@@ -105,12 +95,10 @@ def test_what_hangs_or_dies_answers_again(command: list[str], mode: str, tmp_pat
         assert ask(server.http_url, "two", 0.0, 7.0) == (200, [0.0, 14.0])
 
 
-def test_a_wrong_answer_to_a_given_canary_is_an_incident(command: list[str], tmp_path: Path) -> None:
-    (tmp_path / "canaries" / "two").mkdir(parents=True)
-    write_canary(tmp_path / "canaries" / "two", {"X": np.zeros(1, np.float32)}, {"Y": np.ones(1, np.float32)})
-    with supervised(command, canaries=tmp_path / "canaries") as server:
-        wait_until(lambda: "canary" in kinds(server))
-        assert any("two: the canary got another Y" in incident.text for incident in server.incidents)
+def test_a_model_that_does_not_give_its_canary_is_not_served(command: list[str], repository: Path) -> None:
+    write_canary(repository / "two" / "1", {"X": np.zeros(1, np.float32)}, {"Y": np.ones(1, np.float32)})
+    with pytest.raises(ConfigError, match="two: the canary got another Y"), supervised(command):
+        pass
 
 
 def test_the_command_runs_it_and_outlives_a_killed_supervisor(command: list[str]) -> None:
@@ -167,6 +155,6 @@ def test_the_unit_names_the_command_with_its_options(capsys: pytest.CaptureFixtu
     command = ["triton", "run", "--unit", "user", "--patience", "5", "--", "/opt/tritonserver/bin/tritonserver"]
     app([*command, "--model-repository=/models"], standalone_mode=False)
     output = capsys.readouterr().out
-    assert "triton run --patience=5 --start-timeout=600 --learn -- /opt/tritonserver/bin/tritonserver" in output
+    assert "triton run --patience=5 --start-timeout=600 -- /opt/tritonserver/bin/tritonserver" in output
     assert "--model-repository=/models" in output
     assert "WatchdogSec=" in output

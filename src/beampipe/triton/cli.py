@@ -122,8 +122,6 @@ class ServiceManager(StrEnum):
 def run_command(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND")],
     patience: float = 30.0,
-    canaries: Path | None = None,
-    learn: Annotated[bool, typer.Option("--learn/--no-learn")] = True,
     start_timeout: float = 600.0,
     log: Path | None = None,
     unit: ServiceManager | None = None,
@@ -133,9 +131,6 @@ def run_command(
     Args:
         command: Command of a Triton, after a --.
         patience: Time without answer and without use of the processor after which a model is killed, in seconds.
-        canaries: Folder of requests that are repeated each second, MODEL/canary.safetensors; learnt ones are added.
-            [default: a temporary one]
-        learn: Repeat the first request of each model without a canary.
         start_timeout: Time that loading all models may take, in seconds.
         log: File to which Triton's log is appended.
         unit: Print a systemd unit that runs this, for the system or a user.
@@ -146,12 +141,8 @@ def run_command(
 
     settings = command_settings(command, log=log, start_timeout=start_timeout, patience=patience)
     if unit is not None:
-        options = [
-            f"--patience={patience:g}",
-            f"--start-timeout={start_timeout:g}",
-            "--learn" if learn else "--no-learn",
-        ]
-        options += [f"--{name}={path.absolute()}" for name, path in (("canaries", canaries), ("log", log)) if path]
+        options = [f"--patience={patience:g}", f"--start-timeout={start_timeout:g}"]
+        options += [] if log is None else [f"--log={log.absolute()}"]
         program = shutil.which(command[0]) or command[0]
         words = [sys.executable, "-m", "beampipe", "triton", "run", *options, "--", program, *command[1:]]
         typer.echo(systemd_unit(words, folder=Path(), environment={}, for_user=unit == "user"), nl=False)
@@ -159,7 +150,7 @@ def run_command(
     run_server(
         settings,
         restart=True,
-        make=lambda settings, note: CommandServer(command, settings, canaries, learn=learn, on_incident=note),
+        make=lambda settings, note: CommandServer(command, settings, on_incident=note),
     )
 
 
