@@ -165,10 +165,8 @@ def test_the_last_good_copy_is_served_whatever_starts_again(
     until(lambda: row()["refused"] is None)
     copies = [one.copy for one in credentials_of(reconciler.fleet.gateway, reconciler.folder.path).values()]
     assert len(copies) == 3
-    # Those of earlier specifications of this fleet are there, too.
-    everything = set((reconciler.folder.path / "credentials").iterdir())
-    assert set(copies) <= everything
-    assert all(copy.stat().st_mode & 0o077 == 0 for copy in everything)
+    assert set(copies) == set((reconciler.folder.path / "credentials").iterdir()), "none of earlier specifications"
+    assert all(copy.stat().st_mode & 0o077 == 0 for copy in copies)
 
 
 def test_certificates_are_for_their_user_alone_and_end(papers: Path, tmp_path: Path) -> None:

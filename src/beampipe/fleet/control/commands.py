@@ -201,6 +201,7 @@ class GatewayCommands:
             if not reconciler.ended.is_set():
                 reconciler.change_gateway(*before)
             raise
+        reconciler.credentials.remove_others()
 
     def wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until a condition holds.

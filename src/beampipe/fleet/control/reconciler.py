@@ -173,6 +173,8 @@ class Reconciler(ABC):
         self.start_servers()
         self._access_log.start()
         self.gateway.start()
+        if self.gateway.observe().configuration == self.gateway.desired_configuration:  # not on a full disk
+            self.credentials.remove_others()
         self.page.start()
         watchers = [
             threading.Thread(target=self._repeat_until_end, args=arguments, name=f"fleet-{name}", daemon=True)

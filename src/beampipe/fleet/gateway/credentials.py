@@ -124,10 +124,11 @@ class Credentials:
 
     def __init__(self, fleet: Fleet, folder: Path) -> None:
         self._files = credentials_of(fleet.gateway, folder)
+        self._folder = folder / "credentials"
         self._refused: dict[str, str] = {}
         self._seen: dict[str, bytes] = {}
         self._again = 0.0
-        (folder / "credentials").mkdir(mode=0o700, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         for kind, credential in self._files.items():
             try:
                 credential.take(credential.content())
@@ -136,6 +137,11 @@ class Credentials:
                     raise
                 self._refused[kind] = str(error)
         self.served = _with_files(fleet, {kind: credential.copy for kind, credential in self._files.items()})
+
+    def remove_others(self) -> None:
+        """Remove copies of earlier specifications, once the gateway has the present one."""
+        for copy in set(self._folder.iterdir()) - {credential.copy for credential in self._files.values()}:
+            copy.unlink(missing_ok=True)
 
     def update(self, gateway: Gateway) -> Iterator[str]:
         """Have a gateway that runs serve the files that have changed; no connection is lost.
