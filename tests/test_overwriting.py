@@ -48,7 +48,7 @@ REFUSING: Final = {
     "tracking validate EVENTS -o out": ("validation.json", "validation.html"),
     "tracking export -o out": ("exatrkx.json", "exatrkx_gnn.onnx", "exatrkx_filter.pt"),
     "tracking submit EVENTS -o out": ("predictions.parquet", "manifest.json"),
-    "serving demo -o out": ("event.png", "event.html", "throughput.png", "evaluation.json"),
+    "serving demo -o out": ("event.png", "event.html", "throughput.png"),
     "calibration demo -o out": ("factors.json", "report/index.html", "report/corrections.json"),
     **{f"calibration {stage} dijets.toml -o out": ("factors.json", "report/joint.json") for stage in _STAGES},
     "calibration simulate -n 30 -o out": ("nominal/nominal.slice0.0000.root",),

@@ -151,35 +151,34 @@ def demo_command(
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Start a server, send it simulated events, several at a time, print figures, draw, stop.
+    """Start a server, send it simulated events, several at a time, print throughput and latency, draw, stop.
 
     Args:
-        output: Folder for the pictures and figures.
+        output: Folder for the pictures.
         model: Name of a model to serve; may be given several times. [default: one of each kind]
         concurrency: Number of requests in flight, at most.
         events: Number of events that are measured each time, at least.
         mu: Pile-up of the shipped events that are sent: 0, 60 or 200.
     """
     from beampipe.files import check_folder_outputs
-    from beampipe.serving.demo import DEMO_FILES, DEMO_MODELS, demo_facts, print_demo, run_serving_demo
-    from beampipe.tracking.evaluation.results import EVALUATION_MARK
+    from beampipe.serving.demo import DEMO_FILES, DEMO_MODELS, demo_table, run_serving_demo
 
-    check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
+    check_folder_outputs(output, DEMO_FILES, force=force)
     say("takes about 30 s on two idle cores", err=True)
     result = run_serving_demo(
         output,
         model or DEMO_MODELS,
-        clients=concurrency,
+        in_flight=concurrency,
         events=events,
         mu=mu,
         triton=triton,
         progress=lambda text: say(text, err=True),
     )
     if as_json:
-        print_json(demo_facts(result))
+        print_json(result)
     else:
-        print_demo(result, console())
-    say(f"pictures and figures: {', '.join(str(output / name) for name in DEMO_FILES)}")
+        console().print(demo_table(result))
+    say(f"pictures: {', '.join(str(output / name) for name in DEMO_FILES)}")
     if not result.stopped_clean:
         raise BeampipeError("the server left shared memory behind, expected none: see /dev/shm")
 

@@ -1,36 +1,32 @@
-"""Demo of track finding as a service: a server, a client that sends simulated events, figures and pictures."""
+"""Demo of track finding as a service: a server, a client that sends simulated events, throughput and pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import make_folder
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.load import FutureSender, Workload, closed_loop, direct_workload, summarise
+from beampipe.serving.load import FutureSender, Summary, Workload, closed_loop, direct_workload, summarise
 from beampipe.serving.models import ServingSettings
 from beampipe.serving.server import generated_repository
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display import show_event
-from beampipe.tracking.evaluation.report import print_evaluation
-from beampipe.tracking.evaluation.results import Evaluation, evaluation_body, write_evaluation
-from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
 DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
-DEMO_FILES: Final = ("event.png", "event.html", "throughput.png", "evaluation.json")
+DEMO_FILES: Final = ("event.png", "event.html", "throughput.png")
 """Names of the files that the demo writes."""
 
 _SPAN: Final = 0.1
@@ -38,26 +34,18 @@ _SPAN: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """Throughput of one model with some client processes.
+class DemoPoint:
+    """Throughput and latency of one model; the labels of each event were compared with the direct ones.
 
     Attributes:
         model: name of the model.
-        clients: number of requests in flight.
-        events: number of answered events; the labels of each were compared with the direct ones.
-        seconds: time from the first request to the last answer [s].
-        rate: events answered per second.
-        p50: median latency [s].
-        p95: 95th percentile of the latency [s].
+        in_flight: number of requests in flight.
+        summary: figures of the events that were answered.
     """
 
     model: str
-    clients: int
-    events: int
-    seconds: float
-    rate: float
-    p50: float
-    p95: float
+    in_flight: int
+    summary: Summary
 
 
 @dataclass(frozen=True)
@@ -65,14 +53,12 @@ class DemoResult:
     """Results of the demo.
 
     Attributes:
-        evaluation: efficiency, fakes and time of each stage, of tracks that came from the server.
-        throughputs: throughput for each model and number of clients.
+        points: throughput for each model and number of requests in flight.
         start_seconds: time until the server answers [s].
         stopped_clean: whether nothing was left of the server.
     """
 
-    evaluation: Evaluation
-    throughputs: tuple[Throughput, ...]
+    points: tuple[DemoPoint, ...]
     start_seconds: float
     stopped_clean: bool
 
@@ -81,18 +67,18 @@ def run_serving_demo(
     folder: Path,
     models: Sequence[str] = DEMO_MODELS,
     *,
-    clients: int = 4,
+    in_flight: int = 4,
     events: int = 12,
     mu: int = 200,
     triton: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> DemoResult:
-    """Start a server, send it events, several at a time, compare, score, draw, stop.
+    """Start a server, send it events, several at a time, compare all labels, draw, stop.
 
     Args:
         folder: folder for `DEMO_FILES`.
         models: names of the pipelines to serve.
-        clients: largest number of requests in flight.
+        in_flight: largest number of requests in flight.
         events: smallest number of events that are measured for each model and number of requests in flight.
         mu: pile-up of the shipped events that are sent.
         triton: folder of another Triton than the installed engine.
@@ -110,46 +96,25 @@ def run_serving_demo(
     ):
         url = f"grpc://{server.grpc_url}"
         start_seconds = perf_counter() - begin
-        progress("scoring tracks from the server")
-        finders = {model: TritonTrackFinder(url, model, stages=True) for model in models}
-        evaluation = evaluate(finders, shipped_events(mu), sample=f"shipped events, mu = {mu}, tracks from the server")
         event = shipped_events(mu)[0]
-        for ending in ("png", "html"):
-            show_event(event, finders[models[0]].find(event.hits), folder / f"event.{ending}")
-        for finder in finders.values():
-            finder.close()
-        throughputs = []
+        with TritonTrackFinder(url, models[0]) as finder:
+            for ending in ("png", "html"):
+                show_event(event, finder.find(event.hits), folder / f"event.{ending}")
+        points = []
         for model in models:
             with DirectTrackFinder(model) as direct:
                 workload = direct_workload([event.hits for event in shipped_events(mu)], direct.find)
-            for count in sorted({1, 2, clients}):
-                progress(f"{count} request{'s' * (count > 1)} in flight to {model}")
-                throughputs.append(_measure(url, model, workload, count, events))
+            for number in sorted({1, 2, in_flight}):
+                progress(f"{number} request{'s' * (number > 1)} in flight to {model}")
+                points.append(_measure(url, model, workload, number, events))
         progress("stopping")
         prefix = server.prefix
-    write_evaluation(folder / "evaluation.json", evaluation)
-    _draw(throughputs, mu, folder / "throughput.png")
-    return DemoResult(evaluation, tuple(throughputs), start_seconds, stopped_clean=not shared_memory_of(prefix))
-
-
-def demo_facts(result: DemoResult) -> dict[str, Any]:
-    """The results for a script: times in s, rates in events/s."""
-    return {
-        "evaluation": evaluation_body(result.evaluation),
-        "throughputs": [asdict(throughput) for throughput in result.throughputs],
-        "start_seconds": result.start_seconds,
-        "stopped_clean": result.stopped_clean,
-    }
-
-
-def print_demo(result: DemoResult, out: Console) -> None:
-    """Print the results as tables."""
-    print_evaluation(result.evaluation, out)
-    out.print(demo_table(result))
+    _draw(points, mu, folder / "throughput.png")
+    return DemoResult(tuple(points), start_seconds, stopped_clean=not shared_memory_of(prefix))
 
 
 def demo_table(result: DemoResult) -> Table:
-    """Throughput and latency by model and number of clients."""
+    """Throughput and latency by model and number of requests in flight."""
     table = make_table(
         "events through the server",
         ("model",),
@@ -157,35 +122,34 @@ def demo_table(result: DemoResult) -> Table:
         importance=("in flight", "events/s", "p50 ms"),
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
-    for throughput in result.throughputs:
-        numbers = (f"{throughput.rate:.2f}", f"{1e3 * throughput.p50:.0f}", f"{1e3 * throughput.p95:.0f}")
-        table.add_row(throughput.model, str(throughput.clients), str(throughput.events), *numbers)
+    for point in result.points:
+        summary = point.summary
+        numbers = (f"{summary.throughput:.2f}", f"{1e3 * summary.p50:.0f}", f"{1e3 * summary.p95:.0f}")
+        table.add_row(point.model, str(point.in_flight), str(summary.requests), *numbers)
     return table
 
 
-def _measure(url: str, model: str, workload: Workload, clients: int, events: int) -> Throughput:
-    with TritonTrackFinder(url, model, in_flight=clients) as finder:
-        run = closed_loop(
-            FutureSender(finder.submit, workload), workload, clients, seconds=_SPAN, warm_up=0.0, min_requests=events
-        )
+def _measure(url: str, model: str, workload: Workload, in_flight: int, events: int) -> DemoPoint:
+    with TritonTrackFinder(url, model, in_flight=in_flight) as finder:
+        sender = FutureSender(finder.submit, workload)
+        run = closed_loop(sender, workload, in_flight, seconds=_SPAN, warm_up=0.0, min_requests=events)
     for fault in run.faults:
         raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give: {fault}")
-    summary = summarise(run)
-    seconds = run.ended - run.begun
-    return Throughput(model, clients, summary.requests, seconds, summary.throughput, summary.p50, summary.p95)
+    return DemoPoint(model, in_flight, summarise(run))
 
 
-def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
+def _draw(points: Sequence[DemoPoint], mu: int, path: Path) -> None:
     from matplotlib import rc_context
 
     with rc_context(ground()):
         figure, ((axis,),) = new_figure(size=(5.4, 3.8))
-    for model in dict.fromkeys(throughput.model for throughput in throughputs):
-        points = [throughput for throughput in throughputs if throughput.model == model]
-        axis.plot([each.clients for each in points], [each.rate for each in points], "o-", label=model)
+    for model in dict.fromkeys(point.model for point in points):
+        of_model = [point for point in points if point.model == model]
+        numbers, rates = zip(*((point.in_flight, point.summary.throughput) for point in of_model), strict=True)
+        axis.plot(numbers, rates, "o-", label=model)
     title = f"events with mu = {mu} through Triton"
     axis.set(xlabel="requests in flight", ylabel="events / s", title=title, ylim=(0, None))
-    axis.set_xticks(sorted({throughput.clients for throughput in throughputs}))
+    axis.set_xticks(sorted({point.in_flight for point in points}))
     axis.grid(alpha=0.3)
     axis.legend()
     save_figure(figure, path)
