@@ -19,9 +19,9 @@ from beampipe.fleet.planning import (
     Shape,
     make_shape,
     plan_servers,
-    read_measured,
     simulate,
 )
+from beampipe.fleet.server import read_settings
 from beampipe.fleet.specification import Balancing, GatewaySettings
 from beampipe.units import Estimate
 
@@ -157,7 +157,7 @@ MEASURED = {"sizes": [100, 200, 900], "seconds": [0.002, 0.003, 0.01], "overhead
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1, 2", "no JSON"),
+        ("[1, 2", "expected JSON with the fields of Measured"),
         ("[1, 2]", "a table"),
         (json.dumps({**MEASURED, "second": [1]}), "did you mean 'seconds'"),
         (json.dumps({**MEASURED, "sizes": [1]}), "1 sizes and 3 seconds"),
@@ -168,7 +168,7 @@ def test_other_content_is_refused(tmp_path: Path, content: str, message: str) ->
     path = tmp_path / "measured.json"
     path.write_text(content)
     with pytest.raises(BeampipeError, match=r"measured\.json") as caught:
-        read_measured(path)
+        read_settings(Measured, path)
     assert message in str(caught.value)
 
 

@@ -67,9 +67,10 @@ def plan_command(
         requests: Requests that are recorded in each of four runs.
         seed: Seed of every random choice.
     """
-    from beampipe.fleet.planning import Load, make_shape, plan_servers, read_measured
+    from beampipe.fleet.planning import Load, Measured, make_shape, plan_servers
+    from beampipe.fleet.server import read_settings
 
-    load = Load(read_measured(measured), clients, 1 / rate)
+    load = Load(read_settings(Measured, measured), clients, 1 / rate)
     shape = make_shape(None if file is None else read_fleet(file).gateway, instances)
     with terminal.bar("simulations") as step:
         plan = plan_servers(load, shape, p95, requests=requests, seed=seed, progress=lambda: step())

@@ -21,21 +21,18 @@ The simulation is tested against closed forms of queueing theory (`tests/fleet/t
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from heapq import heapify, heappop, heappush, heapreplace
 from math import ceil
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from beampipe.errors import ConfigError, FileError
+from beampipe.errors import ConfigError
 from beampipe.fleet.specification import Balancing, GatewaySettings
-from beampipe.settings import build
 from beampipe.units import Estimate
 
 _RETRY: Final = 0.05
@@ -80,25 +77,6 @@ class Measured:
                 f"measured: got sizes from {min(self.sizes):g}, seconds from {min(self.seconds):g}, overhead"
                 f" {self.overhead:g}, expected sizes and overhead of 0 or more, and seconds above 0"
             )
-
-
-def read_measured(path: Path) -> Measured:
-    """Read a file of measured service times.
-
-    Args:
-        path: the file.
-
-    Raises:
-        FileError: it cannot be read, or is no JSON.
-        ConfigError: it has another content.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); expected a JSON file", path=path) from error
-    except ValueError as error:
-        raise FileError(f"{path}: got no JSON ({error})", path=path) from error
-    return build(Measured, content, str(path))
 
 
 @dataclass(frozen=True)
@@ -250,53 +228,6 @@ def _run(load: Load, shape: Shape, requests: int, random: np.random.Generator) -
     return [throughput, float(np.mean(latency)), *np.percentile(latency, (50, 95, 99)).tolist(), refused, busy]
 
 
-def fewest_servers(load: Load, shape: Shape, p95: float, simulated: Callable[[int], Figures]) -> int:
-    """The smallest number of servers with a p95 (plus one standard error) within a limit and almost no refusals.
-
-    The search begins at about the number that the work alone needs, doubles its step until the limits are kept, and
-    bisects the last step.
-
-    Args:
-        load: the load of the fleet.
-        shape: the fleet; its number of servers is ignored.
-        p95: largest 95th percentile of the latency [s].
-        simulated: gives the figures of a number of servers.
-
-    Raises:
-        ConfigError: no number of servers keeps the limits.
-    """
-    measured = load.measured
-    least = float(np.percentile(measured.seconds, 95)) + measured.overhead
-    if least > p95:
-        unit = "; are they in ms?" if min(measured.seconds) >= 1 and 1e-3 * least <= p95 else ""
-        raise ConfigError(
-            f"--p95: got {p95:g} s, expected at least {least:.3g} s: so long do 5 % of the measured events take on an"
-            f" idle server{unit}"
-        )
-
-    def keeps(servers: int) -> bool:
-        figures = simulated(servers)
-        # Comparisons with NaN, for a fleet without answers, are false.
-        slowest = figures.p95.value + figures.p95.error
-        return bool(slowest <= p95 and figures.refused.value <= _REFUSED and figures.busy.value <= _BUSY)
-
-    work = load.clients / load.pause * float(np.mean(measured.seconds))
-    first = max(1, ceil(0.95 * work / _BUSY / shape.parallel))
-    below, step = first - 1, 1
-    while not keeps(below + step):
-        below, step = below + step, 2 * step
-        if below >= _FARTHEST * (first + 1):
-            raise ConfigError(
-                f"--p95: got {p95:g} s, which {below} servers do not keep, though {first} could do the work; expected a"
-                " longer time, more instances or a longer queue"
-            )
-    kept = below + step
-    while kept - below > 1:
-        middle = (below + kept) // 2
-        below, kept = (below, middle) if keeps(middle) else (middle, kept)
-    return kept
-
-
 @dataclass(frozen=True)
 class ServerPlan:
     """The number of servers that a load needs.
@@ -319,7 +250,10 @@ def plan_servers(
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
 ) -> ServerPlan:
-    """The number of servers that a load needs, and the performance of fleets of about that size.
+    """The smallest number of servers with a p95 (plus one standard error) within a limit and almost no refusals.
+
+    The search begins at about the number that the work alone needs, doubles its step until the limits are kept, and
+    bisects the last step.
 
     Args:
         load: the load of the fleet.
@@ -329,15 +263,45 @@ def plan_servers(
         seed: seed of each simulation.
         progress: called before each simulation.
 
+    Returns:
+        That number, and the performance of fleets of about that size.
+
     Raises:
-        ConfigError: no number of servers keeps the limit.
+        ConfigError: no number of servers keeps the limits.
     """
+    measured = load.measured
+    least = float(np.percentile(measured.seconds, 95)) + measured.overhead
+    if least > p95:
+        unit = "; are they in ms?" if min(measured.seconds) >= 1 and 1e-3 * least <= p95 else ""
+        raise ConfigError(
+            f"--p95: got {p95:g} s, expected at least {least:.3g} s: so long do 5 % of the measured events take on an"
+            f" idle server{unit}"
+        )
 
     @cache
     def simulated(servers: int) -> Figures:
         progress()
         return simulate(load, replace(shape, servers=servers), requests=requests, seed=seed)
 
-    fewest = fewest_servers(load, shape, p95, simulated)
+    def keeps(servers: int) -> bool:
+        figures = simulated(servers)
+        # Comparisons with NaN, for a fleet without answers, are false.
+        slowest = figures.p95.value + figures.p95.error
+        return bool(slowest <= p95 and figures.refused.value <= _REFUSED and figures.busy.value <= _BUSY)
+
+    work = load.clients / load.pause * float(np.mean(measured.seconds))
+    first = max(1, ceil(0.95 * work / _BUSY / shape.parallel))
+    below, step = first - 1, 1
+    while not keeps(below + step):
+        below, step = below + step, 2 * step
+        if below >= _FARTHEST * (first + 1):
+            raise ConfigError(
+                f"--p95: got {p95:g} s, which {below} servers do not keep, though {first} could do the work; expected a"
+                " longer time, more instances or a longer queue"
+            )
+    fewest = below + step
+    while fewest - below > 1:
+        middle = (below + fewest) // 2
+        below, fewest = (below, middle) if keeps(middle) else (middle, fewest)
     shown = {max(1, fewest - 1), fewest, *(ceil(factor * fewest) for factor in _MORE)}
     return ServerPlan(replace(shape, servers=fewest), {servers: simulated(servers) for servers in sorted(shown)})

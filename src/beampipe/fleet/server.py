@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_settings(kind: type[_Settings], path: Path) -> _Settings:
-    """Settings that a process of a fleet was given as a JSON file.
+    """Settings in a JSON file, such as a process of a fleet gets.
 
     Args:
         kind: their class.
@@ -122,7 +122,7 @@ def read_settings(kind: type[_Settings], path: Path) -> _Settings:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileError(f"{path}: got {error}, expected settings, written by beampipe fleet") from error
+        raise FileError(f"{path}: got {error}, expected JSON with the fields of {kind.__name__}") from error
     return build(kind, table, str(path), path.parent)
 
 

@@ -5,7 +5,6 @@ It forwards calls unchanged to the gateway of a remote fleet, with a token and t
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -56,7 +55,7 @@ class Sidecar:
             raise ConfigError(f"{gateway}: got an address for HTTP, expected grpcs://HOST:PORT")
         if not gateway.tls and not gateway.local:
             raise ConfigError(f"{gateway}: got a gateway elsewhere without TLS, expected grpcs://{gateway.authority}")
-        if gateway.tls and _is_address(gateway.host):
+        if gateway.tls and not gateway.named and gateway.host != "localhost":
             raise ConfigError(
                 f"{gateway}: got an address, expected the gateway's name: HAProxy finds only names in certificates"
             )
@@ -76,14 +75,6 @@ def sidecar_configuration(sidecar: Sidecar) -> str:
 def _quoted(value: str) -> str:
     """Escape a text for double quotes in HAProxy's syntax, where a percent sign begins a variable."""
     return "".join(f"\\{sign}" if sign in '"\\$' else "%%" if sign == "%" else sign for sign in value)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 _TIMEOUT: Final = 5.0

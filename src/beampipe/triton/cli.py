@@ -8,9 +8,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -111,20 +110,13 @@ def unload_command(model: Annotated[str, typer.Argument()], url: _Url = _URL, se
     say(f"{url}: {model} is {model_states(url).get(model, 'UNAVAILABLE').lower()}")
 
 
-class ServiceManager(StrEnum):
-    """Whose systemd runs a service."""
-
-    SYSTEM = "system"
-    USER = "user"
-
-
 @app.command("run")
 def run_command(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND")],
     patience: float = 30.0,
     start_timeout: float = 600.0,
     log: Path | None = None,
-    unit: ServiceManager | None = None,
+    unit: Literal["system", "user"] | None = None,
 ) -> None:
     """Run any Triton under supervision: its models and the server are restarted if they die or hang.
 

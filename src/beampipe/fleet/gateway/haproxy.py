@@ -23,7 +23,6 @@ from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
     INFER,
     PROBE_HEADER,
-    READY,
     RPCS,
     STDOUT,
     TIMES,
@@ -437,8 +436,8 @@ class Gateway:
     def _ports(self) -> Iterator[PublicPort]:
         """The public port, by each protocol."""
         gateway, headers = self._in_force.fleet.gateway, {PROBE_HEADER: self._in_force.secret}
-        for grpc, path in ((False, "/v2/health/ready"), (True, READY)):
-            yield PublicPort(gateway.host, gateway.port, grpc, gateway.tls is not None, path, headers)
+        for grpc in (False, True):
+            yield PublicPort(gateway.host, gateway.port, grpc, gateway.tls is not None, "/v2/health/ready", headers)
 
     def _spent(self) -> float:
         """Processor time of its workers [s]."""

@@ -21,9 +21,6 @@ _SERVICE: Final = "/inference.GRPCInferenceService/"
 INFER: Final = f"{_SERVICE}ModelInfer"
 """Path of the call that sends an event."""
 
-READY: Final = f"{_SERVICE}ServerReady"
-"""Path of the call whether a server is ready."""
-
 RPCS: Final = (
     INFER,
     *(_SERVICE + name for name in ("ServerLive", "ServerReady", "ServerMetadata")),

@@ -439,9 +439,9 @@ class AccessControl:
         self._connection = new_connection(self._host, http, grpc, inner_http, inner_grpc, settings.secret)
         write_connection(self._connection, settings.secret_file)
         if self._program is not None:
-            ports = [PublicPort(settings.http_host(self._host), http, grpc=False, tls=False, path="/")]
+            ports = [PublicPort(settings.http_host(self._host), http, grpc=False, tls=False)]
             if self.proxies_grpc:
-                ports.append(PublicPort(self._host, grpc, grpc=True, tls=False, path="/"))
+                ports.append(PublicPort(self._host, grpc, grpc=True, tls=False))
             configuration = proxy_configuration(settings, self._connection, metrics, grpc=self.proxies_grpc)
             connections = proxy_connections(settings.limits)
             self._proxy = ReverseProxy(self._program, configuration, ports, connections, self._folder, self._note)

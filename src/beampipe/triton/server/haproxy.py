@@ -39,9 +39,8 @@ _BUSY_ROUNDS: Final = 10
 _TIMEOUT: Final = 5.0
 _BLOCK: Final = 1 << 16
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SETTINGS, _HEADERS, _DATA = 4, 1, 0  # types of HTTP/2 frames
-_END_STREAM, _END_HEADERS = 1, 4  # their flags
+_HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of HTTP/2 begins: preface and empty settings. A server answers with its own settings."""
 
 
 class RuntimeApi:
@@ -100,24 +99,24 @@ def table_of(text: str, separator: str = ",") -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class PublicPort:
-    """A public port of an HAProxy, and the request by which it is probed: whether the server is ready.
+    """A public port of an HAProxy, and the request by which it is probed.
 
-    Any answer counts, a refusal too, also one of the TLS handshake.
+    Any answer counts, a refusal too, also one of the TLS handshake. Over gRPC only the beginning of HTTP/2 is asked.
 
     Attributes:
         host: address on which HAProxy listens, possibly a wildcard.
         port: the port.
-        grpc: whether to ask by gRPC; else by HTTP/1.1.
+        grpc: whether to ask by HTTP/2, as clients of gRPC do; else by HTTP/1.1.
         tls: whether connections are encrypted; the certificate is not checked.
-        path: path of the request.
-        headers: headers of the request, with names in lower case.
+        path: path of the request by HTTP/1.1.
+        headers: headers of that request.
     """
 
     host: str
     port: int
     grpc: bool
     tls: bool
-    path: str
+    path: str = "/"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def answers(self, timeout: float = _PROBE_TIMEOUT) -> bool:
@@ -142,56 +141,11 @@ class PublicPort:
 
     def _is_answered(self, connection: socket.socket, deadline: float) -> bool:
         """Send the request; whether an answer to it begins before the deadline."""
-
-        def read(size: int) -> bytes:
-            data = b""
-            while len(data) < size:
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                part = connection.recv(size - len(data))
-                if not part:
-                    raise ConnectionResetError
-                data += part
-            return data
-
-        connection.sendall(self._grpc_request() if self.grpc else self._http_request())
-        if not self.grpc:
-            return read(5) == b"HTTP/"
-        while True:
-            header = read(9)
-            length, kind, stream = int.from_bytes(header[:3], "big"), header[3], int.from_bytes(header[5:], "big")
-            if kind == _HEADERS and stream == 1:
-                return True
-            read(length)
-
-    def _http_request(self) -> bytes:
         headers = {"Host": f"{self.host}:{self.port}", "Connection": "close", **self.headers}
         lines = [f"GET {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-    def _grpc_request(self) -> bytes:
-        """A call with an empty message, as HTTP/2 frames."""
-        fields = {
-            ":method": "POST",
-            ":scheme": "https" if self.tls else "http",
-            ":path": self.path,
-            ":authority": f"{self.host}:{self.port}",
-            "content-type": "application/grpc",
-            "te": "trailers",
-            **self.headers,
-        }
-        headers = b"".join(  # literal fields that are not indexed; lengths below 127 take one byte
-            bytes([0, len(name)]) + name.encode("ascii") + bytes([len(value)]) + value.encode("ascii")
-            for name, value in fields.items()
-        )
-        frames = (
-            (_SETTINGS, 0, 0, b""),
-            (_HEADERS, _END_HEADERS, 1, headers),
-            (_DATA, _END_STREAM, 1, bytes(5)),  # not compressed, 0 bytes
-        )
-        return _PREFACE + b"".join(
-            len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
-            for kind, flags, stream, body in frames
-        )
+        connection.sendall(_HELLO if self.grpc else "\r\n".join([*lines, "", ""]).encode("ascii"))
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        return bool(connection.recv(1))
 
 
 def _has_descriptors() -> bool:

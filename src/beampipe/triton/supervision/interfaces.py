@@ -1,13 +1,9 @@
-"""What the supervision needs: a server as a process, a probe of its models, and the incidents it reports."""
+"""What the supervision knows of a server's models, and the incidents that it reports."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
-
-from beampipe.triton.supervision.stubs import Stub
+from typing import Literal
 
 IncidentKind = Literal[
     "started",
@@ -75,62 +71,3 @@ class Load:
 
     answered: float
     waiting: float
-
-
-@runtime_checkable
-class WatchedServer(Protocol):
-    """A server as its supervisor sees it: a process that can be restarted."""
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of the models that are loaded at its start."""
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server, None if it does not run."""
-
-    @property
-    def log(self) -> Path:
-        """File to which the server writes, and into which stacks are written."""
-
-    def stubs(self) -> tuple[Stub, ...]:
-        """The processes of the models."""
-
-    def restart(self, models: tuple[str, ...]) -> None:
-        """Kill what is left of the server and start it again with these models."""
-
-    def ensure_watchdog(self) -> None:
-        """Make sure that the cleanup process runs, in case the owner is killed."""
-
-    def note(self, kind: IncidentKind, text: str) -> None:
-        """Record an incident."""
-
-
-@runtime_checkable
-class ModelProbe(Protocol):
-    """Requests of the supervisor about a server's models, through the server's own ports; each may fail."""
-
-    def states(self) -> Mapping[str, str]:
-        """State of each model that is or was loaded, as Triton names it."""
-
-    def placement(self, model: str) -> Placement:
-        """Where a loaded model runs."""
-
-    def loads(self) -> Mapping[str, Load]:
-        """Answered and waiting requests of each loaded model."""
-
-    def probe_canary(self, model: str) -> bool:
-        """Send a model its canary and wait for the answer; False if it has none."""
-
-    def probe_check(self, model: str) -> bool:
-        """Check a model as its owner says; False if there is nothing to judge."""
-
-    @property
-    def reloads(self) -> bool:
-        """Whether the server lets models be loaded one by one; otherwise a dead model needs a restart of the server."""
-
-    def load(self, model: str) -> None:
-        """Load a model."""
-
-    def reload(self, model: str) -> None:
-        """Replace the instances of a model."""

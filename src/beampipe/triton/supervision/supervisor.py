@@ -17,14 +17,18 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from beampipe.errors import BeampipeError
 from beampipe.processes import is_alive, processor_time
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.supervision.hangs import PATIENCE, FatalSignalLog, HangDetector, Observation
-from beampipe.triton.supervision.interfaces import Load, ModelProbe, Placement, WatchedServer
+from beampipe.triton.supervision.interfaces import Load, Placement
 from beampipe.triton.supervision.stubs import Stub, write_stacks
+
+if TYPE_CHECKING:
+    from beampipe.triton.server.management import HttpModelProbe
+    from beampipe.triton.server.server import TritonServer
 
 
 class Inventory:
@@ -43,7 +47,7 @@ class Inventory:
         refreshed_at: time [s] of the last refresh.
     """
 
-    def __init__(self, server: WatchedServer, models: ModelProbe) -> None:
+    def __init__(self, server: TritonServer, models: HttpModelProbe) -> None:
         self.server, self.models = server, models
         self._states: dict[str, str] = {}
         self._placements: dict[str, Placement] = {}
@@ -367,8 +371,8 @@ class Supervisor:
 
     def __init__(
         self,
-        server: WatchedServer,
-        models: ModelProbe,
+        server: TritonServer,
+        models: HttpModelProbe,
         patience: float = PATIENCE,
         pauses: Callable[[], RestartPause] = RestartPause,
     ) -> None:
