@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from beampipe.errors import ServiceError
 from beampipe.triton.backoff import RestartPause
@@ -77,6 +78,11 @@ class FakeModels:
         raise ServiceError("no such model")
 
 
+def supervisor_of(server: Any, models: Any, **options: Any) -> Supervisor:
+    """A supervisor of what stands for a server and the probe of its models."""
+    return Supervisor(server, models, **options)
+
+
 def test_a_server_that_does_not_start_is_tried_on_and_on(tmp_path: Path) -> None:
     def restarts(number: int) -> int | None:
         if number < 20:
@@ -84,7 +90,7 @@ def test_a_server_that_does_not_start_is_tried_on_and_on(tmp_path: Path) -> None
         return os.getpid()
 
     server = FakeServer(tmp_path / "log", restarts)
-    with Supervisor(server, FakeModels(), pauses=lambda: RestartPause(free=3, longest=0.01)) as supervisor:
+    with supervisor_of(server, FakeModels(), pauses=lambda: RestartPause(free=3, longest=0.01)) as supervisor:
         wait_until(lambda: server.pid is not None)
         wait_until(lambda: supervisor.answering)
     kinds = [kind for kind, _ in server.notes]
@@ -95,7 +101,7 @@ def test_a_server_that_does_not_start_is_tried_on_and_on(tmp_path: Path) -> None
 
 def test_a_supervisor_ends_in_a_pause(tmp_path: Path) -> None:
     server = FakeServer(tmp_path / "log", lambda number: None)
-    with Supervisor(server, FakeModels(), pauses=lambda: RestartPause(free=0, longest=3600.0, held=0.0)):
+    with supervisor_of(server, FakeModels(), pauses=lambda: RestartPause(free=0, longest=3600.0, held=0.0)):
         wait_until(lambda: server.restarted > 0)
     assert server.restarted >= 1
 
@@ -104,7 +110,7 @@ def test_nothing_ends_the_watching(tmp_path: Path) -> None:
     """Not even a fault of its own, which it tells."""
     server, models = FakeServer(tmp_path / "log", lambda number: None), FakeModels()
     server.pid = os.getpid()
-    with Supervisor(server, models):
+    with supervisor_of(server, models):
         models.fault = ZeroDivisionError("what nobody has foreseen")
         wait_until(lambda: bool(server.notes))
         models.fault = None
@@ -114,8 +120,9 @@ def test_nothing_ends_the_watching(tmp_path: Path) -> None:
 
 
 def test_a_process_of_an_unknown_model_is_one_that_is_being_loaded(tmp_path: Path) -> None:
-    server = FakeServer(tmp_path / "log", lambda number: None)
-    inventory = Inventory(server, FakeModels())
+    server: Any = FakeServer(tmp_path / "log", lambda number: None)
+    models: Any = FakeModels()
+    inventory = Inventory(server, models)
     for model, loading in (("one", False), ("two", True)):
         server.processes = (Stub(os.getpid(), model, f"{model}_0_0", "region", 1),)
         inventory.refresh()
