@@ -9,7 +9,7 @@ The format of our own files is that of `beampipe.jets.ntuple_format`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from beampipe.calibration.jet_changes import SYSTEMATIC, Correction, JetFunction
 from beampipe.errors import ConfigError, look_up
 from beampipe.expressions import check_expression
 from beampipe.jets.substructure import C1_BETA
-from beampipe.settings import build
+from beampipe.settings import build, read_toml
 
 PROTOCOLS: Final = ("http", "https", "root", "s3")
 """Protocols of remote files, as far as fsspec supports them."""
@@ -432,118 +432,28 @@ class Layout:
         return self.sums.source == "bookkeeping"
 
 
-_BEAMPIPE: Final[Mapping[str, Any]] = {
-    "tree": "events",
-    "branches": {
-        "run": "run",
-        "event": "event",
-        "trigger": "trigger",
-        "pt": "jet_pt",
-        "eta": "jet_eta",
-        "phi": "jet_phi",
-        "clean": "jet_clean",
-        "n_trk": "jet_n_trk",
-        "width": "jet_width",
-        "c1": "jet_c1",
-        "label": "jet_label",
-        "n_trk_eff": "jet_n_trk_eff",
-        "n_trk_fake": "jet_n_trk_fake",
-    },
-    "constituents": {
-        "pt": "constituent_pt",
-        "eta": "constituent_eta",
-        "phi": "constituent_phi",
-        "charge": "constituent_charged",
-        "jet": "constituent_jet",
-        "variation": "constituent_variation",
-    },
-    "weights": {"nominal": "weight"},
-    "sums": {"source": "bookkeeping", "object": "bookkeeping"},
-}
-
-_NANOAOD: Final[Mapping[str, Any]] = {
-    "tree": "Events",
-    "branches": {
-        "run": "run",
-        "event": "event",
-        "pt": "Jet_pt",
-        "eta": "Jet_eta",
-        "phi": "Jet_phi",
-        "label": "Jet_partonFlavour",
-    },
-    "labels": {"signed": True},
-    "weights": {"nominal": "genWeight"},
-    "sums": {"source": "runs", "object": "Runs", "branch": "genEventSumw"},
-}
-
-_PFNANO: Final[Mapping[str, Any]] = {
-    **_NANOAOD,
-    "constituents": {
-        "pt": "PFCands_pt",
-        "eta": "PFCands_eta",
-        "phi": "PFCands_phi",
-        "charge": "PFCands_charge",
-        "jet": "JetPFCands_jetIdx",
-        "link": "JetPFCands_pFCandsIdx",
-    },
-}
-
-_PHYSLITE: Final[Mapping[str, Any]] = {
-    "tree": "CollectionTree",
-    "energy_unit": "MeV",
-    "branches": {
-        "run": "EventInfoAuxDyn.runNumber",
-        "event": "EventInfoAuxDyn.eventNumber",
-        "pt": "AnalysisJetsAuxDyn.pt",
-        "eta": "AnalysisJetsAuxDyn.eta",
-        "phi": "AnalysisJetsAuxDyn.phi",
-        "clean": "AnalysisJetsAuxDyn.DFCommonJets_jetClean_LooseBad",
-        "n_trk": "AnalysisJetsAuxDyn.DFCommonJets_QGTagger_NTracks",
-        "width": "AnalysisJetsAuxDyn.DFCommonJets_QGTagger_TracksWidth",
-        "c1": "AnalysisJetsAuxDyn.DFCommonJets_QGTagger_TracksC1",
-        "label": "AnalysisJetsAuxDyn.PartonTruthLabelID",
-    },
-    "labels": {"none": [-1, 0]},
-    "weights": {"nominal": "EventInfoAuxDyn.mcEventWeights"},
-    "sums": {"source": "cutbookkeepers", "object": "MetaData"},
-}
+_PRESETS_FILE: Final = Path(__file__).parent / "data" / "presets.toml"
 
 
-def _as_fields(lines: Any) -> Any:
-    """The PHYSLITE preset with the field names of its RNTuple format."""
-    if isinstance(lines, Mapping):
-        return {key: _as_fields(each) for key, each in lines.items()}
-    return lines.replace("AuxDyn.", "AuxDyn:") if isinstance(lines, str) else lines
+def _merged(lines: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables updated recursively with changes."""
+    out = dict(lines)
+    for key, value in changes.items():
+        inside = out.get(key)
+        both = isinstance(inside, Mapping) and isinstance(value, Mapping)
+        out[key] = _merged(inside, value) if both else value  # type: ignore[arg-type]
+    return out
 
 
-_PHYSLITE_RNTUPLE: Final[Mapping[str, Any]] = {**_as_fields(_PHYSLITE), "tree": "EventData"}
+def _read_presets() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and settings of each shipped preset; one of a preset is merged over it."""
+    tables = read_toml(_PRESETS_FILE, "the shipped presets")
+    for name, table in tables.items():
+        lines = _merged(tables.get(table.get("preset", ""), {}), table)
+        yield name, {key: value for key, value in lines.items() if key != "preset"}
 
-_NTUPLE: Final[Mapping[str, Any]] = {
-    "tree": "ntuple",
-    "branches": {
-        "run": "run",
-        "event": "event",
-        "pt": "jet_pt",
-        "eta": "jet_eta",
-        "phi": "jet_phi",
-        "n_trk": "jet_n_trk",
-        "width": "jet_width",
-        "c1": "jet_c1",
-        "label": "jet_label",
-    },
-    "weights": {"nominal": "weight"},
-}
 
-PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {
-        "beampipe": _BEAMPIPE,
-        "nanoaod": _NANOAOD,
-        "pfnano": _PFNANO,
-        "physlite": _PHYSLITE,
-        "physlite_rntuple": _PHYSLITE_RNTUPLE,
-        "ntuple": _NTUPLE,
-    }
-)
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(dict(_read_presets()))
 """Name of a preset -> its settings, as under [layout] in a configuration."""
 
 
@@ -565,16 +475,6 @@ def over_preset(table: Any, where: str) -> Any:
     if isinstance(sums, Mapping) and "manifest" in sums and "source" not in sums and source in ("none", "bookkeeping"):
         merged["sums"]["source"] = "manifest"
     return merged
-
-
-def _merged(lines: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables updated recursively with changes."""
-    out = dict(lines)
-    for key, value in changes.items():
-        inside = out.get(key)
-        both = isinstance(inside, Mapping) and isinstance(value, Mapping)
-        out[key] = _merged(inside, value) if both else value  # type: ignore[arg-type]
-    return out
 
 
 def preset_layout(name: str, changes: Mapping[str, Any] | None = None, folder: Path = Path()) -> Layout:
