@@ -26,7 +26,7 @@ from recording import Figure, Reference, begin, measured, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Systematic
-from beampipe.calibration.ntuple.plain_root import PlainBranch
+from beampipe.calibration.ntuple.root_files import PlainBranch
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of

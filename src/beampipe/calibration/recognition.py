@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.layout import Layout, is_remote, likely_presets, preset_layout, preset_share
-from beampipe.calibration.ntuple.branches import file_errors, open_root
 from beampipe.calibration.ntuple.columns import DECLARED, EventSource
 from beampipe.calibration.ntuple.file_checks import (
     LIKELY,
@@ -28,6 +27,7 @@ from beampipe.calibration.ntuple.file_checks import (
     weight_counts,
     weight_names,
 )
+from beampipe.calibration.ntuple.root_files import file_errors, open_root
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.expressions import names_in
 

@@ -14,11 +14,10 @@ import pytest
 import uproot
 
 from beampipe.calibration.layout import BEAMPIPE
-from beampipe.calibration.ntuple import plain_root
-from beampipe.calibration.ntuple.branches import first_lists, open_root
+from beampipe.calibration.ntuple import root_files
 from beampipe.calibration.ntuple.columns import EventSource, jet_stream, open_source, weight_stream
 from beampipe.calibration.ntuple.file_checks import inspect_file
-from beampipe.calibration.ntuple.plain_root import PlainBranch, PlainTree, unpack_into
+from beampipe.calibration.ntuple.root_files import PlainBranch, PlainTree, first_lists, open_root, unpack_into
 from beampipe.errors import FileError
 from beampipe.simulation.ntuples import simulate_toy, toy_events, write_ntuple
 from tests.calibration.rootfiles import bookkeeping_of
@@ -32,7 +31,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """What ZSTD is unpacked by."""
     if request.param == "cramjam":
         monkeypatch.setitem(sys.modules, "zstandard", None)
-        monkeypatch.setattr(plain_root, "_of_thread", plain_root._OfThread())
+        monkeypatch.setattr(root_files, "_of_thread", root_files._OfThread())
     else:
         pytest.importorskip("zstandard")
     return str(request.param)
@@ -198,7 +197,7 @@ def test_a_damaged_file_says_what_uproot_says_or_fails(tmp_path: Path, monkeypat
         path.write_bytes(content[:place] + bytes([content[place] ^ int(rng.integers(1, 256))]) + content[place + 1 :])
         mine = said(path)
         with monkeypatch.context() as patch:
-            patch.setattr("beampipe.calibration.ntuple.branches.PlainFile", refuse)
+            patch.setattr("beampipe.calibration.ntuple.root_files.PlainFile", refuse)
             theirs = said(path)
         if isinstance(mine, tuple) and isinstance(theirs, tuple):
             assert mine[:2] == theirs[:2]

@@ -31,7 +31,6 @@ from beampipe.calibration.events.dijets import (
 )
 from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import BEAMPIPE, Labels, Layout
-from beampipe.calibration.ntuple.branches import branch_error
 from beampipe.calibration.ntuple.columns import (
     HIGHEST_PT,
     LOWEST_PT,
@@ -46,6 +45,7 @@ from beampipe.calibration.ntuple.columns import (
     segments,
     unmatched_complaint,
 )
+from beampipe.calibration.ntuple.root_files import branch_error
 from beampipe.errors import BeampipeError, FileError
 from beampipe.jets.ntuple_format import NOMINAL_WEIGHT, VARIED_N_TRK
 

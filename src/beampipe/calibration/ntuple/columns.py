@@ -16,8 +16,10 @@ from numpy import ndarray
 from beampipe.arrays import Float64, Int64
 from beampipe.calibration.jet_changes import corrected_pt, load_function, smeared_pt
 from beampipe.calibration.layout import Labels, Layout
-from beampipe.calibration.ntuple.branches import (
+from beampipe.calibration.ntuple.root_files import (
+    SCRATCH,
     Basket,
+    Buffer,
     branch_error,
     file_errors,
     has_whole_baskets,
@@ -29,7 +31,6 @@ from beampipe.calibration.ntuple.branches import (
     stored_type,
     whole_baskets,
 )
-from beampipe.calibration.ntuple.plain_root import SCRATCH, Buffer
 from beampipe.columns import Column
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in

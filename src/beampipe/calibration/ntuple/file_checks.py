@@ -19,7 +19,6 @@ from numpy import ndarray
 
 from beampipe.calibration.layout import BEAMPIPE, Layout, likely_presets
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
-from beampipe.calibration.ntuple.branches import file_errors, friends_of, is_flat, open_root, read_flat
 from beampipe.calibration.ntuple.columns import (
     DECLARED,
     DERIVED,
@@ -30,6 +29,7 @@ from beampipe.calibration.ntuple.columns import (
     pt_complaint,
     unmatched_complaint,
 )
+from beampipe.calibration.ntuple.root_files import file_errors, friends_of, is_flat, open_root, read_flat
 from beampipe.calibration.taggers import CONSTITUENTS_OF_JETS, Tagger
 from beampipe.columns import MOST_UNUSABLE, Column, ColumnScan, suspicion
 from beampipe.errors import ColumnError, FileError, nearest

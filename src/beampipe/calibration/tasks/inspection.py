@@ -21,8 +21,8 @@ from beampipe.calibration.ntuple.bookkeeping import (
     read_manifest,
     slice_factors,
 )
-from beampipe.calibration.ntuple.branches import remote_digest
 from beampipe.calibration.ntuple.file_checks import inspect_file, needed_observables
+from beampipe.calibration.ntuple.root_files import remote_digest
 from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.kernels import build
-from beampipe.calibration.ntuple.branches import error_line
+from beampipe.calibration.ntuple.root_files import error_line
 from beampipe.errors import BeampipeError, FileError, MissingExtraError, TooLargeError, WorkflowError
 from beampipe.identity import NO_RESULT
 from beampipe.terminal import Progress
