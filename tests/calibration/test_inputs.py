@@ -21,7 +21,7 @@ from tests.calibration.campaign import INLINE, Toys, configuration_of, counts, f
 from tests.calibration.rootfiles import rewrite
 
 CHANGED = "it changed while this run read it"
-CHUNKS = "beampipe.calibration.tasks.chunks"
+CHUNKS = "beampipe.calibration.tasks.plan"
 SELECT = f"{CHUNKS}.select"
 
 

@@ -55,7 +55,7 @@ def test_a_run_without_memory_says_so(toys: Toys, tmp_path: Path, monkeypatch: p
     def no_memory(*_: object, **__: object) -> NoReturn:
         raise MemoryError("Unable to allocate 12.0 GiB for an array")
 
-    monkeypatch.setattr("beampipe.calibration.tasks.chunks.select", no_memory)
+    monkeypatch.setattr("beampipe.calibration.tasks.plan.select", no_memory)
     with pytest.raises(WorkflowError, match=r"not enough memory .*12\.0 GiB") as caught:
         run_calibration(configuration_of(toys, tmp_path), INLINE)
     assert "damaged" not in str(caught.value)

@@ -15,7 +15,7 @@ from beampipe.calibration.config import Systematic
 from beampipe.calibration.jet_changes import JetFunction, function_digest, load_function
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.chunks import run_chunk
+from beampipe.calibration.tasks.plan import run_chunk
 from beampipe.errors import ConfigError, FileError
 from beampipe.identity import user_code
 from beampipe.workflow import Store

@@ -17,9 +17,8 @@ from beampipe.calibration.method.joint import JointUncertainties, joint_uncertai
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, scale_factors, truth
 from beampipe.calibration.method.reweight import FORWARD
 from beampipe.calibration.method.templates import Templates, templates_of
-from beampipe.calibration.tasks.chunks import stored_parts
 from beampipe.calibration.tasks.method import read_slices
-from beampipe.calibration.tasks.plan import Plan, SamplePlan, VariationSets
+from beampipe.calibration.tasks.plan import Plan, SamplePlan, VariationSets, stored_parts
 from beampipe.notebook import Shown
 from beampipe.tables import load_tables
 from beampipe.workflow import Recipe, Store

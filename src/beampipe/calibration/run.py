@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.tasks.chunks import digest_files, fill_and_merge, run_chunks
 from beampipe.calibration.tasks.inspection import bookkeeping_of, check_bookkeeping, inspect_files, recall_files
-from beampipe.calibration.tasks.plan import Plan, make_plan
+from beampipe.calibration.tasks.plan import Plan, digest_files, fill_and_merge, make_plan, run_chunks
 from beampipe.calibration.tasks.runtime import (
     CALIBRATION_STAGES,
     RunSettings,

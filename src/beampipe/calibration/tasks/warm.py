@@ -16,7 +16,7 @@ from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import built_in_variations
 from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.taggers import Tagger
-from beampipe.calibration.tasks.chunks import fill_and_merge, run_chunk
+from beampipe.calibration.tasks.plan import fill_and_merge, run_chunk
 
 __all__ = ["fill_and_merge", "run_chunk"]
 
