@@ -176,7 +176,7 @@ def items(folder: Path) -> Items:
     demo = folder / "demo"
     command(["demo", "-o", str(demo), "--workers", "1"])
     report = demo / "report"
-    for path in (demo / "factors.json", report / "corrections.json", report / "covariance.json"):
+    for path in (demo / "factors.json", report / "corrections.json"):
         yield f"calibration/{path.name}", sha256(path.read_bytes()).hexdigest()
     tables = sorted(path for path in (report / "tables").iterdir() if path.name != "cost.csv")
     yield "calibration/tables", digest([part for path in tables for part in (path.name.encode(), path.read_bytes())])

@@ -212,51 +212,19 @@ _MOST_WITH_CONSTITUENTS: Final = 5_000  # jets in one request with their constit
 _RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server is restarted
 
 
-def served_scores(url: str) -> ScoreJets:
-    """The scoring function of a served boosted tagger, see `_served`."""
-    infer = _served(url)
+def _served(tagger: Tagger) -> Model:
+    """The model of a served tagger; its connection is closed when it is garbage collected.
 
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        starts = range(0, len(features), _MOST_JETS)
-        parts = [infer({JETS.name: features[start : start + _MOST_JETS]}) for start in starts]
-        return np.concatenate([np.empty(0, np.float32), *parts])
-
-    return score
-
-
-def served_constituents(url: str) -> Model:
-    """The model of a served tagger of constituents, which are sent in every request; see `_served`."""
-    infer = _served(url)
-
-    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
-        every = read()
-
-        def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-            parts: list[ndarray] = [np.empty(0, np.float32)]
-            for start in range(0, len(rows), _MOST_WITH_CONSTITUENTS):
-                part = slice(start, start + _MOST_WITH_CONSTITUENTS)
-                jets = every.take(rows[part])
-                tensors = {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
-                parts.append(infer({JETS.name: features[part], **tensors}))
-            return np.concatenate(parts)
-
-        return score
-
-    return of_table
-
-
-def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"]]:
-    """A function that sends tensors of jets to a server; its connection is closed when it is garbage collected.
-
-    Args:
-        url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
+    The constituents of jets are sent in every request, if it is a tagger of constituents.
 
     Raises:
         ConfigError: the address names no model.
     """
-    address, _, model = url.rpartition("/")
+    address, _, model = tagger.model.rpartition("/")
     if not model or "://" not in address:
-        raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
+        raise ConfigError(
+            f"tagger: got model {tagger.model!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL"
+        )
     from beampipe.triton.client.model_client import ModelClient  # brings asyncio and ssl: 30 ms in each worker
 
     client = ModelClient(address, model, retries=_RETRIES)
@@ -265,7 +233,25 @@ def _served(url: str) -> Callable[[Mapping[str, ndarray]], Float32[ndarray, " m"
         return client.infer(tensors, {SCORES.name: (len(tensors[JETS.name]),)})[SCORES.name]
 
     weakref.finalize(infer, client.close)
-    return infer
+    most = _MOST_WITH_CONSTITUENTS if tagger.constituents else _MOST_JETS
+
+    def of_table(read: Callable[[], JetConstituents]) -> ScoreRows:
+        every = read() if tagger.constituents else None
+
+        def score(rows: Int64[ndarray, " m"], features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+            parts: list[ndarray] = [np.empty(0, np.float32)]
+            for start in range(0, len(rows), most):
+                part = slice(start, start + most)
+                tensors = {JETS.name: features[part]}
+                if every is not None:
+                    jets = every.take(rows[part])
+                    tensors |= {CONSTITUENTS.name: constituent_features(jets), COUNTS.name: np.diff(jets.offset)}
+                parts.append(infer(tensors))
+            return np.concatenate(parts)
+
+        return score
+
+    return of_table
 
 
 def _network(tagger: Tagger) -> Model:
@@ -280,8 +266,9 @@ def _network(tagger: Tagger) -> Model:
     return of_table
 
 
-def _of_features(score: ScoreJets) -> Model:
-    """The model of a function of `JET_FEATURES` alone."""
+def _trees(tagger: Tagger) -> Model:
+    """Boosted trees, which take the features of jets alone."""
+    score = local_scores(tagger.path)
     return lambda read: lambda rows, features: score(features)
 
 
@@ -318,14 +305,14 @@ KINDS: Final = (
         group="constituents",
         reads=(*_FEATURES, CONSTITUENTS_OF_JETS),
         accepts=lambda tagger: tagger.served and tagger.constituents,
-        open=lambda tagger: served_constituents(tagger.model),
+        open=_served,
     ),
     TaggerKind(
         title="boosted trees, served",
         group="features",
         reads=_FEATURES,
         accepts=lambda tagger: tagger.served,
-        open=lambda tagger: _of_features(served_scores(tagger.model)),
+        open=_served,
     ),
     TaggerKind(
         title="network of constituents",
@@ -339,7 +326,7 @@ KINDS: Final = (
         group="features",
         reads=_FEATURES,
         accepts=lambda tagger: True,
-        open=lambda tagger: _of_features(local_scores(tagger.path)),
+        open=_trees,
     ),
 )
 """All kinds of taggers. `Tagger.kind` is the first one that accepts the tagger."""

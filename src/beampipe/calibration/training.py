@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -110,22 +110,6 @@ class LabelledJets(NamedTuple):
     held_out: Bool[ndarray, " m"]
 
 
-def train_trees(jets: LabelledJets, output: Path, seed: int = 1) -> TrainedTagger:
-    """Train boosted trees and write LightGBM's text file; the same jets and seed give the same file.
-
-    Args:
-        jets: jets, as by `balanced`.
-        output: model file to write.
-        seed: seed of LightGBM's random choices.
-
-    Raises:
-        MissingExtraError: lightgbm is not installed.
-    """
-    booster = _boosted(jets, seed)
-    write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
-    return performance(jets, {"boosted": booster.predict(jets.features[jets.held_out], num_threads=1)})
-
-
 def train_network_on(
     jets: LabelledJets,
     constituents: JetConstituents,
@@ -171,9 +155,31 @@ def network_scores(weights: Path, jets: LabelledJets, constituents: JetConstitue
     return network.scores(network.describe(constituent_features(held_out), np.diff(held_out.offset)), features[:, 3:])
 
 
-def boosted_scores(jets: LabelledJets, seed: int = 1) -> Float64[ndarray, " n_held_out"]:
-    """Scores of the held-out jets by boosted trees that are trained on the others, see `train_trees`."""
-    scores: ndarray = _boosted(jets, seed).predict(jets.features[jets.held_out], num_threads=1)
+def boosted_scores(jets: LabelledJets, seed: int = 1, output: Path | None = None) -> Float64[ndarray, " n_held_out"]:
+    """Train boosted trees, and score the held-out jets; the same jets and seed give the same trees.
+
+    Args:
+        jets: jets, as by `balanced`.
+        seed: seed of LightGBM's random choices.
+        output: text file of LightGBM to write; None for none.
+
+    Raises:
+        MissingExtraError: lightgbm is not installed.
+    """
+    import lightgbm
+
+    taken = ~jets.held_out
+    data = lightgbm.Dataset(
+        jets.features[taken],
+        jets.gluon[taken],
+        weight=jets.weight[taken],
+        feature_name=list(JET_FEATURES),
+        free_raw_data=False,
+    )
+    booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
+    if output is not None:
+        write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
+    scores: ndarray = booster.predict(jets.features[jets.held_out], num_threads=1)
     return scores
 
 
@@ -208,21 +214,6 @@ def balanced(jets: LabelledJets, pt_edges: tuple[float, ...]) -> LabelledJets:
                 # Scale by the number of jets, so that a sparse cell does not count as much as a full one.
                 out[mask] = weight[mask] / total * (np.count_nonzero(masks[0]) + np.count_nonzero(masks[1])) / 2
     return jets._replace(weight=out)
-
-
-def _boosted(jets: LabelledJets, seed: int) -> Any:
-    """LightGBM's trees, trained on the jets that are not held out."""
-    import lightgbm
-
-    taken = ~jets.held_out
-    data = lightgbm.Dataset(
-        jets.features[taken],
-        jets.gluon[taken],
-        weight=jets.weight[taken],
-        feature_name=list(JET_FEATURES),
-        free_raw_data=False,
-    )
-    return lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
 
 
 def performance(jets: LabelledJets, scores: Mapping[str, ndarray]) -> TrainedTagger:
@@ -296,7 +287,7 @@ def train_from_configuration(
     """
     jets, read_constituents = training_jets(configuration, RunSettings(executor, workers), progress)
     if output.suffix != NETWORK_SUFFIX:
-        return train_trees(jets, output, seed)
+        return performance(jets, {"boosted": boosted_scores(jets, seed, output)})
     from beampipe.jets.network_training import NetworkRecipe
 
     recipe, constituents = NetworkRecipe(), read_constituents()

@@ -16,7 +16,6 @@ from beampipe.calibration.exports.corrections import (
     read_correction,
     systematics_of,
     write_correction,
-    write_covariance,
     write_mc_to_mc,
 )
 from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors
@@ -134,17 +133,6 @@ def test_names_that_corrections_need_are_refused(factors: Factors, tmp_path: Pat
     clashing = replace(one, sources={**one.sources, "stat": one.total})
     with pytest.raises(ConfigError, match="systematic stat: got a name"):
         write_correction(replace(factors, by_name={**factors.by_name, GAP: clashing}), tmp_path / "corrections.json")
-
-
-def test_covariance_lies_beside(gappy: Factors, tmp_path: Path) -> None:
-    write_covariance(gappy, tmp_path / "covariance.json")
-    plain = json.loads((tmp_path / "covariance.json").read_text())
-    assert plain["pt_edges"] == list(EDGES)
-    assert len(plain["covariances"]) == len(gappy.by_name)
-    for entry, one in zip(plain["covariances"], gappy.by_name.values(), strict=True):
-        np.testing.assert_array_equal(np.array(entry["covariance"], np.float64), one.covariance)
-    assert plain["covariances"][0]["covariance"][1] == [None, None]
-    assert plain["covariances"][0]["flags"] == [[], ["no_value", "no_statistical_error"]]
 
 
 @pytest.fixture(scope="module")

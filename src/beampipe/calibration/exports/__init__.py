@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from beampipe.calibration.exports.corrections import read_correction as read_correction
     from beampipe.calibration.exports.corrections import write_components as write_components
     from beampipe.calibration.exports.corrections import write_correction as write_correction
-    from beampipe.calibration.exports.corrections import write_covariance as write_covariance
     from beampipe.calibration.exports.fits import cabinetry_systematics as cabinetry_systematics
     from beampipe.calibration.exports.fits import pyhf_modifiers as pyhf_modifiers
     from beampipe.calibration.exports.fits import write_modifiers as write_modifiers

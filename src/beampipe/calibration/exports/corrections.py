@@ -35,7 +35,6 @@ points; see `beampipe.calibration.results.between_samples`.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -48,14 +47,12 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.calibration.method.factors import (
-    FLAGS,
     FLAVOUR_NAMES,
     QUANTITIES,
     FactorKey,
     Factors,
     ScaleFactor,
     in_words,
-    json_numbers,
 )
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.results import Results, between_samples, other_samples
@@ -293,35 +290,6 @@ def read_correction(path: Path) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         message = f"{path}: got no corrections ({error}); make them: beampipe calibration report"
         raise FileError(message, path=path) from error
-
-
-def write_covariance(factors: Factors, path: Path) -> None:
-    """Write the covariance of every scale factor across bins of pT as JSON.
-
-    It includes the statistical uncertainty and all sources, and is null in bins that lack one of them.
-
-    Args:
-        factors: the scale factors.
-        path: the file to write.
-    """
-    entries = [
-        {
-            "correction": f"{tagger}_{quantity}",
-            "flavour": flavour,
-            "working_point": f"{wp:g}",
-            "flags": factor.flags,
-            "covariance": json_numbers(factor.covariance),
-        }
-        for (tagger, wp, flavour, quantity), factor in factors.by_name.items()
-    ]
-    plain = {
-        "about": "covariance of scale factors across bins of jet pT; null in a bin that has no valid error",
-        "flags": dict(FLAGS),
-        "pt_edges": list(factors.pt_edges),
-        **({"eta_edges": list(factors.eta_edges)} if factors.eta_edges else {}),
-        "covariances": entries,
-    }
-    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def systematics_of(factor: ScaleFactor) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,6 @@ from beampipe.calibration.exports.archives import write_hepdata, write_root
 from beampipe.calibration.exports.corrections import (
     write_components,
     write_correction,
-    write_covariance,
     write_mc_to_mc,
 )
 from beampipe.calibration.exports.fits import write_cabinetry, write_modifiers
@@ -20,9 +19,6 @@ from beampipe.files import write_whole
 
 CORRECTIONS: Final = "corrections.json"
 """Name of the file of corrections, for correctionlib."""
-
-COVARIANCE: Final = "covariance.json"
-"""Name of the file of covariances."""
 
 BETWEEN: Final = "mc_to_mc.json"
 """Name of the file of factors from simulation to simulation."""
@@ -49,14 +45,13 @@ HEPDATA: Final = "hepdata"
 JOINT_EXPORTS: Final = (JOINT, COMPONENTS, MODIFIERS, CABINETRY)
 """Names of the files that `write_joint` writes."""
 
-EXPORTS: Final = (CORRECTIONS, COVARIANCE, BETWEEN, *JOINT_EXPORTS)
+EXPORTS: Final = (CORRECTIONS, BETWEEN, *JOINT_EXPORTS)
 """Names of the files with text that `write_exports` writes."""
 
 EXPORT_MARKS: Final = (
     '"description": "Quark/gluon tagging',
     '"description":"Quark/gluon tagging',
     '"description":"Simulation to simulation',
-    '"about": "covariance of scale factors',
     '"about": {"order": "bins of pt_edges',
     '"about": "samples for pyhf',
     '"Name": "quark_gluon_pc',
@@ -78,7 +73,6 @@ def write_exports(results: Results, folder: Path) -> tuple[Path, ...]:
     factors = results.factors
     paths = [
         write_whole(folder / CORRECTIONS, lambda path: write_correction(factors, path)),
-        write_whole(folder / COVARIANCE, lambda path: write_covariance(factors, path)),
         write_whole(folder / ROOT, lambda path: write_root(results, path)),
         *write_joint(results.joint, folder),
         *write_hepdata(factors, results.joint, folder / HEPDATA),

@@ -1,7 +1,7 @@
 """The environment of tasks: stages and their code digests, output folders, worker pools, and errors of workers.
 
-Readers of ROOT files turn most errors into one about a damaged file. `worker_errors` examines the cause: memory,
-permission, the disk, a missing package, or the file itself.
+Readers of ROOT files turn most errors into one about a damaged file. `run_with_worker_errors` examines the cause:
+memory, permission, the disk, a missing package, or the file itself.
 """
 
 from __future__ import annotations
@@ -177,17 +177,12 @@ _DEVICE: Final = frozenset(
 
 
 def run_with_worker_errors(label: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker within `worker_errors`."""
-    with worker_errors(label):
-        return function(*arguments)
-
-
-@contextmanager
-def worker_errors(label: str) -> Iterator[None]:
-    """Replace errors of the block by errors that name their cause.
+    """Call a function in a worker; its errors are replaced by errors that name their cause.
 
     Args:
         label: name of the work for people.
+        function: the function.
+        arguments: its arguments.
 
     Raises:
         TooLargeError: there was not enough memory.
@@ -195,7 +190,7 @@ def worker_errors(label: str) -> Iterator[None]:
         OSError: a disk or a network failed.
     """
     try:
-        yield
+        return function(*arguments)
     except Exception as error:
         specific = _explanation(label, error)
         if specific is None:
@@ -357,7 +352,7 @@ class Workers:
 
 
 def _with_worker_errors(task: Task[T]) -> Task[T]:
-    """The task, run within `worker_errors`."""
+    """The task, run by `run_with_worker_errors`."""
     return Task(task.label, run_with_worker_errors, (task.label, task.function, *task.arguments))
 
 
