@@ -6,7 +6,7 @@ Unknown keys, invalid values and unknown names raise an error with a suggestion.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from glob import glob
@@ -514,20 +514,6 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
     return replace(configuration, taggers=tuple(taggers))
 
 
-def _matches(pattern: str, folder: Path, where: str) -> Iterator[str]:
-    """The files of a pattern: one of that very name if it exists, otherwise those of each ``{one,or,other}`` form.
-
-    Raises:
-        FileError: there are none.
-    """
-    for each in [pattern] if (folder / pattern).is_file() else alternatives(pattern):
-        matched = [each] if (folder / each).is_file() else glob(each, root_dir=folder, recursive=True)
-        if not matched:
-            of_pattern = f" of {pattern!r}" if each != pattern else ""
-            raise FileError(f"{where}: got files {each!r}{of_pattern}, which matches no file in {folder}")
-        yield from matched
-
-
 _BRACES: Final = re.compile(r"\{([^{}]*,[^{}]*)\}")
 """Innermost braces with several forms."""
 
@@ -546,7 +532,13 @@ def alternatives(pattern: str) -> tuple[str, ...]:
 
 
 def _with_files(entry: Any, folder: Path, where: str) -> Any:
-    """The table of a sample with its file patterns expanded; any other value is returned unchanged."""
+    """The table of a sample with its file patterns expanded; any other value is returned unchanged.
+
+    A pattern is a file of that very name if it exists, otherwise the files of each ``{one,or,other}`` form.
+
+    Raises:
+        FileError: a form matches no file.
+    """
     if not isinstance(entry, Mapping):
         return entry
     patterns = entry.get("files")
@@ -556,5 +548,13 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
         raise ConfigError(f"{where}: got files = {patterns!r}, expected paths or patterns of paths")
     files: set[Path] = set()
     for pattern in patterns:
-        files |= {Path(pattern)} if is_remote(pattern) else {folder / each for each in _matches(pattern, folder, where)}
+        if is_remote(pattern):
+            files.add(Path(pattern))
+            continue
+        for form in [pattern] if (folder / pattern).is_file() else alternatives(pattern):
+            matched = [form] if (folder / form).is_file() else glob(form, root_dir=folder, recursive=True)
+            if not matched:
+                of_pattern = f" of {pattern!r}" if form != pattern else ""
+                raise FileError(f"{where}: got files {form!r}{of_pattern}, which matches no file in {folder}")
+            files |= {folder / each for each in matched}
     return {**entry, "files": tuple(sorted(files))}

@@ -313,7 +313,9 @@ def smeared_pt(
     numbers = {text: per_jet(text) for text in (*smearing.resolution_inputs, *scale_inputs) if text[:1] != "="}
     resolution = evaluated(smearing.file, smearing.resolution, smearing.resolution_inputs, numbers)
     scale = evaluated(smearing.file, smearing.scale_factor, scale_inputs, numbers)
-    factor = 1 + _noise([per_jet(text) for text in smearing.seed]) * resolution * np.sqrt(np.maximum(scale**2 - 1, 0))
+    seeds = [_plain(per_jet(text)) for text in smearing.seed]
+    noise = _generator(tuple("int" if each.dtype.kind == "i" else "real" for each in seeds)).evaluate(*seeds)
+    factor = 1 + noise * resolution * np.sqrt(np.maximum(scale**2 - 1, 0))
     if smearing.gen.pt:
         there, near, gen_pt = _matched(smearing.gen, per_jet, per_gen, counts)
         off = pt - gen_pt * unit
@@ -351,16 +353,9 @@ def _matched(
     return there & (gen_pt > 0), near, gen_pt
 
 
-def _noise(seed: list[ndarray]) -> Float64[ndarray, " j"]:
-    """A normal random number for each jet, the same on every machine."""
-    given = [_plain(each) for each in seed]
-    noise: ndarray = _generator(tuple("int" if each.dtype.kind == "i" else "real" for each in given)).evaluate(*given)
-    return noise
-
-
 @cache
 def _generator(types: tuple[str, ...]) -> Any:
-    """The correction of correctionlib that hashes inputs of the given types to a random number."""
+    """The correction of correctionlib that hashes inputs of these types to a normal number, equal on every machine."""
     import correctionlib
 
     inputs = [{"name": f"x{k}", "type": each} for k, each in enumerate(types)]

@@ -240,7 +240,15 @@ def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspec
         others = [_others(events, columns)] if missing else []
         unused = dict(_unused_flags(source, columns)) if source.stop else {}
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
-        summaries = tuple(TreeSummary(name, *_about_tree(each)) for name, each in trees.items())
+        summaries = tuple(
+            TreeSummary(
+                name,
+                "RNTuple" if "RNTuple" in type(each).__name__ else "TTree",
+                int(each.num_entries),
+                len(each.keys()),
+            )
+            for name, each in trees.items()
+        )
     kind = "simulation" if simulated else "data"
     lines = [f"{path}: preset {layout.preset}, tree {layout.tree}, {source.stop} events, {kind}"]
     lines += [
@@ -303,12 +311,6 @@ def _is_simulated(layout: Layout, branches: set[str]) -> bool:
     marks = [name for text in layout.branches.label for name in names_in(text)]
     marks += [layout.weights.nominal] if layout.weights.nominal else []
     return bool(set(marks) & branches) or any(_SIMULATED.search(name.rpartition("/")[2]) for name in branches)
-
-
-def _about_tree(tree: Any) -> tuple[str, int, int]:
-    """Kind, number of entries and number of branches of a tree."""
-    kind = "RNTuple" if "RNTuple" in type(tree).__name__ else "TTree"
-    return kind, int(tree.num_entries), len(tree.keys())
 
 
 def _others(tree: Any, columns: Mapping[str, ColumnSummary]) -> str:

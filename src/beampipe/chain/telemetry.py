@@ -127,8 +127,11 @@ def recorded(target: TraceTarget | None, name: str, **attributes: str | int | fl
     finally:
         _deliver(target, spans.get_finished_spans())
         provider.shutdown()
-        if not target.parent:
-            _join(target.folder)
+        if not target.parent:  # spans of a killed run before this one are joined, too
+            parts = target.folder / _PARTS
+            lines = [path.read_text(encoding="utf-8") for path in sorted(parts.glob("*.jsonl"))]
+            write_whole(target.folder / TRACE, lambda part: part.write_text("".join(lines), encoding="utf-8"))
+            shutil.rmtree(parts)
 
 
 @contextmanager
@@ -179,13 +182,6 @@ def _deliver(target: TraceTarget, spans: Sequence[Any]) -> None:
         exporter = OTLPSpanExporter(target.collector, timeout=_TIMEOUT)
         exporter.export(spans)  # it logs a failure
         exporter.shutdown()  # type: ignore[no-untyped-call]
-
-
-def _join(folder: Path) -> None:
-    """Put the spans of all tasks into one file, those of a killed run before this one included."""
-    lines = [path.read_text(encoding="utf-8") for path in sorted((folder / _PARTS).glob("*.jsonl"))]
-    write_whole(folder / TRACE, lambda part: part.write_text("".join(lines), encoding="utf-8"))
-    shutil.rmtree(folder / _PARTS)
 
 
 @dataclass(frozen=True)

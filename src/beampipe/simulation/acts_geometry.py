@@ -96,7 +96,8 @@ def build_layout(layout: DetectorLayout) -> Any:
         _add_shell(world, shell, f"shell {number}")
     while waiting:
         _add_tube(world, *waiting.popleft(), length)
-    geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
+    context = acts.GeometryContext.dangerouslyDefaultConstruct()
+    geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=context, level=acts.logging.WARNING)
     _apply_material(geometry, tubes, layers)
     return geometry
 
@@ -112,12 +113,6 @@ def _add_tube(world: Any, number: int, tube: Tube, half_length: float) -> None:
     bounds = acts.CylinderBounds(tube.radius_mm, half_length)
     surface = acts.Surface.createCylinder(acts.Transform3.Identity(), bounds)
     _add_layer(world, f"tube {number}", PIPE_VOLUME, number, [surface], cylinder=True)
-
-
-def _context() -> Any:
-    import acts
-
-    return acts.GeometryContext.dangerouslyDefaultConstruct()
 
 
 def _add_shell(world: Any, shell: Shell, name: str) -> None:

@@ -372,8 +372,14 @@ class EventSimulator:
     def _digitization(self, folder: Path, random: Any) -> Any:
         import acts.examples.json
 
+        # Gaussian smearing by pitch / sqrt(12) along both local axes, per volume.
+        entries = []
+        for volume, pitch in PITCH.items():
+            axes = [{"index": k, "mean": 0.0, "stddev": pitch[k] / math.sqrt(12), "type": "Gauss"} for k in (0, 1)]
+            entries.append({"volume": volume, "value": {"smearing": axes}})
+        head = {"format-version": 0, "value-identifier": "digitization-configuration"}
         path = folder / "digitization.json"
-        path.write_text(json.dumps(_digitization_settings()))
+        path.write_text(json.dumps({"acts-geometry-hierarchy-map": head, "entries": entries}))
         return self.examples.DigitizationAlgorithm.Config(
             digitizationConfigs=acts.examples.json.readDigiConfigFromJson(str(path)),
             surfaceByIdentifier=self.geometry.geoIdSurfaceMap(),
@@ -469,16 +475,6 @@ def _quiet() -> Any:
     import acts
 
     return acts.logging.FATAL
-
-
-def _digitization_settings() -> dict[str, object]:
-    """Gaussian smearing by pitch / sqrt(12) along both local axes, per volume."""
-    head = {"format-version": 0, "value-identifier": "digitization-configuration"}
-    entries = []
-    for volume, pitch in PITCH.items():
-        axes = [{"index": k, "mean": 0.0, "stddev": pitch[k] / math.sqrt(12), "type": "Gauss"} for k in (0, 1)]
-        entries.append({"volume": volume, "value": {"smearing": axes}})
-    return {"acts-geometry-hierarchy-map": head, "entries": entries}
 
 
 def _arrow() -> Any:

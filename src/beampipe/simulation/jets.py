@@ -227,14 +227,6 @@ def jet_labels(
 
 @njit(cache=True)
 @no_type_check
-def _angle_between(phi, other):
-    """Angle between two azimuths that differ by less than a full turn [rad]."""
-    apart = abs(phi - other)
-    return min(apart, 2 * np.pi - apart)
-
-
-@njit(cache=True)
-@no_type_check
 def parton_labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
     """The label of each jet: that of the parton with the highest energy within `RADIUS` of its axis.
 
@@ -258,7 +250,8 @@ def parton_labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton
             if parton_energy[k] <= best:
                 continue
             d_eta = parton_eta[k] - eta[j]
-            d_phi = _angle_between(parton_phi[k], phi[j])
+            apart = abs(parton_phi[k] - phi[j])
+            d_phi = min(apart, 2 * np.pi - apart)
             if d_eta * d_eta + d_phi * d_phi < RADIUS * RADIUS:
                 best = parton_energy[k]
                 out[j] = parton_label[k]

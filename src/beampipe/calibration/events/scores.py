@@ -120,20 +120,15 @@ def predict(
             unchanged = out.get(ScoreKey(tagger.name, NOMINAL))
             scores = np.empty(dijets.pt.shape, np.float32) if unchanged is None else unchanged.copy()
             score = scored(model, name if name in VARIED_N_TRK else NOMINAL)
-            scores[where] = _finite(tagger, score(rows, features))
+            scores[where] = made = score(rows, features)
+            bad = ~np.isfinite(made)
+            if bad.any():  # they have no bin
+                raise InputError(
+                    f"tagger {tagger.name}: got {bad.sum()} of {len(made)} scores that are no finite numbers, expected"
+                    f" probabilities; look at its model {tagger.model}"
+                )
             out[ScoreKey(tagger.name, name)] = scores
     return Scores({key: out[key] for key in sorted(out)})
-
-
-def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, " m"]:
-    """Raise an error for scores that are not finite, as they have no bin."""
-    bad = ~np.isfinite(scores)
-    if bad.any():
-        raise InputError(
-            f"tagger {tagger.name}: got {bad.sum()} of {len(scores)} scores that are no finite numbers, expected"
-            f" probabilities; look at its model {tagger.model}"
-        )
-    return scores
 
 
 _CHANGED: Final = "changed:"

@@ -438,7 +438,10 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
         weights = _read_weights(source, settings.weights) if settings.simulated else np.ones((len(run), 1), np.float32)
         nominal = weights[:, NOMINAL_WEIGHT]
         source.refuse_weights(weights[:, [NOMINAL_WEIGHT]], settings.weights)
-        jets = _leading_jets(source, trigger)
+        counts, numbers = source.whole_column("jet_pt")
+        first, pt = np.concatenate([[0], np.cumsum(counts)]), source.converted("jet_pt", numbers)
+        events, places = leading_pairs(trigger, first, pt)
+        jets = _LeadingJets(source, first, events, places, pt[places])
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
         for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # comparisons with NaN would drop them silently
             _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
@@ -447,7 +450,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
         flavour = _flavours_of(jets, cuts.min_subleading_pt) if settings.labelled else np.empty((0, 2), np.int8)
         _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
         pairs = PairColumns(jets.pt, eta, clean, n_trk, flavour)
-        rows, counts, sums = choose_pairs(
+        rows, passed, sums = choose_pairs(
             trigger, nominal, jets.events, pairs, cuts, settings.max_weight or inf, LARGEST_SHIFT, scale
         )
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
@@ -472,7 +475,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
             ranges=run_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             scores=_scores(chosen, start) if settings.observables else {},
-            cut_flow=CutFlow(counts, sums),
+            cut_flow=CutFlow(passed, sums),
         )
 
 
@@ -508,15 +511,6 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
 def _branch(source: EventSource, column: str) -> str:
     """Name of the branch of a column, for messages."""
     return ", ".join(columns_of(source.layout, column)) or column
-
-
-def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
-    """The two leading jets of each triggered event that has two."""
-    counts, numbers = source.whole_column("jet_pt")
-    first = np.concatenate([[0], np.cumsum(counts)])
-    pt = source.converted("jet_pt", numbers)
-    events, places = leading_pairs(trigger, first, pt)
-    return _LeadingJets(source, first, events, places, pt[places])
 
 
 def _read_weights(source: EventSource, columns: tuple[int, ...]) -> Float32[ndarray, "n w"]:
