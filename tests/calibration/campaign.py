@@ -6,6 +6,7 @@ Also a program: ``campaign.py TOYS OUTPUT WORKERS`` runs it, for tests that kill
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,11 @@ class Toys:
 
     def files(self, sample: str) -> tuple[Path, ...]:
         return tuple(sorted((self.folder / sample).glob("*.root")))
+
+    def copied(self, folder: Path) -> Toys:
+        """The same files in another folder, to be changed."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
 
     @property
     def model(self) -> Path:

@@ -1,7 +1,9 @@
-"""Random dijet events in memory, for tests that need no file."""
+"""Random dijet events in memory, for tests that need no file, and how tables of them are compared."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,23 @@ def fill_settings(**changes: Any) -> FillSettings:
         "dataset": "toy",
     }
     return FillSettings(**(standard | changes))
+
+
+def require_same(got: Any, want: Any, name: str = "", *, but: Sequence[str] = ()) -> None:
+    """The same numbers of the same types, in all fields of tables and histograms but some."""
+    if is_dataclass(want):
+        for item in fields(want):
+            if item.name not in but:
+                require_same(getattr(got, item.name), getattr(want, item.name), item.name)
+    elif isinstance(want, Mapping):
+        assert got.keys() == want.keys(), name
+        for key, each in want.items():
+            require_same(got[key], each, f"{name} {key}")
+    elif isinstance(want, np.ndarray):
+        assert got.dtype == want.dtype, name
+        np.testing.assert_array_equal(got, want, err_msg=name)
+    else:
+        assert got == want, name
 
 
 def shifted_pt(name: str, energy: Energy, **columns: ndarray) -> ndarray:

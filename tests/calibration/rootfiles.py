@@ -45,10 +45,12 @@ def write_odd(
     scale: Mapping[str, float] = {},
     n_weights: Sequence[int] = (),
     books: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] = {},
 ) -> Path:
-    """A file whose trees have other names, or that lacks branches, or has branches of other types."""
+    """A file whose trees have other names, or that lacks branches, or has more, or branches of other types."""
     columns = {
-        name: np.asarray(values).astype(types.get(name, values.dtype)) for name, values in events.columns.items()
+        name: np.asarray(values).astype(types.get(name, values.dtype))
+        for name, values in {**events.columns, **more}.items()
     }
     columns |= {name: (columns[name] * factor).astype(columns[name].dtype) for name, factor in scale.items()}
     table: dict[str, Any] = {name: columns[name] for name in ("run", "event", "trigger") if name not in without}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,8 +55,7 @@ def test_the_first_chunk_waits_for_one_file_alone(toys: Toys, tmp_path: Path, or
 
 
 def test_a_file_that_is_wrong_is_told_before_any_is_read(toys: Toys, tmp_path: Path, order: list[str]) -> None:
-    shutil.copytree(toys.folder, tmp_path / "toys")
-    mine = Toys(tmp_path / "toys", toys.luminosity)
+    mine = toys.copied(tmp_path / "toys")
     mine.files("data")[1].write_bytes(b"not a ROOT file")
     with pytest.raises(WorkflowError, match="1 of 9 tasks failed"):
         run_calibration(configuration_of(mine, tmp_path / "output"), INLINE)
@@ -69,8 +67,7 @@ def test_a_file_that_changes_before_it_is_read_is_noticed(
     toys: Toys, base: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Nothing that was made of it is kept; with the run that follows all is right."""
-    shutil.copytree(toys.folder, tmp_path / "toys")
-    mine = Toys(tmp_path / "toys", toys.luminosity)
+    mine = toys.copied(tmp_path / "toys")
     configuration = configuration_of(mine, tmp_path / "output")
     if "pass" in when:
         configuration = replace(configuration, taggers=configuration.taggers[:1], keep_tables=False)

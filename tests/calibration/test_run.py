@@ -213,8 +213,7 @@ def test_a_bad_file_costs_no_other_and_after_repair_only_it_is_left(
     message: str,
     stages: tuple[str, ...],
 ) -> None:
-    shutil.copytree(toys.folder, tmp_path / "toys")
-    mine = Toys(tmp_path / "toys", toys.luminosity)
+    mine = toys.copied(tmp_path / "toys")
     configuration = configuration_of(mine, tmp_path / "output")
     path = mine.files(sample)[1]
     fault(path)
@@ -246,8 +245,7 @@ def test_a_bad_file_costs_no_other_and_after_repair_only_it_is_left(
 
 
 def test_an_event_in_two_files_is_refused_with_both_names(toys: Toys, tmp_path: Path) -> None:
-    shutil.copytree(toys.folder, tmp_path / "toys")
-    mine = Toys(tmp_path / "toys", toys.luminosity)
+    mine = toys.copied(tmp_path / "toys")
     one, other = mine.files("data")
 
     def first_of_the_other(values: Any) -> Any:
@@ -266,8 +264,7 @@ def test_an_event_in_two_files_is_refused_with_both_names(toys: Toys, tmp_path: 
 
 def test_event_numbers_of_files_may_interleave(toys: Toys, tmp_path: Path) -> None:
     """Their ranges overlap, so they are compared one by one: even numbers here, odd ones there."""
-    shutil.copytree(toys.folder, tmp_path / "toys")
-    mine = Toys(tmp_path / "toys", toys.luminosity)
+    mine = toys.copied(tmp_path / "toys")
     for number, path in enumerate(mine.files("data")):
         rewrite(path, event=lambda values, k=number: (np.arange(len(values)) * 2 + k).astype(np.uint64))
     run_calibration(configuration_of(mine, tmp_path / "output"), INLINE)

@@ -252,9 +252,10 @@ def test_another_model_under_the_same_name(copied: Configuration, toys: Toys, tm
     ("sample", "stages"),
     [("nominal", ("inspect", *CHUNKS, *ENDS)), ("data", ("inspect", *CHUNKS, "extract", "factors"))],
 )
-def test_one_event_of_one_file(copied: Configuration, tmp_path: Path, sample: str, stages: tuple[str, ...]) -> None:
-    shutil.copytree(copied.samples["nominal"].files[0].parent.parent, tmp_path / "toys")
-    moved = configuration_of(Toys(tmp_path / "toys", copied.samples["nominal"].luminosity), copied.output)
+def test_one_event_of_one_file(
+    copied: Configuration, toys: Toys, tmp_path: Path, sample: str, stages: tuple[str, ...]
+) -> None:
+    moved = configuration_of(toys.copied(tmp_path / "toys"), copied.output)
     assert of_contents(made_anew(moved)[1]) == {}, "where the files are does not matter"
     path = moved.samples[sample].files[0]
 
@@ -318,12 +319,13 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this package, without what is no Python."""
+    """A copy of this package, without what is neither Python nor TOML."""
     copy = tmp_path_factory.mktemp("code") / "beampipe"
 
     def others(folder: str, names: list[str]) -> list[str]:
         paths = [Path(folder, name) for name in names]
-        return [each.name for each in paths if each.suffix != ".py" and (each.is_file() or each.name == "__pycache__")]
+        left_out = [each for each in paths if each.suffix not in (".py", ".toml")]
+        return [each.name for each in left_out if each.is_file() or each.name == "__pycache__"]
 
     shutil.copytree(Path(beampipe.__file__).parent, copy, ignore=others)
     return copy

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import uproot
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions
 from beampipe.calibration.events import fill as fill_module
 from beampipe.calibration.events import select as select_module
-from beampipe.calibration.events.dijets import CutFlow, Dijets, WeightUnits
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FilledChunk, FillPath, FillSettings, fill_by_numpy, fill_file, fill_table
-from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores, predict
 from beampipe.calibration.events.select import SelectSettings, select, select_by_numpy
 from beampipe.calibration.events.variations import built_in_variations
@@ -27,6 +25,7 @@ from beampipe.calibration.taggers import Tagger
 from beampipe.errors import FileError, InputError
 from beampipe.jets.ntuple_format import EVENTS, VARIED_N_TRK
 from beampipe.simulation.ntuples import Events, toy_events
+from tests.calibration.random_dijets import require_same
 from tests.calibration.rootfiles import write_odd
 
 pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
@@ -85,40 +84,22 @@ def by_numpy(path: Path, start: int, stop: int, asked: SelectSettings, wanted: F
     return FilledChunk(fill_by_numpy(dijets, Scores(), wanted), dijets.ranges, len(dijets))
 
 
+def require_same_chunk(one: FilledChunk, other: FilledChunk) -> None:
+    assert one[1:3] == other[1:3]
+    require_same(one.filled, other.filled)
+
+
 def require_equal(path: Path, start: int, stop: int, asked: SelectSettings, wanted: FillSettings) -> FilledChunk:
     """One pass with a table and without, and a table that is filled: all as numpy has it."""
     want = by_numpy(path, start, stop, asked, wanted)
     made = fill_file(path, start, stop, asked, wanted, with_table=True)
     assert made.refusal == ""
     assert made.dijets is not None
-    require_same(made, want)
-    require_same(fill_file(path, start, stop, asked, wanted), want)
-    require_same(made._replace(filled=fill_table(select(path, start, stop, asked), Scores(), wanted)), want)
-    alone = select_by_numpy(path, start, stop, asked.nominal)
-    for item in fields(Dijets):
-        require_same_values(getattr(made.dijets, item.name), getattr(alone, item.name), item.name)
+    require_same_chunk(made, want)
+    require_same_chunk(fill_file(path, start, stop, asked, wanted), want)
+    require_same(fill_table(select(path, start, stop, asked), Scores(), wanted), want.filled)
+    require_same(made.dijets, select_by_numpy(path, start, stop, asked.nominal))
     return made
-
-
-def require_same_values(got: Any, want: Any, name: str) -> None:
-    if isinstance(want, CutFlow):
-        got, want = (np.stack([flow.events, flow.weight]) for flow in (got, want))
-    if isinstance(want, Mapping):
-        assert got.keys() == want.keys()
-        for key in want:
-            require_same_values(got[key], want[key], f"{name} {key}")
-    elif isinstance(want, np.ndarray):
-        assert got.dtype == want.dtype, name
-        np.testing.assert_array_equal(got, want, err_msg=name)
-    else:
-        assert got == want, name
-
-
-def require_same(one: FilledChunk, other: FilledChunk) -> FilledChunk:
-    assert one[1:3] == other[1:3]
-    for item in fields(Filled):
-        require_same_values(getattr(one.filled, item.name), getattr(other.filled, item.name), item.name)
-    return one
 
 
 def test_everything_at_once(path: Path) -> None:
@@ -272,7 +253,7 @@ def test_the_bound_of_sums_is_that_of_numpy(tmp_path: Path) -> None:
     request, wanted = replace(SELECT, units=WeightUnits(bits)), replace(FILL, units=WeightUnits(bits))
     made = fill_file(path, 0, N, request, wanted)
     assert "too large" in made.refusal
-    require_same(made, by_numpy(path, 0, N, request, wanted))
+    require_same_chunk(made, by_numpy(path, 0, N, request, wanted))
 
 
 def test_units_labels_and_repeated_events_are_refused(tmp_path: Path) -> None:
@@ -311,12 +292,11 @@ def test_regions_and_scores_that_the_files_have(tmp_path: Path) -> None:
     events, rng = some_events(5), np.random.default_rng(5)
     n_jets = events.offset[-1]
     more = {"jet_region": rng.choice([-1, 0, 1], n_jets).astype(np.int8), "jet_q": rng.random(n_jets, np.float32)}
-    path = write_more(tmp_path / "more.root", events, more)
+    path = write_odd(tmp_path / "more.root", events, more=more)
     layout = preset_layout("beampipe", {"branches": {"region": "jet_region"}, "scores": {"q": {"branch": "jet_q"}}})
     request = replace(SELECT, regions=Regions("branch"), layout=layout, observables=True)
     made, want = select(path, 0, N, request), select_by_numpy(path, 0, N, request)
-    for item in fields(Dijets):
-        require_same_values(getattr(made, item.name), getattr(want, item.name), item.name)
+    require_same(made, want)
     wanted = replace(FILL, taggers=(*FILL.taggers, Tagger("q", 10, 0.0, 1.0)), groups=5)
     scores = predict(made, [], wanted.kinematics, ENERGY)
     varied = {
@@ -324,28 +304,9 @@ def test_regions_and_scores_that_the_files_have(tmp_path: Path) -> None:
     }
     one = fill_table(made, Scores(varied), wanted)
     two = fill_by_numpy(want, Scores(varied), wanted)
-    require_same(FilledChunk(one, (), 0), FilledChunk(two, (), 0))
+    require_same(one, two)
     assert FillPath.of(wanted).kind == "table"
     assert FillPath.of(FILL).kind == "one pass"
-
-
-def write_more(path: Path, events: Events, more: Mapping[str, Any]) -> Path:
-    """A ROOT file with further columns of jets."""
-    n_jets = np.diff(events.offset)
-    flat = {name: values for name, values in events.columns.items() if not name.startswith("jet_")}
-    jets = {name[4:]: values for name, values in {**events.columns, **more}.items() if name.startswith("jet_")}
-    table = {**flat, "jet": ak.unflatten(ak.zip(jets), n_jets)}
-    table["weight"] = ak.from_regular(ak.from_numpy(flat["weight"]), axis=1)
-    with uproot.recreate(path) as file:
-        file.mktree(
-            EVENTS,
-            {
-                name: values.dtype if isinstance(values, np.ndarray) else values.type.content
-                for name, values in table.items()
-            },
-        )
-        file[EVENTS].extend(table)
-    return path
 
 
 def test_without_compiled_kernels_numpy_fills(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,5 +316,5 @@ def test_without_compiled_kernels_numpy_fills(path: Path, monkeypatch: pytest.Mo
     made = fill_file(path, 0, N, SELECT, FILL, with_table=True)
     assert made.refusal
     assert FillPath.of(FILL).kind == "numpy"
-    require_same(made, want)
-    require_same(made._replace(filled=fill_table(select(path, 0, N, SELECT), Scores(), FILL)), want)
+    require_same_chunk(made, want)
+    require_same(fill_table(select(path, 0, N, SELECT), Scores(), FILL), want.filled)

@@ -25,7 +25,7 @@ from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.errors import BeampipeError, ColumnError, FileError
 from beampipe.simulation.ntuples import read_ntuple, write_ntuple
 from tests.calibration.campaign import Toys
-from tests.calibration.random_dijets import random_dijets
+from tests.calibration.random_dijets import random_dijets, require_same
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd
 
 SETTINGS = SelectSettings(
@@ -36,18 +36,6 @@ COLUMNS = ("run", "event", "jet", "weight", "pt", "eta", "n_trk", "width", "c1",
 
 def whole(path: Path, settings: SelectSettings = SETTINGS) -> Dijets:
     return select(path, 0, inspect_file(path).n_events, settings)
-
-
-def same(one: Dijets, other: Dijets) -> None:
-    for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-        assert getattr(one, name).dtype == getattr(other, name).dtype
-    assert one.varied_n_trk.keys() == other.varied_n_trk.keys()
-    for name, values in one.varied_n_trk.items():
-        np.testing.assert_array_equal(values, other.varied_n_trk[name])
-    np.testing.assert_array_equal(one.cut_flow.events, other.cut_flow.events)
-    np.testing.assert_array_equal(one.cut_flow.weight, other.cut_flow.weight)
-    assert one.ranges == other.ranges
 
 
 def test_the_columns_are_those_of_the_leading_jets(toys: Toys) -> None:
@@ -123,7 +111,7 @@ def test_variations_are_added_to_a_table_from_their_branches_alone(
             return super().weights(generated=generated)
 
     monkeypatch.setattr("beampipe.calibration.ntuple.columns.EventSource", Recording)
-    same(with_variations(table, path, *borders, SETTINGS), complete)
+    require_same(with_variations(table, path, *borders, SETTINGS), complete)
     assert read == ["weight", "jet_n_trk_eff"]
     assert with_variations(table, Path("removed.root"), *borders, SETTINGS.nominal) is table
 
@@ -151,7 +139,7 @@ def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None
     tables = [whole(toys.files("nominal")[0]), whole(toys.files("data")[0], unlabelled), several]
     for k, dijets in enumerate([*tables, *(random_dijets(n, 1) for n in (0, 1, 2, 5))]):
         write_dijets(dijets, tmp_path / f"{k}.npz")
-        same(read_dijets(tmp_path / f"{k}.npz"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
+        require_same(read_dijets(tmp_path / f"{k}.npz"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
 
 
 def test_a_table_without_observables_is_smaller(toys: Toys, tmp_path: Path) -> None:
@@ -162,10 +150,10 @@ def test_a_table_without_observables_is_smaller(toys: Toys, tmp_path: Path) -> N
             write_dijets(make(path, settings), tmp_path / "table.npz")
             tables.append((read_dijets(tmp_path / "table.npz"), (tmp_path / "table.npz").stat().st_size))
     (full, size), (by_numpy, _), (small, small_size), (small_by_numpy, _) = tables
-    same(full, by_numpy)
-    same(small, small_by_numpy)
+    require_same(full, by_numpy)
+    require_same(small, small_by_numpy)
     assert np.isnan(small.width).all()
-    same(replace(small, width=full.width, c1=full.c1), full)
+    require_same(replace(small, width=full.width, c1=full.c1), full)
     assert size - small_size > 16 * len(full)
 
 
@@ -259,7 +247,7 @@ def test_what_is_wrong_with_a_branch_is_named(odd: Path, fault: dict[str, Any], 
 def test_any_width_will_do_where_nothing_is_lost(odd: Path, tmp_path: Path, types: dict[str, str]) -> None:
     events = small_events()
     write_odd(odd, events, types=types)
-    same(whole(odd), whole(write_odd(tmp_path / "ours.root", events)))
+    require_same(whole(odd), whole(write_odd(tmp_path / "ours.root", events)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -292,7 +280,7 @@ def test_a_number_that_is_none_in_a_jet_that_does_not_count_harms_nothing(odd: P
         return values
 
     rewrite(odd, jet_width=spoilt)
-    same(whole(odd), before)
+    require_same(whole(odd), before)
 
 
 def test_an_event_that_is_there_twice_is_named(odd: Path) -> None:
@@ -337,7 +325,7 @@ def test_a_file_that_is_cut_off_anywhere_is_refused_with_its_name(toys: Toys, od
             assert "expected" in result or "make it again" in result
             refused += 1
         else:
-            same(result, good)
+            require_same(result, good)
     assert refused >= len(lengths) - 2
 
 

@@ -51,11 +51,8 @@ HAND = np.array([[[6.0, 2, 0], [1, 1, 2]], [[2, 2, 0], [1, 3, 4]]])
 def test_factors_by_hand() -> None:
     np.testing.assert_allclose(reweighting_factors(HAND), [3 / 2, 1 / 2, 1], rtol=1e-15)
     np.testing.assert_allclose(reweighting_factors(HAND, "gluon"), [2.0, 2 / 3, 1.0], rtol=1e-15)
-
-
-def test_forward_jets_are_not_reweighted() -> None:
     both = apply_factors(HAND[:, 0], np.array([3 / 2, 1 / 2, 1]))
-    np.testing.assert_array_equal(both, [[6, 2, 0], [3, 1, 0]])
+    np.testing.assert_array_equal(both, [[6, 2, 0], [3, 1, 0]])  # forward jets keep their weights
 
 
 def test_fractions_and_inversion_by_hand() -> None:
@@ -125,21 +122,14 @@ def test_the_cut_of_a_working_point(shape: tuple[float, ...], working_point: flo
     assert working_point_cuts(np.array(shape), working_point) == bins
 
 
-def test_cumulated_counts_the_bins_before_the_cut() -> None:
-    shape = np.array([[[0.1, 0.2, 0.7]], [[0.3, 0.3, 0.4]]])
-    result = cumulated(shape, np.array([[1, 3, 2]]))
-    np.testing.assert_allclose(result[:, 0], [[0.1, 1.0, 0.3], [0.3, 1.0, 0.6]])
-
-
 def test_what_cannot_be_known_is_nan() -> None:
-    assert np.isnan(shapes(np.zeros(3))).all()
-    assert np.isnan(shapes(np.array([1.0, -1.0, 0.0]))).all()
     equal = extract(np.array([[1.0, 2], [3, 1]]), np.array([0.4, 0.4]))
-    assert np.isnan(equal.quark).all()
-    assert np.isnan(equal.gluon).all()
     no_central = extract(np.array([[1.0, 2], [0, 0]]), np.array([0.6, 0.4]))
-    assert np.isnan(no_central.quark).all()
-    assert np.isnan(quark_fractions(np.zeros((2, 2, 3)))).all()
+    for result in (
+        *(shapes(np.zeros(3)), shapes(np.array([1.0, -1.0, 0.0])), quark_fractions(np.zeros((2, 2, 3)))),
+        *(equal.quark, equal.gluon, no_central.quark),
+    ):
+        assert np.isnan(result).all()
 
 
 @given(arrays(np.float64, (2, 2, 12), elements=st.integers(-2, 4).map(float)), st.sampled_from(["quark", "gluon"]))
@@ -254,6 +244,8 @@ def test_a_cut_lies_at_the_edge_above_at_the_nearest_or_inside(cut: str, expecte
     result = working_point_cuts(shape, 0.5, cut)
     np.testing.assert_allclose(result, [expected])
     np.testing.assert_allclose(cumulated(shape, result[:, None]), [[share]])
+    both = cumulated(np.array([[[0.1, 0.2, 0.7]], [[0.3, 0.3, 0.4]]]), np.array([[1, 3, 2]]))
+    np.testing.assert_allclose(both[:, 0], [[0.1, 1.0, 0.3], [0.3, 1.0, 0.6]])
 
 
 def test_a_cut_inside_of_a_bin_gives_the_share_that_was_asked_for() -> None:

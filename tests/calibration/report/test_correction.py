@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +31,14 @@ ROUNDING = 1e-15
 GAP = FactorKey("n_trk", 0.5, "quark", "efficiency")
 
 
+def corrections_of(factors: Factors, folder: Path) -> Any:
+    """The corrections as correctionlib reads them."""
+    write_correction(factors, folder / "corrections.json")
+    return read_correction(folder / "corrections.json")
+
+
 def test_every_bin_evaluates_to_its_factor(factors: Factors, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.json"
-    write_correction(factors, path)
-    corrections = read_correction(path)
+    corrections = corrections_of(factors, tmp_path)
     compared = 0
     for (tagger, wp, flavour, quantity), one in factors.by_name.items():
         correction = corrections[f"{tagger}_{quantity}"]
@@ -66,9 +71,7 @@ def test_the_file_fits_the_schema_and_says_what_it_holds(factors: Factors, tmp_p
 
 
 def test_outside_the_bins(factors: Factors, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.json"
-    write_correction(factors, path)
-    correction = read_correction(path)["n_trk_efficiency"]
+    correction = corrections_of(factors, tmp_path)["n_trk_efficiency"]
     with pytest.raises(Exception, match=r"[Ii]ndex"):
         correction.evaluate("nominal", "quark", "0.5", 499.0)
     results = [correction.evaluate("nominal", "quark", "0.5", pt) for pt in (900.0, 5000.0)]
@@ -76,9 +79,7 @@ def test_outside_the_bins(factors: Factors, tmp_path: Path) -> None:
 
 
 def test_uncertainties_grow_above_the_last_bin(factors: Factors, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.json"
-    write_correction(factors, path)
-    correction = read_correction(path)["n_trk_efficiency"]
+    correction = corrections_of(factors, tmp_path)["n_trk_efficiency"]
     one = factors.by_name[GAP]
     step = max(abs(one.nominal[1] - one.nominal[0]), one.total[1])
     for way, sign in (("up", 1), ("down", -1)):
@@ -94,9 +95,7 @@ def test_uncertainties_grow_above_the_last_bin(factors: Factors, tmp_path: Path)
 
 
 def test_a_bin_that_is_not_known_fails_alone(gappy: Factors, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.json"
-    write_correction(gappy, path)
-    correction = read_correction(path)["n_trk_efficiency"]
+    correction = corrections_of(gappy, tmp_path)["n_trk_efficiency"]
     known = gappy.by_name[GAP]
     result = correction.evaluate("nominal", "quark", "0.5", CENTRES[0])
     assert result == pytest.approx(known.nominal[0], rel=ROUNDING)
@@ -116,16 +115,13 @@ def test_a_bin_without_a_valid_error_fails_whatever_is_asked_for(factors: Factor
     """The nominal value alone, used without its error, would pass for a measurement."""
     one = factors.by_name[GAP]
     lost = replace(one, total=np.array([one.total[0], np.nan]), flags=((), ("no_statistical_error",)))
-    path = tmp_path / "corrections.json"
-    write_correction(replace(factors, by_name={**factors.by_name, GAP: lost}), path)
-    correction = read_correction(path)["n_trk_efficiency"]
+    correction = corrections_of(replace(factors, by_name={**factors.by_name, GAP: lost}), tmp_path)["n_trk_efficiency"]
     assert correction.evaluate("total_up", "quark", "0.5", CENTRES[0]) > 0
     for systematic in ("nominal", "pdf_up", "stat_down", "total_up"):
         with pytest.raises(Exception, match=r"[Ii]ndex"):
             correction.evaluate(systematic, "quark", "0.5", CENTRES[1])
-    assert (
-        "quark 0.5 600-900 GeV: no statistical error" in json.loads(path.read_text())["corrections"][0]["description"]
-    )
+    written = json.loads((tmp_path / "corrections.json").read_text())
+    assert "quark 0.5 600-900 GeV: no statistical error" in written["corrections"][0]["description"]
 
 
 def test_names_that_corrections_need_are_refused(factors: Factors, tmp_path: Path) -> None:
