@@ -179,8 +179,7 @@ def boosted_scores(jets: LabelledJets, seed: int = 1, output: Path | None = None
     booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
     if output is not None:
         write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
-    scores: ndarray = booster.predict(jets.features[jets.held_out], num_threads=1)
-    return scores
+    return np.asarray(booster.predict(jets.features[jets.held_out], num_threads=1))
 
 
 def balanced(jets: LabelledJets, pt_edges: tuple[float, ...]) -> LabelledJets:
