@@ -36,6 +36,8 @@ EXAMPLES = DOCS.parent / "examples"
 PAGES = sorted(str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 AREAS = ("analysisops", "calibration", "fleet", "serving", "simulation", "tracking", "triton", "workflow")
 FACES = [f"beampipe.{area}" for area in AREAS]
+PROGRAM: Any = typer.main.get_command(app)
+"""Made once, as it imports its commands when they are first used and keeps them."""
 
 
 def page(name: str) -> str:
@@ -97,7 +99,7 @@ def check_command(line: str) -> None:
     """Check that there is such a command, and that it has these options."""
     words = shlex.split(line, comments=True)[1:]
     words = words[: words.index("--")] if "--" in words else words  # then another program and its options
-    command: Any = typer.main.get_command(app)
+    command = PROGRAM
     while words and hasattr(command, "commands") and words[0].islower():
         assert words[0] in command.commands, line
         command = command.commands[words.pop(0)]

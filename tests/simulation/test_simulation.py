@@ -198,7 +198,7 @@ def test_resolution_is_the_pitch(cache: Path) -> None:
     assert np.sqrt(np.mean(residuals)) == pytest.approx(0.0144, rel=0.15)
 
 
-def test_seed_and_workers(cache: Path, small: list[tuple[Event, dict[str, int]]]) -> None:
+def test_seed_and_workers(cache: Path, small: list[tuple[Event, dict[str, int]]], muons: list[Event]) -> None:
     again = list(simulate_events(6, SMALL, seed=1, cache=cache, workers=2))
     assert [event.event_id for event, _ in again] == [0, 1, 2, 3, 4, 5]
     for (first, counts), (second, more) in zip(small, again, strict=True):
@@ -207,8 +207,8 @@ def test_seed_and_workers(cache: Path, small: list[tuple[Event, dict[str, int]]]
     # An event does not depend on the ones before it.
     alone, _ = next(simulate_events(1, SMALL, seed=1, first_event=4, cache=cache))
     assert_same(alone, small[4][0])
-    other, _ = next(simulate_events(1, SMALL, seed=2, cache=cache))
-    assert len(other.hits) != len(small[0][0].hits)
+    other, _ = next(simulate_events(1, MUONS, seed=2, cache=cache))
+    assert len(other.hits) != len(muons[0].hits)
 
 
 def test_one_soft_collision_without_pileup(cache: Path) -> None:

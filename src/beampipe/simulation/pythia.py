@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib.resources import as_file, files
 from io import BytesIO
 from pathlib import Path
@@ -368,6 +369,13 @@ def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
     return float(pythia.infoPython().sigmaGen()) * 1e9
 
 
+@cache
+def _owner_of_pdf(number: int) -> Any:
+    """A Pythia that owns the PDF set of that number, started once for all files of a process."""
+    quiet = ("Print:quiet = on", "HardQCD:all = on", "PartonLevel:all = off", "HadronLevel:all = off")
+    return start_pythia((*quiet, f"PDF:pSet = {number}"))
+
+
 class PdfWeights:
     """Re-weighting of events to other PDF sets, by the two partons of the hard process.
 
@@ -384,10 +392,7 @@ class PdfWeights:
 
     def __init__(self, sets: dict[str, int]) -> None:
         self.names = tuple(sets)
-        # The Pythia objects own the PDFs.
-        quiet = ("Print:quiet = on", "HardQCD:all = on", "PartonLevel:all = off", "HadronLevel:all = off")
-        self._owners = [start_pythia((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
-        self._pdfs = [owner.getPDFPtr(HADRONS) for owner in self._owners]
+        self._pdfs = [_owner_of_pdf(number).getPDFPtr(HADRONS) for number in sets.values()]
 
     def __call__(self, info: Any) -> Float64[ndarray, "n_events n_sets"]:
         """The relative weights of the events of a batch, from the batch's `info`."""

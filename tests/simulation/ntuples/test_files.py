@@ -93,34 +93,29 @@ def test_all_events_are_written_where_all_are_hard(small_sample: list[Path]) -> 
     assert len(events) == book["n_generated"]
 
 
-def test_same_seed_same_file(tmp_path: Path) -> None:
-    seeds = {"a": 5, "b": 5, "c": 6}
-    made = [simulate_dijets("nominal2", tmp_path / name, 12, seed=seed)[1] for name, seed in seeds.items()]
-    one, same, other = (read_ntuple(path) for path in made)
-    assert_same(one, same)
-    assert not np.array_equal(one.jet_pt, other.jet_pt)
-
-
-def test_second_call_makes_what_is_missing(tmp_path: Path) -> None:
-    paths = simulate_dijets("nominal2", tmp_path, 12, seed=5, files=2)
-    assert len(paths) == 6
+def test_a_seed_decides_whatever_is_made_when_and_by_how_many(tmp_path: Path) -> None:
+    """A second call makes what is missing, as the first did; more processes make the same."""
+    paths = simulate_dijets("nominal2", tmp_path / "one", 9, seed=5)
+    first = [read_ntuple(path) for path in paths]
     before = {path: path.stat().st_mtime_ns for path in paths}
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:1000])
     output: list[Path] = []
-    assert simulate_dijets("nominal2", tmp_path, 12, seed=5, files=2, progress=output.append) == paths
+    assert simulate_dijets("nominal2", tmp_path / "one", 9, seed=5, progress=output.append) == paths
     assert sorted(output) == sorted(paths)
-    changed = [path for path in paths if path.stat().st_mtime_ns != before[path]]
-    assert changed == paths[:2]
-    assert not list(tmp_path.glob("*.part"))
-    assert not any(is_made(file) for file in file_specs("nominal2", tmp_path, 12, 6, 2))
-
-
-def test_workers_make_the_same_files(tmp_path: Path) -> None:
-    one = simulate_dijets("nominal2", tmp_path / "one", 9, seed=5)
-    two = simulate_dijets("nominal2", tmp_path / "two", 9, seed=5, workers=2)
-    for a, b in zip(one, two, strict=True):
-        assert_same(read_ntuple(a), read_ntuple(b))
+    assert [path for path in paths if path.stat().st_mtime_ns != before[path]] == paths[:2]
+    assert not list((tmp_path / "one").glob("*.part"))
+    of_two = simulate_dijets("nominal2", tmp_path / "two", 9, seed=5, workers=2)
+    for events, again, other in zip(first, paths, of_two, strict=True):
+        assert_same(events, read_ntuple(again))
+        assert_same(events, read_ntuple(other))
+    seeds, numbers = {9: 5, 12: 5, 10: 6}, set()
+    for n_events, seed in seeds.items():
+        specs = file_specs("nominal2", tmp_path / "one", n_events, seed, 1)
+        assert all(map(is_made, specs)) == (n_events == 9)
+        numbers.add(specs[0].own_seed)
+    assert len(numbers) == 2
+    assert len({spec.own_seed for spec in file_specs("nominal2", tmp_path, 12, 5, 2)}) == 6
 
 
 def test_too_few_events(tmp_path: Path) -> None:
