@@ -30,7 +30,6 @@ from harness import (
     selection_of,
 )
 from matplotlib import figure as matplotlib_figure
-from memory import status
 from recording import CONSOLE, Figure, Reference, write_result
 from samples import resize, take
 from scipy.stats import linregress
@@ -116,6 +115,12 @@ def memory_growth(finder: TrackFinder, event: Event) -> float:
     except BeampipeError:
         return nan
     return status()["VmHWM"] - before
+
+
+def status() -> dict[str, float]:
+    """Entries of /proc/self/status that are sizes [MB]."""
+    lines = (line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    return {name: float(value.split()[0]) * 1024 / 1e6 for name, value in lines if value.endswith("kB")}
 
 
 def power_law(points: Sequence[tuple[float, float]]) -> Any:
