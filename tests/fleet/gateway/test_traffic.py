@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2
 from beampipe.errors import ServiceUnavailableError
 from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.engine import Engine
+from beampipe.triton.metrics import read_metrics
 from tests.fleet.conftest import RunningFleet, running_fleet, until
 from tests.triton.slow_clients import KINDS, SlowClients
 
@@ -194,6 +195,38 @@ def test_of_waiting_requests_that_of_the_client_with_fewest_is_next(
         assert not all(future.done() for future in pending)
         for future in pending:
             future.result()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_work_that_one_client_has_abandoned_does_not_delay_others(
+    shared: tuple[RunningFleet, str], protocol: str
+) -> None:
+    """Triton finishes a request whose client has left, and the gateway has room for the next one at once."""
+    fleet, other = shared
+    long, count = np.array([0.4], np.float32), 30
+    with fleet.client(protocol, retries=0, timeout=60.0, token=fleet.token) as greedy:
+        for _ in range(count):
+            before = given(fleet)
+            pending = greedy.submit({"X": long})
+            until(lambda before=before: given(fleet) > before)  # type: ignore[misc]
+            pending.cancel()
+            until(lambda: in_progress(fleet, "greedy") == 0)
+    done = answered(fleet)
+    assert_answered(fleet, SMALL, token=other)
+    assert answered(fleet) - done < count / 2, "others need not wait until all of it is done"
+    until(lambda: slots(fleet)["cpu-0"].idle)
+    assert_answered(fleet, SMALL, token=fleet.token)
+
+
+def given(fleet: RunningFleet) -> int:
+    """Number of requests that the server has had, by the gateway."""
+    return int(slots(fleet)["cpu-0"].answered)
+
+
+def answered(fleet: RunningFleet) -> float:
+    """Number of requests that the model has answered, those of its supervisor included."""
+    record = fleet.reconciler.records["cpu-0"]
+    return read_metrics(f"{record.host}:{record.metrics}")["one"].values["answered"]
 
 
 def in_progress(fleet: RunningFleet, client: str) -> int:
