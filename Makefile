@@ -179,9 +179,9 @@ models: $(test_ready)
 	rm -rf runs/models/generic
 	$(bin)/python -m beampipe tracking train $(EVENTS)/train200_even.parquet --soft --soft-events $(EVENTS)/train0_even.parquet \
 	  --jets $(EVENTS)/jets.parquet \
-	  --displaced --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic
+	  --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic
 	cp runs/models/generic/{model.json,*.safetensors} src/beampipe/tracking/models/generic/
-	for stem in module_map fit exatrkx module_map_displaced module_map_soft exatrkx_soft; do \
+	for stem in module_map fit exatrkx module_map_displaced module_map_far module_map_soft exatrkx_soft; do \
 	  cp runs/models/generic/$$stem.json src/beampipe/tracking/models/generic/; done
 
 docs: $(docs_ready)

@@ -47,7 +47,6 @@ WORDS: Final[dict[str, Word]] = {
     # Track finding.
     "--pipeline": Word(str, r"Name of (the|a) (pipeline|finder)", "-p"),
     "--tracker-model": Word(str, r"Tracker model"),
-    "--displaced": Word(bool, r".*(displaced|miss the beam line)"),
     "--beam-spot": Word(str, r"Where the beam line runs"),
     "--min-layers": Word(int, r"Fewest layers"),
     "--min-pt": Word(float, r"Lowest pT.*GeV"),

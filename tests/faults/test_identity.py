@@ -68,8 +68,8 @@ FAULTS = (
     Fault("a server with another model", asked(MINE, {DIGEST: OTHER}), "bbbbbbbbbbbb .*expected aaaa", MismatchError),
     Fault(
         "a server that runs another pipeline under this name",
-        asked(MINE, {DIGEST: OTHER, "PIPELINE": "module_map_displaced"}),
-        r"pipeline module_map_displaced",
+        asked(MINE, {DIGEST: OTHER, "PIPELINE": "all"}),
+        r"pipeline all",
         MismatchError,
     ),
     Fault("a member of a fleet that differs", asked(MINE, {DIGEST: MINE}, OTHER), "bbbbbbbbbbbb", MismatchError),
@@ -106,7 +106,7 @@ def test_sound_servers_answer(use: Callable[[Path], object], tmp_path: Path) -> 
     assert use(tmp_path) is not None
 
 
-RIGHT = {"module_map_displaced": "native", "module_map": "python"}
+RIGHT = {"all": "native", "module_map": "python"}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     models = [
         *(named_models(ServingSettings((name,), threads=1, backend=way))[0] for name, way in RIGHT.items()),
         *named_models(ServingSettings(("module_map",), threads=1, name="module_map_soft")),
-        *named_models(ServingSettings(("module_map_soft_displaced",), threads=1, scale="exatrkx")),
+        *named_models(ServingSettings(("exatrkx_walk",), threads=1, scale="exatrkx")),
     ]
     repository = tmp_path_factory.mktemp("identity") / "models"
     names = export_repository(repository, models)
@@ -135,7 +135,7 @@ def test_served_and_direct_have_one_digest(server: TritonServer, name: str) -> N
         assert finder.find(hits).track_id.tolist() == load_pipeline(name).find(hits).track_id.tolist()
 
 
-@pytest.mark.parametrize("name", ["module_map_soft", "module_map_soft_displaced"])
+@pytest.mark.parametrize("name", ["module_map_soft", "exatrkx_walk"])
 def test_a_chain_refuses_another_model_before_the_first_event(server: TritonServer, name: str, tmp_path: Path) -> None:
     settings = replace(small(tmp_path), tracks=TrackSettings(finder=name, servers=(server.grpc_url,)))
     with pytest.raises(MismatchError, match=rf"{name} states the digest .*the model of this name there has other"):

@@ -28,7 +28,7 @@ from tests.tracking.digests import renew_digests
 
 def test_the_names_on_the_wire() -> None:
     names = ["exatrkx", "exatrkx_walk", "module_map", "exatrkx_soft", "exatrkx_walk_soft", "module_map_soft"]
-    names += ["module_map_displaced", "module_map_soft_displaced"]
+    names += ["all"]
     ragged = tuple(f"{name}_ragged" for name in names)
     athena = tuple(f"{name}_athena" for name in names)
     assert (*names, *ragged, *athena, "exatrkx_ensemble", "acts") == MODELS

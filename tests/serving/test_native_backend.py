@@ -213,11 +213,11 @@ def failures(server: TritonServer) -> float:
 
 def test_what_it_counts_stands_among_the_metrics(server: TritonServer) -> None:
     def counted() -> dict[str, float]:
-        observed = read_metrics(server.metrics_url)["module_map_displaced"].observed
+        observed = read_metrics(server.metrics_url)["all"].observed
         return {name: observed.get(name, 0.0) for name in ("events", "hits", "tracks")}
 
     hits, before = shipped(0)[0].hits, counted()
-    with TritonTrackFinder(server.grpc_url, "module_map_displaced") as finder:
+    with TritonTrackFinder(server.grpc_url, "all") as finder:
         tracks = finder.find(hits)
     after = counted()
     assert {name: after[name] - before[name] for name in after} == {

@@ -210,7 +210,7 @@ def test_a_model_of_ones_own_requires_no_more_hits_than_its_tracks_have(library:
 @pytest.mark.parametrize(
     ("pipeline", "model", "options", "message"),
     [
-        ("module_mapp", "generic", None, "unknown pipeline: got 'module_mapp', expected one of exatrkx, "),
+        ("module_mapp", "generic", None, "unknown pipeline: got 'module_mapp', expected one of all, exatrkx, "),
         ("exatrkx", "nowhere", None, "nowhere: got no model.json there, expected a folder that"),
         ("exatrkx_soft", "odd", None, "got no weights for pipeline exatrkx_soft, expected one of "),
         ("module_map", "generic", Options(threads=-1), "threads: got -1, expected 1 or more"),

@@ -208,7 +208,7 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
             measured.hits,
             measured.hits_per_track,
         )
-        stiff = name in ("exatrkx", "exatrkx_walk", "module_map") or name.endswith("_displaced")
+        stiff = name in ("exatrkx", "exatrkx_walk", "module_map")
         shapes = (measured.residual, measured.origin_z, measured.holes)
         assert None not in shapes[:2]
         assert (output.residual, output.origin_z, output.holes) == (shapes if stiff else (None, None, None))
@@ -221,7 +221,7 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
 def test_a_model_that_was_not_measured_has_the_usual_share_of_its_kind() -> None:
     model = replace(load_model(), performance={})
     for name in model.pipelines:
-        soft = "soft" in name and "displaced" not in name
+        soft = "soft" in name or name == "all"
         assert told_usual(load_pipeline(name, threads=1, model=model)).share == pytest.approx(0.55 if soft else 0.13)
 
 

@@ -135,7 +135,7 @@ def test_weights_of_another_training_are_refused(copied: Path) -> None:
 def test_a_model_runs_what_it_was_trained_for(copied: Path) -> None:
     for path in copied.glob("exatrkx*"):
         path.unlink()
-    for stem in ("module_map_soft", "module_map_displaced"):
+    for stem in ("module_map_soft", "module_map_displaced", "module_map_far"):
         (copied / f"{stem}.safetensors").unlink()
     model = renew_digests(copied)
     assert model.pipelines == ("module_map",)

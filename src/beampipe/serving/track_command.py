@@ -17,7 +17,6 @@ from beampipe.tracking.catalogue import (
     MODEL_HELP,
     PIPELINES,
     complete_model,
-    with_displaced,
 )
 from beampipe.tracking.cli import BeamSpotText, Device, Force, Parameters, PipelineName, Threads
 from beampipe.tracking.formats.options import FITTED_FORMS, InputPaths, TrackFormatName, TracksFile, reads_events
@@ -39,7 +38,6 @@ def track(
     tracker_model: Annotated[
         str | None, typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model)
     ] = None,
-    displaced: bool = False,
     device: Device = "cpu",
     *,
     options: ReadOptions,
@@ -63,7 +61,6 @@ def track(
     """Find the tracks of the events in files, and write the number of its track for each hit.
 
     Args:
-        displaced: Go on to tracks of decays that miss the beam line, over the hits that are left over.
         model: Name of the model on the servers, with --url. [default: name of the pipeline]
         token_file: File with the access token that the servers require, on one line.
         ca: PEM file of the authority whose certificates are trusted, with https:// and grpcs://. [default: those of the
@@ -87,8 +84,6 @@ def track(
             "got --force or --beam-spot with --url, expected --fallback with it: a server gets the beam line by"
             " `beampipe serve --beam-spot`, and answers for hits of any detector with `beampipe serve --force`"
         )
-    if displaced:
-        pipeline = with_displaced(pipeline or DEFAULT_PIPELINE)
     served_model = model or pipeline or DEFAULT_PIPELINE
     fits = parameters or form in FITTED_FORMS
 

@@ -69,10 +69,12 @@ class Completion:
         min_score: lowest score of a track that stays in an event of 100,000 hits, in layers; it is lower by 1 for each
             factor of ten fewer hits, as chance combinations are then rarer, and from 200,000 hits on higher by 2 for
             ten times more.
+        min_hits: fewest hits of a track that stays; shorter ones are left to the passes after.
     """
 
     penalty: float
     min_score: float
+    min_hits: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,12 @@ class PipelineSpec(Shown):
             hits: most hits that a track may need.
         """
         how = replace(self.segmentation, min_hits=min(self.segmentation.min_hits, hits))
+        end, after = self.completion, self.after
         return replace(
-            self, segmentation=how, after=None if self.after is None else self.after.with_min_hits_up_to(hits)
+            self,
+            segmentation=how,
+            completion=None if end is None else replace(end, min_hits=min(end.min_hits, hits)),
+            after=None if after is None else after.with_min_hits_up_to(hits),
         )
 
     def to_json(self) -> str:
@@ -217,6 +223,8 @@ _EXATRKX_WALK: Final = replace(
     completion=Completion(penalty=1.0, min_score=3.0),
 )
 
+_MODULE_MAP_COMPLETION: Final = Completion(penalty=1.0, min_score=3.0)
+
 _MODULE_MAP: Final = PipelineSpec(
     name="module_map",
     for_what="learned windows, best paths, completed; no network",
@@ -228,7 +236,7 @@ _MODULE_MAP: Final = PipelineSpec(
     networks=None,
     bytes_per_hit=500.0,
     bytes_per_hit2=0.002,
-    completion=Completion(penalty=1.0, min_score=3.0),
+    completion=_MODULE_MAP_COMPLETION,
 )
 
 
@@ -247,13 +255,20 @@ def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> Pipel
     )
 
 
+def _soft_passes(after: PipelineSpec) -> PipelineSpec:
+    """Passes over the hits left over, down to pT = 0.3 GeV.
+
+    The work of a pass grows with the cube of its hits and the square of its windows: four passes are quicker than one,
+    and the last has the fewest hits left. The windows end at the pT of the softest training tracks, 0.27 GeV: nine
+    tenths of their curvature reach 0.3 GeV.
+    """
+    return _soft(0.0, 0.9, after=_soft(0.35, 0.65, after=_soft(0.2, 0.4, after=after)))
+
+
 _SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 
 _MODULE_MAP_SOFT: Final = replace(
-    # The work of a pass grows with the cube of its hits and the square of its windows: four passes are quicker than
-    # one, and the last has the fewest hits left. The windows end at the pT of the softest training tracks, 0.27 GeV:
-    # nine tenths of their curvature reach 0.3 GeV. The last pass also takes short tracks, at any curvature.
-    _soft(0.0, 0.9, after=_soft(0.35, 0.65, after=_soft(0.2, 0.4, after=_MODULE_MAP))),
+    _soft_passes(_MODULE_MAP),  # the last pass also takes short tracks, at any curvature
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
     segmentation=Walk(min_hits=5, penalty=0.5),
@@ -261,22 +276,37 @@ _MODULE_MAP_SOFT: Final = replace(
 )
 
 
-_DISPLACED: Final = "_displaced"
-"""Suffix of the names of pipelines with a further pass for displaced tracks."""
+_WHOLE: Final = 7
+"""Fewest hits of a track that `all` takes before tracks of every kind were looked for."""
 
 
-def _displaced(after: PipelineSpec) -> PipelineSpec:
-    """A pass over the hits left over for tracks of decays and interactions."""
+def _displaced(windows: str, min_score: float, after: PipelineSpec) -> PipelineSpec:
+    """A pass over the hits left over for tracks that miss the beam line: of decays and interactions."""
     return replace(
         _MODULE_MAP,
-        name=after.name + _DISPLACED,
-        for_what=f"{after.name}, then tracks that miss the beam line by up to 10 mm over the hits that it leaves over",
+        name=windows,
+        windows=windows,
         segmentation=Walk(min_hits=6, penalty=1.0),
-        windows="module_map_displaced",
-        completion=Completion(penalty=1.5, min_score=3.0),
+        completion=Completion(penalty=1.0, min_score=min_score, min_hits=_WHOLE),
         bytes_per_hit2=0.005,
         after=after,
     )
+
+
+_FIRST: Final = replace(_MODULE_MAP, completion=replace(_MODULE_MAP_COMPLETION, min_hits=_WHOLE))
+
+_LONG: Final = _displaced(
+    "module_map_far", min_score=4.7, after=_displaced("module_map_displaced", min_score=4.4, after=_soft_passes(_FIRST))
+)
+
+_ALL: Final = replace(
+    # Windows of prompt tracks also hold parts of displaced ones: six hits in a row that bend a little. A short track
+    # would block the other hits of its particle, so long tracks of every kind come before short ones of any.
+    _MODULE_MAP_SOFT,
+    name="all",
+    for_what="all tracks: windows down to pT = 0.3 GeV, and of tracks that miss the beam line by up to 30 mm",
+    after=_LONG,
+)
 
 
 _SOFT_LIMIT: Final = Limit(hits=60_000, instead=_MODULE_MAP_SOFT.name)
@@ -317,8 +347,7 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 after=_MODULE_MAP,
             ),
             _MODULE_MAP_SOFT,
-            _displaced(after=_MODULE_MAP),
-            _displaced(after=_MODULE_MAP_SOFT),
+            _ALL,
         )
     }
 )
@@ -340,16 +369,6 @@ def pipeline_spec(name: str) -> PipelineSpec:
 def pipeline_names() -> str:
     """All names in one line, for texts of help."""
     return ", ".join(PIPELINES)
-
-
-def with_displaced(name: str) -> str:
-    """Name of the pipeline that extends the named one by a pass for displaced tracks.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    longer = name if name.endswith(_DISPLACED) else name + _DISPLACED
-    return pipeline_spec(longer).name
 
 
 CARD: Final = "model.json"

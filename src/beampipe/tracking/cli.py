@@ -202,7 +202,6 @@ def train(
     soft: bool = False,
     soft_events: list[Path] | None = None,
     jets: _Jets = None,
-    displaced: bool = False,
     only: list[str] | None = None,
     name: str | None = None,
     for_what: Annotated[str, typer.Option("--for", show_default=False)] = "",
@@ -232,9 +231,8 @@ def train(
         output: Folder of the new tracker model.
         quick: Learn in one to three minutes, for a first look.
         full: Learn as long as the shipped models did.
-        soft: Learn windows and networks for soft tracks (pT > 0.3 GeV), too.
+        soft: Learn the networks for soft tracks (pT > 0.3 GeV), too.
         soft_events: File of events to learn the soft ones from, with --soft; may be given several times.
-        displaced: Learn windows for `track --displaced`, too.
         only: Learn this part only, such as module_map; may be given several times.
         name: Name of the model. [default: name of the folder]
         for_what: Detector and events that the model is for, in a line.
@@ -256,7 +254,6 @@ def train(
         for_what,
         BUDGETS["quick" if quick else "full" if full else "normal"],
         soft=soft,
-        displaced=displaced,
         only=tuple(only or ()),
         command=_typed_command(),
         inputs={path.name: digest_of(path) for path in inputs},

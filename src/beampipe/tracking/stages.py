@@ -367,6 +367,7 @@ class CompleteTracks:
         penalty: cost of three layers in a row whose chi2 is at the edge of the window, in layers.
         min_score: lowest score of a track that stays: number of layers, less 1, less the cost of their chi2.
         threads: number of threads.
+        min_hits: fewest hits of a completed track that stays.
     """
 
     needs: ClassVar = ("position", "offsets", "track_id")
@@ -376,11 +377,13 @@ class CompleteTracks:
     penalty: float
     min_score: float
     threads: int
+    min_hits: int = 0
 
     def __call__(self, position: Position, offsets: Offsets | None, track_id: TrackIds) -> tuple[TrackIds]:
-        return (
-            kernels.complete(position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets),
+        completed = kernels.complete(
+            position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets, self.min_hits
         )
+        return (completed,)
 
 
 STAGE_KINDS: Final = (
@@ -439,5 +442,6 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
     elif trained is not None:
         line.append(("labelling", ConnectComponents(trained.config.score_cut, how.min_hits)))
     if (completion := spec.completion) is not None:
-        line.append(("labelling", CompleteTracks(windows, completion.penalty, completion.min_score, threads)))
+        penalty, min_score, min_hits = completion.penalty, completion.min_score, completion.min_hits
+        line.append(("labelling", CompleteTracks(windows, penalty, min_score, threads, min_hits)))
     return tuple(line)

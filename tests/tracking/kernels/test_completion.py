@@ -41,6 +41,10 @@ def test_native_is_the_slow_truth(isa: str, seed: int, threads: int) -> None:
     want = reference.complete(position, track_id, windows, 1.0, 3.5)
     assert 3 < want.max() + 1 < everything.max() - 3  # some tracks stay and some go
     np.testing.assert_array_equal(kernels.complete(position, track_id, windows, 1.0, 3.5, threads), want)
+    long = reference.complete(position, track_id, windows, 1.0, 3.5, min_hits=5)
+    assert 0 < long.max() < want.max()
+    assert np.bincount(long[long >= 0]).min() == 5
+    np.testing.assert_array_equal(kernels.complete(position, track_id, windows, 1.0, 3.5, threads, min_hits=5), long)
 
 
 def test_no_track_takes_hits_of_another_event(isa: str) -> None:

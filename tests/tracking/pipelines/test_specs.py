@@ -8,7 +8,7 @@ import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
-from beampipe.tracking.catalogue import pipeline_spec, with_displaced
+from beampipe.tracking.catalogue import PipelineSpec, pipeline_spec
 
 
 def test_every_spec_is_found_by_its_name() -> None:
@@ -47,10 +47,20 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["exatrkx"], scored=False)
 
 
-def test_displaced_tracks_go_on_where_a_pipeline_ends() -> None:
-    for name in ("module_map", "module_map_soft", "module_map_displaced"):
-        longer = with_displaced(name)
-        assert PIPELINES[longer].passes[-1].windows == "module_map_displaced"
-        assert longer == with_displaced(longer)
-    with pytest.raises(UnknownNameError, match="exatrkx_displaced"):
-        with_displaced("exatrkx")
+def test_long_tracks_of_every_kind_come_before_short_ones() -> None:
+    """A part of a displaced track that fits the windows of prompt ones would block its other hits."""
+
+    def fewest(spec: PipelineSpec) -> int:
+        return max(spec.segmentation.min_hits, 0 if spec.completion is None else spec.completion.min_hits)
+
+    *long, short = PIPELINES["all"].passes
+    assert {spec.windows for spec in long} == set(PIPELINES["all"].weight_stems)
+    assert [fewest(spec) for spec in long] == [7] * len(long)
+    assert fewest(short) == 5
+
+
+def test_tracks_are_no_longer_than_the_detector_allows() -> None:
+    for spec in PIPELINES["all"].with_min_hits_up_to(5).passes:
+        assert spec.segmentation.min_hits == 5
+        assert spec.completion is not None
+        assert spec.completion.min_hits <= 5

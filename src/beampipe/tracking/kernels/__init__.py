@@ -297,6 +297,7 @@ def complete(
     min_score: float,
     threads: int = 1,
     offsets: Offsets | None = None,
+    min_hits: int = 0,
 ) -> TrackIds:
     """Tracks with the free hits beyond their ends, less those that are short for their chi2.
 
@@ -317,12 +318,13 @@ def complete(
             more.
         threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no track takes hits of another event.
+        min_hits: fewest hits of a completed track that stays.
 
     Returns:
         track_id of each hit, tracks numbered by their first hit, -1 for none.
     """
     if (kernels := native()) is None:
-        return reference.complete(position, track_id, windows, penalty, min_score, offsets)
+        return reference.complete(position, track_id, windows, penalty, min_score, offsets, min_hits)
     completed: TrackIds = kernels.complete(
         contiguous(position),
         blocks(offsets, len(position)),
@@ -330,6 +332,7 @@ def complete(
         _native_windows(windows),
         penalty,
         min_score,
+        min_hits,
         threads,
     )
     return completed

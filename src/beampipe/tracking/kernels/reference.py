@@ -362,6 +362,7 @@ def complete(
     penalty: float,
     min_score: float,
     offsets: Offsets | None = None,
+    min_hits: int = 0,
 ) -> TrackIds:
     """Tracks with the free hits beyond their ends; see `beampipe.tracking.kernels.complete`."""
     layer, event = assign_layers(position, windows), event_of(len(position), offsets)
@@ -387,7 +388,8 @@ def complete(
     short = [
         track
         for track, path in paths.items()
-        if _score(position, layer, reach, path, penalty) < least[event_of_track[track]]
+        if np.count_nonzero(label == track) < min_hits
+        or _score(position, layer, reach, path, penalty) < least[event_of_track[track]]
     ]
     return number_by_first_hit(np.where(np.isin(label, short), -1, label))
 

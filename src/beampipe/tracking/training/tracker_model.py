@@ -206,15 +206,14 @@ class Part:
         stem: stem of the weights; also the name of the recipe.
         kind: windows, networks, or the tables of the track fit.
         windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
-        soft: whether it is learned only with the option for soft tracks.
-        displaced: whether it is learned only with the option for displaced tracks.
+        soft: whether it is learned from the events for soft tracks, where there are some; its networks take long, and
+            are learned only with the option for soft tracks.
     """
 
     stem: str
     kind: Literal["windows", "networks", "fit"]
     windows: str | None = None
     soft: bool = False
-    displaced: bool = False
 
 
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
@@ -224,7 +223,8 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
             Part("module_map", "windows"),
             Part(FIT_STEM, "fit", windows="module_map"),
             Part("exatrkx", "networks", windows="module_map"),
-            Part("module_map_displaced", "windows", displaced=True),
+            Part("module_map_displaced", "windows"),
+            Part("module_map_far", "windows"),
             Part("module_map_soft", "windows", soft=True),
             Part("exatrkx_soft", "networks", windows="module_map_soft", soft=True),
         )
@@ -256,8 +256,7 @@ class Task:
         name: name of the model.
         for_what: detector and events that it is for, in one line; made from the name if empty.
         effort: how much of the full training is done.
-        soft: whether to learn the soft parts, too.
-        displaced: whether to learn the windows of displaced tracks, too.
+        soft: whether to learn the soft networks, too.
         only: stems that are learned, others are not; empty for all.
         command: command that was typed, for the card.
         inputs: digests of the files of events, for the card.
@@ -278,7 +277,6 @@ class Task:
     for_what: str = ""
     effort: TrainingBudget = BUDGETS["normal"]
     soft: bool = False
-    displaced: bool = False
     only: tuple[str, ...] = ()
     command: str = ""
     inputs: Mapping[str, Digest] = field(default_factory=dict)
@@ -304,8 +302,7 @@ class Task:
         """The parts that are learned."""
         if self.only:
             return tuple(part for part in PARTS.values() if part.stem in self.only)
-        wanted = {"soft": self.soft, "displaced": self.displaced}
-        return tuple(part for part in PARTS.values() if all(wanted[kind] or not getattr(part, kind) for kind in wanted))
+        return tuple(part for part in PARTS.values() if self.soft or not (part.soft and part.kind == "networks"))
 
 
 def learn_model(
@@ -382,10 +379,15 @@ def _learn_parts(
     say: Callable[[str], None],
 ) -> TrackerModel:
     """Learn all parts, measure them, and write card and report."""
-    floors = {}
+    floors, needed = {}, {part.windows for part in task.parts}
     for part in task.parts:
         start = perf_counter()
-        floors[part.stem], result = _learn(part, folder, task, soft if part.soft else sample)
+        try:
+            floors[part.stem], result = _learn(part, folder, task, soft if part.soft else sample)
+        except ConfigError as error:
+            if task.only or part.kind != "windows" or part.stem in needed:
+                raise
+            result = f"not learned, as {str(error).removeprefix(f'{part.stem}: ')}"
         say(f"{part.stem}: {result}; {perf_counter() - start:.0f} s")
     model = _card(folder, task, sample, floors)
     write_model(model)
@@ -441,9 +443,10 @@ def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: Train
         for k, event in enumerate(sample.taught)
         for turn in turns
     ]
-    counts = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
-    if not counts["triples"]:
+    windows = learn_windows(events, config)
+    if not (windows.triplet_windows[..., 0] > 0).any():
         raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
+    counts = write_windows(out, windows, config, {"events": len(sample.taught), **about})
     return config.pt_min, ", ".join(f"{number} {what}" for what, number in counts.items())
 
 

@@ -67,7 +67,10 @@ WINDOW_RECIPES: Final = {
     "module_map": WindowConfig(),
     "module_map_soft": WindowConfig(pt_min=0.27, kappa_max=3e-3, quantile=0.999, min_pairs=100.0, min_triplets=8),
     "module_map_displaced": WindowConfig(
-        quantile=0.99, kappa_max=1.2e-3, impact_max=10.0, start_min=80.0, min_pairs=300.0
+        pt_min=0.4, kappa_max=3e-3, impact_max=10.0, start_min=60.0, min_pairs=100.0, min_triplets=15
+    ),
+    "module_map_far": WindowConfig(
+        quantile=0.999, kappa_max=6e-3, impact_max=30.0, start_min=100.0, min_pairs=30.0, min_triplets=15
     ),
 }
 """The windows that are shipped."""

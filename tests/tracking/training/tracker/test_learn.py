@@ -15,6 +15,7 @@ from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
 from beampipe.tracking.models.card import verdict
+from beampipe.tracking.training import tracker_model
 from beampipe.tracking.training.tracker_model import (
     FEWEST_PARTICLES,
     PARTS,
@@ -23,6 +24,7 @@ from beampipe.tracking.training.tracker_model import (
     learn_model,
 )
 from beampipe.tracking.training.validation import validate
+from beampipe.tracking.training.windows import WINDOW_RECIPES
 from tests.in_process import output_of, run
 from tests.tracking.training.toy import toy_event
 
@@ -48,19 +50,21 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "toy"
     output: list[str] = []
     events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(12), range(100, 103)))
-    model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=output.append)
+    task = Task("toy", effort=TINY)
+    model = learn_model(events, folder, task, jets=jets, say=output.append)
     assert "layers, from positions; no modules are known, so none are switched off in training" in output[0]
-    assert [line.split(":")[0] for line in output[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
+    said = [line.split(":")[0] for line in output[1:]]
+    assert said == ["training", *(part.stem for part in task.parts), "validation"]
     return model
 
 
 def test_a_learned_folder_is_a_model(learned: TrackerModel) -> None:
     assert load_model(learned.path) == learned
     learned.check(deep=True)
-    assert learned.pipelines == ("exatrkx", "exatrkx_walk", "module_map")
+    assert learned.pipelines == ("exatrkx", "exatrkx_walk", "module_map", "module_map_soft", "all")
     assert {path.name for path in learned.path.iterdir()} == {
         "model.json",
-        *(f"{stem}.{ending}" for stem in ("module_map", "fit", "exatrkx") for ending in ("safetensors", "json")),
+        *(f"{stem}.{ending}" for stem in set(PARTS) - {"exatrkx_soft"} for ending in ("safetensors", "json")),
         "validation.json",
         "validation.html",
     }
@@ -104,6 +108,17 @@ def test_what_cannot_be_learned_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_windows_that_the_events_do_not_give_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_model, "PARTS", {stem: PARTS[stem] for stem in ("module_map", "module_map_far")})
+    outside = replace(WINDOW_RECIPES["module_map_far"], start_min=1e4)  # beyond all layers
+    monkeypatch.setitem(WINDOW_RECIPES, "module_map_far", outside)
+    output: list[str] = []
+    events = [stranger(seed) for seed in range(6)]
+    model = learn_model(events, tmp_path / "toy", Task("toy", effort=TINY, force=True), say=output.append)
+    assert model.pipelines == ("module_map",)
+    assert any(line.startswith("module_map_far: not learned, as got no triple of layers") for line in output)
+
+
 def test_events_of_another_detector_measure_nothing(learned: TrackerModel) -> None:
     event = stranger(50)
     longer = replace(event.hits, position=event.hits.position * np.array([1.2, 1, 1.2], np.float32))
@@ -128,8 +143,8 @@ def test_events_of_another_detector_file_are_refused_before_training(tmp_path: P
 
 
 def test_parts_are_asked_for_by_name() -> None:
-    assert [part.stem for part in Task("x").parts] == ["module_map", "fit", "exatrkx"]
-    assert [part.stem for part in Task("x", soft=True, displaced=True).parts] == list(PARTS)
+    assert [part.stem for part in Task("x").parts] == [stem for stem in PARTS if stem != "exatrkx_soft"]
+    assert [part.stem for part in Task("x", soft=True).parts] == list(PARTS)
     assert [part.stem for part in Task("x", only=("module_map_soft",)).parts] == ["module_map_soft"]
     with pytest.raises(ConfigError, match="got exatrkx without module_map"):
         Task("x", only=("exatrkx",))

@@ -170,12 +170,12 @@ auto walk(std::int64_t n_hits, Pairs edge_index, Pairs triplets, Floats chi2, Fl
 }
 
 auto complete(Position position, Whole offsets, Whole track_id, const WindowTables& windows, float penalty,
-              float min_score, int threads) {
+              float min_score, int min_hits, int threads) {
   require(track_id.shape(0) == position.shape(0), "track_id: one per hit");
   return numpy(without_lock([&] {
     const beampipe::Hits hits = hits_of(position, offsets, threads);
     for (std::int64_t i = 0; i < hits.n; ++i) require(track_id.data()[i] < hits.n, "track_id: out of range");
-    return kernels.complete(hits, track_id.data(), windows.view(), penalty, min_score);
+    return kernels.complete(hits, track_id.data(), windows.view(), penalty, min_score, min_hits);
   }));
 }
 

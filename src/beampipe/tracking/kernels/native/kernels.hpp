@@ -19,7 +19,7 @@
     (std::int64_t n_hits, EdgeList edges, TripletList triplets, const float* weight, const std::int16_t* layer,      \
      float penalty, int min_hits))                                                                                   \
   K(complete, Array<std::int64_t>,                                                                                   \
-    (Hits hits, const std::int64_t* track_id, const Windows& w, float penalty, float min_score))                     \
+    (Hits hits, const std::int64_t* track_id, const Windows& w, float penalty, float min_score, int min_hits))       \
   K(embed, Array<float>, (Hits hits, const float* packed, const int* widths, int n_layers))                          \
   K(radius_edges, RadiusEdges, (Hits hits, const RadiusQuery& query))                                                \
   K(filter_logits, Array<float>, (Hits hits, EdgeList edges, const float* dist2, const float* packed, int hidden))   \

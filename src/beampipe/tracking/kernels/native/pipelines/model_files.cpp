@@ -65,7 +65,9 @@ PipelineSpec spec_of(const Json& json) {
     refuse("another curvature_from", "a share from 0 to below curvature");
   spec.seed_depth = count(json, "seed_depth", "layers");
   const Json &completion = json.at("completion"), &limit = json.at("limit"), &after = json.at("after");
-  if (!completion.is_null()) spec.completion = {completion.at("penalty").number(), completion.at("min_score").number()};
+  if (!completion.is_null())
+    spec.completion = {completion.at("penalty").number(), completion.at("min_score").number(),
+                       count(completion, "min_hits", "hits")};
   if (!limit.is_null()) spec.limit = {limit.at("hits").whole(), limit.at("instead").text()};
   if (!after.is_null()) spec.after = std::make_shared<const PipelineSpec>(spec_of(after));
   return spec;

@@ -20,6 +20,7 @@ namespace beampipe {
 struct CompletionSpec {
   double penalty;    // cost of three layers whose chi2 is at the edge of the window, in layers
   double min_score;  // lowest score of a track that stays, in layers
+  int min_hits;      // fewest hits of a track that stays
 };
 
 /// Largest events that a pipeline is made for.

@@ -212,9 +212,9 @@ PassTracks Line::run(const Hits& hits, Timer& timed) const {
   });
   if (spec_.completion)
     track_id = timed("labelling", [&] {
-      const auto& [penalty, min_score] = *spec_.completion;
+      const auto& [penalty, min_score, min_hits] = *spec_.completion;
       return kernels_.complete(hits, track_id.data(), windows_.view(), static_cast<float>(penalty),
-                               static_cast<float>(min_score));
+                               static_cast<float>(min_score), min_hits);
     });
   return counted(std::move(track_id), edges, graph.triplets.view(), hits.events);
 }

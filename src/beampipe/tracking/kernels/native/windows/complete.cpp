@@ -194,13 +194,18 @@ public:
     }
   }
 
-  /// Frees the hits of the tracks whose score is below `min_score`, which is meant for kManyHits: among ten times fewer,
-  /// chance has to be one layer shorter to be as rare; in dense events two layers longer among ten times more.
-  void drop(float penalty, float min_score) {
+  /// Frees the hits of the tracks that have fewer than `min_hits`, or a score below `min_score`. The score is
+  /// meant for kManyHits: among ten times fewer, chance has to be one layer shorter to be as rare; in dense events two
+  /// layers longer among ten times more.
+  void drop(float penalty, float min_score, int min_hits) {
     const auto n = static_cast<float>(hits_.n);
     min_score += std::log10(n / kManyHits) + std::max(std::log10(n / kDenseHits), 0.0f);
+    std::vector<int> size(paths_.size(), 0);
+    for (std::int64_t i = 0; i < hits_.n; ++i)
+      if (label_[i] >= 0) ++size[label_[i] - first_];
     std::vector<char> stays;
-    for (const auto& path : paths_) stays.push_back(score(path, penalty) >= min_score);
+    for (std::size_t track = 0; track < paths_.size(); ++track)
+      stays.push_back(size[track] >= min_hits && score(paths_[track], penalty) >= min_score);
     for (std::int64_t i = 0; i < hits_.n; ++i)
       if (label_[i] >= 0 && !stays[label_[i] - first_]) label_[i] = -1;
   }
@@ -357,8 +362,8 @@ private:
 
 }  // namespace
 
-Array<std::int64_t> complete(Hits hits, const std::int64_t* track_id, const Windows& w, float penalty,
-                             float min_score) {
+Array<std::int64_t> complete(Hits hits, const std::int64_t* track_id, const Windows& w, float penalty, float min_score,
+                             int min_hits) {
   Array<std::int64_t> label(track_id, track_id + hits.n);
   if (hits.n == 0) return label;
   const Array<std::int16_t> layer = assign_layers(hits, w);
@@ -367,7 +372,7 @@ Array<std::int64_t> complete(Hits hits, const std::int64_t* track_id, const Wind
     const std::int64_t first = hits.events.begin[k];
     Completion tracks(of_event, w, reach, layer.data() + first, label.data() + first);
     tracks.run();
-    tracks.drop(penalty, min_score);
+    tracks.drop(penalty, min_score, min_hits);
   });
   std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
   number_by_first_hit(label.data(), hits.n, number);
