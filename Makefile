@@ -147,7 +147,7 @@ bench-sanitizers: $(test_ready)
 	    --output runs/bench/fuzz-$$name.json || failed="$$failed fuzz-$$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-analysisops_benchmarks := scripted pulls valid redteam
+analysisops_benchmarks := scripted engines pulls valid redteam
 bench-analysisops: $(test_ready)
 	mkdir -p runs/bench/analysisops
 	failed=""; for name in $(analysisops_benchmarks); do \

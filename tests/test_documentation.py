@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
-from beampipe.analysisops.registry import AgentFile, JudgeFile
+from beampipe.analysisops.registry import JudgeFile
 from beampipe.analysisops.tasks.load import TaskSpec, all_tasks, load_task
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
@@ -142,7 +142,7 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
     without_effect = {"mode", "workers", "cache", "reuse_existing"}
     keys = {field.name for field in fields(TaskSpec) if not field.name.endswith("_path")} - without_effect
     assert keys <= rows.keys()
-    described = {item.name for item in (*fields(AgentFile), *fields(JudgeFile))}
+    described = {item.name for item in fields(JudgeFile)}
     assert described <= first_cells("analysisops_agents").keys()
 
 

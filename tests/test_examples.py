@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.evaluation import evaluate
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.tracking.formats import open_events
 

@@ -70,7 +70,9 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers) as pool:
         if options.known:
             known = dict(zip(tasks, pool.map(partial(answers_of, options.folder), tasks), strict=True))
-            KNOWN.write_text(json.dumps({**json.loads(KNOWN.read_text()), **known}, indent=1) + "\n")
+            every = {**json.loads(KNOWN.read_text()), **known}
+            lines = (f" {json.dumps(name)}: {json.dumps(answers)}" for name, answers in every.items())
+            KNOWN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
             CONSOLE.print(f"wrote {KNOWN}", markup=False)
             return
         names = [name for name in tasks for _ in range(options.instances)]

@@ -18,7 +18,7 @@ from statistics import fmean, stdev
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.evaluation import evaluate
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share

@@ -16,7 +16,6 @@ _OF_PACKAGE = {
     "dask_jobqueue": "calibration",
     "distributed": "calibration",
     "fastjet": "simulation",
-    "inspect_ai": "",
     "onnxscript": "train",
     "pandas": "",
     "pythia8mc": "simulation",

@@ -21,8 +21,8 @@ from beampipe.analysisops.harbor import export_task
 from beampipe.analysisops.instances import PreparedInstance, prepare_instance
 from beampipe.analysisops.ledger import Entry
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.samples.dataset import HiddenTruth
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import (
     SYSTEM,
     all_tasks,

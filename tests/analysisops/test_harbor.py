@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.harbor import export_task, verify
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import shipped_task
 from beampipe.errors import ConfigError
 

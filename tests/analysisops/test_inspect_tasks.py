@@ -1,29 +1,28 @@
-"""Tasks of inspect_ai: a model that replays the reference analysis, solvers without a model, and what logs hold."""
+"""Tasks of inspect_ai: a model that replays the reference analysis, how attempts end, and what logs hold."""
 
 from __future__ import annotations
 
+import ast
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-
-pytest.importorskip("inspect_ai", reason="pip install inspect_ai, which needs an old fsspec")
-
 from inspect_ai import eval as inspect_eval
-from inspect_ai.log import EvalLog
-from inspect_ai.model import ModelOutput, ModelUsage, get_model
+from inspect_ai import score as score_again
+from inspect_ai.log import EvalLog, read_eval_log
+from inspect_ai.model import Model, ModelOutput, ModelUsage, get_model
+from inspect_ai.solver import solver
 
-from beampipe.analysisops.assessment import ask_here, assess
-from beampipe.analysisops.inspect_tasks import registered
-from beampipe.analysisops.instances import InstanceStore, PreparedInstance
+from beampipe.analysisops import Answer, TaskInstance, grade_log, inspect_tasks, open_instance
+from beampipe.analysisops.assessment import ask_here
+from beampipe.analysisops.inspect_tasks import agent, attempting, grade, operations, zmumu
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.engine import Seeds
 from beampipe.analysisops.tasks.load import all_tasks, shipped_task
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # inspect_ai leaves streams open
+from beampipe.errors import ConfigError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +33,35 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(secret: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
-    (seed,) = Seeds((1,), secret).of("zmumu", 3)
-    return InstanceStore(tmp_path_factory.mktemp("instances")).get(shipped_task("zmumu"), seed.value)
+def instance(secret: Path) -> TaskInstance:
+    return open_instance("zmumu", 3, secret=secret)
 
 
-def outputs(prepared: PreparedInstance, folder: Path, answer: str = "") -> Iterator[ModelOutput]:
-    """The calls of the scripted agent as outputs of a model, and its answer or another one."""
-    record = assess(prepared, 3, 1, ask_here(make_agent("scripted")), folder)
-    usage = ModelUsage(input_tokens=100, output_tokens=10, total_tokens=110)
-    calls = [
-        (entry.tool, {name: value for name, value in entry.arguments.items() if value is not None})
-        for entry in record.ledger
+@pytest.fixture(scope="module")
+def record(instance: TaskInstance) -> Any:
+    """What the scripted agent does there."""
+    with instance.attempt() as attempt:
+        return attempt.finish(ask_here(make_agent("scripted"))(attempt.request, attempt.session))
+
+
+Call = tuple[str, dict[str, Any]]
+
+
+def model_of(replies: Sequence[Call | ModelOutput]) -> Model:
+    outputs = [
+        reply if isinstance(reply, ModelOutput) else ModelOutput.for_tool_call("mockllm/model", *reply)
+        for reply in replies
     ]
-    calls.append(("submit", {"answer": answer or json.dumps(record.submission)}))
-    for name, arguments in calls:
-        output = ModelOutput.for_tool_call("mockllm/model", name, arguments)
-        output.usage = usage
-        yield output
+    for output in outputs:
+        output.usage = ModelUsage(input_tokens=100, output_tokens=10, total_tokens=110)
+    return get_model("mockllm/model", custom_outputs=outputs)
 
 
-def evaluated(folder: Path, secret: Path, **settings: Any) -> EvalLog:
-    task = registered()["zmumu"](seeds="1", level=3, secret_file=str(secret))
+def said(text: str, stop: Any = "stop") -> ModelOutput:
+    return ModelOutput.from_content("mockllm/model", text, stop_reason=stop)
+
+
+def evaluated(task: Any, folder: Path, **settings: Any) -> EvalLog:
     (log,) = inspect_eval(task, log_dir=str(folder), display="none", **settings)
     assert log.status == "success", log.error
     return log
@@ -68,50 +74,111 @@ def score(log: EvalLog) -> Any:
     return scores["grade"]
 
 
-def test_a_model_that_makes_the_right_calls_solves_the_task(
-    prepared: PreparedInstance, secret: Path, tmp_path: Path
+def test_a_model_that_makes_the_right_calls_solves_a_secret_instance_whose_log_tells_nothing_hidden(
+    instance: TaskInstance, record: Any, secret: Path, tmp_path: Path
 ) -> None:
-    model = get_model("mockllm/model", custom_outputs=list(outputs(prepared, tmp_path)))
-    log = evaluated(tmp_path / "logs", secret, model=model)
-    assert score(log).value >= 0.95
+    calls: list[Call | ModelOutput] = [
+        (entry.tool, {name: value for name, value in entry.arguments.items() if value is not None})
+        for entry in record.ledger
+    ]
+    calls.append(("submit", {key: value for key, value in record.submission.items() if key != "usage"}))
+    log = evaluated(zmumu(secret_file=str(secret)), tmp_path, model=model_of(calls))
+    assert score(log).value == round(record.grade["final"]["normalized_score"], 2) >= 0.95
     assert score(log).metadata["checks"]["mass"] >= 0.95
+    assert log.samples
     assert log.samples[0].id == "eval-1"
+    again = score_again(read_eval_log(log.location), grade(), display="none")
+    assert score(again) == score(log)
 
     with zipfile.ZipFile(log.location.removeprefix("file://")) as archive:
         texts = [archive.read(name).decode(errors="replace") for name in archive.namelist()]
-    seed = Seeds((1,), secret).of("zmumu", 3)[0].value
-    reference = prepared.reference.quantities["mass"].uncertainty
-    for hidden in (seed, prepared.hidden.seed, *prepared.hidden.truth.values(), *prepared.hidden.parameters.values()):
-        if len(repr(hidden)) >= 8:  # small numbers stand in any text
-            assert not any(repr(hidden) in text for text in texts)
+    hidden, reference = instance.prepared.hidden, instance.prepared.reference.quantities["mass"].uncertainty
+    for number in (instance.seed.value, hidden.seed, *hidden.truth.values(), *hidden.parameters.values()):
+        if len(repr(number)) >= 8:  # small numbers stand in any text
+            assert not any(repr(number) in text for text in texts)
     assert not any("reference_uncertainty" in text or '"pull"' in text for text in texts)
     assert any(repr(reference) in text for text in texts), "the log was read: it has what the tools returned"
 
 
-def test_an_answer_that_is_none_scores_nothing(prepared: PreparedInstance, secret: Path, tmp_path: Path) -> None:
-    model = get_model("mockllm/model", custom_outputs=list(outputs(prepared, tmp_path, "about 91 GeV")))
-    log = evaluated(tmp_path / "logs", secret, model=model)
-    assert score(log).value == 0.0
-    assert score(log).metadata["status"] == "error"
+REFUSED: Call = ("read_log_tool", {"file_path": "nowhere.log"})
+SEEN: Call = ("list_local_root_files_tool", {})
+ANSWERS = '{"answers": {}}'
 
 
-def test_solvers_without_a_model(secret: Path, tmp_path: Path) -> None:
-    for solver, value in ((registered()["scripted"](), 1.0), (registered()["nop"](), 0.0)):
-        assert score(evaluated(tmp_path, secret, solver=solver, model="mockllm/model")).value == value
+@pytest.mark.parametrize(
+    ("replies", "settings", "code"),
+    [
+        ([REFUSED] * 5, {}, "repeated_call"),
+        ([REFUSED] * 4 + [SEEN] + [REFUSED] * 4 + [("submit", {"answers": {}})], {}, "gate_failed; gate_failed"),
+        ([said("so many words", "max_tokens")] * 3, {}, "cut_at_token_limit"),
+        ([said("words", "model_length")] * 3, {}, "context_full"),
+        ([said("about 91 GeV")] * 3, {}, "no_call"),
+        ([said("no", "content_filter")], {}, "model_refused"),
+        ([SEEN] * 60, {}, "turn_limit"),
+        ([SEEN] * 9, {"token_limit": 500}, "token_limit"),
+        ([("submit", {"answers": {"onset": 3.0}})] * 5, {}, "repeated_call"),
+        ([said(ANSWERS)], {}, "gate_failed; gate_failed"),
+    ],
+    ids=str,
+)
+def test_the_end_of_an_attempt_has_a_name(
+    replies: list[Call | ModelOutput], settings: dict[str, Any], code: str, tmp_path: Path
+) -> None:
+    log = evaluated(operations(), tmp_path, model=model_of(replies), **settings)
+    assert (score(log).value, score(log).explanation) == (0.0, code)
 
 
-@pytest.mark.parametrize("name", all_tasks())
-def test_every_task_is_there(name: str) -> None:
-    made = registered()[name](seeds="1+2")
-    assert [sample.id for sample in made.dataset] == ["dev-1", "dev-2"]
-    assert made.dataset[0].metadata == {"task": name, "instance": "dev-1", "level": 3}
+def test_an_agent_that_takes_too_long_has_a_result(tmp_path: Path) -> None:
+    @solver
+    def slow() -> Any:
+        async def sleep(*_: object) -> Answer:
+            await anyio.sleep(600.0)
+            raise AssertionError
+
+        return attempting(sleep, seconds=0.01)
+
+    log = evaluated(operations(), tmp_path, solver=slow(), model=None)
+    assert (score(log).value, score(log).explanation) == (0.0, "time_limit")
 
 
-def test_the_entry_point_registers_all() -> None:
-    from inspect_ai._util.registry import registry_info
+def test_several_samples_at_once(tmp_path: Path) -> None:
+    log = evaluated(operations(instances=4), tmp_path, solver=agent("scripted"), model=None, max_samples=4)
+    assert log.samples
+    assert [sample.id for sample in log.samples] == ["dev-1", "dev-2", "dev-3", "dev-4"]
+    assert log.results
+    assert {name: metric.value for name, metric in log.results.scores[0].metrics.items()} == {
+        "mean": 1.0,
+        "stderr": 0.0,
+        "operations": 1.0,
+    }
 
-    from beampipe.analysisops import inspect_tasks
 
-    assert inspect_tasks.REGISTERED is registered()
-    names = {registry_info(value).name for value in registered().values()}
-    assert names == {f"beampipe/{name}" for name in (*all_tasks(), "analyst", "scripted", "nop", "grade")}
+def test_programs_find_every_task_in_the_source() -> None:
+    tree = ast.parse(Path(inspect_tasks.__file__).read_text())
+    decorated = {
+        function.name
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef) and any(ast.unparse(one) == "task" for one in function.decorator_list)
+    }
+    assert decorated == {*all_tasks(), "practice"}
+    for name in all_tasks():
+        made = getattr(inspect_tasks, name)(instances=2, level=shipped_task(name).levels[-1])
+        assert [sample.id for sample in made.dataset] == ["dev-1", "dev-2"]
+    with pytest.raises(ConfigError, match="level: got 4"):
+        zmumu(level=4)
+
+
+def test_a_log_is_graded_by_its_instance(instance: TaskInstance, record: Any) -> None:
+    log = json.loads(json.dumps(record.log()))
+    assert grade_log(log, instance) == json.loads(json.dumps(record.grade))
+    log["submission"]["answers"]["mass"]["value"] *= 1.01
+    assert grade_log(log, instance)["status"] == "fail"
+    with pytest.raises(InputError, match="expected one at operations"):
+        grade_log(log, open_instance("operations"))
+    with instance.attempt() as attempt:
+        failed = attempt.finish(Answer(None, "out of time", code="time_limit"))
+    assert grade_log(failed.log(), instance)["issues"][0] == {
+        "severity": "error",
+        "code": "time_limit",
+        "message": "out of time",
+    }

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.assessment import Answer, assess, regrade
+from beampipe.analysisops.agents.agent import Answer
+from beampipe.analysisops.assessment import assess, regrade
 from beampipe.analysisops.contract import Reference, TaskRequest
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_session
 from beampipe.analysisops.own_code import (

@@ -16,8 +16,9 @@ from beampipe.analysisops.contract import Reference, TaskRequest
 from beampipe.analysisops.evaluation import rescore, task_choice
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance
-from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, Seeds, run
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, run
 from beampipe.analysisops.runs.statistics import scores_of, summarise
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import ConfigError
 from tests.analysisops.redteam.target import SEED
 

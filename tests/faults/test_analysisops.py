@@ -20,7 +20,8 @@ from beampipe.analysisops.host import HostSettings, parse_request
 from beampipe.analysisops.ledger import Ledger, read_ledger
 from beampipe.analysisops.registry import agent_choice
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.runs.engine import RunFolder, Seeds, read_record
+from beampipe.analysisops.runs.engine import RunFolder, read_record
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.errors import ConfigError, FileError, UnknownNameError, WorkflowError
 

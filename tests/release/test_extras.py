@@ -94,7 +94,7 @@ def imported() -> dict[tuple[str, str], set[str]]:
                 names = [str(node.module)]
             for package in {name.partition(".")[0] for name in names} - {"beampipe"} - NOT_OF_EXTRAS:
                 if package not in sys.stdlib_module_names:
-                    # One that is not installed, such as inspect_ai, which needs an old fsspec, counts by its own name.
+                    # One that is not installed counts by its own name.
                     result[package, module] = {home.lower().replace("_", "-") for home in homes.get(package, [package])}
     return result
 

@@ -1,36 +1,55 @@
-"""One assessment: an agent gets a task and tools, its submission is graded, and everything is kept in a record."""
+"""Attempts at instances: an agent gets a task and tools, its submission is graded, and all is kept in a record.
+
+instance = open_instance("zmumu", level=3)
+with instance.attempt() as attempt:
+    submission = my_agent(attempt.request.prompt, attempt.session)
+    record = attempt.finish(Answer(submission))
+grade_log(record.log(), instance)  # the same grade, at any later time
+"""
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.a2a.client import send_document
-from beampipe.analysisops.agents.agent import Agent
+from beampipe.analysisops.agents.agent import FAILED, Agent, Answer
 from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
 from beampipe.analysisops.grading.grade import CheckError, grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
-from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
+from beampipe.analysisops.instances import (
+    InstanceStore,
+    PreparedInstance,
+    evidence_of,
+    literals_of,
+    request_of,
+    with_truth,
+)
 from beampipe.analysisops.ledger import Entry, Ledger, entry_from_json, read_ledger
 from beampipe.analysisops.runs.engine import Record
-from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, load_checks, load_start, read_yaml
+from beampipe.analysisops.seeds import Seed, Seeds
+from beampipe.analysisops.tasks.load import CHECKS, SYSTEM, Task, load_checks, load_start, read_yaml, shipped_task
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, ConfigError, InputError
 from beampipe.files import make_folder
 from beampipe.workflow import file_digest
 
 _SECONDS: Final = 1800.0
+
 
 _log = logging.getLogger(__name__)
 
@@ -50,23 +69,6 @@ def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
     seconds = request.constraints.get("time_limit_sec", _SECONDS)
     good = isinstance(seconds, int | float) and seconds > 0
     return send_document(url, request.to_json(), float(seconds) if good else _SECONDS)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer of an agent.
-
-    Attributes:
-        submission: the submission, of any type; None if there is none.
-        error: why there is no submission; empty if there is one.
-        tokens: number of tokens by kind, if the agent reports it.
-        cost: cost [USD]; None if the agent does not report it.
-    """
-
-    submission: Any
-    error: str = ""
-    tokens: Mapping[str, int] = field(default_factory=dict)
-    cost: float | None = None
 
 
 Ask = Callable[[TaskRequest, Session], Answer]
@@ -123,13 +125,126 @@ def _answer(submission: Any) -> Answer:
     return Answer(submission, "", tokens, cost if cost is not None and 0 <= cost < _MOST else None)
 
 
+class Attempt:
+    """One attempt at an instance: tools while it lasts, and a graded record at its end.
+
+    Use it in a ``with`` block: it starts the system of a task that has one, and ends it.
+
+    Args:
+        prepared: the instance.
+        level: level of the prompt.
+        folder: folder of the ledger; agents cannot read it.
+        seed: seed of the instance, from which the fence around a submission in a judge's prompt is derived.
+        label: the seed in results; by default its number.
+
+    Attributes:
+        prepared: the instance.
+        request: the request for the agent.
+        session: the tools.
+    """
+
+    session: Session
+
+    def __init__(
+        self, prepared: PreparedInstance, level: Level, folder: Path, *, seed: int = 0, label: str | int | None = None
+    ) -> None:
+        self.prepared, self._level, self._seed = prepared, level, seed
+        self._label = seed if label is None else label
+        self._ledger, self._key = folder / "ledger.jsonl", secrets.token_bytes(32)
+        self._folder, self._running = folder, ExitStack()
+        self.request = request_of(prepared, level)
+
+    def __enter__(self) -> Attempt:
+        """Begin.
+
+        Raises:
+            ConfigError: the reference lacks a value that the rubric needs.
+            BeampipeError: the system of the task does not start.
+        """
+        prepared, task = self.prepared, self.prepared.task
+        with ExitStack() as begun:
+            self._system = begun.enter_context(_running(prepared, self._folder))
+            limits = SessionLimits(task.spec.max_tool_calls)
+            data = prepared.data if self._system is None else self._system.data
+            literals = literals_of(task, self.request)
+            ledger = Ledger(self._ledger, self._key)
+            self.session = Session(data, ledger, limits, literals, self._level, self._system)
+            nothing = evidence_of(None, self.session, prepared.hidden)
+            # Raises if the reference lacks something, before the agent begins.
+            grade(task, {}, prepared.reference, (), evidence=nothing, level=self._level)
+            self._running = begun.pop_all()
+        self._start = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._running.close()
+
+    def finish(self, answer: Answer, judge: Judge | None = None) -> Record:
+        """Grade an answer. Whatever it causes is the agent's result: if it cannot be graded, it scores 0 with a reason.
+
+        Args:
+            answer: the answer of the agent.
+            judge: scores free-text answers; None leaves them unscored.
+        """
+        prepared, task = self.prepared, self.prepared.task
+        seconds = time.monotonic() - self._start
+        entries: tuple[Entry, ...] = ()
+        evidence = evidence_of(None, self.session, prepared.hidden)
+        try:
+            # What is graded is what the record keeps: JSON, with texts in place of NaN and of other objects.
+            plain = json.loads(json.dumps(answer.submission, default=repr), parse_constant=str)
+            answer = replace(answer, submission=plain)
+            entries = read_ledger(self._ledger, self._key, self.session.ledger.last)
+            if not answer.error:
+                evidence = evidence_of(answer.submission, self.session, prepared.hidden)
+                if self._system is not None:
+                    evidence = replace(evidence, system=self._system.measured())
+                graded = grade(
+                    task,
+                    answer.submission,
+                    prepared.reference,
+                    entries,
+                    evidence=evidence,
+                    judge=judge,
+                    level=self._level,
+                    seed=self._seed,
+                    prompt=self.request.prompt,
+                ).to_json()
+        except Exception as error:
+            _log.exception("a submission for %s could not be graded", task.id)
+            what = str(error) if isinstance(error, CheckError) else type(error).__name__
+            answer = replace(answer, error=f"{what} while the submission was graded", code=FAILED)
+        if answer.error:
+            graded = _ungraded(task, self._level, answer.error, answer.code)
+        return Record(
+            request=self.request,
+            submission=answer.submission,
+            grade={**graded, "seed": self._label},
+            instance=prepared.data.parent.name,
+            reference={**task.eval_ref, "instance": prepared.reference.to_json()},
+            rubric=read_yaml(task.spec.rubric_path, "a rubric"),
+            checks=own_checks(task.folder / CHECKS),
+            ledger=entries,
+            contents=evidence.to_json(),
+            judge=graded["llm"],
+            tokens=answer.tokens,
+            cost=answer.cost,
+            seconds=seconds,
+            error=answer.error,
+            code=answer.code if answer.error else "",
+        )
+
+
+def _ungraded(task: Task, level: Level, error: str, code: str) -> dict[str, Any]:
+    """The result of an agent without a submission."""
+    most = task.rubric.max_points
+    return ungraded(error, task_id=task.id, type=task.type, level=level, seed="", max_score=most, code=code)
+
+
 def assess(
     prepared: PreparedInstance, level: Level, seed: int, ask: Ask, folder: Path, *, judge: Judge | None = None
 ) -> Record:
-    """Have an agent solve an instance, and grade its submission.
-
-    Whatever happens after the request has left is the agent's result: if its answer cannot be read or graded, it scores
-    0 with a reason. What the host lacks, such as a value of the reference, is found before.
+    """Have an agent solve an instance, and grade its submission; see `Attempt`.
 
     Args:
         prepared: the instance.
@@ -143,64 +258,105 @@ def assess(
         ConfigError: the reference lacks a value that the rubric needs.
         BeampipeError: the system of the task does not start.
     """
-    task, key = prepared.task, secrets.token_bytes(32)
-    request = request_of(prepared, level)
-    ledger = folder / "ledger.jsonl"
-    with _running(prepared, folder) as system:
-        limits = SessionLimits(task.spec.max_tool_calls)
-        data = prepared.data if system is None else system.data
-        session = Session(data, Ledger(ledger, key), limits, literals_of(task, request), level, system)
-        nothing = evidence_of(None, session, prepared.hidden)
-        # Raises if the reference lacks something, before the agent begins.
-        grade(task, {}, prepared.reference, (), evidence=nothing, level=level)
-        start = time.monotonic()
-        answer = ask(request, session)
-        seconds = time.monotonic() - start
-        entries: tuple[Entry, ...] = ()
-        evidence = nothing
-        try:
-            # What is graded is what the record keeps: JSON, with texts in place of NaN and of other objects.
-            plain = json.loads(json.dumps(answer.submission, default=repr), parse_constant=str)
-            answer = replace(answer, submission=plain)
-            entries = read_ledger(ledger, key, session.ledger.last)
-            if not answer.error:
-                evidence = evidence_of(answer.submission, session, prepared.hidden)
-                if system is not None:
-                    evidence = replace(evidence, system=system.measured())
-                graded = grade(
-                    task,
-                    answer.submission,
-                    prepared.reference,
-                    entries,
-                    evidence=evidence,
-                    judge=judge,
-                    level=level,
-                    seed=seed,
-                    prompt=request.prompt,
-                ).to_json()
-        except Exception as error:
-            _log.exception("a submission for %s could not be graded", task.id)
-            what = str(error) if isinstance(error, CheckError) else type(error).__name__
-            answer = replace(answer, error=f"{what} while the submission was graded")
-    if answer.error:
-        graded = ungraded(
-            answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points
-        )
-    return Record(
-        request=request,
-        submission=answer.submission,
-        grade=graded,
-        reference={**task.eval_ref, "instance": prepared.reference.to_json()},
-        rubric=read_yaml(task.spec.rubric_path, "a rubric"),
-        checks=own_checks(task.folder / CHECKS),
-        ledger=entries,
-        contents=evidence.to_json(),
-        judge=graded["llm"],
-        tokens=answer.tokens,
-        cost=answer.cost,
-        seconds=seconds,
-        error=answer.error,
-    )
+    with Attempt(prepared, level, folder, seed=seed) as attempt:
+        return attempt.finish(ask(attempt.request, attempt.session), judge)
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """An instance of a task at a level, open to attempts.
+
+    Attributes:
+        prepared: data, hidden truth and reference.
+        level: level of the prompt.
+        seed: seed of the instance.
+    """
+
+    prepared: PreparedInstance
+    level: Level
+    seed: Seed
+
+    @property
+    def request(self) -> TaskRequest:
+        """The request for an agent; it reveals nothing hidden."""
+        return request_of(self.prepared, self.level)
+
+    @contextmanager
+    def attempt(self) -> Iterator[Attempt]:
+        """An attempt while a block runs.
+
+        Raises:
+            BeampipeError: the system of the task does not start.
+        """
+        with tempfile.TemporaryDirectory(prefix="beampipe-attempt-") as folder:
+            begun = Attempt(self.prepared, self.level, Path(folder), seed=self.seed.value, label=self.seed.label)
+            with begun as attempt:
+                yield attempt
+
+
+def open_instance(
+    task: str | Task, level: Level = 3, index: int = 1, *, secret: Path | None = None, folder: Path | None = None
+) -> TaskInstance:
+    """Open an instance of a task; its data and reference are made with the first call.
+
+    Args:
+        task: name of a shipped task, or a task.
+        level: level of the prompt.
+        index: number of the instance, from 1 on.
+        secret: file of the secret of evaluation seeds; None for development seeds.
+        folder: private folder in which instances are kept; None for one that ends with this process.
+
+    Raises:
+        UnknownNameError: there is no such task.
+        ConfigError: the task does not have this level, or its reference analysis fails.
+        FileError: the secret cannot be used.
+    """
+    loaded = shipped_task(task) if isinstance(task, str) else task
+    if level not in loaded.levels:
+        levels = ", ".join(map(str, loaded.levels))
+        raise ConfigError(f"{loaded.id}: level: got {level}, expected one of {levels}")
+    (seed,) = Seeds((index,), secret).of(loaded.id, level)
+    return TaskInstance(InstanceStore(folder or _own_folder()).get(loaded, seed.value), level, seed)
+
+
+@cache
+def _own_folder() -> Path:
+    """A folder for instances that is removed when this process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="beampipe-instances-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def grade_log(log: Mapping[str, Any], instance: TaskInstance | PreparedInstance) -> dict[str, Any]:
+    """Grade what `Record.log` wrote, by the current rubric and reference; it needs no agent, and no judge.
+
+    Args:
+        log: the log of an attempt, as JSON types.
+        instance: the instance that was attempted.
+
+    Returns:
+        The result, as `beampipe.analysisops.grading.result.Result.to_json` describes it.
+
+    Raises:
+        InputError: the log is of another task.
+    """
+    prepared = instance.prepared if isinstance(instance, TaskInstance) else instance
+    task, request = prepared.task, TaskRequest.from_json(log["request"])
+    if request.task_id != task.id:
+        raise InputError(f"log: got an attempt at {request.task_id}, expected one at {task.id}")
+    kept = {"seed": log["seed"], "llm": log["judge"], **({"instances": log["scores"]} if log.get("scores") else {})}
+    if log["error"]:
+        return {**_ungraded(task, request.level, log["error"], log["code"]), **kept}
+    graded = grade(
+        task,
+        log["submission"],
+        prepared.reference,
+        list(map(entry_from_json, log["ledger"])),
+        evidence=with_truth(Evidence.from_json(log["contents"]), prepared.hidden),
+        level=request.level,
+        prompt=request.prompt,
+    ).to_json()
+    return {**graded, **kept}
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def export_command(
     from beampipe import __version__
     from beampipe.analysisops.evaluation import task_folder
     from beampipe.analysisops.harbor import MARK, export_task
-    from beampipe.analysisops.runs.engine import Seeds
+    from beampipe.analysisops.seeds import Seeds
     from beampipe.analysisops.tasks.load import load_task, shipped_tasks
     from beampipe.files import check_folder_outputs
 

@@ -1,4 +1,4 @@
-"""The demo: host, tools and agent on loopback sockets; one instance of every task; a page with the results."""
+"""The demo: tools and agent on loopback sockets; one instance of every task; a page with the results."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from beampipe.analysisops.a2a.client import request_assessments
 from beampipe.analysisops.contract import Level
-from beampipe.analysisops.evaluation import Conditions, assess_in_run, host_assess, task_choice, task_folder
-from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.evaluation import evaluate
 from beampipe.analysisops.http_server import listen
-from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.runs.engine import AgentChoice, RunPlan, Seeds
-from beampipe.analysisops.runs.engine import run as run_plan
 from beampipe.analysisops.sandbox import Sandbox
-from beampipe.analysisops.tasks.load import load_task, shipped_tasks
+from beampipe.analysisops.seeds import Seeds
+from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ServiceUnavailableError
-from beampipe.processes import worker_pool
 from beampipe.terminal import Progress
 
 _SEED: Final = 1
 _LEVEL: Final[Level] = 1
+_AGENT: Final = "scripted"
 _BASELINES: Final = ("recall", "nop")
 _START_SECONDS: Final = 60.0
 
@@ -46,7 +41,6 @@ class DemoResult:
         scores: normalised score of each task's assessment.
         statuses: status of each task's assessment, such as ``"ok"``, with the first error.
         seconds: total time [s].
-        data_seconds: part of it for data and references [s].
         weaknesses: restrictions that the sandbox of the agent cannot enforce on this machine.
     """
 
@@ -54,7 +48,6 @@ class DemoResult:
     scores: Mapping[str, float]
     statuses: Mapping[str, str]
     seconds: float
-    data_seconds: float
     weaknesses: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
@@ -62,8 +55,7 @@ class DemoResult:
         for task, score in self.scores.items():
             yield f"{task:12} {score:6.3f}  {self.statuses[task]}"
         mean = sum(self.scores.values()) / len(self.scores)
-        times = f"{self.seconds:.0f} s, {self.data_seconds:.0f} s of them for data and references"
-        yield f"{len(self.scores)} tasks: mean {mean:.3f}; {times}"
+        yield f"{len(self.scores)} tasks: mean {mean:.3f}; {self.seconds:.0f} s"
         for weakness in self.weaknesses:
             yield f"sandbox: {weakness}"
 
@@ -85,41 +77,25 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
     """
     begin = time.monotonic()
     names = tuple(tasks or shipped_tasks())
-    conditions = Conditions(folder / "instances")
-    with progress("data", len(names)) as step, worker_pool(workers) as pool:
-        for future in [pool.submit(_make_instance, name, folder / "instances") for name in names]:
-            future.result()
-            step()
-    made = time.monotonic() - begin
-    with _agent_process("scripted") as (url, weaknesses), progress("assessments", len(names)) as step:
-        agent = AgentChoice("scripted", {"url": url})
-        assess = host_assess(names, folder / "run", conditions=conditions, choose=lambda _: agent)
-        with serving_host(assess, HostSettings(names)) as host:
-            results = request_assessments(
-                host,
-                {"scripted": url},
-                {"tasks": list(names), "levels": [_LEVEL], "seeds": [_SEED]},
-                on_result=lambda _: step(),
-            )
-    choices = tuple(task_choice(load_task(task_folder(name))) for name in names)
-    # The records of the agent exist already; the baselines run in this process.
-    agents = (agent, *(AgentChoice(name) for name in _BASELINES))
-    plan = RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,))
-    with progress("baselines", len(_BASELINES) * len(names)) as step:
-        assess_one = partial(assess_in_run, conditions)
-        run_plan(plan, assess_one, folder / "run", code=work_code(), progress=lambda _: step())
+    agents = len(_BASELINES) + 1
+    with _agent_process(_AGENT) as (url, weaknesses), progress("assessments", agents * len(names)) as step:
+        records = evaluate(
+            names,
+            [f"{_AGENT}={url}", *_BASELINES],
+            Seeds((_SEED,)),
+            folder / "run",
+            levels=(_LEVEL,),
+            workers=workers,
+            progress=lambda _: step(),
+        )
     page = write_report(folder / "run", folder / PAGE, title="Analysis tasks: the demo")
+    results = [record["grade"] for record in records if record["assessment"]["agent"] == _AGENT]
     scores = {result["task_id"]: result["final"]["normalized_score"] for result in results}
     statuses = {}
     for result in results:
         errors = [issue["message"] for issue in result["issues"] if issue["severity"] == "error"]
         statuses[result["task_id"]] = "; ".join([result["status"], *errors[:1]])
-    return DemoResult(page, scores, statuses, time.monotonic() - begin, made, weaknesses)
-
-
-def _make_instance(name: str, folder: Path) -> None:
-    (seed,) = Seeds((_SEED,)).of(name, _LEVEL)
-    InstanceStore(folder).get(load_task(task_folder(name)), seed.value)
+    return DemoResult(page, scores, statuses, time.monotonic() - begin, weaknesses)
 
 
 @contextmanager

@@ -15,23 +15,17 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
 from beampipe.analysisops.own_code import ask_program, lower_of, second_seed
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
-from beampipe.analysisops.runs.engine import (
-    AgentChoice,
-    Assessment,
-    Record,
-    Rescored,
-    RunFolder,
-    RunPlan,
-    Seeds,
-    TaskChoice,
-)
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, Rescored, RunFolder, RunPlan, TaskChoice
 from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
+from beampipe.analysisops.runs.samples import as_samples
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import Task, all_tasks, load_task, read_yaml, shipped_tasks
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import make_folder
 from beampipe.plugins import load_plugin, plugin_names
+from beampipe.processes import worker_pool
 from beampipe.workflow import digest_of
 
 
@@ -108,7 +102,7 @@ def evaluate(
         folder: folder of the run.
         levels: levels of the prompts.
         epochs: number of repetitions of each assessment.
-        workers: number of concurrent assessments.
+        workers: number of concurrent assessments, and of processes that make data.
         judge: scores free-text answers in a separate column: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
         progress: is called with the label of each assessment that is done.
@@ -134,14 +128,29 @@ def evaluate(
             )
     plan = RunPlan(choices, chosen_agents, seeds, tuple(levels), epochs)
     conditions = Conditions(folder / "instances", chosen, tools_host)
+    if workers > 1:
+        _make_instances(plan, conditions, workers)
     return run_plan(
         plan,
         partial(assess_in_run, conditions),
         folder,
-        workers=workers,
+        execute=as_samples(RunFolder(folder).logs, workers),
         progress=progress,
         code=work_code(),
     )
+
+
+def _make_instances(plan: RunPlan, conditions: Conditions, workers: int) -> None:
+    """Make the instances of a plan in several processes."""
+    wanted = {(one.task.folder, one.seed.value) for one in plan.assessments() if one.task.family}
+    with worker_pool(workers) as pool:
+        for future in [pool.submit(make_instance, conditions.instances, *one) for one in sorted(wanted)]:
+            future.result()
+
+
+def make_instance(instances: Path, folder: Path, seed: int) -> None:
+    """Make an instance of the task in a folder, if it does not exist."""
+    InstanceStore(instances).get(load_task(folder), seed)
 
 
 def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) -> Record:

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.assessment import Answer, assess
+from beampipe.analysisops.agents.agent import Answer
+from beampipe.analysisops.assessment import assess
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.instances import (
     InstanceStore,
@@ -30,7 +31,7 @@ from beampipe.analysisops.instances import (
     write_instance,
 )
 from beampipe.analysisops.own_code import ANSWER, answer_form, read_answer, submission_from
-from beampipe.analysisops.runs.engine import Seed
+from beampipe.analysisops.seeds import Seed
 from beampipe.analysisops.tasks.load import Task, load_task
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError

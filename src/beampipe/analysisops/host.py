@@ -31,7 +31,7 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.evaluation import Conditions, attempts_in, host_assess, load_tasks
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import (
     BeampipeError,

@@ -1,200 +1,283 @@
-"""Every shipped task as a task of inspect_ai, with our tools and our grades; needs `inspect_ai`.
+"""Every shipped task as a task of inspect_ai, with our tools and our grades.
 
-    inspect eval beampipe/zmumu --model openai/MODEL -T seeds=1+2 -T level=3
-    inspect eval beampipe/zmumu --solver beampipe/scripted --model none
+    inspect eval beampipe/practice --model openai/MODEL -T instances=3
+    inspect eval beampipe/zmumu --model openai/MODEL -T instances=2 -T level=3
+    inspect eval beampipe/zmumu --solver beampipe/agent -S name=scripted --model none
+    inspect score LOG
 
-inspect_ai finds this module by its entry point, `REGISTERED`. The solver has the model work with the tools of an
-instance; the host's assessment grades the answer, and the scorer hands on the grade. Logs hold the prompt, the calls
-and their results, and the score with the share of each check. Seeds, references and pulls stay in the memory of the
-host: samples are named by number, and scores of secret instances are rounded to two decimals.
+inspect_ai finds this module by its entry point. A solver has an agent work with the tools of an instance. The store of
+the sample keeps what `beampipe.analysisops.assessment.Record.log` holds, and the scorer grades that, so a log can be
+scored again without agent or model. Logs hold the prompt, the calls and their results, and the score with the share of
+each check. Seeds, references and pulls are not in them: samples are named by number, and scores of secret instances are
+rounded to two decimals.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, partial
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Final, cast
 
-import anyio.from_thread
 import anyio.to_thread
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import get_model
+from inspect_ai.scorer import Score, Target, grouped, mean, scorer, stderr
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.util import LimitExceededError, apply_limits, time_limit
 
-from beampipe.analysisops.a2a.documents import parse_object
-from beampipe.analysisops.agents.agent import Agent
-from beampipe.analysisops.agents.analysis import NopAgent
-from beampipe.analysisops.assessment import Answer, Ask, ask_here, assess
-from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
-from beampipe.analysisops.instances import InstanceStore
-from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.engine import Seed, Seeds
-from beampipe.analysisops.tasks.load import all_tasks, shipped_task
-from beampipe.analysisops.tools.session import Session
-from beampipe.analysisops.tools.session import tools as all_tools
-from beampipe.errors import ConfigError, InputError
+from beampipe.analysisops.agents.agent import Answer
+from beampipe.analysisops.agents.model import converse
+from beampipe.analysisops.assessment import (
+    Attempt,
+    TaskInstance,
+    ask_here,
+    ask_over_a2a,
+    grade_log,
+    open_instance,
+)
+from beampipe.analysisops.contract import Level
+from beampipe.analysisops.instances import oracle_of
+from beampipe.analysisops.registry import ORACLE, make_agent
+from beampipe.analysisops.tasks.load import all_tasks, shipped_task, shipped_tasks
+from beampipe.analysisops.tools.session import LocalTools
+from beampipe.errors import ConfigError
+from beampipe.workflow import digest_of, file_digest
 
-if TYPE_CHECKING:
-    from inspect_ai import Task
-    from inspect_ai.scorer import Score, Target
-    from inspect_ai.solver import Generate, Solver, TaskState
-    from inspect_ai.tool import Tool
-
-VERSION: Final = 2
-"""Version of the tasks in logs; it changes with data or grades."""
-
-_seeds: Final[dict[tuple[str, int, str], Seed]] = {}
-"""Task, level and name of a sample -> its seed."""
-
-_grades: Final[dict[str, Mapping[str, Any]]] = {}
-"""Sample in progress -> its grade."""
-
-_folder: Final = tempfile.TemporaryDirectory(prefix="beampipe-inspect-")
-"""Instances and ledgers of this process, which no log refers to."""
+LOG: Final = "beampipe_log"
+"""Key of the store of a sample with the JSON text of `Record.log`."""
 
 
-def _make_task(name: str, seeds: str, level: int, secret_file: str) -> Task:
-    from inspect_ai import Task
-    from inspect_ai.dataset import MemoryDataset, Sample
+def _digest(name: str) -> str:
+    """Digest of the files of a task: texts, rubric, and the code that makes its data."""
+    folder = all_tasks()[name]
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    return digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
 
-    try:
-        numbers = tuple(int(number) for number in str(seeds).split("+"))
-    except ValueError as error:
-        raise ConfigError(f"seeds: got {str(seeds)[:60]!r}, expected numbers such as 1+2+3") from error
-    spec = shipped_task(name).spec
-    if level not in spec.levels:
-        raise ConfigError(f"level: got {level}, expected one of {', '.join(map(str, spec.levels))}")
-    chosen = Seeds(numbers, Path(secret_file) if secret_file else None).of(name, cast("Level", level))
-    _seeds.update({(name, level, seed.label): seed for seed in chosen})
+
+Solve = Callable[[Attempt, TaskState], Awaitable[Answer]]
+"""Has an agent work on an attempt."""
+
+
+def _tasks(names: list[str], instances: int, level: int, secret_file: str) -> Task:
+    """A task of inspect_ai with the first instances of some of our tasks."""
+    if level not in (1, 2, 3):
+        raise ConfigError(f"level: got {level}, expected 1, 2 or 3")
+    specs = [shipped_task(name).spec for name in names]
+    kind = "eval" if secret_file else "dev"
     samples = [
-        Sample(spec.description, id=seed.label, metadata={"task": name, "instance": seed.label, "level": level})
-        for seed in chosen
+        Sample(
+            spec.description,
+            id=f"{kind}-{index}" if len(specs) == 1 else f"{spec.id}-{kind}-{index}",
+            metadata={"task": spec.id, "level": level, "index": index, "secret_file": secret_file},
+        )
+        for index in range(1, instances + 1)
+        for spec in specs
+        if level in spec.levels
     ]
     return Task(
-        dataset=MemoryDataset(samples, name=name),
-        solver=registered()["analyst"](),
-        scorer=registered()["grade"](),
-        message_limit=2 * spec.max_tool_calls + 10,
-        time_limit=int(spec.time_limit),
-        version=VERSION,
-        metadata={"family": spec.family, "level": level},
+        dataset=MemoryDataset(samples),
+        solver=analyst(),
+        scorer=grade(),
+        version=digest_of([_digest(name) for name in names])[:12],
+        metadata={"level": level},
     )
 
 
-@cache
-def registered() -> dict[str, Any]:
-    """Tasks, solvers and scorer by name, made known to inspect_ai with the first call."""
-    from inspect_ai import task
-    from inspect_ai.scorer import mean, scorer, stderr
-    from inspect_ai.solver import solver
-
-    def make_for(name: str) -> Callable[..., Task]:
-        def make(seeds: str = "1", level: int = 3, secret_file: str = "") -> Task:
-            return _make_task(name, seeds, level, secret_file)
-
-        decorated: Callable[..., Task] = task(name=name)(make)
-        return decorated
-
-    return {
-        **{name: make_for(name) for name in all_tasks()},
-        **{made.__name__: solver(made) for made in (analyst, scripted, nop)},
-        "grade": scorer(metrics=[mean(), stderr()])(grade),
-    }
+@task
+def practice(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """All tasks on files."""
+    return _tasks(list(shipped_tasks()), instances, level, secret_file)
 
 
-def __getattr__(name: str) -> Any:
-    """The entry point of inspect_ai loads the name `REGISTERED`; without it, this module needs no inspect_ai."""
-    if name == "REGISTERED":
-        return registered()
-    raise AttributeError(name)
+@task
+def zmumu(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The mass of a resonance that decays to two muons."""
+    return _tasks(["zmumu"], instances, level, secret_file)
 
 
-async def _assess(state: TaskState, ask: Ask) -> None:
-    """Have an agent solve the instance of a sample, and keep the grade for the scorer."""
-    name, label = state.metadata["task"], state.metadata["instance"]
-    level: Level = state.metadata["level"]
-    seed = _seeds[name, level, label]
-
-    def work() -> Mapping[str, Any]:
-        prepared = InstanceStore(Path(_folder.name) / "instances").get(shipped_task(name), seed.value)
-        with tempfile.TemporaryDirectory(dir=_folder.name) as temporary:
-            return assess(prepared, level, seed.value, ask, Path(temporary)).grade
-
-    _grades[state.uuid] = await anyio.to_thread.run_sync(work)
+@task
+def width(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The natural width of a broad resonance."""
+    return _tasks(["width"], instances, level, secret_file)
 
 
+@task
+def hyy(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """A peak of photon pairs: existence, mass and yield."""
+    return _tasks(["hyy"], instances, level, secret_file)
+
+
+@task
+def hmumu(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """A small peak of muon pairs: mass and yield."""
+    return _tasks(["hmumu"], instances, level, secret_file)
+
+
+@task
+def hbb(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """A peak of two b jets with missing momentum: mass and yield."""
+    return _tasks(["hbb"], instances, level, secret_file)
+
+
+@task
+def hzz4l(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """A peak of four leptons: mass and yield."""
+    return _tasks(["hzz4l"], instances, level, secret_file)
+
+
+@task
+def ttbar(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The mass of the top quark with one lepton and jets."""
+    return _tasks(["ttbar"], instances, level, secret_file)
+
+
+@task
+def wz3l(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The cross section of W Z with three leptons."""
+    return _tasks(["wz3l"], instances, level, secret_file)
+
+
+@task
+def zz2mu2nu(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The cross section of Z Z with two muons."""
+    return _tasks(["zz2mu2nu"], instances, level, secret_file)
+
+
+@task
+def counting(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """An upper limit on a signal strength, with an uncertain background."""
+    return _tasks(["counting"], instances, level, secret_file)
+
+
+@task
+def tagprobe(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The efficiency of a muon identification."""
+    return _tasks(["tagprobe"], instances, level, secret_file)
+
+
+@task
+def search(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """Photon pairs without a peak: recognise this, and set a limit."""
+    return _tasks(["search"], instances, level, secret_file)
+
+
+@task
+def tracks(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The tracks of a small event."""
+    return _tasks(["tracks"], instances, level, secret_file)
+
+
+@task
+def jets(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """Scale factors of a quark/gluon tagger."""
+    return _tasks(["jets"], instances, level, secret_file)
+
+
+@task
+def gluon_fraction(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """The share of gluon jets, in files of the chain."""
+    return _tasks(["gluon_fraction"], instances, level, secret_file)
+
+
+@task
+def operations(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """Which server of a service failed, why and when."""
+    return _tasks(["operations"], instances, level, secret_file)
+
+
+@task
+def fleet(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """Why the latency of a running fleet rose; repair it. Needs an engine: `beampipe serving engine install`."""
+    return _tasks(["fleet"], instances, level, secret_file)
+
+
+@solver
 def analyst() -> Solver:
-    """The model works with the tools until it answers with the JSON object of the task."""
-    from inspect_ai.agent import AgentSubmit, as_solver, react
+    """The model works with the tools until it submits."""
 
-    async def solve(state: TaskState, generate: Generate) -> TaskState:
-        async def converse(request: TaskRequest, session: Session) -> Answer:
-            nonlocal state
-            state.user_prompt.text = request.prompt
-            agent = react(
-                tools=[_tool(session, name) for name in session.names()], submit=AgentSubmit(answer_only=True)
-            )
-            state = await as_solver(agent)(state, generate)
-            try:
-                return Answer(parse_object(state.output.completion, "answer"))
-            except InputError as error:
-                return Answer(None, str(error))
+    async def solve(attempt: Attempt, state: TaskState) -> Answer:
+        state.messages.clear()
+        return await converse(get_model(), attempt.request, LocalTools(attempt.session), state.messages)
 
-        def ask(request: TaskRequest, session: Session) -> Answer:
-            return anyio.from_thread.run(converse, request, session)
-
-        await _assess(state, ask)
-        return state
-
-    return solve
+    return attempting(solve)
 
 
-def _agent_solver(agent: Callable[[], Agent]) -> Solver:
-    async def solve(state: TaskState, generate: Generate) -> TaskState:
-        await _assess(state, ask_here(agent()))
-        return state
+@solver
+def agent(name: str = "scripted") -> Solver:
+    """A shipped agent by its name, or one at an address over A2A."""
 
-    return solve
+    async def solve(attempt: Attempt, state: TaskState) -> Answer:
+        if name.startswith(("http://", "https://")):
+            ask = ask_over_a2a(name)
+        elif name == ORACLE:
+            ask = ask_here(oracle_of(attempt.prepared.task, attempt.prepared.hidden))
+        else:
+            ask = ask_here(make_agent(name, attempt.prepared.task.folder))
+        return await anyio.to_thread.run_sync(ask, attempt.request, attempt.session)
 
-
-def scripted() -> Solver:
-    """The reference analysis, without a model."""
-    return _agent_solver(lambda: make_agent("scripted"))
-
-
-def nop() -> Solver:
-    """Submits nothing."""
-    return _agent_solver(NopAgent)
+    return attempting(solve)
 
 
-def _tool(session: Session, name: str) -> Tool:
-    from inspect_ai.tool import ToolDef, ToolError, ToolParams
+def attempting(solve: Solve, seconds: float | None = None) -> Solver:
+    """A solver that opens an attempt at the instance of a sample, and leaves its log in the store of the sample.
 
-    described = all_tools()[name]
+    Args:
+        solve: has an agent work on the attempt.
+        seconds: time limit [s]; None for that of the task.
+    """
 
-    async def call(**arguments: Any) -> str:
+    async def execute(state: TaskState, generate: Generate) -> TaskState:
+        instance = await anyio.to_thread.run_sync(_instance_of, state)
+        running = ExitStack()
+        attempt = await anyio.to_thread.run_sync(running.enter_context, instance.attempt())
+        limit = time_limit(seconds or instance.prepared.task.spec.time_limit)
+        exceeded, answer = None, Answer(None, "no answer")
         try:
-            return json.dumps(await anyio.to_thread.run_sync(partial(session.call, name, **arguments)))
-        except ToolRefusedError as error:  # the model reads why, and goes on
-            raise ToolError(str(error)) from error
+            state.user_prompt.text = attempt.request.prompt
+            try:
+                with apply_limits([limit], catch_errors=True) as scope:
+                    answer = await solve(attempt, state)
+                reached = scope.limit_error
+            except LimitExceededError as error:  # a limit of the sample, which inspect_ai notes
+                reached = exceeded = error
+            if reached is not None:
+                answer = Answer(None, f"{reached.type} limit: {reached.message}", code=f"{reached.type}_limit")
+            record = await anyio.to_thread.run_sync(attempt.finish, answer)
+            state.store.set(LOG, json.dumps(record.log()))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(running.close)
+        if exceeded is not None:
+            raise exceeded
+        return state
 
-    schema = described.schema
-    # inspect_ai wants a description of each argument; describe_tool has them, and prompts stay short without.
-    properties = {argument: {"description": argument, **kind} for argument, kind in schema["properties"].items()}
-    parameters = ToolParams.model_validate({**schema, "properties": properties})
-    return ToolDef(call, name=name, description=described.description, parameters=parameters).as_tool()
+    return execute
 
 
-def grade() -> Callable[[TaskState, Target], Awaitable[Score]]:
-    """The grade of the host; 0 if there is none, as after a limit."""
-    from inspect_ai.scorer import Score
+def _instance_of(state: TaskState, secret_file: str = "") -> TaskInstance:
+    about = state.metadata
+    secret = Path(secret_file or about["secret_file"]) if about["secret_file"] else None
+    return open_instance(about["task"], cast("Level", about["level"]), about["index"], secret=secret)
+
+
+@scorer(metrics=[mean(), stderr(), grouped(mean(), "task", all=False)])
+def grade(secret_file: str = "") -> Callable[[TaskState, Target], Awaitable[Score]]:
+    """The grade of the log in the store; 0 if there is none.
+
+    Args:
+        secret_file: file of the secret of the instances; empty for the one that the task named.
+    """
 
     async def score(state: TaskState, target: Target) -> Score:
-        graded = _grades.pop(state.uuid, None)
-        if graded is None:
-            return Score(value=0.0, explanation="no answer within the limits")
-        seed = _seeds[tuple(state.metadata[key] for key in ("task", "level", "instance"))]
-        digits = 2 if seed.secret else 6
+        text = state.store.get(LOG)
+        if text is None:
+            return Score(value=0.0, explanation="no answer")
+        instance = await anyio.to_thread.run_sync(_instance_of, state, secret_file)
+        graded = await anyio.to_thread.run_sync(grade_log, json.loads(text), instance)
+        digits = 2 if state.metadata["secret_file"] else 6
         return Score(
             value=round(graded["final"]["normalized_score"], digits),
             explanation="; ".join(issue["code"] for issue in graded["issues"]) or "graded",

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -223,9 +223,14 @@ def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Ev
         content = _content(session, handle)
         if isinstance(content, TrackLabels):
             labels[name] = content.track_id.tolist()
+    return with_truth(Evidence(histograms, labels), hidden)
+
+
+def with_truth(evidence: Evidence, hidden: HiddenTruth) -> Evidence:
+    """The evidence of a submission with the true particles of the instance, which logs do not hold."""
     particles = tuple(label if label > 0 else -1 for label in hidden.labels)  # -1 for noise
     reconstructable = tuple(int(particle) for particle in hidden.analysis.get("particles", ()))
-    return Evidence(histograms, labels, particles, reconstructable)
+    return replace(evidence, particle_id=particles, reconstructable=reconstructable)
 
 
 def _content(session: Session, handle: object) -> Content | None:
@@ -325,6 +330,17 @@ class InstanceStore:
         if not (folder / _HIDDEN).exists():
             self._make(task, seed, folder)
         return read_instance(task, folder)
+
+    def find(self, task: Task, name: str) -> PreparedInstance | None:
+        """An instance that was made here, by the name of its folder; None if it is not there.
+
+        Raises:
+            FileError: a file has other content than when it was written.
+        """
+        folder = self._folder / Path(name).name
+        if not task.spec.family:
+            return prepare_open_instance(task, folder) if folder.is_dir() else None
+        return read_instance(task, folder) if (folder / _HIDDEN).exists() else None
 
     def _make(self, task: Task, seed: int, folder: Path) -> None:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))

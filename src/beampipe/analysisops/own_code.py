@@ -37,8 +37,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.agent import stated_answer
-from beampipe.analysisops.assessment import Answer, Ask
+from beampipe.analysisops.agents.agent import Answer, stated_answer
+from beampipe.analysisops.assessment import Ask
 from beampipe.analysisops.contract import PROGRAM_RUN, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.submission import number_of, read_histogram
@@ -231,8 +231,8 @@ def lower_of(first: Record, second: Record) -> Record:
             **{key: first.grade[key] for key in ("task_id", "type", "level", "seed")},
             max_score=first.grade["final"]["max_score"],
         )
-        record = replace(first, grade=grade, error=reason)
-    return replace(record, grade={**record.grade, "instances": scores})
+        record = replace(first, grade=grade, error=reason, code="agent_failed")
+    return replace(record, grade={**record.grade, "instances": scores}, scores=scores)
 
 
 def _numbers_of(record: Record) -> list[float]:

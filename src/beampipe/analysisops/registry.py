@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.agents.analysis import FollowerAgent, NopAgent, RecallAgent, ScriptedAgent
-from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
-from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
+from beampipe.analysisops.agents.model import ModelAgent, ModelFile
+from beampipe.analysisops.grading.judge import Judge, ModelJudge, OfflineJudge
 from beampipe.analysisops.runs.engine import AgentChoice
 from beampipe.analysisops.tasks.load import recalled_answers, reference_analysis
 from beampipe.errors import UnknownNameError
@@ -27,30 +27,15 @@ _SOURCES: Final = (*AGENTS, ORACLE)
 
 
 @dataclass(frozen=True)
-class AgentFile(Model):
-    """A TOML file that describes an agent with a language model; its other keys are those of the model.
-
-    Attributes:
-        kind: one agent, or a team of planner, analyst and reviewer with the same budget.
-        cache: folder of answers to replay, relative to the file; empty for none.
-    """
-
-    kind: Literal["llm", "team"] = "llm"
-    cache: str = ""
-
-
-@dataclass(frozen=True)
-class JudgeFile(Model):
-    """A TOML file that describes a language model as a judge; its other keys are those of the model.
-
-    Tools, prices and `seed` are of no use to a judge: each reply has a seed of its own, and its cost is not recorded.
+class JudgeFile(ModelFile):
+    """A TOML file that describes a language model as a judge; its other keys are those of a model.
 
     Attributes:
         samples: number of replies; a single one uses temperature 0.
     """
 
     samples: int = 1
-    temperature: float | None = 0.7
+    temperature: float = 0.7
     answer_tokens: int = 800
     request_seconds: float = 120.0
 
@@ -82,7 +67,7 @@ class JudgeChoice:
         if described is None:
             return OfflineJudge() if self.name == "offline" else None
         described.key()
-        return EndpointJudge(described, described.samples)
+        return ModelJudge(f"{described.model} at {described.base_url}", described.make, described.samples)
 
 
 def agent_choice(name: str) -> AgentChoice:
@@ -98,10 +83,9 @@ def agent_choice(name: str) -> AgentChoice:
     if address:
         return AgentChoice(address[1] or name, {"url": address[2]})
     if name.endswith(".toml"):
-        described = build(AgentFile, read_toml(Path(name), "the TOML file of an agent"), name)
-        if not described.cache:  # answers in the cache need no key
-            described.key()
-        shown = {"base_url": described.base_url, "model": described.model, "kind": described.kind}
+        described = model_file(Path(name))
+        described.key()
+        shown = {"base_url": described.base_url, "model": described.model}
         return AgentChoice(Path(name).stem, {"file": name, "digest": digest_of(described), **shown})
     if "/" in name or name.endswith(".py"):
         return AgentChoice(Path(name).stem, {"program": name, "digest": file_digest(Path(name))})
@@ -128,7 +112,7 @@ def make_agent(name: str, folder: Path | None = None) -> Agent:
     if name == "nop":
         return NopAgent()
     if name.endswith(".toml"):
-        return model_agent(Path(name))
+        return ModelAgent(model_file(Path(name)))
     raise UnknownNameError("agent", name, [*AGENTS, "FILE.toml"])
 
 
@@ -148,10 +132,10 @@ def judge_choice(name: str) -> JudgeChoice:
     return choice
 
 
-def model_agent(path: Path) -> Agent:
-    """The agent that a file describes."""
-    from beampipe.analysisops.agents.llm import LlmAgent, TeamAgent
+def model_file(path: Path) -> ModelFile:
+    """The model that a file describes.
 
-    described = build(AgentFile, read_toml(path, "the TOML file of an agent"), str(path))
-    client = ChatClient(described, ReplayCache(path.parent / described.cache) if described.cache else None)
-    return TeamAgent(client) if described.kind == "team" else LlmAgent(client)
+    Raises:
+        ConfigError: it describes none.
+    """
+    return build(ModelFile, read_toml(path, "the TOML file of a model"), str(path))

@@ -33,7 +33,7 @@ def stand_in(script: Script) -> Iterator[StandIn]:
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.asked.append(request)
-            seen.headers.append(dict(self.headers))
+            seen.headers.append({name.title(): value for name, value in self.headers.items()})
             number = len(seen.asked) - 1
             answer = script(request) if callable(script) else script[min(number, len(script) - 1)]
             status = answer if isinstance(answer, int) else 200
@@ -74,4 +74,11 @@ def completion(text: str = "", *calls: tuple[str, dict[str, Any] | str], **more:
             for number, (name, item) in enumerate(calls)
         ]
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
-    return {"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}
+    return completed(choice)
+
+
+def completed(choice: dict[str, Any]) -> dict[str, Any]:
+    """A chat completion of one choice."""
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    about = {"id": "1", "object": "chat.completion", "created": 1, "model": "stand-in"}
+    return {**about, "choices": [choice], "usage": usage}

@@ -17,7 +17,8 @@ from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.evaluation import attempts_in
 from beampipe.analysisops.host import AssessmentExecutor, HostSettings, parse_request, serving_host
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.engine import AgentChoice, RunFolder, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs.engine import AgentChoice, RunFolder, RunPlan, TaskChoice
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import ServiceError, ServiceUnavailableError
 
 REFERENCE = 90.123456

@@ -23,7 +23,7 @@ from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.http_server import listen, serving
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import ServiceError
 
 from .test_assessment import call, old_message, request_text, toy_assess

@@ -12,7 +12,8 @@ from beampipe.analysisops.evaluation import Conditions, host_assess
 from beampipe.analysisops.host import HostSettings, parse_request, shown
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.runs.engine import RunFolder, Seeds
+from beampipe.analysisops.runs.engine import RunFolder
+from beampipe.analysisops.seeds import Seeds
 from tests.analysisops.report.test_page import unpacked
 
 from .test_assessment import request_text

@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from beampipe.analysisops.agents.agent import Tools
+from beampipe.analysisops.agents.agent import Answer, Tools
 from beampipe.analysisops.agents.serving import serving_agent
-from beampipe.analysisops.assessment import Answer, ask_agent, assess
+from beampipe.analysisops.assessment import ask_agent, assess
 from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
 from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.runs.engine import Seeds
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.analysisops.tools.session import Session
 from tests.analysisops.redteam.desk import desk_of

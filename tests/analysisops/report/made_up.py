@@ -13,7 +13,8 @@ import numpy as np
 from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, run
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, TaskChoice, run
+from beampipe.analysisops.seeds import Seeds
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script></script><b>bold</b>{{rows}}'
 """What an agent may write anywhere, and be called."""

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.report.page import RunData, detail_of, read_run_data, templates
-from beampipe.analysisops.runs.engine import RunFolder, Seeds
+from beampipe.analysisops.runs.engine import RunFolder
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import FileError, InputError
 from tests.analysisops.report.made_up import HOSTILE, make_run
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +14,8 @@ from typing import Any
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, run
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, TaskChoice, run
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import FileError
 
 KEY = b"of the host alone"
@@ -106,19 +105,9 @@ def assess_with_a_failing_host(assessment: Assessment, folder: Path, broken: Pat
     return assess(assessment, folder)
 
 
-def assess_and_die(assessment: Assessment, folder: Path, died: Path) -> Record:
-    """The first worker that gets here is killed."""
-    try:
-        died.touch(exist_ok=False)
-    except FileExistsError:
-        return assess(assessment, folder)
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
-
-
-if __name__ == "__main__":  # a run for a test to kill: python -m tests.analysisops.runs.fakes FOLDER WORKERS AT_MOST
-    home, at_once, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+if __name__ == "__main__":  # a run for a test to kill: python -m tests.analysisops.runs.fakes FOLDER AT_MOST
+    home, limit = Path(sys.argv[1]), int(sys.argv[2])
     from tests.analysisops.runs import fakes
 
     one_call = partial(fakes.assess, calls=home / "calls", pause=0.03, at_most=limit)
-    run(make_plan(3, 4, 2), one_call, home / "run", workers=at_once)
+    run(make_plan(3, 4, 2), one_call, home / "run")

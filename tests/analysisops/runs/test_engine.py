@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from inspect_ai.log import read_eval_log
 
 from beampipe.analysisops.runs.engine import (
     RUN_FILES,
@@ -22,17 +23,18 @@ from beampipe.analysisops.runs.engine import (
     Assessment,
     Record,
     RunFolder,
-    Seeds,
     TaskChoice,
     recipe_of,
     rescore,
     run,
 )
+from beampipe.analysisops.runs.samples import as_samples
 from beampipe.analysisops.runs.statistics import scores_of, summarise
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.files import check_folder_outputs
 from beampipe.workflow import file_digest
-from tests.analysisops.runs.fakes import assess, assess_and_die, assess_with_a_failing_host, grade, make_plan
+from tests.analysisops.runs.fakes import assess, assess_with_a_failing_host, grade, make_plan
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,8 +57,25 @@ def test_each_assessment_is_done_once_and_a_rerun_does_nothing(tmp_path: Path) -
     assert len(run(wider, partial(assess, calls=calls), tmp_path / "run")) == 48
     assert calls_of(calls).total() == 48, "only the new agent was asked"
     check_folder_outputs(tmp_path / "run", RUN_FILES, marks=RUN_MARKS)
-    events = Counter(str(event["event"]) for event in RunFolder(tmp_path / "run").log.read())
-    assert events == {"start": 48, "done": 48, "cached": 64}
+
+
+def test_samples_of_inspect_ai_give_the_same_records(tmp_path: Path) -> None:
+    plan, failing = make_plan(), partial(assess_with_a_failing_host, broken=tmp_path / "broken")
+    logs, output = tmp_path / "run/logs", list[str]()
+    execute = as_samples(logs, workers=4)
+    (tmp_path / "broken").touch()
+    with pytest.raises(WorkflowError, match=r"16 of 32 assessments failed"):
+        run(plan, failing, tmp_path / "run", execute=execute)
+    (tmp_path / "broken").unlink()
+    records = run(plan, failing, tmp_path / "run", execute=execute, progress=output.append)
+    assert records == run(plan, assess, tmp_path / "calm")
+    assert len(output) == 32
+    headers = [read_eval_log(str(path), header_only=True) for path in logs.glob("*.eval")]
+    names = [f"{agent} level {level}" for level in (2, 1) for agent in ("good", "poor")]
+    assert sorted(header.eval.task for header in headers) == sorted(2 * names)
+    last = max(headers, key=lambda header: header.eval.created)
+    assert last.results
+    assert {"mean", "task1"} <= last.results.scores[0].metrics.keys()
 
 
 def test_a_run_can_be_extended(tmp_path: Path) -> None:
@@ -141,7 +160,7 @@ def test_a_host_that_fails_loses_nothing_else(tmp_path: Path) -> None:
     broken.touch()
     failing = partial(assess_with_a_failing_host, broken=broken)
     plan, place = make_plan(), RunFolder(tmp_path / "run")
-    with pytest.raises(WorkflowError, match=r"(?s)8 of 16 tasks failed.*no space.*8 of 16 tasks failed.*no space"):
+    with pytest.raises(WorkflowError, match=r"16 of 32 assessments failed, the first is task1 .*no space"):
         run(plan, failing, place.path)
     assert {line["assessment"]["task_id"] for line in place.read_results()} == {"task0"}
     assert {item["task_id"] for item in place.missing()} == {"task1"}
@@ -167,22 +186,16 @@ def test_agents_are_ranked_on_the_same_instances(tmp_path: Path) -> None:
     assert poor.ranked == poor.mean
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    records = run(make_plan(1, 2, 1), partial(assess_and_die, died=tmp_path / "died"), tmp_path / "run", workers=2)
-    assert (tmp_path / "died").exists()
-    assert len(records) == 8
-
-
 def test_kills_of_the_host_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     """SIGKILL at random moments; what was committed is never begun again."""
     draw, place, calls = random.Random(3), RunFolder(tmp_path / "run"), tmp_path / "calls"
     done_before: set[str] = set()
     asked_before: Counter[str] = Counter()
     killed = 0
-    for workers in ("1", "1", "2"):
+    for _ in range(3):
         wanted = len(done_before) + draw.randrange(2, 7)
         at_most = asked_before.total() + 20  # so that a run cannot end before it is killed, however late that is
-        command = [sys.executable, "-m", "tests.analysisops.runs.fakes", str(tmp_path), workers, str(at_most)]
+        command = [sys.executable, "-m", "tests.analysisops.runs.fakes", str(tmp_path), str(at_most)]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as host:
             deadline = time.monotonic() + 300
             while host.poll() is None and place.store.count() < wanted and time.monotonic() < deadline:

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import pytest
 
-from beampipe.analysisops.assessment import Answer, assess, regrade
+from beampipe.analysisops.agents.agent import Answer
+from beampipe.analysisops.assessment import assess, regrade
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.evaluation import rescore, task_choice
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, Seeds, run
+from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunFolder, RunPlan, run
+from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tools.session import LocalTools, Session
 from tests.analysisops.redteam.target import SEED
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.runs.engine import ALL_LEVELS, Seeds
+from beampipe.analysisops.runs.engine import ALL_LEVELS
+from beampipe.analysisops.seeds import Seeds
 from beampipe.errors import FileError
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.references import Referenced
@@ -39,6 +40,29 @@ class Agent(Protocol):
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission for a request, as JSON types; its status is "error" if the task cannot be solved."""
+
+
+FAILED: Final = "agent_failed"
+"""Code of the issue of an agent without a submission, unless a more special one fits."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of an agent.
+
+    Attributes:
+        submission: the submission, of any type; None if there is none.
+        error: why there is no submission; empty if there is one.
+        tokens: number of tokens by kind, if the agent reports it.
+        cost: cost [USD]; None if the agent does not report it.
+        code: kind of the error, for the issue in the result.
+    """
+
+    submission: Any
+    error: str = ""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
+    code: str = FAILED
 
 
 class NoTools:

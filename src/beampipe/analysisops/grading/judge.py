@@ -1,5 +1,4 @@
-"""Judges score free-text answers: a language model on a server with OpenAI's protocol, and one without a language
-model.
+"""Judges score free-text answers: a language model, by inspect_ai, and one without a language model.
 
 `OfflineJudge` checks which fields of the method are filled in and which terms they name. It is deterministic, needs no
 network and ignores instructions in a text, but does not assess the content: use it for tests and as a lower bound.
@@ -23,9 +22,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+import anyio
 
 from beampipe.analysisops.grading.result import JudgeResult
 from beampipe.analysisops.grading.rubric import Check
@@ -33,7 +34,7 @@ from beampipe.analysisops.grading.submission import number_of, read_submission, 
 from beampipe.errors import ConfigError, ServiceError, nearest
 
 if TYPE_CHECKING:
-    from beampipe.analysisops.chat import ChatClient, Model
+    from inspect_ai.model import Model
 
 
 REMOVED: Final = "[removed: it speaks to the judge]"
@@ -456,53 +457,48 @@ def _text(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class EndpointJudge:
-    """A language model on a server with OpenAI's protocol; it must reply with one JSON object of the question's schema.
+class ModelJudge:
+    """A language model; it must reply with one JSON object of the question's schema.
 
     Attributes:
-        model: the model; with one sample its temperature is 0, with more that of the model, and each has its own seed.
+        name: name in results.
+        make: makes the model; several samples have the temperature of the model, a single one has 0.
         samples: number of replies to each question.
-        client: makes the client of a model; None for `ChatClient`. Tests pass a substitute.
     """
 
-    model: Model
+    name: str
+    make: Callable[[], Model]
     samples: int = 1
-    client: Callable[[Model], ChatClient] | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or not self.model.request_seconds > 0.0:
-            raise ConfigError(
-                f"judge: got samples = {self.samples}, request_seconds = {self.model.request_seconds}, expected at"
-                " least one sample and some time"
-            )
-
-    @property
-    def name(self) -> str:
-        """The model and its address."""
-        return f"{self.model.model} at {self.model.base_url}"
+        if self.samples < 1:
+            raise ConfigError(f"judge: got samples = {self.samples}, expected at least one")
 
     def ask(self, question: Question, sample: int) -> JudgeReply:
         """One reply.
 
         Raises:
-            ServiceError: the server is unreachable or too slow, refused the request, or sent no JSON object.
+            ServiceError: the reply is no JSON object.
         """
-        from beampipe.analysisops.chat import ChatClient
+        return anyio.run(self._ask, question, sample)
 
-        model = replace(self.model, seed=sample, temperature=0.0 if self.samples == 1 else self.model.temperature)
-        schema = {"name": "verdict", "strict": True, "schema": question.schema}
-        reply = (self.client or ChatClient)(model).ask(
-            [{"role": "user", "content": question.prompt}],
-            response_format={"type": "json_schema", "json_schema": schema},
-            seconds=model.request_seconds,
+    async def _ask(self, question: Question, sample: int) -> JudgeReply:
+        from inspect_ai.model import GenerateConfig, ResponseSchema
+        from inspect_ai.util import JSONSchema
+
+        schema = JSONSchema.model_validate(question.schema)
+        config = GenerateConfig(
+            seed=sample,
+            response_schema=ResponseSchema(name="verdict", json_schema=schema, strict=True),
+            **({"temperature": 0.0} if self.samples == 1 else {}),
         )
+        output = await self.make().generate(question.prompt, config=config)
         try:
-            verdict: Any = json.loads(reply.text)
+            verdict: Any = json.loads(output.completion)
         except (ValueError, RecursionError):
             verdict = None
         if not isinstance(verdict, Mapping):
-            message = f"{model.base_url}: got {reply.text[:120]!r}, expected one JSON object"
-            raise ServiceError(message, url=model.base_url, model=model.model)
-        if reply.usage.estimated:
-            return JudgeReply(verdict)
-        return JudgeReply(verdict, reply.usage.prompt, reply.usage.answer)
+            cut = ", cut at the limit of tokens" if output.stop_reason == "max_tokens" else ""
+            raise ServiceError(f"{self.name}: got {output.completion[:120]!r}{cut}, expected one JSON object")
+        usage = output.usage
+        return JudgeReply(verdict) if usage is None else JudgeReply(verdict, usage.input_tokens, usage.output_tokens)

@@ -1,11 +1,6 @@
 """Plan a run, do it, and grade it again.
 
-A plan is tasks x levels x seeds x agents x epochs. Seeds of instances are public ones to develop with, or secret ones
-to evaluate with. A development seed is a public number. An evaluation seed is made from a secret file by HMAC-SHA256,
-so that the instance cannot be generated in advance without the file, and the seeds of one task reveal nothing about
-another's. Records hold its index and a fingerprint of the secret, never its value.
-
-The prompt of level 1 contains the analysis, so each level has instances of its own, and level 3 comes first.
+A plan is tasks x levels x seeds x agents x epochs. Level 3 comes first.
 
 The folder of a run has its plan, its results, a log, and a record of each assessment: one JSON file that holds all
 that is needed to grade the assessment again and to show it.
@@ -16,8 +11,6 @@ again needs only the records: it calls no agent or judge and makes no data.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import shutil
 import tempfile
@@ -25,116 +18,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Entry, entries_to_json
+from beampipe.analysisops.seeds import Seed, Seeds
 from beampipe.errors import BusyError, ConfigError, FileError, InputError, WorkflowError
 from beampipe.files import make_folder, write_whole
-from beampipe.workflow import EventLog, Recipe, Store, Task, digest_of, file_digest, leased, open_pool
-from beampipe.workflow import run as run_tasks
-
-Kind = Literal["development", "evaluation"]
-
-_SHORTEST: Final = 32
-"""Minimum length of a secret [bytes]; a shorter one could be guessed from its fingerprint or from the data."""
-
-_MOST_INDICES: Final = 10**6
-"""Maximum index of an instance; development seeds of level 2 follow after those of level 3, then those of level 1."""
-
-_BITS: Final = 63
-"""Length of an evaluation seed [bits]: too long to try all values, and short enough for a signed integer."""
-
-
-@dataclass(frozen=True)
-class Seed:
-    """The seed of one instance of a task.
-
-    Attributes:
-        kind: ``"development"`` or ``"evaluation"``.
-        index: the number of the instance, from 1 on.
-        secret: fingerprint of the secret that it was derived from; empty for development.
-        value: number that the data are generated with. It is neither printed nor written.
-    """
-
-    kind: Kind
-    index: int
-    secret: str = ""
-    value: int = field(default=0, repr=False, compare=False)
-
-    @property
-    def label(self) -> str:
-        """The seed in words, e.g. ``"dev-3"`` or ``"eval-3"``; other levels have other instances of this name."""
-        return f"{'dev' if self.kind == 'development' else 'eval'}-{self.index}"
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """The instances of each task in a run.
-
-    Attributes:
-        indices: numbers of the instances, unique, each from 1 to a million.
-        secret: file of the secret, at least 32 bytes; None for development seeds.
-
-    Raises:
-        ConfigError: there are no indices, or one is out of range or occurs twice.
-    """
-
-    indices: tuple[int, ...]
-    secret: Path | None = None
-
-    def __post_init__(self) -> None:
-        unique = set(self.indices)
-        if not unique or not 1 <= min(unique) <= max(unique) <= _MOST_INDICES or len(unique) < len(self.indices):
-            raise ConfigError(
-                f"seeds: got {list(self.indices)}, expected numbers from 1 to {_MOST_INDICES}, none of them twice"
-            )
-
-    @classmethod
-    def first(cls, count: int, secret: Path | None = None) -> Seeds:
-        """The first `count` instances."""
-        return cls(tuple(range(1, count + 1)), secret)
-
-    def of(self, task_id: str, level: Level) -> tuple[Seed, ...]:
-        """The seeds of a task at a level.
-
-        Raises:
-            FileError: the secret cannot be read, or is too short.
-        """
-        if self.secret is None:
-            before = (3 - level) * _MOST_INDICES
-            return tuple(Seed("development", index, "", before + index) for index in self.indices)
-        key = _read(self.secret)
-        mark = _digest(key, "fingerprint").hex()[:16]
-        values = (int.from_bytes(_digest(key, f"seed\n{task_id}\n{level}\n{index}")[:8]) for index in self.indices)
-        return tuple(
-            Seed("evaluation", index, mark, value >> 64 - _BITS)
-            for index, value in zip(self.indices, values, strict=True)
-        )
-
-
-def _digest(key: bytes, text: str) -> bytes:
-    return hmac.new(key, text.encode(), hashlib.sha256).digest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot be read ({error.strerror}), expected the secret of evaluation", path=path
-        ) from error
-    if len(key) < _SHORTEST:
-        raise FileError(
-            f"{path}: got a secret of {len(key)} bytes, expected at least {_SHORTEST}; make one:"
-            f" head -c 32 /dev/urandom | base64 > {path}",
-            path=path,
-        )
-    return key
-
+from beampipe.workflow import EventLog, Recipe, Store, digest_of, file_digest, leased
 
 ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
 """Every level that a task can have."""
@@ -308,6 +201,10 @@ class RunPlan:
         )
 
 
+_TRUE_PARTICLES: Final = ("particle_id", "reconstructable")
+"""Parts of the contents of a record that are hidden truth."""
+
+
 @dataclass(frozen=True)
 class Record:
     """All that is needed to grade an assessment again and to show it.
@@ -327,6 +224,9 @@ class Record:
         seconds: time from the request to the submission [s].
         error: why there is no submission; empty if there is one.
         checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
+        instance: name of the folder of the instance in the host's `InstanceStore`.
+        code: kind of the error; empty if there is none.
+        scores: scores of a program on two instances; empty for other agents.
     """
 
     request: TaskRequest
@@ -342,6 +242,16 @@ class Record:
     seconds: float = 0.0
     error: str = ""
     checks: Mapping[str, str] = field(default_factory=dict)
+    instance: str = ""
+    code: str = ""
+    scores: Sequence[float] = ()
+
+    def log(self) -> dict[str, Any]:
+        """What `beampipe.analysisops.grade_log` needs beside the instance, as JSON types; it holds nothing hidden."""
+        plain = self.to_json()
+        contents = {name: value for name, value in plain["contents"].items() if name not in _TRUE_PARTICLES}
+        kept = {key: value for key, value in plain.items() if key not in ("grade", "reference", "rubric", "checks")}
+        return {**kept, "seed": self.grade["seed"], "contents": contents}
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, with the number of tool calls."""
@@ -359,7 +269,10 @@ def dump(value: object, *, sort_keys: bool = True) -> str:
     return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
 
 
-_FIELDS: Final = {item.name for item in fields(Record)} - {"checks"} | {"assessment", "tool_calls"}
+_FIELDS: Final = {item.name for item in fields(Record)} - {"checks", "instance", "code", "scores"} | {
+    "assessment",
+    "tool_calls",
+}
 """Fields of a record in its file; records of tasks without checks of their own may lack ``checks``."""
 
 
@@ -426,6 +339,11 @@ class RunFolder:
     def results(self) -> Path:
         """The file of results."""
         return self.path / "results.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of inspect_ai."""
+        return self.path / "logs"
 
     @property
     def work(self) -> Path:
@@ -544,8 +462,25 @@ def result_line(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[st
 
 Assess = Callable[[Assessment, Path], Record]
 """``assess(assessment, folder)`` lets an agent work and grades its answer. The folder is empty, and removed afterwards.
-Failures of the agent are part of the record; an exception is a failure of the host. With several workers it must be a
-function of a module, or a partial of one."""
+Failures of the agent are part of the record; an exception is a failure of the host."""
+
+
+Failures = list[tuple[str, Exception]]
+"""Label and error of each assessment in which the host failed."""
+
+Execute = Callable[[Sequence[Assessment], Callable[[Assessment], float]], Failures]
+"""``execute(assessments, work)`` calls ``work(assessment)``, which returns the score, for each of them."""
+
+
+def in_turn(assessments: Sequence[Assessment], work: Callable[[Assessment], float]) -> Failures:
+    """Do assessments one after the other in this process."""
+    failures: Failures = []
+    for assessment in assessments:
+        try:
+            work(assessment)
+        except Exception as error:
+            failures.append((assessment.label, error))
+    return failures
 
 
 def run(
@@ -553,7 +488,7 @@ def run(
     assess: Assess,
     folder: Path,
     *,
-    workers: int = 1,
+    execute: Execute = in_turn,
     progress: Callable[[str], object] | None = None,
     code: str = "",
     extend: bool = False,
@@ -567,7 +502,7 @@ def run(
         plan: the plan.
         assess: does one assessment.
         folder: folder of the run; it is created, and only its owner may read it.
-        workers: number of concurrent assessments; more than one run in separate processes.
+        execute: calls a function for each assessment, such as `beampipe.analysisops.runs.samples.as_samples`.
         progress: called with the label of each assessment that is done.
         code: digest of the code that runs agents and makes the data; work of other code is done again.
         extend: keep the assessments of the folder's earlier plan in the run, its results and its page.
@@ -581,43 +516,51 @@ def run(
     """
     run_folder = RunFolder(folder)
     assessments = plan.assessments(code)
+    report = progress or (lambda _: None)
+
+    def work(assessment: Assessment) -> float:
+        score = _assess_one(assessment, assess, run_folder.store, run_folder.work)
+        report(assessment.label)
+        return score
+
     with run_folder.locked():
         shutil.rmtree(run_folder.work, ignore_errors=True)  # of a run that was killed
         run_folder.work.mkdir(exist_ok=True)
         run_folder.write_plan(assessments, extend=extend)
-        run_folder.store.sweep()
-        report = None if progress is None else (lambda task: progress(task.label))
-        pool_kind, window = ("inline", 1) if workers == 1 else ("processes", None)
-        failed: list[WorkflowError] = []
-        with open_pool(pool_kind, workers) as pool:
-            # A level begins when the one before is done: its prompts help at that.
-            for _, same in groupby(assessments, lambda assessment: assessment.level):
-                tasks = [Task(one.label, _assess_one, (one, assess, run_folder.store, run_folder.work)) for one in same]
-                try:
-                    run_tasks(tasks, pool, log=run_folder.log, progress=report, window=window)
-                except WorkflowError as error:  # the results of the others are written first
-                    failed.append(error)
+        store = run_folder.store
+        store.sweep()
+        missing = [assessment for assessment in assessments if store.load(assessment.recipe) is None]
+        for assessment in assessments:
+            if assessment not in missing:
+                report(assessment.label)
+        failed = execute(missing, work)
         records = list(run_folder.records())
         run_folder.write_results([result_line(record, record["grade"]) for record in records])
         shutil.rmtree(run_folder.work, ignore_errors=True)
     if failed:
-        raise WorkflowError("\n".join(map(str, failed)), [one for error in failed for one in error.errors])
+        reasons = "; ".join(dict.fromkeys(f"{type(error).__name__}: {error}" for _, error in failed))
+        what = f"{len(failed)} of {len(missing)} assessments failed, the first is {failed[0][0]}"
+        raise WorkflowError(f"{what}: {reasons[:1000]}; run the same again for the rest", failed)
     wanted = {assessment.key for assessment in assessments}
     return [record for record in records if recipe_of(record["assessment"]).key in wanted]
 
 
-def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path) -> None:
-    """Do one assessment and store its record, unless it exists."""
+def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path) -> float:
+    """Do one assessment and store its record; returns the score."""
+    score = 0.0
 
     def make(part: Path) -> None:
+        nonlocal score
         folder = Path(tempfile.mkdtemp(prefix=f"{assessment.key[:12]}-", dir=work))
         try:
             record = assess(assessment, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         part.write_text(_text(assessment, record), encoding="ascii")
+        score = float(record.grade["final"]["normalized_score"])
 
     store.get(assessment.recipe, ".json", make)
+    return score
 
 
 def _text(assessment: Assessment, record: Record) -> str:
