@@ -18,8 +18,6 @@ from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.agents.stand_in import completion, stand_in
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # inspect_ai leaves streams open
-
 RUN = CliRunner()
 
 

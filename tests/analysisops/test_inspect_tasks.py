@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +121,7 @@ ANSWERS = '{"answers": {}}'
         ([("submit", {"answers": {"onset": 3.0}})] * 5, {}, "repeated_call"),
         ([said(ANSWERS)], {}, "gate_failed; gate_failed"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_end_of_an_attempt_has_a_name(
     replies: list[Call | ModelOutput], settings: dict[str, Any], code: str, tmp_path: Path
@@ -182,3 +184,15 @@ def test_a_log_is_graded_by_its_instance(instance: TaskInstance, record: Any) ->
         "code": "time_limit",
         "message": "out of time",
     }
+
+
+def test_what_others_build_on_does_not_import_inspect_ai() -> None:
+    modules = ("assessment", "grading.grade", "grading.judge", "host", "registry", "tools.session", "tools.mcp")
+    program = "; ".join(
+        [
+            "import sys",
+            *(f"import beampipe.analysisops.{name}" for name in modules),
+            "print('inspect_ai' in sys.modules)",
+        ]
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"

@@ -25,7 +25,7 @@ from typing import Any, Final
 from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import FAILED, Agent, Answer
 from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
-from beampipe.analysisops.grading.grade import CheckError, grade
+from beampipe.analysisops.grading.grade import CheckError, Gradable, grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
@@ -235,7 +235,7 @@ class Attempt:
         )
 
 
-def _ungraded(task: Task, level: Level, error: str, code: str) -> dict[str, Any]:
+def _ungraded(task: Gradable, level: Level, error: str, code: str) -> dict[str, Any]:
     """The result of an agent without a submission."""
     most = task.rubric.max_points
     return ungraded(error, task_id=task.id, type=task.type, level=level, seed="", max_score=most, code=code)
@@ -341,22 +341,22 @@ def grade_log(log: Mapping[str, Any], instance: TaskInstance | PreparedInstance)
         InputError: the log is of another task.
     """
     prepared = instance.prepared if isinstance(instance, TaskInstance) else instance
-    task, request = prepared.task, TaskRequest.from_json(log["request"])
-    if request.task_id != task.id:
-        raise InputError(f"log: got an attempt at {request.task_id}, expected one at {task.id}")
+    task = prepared.task
+    if log["request"]["task_id"] != task.id:
+        raise InputError(f"log: got an attempt at {log['request']['task_id']}, expected one at {task.id}")
+    evidence = with_truth(Evidence.from_json(log["contents"]), prepared.hidden)
     kept = {"seed": log["seed"], "llm": log["judge"], **({"instances": log["scores"]} if log.get("scores") else {})}
+    return {**_grade_again(log, task, prepared.reference, evidence), **kept}
+
+
+def _grade_again(log: Mapping[str, Any], task: Gradable, reference: Reference, evidence: Evidence) -> dict[str, Any]:
+    """The result for a log or a record."""
+    request = TaskRequest.from_json(log["request"])
     if log["error"]:
-        return {**_ungraded(task, request.level, log["error"], log["code"]), **kept}
-    graded = grade(
-        task,
-        log["submission"],
-        prepared.reference,
-        list(map(entry_from_json, log["ledger"])),
-        evidence=with_truth(Evidence.from_json(log["contents"]), prepared.hidden),
-        level=request.level,
-        prompt=request.prompt,
-    ).to_json()
-    return {**graded, **kept}
+        return _ungraded(task, request.level, log["error"], log["code"])
+    entries = list(map(entry_from_json, log["ledger"]))
+    about = {"level": request.level, "prompt": request.prompt}
+    return grade(task, log["submission"], reference, entries, evidence=evidence, **about).to_json()
 
 
 @contextmanager
@@ -392,23 +392,13 @@ def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
     before = record["grade"]
     if record["error"]:
         return dict(before)
-    request = TaskRequest.from_json(record["request"])
-    eval_ref = dict(record["reference"])
+    eval_ref, about = dict(record["reference"]), record["request"]
     reference = Reference.from_json(eval_ref.pop("instance"))
     checks = record.get("checks") or {}
     own = load_checks(Path(checks["file"])) if checks else {}
     rubric = read_rubric(record["rubric"], "rubric of the record", own)
-    task = _RecordedTask(request.task_id, request.task_type, rubric, eval_ref)
-    entries = list(map(entry_from_json, record["ledger"]))
-    again = grade(
-        task,
-        record["submission"],
-        reference,
-        entries,
-        evidence=Evidence.from_json(record["contents"]),
-        level=request.level,
-        prompt=request.prompt,
-    ).to_json()
+    task = _RecordedTask(about["task_id"], about["task_type"], rubric, eval_ref)
+    again = _grade_again(record, task, reference, Evidence.from_json(record["contents"]))
     return {**again, **{key: before[key] for key in ("seed", "llm", "instances") if key in before}}
 
 

@@ -260,7 +260,8 @@ def run_command(
         workers: Number of assessments at once.
     """
     from beampipe.analysisops.evaluation import evaluate
-    from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS, Seeds
+    from beampipe.analysisops.runs.engine import RUN_FILES, RUN_MARKS
+    from beampipe.analysisops.seeds import Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
     from beampipe.files import check_folder_outputs
 

@@ -15,7 +15,16 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
 from beampipe.analysisops.own_code import ask_program, lower_of, second_seed
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
-from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, Rescored, RunFolder, RunPlan, TaskChoice
+from beampipe.analysisops.runs.engine import (
+    AgentChoice,
+    Assessment,
+    Failures,
+    Record,
+    Rescored,
+    RunFolder,
+    RunPlan,
+    TaskChoice,
+)
 from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
 from beampipe.analysisops.runs.samples import as_samples
@@ -128,28 +137,28 @@ def evaluate(
             )
     plan = RunPlan(choices, chosen_agents, seeds, tuple(levels), epochs)
     conditions = Conditions(folder / "instances", chosen, tools_host)
-    if workers > 1:
-        _make_instances(plan, conditions, workers)
-    return run_plan(
-        plan,
-        partial(assess_in_run, conditions),
-        folder,
-        execute=as_samples(RunFolder(folder).logs, workers),
-        progress=progress,
-        code=work_code(),
-    )
+    do_samples = as_samples(RunFolder(folder).logs, workers)
+
+    def execute(assessments: Sequence[Assessment], work: Callable[[Assessment], float]) -> Failures:
+        _make_instances(assessments, conditions, workers)
+        return do_samples(assessments, work)
+
+    assess_one = partial(assess_in_run, conditions)
+    return run_plan(plan, assess_one, folder, execute=execute, progress=progress, code=work_code())
 
 
-def _make_instances(plan: RunPlan, conditions: Conditions, workers: int) -> None:
-    """Make the instances of a plan in several processes."""
-    wanted = {(one.task.folder, one.seed.value) for one in plan.assessments() if one.task.family}
-    with worker_pool(workers) as pool:
-        for future in [pool.submit(make_instance, conditions.instances, *one) for one in sorted(wanted)]:
-            future.result()
+def _make_instances(assessments: Sequence[Assessment], conditions: Conditions, workers: int) -> None:
+    """Make the instances of assessments in several processes, since samples are threads of one."""
+    wanted = {(one.task.folder, one.seed.value) for one in assessments if one.task.family}
+    if min(workers, len(wanted)) > 1:
+        with worker_pool(workers) as pool:
+            for future in [pool.submit(make_instance, conditions.instances, *one) for one in wanted]:
+                future.result()
 
 
-def make_instance(instances: Path, folder: Path, seed: int) -> None:
+def make_instance(instances: Path, folder: Path | None, seed: int) -> None:
     """Make an instance of the task in a folder, if it does not exist."""
+    assert folder is not None, "a task of a run has a folder"
     InstanceStore(instances).get(load_task(folder), seed)
 
 

@@ -24,7 +24,7 @@ import anyio.to_thread
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import get_model
-from inspect_ai.scorer import Score, Target, grouped, mean, scorer, stderr
+from inspect_ai.scorer import Score, Scorer, Target, grouped, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, apply_limits, time_limit
 
@@ -264,7 +264,7 @@ def _instance_of(state: TaskState, secret_file: str = "") -> TaskInstance:
 
 
 @scorer(metrics=[mean(), stderr(), grouped(mean(), "task", all=False)])
-def grade(secret_file: str = "") -> Callable[[TaskState, Target], Awaitable[Score]]:
+def grade(secret_file: str = "") -> Scorer:
     """The grade of the log in the store; 0 if there is none.
 
     Args:

@@ -15,8 +15,6 @@ from beampipe.errors import InputError
 from tests.analysisops.agents.stand_in import completed, completion, stand_in
 from tests.analysisops.grading.examples import example_task, right_submission
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the client of OpenAI leaves connections open
-
 REQUEST = TaskRequest("t1", "zmumu", 1, "What is the mass?")
 FIT = ("fit_peak_tool", {"events": "events_1"})
 WRONG = ("fit_peak_tool", {"events": "events_9"})

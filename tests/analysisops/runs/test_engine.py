@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
@@ -12,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inspect_ai.log import read_eval_log
@@ -67,7 +69,11 @@ def test_samples_of_inspect_ai_give_the_same_records(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=r"16 of 32 assessments failed"):
         run(plan, failing, tmp_path / "run", execute=execute)
     (tmp_path / "broken").unlink()
-    records = run(plan, failing, tmp_path / "run", execute=execute, progress=output.append)
+
+    async def in_a_notebook() -> list[dict[str, Any]]:
+        return run(plan, failing, tmp_path / "run", execute=execute, progress=output.append)
+
+    records = asyncio.run(in_a_notebook())
     assert records == run(plan, assess, tmp_path / "calm")
     assert len(output) == 32
     headers = [read_eval_log(str(path), header_only=True) for path in logs.glob("*.eval")]

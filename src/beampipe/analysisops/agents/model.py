@@ -124,9 +124,10 @@ class ModelAgent:
 
             seconds = request.constraints.get("time_limit_sec", SECONDS)
             limits = [token_limit(TOKENS), time_limit(0.9 * seconds)]
+            answer = Answer(None, "no answer")
             with apply_limits(limits, catch_errors=True) as reached:
-                return await converse(self._described.make(), request, tools)
-            return Answer(None, str(reached.limit_error))
+                answer = await converse(self._described.make(), request, tools)
+            return answer if reached.limit_error is None else Answer(None, str(reached.limit_error))
 
         try:
             try:
@@ -244,12 +245,12 @@ async def converse(
         if handed:
             return Answer(handed[0], "", used)
         for call, result in zip(output.message.tool_calls, results, strict=False):
-            error = getattr(result, "error", None)
-            same = json.dumps([call.function, call.arguments, error.message], default=str) if error else ""
+            refusal = getattr(result, "error", None)
+            same = json.dumps([call.function, call.arguments, refusal.message], default=str) if refusal else ""
             repeats = repeats + 1 if same and same == refused else int(bool(same))
             refused = same
-            if error and repeats == _REPEATS:
-                why = f"{call.function}: the same refused call {repeats} times in a row: {error.message[:300]}"
+            if refusal and repeats == _REPEATS:
+                why = f"{call.function}: the same refused call {repeats} times in a row: {refusal.message[:300]}"
                 return Answer(None, why, used, code="repeated_call")
     return Answer(None, f"turns: got {TURNS} replies without a submission", used, code="turn_limit")
 
@@ -332,7 +333,9 @@ def _submission(task_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return submission(
         task_id,
         answers=answers,
-        **texts,
+        words=texts["words"],
+        histograms=texts["histograms"],
+        artifacts=texts["artifacts"],
         method=_object(arguments, "method"),
         comments=str(arguments.get("comments") or ""),
     )

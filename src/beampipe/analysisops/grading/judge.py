@@ -489,8 +489,8 @@ class ModelJudge:
         schema = JSONSchema.model_validate(question.schema)
         config = GenerateConfig(
             seed=sample,
+            temperature=0.0 if self.samples == 1 else None,
             response_schema=ResponseSchema(name="verdict", json_schema=schema, strict=True),
-            **({"temperature": 0.0} if self.samples == 1 else {}),
         )
         output = await self.make().generate(question.prompt, config=config)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from beampipe.analysisops.runs.engine import Assessment, Failures
 
 if TYPE_CHECKING:
     from inspect_ai import Task
-    from inspect_ai.scorer import Score, Target
+    from inspect_ai.scorer import Scorer, Target
     from inspect_ai.solver import Generate, Solver, TaskState
 
 _FAMILY: Final = "family"
@@ -65,7 +65,7 @@ def _task(name: str, assessments: list[Assessment], work: Callable[[Assessment],
         return solve
 
     @scorer(name="grade", metrics=[mean(), stderr(), grouped(mean(), _FAMILY, all=False)])
-    def grade() -> Callable[[TaskState, Target], Awaitable[Score]]:
+    def grade() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             return Score(value=state.store.get("score", 0.0))
 
