@@ -16,6 +16,7 @@ _OF_PACKAGE = {
     "dask_jobqueue": "calibration",
     "distributed": "calibration",
     "fastjet": "simulation",
+    "inspect_ai": "analysisops",
     "onnxscript": "train",
     "pandas": "",
     "pythia8mc": "simulation",

@@ -21,7 +21,7 @@ from inspect_ai.solver import solver
 
 from beampipe.analysisops import Answer, TaskInstance, grade_log, inspect_tasks, open_instance
 from beampipe.analysisops.assessment import ask_here
-from beampipe.analysisops.inspect_tasks import agent, attempting, grade, operations, zmumu
+from beampipe.analysisops.inspect_tasks import agent, attempting, coder, grade, operations, zmumu
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.tasks.load import all_tasks, shipped_task
 from beampipe.errors import ConfigError, InputError
@@ -141,6 +141,35 @@ def test_an_agent_that_takes_too_long_has_a_result(tmp_path: Path) -> None:
 
     log = evaluated(operations(), tmp_path, solver=slow(), model=None)
     assert (score(log).value, score(log).explanation) == (0.0, "time_limit")
+
+
+def test_code_of_a_model_runs_in_a_sandbox_without_keys_and_beampipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "s3cr3t")
+    opened = open_instance("operations")
+    quantities, words = opened.prepared.reference.quantities, opened.prepared.reference.words
+    numbers = {name: {"value": one.value, "uncertainty": one.uncertainty} for name, one in quantities.items()}
+    answer = json.dumps({"status": "ok", "answers": numbers, "words": dict(words)})
+    calls: list[Call] = [
+        ("bash", {"command": "env; ls data; ln -s /etc/passwd link; mkfifo pipe; echo 1 > kept"}),
+        ("python", {"code": "import os\nprint(sorted(os.listdir()))\nimport numpy\nimport beampipe\nprint('reached')"}),
+        ("bash", {"command": "sleep 60"}),
+        ("bash", {"command": f"cat > answer.json <<'E'\n{answer}\nE"}),
+        ("submit", {"answer": "done"}),
+    ]
+    solver_of_code = coder(seconds_per_command=20)
+    log = evaluated(operations(), tmp_path, model=model_of(calls), solver=solver_of_code, sandbox="confined")
+    assert log.samples
+    first, second, third, _ = [message.text for message in log.samples[0].messages if message.role == "tool"][:4]
+    assert "manifest.json" in first
+    assert "s3cr3t" not in first
+    assert "'data', 'kept', 'link']" in second
+    assert "numpy" not in second
+    assert "beampipe" in second
+    assert "reached" not in second
+    assert "time" in third.lower() or third == ""
+    assert score(log).value == 1.0
 
 
 def test_several_samples_at_once(tmp_path: Path) -> None:

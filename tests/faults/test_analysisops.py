@@ -24,6 +24,7 @@ from beampipe.analysisops.runs.engine import RunFolder, read_record
 from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.errors import ConfigError, FileError, UnknownNameError, WorkflowError
+from tests.analysisops.agents.stand_in import completion
 
 from .fault import Fault, cases, check
 
@@ -438,10 +439,10 @@ FAULTS: Final = (
         ConfigError,
     ),
     # Judges.
-    Fault("judge: no JSON", judged(b"not json"), "unscored.*got 'not json', expected JSON", str),
+    Fault("judge: no JSON", judged(b"not json"), "unscored.*got JSONDecodeError.*expected a chat completion", str),
     Fault(
         "judge: a reply in words",
-        judged(b'{"choices": [{"message": {"content": "very good"}}]}'),
+        judged(json.dumps(completion("very good")).encode()),
         "unscored.*got 'very good', expected one JSON object",
         str,
     ),
@@ -490,6 +491,7 @@ def test_sound_tasks_and_agents_give_no_remark(tmp_path: Path) -> None:
     agents = ["scripted", "oracle", str(program)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Unclosed <MemoryObject")  # by inspect_ai
         records = evaluate([task(tmp_path)], agents, Seeds.first(2), tmp_path / "run", levels=(1,))
         again = rescore(tmp_path / "run")
     for record in records:

@@ -355,8 +355,16 @@ def _grade_again(log: Mapping[str, Any], task: Gradable, reference: Reference, e
     if log["error"]:
         return _ungraded(task, request.level, log["error"], log["code"])
     entries = list(map(entry_from_json, log["ledger"]))
-    about = {"level": request.level, "prompt": request.prompt}
-    return grade(task, log["submission"], reference, entries, evidence=evidence, **about).to_json()
+    graded = grade(
+        task,
+        log["submission"],
+        reference,
+        entries,
+        evidence=evidence,
+        level=request.level,
+        prompt=request.prompt,
+    )
+    return graded.to_json()
 
 
 @contextmanager

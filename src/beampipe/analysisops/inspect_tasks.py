@@ -22,12 +22,15 @@ from typing import Final, cast
 
 import anyio.to_thread
 from inspect_ai import Task, task
+from inspect_ai.agent import AgentState, react
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import get_model
 from inspect_ai.scorer import Score, Scorer, Target, grouped, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.util import LimitExceededError, apply_limits, time_limit
+from inspect_ai.tool import bash, python
+from inspect_ai.util import LimitExceededError, apply_limits, sandbox, time_limit
 
+from beampipe.analysisops.a2a.documents import parse_object
 from beampipe.analysisops.agents.agent import Answer
 from beampipe.analysisops.agents.model import converse
 from beampipe.analysisops.assessment import (
@@ -39,9 +42,12 @@ from beampipe.analysisops.assessment import (
     open_instance,
 )
 from beampipe.analysisops.contract import Level
+from beampipe.analysisops.inspect_sandbox import ConfinedEnvironment as ConfinedEnvironment  # registers it
 from beampipe.analysisops.instances import oracle_of
+from beampipe.analysisops.own_code import ANSWER, LARGEST, answer_form, submission_from
 from beampipe.analysisops.registry import ORACLE, make_agent
 from beampipe.analysisops.tasks.load import all_tasks, shipped_task, shipped_tasks
+from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
 from beampipe.analysisops.tools.session import LocalTools
 from beampipe.errors import ConfigError
 from beampipe.workflow import digest_of, file_digest
@@ -201,6 +207,40 @@ def analyst() -> Solver:
     async def solve(attempt: Attempt, state: TaskState) -> Answer:
         state.messages.clear()
         return await converse(get_model(), attempt.request, LocalTools(attempt.session), state.messages)
+
+    return attempting(solve)
+
+
+_CODE: Final = """
+
+## Your own code in place of tools
+
+There are no tools for the analysis, calls or handles here: write code, with the tools bash and python. The data are in
+the folder data, where manifest.json describes them; Python has uproot, awkward, numpy, scipy, iminuit and pyhf, and
+there is no network. Leave {answer} in the working directory, with plain numbers in place of calls and handles, each
+computed from these data, and submit then:
+
+{form}
+"""
+
+
+@solver
+def coder(seconds_per_command: int = 300) -> Solver:
+    """The model writes code of its own for a copy of the data in a sandbox: start it with ``--sandbox confined``."""
+
+    async def solve(attempt: Attempt, state: TaskState) -> Answer:
+        prepared, box = attempt.prepared, sandbox()
+        for path in (*(file.path for file in DataFolder(prepared.data).files()), prepared.data / MANIFEST):
+            await box.write_file(f"data/{path.name}", path.read_bytes())
+        state.user_prompt.text += _CODE.format(answer=ANSWER, form=json.dumps(answer_form(prepared.task.spec)))
+        tools = [bash(timeout=seconds_per_command), python(timeout=seconds_per_command)]
+        done = await react(tools=tools)(AgentState(messages=state.messages))
+        state.messages, state.output = done.messages, done.output
+        try:
+            text = await box.read_file(ANSWER)
+            return Answer(submission_from(parse_object(text, ANSWER, largest=LARGEST), prepared, attempt.session))
+        except Exception as error:  # whatever an answer causes is the agent's failure
+            return Answer(None, f"{ANSWER}: {type(error).__name__}: {error}"[:300])
 
     return attempting(solve)
 

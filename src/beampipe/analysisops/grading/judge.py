@@ -478,7 +478,7 @@ class ModelJudge:
         """One reply.
 
         Raises:
-            ServiceError: the reply is no JSON object.
+            ServiceError: the model cannot be reached, or its reply is no JSON object.
         """
         return anyio.run(self._ask, question, sample)
 
@@ -492,7 +492,12 @@ class ModelJudge:
             temperature=0.0 if self.samples == 1 else None,
             response_schema=ResponseSchema(name="verdict", json_schema=schema, strict=True),
         )
-        output = await self.make().generate(question.prompt, config=config)
+        try:
+            output = await self.make().generate(question.prompt, config=config)
+        except Exception as error:
+            cause = error.__cause__ or error  # the message of inspect_ai begins with the whole request
+            got = f"{type(cause).__name__} ({str(cause)[:200]})"
+            raise ServiceError(f"{self.name}: got {got}, expected a chat completion") from error
         try:
             verdict: Any = json.loads(output.completion)
         except (ValueError, RecursionError):
