@@ -3,7 +3,7 @@
     inspect eval beampipe/practice --model openai/MODEL -T instances=3
     inspect eval beampipe/zmumu --model openai/MODEL -T instances=2 -T level=3
     inspect eval beampipe/zmumu --solver beampipe/agent -S name=scripted --model none
-    inspect score LOG
+    inspect score LOG --scorer beampipe/grade
 
 inspect_ai finds this module by its entry point. A solver has an agent work with the tools of an instance. The store of
 the sample keeps what `beampipe.analysisops.assessment.Record.log` holds, and the scorer grades that, so a log can be

@@ -9,7 +9,6 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from beampipe.analysisops.a2a.client import request_assessments
 from beampipe.analysisops.a2a.server import agent_card, serving_a2a
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_agent
@@ -19,7 +18,6 @@ from beampipe.analysisops.host import AssessmentExecutor, HostSettings, parse_re
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs.engine import AgentChoice, RunFolder, RunPlan, TaskChoice
 from beampipe.analysisops.seeds import Seeds
-from beampipe.errors import ServiceError, ServiceUnavailableError
 
 REFERENCE = 90.123456
 BIG = 2**53 + 1
@@ -143,20 +141,6 @@ def test_a_request_without_levels_gets_those_of_the_host() -> None:
     text = request_text("http://127.0.0.1:1/", levels=[1, 2])
     levels = [assessment.level for assessment in parse_request(text, host).assessments]
     assert levels == [2, 2, 1, 1], "what a prompt says must not help at a higher level"
-
-
-def test_a_client_gets_each_result_on_arrival(host: str, agent: str) -> None:
-    arrived: list[str] = []
-    config = {"tasks": ["zmumu", "width"], "levels": [3], "seeds": [7]}
-    results = request_assessments(
-        host, {"agent": agent}, config, on_result=lambda result: arrived.append(result["task_id"])
-    )
-    assert arrived == [result["task_id"] for result in results] == ["zmumu", "width"]
-    assert {result["seed"] for result in results} == {7}
-    with pytest.raises(ServiceError, match="REJECTED"):
-        request_assessments(host, {"agent": agent}, {"tasks": ["zmumumu"]})
-    with pytest.raises(ServiceUnavailableError, match="no server listens"):
-        request_assessments("http://127.0.0.1:1/", {"agent": agent}, config)
 
 
 def test_scores_of_secret_instances_are_rounded_and_attempts_are_counted(agent: str, secret: Seeds) -> None:

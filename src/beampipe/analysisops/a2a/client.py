@@ -1,10 +1,9 @@
-"""Send one JSON document to an A2A server, of version 1.0 or 0.3, or request assessments from a host."""
+"""Send one JSON document to an A2A server, of version 1.0 or 0.3."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 300
 
 _POLL_SECONDS: Final = 1.0
-
-_LARGEST_RESULTS: Final = 1 << 30
-"""Maximum size of all that a host sends for a request of assessments [bytes]."""
-
 
 _SECONDS: Final = 1800.0
 """Time from the first byte sent to the last byte received, if a caller names none [s]."""
@@ -165,14 +160,8 @@ class _Answer:
         return parse_object(text, f"answer of {url}")
 
 
-async def _converse(
-    url: str,
-    text: str,
-    seconds: float,
-    wire_bytes: int,
-    on_event: Callable[[StreamResponse], object] = lambda _: None,
-) -> _Answer:
-    """Send a text, and collect the answer until the task has ended; each event is also passed on."""
+async def _converse(url: str, text: str, seconds: float, wire_bytes: int) -> _Answer:
+    """Send a text, and collect the answer until the task has ended."""
     from a2a.client import A2AClientError, ClientConfig, ClientFactory
     from a2a.client.card_resolver import A2ACardResolver
     from a2a.helpers import new_message, new_text_part
@@ -196,7 +185,6 @@ async def _converse(
             message = new_message([new_text_part(text, media_type="application/json")], role=Role.ROLE_USER)
             async for event in client.send_message(SendMessageRequest(message=message)):
                 answer.take(event)
-                on_event(event)
             # Some servers do not stream, and return before the task has ended.
             while answer.unfinished and answer.task_id:
                 await asyncio.sleep(_POLL_SECONDS)
@@ -263,40 +251,3 @@ class _Counted(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-def request_assessments(
-    url: str,
-    participants: Mapping[str, str],
-    config: Mapping[str, Any],
-    *,
-    on_result: Callable[[dict[str, Any]], object] = lambda _: None,
-    seconds: float = 3600.0,
-) -> list[dict[str, Any]]:
-    """Request assessments from a host; returns their results in the order in which they were done.
-
-    Args:
-        url: address of the host.
-        participants: address of each agent by its role.
-        config: tasks, levels and seeds, as `beampipe.analysisops.host` reads them.
-        on_result: called with each result on arrival.
-        seconds: longest silence of the host [s].
-
-    Raises:
-        ServiceError: the host refused the request, or ended without results.
-    """
-    results: list[dict[str, Any]] = []
-
-    def take(event: StreamResponse) -> None:
-        from a2a.helpers import get_text_parts
-
-        artifact = event.artifact_update.artifact
-        if event.WhichOneof("payload") == "artifact_update" and artifact.name.startswith("Result-"):
-            results.append(json.loads("".join(get_text_parts(artifact.parts))))
-            on_result(results[-1])
-
-    request = json.dumps({"participants": dict(participants), "config": dict(config)})
-    answer = _result(_converse(url, request, seconds, _LARGEST_RESULTS, take))
-    if answer.state != "TASK_STATE_COMPLETED":
-        raise ServiceError(f"{url}: got state {answer.state}: {answer.words}, expected completed assessments", url=url)
-    return results
