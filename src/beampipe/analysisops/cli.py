@@ -75,7 +75,7 @@ def demo_command(
 
     check_folder_outputs(output, [PAGE], force=force)
     check_folder_outputs(output / "run", RUN_FILES, force=force, marks=RUN_MARKS)
-    say("takes about 25 s on two idle cores", err=True)
+    say("takes about a minute on two cores", err=True)
     with bars() as progress:
         result = run_demo(output, progress)
     if as_json:
