@@ -133,15 +133,15 @@ def test_files_of_an_earlier_call_are_replaced(command: str, tmp_path: Path, mon
     assert run(command).returncode == 0
 
 
-def test_results_of_an_earlier_calibration_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its uncertainties and boosted trees, and with few replicas."""
+def test_factors_of_an_earlier_calibration_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its uncertainties, boosted trees and report, and with few replicas."""
     monkeypatch.chdir(tmp_path)
     start_calibration(Path("dijets.toml"))
     text = re.sub(r"\[taggers\.gbdt\][^\[]*", "", Path("dijets.toml").read_text(encoding="utf-8"))
     small = text.partition("[systematics")[0].replace("replicas = 200", "replicas = 10")
     Path("dijets.toml").write_text(small, encoding="utf-8")
     for _ in range(2):
-        assert run("calibration run dijets.toml -o out -j 1 --quiet").returncode == 0
+        assert run("calibration factors dijets.toml -o out --executor inline --quiet").returncode == 0
 
 
 def run(command: str, *more: str) -> Done:
