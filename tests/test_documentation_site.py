@@ -86,11 +86,6 @@ def test_what_is_copied_from_a_listing_is_what_was_written(site: Path) -> None:
     assert html.unescape(re.sub(r"<[^>]+>", "", listing)) == blocks("get_started")[0]
 
 
-def test_the_top_bar_begins_with_install_and_get_started(site: Path) -> None:
-    bar = re.findall(r'<li class="nav-item[^>]*>(.*?)</li>', (site / "index.html").read_text(encoding="utf-8"), re.S)
-    assert [" ".join(re.sub(r"<[^>]+>", "", entry).split()) for entry in bar[:2]] == ["Install", "Get started"]
-
-
 def test_the_list_for_language_models_has_every_page_once(site: Path) -> None:
     text = (site / "llms.txt").read_text(encoding="utf-8")
     links = re.findall(r"^- \[.+?\]\((.+?)\)", text, re.M)
