@@ -35,6 +35,8 @@ def run(*words: object) -> Done:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("default")
+        # Streams that inspect_ai left open in earlier tests may be collected while this command runs.
+        warnings.filterwarnings("ignore", "Unclosed <MemoryObject", ResourceWarning)
         patch.setattr(sys, "argv", ["beampipe", *map(str, words)])
         code = exit_code(app, "beampipe")
     texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
