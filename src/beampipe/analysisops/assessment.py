@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.a2a.client import send_document
-from beampipe.analysisops.agents.agent import FAILED, Agent, Answer
+from beampipe.analysisops.agents.agent import Agent, Answer
 from beampipe.analysisops.contract import Level, Reference, RunningSystem, TaskRequest
 from beampipe.analysisops.grading.grade import CheckError, Gradable, grade
 from beampipe.analysisops.grading.judge import Judge
-from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.grading.result import FAILED, ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
 from beampipe.analysisops.instances import (
@@ -220,7 +220,6 @@ class Attempt:
             request=self.request,
             submission=answer.submission,
             grade={**graded, "seed": self._label},
-            instance=prepared.data.parent.name,
             reference={**task.eval_ref, "instance": prepared.reference.to_json()},
             rubric=read_yaml(task.spec.rubric_path, "a rubric"),
             checks=own_checks(task.folder / CHECKS),

@@ -317,15 +317,15 @@ def grade(secret_file: str = "") -> Scorer:
             return Score(value=0.0, explanation="no answer")
         instance = await anyio.to_thread.run_sync(_instance_of, state, secret_file)
         graded = await anyio.to_thread.run_sync(grade_log, json.loads(text), instance)
-        digits = 2 if state.metadata["secret_file"] else 6
+        rounded = instance.seed.rounded
         return Score(
-            value=round(graded["final"]["normalized_score"], digits),
+            value=rounded(graded["final"]["normalized_score"]),
             explanation="; ".join(issue["code"] for issue in graded["issues"]) or "graded",
             metadata={
                 "status": graded["status"],
                 "failed_gates": list(graded["hard_failures"]),
                 "checks": {
-                    check["id"]: round(check["evidence"]["fraction"], digits)
+                    check["id"]: rounded(check["evidence"]["fraction"])
                     for check in graded["checks"]
                     if "fraction" in check["evidence"]
                 },

@@ -331,17 +331,6 @@ class InstanceStore:
             self._make(task, seed, folder)
         return read_instance(task, folder)
 
-    def find(self, task: Task, name: str) -> PreparedInstance | None:
-        """An instance that was made here, by the name of its folder; None if it is not there.
-
-        Raises:
-            FileError: a file has other content than when it was written.
-        """
-        folder = self._folder / Path(name).name
-        if not task.spec.family:
-            return prepare_open_instance(task, folder) if folder.is_dir() else None
-        return read_instance(task, folder) if (folder / _HIDDEN).exists() else None
-
     def _make(self, task: Task, seed: int, folder: Path) -> None:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
         try:

@@ -40,7 +40,7 @@ import numpy as np
 from beampipe.analysisops.agents.agent import Answer, stated_answer
 from beampipe.analysisops.assessment import Ask
 from beampipe.analysisops.contract import PROGRAM_RUN, TaskRequest
-from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.grading.result import FAILED, ungraded
 from beampipe.analysisops.grading.submission import number_of, read_histogram
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.references import CALL, call_name, referenced
@@ -231,7 +231,7 @@ def lower_of(first: Record, second: Record) -> Record:
             **{key: first.grade[key] for key in ("task_id", "type", "level", "seed")},
             max_score=first.grade["final"]["max_score"],
         )
-        record = replace(first, grade=grade, error=reason, code="agent_failed")
+        record = replace(first, grade=grade, error=reason, code=FAILED)
     return replace(record, grade={**record.grade, "instances": scores}, scores=scores)
 
 

@@ -51,6 +51,10 @@ class Seed:
         """The seed in words, e.g. ``"dev-3"`` or ``"eval-3"``; other levels have other instances of this name."""
         return f"{'dev' if self.kind == 'development' else 'eval'}-{self.index}"
 
+    def rounded(self, score: float) -> float:
+        """A score as logs show it: that of a secret instance to two decimals, to tell little of the answer."""
+        return round(score, 2 if self.secret else 6)
+
 
 @dataclass(frozen=True)
 class Seeds:

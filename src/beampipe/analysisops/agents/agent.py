@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.grading.result import FAILED
 from beampipe.analysisops.references import Referenced
 from beampipe.errors import UnknownNameError
 
@@ -40,10 +41,6 @@ class Agent(Protocol):
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission for a request, as JSON types; its status is "error" if the task cannot be solved."""
-
-
-FAILED: Final = "agent_failed"
-"""Code of the issue of an agent without a submission, unless a more special one fits."""
 
 
 @dataclass(frozen=True)

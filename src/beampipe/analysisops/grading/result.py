@@ -154,6 +154,10 @@ class Result:
         }
 
 
+FAILED: Final = "agent_failed"
+"""Code of the issue of an agent without a submission, unless a more special one fits."""
+
+
 def ungraded(
     message: str,
     *,
@@ -163,7 +167,7 @@ def ungraded(
     seed: int | str,
     max_score: float = 0.0,
     failure: str = "agent",
-    code: str = "agent_failed",
+    code: str = FAILED,
     judged: float | None = None,
 ) -> dict[str, Any]:
     """The result if nothing could be graded: an error and a score of 0, with the same keys as other results.

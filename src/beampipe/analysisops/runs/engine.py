@@ -224,7 +224,6 @@ class Record:
         seconds: time from the request to the submission [s].
         error: why there is no submission; empty if there is one.
         checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
-        instance: name of the folder of the instance in the host's `InstanceStore`.
         code: kind of the error; empty if there is none.
         scores: scores of a program on two instances; empty for other agents.
     """
@@ -242,7 +241,6 @@ class Record:
     seconds: float = 0.0
     error: str = ""
     checks: Mapping[str, str] = field(default_factory=dict)
-    instance: str = ""
     code: str = ""
     scores: Sequence[float] = ()
 
@@ -269,11 +267,9 @@ def dump(value: object, *, sort_keys: bool = True) -> str:
     return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
 
 
-_FIELDS: Final = {item.name for item in fields(Record)} - {"checks", "instance", "code", "scores"} | {
-    "assessment",
-    "tool_calls",
-}
-"""Fields of a record in its file; records of tasks without checks of their own may lack ``checks``."""
+_OPTIONAL: Final = {"checks", "code", "scores"}
+_FIELDS: Final = {item.name for item in fields(Record)} - _OPTIONAL | {"assessment", "tool_calls"}
+"""Fields that the file of a record must have."""
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -529,9 +525,11 @@ def run(
         run_folder.write_plan(assessments, extend=extend)
         store = run_folder.store
         store.sweep()
-        missing = [assessment for assessment in assessments if store.load(assessment.recipe) is None]
+        missing = []
         for assessment in assessments:
-            if assessment not in missing:
+            if store.load(assessment.recipe) is None:
+                missing.append(assessment)
+            else:
                 report(assessment.label)
         failed = execute(missing, work)
         records = list(run_folder.records())

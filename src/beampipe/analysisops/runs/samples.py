@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -59,7 +59,7 @@ def _task(name: str, assessments: list[Assessment], work: Callable[[Assessment],
             except Exception as error:
                 failures.append((one.label, error))
                 raise
-            state.store.set("score", round(score, 2 if one.seed.secret else 6))
+            state.store.set("score", one.seed.rounded(score))
             return state
 
         return solve
@@ -99,16 +99,5 @@ def _evaluate(task: Task, logs: Path, workers: int) -> None:
     except RuntimeError:
         run()
         return
-    errors: list[BaseException] = []
-
-    def keep_errors() -> None:
-        try:
-            run()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=keep_errors)
-    thread.start()
-    thread.join()
-    for error in errors:
-        raise error
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(run).result()
