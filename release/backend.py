@@ -1,8 +1,9 @@
 """Builds the package by scikit-build-core, with three rules of ours.
 
 - Where a C++ compiler is found, kernels that cannot be built are an error, with the log of the build.
-- Without one, or with ``--config-settings=kernels=none``, the package has no kernels: reference implementations in
-  numpy take their place. Its version then ends with ``without.kernels``, which pip prints when it has installed it.
+- Without one, or with ``--config-settings=kernels=none``, the package has no kernels: it finds no
+  tracks, and the calibration uses numpy. Its version then ends with ``without.kernels``, which pip prints when it has
+  installed it.
 - Builds in one folder wait for each other, since they share its folder ``build/``.
 """
 

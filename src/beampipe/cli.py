@@ -31,7 +31,7 @@ def _version(wanted: bool) -> bool:
 
         typer.echo(f"beampipe {__version__}")
         if __version__.endswith(WITHOUT_KERNELS):
-            typer.echo(f"It has no compiled kernels, so it finds tracks some hundred times slower: {HOW_TO_BUILD}")
+            typer.echo(f"It has no compiled kernels, so it finds no tracks: {HOW_TO_BUILD}")
         raise typer.Exit
     return wanted
 

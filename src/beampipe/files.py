@@ -138,15 +138,15 @@ def built(package: str, name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def compiled(package: str, without: str) -> ModuleType | None:
+def compiled(package: str, without: str = "") -> ModuleType | None:
     """The compiled module ``_native`` of a package; None, with a warning, where there is none for this Python.
 
     Args:
         package: name of the package.
-        without: what runs in its place, for the warning.
+        without: what runs in its place, for the warning; if nothing does, that there is none is an error.
 
     Raises:
-        FileError: it is there, but cannot be loaded.
+        FileError: it is there, but cannot be loaded; or it is not there, and nothing runs in its place.
     """
     folders = [Path(folder) for folder in import_module(package).__path__]
     for library in (path for folder in folders for path in folder.glob("*.so")):
@@ -163,11 +163,10 @@ def compiled(package: str, without: str) -> ModuleType | None:
         reason = f"built for another Python: {others}" if others else str(error)
     except ImportError as error:
         raise FileError(f"{error}: the compiled kernels are damaged or incomplete; install beampipe again") from error
-    warnings.warn(
-        f"beampipe has no compiled kernels in {package} ({reason}); {without}: {HOW_TO_BUILD}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    missing = f"beampipe has no compiled kernels in {package} ({reason})"
+    if not without:
+        raise FileError(f"{missing}: {HOW_TO_BUILD}")
+    warnings.warn(f"{missing}; {without}: {HOW_TO_BUILD}", RuntimeWarning, stacklevel=3)
     return None
 
 

@@ -29,7 +29,7 @@ from beampipe.tracking.evaluation.scoring import compare, evaluate
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finder_names import named_finder
 from beampipe.tracking.formats import open_events
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline, load_track_fitter
 from beampipe.tracking.models import LayerRequirements, TrackerModel, load_model
 from beampipe.tracking.models.card import verdict, write_model

@@ -6,15 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-try:
-    from beampipe.tracking.kernels import _native
-except ImportError:  # not built: what needs it is skipped, file by file
-    ISAS: list[str] = []
-else:
-    ISAS = _native.supported_isas()
+from beampipe.tracking.kernels import _native
 
 
-@pytest.fixture(params=ISAS)
+@pytest.fixture(params=_native.supported_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """One that this CPU has; in use during the test."""
     before = _native.isa()

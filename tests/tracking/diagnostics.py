@@ -20,7 +20,7 @@ from beampipe.events import NO_TRACK, Event, Hits, Particles, TrackParameters, T
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.fitting.helix import perigee_of
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 from beampipe.tracking.truth import (
     HEADLINE,
     Selection,

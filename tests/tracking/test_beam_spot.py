@@ -15,8 +15,7 @@ from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import BeamSpot
 from beampipe.tracking import Event, Hits, build_pipeline, load_pipeline, shipped_events
 from beampipe.tracking.catalogue import pipeline_spec
-
-kernels = pytest.importorskip("beampipe.tracking.kernels._native")
+from beampipe.tracking.kernels import _native
 
 MOVED = BeamSpot(1.2, -0.9)
 RADII = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0, 820.0])
@@ -46,7 +45,7 @@ def test_the_point_that_most_tracks_pass_is_found_among_others() -> None:
     tracks = [circle(rng.choice([-1, 1]) * rng.uniform(1500, 9000), rng.uniform(-3, 3), 0.7, 1.1) for _ in range(80)]
     tracks += [circle(3000.0, rng.uniform(-3, 3), *rng.normal(0, 8, 2)) for _ in range(20)]
     position, track_id = np.concatenate(tracks).astype(np.float32), np.repeat(np.arange(100), 10)
-    x, y, error, spread, n_tracks, share = kernels.beam_spot(position, track_id)
+    x, y, error, spread, n_tracks, share = _native.beam_spot(position, track_id)
     assert np.hypot(x - 0.7, y - 1.1) < 0.02
     assert error < 0.02
     assert spread < 1
@@ -56,16 +55,16 @@ def test_the_point_that_most_tracks_pass_is_found_among_others() -> None:
 
 def test_few_tracks_and_tracks_of_one_direction_give_no_point() -> None:
     few = np.concatenate([circle(3000.0, k, 5.0, 0.0) for k in range(6)]).astype(np.float32)
-    assert kernels.beam_spot(few, np.repeat(np.arange(6), 10))[2] > 1e9
+    assert _native.beam_spot(few, np.repeat(np.arange(6), 10))[2] > 1e9
     parallel = np.concatenate([circle(1e9, 0.0, 0.0, 3.0)] * 30).astype(np.float32)
-    assert kernels.beam_spot(parallel, np.repeat(np.arange(30), 10))[2] > 1e9
+    assert _native.beam_spot(parallel, np.repeat(np.arange(30), 10))[2] > 1e9
 
 
 def test_seen_from_a_line_by_both_alike() -> None:
     line = BeamSpot(0.5, -1.0, 1e-3, -2e-3)
     position = event().hits.position
     seen = line.relative_to(position)
-    np.testing.assert_array_equal(kernels.seen_from((0.5, -1.0, 1e-3, -2e-3), position), seen)
+    np.testing.assert_array_equal(_native.seen_from((0.5, -1.0, 1e-3, -2e-3), position), seen)
     r, phi, z = seen.astype(np.float64).T
     x, y = r * np.cos(phi) + 0.5 + 1e-3 * z, r * np.sin(phi) - 1.0 - 2e-3 * z
     np.testing.assert_allclose(np.hypot(x, y), position[:, 0], atol=1e-3)

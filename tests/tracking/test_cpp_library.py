@@ -22,14 +22,12 @@ from beampipe.errors import ConfigError, LayoutError
 from beampipe.events import BeamSpot, Hits
 from beampipe.simulation.detector import read_layout
 from beampipe.tracking import PIPELINES, load_model, load_pipeline, open_events, shipped_events
-from beampipe.tracking.kernels import native
 from tests.simulation.layouts import shot
 
 EXAMPLE = Path(__file__).parents[2] / "examples/cpp/tracks"
 needs_cmake = pytest.mark.skipif(
     shutil.which("cmake") is None or shutil.which("c++") is None, reason="needs CMake and a C++ compiler"
 )
-pytestmark = pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -17,11 +17,11 @@ from beampipe.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.windows import Windows, load_windows
+from tests.tracking.kernels import reference
 
 from .kernels import toy
 

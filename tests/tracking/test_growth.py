@@ -10,11 +10,9 @@ from numpy import ndarray
 
 from beampipe.tracking import kernels
 from beampipe.tracking import windows as growth
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.models import load_model
 from beampipe.tracking.windows import MAX_OUT, Windows, load_windows
-
-pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+from tests.tracking.kernels import reference
 
 MOST_DIFFERENT = 0.005
 """Fraction of edges that rounding may move across the border of a window."""

@@ -16,11 +16,11 @@ from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import Hits
 from beampipe.tracking import kernels, load_model, load_pipeline, shipped_events
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.weights import Networks
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.network_export import export_networks, networks_of
 from beampipe.tracking.windows import load_windows
+from tests.tracking.kernels import reference
 
 Run = Callable[..., ndarray]
 
@@ -110,7 +110,7 @@ def test_the_filter_finds_distances_itself(opened: Callable[[str], Run], graph: 
     attributes = np.random.default_rng(1).normal(0, 100, (len(inner), 6)).astype(np.float32)
     logit = opened("filter")(graph.x, graph.edges, attributes)
     assert logit.shape == want.shape
-    np.testing.assert_allclose(reference.sigmoid(logit), reference.sigmoid(want), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(kernels.sigmoid(logit), kernels.sigmoid(want), rtol=0, atol=1e-5)
     by_kernel = kernels.filter_logits(graph.position, graph.edges, distance2, networks.filter)
     np.testing.assert_allclose(logit, by_kernel, rtol=0, atol=1e-3)
 
@@ -122,9 +122,9 @@ def test_the_interaction_network(opened: Callable[[str], Run], graph: Graph, net
     want = reference.gnn_logits(graph.position, graph.likely_edges, graph.pair_features, networks.gnn)
     logit = opened("gnn")(graph.x, graph.likely_edges, graph.pair_features)
     assert logit.shape == want.shape
-    np.testing.assert_allclose(reference.sigmoid(logit), reference.sigmoid(want), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(kernels.sigmoid(logit), kernels.sigmoid(want), rtol=0, atol=1e-5)
     scores, _ = kernels.gnn_scores(graph.position, graph.likely_edges, graph.pair_features, networks.gnn)
-    np.testing.assert_allclose(reference.sigmoid(logit), scores, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(kernels.sigmoid(logit), scores, rtol=0, atol=1e-4)
     assert not np.allclose(opened("gnn")(graph.x, graph.likely_edges, 0 * graph.pair_features), logit, atol=0.1)
 
 

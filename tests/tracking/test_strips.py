@@ -15,13 +15,14 @@ from beampipe.errors import ConfigError, FileError, InputError
 from beampipe.events import NO_TRACK, Event, Hits
 from beampipe.simulation.detector import FieldMap, Modules, detector_modules, read_layout
 from beampipe.tracking import load_pipeline
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 from beampipe.tracking.loading import pipeline_weights
 from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import write_model
-from beampipe.tracking.strips import STRIPS, checked_points, save_strips
+from beampipe.tracking.strips import STRIPS, save_strips
 from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
 from tests.simulation.layouts import shot
+from tests.tracking.strip_reference import checked_points
 
 # The muons leave the discs at the ends empty.
 pytestmark = [pytest.mark.acts, pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")]

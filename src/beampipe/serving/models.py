@@ -275,7 +275,7 @@ def native_libraries() -> tuple[Path, ...]:
     They work from any folder, together.
     """
     library = built("beampipe.serving", f"native/libtriton_{BACKEND}.so")
-    if library is None or (kernels := native()) is None or kernels.__file__ is None:
+    if library is None or (kernels := native()).__file__ is None:
         return ()
     folder = Path(kernels.__file__).parent
     bundled = (folder.parents[2] / "beampipe.libs").glob("*.so*")  # libraries that a wheel carries along

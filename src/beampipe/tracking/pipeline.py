@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cache, cached_property, partial
@@ -21,8 +20,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import ConfigError, FileError, LayoutError, TooLargeError
-from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Hits, Offsets, Position, Tracks
+from beampipe.errors import ConfigError, FileError
+from beampipe.events import ON_AXIS, BeamSpot, Event, Hits, Offsets, Position, Tracks
 from beampipe.identity import code_digest, digest_of, file_digest, user_code
 from beampipe.simulation.detector import Modules, modules_of_layout
 from beampipe.tracking import kernels
@@ -30,10 +29,9 @@ from beampipe.tracking.catalogue import PipelineSpec
 from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedTracks, HitMonitor
 from beampipe.tracking.kernels.loading import contiguous
-from beampipe.tracking.kernels.reference import fit_on_layers, number_by_first_hit
 from beampipe.tracking.models import TrackerModel, weight_file
 from beampipe.tracking.stages import OF_HITS, STAGE_KINDS, Line, Stage, stages_of
-from beampipe.tracking.strips import STRIPS, checked_points
+from beampipe.tracking.strips import STRIPS
 from beampipe.tracking.windows import Windows, load_windows
 
 if TYPE_CHECKING:
@@ -50,17 +48,13 @@ _SOFT_PT: Final = 0.5
 _WHOLE_CURVATURE: Final = 0.9
 """Share of the largest curvature of soft windows that corresponds to pT = 0.3 GeV."""
 
-_MIN_JUDGED: Final = 20
-"""Fewest hits of an event that is compared with the layers, where no kernels were compiled."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pipeline(InOneThread):
     """Finds tracks by the stages of a specification, with the weights of a tracker model.
 
     An event whose tracks clearly come from another beam line than the expected one is processed again relative to that
-    line. Without compiled kernels the numpy reference runs: it refuses events that would take minutes and hits on no
-    layer, but guesses no units and processes no event again.
+    line.
 
     If the detector of the model has double-sided strips, the last step compares the measurements of space points with
     the tracks, for hits that have them (`beampipe.tracking.strips`).
@@ -88,17 +82,16 @@ class Pipeline(InOneThread):
     check: bool = True
     own_stages: tuple[Line, ...] | None = None
     in_blocks: bool = True
-    _native: NativeFinder | None = field(init=False)
+    _native: NativeFinder = field(init=False)
     _monitor: HitMonitor | None = field(init=False)
 
     def __post_init__(self) -> None:
-        native = kernels.native()
-        finder = None if native is None else native.TrackFinder(self.spec.to_json(), str(self.model.path))
+        finder = kernels.native().TrackFinder(self.spec.to_json(), str(self.model.path))
         layers = np.asarray(self.model.layout.boxes, np.float64)
         monitor = HitMonitor(self.name, self.expected_tracks, self.beam_spot, layers) if self.check else None
         object.__setattr__(self, "_native", finder)
         object.__setattr__(self, "_monitor", monitor)
-        if self.own_stages is not None or finder is None:
+        if self.own_stages is not None:
             self._steps  # noqa: B018 - refuses a wrong order of stages now, not with the first event
 
     def __reduce__(self) -> tuple[type[Pipeline], tuple[Any, ...]]:
@@ -139,7 +132,7 @@ class Pipeline(InOneThread):
     @property
     def steps(self) -> tuple[str, ...]:
         """Names under which the steps of all passes are timed, in order; those of the second pass end in ``_2``."""
-        if self.own_stages is None and self._native is not None:
+        if self.own_stages is None:
             return tuple(self._native.steps)
         names = [_timed_as(name, number) for number, line in enumerate(self.passes) for name, _ in line]
         return tuple(dict.fromkeys(names if self.double_sided is None else [*names, STRIPS]))
@@ -205,8 +198,7 @@ class Pipeline(InOneThread):
                 stages run one by one (`staged`). It is called again for events that are processed again.
 
         Raises:
-            TooLargeError: the event would need too much memory, or minutes by the numpy reference, or has more hits
-                than the pipeline is made for.
+            TooLargeError: the event would need too much memory, or has more hits than the pipeline is made for.
             LayoutError: the hits are of another detector, or in other units.
             InputError: hits with measurements are on no module of the detector.
         """
@@ -247,24 +239,8 @@ class Pipeline(InOneThread):
         Raises:
             LayoutError: the pipeline checks its hits, and those of an event are of another detector or in other units.
         """
-        if self._native is not None:
-            line = astuple(self.beam_spot)
-            return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
-        fits = [
-            min(fit_on_layers(line.relative_to(hits.position), self.windows) for line in (ON_AXIS, self.beam_spot))
-            for hits in events
-        ]
-        for hits, (outside, _) in zip(events, fits, strict=True):
-            if self.check and len(hits) >= _MIN_JUDGED and 2 * outside > len(hits):
-                hint = "train on your detector (beampipe tracking train), or go on with --force"
-                raise LayoutError(
-                    f"layout: got {outside} of {len(hits)} hits ({outside / len(hits):.0%}) on no layer of {self.name},"
-                    f" expected most of them on its layers; {hint}",
-                    hits=len(hits),
-                    outside=outside,
-                    hint=hint,
-                )
-        return fits
+        line = astuple(self.beam_spot)
+        return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
 
     def memory(self, n_hits: int) -> float:
         """Memory that an event of that size may need [B]; events found together need the sum."""
@@ -272,7 +248,7 @@ class Pipeline(InOneThread):
 
     def facts(self) -> Mapping[str, object]:
         """Name, steps, beam line, and whether the stages run in C++."""
-        runs = "in C++" if self.own_stages is None and self._native is not None else "stage by stage"
+        runs = "in C++" if self.own_stages is None else "stage by stage"
         return {"name": self.name, "steps": ", ".join(self.steps), "beam spot": self.beam_spot.text, "runs": runs}
 
     @cached_property
@@ -281,33 +257,22 @@ class Pipeline(InOneThread):
 
     def _find(self, events: Sequence[Hits], hook: Hook | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
-        if self._native is not None:
-            tracks_of_events = self._find_natively(self._native, events, hook)
-        else:
-            if self.own_stages is None:
-                check_reference_time(self.name, [len(hits) for hits in events], refuses=self.check)
-            tracks_of_events = [self._find_by_reference(hits, hook) for hits in events]
-            if self.double_sided is not None:
-                modules = self.double_sided
-                pairs = zip(events, tracks_of_events, strict=True)
-                tracks_of_events = [_with_checked_points(hits, tracks, modules) for hits, tracks in pairs]
-                if hook is not None:
-                    hook(STRIPS, None)
+        tracks_of_events = self._find_natively(events, hook)
         if self._monitor is not None:
             for hits, tracks in zip(events, tracks_of_events, strict=True):
                 self._monitor.check(hits, tracks)
         return tracks_of_events
 
-    def _find_natively(self, native: NativeFinder, events: Sequence[Hits], hook: Hook | None) -> list[Tracks]:
+    def _find_natively(self, events: Sequence[Hits], hook: Hook | None) -> list[Tracks]:
         """Tracks of events found together by one call of C++; `seconds` are shared by number of hits."""
         position, offsets = _side_by_side(events)
         seconds = dict.fromkeys(self.steps, 0.0)
         run = None if self.own_stages is None else partial(self._run_pass, seconds, hook)
         measured = [] if self.double_sided is None else [_measured(hits) for hits in events]
-        track_id, native_seconds, edges, triplets, outside, unfilled, beam_lines = native.find(
+        track_id, native_seconds, edges, triplets, outside, unfilled, beam_lines = self._native.find(
             position, offsets, astuple(self.beam_spot), self.threads, self.check, hook, run, measured
         )
-        native_steps = dict(zip(native.steps, native_seconds, strict=True))
+        native_steps = dict(zip(self._native.steps, native_seconds, strict=True))
         if run is None:
             seconds = native_steps
         elif self.double_sided is not None:
@@ -327,29 +292,6 @@ class Pipeline(InOneThread):
             )
             for label, count, beam_line in zip(labels, counts, beam_lines, strict=True)
         ]
-
-    def _find_by_reference(self, hits: Hits, hook: Hook | None) -> Tracks:
-        """Tracks of one event where no kernels were compiled."""
-        ((outside, unfilled),) = self.check_hits([hits])
-        position = wrap_phi(self.beam_spot.relative_to(hits.position))
-        track_id = np.full(len(hits), NO_TRACK, np.int64)
-        seconds, edges, triplets = dict.fromkeys(self.steps, 0.0), 0, 0
-        for number in range(len(self.passes)):
-            left = np.flatnonzero(track_id == NO_TRACK)
-            if len(left) < 2:
-                continue
-            label, n_edges, n_triplets = self._run_pass(seconds, hook, number, position[left], None)
-            track_id[left] = np.where(label == NO_TRACK, NO_TRACK, label + track_id.max() + 1)
-            edges, triplets = edges + n_edges[0], triplets + n_triplets[0]
-        counts = dict(zip(_COUNT_NAMES, (len(hits), edges, triplets, outside, unfilled), strict=True))
-        return Tracks(
-            number_by_first_hit(track_id),
-            seconds,
-            counts,
-            beam_spot=self.beam_spot,
-            magnetic_field=self.model.layout.field,
-            min_hits=self.model.crossing.min_layers,
-        )
 
     def _run_pass(
         self, seconds: dict[str, float], hook: Hook | None, number: int, position: Position, offsets: Offsets | None
@@ -395,13 +337,6 @@ def _measured(hits: Hits) -> tuple[ndarray, ndarray, ndarray] | None:
     if hits.geometry_id is None or hits.local is None or hits.variance is None:
         return None
     return contiguous(hits.geometry_id), contiguous(hits.local), contiguous(hits.variance)
-
-
-def _with_checked_points(hits: Hits, tracks: Tracks, modules: Modules) -> Tracks:
-    """The tracks after the comparison with the measurements of space points, with its time."""
-    start = perf_counter()
-    track_id = number_by_first_hit(checked_points(hits, tracks.track_id, modules))
-    return replace(tracks, track_id=track_id, seconds={**tracks.seconds, STRIPS: perf_counter() - start})
 
 
 def wrap_phi(position: Position) -> Position:
@@ -538,51 +473,3 @@ def _missing(pipeline: str, line: Sequence[tuple[str, Stage]], position: int, na
 def _makers(name: str) -> str:
     """The stages of this package that make an array, in words."""
     return " or ".join(kind.__name__ for kind in STAGE_KINDS if name in kind.makes) or "one that makes it"
-
-
-# Time of the numpy reference, where no kernels were compiled
-
-
-MAX_REFERENCE_SECONDS: Final = 60.0
-"""Longest time [s] that events may take by the reference, unless checks are off."""
-
-_SECONDS_PER_HIT: Final = 1e-4
-
-_SECONDS_PER_HIT2: Final = 1e-7
-"""Time of the reference [s] that grows with hits, and with their square: `module_map` and `exatrkx` on one core."""
-
-
-def reference_seconds(n_hits: int) -> float:
-    """Time that the reference needs for an event of so many hits [s], right within a factor of three or so."""
-    return _SECONDS_PER_HIT * n_hits + _SECONDS_PER_HIT2 * n_hits * n_hits
-
-
-def check_reference_time(name: str, sizes: Sequence[int], *, refuses: bool) -> None:
-    """Refuse events that would take too long, or warn with the time that they will take.
-
-    Args:
-        name: name of the pipeline, for the message.
-        sizes: number of hits of each event.
-        refuses: whether they are refused; if not, a warning states the time.
-
-    Raises:
-        TooLargeError: they would take longer than `MAX_REFERENCE_SECONDS`.
-    """
-    seconds = sum(map(reference_seconds, sizes))
-    if seconds <= MAX_REFERENCE_SECONDS:
-        return
-    got = f"{name}: got {max(sizes)} hits, for which the numpy reference needs about {_duration(seconds)}"
-    remedy = "the kernels were not compiled: install a C++ compiler and then beampipe again, or a wheel"
-    if refuses:
-        raise TooLargeError(
-            f"{got}, expected at most {_duration(MAX_REFERENCE_SECONDS)}; {remedy}; or take smaller events,"
-            " or go on with --force (check=False)"
-        )
-    warnings.warn(f"{got}; {remedy}", RuntimeWarning, stacklevel=2)
-
-
-def _duration(seconds: float) -> str:
-    """A duration in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

@@ -184,6 +184,14 @@ def crossings(layers: Float32[ndarray, "n_layers 4"]) -> Crossings:
     return Crossings(before, most_before, between)
 
 
+def pair_numbers(windows: Windows) -> Int64[ndarray, "n n"]:
+    """Number of each pair, by inner and outer layer, -1 for none; the last row and column serve layer -1."""
+    n_layers = len(windows.layers)
+    numbers = np.full((n_layers + 1, n_layers + 1), -1)
+    numbers[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
+    return numbers
+
+
 def growth_stages(windows: Windows) -> Int64[ndarray, " n_layers"]:
     """The stage in which the hits of each layer are searched around.
 

@@ -10,7 +10,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool
 from beampipe.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 
 BARREL: Final = np.array([34, 70, 116, 172, 260, 360, 500, 660, 820, 1020], np.float64)
 """Radii of the cylinders [mm]."""

@@ -36,7 +36,6 @@ def test_perfect_tracks_have_found_everything() -> None:
 
 
 def test_particles_of_a_beam_line_off_the_axis_count() -> None:
-    pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
     event, line = shipped_events(60)[0], BeamSpot(4.0, 0.0)
     moved = about_beam_spot(event, line.opposite)
     counted = []

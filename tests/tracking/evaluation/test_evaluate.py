@@ -17,7 +17,7 @@ from beampipe.tracking.evaluation import report as plots
 from beampipe.tracking.evaluation.results import Evaluation, Proportion, read_evaluation, write_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import InOneThread, TrackFinder
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 from beampipe.tracking.truth import HEADLINE, select_particles
 from tests.tracking import diagnostics
 

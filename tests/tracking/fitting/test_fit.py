@@ -29,8 +29,6 @@ from tests.tracking.unchecked import unchecked
 
 from .toy import BARREL, DISCS, Shot, shoot, toy_tables
 
-pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
-
 COIL = (0.004, 0.001, -0.012, 0.0005, -0.0006, 0.003, 0.0, 0.004, 0.001)
 """A field that is 6 to 7 % weaker along the way to the last disc."""
 
@@ -260,13 +258,6 @@ def test_tracks_of_another_event_are_refused() -> None:
         TrackFitter(toy_tables())(hits, Tracks(np.zeros(3, np.int64)))
     with pytest.raises(InputError, match=r"row 20, expected rows 0 \.\. 19"):
         TrackFitter(toy_tables())(hits, Tracks(np.zeros(20, np.int64), candidates=[np.array([1, 20])]))
-
-
-def test_without_kernels_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.tracking.fitting.fitter.native", lambda: None)
-    shot = shoot(toy_tables(), 2)
-    with pytest.raises(ConfigError, match="without compiled kernels, which fit the tracks; install a C"):
-        TrackFitter(toy_tables())(shot.event.hits, shot.tracks)
 
 
 def test_tables_on_disk(tmp_path: Path) -> None:

@@ -13,10 +13,8 @@ import pytest
 from numpy import ndarray
 
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.windows import MAX_OUT, Windows
-
-pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+from tests.tracking.kernels import reference
 
 SEEDS = range(12)
 

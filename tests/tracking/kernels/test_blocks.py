@@ -8,12 +8,10 @@ from numpy import ndarray
 
 from beampipe.errors import TooLargeError
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import reference
+from tests.tracking.kernels import reference
 
 from . import toy
 from .toy_map import toy_hits, toy_windows
-
-pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 SIZES = (0, 170, 1, 30, 0, 0, 400, 2, 16)
 OFFSETS = np.cumsum([0, *SIZES])

@@ -10,12 +10,10 @@ from numpy import ndarray
 
 from beampipe.events import NO_TRACK
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
+from tests.tracking.kernels import reference
 
 from .toy_map import helix_hits, toy_hits, toy_windows
-
-pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 OFFSETS = np.array([0, 300, 300, 301, 900])
 

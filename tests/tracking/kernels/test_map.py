@@ -11,12 +11,11 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int16, Int64
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import reference
+from beampipe.tracking.kernels.features import NO_PARTNER
 from beampipe.tracking.windows import Windows
+from tests.tracking.kernels import reference
 
 from .toy_map import helix_hits, toy_hits, toy_windows
-
-pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 N_HITS = 900
 MOST_DIFFERENT = 0.005
@@ -112,7 +111,7 @@ def test_pair_features(isa: str, make: Callable[[int], Case], longest: int, seed
     case = make(seed)
     want = reference.pair_features(case.triplets, case.chi2, case.n_edges)
     assert want[:, 4:].max() >= longest / 8  # chains of so many edges beyond the first
-    assert (want[:, :2] == reference.NO_PARTNER).any()
+    assert (want[:, :2] == NO_PARTNER).any()
     got = kernels.pair_features(case.triplets, case.chi2, case.n_edges)
     exact = [0, 1, 4, 5]  # columns 2 and 3 are logarithms
     np.testing.assert_array_equal(got[:, exact], want[:, exact])

@@ -9,12 +9,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.geometry import doublet
+from tests.tracking.kernels import reference
 
 from . import toy
-
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 
 @pytest.mark.parametrize(("n_tracks", "hidden"), [(30, 64), (1, 96), (7, 128), (0, 64)])
@@ -90,22 +88,5 @@ def test_gnn_scores(isa: str, n_edges: int, hidden: int, steps: int, n_pair: int
     want = reference.gnn_logits(position, edge_index, pair_features, weights)
     score, logit = kernels.gnn_scores(position, edge_index, pair_features, weights, threads=1)
     np.testing.assert_allclose(logit, want, atol=2e-5, rtol=1e-5)
-    np.testing.assert_allclose(score, reference.sigmoid(want), atol=1e-5)
+    np.testing.assert_allclose(score, kernels.sigmoid(want), atol=1e-5)
     np.testing.assert_array_equal(kernels.gnn_scores(position, edge_index, pair_features, weights, threads=2)[1], logit)
-
-
-def test_without_native_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numpy truth answers, with one warning."""
-    from beampipe.tracking.kernels import loading
-
-    monkeypatch.setitem(__import__("sys").modules, "beampipe.tracking.kernels._native", None)
-    monkeypatch.delattr(kernels, "_native", raising=False)
-    loading.native.cache_clear()
-    try:
-        edge_index = np.array([[0, 4], [2, 1]])
-        with pytest.warns(RuntimeWarning, match="numpy reference runs instead"):
-            label = kernels.connected_components(5, edge_index)
-        assert label.tolist() == [0, 1, 0, -1, 1]
-        kernels.connected_components(5, edge_index)  # warnings are errors: there is no second one
-    finally:
-        loading.native.cache_clear()

@@ -20,14 +20,13 @@ from beampipe.errors import TooLargeError
 from beampipe.events import Hits, Tracks
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
 from beampipe.tracking.catalogue import PIPELINES, Components, PipelineSpec, Walk
+from beampipe.tracking.kernels import _native
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 from beampipe.tracking.pipeline import Pipeline
 from tests.tracking.digests import renew_digests
 
 from ..kernels.toy_map import helix_hits, toy_hits
 from .hard_events import KINDS, absurd, outcome
-
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 SCORED_WINDOWS = replace(PIPELINES["exatrkx"], name="scored_windows", graph="windows")
 """Kinds of pipelines that none of the named ones is."""

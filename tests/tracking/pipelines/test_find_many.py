@@ -10,7 +10,7 @@ import pytest
 
 from beampipe.errors import TooLargeError
 from beampipe.events import Hits, Tracks
-from beampipe.tracking import build_pipeline, kernels, load_pipeline
+from beampipe.tracking import build_pipeline, load_pipeline
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.pipeline import Pipeline
@@ -65,18 +65,6 @@ def test_a_large_event_among_small_ones() -> None:
         events = [small[0], large, *small[1:]]
         for hits, tracks in zip(events, loaded(name, 2).find_many(events), strict=True):
             np.testing.assert_array_equal(tracks.track_id, loaded(name).find(hits).track_id)
-
-
-@pytest.mark.parametrize("name", ["exatrkx", "module_map"])
-def test_the_reference_kernels_find_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = [hits for hits in pieces() if len(hits) < 700]
-    assert sum(map(len, events)) > 1000
-    monkeypatch.setattr(kernels, "native", lambda: None)
-    finder = load_pipeline(name, threads=1)
-    result = finder.find_many(events)
-    assert sum(tracks.n_tracks for tracks in result) >= 3
-    for hits, tracks in zip(events, result, strict=True):
-        np.testing.assert_array_equal(tracks.track_id, finder.find(hits).track_id)
 
 
 def test_an_event_too_large_is_named() -> None:

@@ -71,7 +71,6 @@ def test_the_error_survives_the_wire_and_the_way_between_processes() -> None:
 
 
 def test_a_dense_event_is_searched_from_fewer_layers() -> None:
-    pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
     (event,) = shipped_events(200)[:1]
     assert event.truth is not None
     r, phi, z = event.hits.position.T

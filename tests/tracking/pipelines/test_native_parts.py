@@ -17,14 +17,11 @@ from safetensors.numpy import load, load_file, save
 from beampipe.errors import ConfigError, FileError, NotFiniteError
 from beampipe.events import Hits
 from beampipe.tracking.catalogue import PIPELINES
-from beampipe.tracking.kernels import logit_of
-from beampipe.tracking.kernels.reference import sigmoid
+from beampipe.tracking.kernels import _native, logit_of, sigmoid
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 from beampipe.tracking.pipeline import wrap_phi
 
 from ..unchecked import unchecked
-
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 SPEC = PIPELINES["exatrkx"].to_json()
 CUTS = [0.0, 1e-300, 1e-45, 1e-6, 0.0002147827617591247, 0.1, 0.25, 0.5, 0.7, 0.9, 0.999, 1 - 1e-7, 1 - 1e-12, 1.0]

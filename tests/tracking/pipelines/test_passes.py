@@ -13,7 +13,7 @@ import pytest
 from beampipe.events import NO_TRACK, Hits
 from beampipe.tracking import build_pipeline, shipped_events
 from beampipe.tracking.catalogue import PIPELINES
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 from beampipe.tracking.pipeline import Pipeline
 
 NAMES = [name for name, spec in PIPELINES.items() if spec.after is not None]

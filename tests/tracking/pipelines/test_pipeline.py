@@ -122,8 +122,6 @@ def test_threads_do_not_matter(name: str) -> None:
 def any_isa() -> Iterator[list[str]]:
     """The instruction sets that this CPU has; the one in use is put back afterwards."""
     native = kernels.native()
-    if native is None:
-        pytest.skip("no native kernels")
     before = native.isa()
     yield native.supported_isas()
     native.use_isa(before)
@@ -131,21 +129,10 @@ def any_isa() -> Iterator[list[str]]:
 
 def test_instruction_sets_give_the_same_tracks(name: str, any_isa: list[str]) -> None:
     native = kernels.native()
-    assert native is not None
     mu = mu_of(name)
     for isa in any_isa:
         native.use_isa(isa)
         assert agreement(labels(name, mu), loaded(name).find(events(mu)[0].hits).track_id) >= 0.999, isa
-
-
-def test_native_kernels_give_the_tracks_of_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = sorted((e.hits for e in events(0) if len(e.hits) > 500), key=len)
-    results = ((hits, loaded(name).find(hits)) for hits in large)
-    hits, with_native = next(result for result in results if result[1].n_tracks >= 3)
-    monkeypatch.setattr(kernels, "native", lambda: None)
-    reference = load_pipeline(name, threads=1).find(hits)
-    assert agreement(with_native.track_id, reference.track_id) >= 0.995
-    assert abs(with_native.counts["edges"] - reference.counts["edges"]) <= 0.005 * reference.counts["edges"]
 
 
 def efficiency(name: str, mu: int, min_pt: float) -> Proportion:

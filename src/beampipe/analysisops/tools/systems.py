@@ -237,7 +237,7 @@ def label_tracks_tool(context: ToolContext, graph: str) -> Mapping[str, Any]:
     Args:
         graph: handle of the graph.
     """
-    from beampipe.tracking.kernels.reference import number_by_first_hit
+    from beampipe.tracking.kernels import number_by_first_hit
 
     given = context.graph(graph)
     finder = _finder(given.pipeline)

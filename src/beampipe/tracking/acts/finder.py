@@ -26,7 +26,7 @@ from beampipe.tracking.acts.sequencer import ActsDetector, ActsTracks, HitLists
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
-from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.kernels import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL
 

@@ -1,4 +1,4 @@
-"""Edges, triplets and components on tensors; the formulas are those of the numpy references of the kernels.
+"""Edges, triplets and components on tensors; the formulas are those of the kernels.
 
 Candidates of variable number (hits in a window, edges of a hit) are expanded in chunks, so memory grows with the number
 of results, not of candidates.
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.tracking.kernels import geometry
-from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
-from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER, pair_numbers
-from beampipe.tracking.windows import SEED_DEPTH, Windows, growth_stages, may_begin
+from beampipe.tracking.kernels.features import LINK, NO_PARTNER, PAIR_FEATURES
+from beampipe.tracking.windows import SEED_DEPTH, Windows, growth_stages, may_begin, pair_numbers
 
 PositionTensor = Float32[Tensor, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -49,6 +48,8 @@ MIN_DR: Final = float(geometry.MIN_DR)
 """`geometry.MIN_DR` [mm] as a Python number, for torch."""
 
 _MIN_CHORD, _MIN_ARC = float(geometry.MIN_CHORD), float(geometry.MIN_ARC)
+
+_MAX_DPHI: Final = float(geometry.MAX_DPHI)
 
 
 class Doublet(NamedTuple):
@@ -334,7 +335,7 @@ def _reach(r: Tensor, r_max: Tensor, kappa_max: Tensor) -> Tensor:
     half = 0.5 * kappa_max
     turn = torch.asin((half * r_max).clamp(max=1.0)) - torch.asin((half * r).clamp(max=1.0))
     # A circle that turns back before r_max crosses it a second time, but only after a turn of more than MAX_DPHI.
-    return torch.where(half * r_max < 0.8, turn.clamp(min=0, max=float(MAX_DPHI)), float(MAX_DPHI)) + _MARGIN
+    return torch.where(half * r_max < 0.8, turn.clamp(min=0, max=_MAX_DPHI), _MAX_DPHI) + _MARGIN
 
 
 def _inside(
@@ -345,7 +346,7 @@ def _inside(
     dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
     kappa_max, z0_min, z0_max = windows.pair_windows[pair].T
     bent = (kappa.abs() < kappa_max) & (kappa.abs() >= windows.least_curvature * kappa_max)
-    straight = (dr > MIN_DR) & (wrapped(dphi).abs() < float(MAX_DPHI))
+    straight = (dr > MIN_DR) & (wrapped(dphi).abs() < _MAX_DPHI)
     inside: Tensor = straight & bent & (z0 > z0_min) & (z0 < z0_max)
     return inside
 

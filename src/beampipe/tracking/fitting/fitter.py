@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from beampipe.errors import ConfigError
 from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists
 from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder, hits_of
@@ -53,17 +52,11 @@ class TrackFitter(Shown):
         Raises:
             ShapeError: the tracks are of another number of hits.
             InputError: a row of a candidate outside the event.
-            ConfigError: the kernels were not compiled.
         """
         hits = hits_of(event)
         rows, begin = hit_lists(hits, tracks)
-        if (kernels := native()) is None:
-            raise ConfigError(
-                "fit: got a package without compiled kernels, which fit the tracks; install a C++ compiler and then"
-                " beampipe again, or a wheel"
-            )
         tables = self.tables
-        fitted = kernels.fit_tracks(
+        fitted = native().fit_tracks(
             contiguous(hits.position),
             rows,
             begin,

@@ -1,4 +1,4 @@
-"""The kernels: one function each, compiled where that was possible, else the numpy reference, with one warning.
+"""The compiled kernels: one function each.
 
 `threads` is the number of threads of that call; the result does not depend on it.
 """
@@ -12,7 +12,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.events import Offsets, Position, TrackIds
-from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, Triplets
 from beampipe.tracking.kernels.geometry import TripletGraph as TripletGraph
 from beampipe.tracking.kernels.loading import blocks, contiguous
@@ -24,6 +23,23 @@ from beampipe.tracking.kernels.weights import Mlp as Mlp
 from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows
 
 
+def sigmoid(logit: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
+    """1 / (1 + exp(-logit)), through float64."""
+    with np.errstate(over="ignore"):
+        return (1.0 / (1.0 + np.exp(-logit.astype(np.float64)))).astype(np.float32)
+
+
+def number_by_first_hit(track_id: TrackIds) -> TrackIds:
+    """The same tracks, numbered by their first hit in input order; hits on no track get -1."""
+    on_track = track_id >= 0
+    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    numbered = np.full(len(track_id), -1, np.int64)
+    numbered[on_track] = rank[number]
+    return numbered
+
+
 def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray, "n_hits d"]:
     """Embedding of each hit: source vector, then target vector.
 
@@ -31,9 +47,7 @@ def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray
         position: r [mm], phi [rad], z [mm].
         weights: 5 hit features -> hidden layers -> d, all multiples of 16.
     """
-    if (kernels := native()) is None:
-        return reference.embed(position, weights)
-    return np.asarray(kernels.embed(contiguous(position), weights.packed, weights.widths, threads))
+    return np.asarray(native().embed(contiguous(position), weights.packed, weights.widths, threads))
 
 
 def radius_edges(
@@ -64,9 +78,7 @@ def radius_edges(
     Returns:
         edge_index, sorted by inner then outer hit, and the squared distance of each edge.
     """
-    if (kernels := native()) is None:
-        return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max, offsets)
-    edges: tuple[EdgeIndex, EdgeValues] = kernels.radius_edges(
+    edges: tuple[EdgeIndex, EdgeValues] = native().radius_edges(
         source,
         target,
         contiguous(position),
@@ -101,9 +113,7 @@ def filter_logits(
     Args:
         weights: 13 -> hidden (a multiple of 16) -> 1.
     """
-    if (kernels := native()) is None:
-        return reference.filter_logits(position, edge_index, dist2, weights)
-    logit: EdgeValues = kernels.filter_logits(
+    logit: EdgeValues = native().filter_logits(
         contiguous(position),
         contiguous(edge_index),
         contiguous(dist2),
@@ -139,19 +149,16 @@ def gnn_scores(
         edge_index: inner hit and outer hit of each edge, sorted by inner hit.
         pair_features: `PAIR_FEATURES` of each edge, or no column where the network uses none.
     """
-    if (kernels := native()) is None:
-        logit = reference.gnn_logits(position, edge_index, pair_features, weights)
-    else:
-        logit = kernels.gnn_logits(
-            contiguous(position),
-            contiguous(edge_index),
-            contiguous(pair_features),
-            weights.packed,
-            weights.hidden,
-            len(weights.edge),
-            threads,
-        )
-    return reference.sigmoid(logit), logit
+    logit = native().gnn_logits(
+        contiguous(position),
+        contiguous(edge_index),
+        contiguous(pair_features),
+        weights.packed,
+        weights.hidden,
+        len(weights.edge),
+        threads,
+    )
+    return sigmoid(logit), logit
 
 
 def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> TrackIds:
@@ -160,9 +167,7 @@ def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> Tr
     Args:
         n: number of hits of the event, or of all events.
     """
-    if (kernels := native()) is None:
-        return reference.connected_components(n, edge_index, min_hits)
-    return np.asarray(kernels.connected_components(n, contiguous(edge_index), min_hits))
+    return np.asarray(native().connected_components(n, contiguous(edge_index), min_hits))
 
 
 def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:
@@ -173,9 +178,7 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
         windows: learned windows, whose `layers` are the boxes.
         threads: largest number of threads that the call uses.
     """
-    if (kernels := native()) is None:
-        return reference.assign_layers(position, windows)
-    return np.asarray(kernels.assign_layers(contiguous(position), _native_windows(windows), threads))
+    return np.asarray(native().assign_layers(contiguous(position), _native_windows(windows), threads))
 
 
 def module_map_edges(
@@ -205,9 +208,7 @@ def module_map_edges(
     Returns:
         edge_index, inner hit then outer hit, sorted by both.
     """
-    if (kernels := native()) is None:
-        return reference.module_map_edges(position, windows, offsets, seed_depth, least_curvature)
-    edge_index: EdgeIndex = kernels.module_map_edges(
+    edge_index: EdgeIndex = native().module_map_edges(
         contiguous(position),
         blocks(offsets, len(position)),
         _native_windows(windows),
@@ -231,9 +232,7 @@ def triplets(position: Position, edge_index: EdgeIndex, windows: Windows, thread
         numbers of both edges, grouped by the shared hit from the beam outwards (by r^2 + z^2), and chi2 in units of
         the window, < 1.
     """
-    if (kernels := native()) is None:
-        return reference.triplets(position, edge_index, windows)
-    triplets_and_chi2: tuple[Triplets, Chi2] = kernels.triplets(
+    triplets_and_chi2: tuple[Triplets, Chi2] = native().triplets(
         contiguous(position),
         contiguous(edge_index),
         _native_windows(windows),
@@ -253,9 +252,7 @@ def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
         chi2: chi2 of each triplet, in units of its window.
         n_edges: number of edges of the graph.
     """
-    if (kernels := native()) is None:
-        return reference.pair_features(triplets, chi2, n_edges)
-    return np.asarray(kernels.pair_features(contiguous(triplets), contiguous(chi2), n_edges))
+    return np.asarray(native().pair_features(contiguous(triplets), contiguous(chi2), n_edges))
 
 
 def walk(graph: TripletGraph, weight: EdgeValues, layer: LayerNumbers, penalty: float, min_hits: int) -> TrackIds:
@@ -276,9 +273,7 @@ def walk(graph: TripletGraph, weight: EdgeValues, layer: LayerNumbers, penalty: 
     Returns:
         track_id of each hit, tracks numbered by their first hit, -1 for none.
     """
-    if (kernels := native()) is None:
-        return reference.walk(graph, weight, layer, penalty, min_hits)
-    track_id: TrackIds = kernels.walk(
+    track_id: TrackIds = native().walk(
         len(layer),
         *(contiguous(array) for array in graph),
         contiguous(weight),
@@ -323,9 +318,7 @@ def complete(
     Returns:
         track_id of each hit, tracks numbered by their first hit, -1 for none.
     """
-    if (kernels := native()) is None:
-        return reference.complete(position, track_id, windows, penalty, min_score, offsets, min_hits)
-    completed: TrackIds = kernels.complete(
+    completed: TrackIds = native().complete(
         contiguous(position),
         blocks(offsets, len(position)),
         contiguous(track_id),
@@ -341,9 +334,7 @@ def complete(
 def _native_windows(windows: Windows) -> Any:
     """The windows as the native kernels read them, cached on the windows."""
     if "native" not in windows.__dict__:
-        kernels = native()
-        assert kernels is not None
-        tables = kernels.Windows(
+        tables = native().Windows(
             windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows
         )
         windows.__dict__["native"] = tables  # the dataclass is frozen, but a cache may be added

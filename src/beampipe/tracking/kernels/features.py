@@ -53,6 +53,9 @@ FEATURE_MAX: Final = 4.0
 LINK: Final = 0.125
 """Increment of ``level_in`` or ``level_out`` of `PAIR_FEATURES` per link of a chain of triplets."""
 
+NO_PARTNER: Final = np.float32(2.0)
+"""chi2 feature of an edge with no partner; a triplet that passes has chi2 < 1."""
+
 EMBEDDING_SIZE: Final = 8
 """Length of the source and of the target vector of a hit."""
 

@@ -57,6 +57,9 @@ TWO_PI: Final = np.float32(2 * np.pi)
 MIN_DR: Final = np.float32(0.5)
 """Smallest |dr| that slopes are divided by, and smallest r of a pseudorapidity [mm]: overlap hits have equal radii."""
 
+MAX_DPHI: Final = np.float32(1.2)
+"""An edge of the learned windows goes outwards by more than `MIN_DR`, and turns by less than this [rad]."""
+
 MIN_CHORD: Final = np.float32(1e-3)
 """Hits nearer to each other in the transverse plane are taken as this far apart [mm]."""
 

@@ -18,17 +18,18 @@ from beampipe.files import compiled
 
 
 @cache
-def native() -> ModuleType | None:
-    """The compiled kernels; None, with one warning, where they were not built."""
+def native() -> ModuleType:
+    """The compiled kernels.
+
+    Raises:
+        FileError: they were not built, or cannot be loaded.
+    """
     # Idle threads sleep: spinning ones would slow down other events on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    kernels = compiled(
-        "beampipe.tracking.kernels",
-        "the numpy reference runs instead, some hundred times slower, without hints on units and without a second"
-        " search where the beam line lies elsewhere",
-    )
+    kernels = compiled("beampipe.tracking.kernels")
+    assert kernels is not None
     folder = Path(__file__).parent / "native"
-    if kernels is not None and folder.is_dir() and _digest(folder) != kernels.BUILD:  # an editable install
+    if folder.is_dir() and _digest(folder) != kernels.BUILD:  # an editable install
         message = f"the compiled kernels are not those of the sources in {folder}; do: pip install -e ."
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     return kernels
@@ -43,9 +44,8 @@ def _digest(folder: Path) -> str:
 
 
 def build() -> str:
-    """Digest of the sources of the compiled kernels, which was built into them; ``numpy`` where the reference runs."""
-    kernels = native()
-    return "numpy" if kernels is None else str(kernels.BUILD)
+    """Digest of the sources of the compiled kernels, which was built into them."""
+    return str(native().BUILD)
 
 
 def contiguous(array: ndarray) -> ndarray:

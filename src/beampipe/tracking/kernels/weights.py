@@ -77,10 +77,8 @@ class Mlp:
         return self._packed(by_output=True)
 
     def _packed(self, *, by_output: bool) -> Float32[ndarray, " size"]:
-        kernels = native()
-        assert kernels is not None, "only the native kernels read packed weights"
         weights, biases = zip(*((layer.weight, layer.bias) for layer in self.layers), strict=True)
-        return np.asarray(kernels.packed(weights, biases, by_output))
+        return np.asarray(native().packed(weights, biases, by_output))
 
 
 @dataclass(frozen=True, eq=False)

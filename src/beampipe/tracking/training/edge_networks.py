@@ -18,7 +18,7 @@ from torch import Tensor
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.events import Position
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import logit_of, radius_edges
+from beampipe.tracking.kernels import logit_of, radius_edges, sigmoid
 from beampipe.tracking.kernels.features import (
     EDGE_FEATURES,
     EMBEDDING_SIZE,
@@ -29,7 +29,6 @@ from beampipe.tracking.kernels.features import (
     node_features,
 )
 from beampipe.tracking.kernels.geometry import EdgeIndex, EdgeValues
-from beampipe.tracking.kernels.reference import sigmoid
 from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork, Log, Optimiser
 from beampipe.tracking.training.samples import CleanEvent, KinematicWindows, Labelled, TrainingDegradation, visit
 from beampipe.tracking.windows import Windows

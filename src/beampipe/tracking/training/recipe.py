@@ -15,12 +15,12 @@ from safetensors.numpy import save
 from torch import nn
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, MissingExtraError, look_up
+from beampipe.errors import ConfigError, look_up
 from beampipe.events import Event
 from beampipe.files import write_whole
 from beampipe.terminal import bar
 from beampipe.tracking.evaluation.matching import Candidates, match
-from beampipe.tracking.kernels import connected_components, native
+from beampipe.tracking.kernels import connected_components
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.training.edge_networks import (
     Building,
@@ -267,10 +267,7 @@ def train(
 
     Raises:
         ConfigError: no event to train on or to validate with.
-        MissingExtraError: the native kernels were not built.
     """
-    if native() is None:
-        raise MissingExtraError("the native kernels", "train", "training")  # the reference is far too slow
     torch.set_num_threads(1)
     taught = clean_events(events, config.selection)
     held_out = clean_events(validation, config.selection)

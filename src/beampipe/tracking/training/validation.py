@@ -24,7 +24,6 @@ from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.input_checks import ExpectedTracks, measure
-from beampipe.tracking.kernels.loading import native
 from beampipe.tracking.loading import FIT_STEM, load_pipeline, load_track_fitter
 from beampipe.tracking.models import FEWEST_TO_TELL, BinnedEfficiency, Performance, TrackerGeometry, TrackerModel
 from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
@@ -171,7 +170,7 @@ def validate(
     tracks = {name: measure(pairs, boxes.astype(np.float64)) for name, pairs in found.items()}
     layers = {name: _shares_by_layer(pairs, model.layout) for name, pairs in found.items()}
     fits: dict[str, FitQuality] = {}
-    if FIT_STEM in model.weights and native() is not None:
+    if FIT_STEM in model.weights:
         fitter = load_track_fitter(model, threads=1)
         fits = {name: _fit_quality(pairs, fitter) for name, pairs in found.items()}
     in_jets = None

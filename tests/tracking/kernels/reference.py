@@ -1,4 +1,4 @@
-"""Slow references of the kernels in numpy and scipy: fallback where nothing was compiled, expected values of tests."""
+"""Slow references of the kernels in numpy and scipy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.events import Offsets, Position, TrackIds
-from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
+from beampipe.tracking.kernels import number_by_first_hit
+from beampipe.tracking.kernels.features import (
+    NO_PARTNER,
+    edge_features,
+    filter_features,
+    hit_features,
+    node_features,
+)
 from beampipe.tracking.kernels.geometry import (
+    MAX_DPHI,
     MIN_DR,
     Arc,
     Chi2,
@@ -25,15 +33,9 @@ from beampipe.tracking.kernels.geometry import (
     wrapped,
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows, growth_stages, may_begin
+from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows, growth_stages, may_begin, pair_numbers
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
-
-
-def sigmoid(logit: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
-    """1 / (1 + exp(-logit)), through float64."""
-    with np.errstate(over="ignore"):
-        return (1.0 / (1.0 + np.exp(-logit.astype(np.float64)))).astype(np.float32)
 
 
 def event_of(n: int, offsets: Offsets | None) -> Int64[ndarray, " n_hits"]:
@@ -130,22 +132,8 @@ def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> Tr
     return number_by_first_hit(np.where(np.bincount(raw)[raw] >= max(min_hits, 2), raw, -1).astype(np.int64))
 
 
-def number_by_first_hit(track_id: TrackIds) -> TrackIds:
-    """The same tracks, numbered by their first hit in input order; hits on no track get -1."""
-    on_track = track_id >= 0
-    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
-    rank = np.empty(len(names), np.int64)
-    rank[np.argsort(first)] = np.arange(len(names))
-    numbered = np.full(len(track_id), -1, np.int64)
-    numbered[on_track] = rank[number]
-    return numbered
-
-
 # Learned windows: every pair of hits is tried.
 
-
-MAX_DPHI: Final = np.float32(1.2)
-"""An edge of the learned windows goes outwards by more than `MIN_DR`, and turns by less than this [rad]."""
 
 MANY_LAYER_HITS: Final = 50
 """Fewest hits of a layer that must fill it."""
@@ -155,9 +143,6 @@ FILLED: Final = np.float32(0.5)
 
 THIN: Final = np.float32(2)
 """Extents [mm] up to this are not checked: the margin of a thin layer's box is most of them."""
-
-NO_PARTNER: Final = np.float32(2.0)
-"""chi2 feature of an edge with no partner; a triplet that passes has chi2 < 1."""
 
 
 def assign_layers(position: Position, windows: Windows) -> LayerNumbers:
@@ -226,14 +211,6 @@ def _windows_of(into: EdgeIndex, out: EdgeIndex, layer: LayerNumbers, windows: W
     pair_of = pair_numbers(windows)
     pair = pair_of[layer[into[0]], layer[into[1]]]
     return pair, pair_of[layer[out[0]], layer[out[1]]] - windows.out_begin[windows.pairs[pair, 1]]
-
-
-def pair_numbers(windows: Windows) -> Int64[ndarray, "n n"]:
-    """Number of each pair, by inner and outer layer, -1 for none; the last row and column serve layer -1."""
-    n_layers = len(windows.layers)
-    numbers = np.full((n_layers + 1, n_layers + 1), -1)
-    numbers[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
-    return numbers
 
 
 def triplets(position: Position, edge_index: EdgeIndex, windows: Windows) -> tuple[Triplets, Chi2]:
