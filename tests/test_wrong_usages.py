@@ -120,8 +120,6 @@ USAGES: Final = {
     "tracking train nothing.parquet -o model": "nothing.parquet",
     "tracking validate nothing.parquet": "nothing.parquet",
     "tracking validate events.parquet --tracker-model nowhere": "nowhere",
-    "tracking submit events.parquet -o out": "tracker_hits of ColliderML",
-    "tracking submit events.parquet -o out --for-task jets": "jets",
     "tracking demo --mu 20": "20",
     "tracking demo -p nonsense": "nonsense",
     "tracking demo -o text.txt": "text.txt",

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.formats import open_events
-from beampipe.tracking.loading import FIT_STEM
+from beampipe.tracking.models import FIT_STEM
 from beampipe.tracking.training.edge_networks import Building, GnnConfig
 from beampipe.tracking.training.fit_tables import train_fit_tables
 from beampipe.tracking.training.networks import Embedding, FilterNetwork

@@ -27,7 +27,7 @@ def test_an_unknown_setting_is_refused() -> None:
 
 
 def test_help_names_every_setting() -> None:
-    settings = ("fast", "soft", "orthogonal", "graph", "graph-fast", "beampipe")
+    settings = ("fast", "soft", "graph-fast", "beampipe")
     assert acts_names() == ("acts", *(f"acts-{name}" for name in settings))
     assert all(name in PIPELINE_HELP for name in acts_names())
 

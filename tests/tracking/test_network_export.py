@@ -1,4 +1,4 @@
-"""Exported networks give the scores of the numpy reference: in ONNX Runtime, and as TorchScript."""
+"""Exported networks give the scores of the numpy reference in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
@@ -30,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("networks") / "new"
     paths = list(export_networks(load_model(), "exatrkx_walk", folder))
     assert sorted(paths) == sorted(folder.iterdir())
-    assert len(paths) == 7
+    assert len(paths) == 4
     return folder
 
 
@@ -80,16 +79,9 @@ def in_onnx(path: Path) -> Run:
     return run
 
 
-def in_torch(path: Path) -> Run:
-    with pytest.warns(DeprecationWarning, match=r"torch\.jit\.load"):  # ACTS reads this form, torch prefers another one
-        network = torch.jit.load(path)  # type: ignore[no-untyped-call]
-    return lambda *arguments: np.asarray(network(*map(torch.from_numpy, arguments)))
-
-
-@pytest.fixture(params=["onnx", "torchscript"])
-def opened(request: pytest.FixtureRequest, folder: Path) -> Callable[[str], Run]:
-    is_onnx = request.param == "onnx"
-    return lambda part: (in_onnx if is_onnx else in_torch)(folder / f"exatrkx_{part}.{'onnx' if is_onnx else 'pt'}")
+@pytest.fixture
+def opened(folder: Path) -> Callable[[str], Run]:
+    return lambda part: in_onnx(folder / f"exatrkx_{part}.onnx")
 
 
 def test_the_embedding(opened: Callable[[str], Run], graph: Graph, networks: Networks) -> None:
@@ -129,17 +121,16 @@ def test_the_interaction_network(opened: Callable[[str], Run], graph: Graph, net
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "model", "form", "error", "message"),
+    ("pipeline", "model", "error", "message"),
     [
-        ("module_map", "generic", "onnx", ConfigError, "got a pipeline without networks, expected one such as exatrkx"),
-        ("exatrkx_soft", "odd", "onnx", ConfigError, "got no exatrkx_soft"),
-        ("exatrk", "generic", "onnx", UnknownNameError, "did you mean 'exatrkx'"),
-        ("exatrkx", "generic", "onxn", UnknownNameError, "did you mean 'onnx'"),
+        ("module_map", "generic", ConfigError, "got a pipeline without networks, expected one such as exatrkx"),
+        ("exatrkx_soft", "odd", ConfigError, "got no exatrkx_soft"),
+        ("exatrk", "generic", UnknownNameError, "did you mean 'exatrkx'"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(
-    pipeline: str, model: str, form: str, error: type[Exception], message: str, tmp_path: Path
+    pipeline: str, model: str, error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        list(export_networks(load_model(model), pipeline, tmp_path / "new", [form]))
+        list(export_networks(load_model(model), pipeline, tmp_path / "new"))
     assert not (tmp_path / "new").exists()

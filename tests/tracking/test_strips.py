@@ -20,7 +20,8 @@ from beampipe.tracking.loading import pipeline_weights
 from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import write_model
 from beampipe.tracking.strips import STRIPS, save_strips
-from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
+from beampipe.tracking.training.task import BUDGETS, Task
+from beampipe.tracking.training.tracker_model import learn_model
 from tests.simulation.layouts import shot
 from tests.tracking.strip_reference import checked_points
 

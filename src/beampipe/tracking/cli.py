@@ -5,7 +5,6 @@ Slow imports are inside the commands that need them, so that `beampipe --help` i
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections import Counter
@@ -15,20 +14,28 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from beampipe import tracking
 from beampipe.errors import BeampipeError, ConfigError, look_up
 from beampipe.events import BeamSpot, Event, Events, Tracks
-from beampipe.files import MARK, check_command_output, check_folder_outputs, make_folder, require_ours, write_whole
+from beampipe.files import check_command_output, check_folder_outputs, make_folder, require_ours
 from beampipe.simulation.degradation import degrader, run_degraded
 from beampipe.simulation.detector import Detector, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.stereo import measured_on
 from beampipe.terminal import bar, console, say
-from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, Replace, print_json
+from beampipe.terminal.commands import (
+    STANDARD_OUTPUT,
+    Commands,
+    Json,
+    Replace,
+    options_of,
+    print_json,
+    with_options,
+)
 from beampipe.tracking import formats
 from beampipe.tracking.acts.settings import COMPARED_SETTINGS, acts_names
 from beampipe.tracking.catalogue import (
@@ -40,10 +47,8 @@ from beampipe.tracking.catalogue import (
     pipeline_names,
 )
 from beampipe.tracking.formats.options import InputPaths, reads_events
-
-if TYPE_CHECKING:
-    from beampipe.tracking.formats import ReadOptions
-
+from beampipe.tracking.formats.read_options import ReadOptions
+from beampipe.tracking.training.task import BUDGETS, Task
 
 app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
 
@@ -168,16 +173,14 @@ def simulate(
 
 _BeamSpot = Annotated[str, typer.Option(help=BEAM_SPOT_HELP)]
 
-_MIN_LAYERS_HELP: Final = "Fewest layers that a particle must cross to count as reconstructable."
-
-_DEFAULT_MIN_LAYERS: Final = "three quarters of what the events' particles cross, at most 7"
-
-_FewestLayers = Annotated[
+MinLayers = Annotated[
     int | None,
-    typer.Option(help=f"{_MIN_LAYERS_HELP} No pipeline requires more hits.", show_default=_DEFAULT_MIN_LAYERS, min=3),
+    typer.Option(
+        help="Fewest layers that a particle must cross to count as reconstructable.",
+        show_default="that of the model",
+        min=1,
+    ),
 ]
-
-MinLayers = Annotated[int | None, typer.Option(help=_MIN_LAYERS_HELP, show_default="that of the model", min=1)]
 
 MinHits = Annotated[
     int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
@@ -193,28 +196,23 @@ _Jets = Annotated[
 
 
 @app.command()
-@reads_events
+@with_options(
+    task=options_of(Task, without=("for_what", "effort", "command", "inputs", "beam_spot")),
+    options=options_of(ReadOptions),
+)
 def train(
     files: InputPaths,
     output: Path,
     quick: bool = False,
     full: bool = False,
-    soft: bool = False,
     soft_events: list[Path] | None = None,
     jets: _Jets = None,
-    only: list[str] | None = None,
-    name: str | None = None,
     for_what: Annotated[str, typer.Option("--for", show_default=False)] = "",
-    field: float | None = None,
     beam_spot: _BeamSpot = "0,0",
-    min_layers: _FewestLayers = None,
-    min_hits: MinHits = None,
-    log: Path | None = None,
-    detector: Annotated[Path | None, _detector_option("none")] = None,
     degrade_again: DegradeAgain = False,
-    force: bool = False,
     as_json: Json = False,
     *,
+    task: Task,
     options: ReadOptions,
 ) -> None:
     """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
@@ -231,39 +229,31 @@ def train(
         output: Folder of the new tracker model.
         quick: Learn in one to three minutes, for a first look.
         full: Learn as long as the shipped models did.
-        soft: Learn the networks for soft tracks (pT > 0.3 GeV), too.
         soft_events: File of events to learn the soft ones from, with --soft; may be given several times.
-        only: Learn this part only, such as module_map; may be given several times.
-        name: Name of the model. [default: name of the folder]
         for_what: Detector and events that the model is for, in a line.
-        field: Magnetic field along z, in T. [default: measured from the curvature of tracks]
-        log: File to append the metrics of the training to, one JSON object a line.
-        force: Go on with fewer particles than a usable model is learned from.
     """
     from beampipe.tracking.models import digest_of
     from beampipe.tracking.models.card import model_facts, verdict
-    from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
+    from beampipe.tracking.training.tracker_model import learn_model
 
     if quick and full:
         raise ConfigError("got --quick and --full, expected one of them")
-    if soft_events and not soft:
+    if soft_events and not task.soft:
         raise ConfigError("got --soft-events without --soft, expected both")
     inputs = [path for path in (*files, *(soft_events or ()), *(jets or ())) if path.is_file()]
-    task = Task(
-        name or output.resolve().name,
-        for_what,
-        BUDGETS["quick" if quick else "full" if full else "normal"],
-        soft=soft,
-        only=tuple(only or ()),
-        command=_typed_command(),
+    words = ["beampipe"]  # the command as it was typed, with the names of files only: folders are left out
+    for word in sys.argv[1:]:
+        option, equals, value = word.rpartition("=")
+        name = Path(value).name if Path(value).parent.is_dir() else ""
+        words.append(f"{option}{equals}{name or value}")
+    task = replace(
+        task,
+        name=task.name or output.resolve().name,
+        for_what=for_what,
+        effort=BUDGETS["quick" if quick else "full" if full else "normal"],
+        command=shlex.join(words),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
-        field=field,
-        log=log,
-        min_layers=min_layers,
-        min_hits=min_hits,
-        force=force,
-        detector=detector,
     )
     events_of = partial(_read_events, options=options, degrade_again=degrade_again)
     soft_sample = events_of(soft_events) if soft_events else None
@@ -305,16 +295,6 @@ def _read_events(files: list[Path], options: ReadOptions, *, degrade_again: bool
     if not degrade_again:
         return opened
     return {name: (replace(event, provenance=None) for event in events) for name, events in opened.items()}
-
-
-def _typed_command() -> str:
-    """The command as it was typed, with the names of files only: folders are left out."""
-    words = ["beampipe"]
-    for word in sys.argv[1:]:
-        option, equals, value = word.rpartition("=")
-        name = Path(value).name if Path(value).parent.is_dir() else ""
-        words.append(f"{option}{equals}{name or value}")
-    return shlex.join(words)
 
 
 @app.command()
@@ -639,21 +619,19 @@ def export(
         ),
     ] = "exatrkx",
     tracker_model: ModelName = DEFAULT_MODEL,
-    form: Annotated[list[str] | None, typer.Option("--as")] = None,
     force: Replace = False,
 ) -> None:
-    """Write embedding, filter and interaction network for other programs, such as the Gnn plug-in of ACTS.
+    """Write embedding, filter and interaction network as ONNX for other programs, such as the Gnn plug-in of ACTS.
 
     Args:
         output: Folder to write the networks and their card to.
-        form: What to write: onnx or torchscript; may be given several times. [default: both]
     """
-    from beampipe.tracking.network_export import FORMS, export_networks, file_names, networks_of
+    from beampipe.tracking.network_export import export_networks, file_names, networks_of
 
-    model, forms = tracking.load_model(tracker_model), list(dict.fromkeys(form or FORMS))
+    model = tracking.load_model(tracker_model)
     stem, _ = networks_of(model, pipeline)
-    check_folder_outputs(output, file_names(stem, forms), force=force)
-    for path in export_networks(model, pipeline, output, forms):
+    check_folder_outputs(output, file_names(stem), force=force)
+    for path in export_networks(model, pipeline, output):
         say(str(path))
 
 
@@ -757,52 +735,6 @@ def _print_evaluation(
         print_evaluation(result, console(), by, metric)
     if output is not None and output != STANDARD_OUTPUT:
         write_evaluation(output, result)
-
-
-@app.command()
-def submit(
-    files: InputPaths,
-    output: Path,
-    task: Annotated[str, typer.Option("--for-task")] = "tracking",
-    pipeline: Annotated[
-        str | None, pipeline_option("Name of the pipeline.", DEFAULT_OF_MODEL, complete=complete_pipeline)
-    ] = None,
-    tracker_model: ModelName = "odd",
-    threads: Threads = 1,
-    force: Replace = False,
-    as_json: Json = False,
-) -> None:
-    """Write an entry for a tracking task of ColliderML: predictions in Parquet, and a manifest. Nothing is sent.
-
-    Hits are put on the modules of the model's detector, and pairs of strips become space points.
-
-    Args:
-        output: Folder for the predictions and the manifest.
-        task: Task of ColliderML: tracking, tracking_latency or tracking_small.
-    """
-    from beampipe.tracking.submission import MANIFEST_FILE, PREDICTIONS_FILE, OnModules, n_parameters, write_entry
-
-    inputs = [read for path in files for read in formats.input_files(path)]
-    check_folder_outputs(output, (PREDICTIONS_FILE, MANIFEST_FILE), inputs=inputs, force=force, marks=[MARK])
-    model = tracking.load_model(tracker_model)
-    finder: tracking.TrackFinder = tracking.load_pipeline(pipeline, threads=threads, model=model)
-    if (layout := model.detector_layout) is not None:
-        finder = OnModules(finder, layout)
-    make_folder(output)
-    pipeline = pipeline or model.default_pipeline
-    n_params = n_parameters(model, pipeline)
-    with bar("events") as step:
-        read = chain.from_iterable(formats.open_events(path) for path in files)
-        facts = write_entry(read, finder, output, task, n_params, step)
-    manifest = {"generator": MARK, **facts, "pipeline": pipeline, "tracker_model": model.name, "threads": threads}
-    text = json.dumps(manifest, indent=1) + "\n"
-    write_whole(output / MANIFEST_FILE, lambda part: part.write_text(text, encoding="utf-8"))
-    if not facts["enough_events"]:
-        say(f"{task}: {facts['events']} events, but entries need at least half of {facts['events_of_task']}", err=True)
-    if as_json:
-        print_json(manifest)
-    else:
-        say(f"{output}: {facts['events']} events, {facts['rows']} rows; send {PREDICTIONS_FILE} to {facts['post']}")
 
 
 @app.command()

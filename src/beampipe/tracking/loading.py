@@ -13,14 +13,11 @@ from beampipe.events import BeamSpot
 from beampipe.tracking.catalogue import DEFAULT_MODEL, PipelineSpec, pipeline_spec, shipped_models
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.tables import load_fit_tables
-from beampipe.tracking.models import TrackerModel, load_model, weight_file
+from beampipe.tracking.models import FIT_STEM, TrackerModel, load_model, weight_file
 from beampipe.tracking.pipeline import Pipeline
 
 DEFAULT_MODEL_FOLDER: Final = shipped_models()[DEFAULT_MODEL]
 """Folder of the default tracker model."""
-
-FIT_STEM: Final = "fit"
-"""Stem of the tables of the track fit."""
 
 
 class PipelineOptions(TypedDict, total=False):

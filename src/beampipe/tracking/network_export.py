@@ -1,4 +1,4 @@
-"""Networks for other programs: embedding, filter and interaction network as ONNX and TorchScript.
+"""Networks for other programs: embedding, filter and interaction network as ONNX.
 
 The form is that of the edge classifiers of ACTS's `Gnn` plug-in (acts-project/acts, Plugins/Gnn): inputs by position,
 logits out. Each network computes its own features from r, phi and z, so the geometry is in the file.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,15 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from beampipe.arrays import Float32, Int64
-from beampipe.errors import ConfigError, look_up
+from beampipe.errors import ConfigError
 from beampipe.files import MARK, make_folder, replacing, write_whole
 from beampipe.tracking.cuda.networks import apply, edge_features, embed, gnn_to_device, mlp_to_device, node_features
 from beampipe.tracking.kernels.features import PAIR_FEATURES
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp, Networks, load_networks
 from beampipe.tracking.models import TrackerModel, weight_file
-
-FORMS: Final = {"onnx": ".onnx", "torchscript": ".pt"}
-"""Name of a form -> ending of its files."""
 
 NODE_SCALE: Final = (1000.0, torch.pi, 1000.0)
 """What r [mm], phi [rad] and z [mm] of a hit are divided by; as in the configuration of ACTS."""
@@ -119,27 +116,18 @@ def networks_of(model: TrackerModel, pipeline: str) -> tuple[str, Networks]:
     return spec.networks, load_networks(weight_file(model.path, spec.networks))
 
 
-def file_names(stem: str, forms: Sequence[str]) -> list[str]:
-    """Names of the files that `export_networks` writes.
-
-    Raises:
-        UnknownNameError: no form of that name.
-    """
-    endings = [look_up("form", form, FORMS) for form in forms]
-    parts = ("embedding", "filter", "gnn")
-    return [f"{stem}.json", *(f"{stem}_{part}{ending}" for ending in endings for part in parts)]
+def file_names(stem: str) -> list[str]:
+    """Names of the files that `export_networks` writes."""
+    return [f"{stem}.json", *(f"{stem}_{part}.onnx" for part in ("embedding", "filter", "gnn"))]
 
 
-def export_networks(
-    model: TrackerModel, pipeline: str, folder: Path, forms: Sequence[str] = tuple(FORMS)
-) -> Iterator[Path]:
+def export_networks(model: TrackerModel, pipeline: str, folder: Path) -> Iterator[Path]:
     """Write the networks of a pipeline for other programs, and a card with their inputs and cuts.
 
     Args:
         model: tracker model whose weights are written.
         pipeline: name of a pipeline with networks.
         folder: folder to write to; it is made.
-        forms: names of forms, of `FORMS`.
 
     Yields:
         Each file, when it is complete.
@@ -148,22 +136,20 @@ def export_networks(
         ConfigError: the pipeline has no networks, or the model was not trained for it.
         FileError: weights are missing or damaged, or a file cannot be written.
         MissingExtraError: the packages that write ONNX are not installed.
-        UnknownNameError: no pipeline or form of that name.
+        UnknownNameError: no pipeline of that name.
     """
     stem, networks = networks_of(model, pipeline)
-    file_names(stem, forms)
     make_folder(folder)
     modules = {
         "embedding": _Embedding(networks.embedding),
         "filter": _Filter(networks.embedding, networks.filter),
         "gnn": _Interaction(networks.gnn),
     }
-    for form in forms:
-        for part, module in modules.items():
-            path = folder / f"{stem}_{part}{FORMS[form]}"
-            with replacing(path) as unfinished, _quiet():
-                (_write_onnx if form == "onnx" else _write_torchscript)(module.eval(), unfinished)
-            yield path
+    for part, module in modules.items():
+        path = folder / f"{stem}_{part}.onnx"
+        with replacing(path) as unfinished, _quiet():
+            _write_onnx(module.eval(), unfinished)
+        yield path
     card = folder / f"{stem}.json"
     text = json.dumps(_card(model, stem, networks), indent=1) + "\n"
     write_whole(card, lambda part: part.write_text(text, encoding="utf-8"))
@@ -199,22 +185,17 @@ def _card(model: TrackerModel, stem: str, networks: Networks) -> dict[str, objec
     }
 
 
-def _example(module: nn.Module) -> tuple[Tensor, ...]:
-    """Arguments of a network, of any size."""
-    random = torch.Generator().manual_seed(1)
-    x = torch.rand((20, 4), generator=random) + 0.1
-    if isinstance(module, _Embedding):
-        return (x,)
-    return x, torch.randint(0, 20, (2, 30), generator=random), torch.rand((30, len(PAIR_FEATURES)), generator=random)
-
-
 def _write_onnx(module: nn.Module, path: Path) -> None:
     import onnxscript  # noqa: F401 - torch.onnx needs it, and would not say how to install it
 
     n_hits, n_edges = torch.export.Dim("n_hits"), torch.export.Dim("n_edges")
     n_features = torch.export.Dim("n_features", min=len(NODE_SCALE))
     shapes: tuple[dict[int, Any], ...] = ({0: n_hits, 1: n_features}, {1: n_edges}, {0: n_edges})
-    arguments = _example(module)
+    random = torch.Generator().manual_seed(1)
+    arguments: tuple[Tensor, ...] = (torch.rand((20, 4), generator=random) + 0.1,)
+    if not isinstance(module, _Embedding):
+        edge_index = torch.randint(0, 20, (2, 30), generator=random)
+        arguments += edge_index, torch.rand((30, len(PAIR_FEATURES)), generator=random)
     # The older exporter (dynamo=False) gives wrong sums where several edges end in one hit.
     program = torch.onnx.export(
         module,
@@ -228,12 +209,6 @@ def _write_onnx(module: nn.Module, path: Path) -> None:
     assert program is not None
     program.model.metadata_props["generator"] = MARK
     program.save(str(path), external_data=False)
-
-
-def _write_torchscript(module: nn.Module, path: Path) -> None:
-    with torch.no_grad():
-        traced: Any = torch.jit.trace(module, _example(module))  # type: ignore[no-untyped-call]
-    traced.save(str(path), _extra_files={"generator": MARK})
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from beampipe.errors import ConfigError, InputError, MissingExtraError, UnknownN
 from beampipe.events import NO_TRACK, Event, Hits, Truth
 from beampipe.tracking.acts import (
     ACTS_EFFICIENT,
-    ACTS_SETTINGS,
     ACTS_SOFT,
     ActsSettings,
     ActsTrackFinder,
@@ -118,7 +117,6 @@ def test_hits_without_modules_are_refused(events: list[Event]) -> None:
 
 
 def test_settings_that_cannot_be_meant_are_refused() -> None:
-    assert set(ACTS_SETTINGS) == {"efficient", "fast", "soft", "orthogonal", "graph", "graph-fast", "beampipe"}
     with pytest.raises(UnknownNameError, match="seeding of ACTS: got 'hough'"):
         ActsSettings(seeding="hough")
     with pytest.raises(ConfigError, match="seed_min_pt"):

@@ -1,4 +1,4 @@
-"""The seedings of ACTS beside each other, and the layers that the graph-based one is told of."""
+"""Seeds of ACTS from a graph of layers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from beampipe.events import Event
-from beampipe.tracking.acts import ACTS_GRAPH, ACTS_GRAPH_FAST, ACTS_ORTHOGONAL, ActsTrackFinder
+from beampipe.tracking.acts import ACTS_GRAPH_FAST, ActsTrackFinder
 from beampipe.tracking.acts.finder import acts_layers
 from beampipe.tracking.acts.sequencer import detector
-from beampipe.tracking.acts.settings import PIXEL_VOLUMES, ActsSettings
+from beampipe.tracking.acts.settings import PIXEL_VOLUMES
 
 acts = pytest.importorskip("acts")
 pytestmark = pytest.mark.acts
@@ -24,20 +24,14 @@ def event() -> Event:
     return shoot(1, MUONS, seed=11)[0]
 
 
-def found(event: Event, settings: ActsSettings) -> tuple[set[int], int]:
-    """Muons with a track of their own, and the number of seeds."""
+def test_the_graph_finds_the_muons(event: Event) -> None:
     assert event.truth is not None
-    tracks = ActsTrackFinder(settings).find(event.hits)
+    tracks = ActsTrackFinder(ACTS_GRAPH_FAST).find(event.hits)
     assert tracks.candidates is not None
     owners = [np.unique(event.truth.particle_id[rows]) for rows in tracks.candidates]
-    return {int(who[0]) for who in owners if len(who) == 1}, tracks.counts["seeds"]
-
-
-@pytest.mark.parametrize("settings", [ACTS_ORTHOGONAL, ACTS_GRAPH, ACTS_GRAPH_FAST], ids=lambda item: item.seeding)
-def test_each_seeding_finds_the_muons(event: Event, settings: ActsSettings) -> None:
-    muons, seeds = found(event, settings)
+    muons = {int(who[0]) for who in owners if len(who) == 1}
     assert len(muons) >= MUONS - 1
-    assert seeds >= len(muons)
+    assert tracks.counts["seeds"] >= len(muons)
 
 
 def test_layers_are_those_of_the_pixels() -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.settings import ACTS_BEAMPIPE as ACTS_BEAMPIPE
     from beampipe.tracking.acts.settings import ACTS_EFFICIENT as ACTS_EFFICIENT
     from beampipe.tracking.acts.settings import ACTS_FAST as ACTS_FAST
-    from beampipe.tracking.acts.settings import ACTS_GRAPH as ACTS_GRAPH
     from beampipe.tracking.acts.settings import ACTS_GRAPH_FAST as ACTS_GRAPH_FAST
-    from beampipe.tracking.acts.settings import ACTS_ORTHOGONAL as ACTS_ORTHOGONAL
     from beampipe.tracking.acts.settings import ACTS_SETTINGS as ACTS_SETTINGS
     from beampipe.tracking.acts.settings import ACTS_SOFT as ACTS_SOFT
     from beampipe.tracking.acts.settings import ActsSettings as ActsSettings

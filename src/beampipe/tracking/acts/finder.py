@@ -482,11 +482,7 @@ def _triplet_seeding(settings: ActsSettings) -> Any:
     acts, examples = sequencer.pyacts()
     mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
     near, far = settings.delta_r_min * mm, settings.delta_r_max * mm
-    make = {
-        "triplet": examples.GridTripletSeedingAlgorithm,
-        "orthogonal": examples.OrthogonalTripletSeedingAlgorithm,
-    }
-    return make[settings.seeding](
+    return examples.GridTripletSeedingAlgorithm(
         level=acts.logging.ERROR,
         inputSpacePoints=SPACE_POINTS,
         outputSeeds=SEEDS,

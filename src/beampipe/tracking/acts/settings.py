@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 
 from beampipe.errors import ConfigError, UnknownNameError
 
-SEEDINGS = ("triplet", "orthogonal", "graph", "beampipe")
-"""Seeding algorithms: triplets from a grid or from a k-d tree, chains in a graph of layers (Gbts), and our tracks."""
+SEEDINGS = ("triplet", "graph", "beampipe")
+"""Seeding algorithms: triplets from a grid, chains in a graph of layers (Gbts), and our tracks."""
 
 PIXEL_VOLUMES = (7, 8, 9)
 """Volumes of the pixels of the ACTS Generic detector: negative end cap, barrel, positive end cap."""
@@ -133,19 +133,13 @@ ACTS_SOFT = ActsSettings(
 )
 """For small events (mu = 0) down to pT of about 0.3 GeV."""
 
-ACTS_ORTHOGONAL = replace(ACTS_EFFICIENT, seeding="orthogonal")
-"""The efficient settings with seeds from a k-d tree."""
-
-ACTS_GRAPH = replace(ACTS_EFFICIENT, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, *SHORT_STRIP_VOLUMES))
-"""The efficient settings with seeds from a graph of layers, short strips included.
+ACTS_GRAPH_FAST = replace(ACTS_FAST, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, SHORT_STRIP_VOLUMES[1]))
+"""The fast settings with seeds from a graph of pixels and short strips of the barrel: the fastest settings.
 
 The graph requires a fourth hit after three that begin on the innermost cylinder. Where particles cross only four pixel
 layers, one missing hit loses the seed: with pixels alone the efficiency at mu = 200 is .88 instead of .97. Particles
 from vertices beyond |z| of 168 mm are lost for any `collision_z`: pyacts 48.1 has no setter for that range of its bins.
 """
-
-ACTS_GRAPH_FAST = replace(ACTS_FAST, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, SHORT_STRIP_VOLUMES[1]))
-"""The fast settings with seeds from a graph of pixels and short strips of the barrel: the fastest settings."""
 
 ACTS_BEAMPIPE = replace(
     ACTS_EFFICIENT, seeding="beampipe", seed_volumes=(*PIXEL_VOLUMES, *SHORT_STRIP_VOLUMES, *LONG_STRIP_VOLUMES)
@@ -156,8 +150,6 @@ ACTS_SETTINGS = {
     "efficient": ACTS_EFFICIENT,
     "fast": ACTS_FAST,
     "soft": ACTS_SOFT,
-    "orthogonal": ACTS_ORTHOGONAL,
-    "graph": ACTS_GRAPH,
     "graph-fast": ACTS_GRAPH_FAST,
     "beampipe": ACTS_BEAMPIPE,
 }

@@ -381,6 +381,9 @@ def _interval(variable: str, curve: BinnedEfficiency, bins: range) -> str:
     return f"{name} {curve.edges[bins.start]:.3g} to {curve.edges[bins.stop]:.3g} {unit}".rstrip()
 
 
+FIT_STEM: Final = "fit"
+"""Stem of the tables of the track fit."""
+
 CARD_FORMAT: Final = "beampipe tracker model 1"
 """Value of the entry ``format`` of the card."""
 

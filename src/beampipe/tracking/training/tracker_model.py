@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
 from shutil import copyfile
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
-from beampipe.errors import ConfigError, FileError, look_up
-from beampipe.events import ON_AXIS, BeamSpot, Event
+from beampipe.errors import ConfigError, FileError
+from beampipe.events import Event
 from beampipe.simulation.detector import modules_of_layout, read_layout
 from beampipe.terminal import bar, overall_bar
-from beampipe.tracking.loading import FIT_STEM
-from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
+from beampipe.tracking.models import Origin, TrackerGeometry, TrackerModel, name_layers, weight_file
 from beampipe.tracking.models.card import new_folder, verdict, versions, weights_of, write_model
 from beampipe.tracking.strips import STRIPS, save_strips
 from beampipe.tracking.training.detector import (
@@ -36,6 +35,7 @@ from beampipe.tracking.training.detector import (
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
+from beampipe.tracking.training.task import Part, Task, TrainingBudget
 from beampipe.tracking.training.validation import validate, write_report
 from beampipe.tracking.training.windows import WINDOW_RECIPES, WindowConfig, learn_windows, write_windows
 from beampipe.tracking.truth import Selection, select_particles
@@ -58,44 +58,6 @@ FEWEST_PARTICLES: Final = 1000
 
 _FULL_TURN: Final = 6.3
 """Width of a wedge [rad] that is the whole event."""
-
-
-@dataclass(frozen=True)
-class TrainingBudget:
-    """Size of a training, as a share of the full one.
-
-    Attributes:
-        name: name on the command line.
-        share: share of the updates of each network.
-        queries: number of hits whose neighbours are searched in one update of the embedding.
-        graph_events: largest number of events that become graphs.
-        chooses: largest number of events that radius and cuts are chosen on.
-        scored: largest number of events of the validation report; more if they are small.
-        jets: largest number of events with hard jets of the report.
-        duration: how long a training takes on two idle cores, in words.
-    """
-
-    name: str
-    share: float
-    queries: int
-    graph_events: int
-    chooses: int
-    scored: int
-    jets: int
-    duration: str
-
-
-BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
-    {
-        effort.name: effort
-        for effort in (
-            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, 200, "one to three minutes"),
-            TrainingBudget("normal", 0.4, 4000, 60, 6, 10, 400, "half an hour"),
-            TrainingBudget("full", 1.0, 5000, 160, 10, 24, 1000, "hours"),
-        )
-    }
-)
-"""Budgets by name; the full one is that of the shipped models."""
 
 
 def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
@@ -198,40 +160,6 @@ _TAUGHT: Final = (
 """Losses that training events of windows get in turn, so that there are tracks with and without missing hits."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One stem of a tracker model, and its dependencies.
-
-    Attributes:
-        stem: stem of the weights; also the name of the recipe.
-        kind: windows, networks, or the tables of the track fit.
-        windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
-        soft: whether it is learned from the events for soft tracks, where there are some; its networks take long, and
-            are learned only with the option for soft tracks.
-    """
-
-    stem: str
-    kind: Literal["windows", "networks", "fit"]
-    windows: str | None = None
-    soft: bool = False
-
-
-PARTS: Final[Mapping[str, Part]] = MappingProxyType(
-    {
-        part.stem: part
-        for part in (
-            Part("module_map", "windows"),
-            Part(FIT_STEM, "fit", windows="module_map"),
-            Part("exatrkx", "networks", windows="module_map"),
-            Part("module_map_displaced", "windows"),
-            Part("module_map_far", "windows"),
-            Part("module_map_soft", "windows", soft=True),
-            Part("exatrkx_soft", "networks", windows="module_map_soft", soft=True),
-        )
-    }
-)
-"""The parts of a model, in the order in which they are learned."""
-
 _SECONDS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {
         "windows": {"windows": 1.0},
@@ -246,63 +174,6 @@ _SECONDS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     }
 )
 """Kind of a part -> name of each of its progress bars -> time of a quick training [s], for the overall bar."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A request to learn a tracker model.
-
-    Attributes:
-        name: name of the model.
-        for_what: detector and events that it is for, in one line; made from the name if empty.
-        effort: how much of the full training is done.
-        soft: whether to learn the soft networks, too.
-        only: stems that are learned, others are not; empty for all.
-        command: command that was typed, for the card.
-        inputs: digests of the files of events, for the card.
-        beam_spot: beam line in the frame of the hits.
-        field: magnetic field [T]; measured if None.
-        log: file of JSON lines that metrics of the trainings are appended to, or None.
-        min_layers: fewest layers of a reconstructable particle; derived from the events if None.
-        min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
-        force: learn from fewer particles than `FEWEST_PARTICLES`, too.
-        detector: detector file of the events, as `read_layout` takes it, which is kept with the model; None for none.
-
-    Raises:
-        UnknownNameError: `only` names no part.
-        ConfigError: `only` has networks without their windows.
-    """
-
-    name: str
-    for_what: str = ""
-    effort: TrainingBudget = BUDGETS["normal"]
-    soft: bool = False
-    only: tuple[str, ...] = ()
-    command: str = ""
-    inputs: Mapping[str, Digest] = field(default_factory=dict)
-    beam_spot: BeamSpot = ON_AXIS
-    field: float | None = None
-    log: Path | None = None
-    min_layers: int | None = None
-    min_hits: int | None = None
-    force: bool = False
-    detector: Path | None = None
-
-    def __post_init__(self) -> None:
-        for stem in self.only:
-            look_up("part of a tracker model", stem, PARTS)
-        for part in self.parts:
-            if part.windows is not None and PARTS[part.windows] not in self.parts:
-                raise ConfigError(
-                    f"--only: got {part.stem} without {part.windows}, expected both; its features need it"
-                )
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that are learned."""
-        if self.only:
-            return tuple(part for part in PARTS.values() if part.stem in self.only)
-        return tuple(part for part in PARTS.values() if self.soft or not (part.soft and part.kind == "networks"))
 
 
 def learn_model(

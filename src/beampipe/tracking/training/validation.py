@@ -24,8 +24,15 @@ from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.input_checks import ExpectedTracks, measure
-from beampipe.tracking.loading import FIT_STEM, load_pipeline, load_track_fitter
-from beampipe.tracking.models import FEWEST_TO_TELL, BinnedEfficiency, Performance, TrackerGeometry, TrackerModel
+from beampipe.tracking.loading import load_pipeline, load_track_fitter
+from beampipe.tracking.models import (
+    FEWEST_TO_TELL,
+    FIT_STEM,
+    BinnedEfficiency,
+    Performance,
+    TrackerGeometry,
+    TrackerModel,
+)
 from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
 from beampipe.tracking.training.detector import SPLIT
 from beampipe.tracking.training.samples import TrainingDegradation, degraded_event

@@ -15,14 +15,9 @@ from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
 from beampipe.tracking.models.card import verdict
-from beampipe.tracking.training import tracker_model
-from beampipe.tracking.training.tracker_model import (
-    FEWEST_PARTICLES,
-    PARTS,
-    Task,
-    TrainingBudget,
-    learn_model,
-)
+from beampipe.tracking.training import task
+from beampipe.tracking.training.task import PARTS, Task, TrainingBudget
+from beampipe.tracking.training.tracker_model import FEWEST_PARTICLES, learn_model
 from beampipe.tracking.training.validation import validate
 from beampipe.tracking.training.windows import WINDOW_RECIPES
 from tests.in_process import output_of, run
@@ -109,7 +104,7 @@ def test_what_cannot_be_learned_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_windows_that_the_events_do_not_give_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker_model, "PARTS", {stem: PARTS[stem] for stem in ("module_map", "module_map_far")})
+    monkeypatch.setattr(task, "PARTS", {stem: PARTS[stem] for stem in ("module_map", "module_map_far")})
     outside = replace(WINDOW_RECIPES["module_map_far"], start_min=1e4)  # beyond all layers
     monkeypatch.setitem(WINDOW_RECIPES, "module_map_far", outside)
     output: list[str] = []

@@ -15,7 +15,8 @@ from beampipe.tracking import load_model, write_events
 from beampipe.tracking.models import LayerRequirements, TrackerModel
 from beampipe.tracking.models.card import model_overview
 from beampipe.tracking.training.detector import prepare
-from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
+from beampipe.tracking.training.task import BUDGETS, Task
+from beampipe.tracking.training.tracker_model import learn_model
 from tests.in_process import output_of
 from tests.tracking.training.toy import toy_event
 
