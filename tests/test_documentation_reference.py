@@ -18,7 +18,7 @@ from beampipe.calibration.events.variations import IN_FILES, IN_MEMORY
 from beampipe.calibration.method.extractions import EXTRACTIONS
 from beampipe.calibration.taggers import KINDS
 from beampipe.cli import app
-from beampipe.events import PER_TRACK_COLUMNS
+from beampipe.events import TRACK_FILE_COLUMNS
 from tests.test_documentation import AREAS, DOCS, FACES, PAGES, page
 
 REFERENCE = [name for name in PAGES if name.startswith("reference/")]
@@ -171,6 +171,6 @@ def test_the_tables_of_registries_have_a_row_for_each_entry(written: Callable[[s
         assert f"| {kind.title} | {kind.group} | {', '.join(kind.reads)} |" in calibration
     for extraction in EXTRACTIONS:
         assert f'| `"{extraction.name}"` | {extraction.title} | {extraction.reads} |' in calibration
-    for column in PER_TRACK_COLUMNS:
-        line = f"| `{column.name}` | {column.unit or 1} | {column.meaning} |"
-        assert line in formats or column.name.startswith("cov_")
+    for name, column in TRACK_FILE_COLUMNS.items():
+        line = f"| `{name}` | {column.unit or 1} | {column.meaning} |"
+        assert line in formats or name.startswith("cov_")

@@ -140,13 +140,12 @@ def test_10_number_of_tracks(tracks: Tracks) -> None:
 
 
 def test_11_loop_over_tracks(tracks: Tracks, event: Event) -> None:
-    rows = list(tracks)
-    assert len(rows) == len(tracks)
-    for number, hits in enumerate(rows[:5]):
-        np.testing.assert_array_equal(hits, np.flatnonzero(tracks.track_id == number))
-        assert len(event.hits.take(hits)) == len(hits)
-    np.testing.assert_array_equal(tracks[0], rows[0])
-    np.testing.assert_array_equal(tracks[-1], rows[-1])
+    assert len(list(tracks)) == len(tracks)
+    for number, track in enumerate(tracks[:5]):
+        np.testing.assert_array_equal(track.rows, np.flatnonzero(tracks.track_id == number))
+        assert sorted(track.hits.z) == sorted(event.hits.z[track.rows])
+        assert track.pt == tracks.pt[number]
+    assert tracks[-1] == list(tracks)[-1] != tracks[0]
 
 
 def test_12_plot_tracks(tracks: Tracks, event: Event) -> None:
@@ -196,18 +195,18 @@ def test_17_particles_to_pandas_numpy_and_awkward(event: Event) -> None:
 def test_18_tracks_to_pandas(tracks: Tracks) -> None:
     table = tracks.to_pandas()
     assert len(table) == len(tracks)
-    assert table["n_hits"].tolist() == [len(hits) for hits in tracks]
+    assert table["n_hits"].tolist() == [len(track.hits) for track in tracks]
     assert table["pt"].tolist() == pytest.approx(tracks.pt.tolist(), nan_ok=True)
 
 
 def test_19_tracks_to_awkward_without_hits(tracks: Tracks) -> None:
     array = tracks.to_awkward()
     assert len(array) == len(tracks)
-    assert sorted(ak.to_list(array["hits", "row"][0])) == tracks[0].tolist()
+    assert sorted(ak.to_list(array["hits", "row"][0])) == tracks[0].rows.tolist()
 
 
 def test_20_tracks_to_numpy(tracks: Tracks) -> None:
-    np.testing.assert_array_equal(tracks.to_numpy(), tracks.track_id)
+    np.testing.assert_array_equal(tracks.to_numpy()["n_hits"], tracks.n_hits)
 
 
 def test_21_x_y_z() -> None:

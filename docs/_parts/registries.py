@@ -8,7 +8,8 @@ from beampipe.calibration.config import Energy
 from beampipe.calibration.events.variations import jet_variations
 from beampipe.calibration.method.extractions import EXTRACTIONS
 from beampipe.calibration.taggers import KINDS
-from beampipe.events import PER_TRACK_COLUMNS, TrackColumn
+from beampipe.events import TRACK_FILE_COLUMNS, TrackQuantities
+from beampipe.tables import quantities
 
 
 def table(registry: str) -> str:
@@ -37,19 +38,14 @@ def extractions() -> Iterable[Sequence[str]]:
 
 
 def track_columns() -> Iterable[Sequence[str]]:
-    """Columns of tracks; the covariances are one row."""
-    covariances = False
-    for each in PER_TRACK_COLUMNS:
-        if not each.name.startswith("cov_"):
-            yield f"`{each.name}`", each.unit or "1", each.meaning, _place(each)
-        elif not covariances:
-            covariances = True
-            meaning = "covariance of A and B, each pair once, such as `cov_z0_d0`"
-            yield "`cov_A_B`", "their product", meaning, _place(each)
-
-
-def _place(column: TrackColumn) -> str:
-    return " and ".join(["files"] * column.in_files + ["tables"] * column.in_tables)
+    """Columns of tracks, by the names of files; the covariances are one row."""
+    tables = {each.name: each for each in quantities(TrackQuantities) if each.in_tables}
+    for name, each in {**tables, **TRACK_FILE_COLUMNS}.items():
+        if name.startswith("cov_"):
+            continue
+        place = " and ".join(["files"] * (name in TRACK_FILE_COLUMNS) + ["tables"] * (name in tables))
+        yield f"`{name}`", each.unit or "1", each.meaning, place
+    yield "`cov_A_B`", "their product", "covariance of A and B, each pair once, such as `cov_z0_d0`", "files"
 
 
 TABLES: dict[str, tuple[Sequence[str], Callable[[], Iterable[Sequence[str]]]]] = {

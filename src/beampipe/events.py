@@ -6,42 +6,44 @@ imported when the method is called.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, astuple, dataclass, field, fields, replace
+from dataclasses import Field, astuple, dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property, partial
 from itertools import islice, pairwise
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
-from beampipe.errors import (
-    ConfigError,
-    DtypeError,
-    InputError,
-    NotFiniteError,
-    ShapeError,
-    UnknownNameError,
-    expect_type,
-)
+from beampipe.errors import ConfigError, DtypeError, InputError, NotFiniteError, ShapeError, expect_type, look_up
 from beampipe.lazy import import_name
 from beampipe.notebook import Page, Shown, span
 from beampipe.provenance import Provenance
+from beampipe.tables import (
+    ByContent,
+    Quantity,
+    Row,
+    Table,
+    expect_array,
+    expect_stored,
+    quantities,
+    selected_rows,
+    stored,
+    stored_fields,
+)
 
 if TYPE_CHECKING:
     from awkward import Array
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 
-_Table = TypeVar("_Table", bound="Table")
 _Tracks = TypeVar("_Tracks", bound="Tracks")
+Number = TypeVar("Number")
 
 Position = Float32[ndarray, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -128,18 +130,6 @@ ON_AXIS: Final = BeamSpot()
 """The beam line along the detector's axis."""
 
 
-def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
-    """Refuse an array that is not of the stated type and shape (None matches any length)."""
-    expect_type(name, array, ndarray, "convert it with numpy.asarray, or make hits with Hits.from_xyz(x, y, z)")
-    if array.dtype != dtype:
-        raise DtypeError(f"{name}: got dtype {array.dtype}, expected {np.dtype(dtype)}; convert it first")
-    if array.ndim != len(shape) or any(
-        want is not None and length != want for length, want in zip(array.shape, shape, strict=True)
-    ):
-        expected = ", ".join("n" if length is None else str(length) for length in shape)
-        raise ShapeError(f"{name}: got shape {array.shape}, expected ({expected})")
-
-
 def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:
     """x, y, z [mm] as r [mm], phi [rad], z [mm]."""
     return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
@@ -210,138 +200,45 @@ def scale_named(name: str) -> Scale:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in SCALES:
-        raise UnknownNameError("scale", name, SCALES)
-    return SCALES[name]
+    return look_up("scale", name, SCALES)
 
 
-class Table(Shown):
-    """Base class of data with columns of one length, which can be exported to other packages."""
+class HitQuantities:
+    """The columns of hits: arrays of `Hits`, numbers of a `Hit`."""
 
-    @abstractmethod
-    def columns(self) -> dict[str, ndarray]:
-        """Every column by name; all have the same length."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def take(self: _Table, selection: ArrayLike) -> _Table:
-        """The rows of a mask or of row numbers, in that order.
-
-        Raises:
-            IndexError: the mask has another length, or there is no such row.
-            TypeError: the selection is neither.
-        """
-
-    def to_numpy(self) -> ndarray:
-        """A structured array with a field for each column."""
-        columns = self.columns()
-        table = np.empty(len(next(iter(columns.values()))), [(name, values.dtype) for name, values in columns.items()])
-        for name, values in columns.items():
-            table[name] = values
-        return table
-
-    def to_pandas(self) -> DataFrame:
-        """A table of pandas; needs pandas.
-
-        Raises:
-            MissingExtraError: pandas is not installed.
-        """
-        from pandas import DataFrame
-
-        return DataFrame(self.columns())
-
-    def to_awkward(self) -> Array:
-        """An array of records of awkward.
-
-        Raises:
-            MissingExtraError: awkward is not installed.
-        """
-        from awkward import zip as records
-
-        return records(self.columns())
+    r = Quantity(np.float32, "mm", "distance from the axis", lambda hits: hits.position[:, 0])
+    phi = Quantity(np.float32, "rad", "azimuth", lambda hits: hits.position[:, 1])
+    z = Quantity(np.float32, "mm", "z", lambda hits: hits.position[:, 2])
+    x = Quantity(np.float32, "mm", "x", lambda hits: hits.r * np.cos(hits.phi), in_tables=False)
+    y = Quantity(np.float32, "mm", "y", lambda hits: hits.r * np.sin(hits.phi), in_tables=False)
+    local0 = Quantity(np.float32, "mm", "position on the module", lambda hits: hits.local[:, 0], needs=("local",))
+    local1 = Quantity(
+        np.float32, "mm", "second position on the module", lambda hits: hits.local[:, 1], needs=("local",)
+    )
+    variance0 = Quantity(
+        np.float32, "mm^2", "variance of `local0`", lambda hits: hits.variance[:, 0], needs=("variance",)
+    )
+    variance1 = Quantity(
+        np.float32, "mm^2", "variance of `local1`", lambda hits: hits.variance[:, 1], needs=("variance",)
+    )
 
 
-class Row:
-    """One row of a table: every column is an attribute, and a number where the table has an array.
+class Hit(HitQuantities, Row):
+    """One measured space point.
 
     >>> hits = Hits.from_xyz([3.0, 0.0], [4.0, 1.0], [5.0, 0.0])
     >>> float(hits[0].r), len(hits[hits.z > 0])
     (5.0, 1)
 
-    Args:
-        table: a table with this row only.
+    Attributes:
+        geometry_id: ACTS geometry identifier of the module, or None.
     """
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # as copies and pickles ask, before there is a table
-            raise AttributeError(name)
-        values = getattr(self._table, name)
-        return values[0] if isinstance(values, ndarray) else values
-
-    def __dir__(self) -> list[str]:
-        return [*self._table.columns(), *super().__dir__()]
-
-    def __repr__(self) -> str:
-        return ", ".join(f"{name} = {values[0]:g}" for name, values in self._table.columns().items())
-
-
-class RowTable(Table):
-    """A table that takes what arrays take in square brackets."""
-
-    @overload
-    def __getitem__(self, selection: int) -> Row: ...
-
-    @overload
-    def __getitem__(self: _Table, selection: slice | ArrayLike) -> _Table: ...
-
-    def __getitem__(self: _Table, selection: int | slice | ArrayLike) -> Row | _Table:
-        """One row by its number; a table of the rows of a slice, of a mask or of a list of numbers."""
-        if isinstance(selection, slice):
-            return self.take(np.arange(len(self))[selection])
-        if isinstance(selection, (int, np.integer)):
-            return Row(self.take([int(selection)]))
-        return self.take(selection)
-
-    def __iter__(self) -> Iterator[Row]:
-        """Each row."""
-        return (Row(self.take([number])) for number in range(len(self)))
-
-
-def selected_rows(selection: ArrayLike, n: int, what: str) -> Int64[ndarray, " n"]:
-    """The row numbers that a mask or an array of row numbers selects.
-
-    Args:
-        selection: (n,) mask, or row numbers; negative ones count from the end.
-        n: number of rows.
-        what: name of the rows in messages, e.g. ``"hits"``.
-
-    Raises:
-        IndexError: the mask has another length, or there is no such row.
-        TypeError: the selection is neither.
-    """
-    array = np.asarray(selection)
-    if array.dtype == np.bool_ and array.ndim == 1:
-        if len(array) != n:
-            raise IndexError(f"{what}: got a mask of length {len(array)}, expected one value for each of the {n}")
-        return np.flatnonzero(array)
-    if array.ndim == 1 and array.size == 0:
-        return np.empty(0, np.int64)
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise TypeError(f"{what}: got {array.dtype} of shape {array.shape}, expected a mask or row numbers")
-    outside = array[(array < -n) | (array >= n)]
-    if len(outside):
-        raise IndexError(f"{what}: got row {outside[0]}, but there are {n}")
-    rows = array.astype(np.int64)
-    return np.where(rows < 0, rows + n, rows)
+    geometry_id: np.uint64 | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Hits(RowTable):
+class Hits(HitQuantities, Table[Hit], Shown):
     """Measured space points of one event, in input order.
 
     Attributes:
@@ -357,10 +254,11 @@ class Hits(RowTable):
         NotFiniteError: a coordinate is NaN or infinite.
     """
 
-    position: Position
-    geometry_id: UInt64[ndarray, " n_hits"] | None = None
-    local: Float32[ndarray, "n_hits 2"] | None = None
-    variance: Float32[ndarray, "n_hits 2"] | None = None
+    position: Position = field(metadata=stored(np.float32, 3))
+    geometry_id: UInt64[ndarray, " n_hits"] | None = field(default=None, metadata=stored(np.uint64))
+    local: Float32[ndarray, "n_hits 2"] | None = field(default=None, metadata=stored(np.float32, 2))
+    variance: Float32[ndarray, "n_hits 2"] | None = field(default=None, metadata=stored(np.float32, 2))
+    row_type: ClassVar[type[Row]] = Hit
 
     def __post_init__(self) -> None:
         if np.ndim(self.position) == 1 and self.geometry_id is not None:
@@ -374,12 +272,7 @@ class Hits(RowTable):
                 f"hits: got {self.position[row].tolist()} at row {row}, expected finite r, phi, z;"
                 " drop or repair that hit"
             )
-        n = len(self.position)
-        if self.geometry_id is not None:
-            expect_array("geometry_id", self.geometry_id, np.uint64, (n,))
-        for name, values in (("local", self.local), ("variance", self.variance)):
-            if values is not None:
-                expect_array(name, values, np.float32, (n, 2))
+        expect_stored(self, len(self.position))
 
     @classmethod
     def from_xyz(
@@ -433,44 +326,9 @@ class Hits(RowTable):
         """(n_hits, 3) float32: x, y, z [mm]."""
         return np.stack([self.x, self.y, self.z], axis=1)
 
-    @property
-    def r(self) -> Float32[ndarray, " n_hits"]:
-        """Distance from the axis [mm]."""
-        return self.position[:, 0]
-
-    @property
-    def phi(self) -> Float32[ndarray, " n_hits"]:
-        """Azimuth [rad]."""
-        return self.position[:, 1]
-
-    @property
-    def x(self) -> Float32[ndarray, " n_hits"]:
-        """x [mm]."""
-        return np.asarray(self.r * np.cos(self.phi))
-
-    @property
-    def y(self) -> Float32[ndarray, " n_hits"]:
-        """y [mm]."""
-        return np.asarray(self.r * np.sin(self.phi))
-
-    @property
-    def z(self) -> Float32[ndarray, " n_hits"]:
-        """z [mm]."""
-        return self.position[:, 2]
-
     def to_numpy(self) -> Position:
         """(n_hits, 3) float32: r [mm], phi [rad], z [mm]."""
         return self.position
-
-    def columns(self) -> dict[str, ndarray]:
-        """`r`, `phi`, `z`, and where known `geometry_id`, `local0`, `local1`, `variance0`, `variance1`."""
-        columns: dict[str, ndarray] = {"r": self.r, "phi": self.phi, "z": self.z}
-        if self.geometry_id is not None:
-            columns["geometry_id"] = self.geometry_id
-        for name, values in (("local", self.local), ("variance", self.variance)):
-            if values is not None:
-                columns |= {f"{name}0": values[:, 0], f"{name}1": values[:, 1]}
-        return columns
 
     def facts(self) -> Mapping[str, object]:
         """Number of hits, their extent, and which optional fields are present."""
@@ -480,23 +338,52 @@ class Hits(RowTable):
         beside = [name for name in ("geometry_id", "local", "variance") if getattr(self, name) is not None]
         return {**facts, "beside": ", ".join(beside) or "nothing"}
 
-    def take(self, selection: ArrayLike) -> Hits:
-        """The hits of a mask or of row numbers, in that order.
-
-        Raises:
-            IndexError: the mask has another length, or there is no such row.
-        """
-        rows = selected_rows(selection, len(self), "hits")
-        optional = (self.geometry_id, self.local, self.variance)
-        return Hits(self.position[rows], *(None if column is None else column[rows] for column in optional))
-
 
 NOISE = 0
 """`particle_id` of a hit that no particle made."""
 
 
+def _eta(particles: Particles) -> ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eta: ndarray = np.arcsinh(particles.pz / particles.pt)
+    return eta
+
+
+class ParticleQuantities:
+    """The columns of particles: arrays of `Particles`, numbers of a `Particle`."""
+
+    px = Quantity(np.float32, "GeV", "momentum along x at production", lambda of: of.momentum[:, 0])
+    py = Quantity(np.float32, "GeV", "momentum along y at production", lambda of: of.momentum[:, 1])
+    pz = Quantity(np.float32, "GeV", "momentum along z at production", lambda of: of.momentum[:, 2])
+    pt = Quantity(np.float32, "GeV", "transverse momentum", lambda of: np.hypot(of.px, of.py))
+    eta = Quantity(np.float32, "", "pseudorapidity, asinh(pz / pT); +-inf along the beam", _eta)
+    phi = Quantity(np.float32, "rad", "azimuth of the momentum", lambda of: np.arctan2(of.py, of.px), in_tables=False)
+    vx = Quantity(np.float32, "mm", "x of production", lambda of: of.vertex[:, 0])
+    vy = Quantity(np.float32, "mm", "y of production", lambda of: of.vertex[:, 1])
+    vz = Quantity(np.float32, "mm", "z of production", lambda of: of.vertex[:, 2])
+    origin_radius = Quantity(
+        np.float32, "mm", "transverse radius of production", lambda of: np.hypot(of.vx, of.vy), in_tables=False
+    )
+
+
+class Particle(ParticleQuantities, Row):
+    """One simulated particle.
+
+    Attributes:
+        particle_id: its number, unique in the event, > 0.
+        pdg: PDG code.
+        charge: charge [e].
+        primary: whether it is from the generator, not made in the detector.
+    """
+
+    particle_id: np.int64
+    pdg: np.int32
+    charge: np.float32
+    primary: np.bool_
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Particles(RowTable):
+class Particles(ParticleQuantities, Table[Particle], Shown):
     """Simulated particles of one event.
 
     Attributes:
@@ -508,47 +395,19 @@ class Particles(RowTable):
         primary: (n_particles,) bool: from the generator, not made in the detector.
     """
 
-    particle_id: Int64[ndarray, " n_particles"]
-    pdg: Int32[ndarray, " n_particles"]
-    charge: Float32[ndarray, " n_particles"]
-    momentum: Float32[ndarray, "n_particles 3"]
-    vertex: Float32[ndarray, "n_particles 3"]
-    primary: Bool[ndarray, " n_particles"]
+    particle_id: Int64[ndarray, " n_particles"] = field(metadata=stored(np.int64))
+    pdg: Int32[ndarray, " n_particles"] = field(metadata=stored(np.int32))
+    charge: Float32[ndarray, " n_particles"] = field(metadata=stored(np.float32))
+    momentum: Float32[ndarray, "n_particles 3"] = field(metadata=stored(np.float32, 3))
+    vertex: Float32[ndarray, "n_particles 3"] = field(metadata=stored(np.float32, 3))
+    primary: Bool[ndarray, " n_particles"] = field(metadata=stored(np.bool_))
+    row_type: ClassVar[type[Row]] = Particle
 
     def __post_init__(self) -> None:
-        n = len(self.particle_id)
-        expect_array("particle_id", self.particle_id, np.int64, (n,))
-        expect_array("pdg", self.pdg, np.int32, (n,))
-        expect_array("charge", self.charge, np.float32, (n,))
-        expect_array("momentum", self.momentum, np.float32, (n, 3))
-        expect_array("vertex", self.vertex, np.float32, (n, 3))
-        expect_array("primary", self.primary, np.bool_, (n,))
+        expect_stored(self, len(self.particle_id))
 
     def __len__(self) -> int:
         return len(self.particle_id)
-
-    def take(self, selection: ArrayLike) -> Particles:
-        """The particles of a mask or of row numbers, in that order.
-
-        Raises:
-            IndexError: the mask has another length, or there is no such row.
-        """
-        rows = selected_rows(selection, len(self), "particles")
-        columns = (self.particle_id, self.pdg, self.charge, self.momentum, self.vertex, self.primary)
-        return Particles(*(column[rows] for column in columns))
-
-    def columns(self) -> dict[str, ndarray]:
-        """The attributes, with `px`, `py`, `pz` [GeV] and `vx`, `vy`, `vz` [mm], and `pt` [GeV] and `eta`."""
-        return {
-            "particle_id": self.particle_id,
-            "pdg": self.pdg,
-            "charge": self.charge,
-            "pt": self.pt,
-            "eta": self.eta,
-            **dict(zip(("px", "py", "pz"), self.momentum.T, strict=True)),
-            **dict(zip(("vx", "vy", "vz"), self.vertex.T, strict=True)),
-            "primary": self.primary,
-        }
 
     def rows(self, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
         """Row of each `particle_id`, -1 for noise and for particles that are not listed."""
@@ -558,25 +417,6 @@ class Particles(RowTable):
         by_id = np.argsort(ids)
         row = by_id[np.minimum(np.searchsorted(ids, particle_id, sorter=by_id), len(ids) - 1)]
         return np.where((ids[row] == particle_id) & (particle_id != NOISE), row, -1)
-
-    @property
-    def pt(self) -> Float32[ndarray, " n_particles"]:
-        """Transverse momentum [GeV]."""
-        pt: Float32[ndarray, " n_particles"] = np.hypot(self.momentum[:, 0], self.momentum[:, 1])
-        return pt
-
-    @property
-    def eta(self) -> Float32[ndarray, " n_particles"]:
-        """Pseudorapidity, asinh(pz / pT); +-inf along the beam."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            eta: Float32[ndarray, " n_particles"] = np.arcsinh(self.momentum[:, 2] / self.pt)
-        return eta
-
-    @property
-    def origin_radius(self) -> Float32[ndarray, " n_particles"]:
-        """Transverse radius of production [mm]."""
-        radius: Float32[ndarray, " n_particles"] = np.hypot(self.vertex[:, 0], self.vertex[:, 1])
-        return radius
 
     def facts(self) -> Mapping[str, object]:
         """Number of particles, of charged and primary ones, and their range of pT."""
@@ -591,7 +431,7 @@ class Particles(RowTable):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Truth(Shown):
+class Truth(ByContent, Shown):
     """Which particle made which hit.
 
     Attributes:
@@ -652,23 +492,13 @@ MAX_OUTLIERS: Final = 3
 """Hits that the fit of a track leaves out at most."""
 
 
-def per_track(dtype: type, *shape: int) -> dict[str, Any]:
-    """Metadata of a field of `TrackParameters` that is an array with one entry per track.
-
-    Args:
-        dtype: type of its numbers.
-        shape: shape of one entry; none for a number.
-    """
-    return {"dtype": dtype, "shape": shape}
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class TrackParameters(Shown):
+class TrackParameters(ByContent, Shown):
     """Helices of tracks at the perigee, the point closest to the beam line (x = y = 0); signs as in ACTS.
 
     A track that could not be fitted has NaN in `values`, `covariance` and `chi2`; its `status` says why.
 
-    Each array is declared here only, by `per_track`: its type, its shape, and its place in the answers of servers.
+    Each array is declared here only, by `stored`: its type, its shape, and its place in the answers of servers.
 
     Attributes:
         values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
@@ -680,19 +510,16 @@ class TrackParameters(Shown):
         field: magnetic field along z that q/p was computed with [T]; NaN where it is not known, as of servers.
     """
 
-    values: Float64[ndarray, "n_tracks 5"] = field(metadata=per_track(np.float64, 5))
-    covariance: Float64[ndarray, "n_tracks 5 5"] = field(metadata=per_track(np.float64, 5, 5))
-    chi2: Float64[ndarray, " n_tracks"] = field(metadata=per_track(np.float64))
-    n_hits: Int64[ndarray, " n_tracks"] = field(metadata=per_track(np.int64))
-    status: Int8[ndarray, " n_tracks"] = field(metadata=per_track(np.int8))
-    outliers: Int64[ndarray, "n_tracks 3"] = field(metadata=per_track(np.int64, MAX_OUTLIERS))
+    values: Float64[ndarray, "n_tracks 5"] = field(metadata=stored(np.float64, 5))
+    covariance: Float64[ndarray, "n_tracks 5 5"] = field(metadata=stored(np.float64, 5, 5))
+    chi2: Float64[ndarray, " n_tracks"] = field(metadata=stored(np.float64))
+    n_hits: Int64[ndarray, " n_tracks"] = field(metadata=stored(np.int64))
+    status: Int8[ndarray, " n_tracks"] = field(metadata=stored(np.int8))
+    outliers: Int64[ndarray, "n_tracks 3"] = field(metadata=stored(np.int64, MAX_OUTLIERS))
     field: float = field(default=float("nan"), kw_only=True)
 
     def __post_init__(self) -> None:
-        n = len(self.values)
-        for result in fit_results():
-            shape = (n, *result.metadata["shape"])
-            expect_array(result.name, getattr(self, result.name), result.metadata["dtype"], shape)
+        expect_stored(self, len(self.values))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -725,43 +552,123 @@ class TrackParameters(Shown):
 
 def fit_results() -> list[Field[Any]]:
     """The arrays of `TrackParameters`, in the order in which kernels and servers give them."""
-    return [each for each in fields(TrackParameters) if "shape" in each.metadata]
+    return stored_fields(TrackParameters)
 
 
-@dataclass(frozen=True)
-class TrackColumn:
-    """A quantity of each track, for tables of pandas, numpy and awkward and for the file of ``--parameters``.
+_STATUS_WORDS: Final = np.array([status.name.lower() for status in FitStatus])
 
-    The tracks of a server have the same columns: they are computed where the tracks are used, from what it answers.
 
-    Attributes:
-        name: name of the column.
-        dtype: type of its values; `str` for words.
-        unit: unit of its values; empty for numbers without one.
-        meaning: what it is, in a few words.
-        values: computes it, one value per track; None where the tracks lack what it needs. Tracks that were not fitted
-            have NaN, or what the function gives.
-        in_tables: whether tables in memory have it.
-        in_files: whether the file of the parameters has it, whose tracks are all fitted or have the reason why not.
+def _of_fit(
+    dtype: type[Number],
+    unit: str,
+    meaning: str,
+    values: Callable[[TrackParameters], ndarray],
+    *,
+    in_tables: bool = True,
+    in_files: str = "",
+) -> Quantity[Number]:
+    """A column of tracks that is computed from their fit."""
+
+    def computed(tracks: Tracks) -> ndarray:
+        return values(tracks.fit)
+
+    return Quantity(dtype, unit, meaning, computed, needs=("parameters",), in_tables=in_tables, in_files=in_files)
+
+
+class TrackQuantities:
+    """The columns of tracks: arrays of `Tracks`, numbers of a `Track`; a new one goes to the end.
+
+    Tracks here and from servers have the same ones. Those of the fit need it; tracks that could not be fitted have NaN.
     """
 
-    name: str
-    dtype: type
-    unit: str
-    meaning: str
-    values: Callable[[Tracks], ndarray | None]
-    in_tables: bool = True
-    in_files: bool = True
+    n_hits = Quantity(np.int64, "", "hits on the track", lambda tracks: tracks.hits_per_track())
+    pt = Quantity(
+        np.float32,
+        "GeV",
+        "transverse momentum by the fitted helix, or the circle through the hits of a track that was not fitted",
+        lambda tracks: import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
+            tracks.event_for("found_in(event).pt").hits, tracks, None
+        ),
+        needs=("event", "magnetic_field"),
+    )
+    d0 = _of_fit(
+        np.float64,
+        "mm",
+        "distance of the perigee from the beam line, with the sign of ACTS",
+        lambda fit: fit.values[:, 0],
+        in_files="d0",
+    )
+    z0 = _of_fit(np.float64, "mm", "z of the perigee", lambda fit: fit.values[:, 1], in_files="z0")
+    phi = _of_fit(
+        np.float64, "rad", "azimuth of the direction at the perigee", lambda fit: fit.values[:, 2], in_files="phi"
+    )
+    theta = _of_fit(
+        np.float64, "rad", "polar angle of the direction at the perigee", lambda fit: fit.values[:, 3], in_files="theta"
+    )
+    q_over_p = _of_fit(np.float64, "e/GeV", "charge over momentum", lambda fit: fit.values[:, 4], in_files="q_over_p")
+    chi2 = _of_fit(np.float64, "", "chi2 of the hits", lambda fit: fit.chi2, in_files="chi2")
+    fitted = _of_fit(np.bool_, "", "whether it has parameters", lambda fit: fit.fitted)
+    ndf = _of_fit(np.int64, "", "degrees of freedom", lambda fit: fit.ndf, in_tables=False, in_files="ndf")
+    n_fitted = _of_fit(
+        np.int64, "", "hits that were fitted", lambda fit: fit.n_hits, in_tables=False, in_files="n_hits"
+    )
+    status = _of_fit(
+        str,
+        "",
+        "`fitted`, or a word of `FitStatus`",
+        lambda fit: _STATUS_WORDS[fit.status],
+        in_tables=False,
+        in_files="status",
+    )
+    eta = _of_fit(
+        np.float64, "", "pseudorapidity, -ln tan(theta / 2)", lambda fit: -np.log(np.tan(fit.values[:, 3] / 2))
+    )
+    charge = _of_fit(np.float64, "e", "sign of the charge", lambda fit: np.sign(fit.values[:, 4]))
 
 
-def of_fit(values: Callable[[TrackParameters], ndarray]) -> Callable[[Tracks], ndarray | None]:
-    """The values of a column that is computed from the fit."""
-    return lambda tracks: None if tracks.parameters is None else values(tracks.parameters)
+def _covariance(row: int, column: int, fit: TrackParameters) -> ndarray:
+    return fit.covariance[:, row, column]
+
+
+def _file_columns() -> Iterator[tuple[str, Quantity[Any]]]:
+    """The columns of files; after the parameters the lower triangle of their covariance."""
+    for each in quantities(TrackQuantities):
+        if each.in_files:
+            yield each.in_files, each
+        if each.name != PARAMETERS[-1]:
+            continue
+        units = [getattr(TrackQuantities, name).unit for name in PARAMETERS]
+        for row, column in np.argwhere(np.tri(len(PARAMETERS))).tolist():
+            name, other = PARAMETERS[row], PARAMETERS[column]
+            unit, meaning = f"{units[row]} {units[column]}", f"covariance of {name} and {other}"
+            entry = partial(_covariance, row, column)
+            yield f"cov_{name}_{other}", _of_fit(np.float64, unit, meaning, entry)
+
+
+TRACK_FILE_COLUMNS: Final = dict(_file_columns())
+"""Name -> column of the file of ``--parameters``, whose tracks are all fitted or have the reason why not."""
+
+
+class Track(TrackQuantities, Row):
+    """One track: its numbers, and its hits."""
+
+    @property
+    def rows(self) -> Int64[ndarray, " n"]:
+        """Rows of its hits in the event, in input order."""
+        return np.asarray(self.number("rows"))
+
+    @property
+    def hits(self) -> Hits:
+        """Its hits, from the beam line outwards."""
+        hits: Hits = self.number("hits")
+        return hits
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Tracks(Table):
-    """Track candidates as one label per hit; ``len(tracks)`` is their number, ``tracks[0]`` the hits of the first.
+class Tracks(TrackQuantities, Table[Track], Shown):
+    """Track candidates as one label per hit; ``len(tracks)`` is their number, ``tracks[0]`` the first `Track`.
+
+    Equal are tracks with the same labels, fits and event, whatever time they took.
 
     Attributes:
         track_id: (n_hits,) int64 in input order: 0 .. n_tracks - 1, `NO_TRACK` (-1) for a hit on no track.
@@ -788,15 +695,16 @@ class Tracks(Table):
     """
 
     track_id: TrackIds
-    seconds: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    counts: dict[str, int] = field(default_factory=dict, compare=False)
     candidates: Sequence[Int64[ndarray, " _"]] | None = None
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict, compare=False)
     beam_spot: BeamSpot = ON_AXIS
     parameters: TrackParameters | None = None
     event: Event | None = None
     magnetic_field: float | None = None
     min_hits: int | None = None
+    row_type: ClassVar[type[Row]] = Track
 
     def __post_init__(self) -> None:
         expect_array("track_id", self.track_id, np.int64, (None,))
@@ -834,32 +742,6 @@ class Tracks(Table):
         """Number of tracks; of a finder whose tracks share hits, that of `candidates`."""
         return self.n_tracks if self.candidates is None else len(self.candidates)
 
-    @overload
-    def __getitem__(self, selection: int) -> Int64[ndarray, " n"]: ...
-
-    @overload
-    def __getitem__(self: _Tracks, selection: slice | ArrayLike) -> _Tracks: ...
-
-    def __getitem__(self: _Tracks, selection: int | slice | ArrayLike) -> Int64[ndarray, " n"] | _Tracks:
-        """The rows of the hits of one track; or some tracks: ``tracks[:10]``, ``tracks[tracks.pt > 2]``.
-
-        ``event.hits[tracks[0]]`` are the hits of the first track, which stand in the order of the input.
-
-        Args:
-            selection: number of a track, where negative ones count from the end; or what `take` accepts, or a slice.
-
-        Raises:
-            IndexError: there is no such track.
-        """
-        if isinstance(selection, slice):
-            return self.take(np.arange(len(self))[selection])
-        if not isinstance(selection, (int, np.integer)):
-            return self.take(selection)
-        number = int(selected_rows([int(selection)], len(self), "tracks")[0])
-        if self.candidates is not None:
-            return np.sort(self.candidates[number])
-        return np.flatnonzero(self.track_id == number)
-
     def take(self: _Tracks, selection: ArrayLike) -> _Tracks:
         """The tracks of a mask or of numbers, numbered from 0 in that order; all hits stay, also those on no track.
 
@@ -879,16 +761,26 @@ class Tracks(Table):
             parameters=None if self.parameters is None else self.parameters.take(rows),
         )
 
-    def __iter__(self) -> Iterator[Int64[ndarray, " n"]]:
+    @property
+    def rows(self) -> list[Int64[ndarray, " n"]]:
         """Rows of the hits of each track, in input order."""
         if self.candidates is not None:
-            return map(np.sort, self.candidates)
+            return list(map(np.sort, self.candidates))
         rows = np.argsort(self.track_id, kind="stable")[np.count_nonzero(self.track_id < 0) :]
-        return iter(split_hit_lists(rows, np.append(0, np.cumsum(self.n_hits))))
+        return split_hit_lists(rows, np.append(0, np.cumsum(self.n_hits)))
 
     @property
-    def n_hits(self) -> Int64[ndarray, " n_tracks"]:
-        """Number of hits of each track."""
+    def hits(self) -> list[Hits]:
+        """Hits of each track, from the beam line outwards.
+
+        Raises:
+            TypeError: the tracks have no event.
+        """
+        hits = self.event_for("found_in(event).hits").hits
+        return [hits.take(rows) for rows in split_hit_lists(*hit_lists(hits, self, outwards=True))]
+
+    def hits_per_track(self) -> Int64[ndarray, " n_tracks"]:
+        """The column `n_hits`."""
         if self.candidates is not None:
             return np.array([len(rows) for rows in self.candidates], np.int64)
         return np.bincount(self.track_id[self.track_id >= 0], minlength=self.n_tracks)
@@ -909,58 +801,12 @@ class Tracks(Table):
         return tracks
 
     @property
-    def pt(self) -> Float32[ndarray, " n_tracks"]:
-        """Transverse momentum of each track [GeV]: by its fitted helix, or the circle through its hits if it has none.
-
-        The circle (`beampipe.tracking.display.estimate_pt`) assumes unit charge; it need not pass the beam line. It is
-        infinity for hits on a straight line, NaN for fewer than three hits.
+    def fit(self) -> TrackParameters:
+        """The fitted helix of each track.
 
         Raises:
-            ConfigError: the finder stated no field, and the tracks have no fit; or it is 0 or not finite.
-            TypeError: the tracks have no event.
+            ConfigError: the tracks were not fitted.
         """
-        pt: Float32[ndarray, " n_tracks"] = import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
-            self._event("found_in(event).pt").hits, self, None
-        )
-        return pt
-
-    @property
-    def d0(self) -> Float64[ndarray, " n_tracks"]:
-        """Distance of the perigee from the beam line [mm], with the sign of ACTS. Needs a fit, as do the next ones."""
-        return self._fit.values[:, 0]
-
-    @property
-    def z0(self) -> Float64[ndarray, " n_tracks"]:
-        """z of the perigee [mm]."""
-        return self._fit.values[:, 1]
-
-    @property
-    def phi(self) -> Float64[ndarray, " n_tracks"]:
-        """Azimuth of the direction at the perigee [rad]."""
-        return self._fit.values[:, 2]
-
-    @property
-    def theta(self) -> Float64[ndarray, " n_tracks"]:
-        """Polar angle of the direction at the perigee [rad]."""
-        return self._fit.values[:, 3]
-
-    @property
-    def eta(self) -> Float64[ndarray, " n_tracks"]:
-        """Pseudorapidity, -ln tan(theta / 2)."""
-        return np.asarray(-np.log(np.tan(self.theta / 2)))
-
-    @property
-    def charge(self) -> Float64[ndarray, " n_tracks"]:
-        """Sign of the charge [e]."""
-        return np.asarray(np.sign(self._fit.values[:, 4]))
-
-    @property
-    def chi2(self) -> Float64[ndarray, " n_tracks"]:
-        """chi2 of the hits."""
-        return self._fit.chi2
-
-    @property
-    def _fit(self) -> TrackParameters:
         if self.parameters is None:
             raise ConfigError("tracks: these were not fitted; load_track_fitter().add(event.hits, tracks) fits them")
         return self.parameters
@@ -987,47 +833,31 @@ class Tracks(Table):
             MissingExtraError: matplotlib is not installed.
             TypeError: the tracks have no event.
         """
-        return self._event("found_in(event).plot()").plot(
+        return self.event_for("found_in(event).plot()").plot(
             self, min_pt=min_pt, show_truth=show_truth, detector=detector, field=field, dark=dark
         )
 
-    def columns(self) -> dict[str, ndarray]:
-        """The columns `PER_TRACK_COLUMNS` of tables: `n_hits` of each track, and where known `pt` [GeV] and the fit.
-
-        `d0`, `z0` [mm], `phi`, `theta` [rad] and `q_over_p` [e/GeV] are its parameters, beside `chi2` and `fitted`.
-        """
-        return {
-            column.name: values
-            for column in PER_TRACK_COLUMNS
-            if column.in_tables and (values := column.values(self)) is not None
-        }
-
-    def to_numpy(self) -> TrackIds:
-        """(n_hits,) int64: `track_id`, the track of each hit, -1 for none."""
-        return self.track_id
-
-    def to_awkward(self, hits: Hits | None = None, field: float | None = None) -> Array:
-        """The tracks as an array of awkward, one record per track.
-
-        Args:
-            hits: hits that the tracks were found in; those of `event` if not given.
-            field: solenoidal field along z [T], as for `pt`.
+    def to_awkward(self) -> Array:
+        """The tracks as an array of awkward.
 
         Returns:
-            (n_tracks,) records: `pt` [GeV] as by `pt`, `n_hits`, and `hits`, the hits of the track from the beam line
-            outwards, as records of `row`, `r` [mm], `phi` [rad] and `z` [mm]. If the tracks were fitted, also `d0`
-            [mm], `z0` [mm], `phi` [rad], `theta` [rad], `q_over_p` [e/GeV], `chi2` and `fitted`.
+            (n_tracks,) records: the columns, and `hits`, the hits of the track from the beam line outwards, as records
+            of `row`, `r` [mm], `phi` [rad] and `z` [mm].
 
         Raises:
-            ShapeError: the tracks are of another number of hits.
             MissingExtraError: awkward is not installed.
-            TypeError: the tracks have no event, and no hits are given.
+            TypeError: the tracks have no event.
         """
-        hits = self._event("to_awkward(event.hits)").hits if hits is None else hits
-        return import_name("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
+        import awkward as ak
 
-    def _event(self, call: str) -> Event:
-        """The event; `call` is what works without one."""
+        hits = self.event_for("found_in(event).to_awkward()").hits
+        row, begin = hit_lists(hits, self, outwards=True)
+        points = {"row": row, **dict(zip(("r", "phi", "z"), hits.position[row].T, strict=True))}
+        jagged = ak.zip({name: ak.unflatten(values, np.diff(begin)) for name, values in points.items()})
+        return ak.zip({**self.columns(), "hits": jagged}, depth_limit=1)
+
+    def event_for(self, call: str) -> Event:
+        """The event; an error names the call that works without one."""
         if self.event is None:
             raise TypeError(f"tracks: these were not made by a finder and have no event; call tracks.{call}")
         return self.event
@@ -1041,67 +871,8 @@ class Tracks(Table):
         return {**facts, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else facts
 
 
-def _known_pt(tracks: Tracks) -> Float32[ndarray, " n_tracks"] | None:
-    return None if tracks.event is None or tracks.magnetic_field is None else tracks.pt
-
-
-def _entry(of: str, index: Any, fit: TrackParameters) -> ndarray:
-    """One number of an array of the fit, for each track."""
-    entry: ndarray = getattr(fit, of)[index]
-    return entry
-
-
-def _parameter_columns() -> Iterator[TrackColumn]:
-    """The parameters and the lower triangle of their covariance."""
-    units, meanings = (
-        ("mm", "mm", "rad", "rad", "e/GeV"),
-        (
-            "distance of the perigee from the beam line, with the sign of ACTS",
-            "z of the perigee",
-            "azimuth of the direction there",
-            "polar angle of the direction there",
-            "charge over momentum",
-        ),
-    )
-    described = list(zip(PARAMETERS, units, meanings, strict=True))
-    for row, (name, unit, meaning) in enumerate(described):
-        yield TrackColumn(name, np.float64, unit, meaning, of_fit(partial(_entry, "values", np.s_[:, row])))
-    for row, (name, unit, _) in enumerate(described):
-        for column, (other, other_unit, _) in enumerate(described[: row + 1]):
-            yield TrackColumn(
-                f"cov_{name}_{other}",
-                np.float64,
-                f"{unit} {other_unit}",
-                f"covariance of {name} and {other}",
-                of_fit(partial(_entry, "covariance", np.s_[:, row, column])),
-                in_tables=False,
-            )
-
-
-_STATUS_WORDS: Final = np.array([status.name.lower() for status in FitStatus])
-
-PER_TRACK_COLUMNS: Final = (
-    TrackColumn("n_hits", np.int64, "", "hits on the track", lambda tracks: tracks.n_hits, in_files=False),
-    TrackColumn("pt", np.float32, "GeV", "transverse momentum, as by `Tracks.pt`", _known_pt, in_files=False),
-    *_parameter_columns(),
-    TrackColumn("chi2", np.float64, "", "chi2 of the hits", of_fit(lambda fit: fit.chi2)),
-    TrackColumn("fitted", np.bool_, "", "whether it has parameters", of_fit(lambda fit: fit.fitted), in_files=False),
-    TrackColumn("ndf", np.int64, "", "degrees of freedom", of_fit(lambda fit: fit.ndf), in_tables=False),
-    TrackColumn("n_hits", np.int64, "", "hits that were fitted", of_fit(lambda fit: fit.n_hits), in_tables=False),
-    TrackColumn(
-        "status",
-        str,
-        "",
-        "`fitted`, or a word of `FitStatus`",
-        of_fit(lambda fit: _STATUS_WORDS[fit.status]),
-        in_tables=False,
-    ),
-)
-"""Every column of tracks, in the order of tables and files; a new one goes to the end."""
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class HitColumns(Shown):
+class HitColumns(ByContent, Shown):
     """The input's own columns of the hits, unchanged, so that they can be written beside the tracks.
 
     Attributes:
@@ -1132,8 +903,8 @@ class HitColumns(Shown):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Event(Shown):
-    """One collision: its hits and, if simulated, its truth.
+class Event(Table[Hit], Shown):
+    """One collision: its hits and, if simulated, its truth. Its rows are its hits.
 
     Attributes:
         event_id: number of the event in its sample.
@@ -1148,6 +919,18 @@ class Event(Shown):
     truth: Truth | None = None
     source: HitColumns | None = None
     provenance: Provenance | None = None
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def _one(self, row: int) -> Hit:
+        return self.hits[row]
+
+    def columns(self) -> dict[str, ndarray]:
+        """`event_id`, the columns of the hits, `particle_id` of simulated ones, and the input's own columns."""
+        truth = {} if self.truth is None else {"particle_id": self.truth.particle_id}
+        own = {} if self.source is None else self.source.columns()
+        return {"event_id": np.full(len(self), self.event_id, np.int64), **self.hits.columns(), **truth, **own}
 
     def __post_init__(self) -> None:
         for name, values in ({} if self.source is None else self.source.columns()).items():

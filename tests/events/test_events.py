@@ -106,10 +106,10 @@ def test_hits_are_taken_as_rows_of_an_array() -> None:
     assert hits[-1].z == hits.z[-1]
     assert [row.r for row in hits] == hits.r.tolist()
     assert {"r", "phi", "z"} <= set(dir(hits[0]))
-    assert repr(hits[0]).startswith("r = 1, phi = ")
+    assert repr(hits[0]).startswith("Hit(r: 1, phi: ")
     with pytest.raises(IndexError, match="hits: got row 4, but there are 4"):
         hits[4]
-    with pytest.raises(AttributeError, match="'Hits' object has no attribute 'pt'"):
+    with pytest.raises(AttributeError, match="'Hit' object has no attribute 'pt'"):
         _ = hits[0].pt
 
 

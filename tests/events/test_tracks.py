@@ -25,11 +25,11 @@ def arc(n: int) -> Hits:
 
 def test_the_hits_of_a_track() -> None:
     tracks = Tracks(np.array([0, -1, 1, 0, 1, 1]))
-    assert [rows.tolist() for rows in tracks] == [[0, 3], [2, 4, 5]]
-    assert tracks[-1].tolist() == [2, 4, 5]
+    assert [rows.tolist() for rows in tracks.rows] == [[0, 3], [2, 4, 5]]
+    assert tracks[-1].rows.tolist() == [2, 4, 5]
     shared = replace(tracks, candidates=[np.array([5, 2]), np.array([2, 4, 0]), np.array([1])])
     assert len(shared) == 3
-    assert shared[1].tolist() == [0, 2, 4]
+    assert shared[1].rows.tolist() == [0, 2, 4]
     for wrong in (-3, 2):
         with pytest.raises(IndexError, match=rf"tracks: got row {wrong}, but there are 2"):
             tracks[wrong]
@@ -47,10 +47,10 @@ def test_some_of_the_tracks() -> None:
     for name in ("pt", "d0", "z0", "phi", "theta", "eta", "charge", "chi2", "n_hits"):
         np.testing.assert_array_equal(getattr(part, name), getattr(fitted, name)[chosen])
     turned = fitted[[5, 2]]
-    assert [rows.tolist() for rows in turned] == [fitted[5].tolist(), fitted[2].tolist()]
+    assert [rows.tolist() for rows in turned.rows] == [fitted[5].rows.tolist(), fitted[2].rows.tolist()]
     assert turned.event is event
-    lists = replace(tracks, candidates=list(tracks))[3:5]
-    assert [rows.tolist() for rows in lists] == [tracks[3].tolist(), tracks[4].tolist()]
+    lists = replace(tracks, candidates=tracks.rows)[3:5]
+    assert [rows.tolist() for rows in lists.rows] == [tracks[3].rows.tolist(), tracks[4].rows.tolist()]
     np.testing.assert_allclose(np.sinh(fitted.eta), 1 / np.tan(fitted.theta), rtol=1e-9)
     with pytest.raises(InputError, match="got one of them twice"):
         tracks[[1, 1]]
@@ -96,26 +96,25 @@ def test_pt_of_a_fit_comes_first() -> None:
 def test_tracks_as_an_array_of_awkward() -> None:
     ak = pytest.importorskip("awkward")
     event, tracks, _ = toy_event(60, n_noise=20, seed=3)
-    array = tracks.to_awkward(event.hits)
-    assert ak.fields(array) == ["pt", "n_hits", "hits"]
+    array = tracks.found_in(event).to_awkward()
+    assert ak.fields(array) == ["n_hits", "pt", "hits"]
     assert len(array) == tracks.n_tracks > 10
     np.testing.assert_array_equal(ak.to_numpy(array.pt), tracks.found_in(event).pt)
     for track in range(tracks.n_tracks):
         rows = ak.to_numpy(array.hits.row[track])
-        assert sorted(rows) == tracks[track].tolist()
+        assert sorted(rows) == tracks[track].rows.tolist()
         r, z = event.hits.position[rows, 0], event.hits.position[rows, 2]
         assert (np.diff(r**2 + z**2) >= 0).all()
         np.testing.assert_array_equal(ak.to_numpy(array.hits.r[track]), r)
     fitted = load_track_fitter().add(event.hits, tracks)
     assert fitted.parameters is not None
-    np.testing.assert_array_equal(ak.to_numpy(fitted.to_awkward(event.hits).z0), fitted.parameters.values[:, 1])
-    none = Tracks(np.full(len(event.hits), -1)).to_awkward(event.hits)
-    assert len(none) == 0
-    with pytest.raises(ShapeError, match="got 1 labels"):
-        Tracks(np.array([-1])).to_awkward(event.hits)
+    np.testing.assert_array_equal(ak.to_numpy(fitted.found_in(event).to_awkward().z0), fitted.parameters.values[:, 1])
+    assert len(Tracks(np.full(len(event.hits), -1)).found_in(event).to_awkward()) == 0
+    with pytest.raises(TypeError, match=r"have no event; call tracks.found_in\(event\)"):
+        Tracks(np.array([-1])).to_awkward()
 
 
 def test_without_awkward_the_extra_is_named(hide: Callable[[str], None]) -> None:
     hide("awkward")
     with pytest.raises(MissingExtraError, match=r"needs awkward.*beampipe\[tracking\]"):
-        Tracks(np.zeros(10, np.int64)).to_awkward(arc(10))
+        Tracks(np.zeros(10, np.int64)).found_in(arc(10)).to_awkward()

@@ -281,5 +281,5 @@ class KalmanFitted(InOneThread):
             {**tracks.counts, "fitted": len(fitted)},
             tracks.candidates,
             {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
-            fitted=fitted,
+            fits=fitted,
         ).found_in(event)

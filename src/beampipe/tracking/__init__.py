@@ -7,7 +7,7 @@ finder = load_pipeline()
 for event in events:
     tracks = finder.find(event)
     tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
-    tracks[0]  # rows of the hits of the first of len(tracks) tracks
+    tracks[0].hits  # of the first of len(tracks) tracks
     tracks.pt  # (n_tracks,) float32 [GeV]
 
 Without a file: Hits.from_xyz(x, y, z) in mm.
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from beampipe.events import Event as Event
     from beampipe.events import Events as Events
     from beampipe.events import FitStatus as FitStatus
+    from beampipe.events import Hit as Hit
     from beampipe.events import Hits as Hits
+    from beampipe.events import Particle as Particle
     from beampipe.events import Particles as Particles
+    from beampipe.events import Track as Track
     from beampipe.events import TrackParameters as TrackParameters
     from beampipe.events import Tracks as Tracks
     from beampipe.events import Truth as Truth

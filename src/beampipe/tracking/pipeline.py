@@ -221,7 +221,8 @@ class Pipeline(InOneThread):
             LayoutError: the hits of one event are of another detector, or in other units; likewise.
             TypeError: these are not several events.
         """
-        if isinstance(events, Event | Hits):
+        given: object = events
+        if isinstance(given, Event | Hits):
             raise TypeError("find_many: got one event, expected several; call finder.find(event) or find_many([event])")
         if not events:
             return []

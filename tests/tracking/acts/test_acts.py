@@ -68,8 +68,8 @@ def test_momentum_of_the_filter_is_that_of_the_muon(events: list[Event], found: 
     for event, tracks in zip(events, found, strict=True):
         particles = truth_of(event).particles
         muon = np.array(owners(event, tracks)) - 1
-        assert np.median(np.abs(tracks.fitted.pt / particles.pt[muon] - 1)) < 0.02
-        assert (np.sign(tracks.fitted.values[:, 4]) == particles.charge[muon]).mean() > 0.97
+        assert np.median(np.abs(tracks.fits.pt / particles.pt[muon] - 1)) < 0.02
+        assert (np.sign(tracks.fits.values[:, 4]) == particles.charge[muon]).mean() > 0.97
 
 
 def test_threads_do_not_matter(events: list[Event], found: list[ActsTracks]) -> None:

@@ -45,12 +45,12 @@ def test_muons_of_a_layout_are_found_and_fitted() -> None:
     assert result.double.efficiency.total > 80
     assert result.double.efficiency.value > 0.97
     tracks = finder.find(event.hits)
-    assert tracks.fitted is not None
+    assert tracks.fits is not None
     # In the wrong field all momenta would be off by a third.
     assert event.truth is not None
     label = np.array([event.truth.particle_id[rows[0]] for rows in tracks.candidates or ()])
     true_pt = event.truth.particles.pt[np.searchsorted(event.truth.particles.particle_id, label)]
-    assert np.median(tracks.fitted.pt / true_pt) == pytest.approx(1.0, abs=0.02)
+    assert np.median(tracks.fits.pt / true_pt) == pytest.approx(1.0, abs=0.02)
     with pytest.raises(InputError, match="is no module of the Generic detector of ACTS"):
         ActsTrackFinder().find(event.hits)
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, InputError
-from beampipe.events import PARAMETERS, PER_TRACK_COLUMNS, Event, Hits, Tracks
+from beampipe.events import PARAMETERS, TRACK_FILE_COLUMNS, Event, Hits, TrackQuantities, Tracks
+from beampipe.tables import quantities
 from beampipe.tracking.batch import track_files
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
@@ -91,8 +92,7 @@ def test_tracks_without_a_fit_are_refused(tmp_path: Path) -> None:
 def test_columns_are_of_their_type() -> None:
     event = events()[0]
     tracks = replace(finder().find(event.hits).found_in(event), magnetic_field=2.0)
-    for column in PER_TRACK_COLUMNS:
+    for column in (*quantities(TrackQuantities), *TRACK_FILE_COLUMNS.values()):
         values = column.values(tracks)
-        assert values is not None
         assert values.shape == (len(tracks),)
         assert values.dtype.type is np.dtype(column.dtype).type

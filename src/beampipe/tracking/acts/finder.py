@@ -656,7 +656,7 @@ def _track_collector(
             }
             chi2_per_ndf = fitted.chi2 / np.maximum(fitted.ndf, 1)
             track_id = label_hits(counts["hits"], candidates, chi2_per_ndf, min_hits)
-            collected[number] = ActsTracks(track_id, laps.wall, counts, candidates, laps.cpu, fitted=fitted)
+            collected[number] = ActsTracks(track_id, laps.wall, counts, candidates, laps.cpu, fits=fitted)
 
         return run
 

@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
-from beampipe.events import Hits, Tracks, selected_rows
+from beampipe.events import Hits, Tracks
 from beampipe.simulation.magnetic_field import build_field
+from beampipe.tables import selected_rows
 
 _run_lock = threading.Lock()
 
@@ -474,17 +475,17 @@ class ActsTracks(Tracks):
     one track, by `beampipe.tracking.acts.finder.label_hits`.
 
     Attributes:
-        fitted: parameters of the tracks that could be fitted; the CKF fits while it finds.
+        fits: parameters of the tracks that could be fitted; the CKF fits while it finds.
     """
 
-    fitted: FittedTracks = field(kw_only=True)
+    fits: FittedTracks = field(kw_only=True)
 
     def take(self, selection: ArrayLike) -> ActsTracks:
         """As `Tracks.take`, with their parameters."""
         chosen = selected_rows(selection, len(self), "tracks")
         number = np.full(len(self), -1, np.int64)
         number[chosen] = np.arange(len(chosen))
-        return replace(super().take(selection), fitted=self.fitted.renumbered(number[self.fitted.candidate]))
+        return replace(super().take(selection), fits=self.fits.renumbered(number[self.fits.candidate]))
 
 
 def read_fitted(

@@ -397,9 +397,10 @@ def evaluate(
             `min_track_hits` is not given.
     """
     by_name = _by_name(finders)
-    if isinstance(events, str | Path | Event):
-        call = "evaluate(finder, [event])" if isinstance(events, Event) else "evaluate(finder, open_events(path))"
-        raise TypeError(f"evaluate: got {type(events).__name__}, expected events; call {call}")
+    given: object = events
+    if isinstance(given, str | Path | Event):
+        call = "evaluate(finder, [event])" if isinstance(given, Event) else "evaluate(finder, open_events(path))"
+        raise TypeError(f"evaluate: got {type(given).__name__}, expected events; call {call}")
     if sample is None:
         sample = events.source if isinstance(events, Events) else "events"
     chosen = HEADLINE if selection is None else selection

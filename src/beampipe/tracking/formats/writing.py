@@ -8,21 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.events import PER_TRACK_COLUMNS, Event, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.events import TRACK_FILE_COLUMNS, Event, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.files import MARK, replacing
-from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
-
-if TYPE_CHECKING:
-    from awkward import Array
-
 
 _ENDINGS: Final = (".parquet", ".csv", ".jsonl", ".json", ".root")
 
@@ -325,11 +320,11 @@ where the input has it, `hit_id`."""
 
 _PARAMETER_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(("event_id", "track_id"), np.int64),
-    **{column.name: column.dtype for column in PER_TRACK_COLUMNS if column.in_files},
+    **{name: column.dtype for name, column in TRACK_FILE_COLUMNS.items()},
 }
 
 PARAMETER_COLUMNS: Final = tuple(_PARAMETER_TYPES)
-"""Number of the event and of the track, then those of `PER_TRACK_COLUMNS` that files have."""
+"""Number of the event and of the track, then those of `TRACK_FILE_COLUMNS`."""
 
 PARAMETER_MARK: Final = ",".join(PARAMETER_COLUMNS)
 """The first line of the table in CSV."""
@@ -358,34 +353,6 @@ def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[E
         for event, tracks in events:
             n = len(parameters_of(event, tracks))
             columns = {"event_id": np.full(n, event.event_id, np.int64), "track_id": np.arange(n, dtype=np.int64)}
-            for column in PER_TRACK_COLUMNS:
-                if column.in_files and (values := column.values(tracks)) is not None:
-                    columns[column.name] = values
+            columns |= {name: column.values(tracks) for name, column in TRACK_FILE_COLUMNS.items()}
             table.add(event.event_id, columns)
             yield event, tracks
-
-
-def jagged_tracks(hits: Hits, tracks: Tracks, field: float | None) -> Array:
-    """The records of `Tracks.to_awkward`.
-
-    Args:
-        hits: hits that the tracks were found in.
-        tracks: the tracks.
-        field: solenoidal field along z [T], for the pT of tracks that were not fitted.
-
-    Raises:
-        ShapeError: the tracks are of another number of hits.
-        MissingExtraError: awkward is not installed.
-    """
-    import awkward as ak
-
-    pt = pt_of_tracks(hits, tracks, field)
-    row, begin = hit_lists(hits, tracks, outwards=True)
-    n_hits = np.diff(begin)
-    columns = dict(zip(("row", "r", "phi", "z"), (row, *hits.position[row].T), strict=True))
-    points = ak.zip({name: ak.unflatten(values, n_hits) for name, values in columns.items()})
-    named = {"pt": pt, "n_hits": n_hits, "hits": points}
-    for column in PER_TRACK_COLUMNS:
-        if column.in_tables and column.name not in named and (values := column.values(tracks)) is not None:
-            named[column.name] = values
-    return ak.zip(named, depth_limit=1)
