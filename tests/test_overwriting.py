@@ -61,7 +61,6 @@ REFUSING: Final = {
     "calibration combine one=joint.json other=joint.json -o out": (
         "joint.json",
         "pyhf_modifiers.json",
-        "cabinetry.yml",
     ),
     "analysisops demo -o out": ("report.html", "run/plan.json", "run/results.jsonl"),
     "analysisops run -t zmumu -a scripted -o out": ("plan.json", "results.jsonl"),

@@ -18,7 +18,7 @@ fill -> merge -> reweight -> extract -> factors -> report. The modules and packa
     method      the matrix method: re-weighting, inversion, scale factors, uncertainties
     tasks       the plan of a run, and the tasks that workers execute
     run         runs all stages
-    exports     files for other programs: correctionlib, pyhf, cabinetry, HEPData, ROOT
+    exports     files for other programs: correctionlib, pyhf, HEPData, ROOT
     report      figures, tables and the HTML page
 """
 

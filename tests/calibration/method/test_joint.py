@@ -20,7 +20,6 @@ from beampipe.calibration.method.joint import (
     joint_uncertainties,
     principal_components,
     read_sets,
-    statistical_between,
 )
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import factors_of
@@ -159,8 +158,9 @@ def test_two_numbers_by_the_closed_form(moved: tuple[float, float]) -> None:
     assert result.shares(KEYS[0])[:, 0].tolist() == pytest.approx([weight, 1 - weight])
 
 
-def whole_covariance(one: JointUncertainties, other: JointUncertainties, cross: np.ndarray) -> np.ndarray:
-    both = np.block([[one.statistical, cross], [cross.T, other.statistical]])
+def whole_covariance(one: JointUncertainties, other: JointUncertainties) -> np.ndarray:
+    both = np.zeros((2 * N, 2 * N))
+    both[:N, :N], both[N:, N:] = one.statistical, other.statistical
     for source in one.vectors.keys() | other.vectors.keys():
         zero = np.zeros((1, N))
         moved = np.concatenate([one.vectors.get(source, zero)[0], other.vectors.get(source, zero)[0]])
@@ -171,9 +171,8 @@ def whole_covariance(one: JointUncertainties, other: JointUncertainties, cross: 
 def test_bins_that_are_correlated_against_a_fit_by_hand() -> None:
     """Generalised least squares with the roots of C, of each scale factor alone."""
     one, other = one_set(1, "pdf", "jes"), one_set(2, "pdf", "photon")
-    cross = 0.2 * np.sqrt(np.outer(np.diagonal(one.statistical), np.diagonal(other.statistical)))
-    result = combine_sets({"one": one, "other": other}, {("one", "other"): cross})
-    covariance = whole_covariance(one, other, cross)
+    result = combine_sets({"one": one, "other": other})
+    covariance = whole_covariance(one, other)
     y, wanted, weights = np.concatenate([one.nominal, other.nominal]), [], np.zeros((N, 2 * N))
     for k, part in enumerate((slice(0, 3), slice(3, 6))):
         places = np.r_[part, slice(part.start + N, part.stop + N)]
@@ -245,22 +244,13 @@ def test_what_cannot_be_combined_is_refused() -> None:
         combine_sets({"one": one})
     with pytest.raises(InputError, match="sets one and other: got other scale factors or bins"):
         combine_sets({"one": one, "other": replace(one, pt_edges=(500.0, 900.0, 1200.0, 2000.0))})
-    with pytest.raises(InputError, match="expected two of one, other"):
-        combine_sets({"one": one, "other": one}, {("one", "none"): np.zeros((N, N))})
-
-
-def test_events_in_common_correlate_the_sets() -> None:
-    rng = np.random.default_rng(4)
-    common, one, other = rng.normal(0, 0.1, (3, 4000, N))
-    result = statistical_between(1 + common + one, 1 + common + other)
-    np.testing.assert_allclose(result, 0.01 * np.eye(N), atol=0.0015)
 
 
 def test_pulls_of_toys() -> None:
     """Two sets with all their correlations: the quoted errors are right."""
     one, other = one_set(1, "pdf", "jes"), one_set(2, "pdf")
     rng = np.random.default_rng(8)
-    drawn = rng.multivariate_normal(np.ones(2 * N), whole_covariance(one, other, np.zeros((N, N))), 4000)
+    drawn = rng.multivariate_normal(np.ones(2 * N), whole_covariance(one, other), 4000)
     result = combine_sets({"one": one, "other": other})  # weights do not depend on what was measured
     y = drawn.reshape(-1, 2, 2, 3)
     estimates = np.einsum("skpq,tskq->tkp", result.weights, y).reshape(-1, N)

@@ -1,4 +1,4 @@
-"""Scale factors and their covariance for other programs: correctionlib, pyhf, cabinetry, HEPData, ROOT.
+"""Scale factors and their covariance for other programs: correctionlib, pyhf, HEPData, ROOT.
 
 `beampipe.calibration.method.joint` writes and reads the covariance itself.
 """
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from beampipe.calibration.exports.corrections import read_correction as read_correction
     from beampipe.calibration.exports.corrections import write_components as write_components
     from beampipe.calibration.exports.corrections import write_correction as write_correction
-    from beampipe.calibration.exports.fits import cabinetry_systematics as cabinetry_systematics
     from beampipe.calibration.exports.fits import pyhf_modifiers as pyhf_modifiers
     from beampipe.calibration.exports.fits import write_modifiers as write_modifiers
     from beampipe.calibration.exports.write import write_exports as write_exports

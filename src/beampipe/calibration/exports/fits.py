@@ -1,18 +1,13 @@
-"""Scale factors as nuisance parameters for pyhf and cabinetry, one per principal component of the joint covariance.
+"""Scale factors as nuisance parameters for pyhf, one per principal component of the joint covariance.
 
 A sample with a histogram in the bins of jet pT, with one tagged jet per entry, has y_p SF_p entries in bin p. Component
 k shifts this by y_p c_kp: a ``histosys`` modifier with the same name in every sample and channel, so that they share
 the nuisance parameter.
-
-For cabinetry, events of the analysis have a weight for each component, up and down, from the correctionlib file with
-components; a template is filled with each. The names equal those of the modifiers for pyhf, so that fits can be
-combined. Both files are JSON, which is a subset of YAML.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,34 +84,3 @@ def write_modifiers(joint: JointUncertainties, components: Float64[ndarray, "k n
         "samples": samples,
     }
     path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
-
-
-def cabinetry_systematics(
-    components: Float64[ndarray, "k n"], samples: Sequence[str] = (), weight: str = "weight_{name}_{way}"
-) -> list[dict[str, Any]]:
-    """The entries of ``Systematics`` in a configuration of cabinetry.
-
-    Args:
-        components: shifts by principal component, from `principal_components`.
-        samples: names of the samples whose jets have scale factors; empty for all samples.
-        weight: expression for the weight of an event in a variation; ``{name}`` is that of the systematic, ``{way}`` is
-            ``up`` or ``down``.
-    """
-    entries = []
-    for k in range(len(components)):
-        name = COMPONENT_NAME.format(k)
-        ways = {way.capitalize(): {"Weight": weight.format(name=name, way=way)} for way in ("up", "down")}
-        entry = {"Name": name, **ways, "Type": "NormPlusShape"}
-        entries.append(entry | ({"Samples": list(samples)} if samples else {}))
-    return entries
-
-
-def write_cabinetry(components: Float64[ndarray, "k n"], path: Path) -> None:
-    """Write the entries for all samples, to be put into a configuration of cabinetry.
-
-    Args:
-        components: shifts by principal component, from `principal_components`.
-        path: the file to write.
-    """
-    plain = {"Systematics": cabinetry_systematics(components)}
-    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")

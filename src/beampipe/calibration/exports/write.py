@@ -12,7 +12,7 @@ from beampipe.calibration.exports.corrections import (
     write_correction,
     write_mc_to_mc,
 )
-from beampipe.calibration.exports.fits import write_cabinetry, write_modifiers
+from beampipe.calibration.exports.fits import write_modifiers
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
 from beampipe.calibration.results import Results, other_samples
 from beampipe.files import write_whole
@@ -35,14 +35,11 @@ COMPONENTS: Final = "components.json"
 MODIFIERS: Final = "pyhf_modifiers.json"
 """Name of the file of modifiers, for pyhf."""
 
-CABINETRY: Final = "cabinetry.yml"
-"""Name of the file of systematics, for cabinetry."""
-
 HEPDATA: Final = "hepdata"
 """Name of the folder of a submission to HEPData."""
 
 
-JOINT_EXPORTS: Final = (JOINT, COMPONENTS, MODIFIERS, CABINETRY)
+JOINT_EXPORTS: Final = (JOINT, COMPONENTS, MODIFIERS)
 """Names of the files that `write_joint` writes."""
 
 EXPORTS: Final = (CORRECTIONS, BETWEEN, *JOINT_EXPORTS)
@@ -54,7 +51,6 @@ EXPORT_MARKS: Final = (
     '"description":"Simulation to simulation',
     '"about": {"order": "bins of pt_edges',
     '"about": "samples for pyhf',
-    '"Name": "quark_gluon_pc',
 )
 """Texts near the begin of these files that identify them, for `beampipe.files.require_ours`."""
 
@@ -100,5 +96,4 @@ def write_joint(
         write_whole(folder / JOINT, write or joint.write),
         write_whole(folder / COMPONENTS, lambda path: write_components(joint, components, path)),
         write_whole(folder / MODIFIERS, lambda path: write_modifiers(joint, components, path)),
-        write_whole(folder / CABINETRY, lambda path: write_cabinetry(components, path)),
     )

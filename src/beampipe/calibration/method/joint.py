@@ -276,15 +276,12 @@ class Combination:
 
 def combine_sets(
     sets: Mapping[str, JointUncertainties],
-    between: Mapping[tuple[str, str], Float64[ndarray, "n n"]] | None = None,
     separate: Sequence[str] = (),
 ) -> Combination:
     """The best linear unbiased estimate.
 
     Args:
-        sets: two or more sets of the same scale factors in the same bins of pT, by name.
-        between: statistical covariance between two sets by their names, the first with the second, from
-            `statistical_between`; sets that are not named have no events in common.
+        sets: two or more sets of the same scale factors in the same bins of pT, by name, with no events in common.
         separate: names of sources that are uncorrelated between the sets, although several sets have them.
 
     Raises:
@@ -293,10 +290,7 @@ def combine_sets(
     """
     named = {name: _apart(joint_of_set, name, separate) for name, joint_of_set in sets.items()}
     _check(named)
-    for pair in between or {}:
-        if len(set(pair)) != 2 or not set(pair) <= set(sets):
-            raise InputError(f"covariance between sets: got {pair}, expected two of {', '.join(sets)}")
-    first, n_sets, names = next(iter(named.values())), len(named), list(named)
+    first, n_sets = next(iter(named.values())), len(named)
     n_pt, n = len(first.bins), len(first.nominal)
     # Vectors of the sources in all sets, 0 in a set that lacks the source, and the statistical covariance.
     vectors: dict[str, Float64[ndarray, "m s n"]] = {}
@@ -305,9 +299,6 @@ def combine_sets(
         spread[s, :, s] = joint.statistical
         for source, of_source in joint.vectors.items():
             vectors.setdefault(source, np.zeros((len(of_source), n_sets, n)))[:, s] = of_source
-    for (name, other_name), covariance in (between or {}).items():
-        row, column = names.index(name), names.index(other_name)
-        spread[row, :, column], spread[column, :, row] = covariance, covariance.T
     weights = np.zeros((n_sets, len(first.keys), n_pt, n_pt))
     chi2, ndf = np.zeros(len(first.keys)), np.zeros(len(first.keys), np.int64)
     for k, key in enumerate(first.keys):
@@ -338,16 +329,6 @@ def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
             raise InputError(f"sets to combine: got the numbers of another set in {text}, expected other events")
         joints[name] = joint
     return joints
-
-
-def statistical_between(first: Float64[ndarray, "b n"], second: Float64[ndarray, "b n"]) -> Float64[ndarray, "n n"]:
-    """Statistical covariance between two sets that share events, from their replicas: see `joint_replicas`.
-
-    With the same dataset and seed, an event has the same Poisson number in replica b of both sets.
-    """
-    n = first.shape[1]
-    both: ndarray = statistical(np.concatenate([first, second], axis=1))[1]
-    return both[:n, n:]
 
 
 def _apart(joint: JointUncertainties, name: str, separate: Sequence[str]) -> JointUncertainties:
