@@ -1,13 +1,10 @@
-"""The dry run of a release: build what an index would get, check it, and use it as a newcomer would.
+"""The dry run of a release: build what an index would get, check it, and install it as a newcomer would.
 
     make release-check
-    python release/check.py --only none tracking            # an environment without any extra, one with this one
-    python release/check.py --texts README.md               # commands of this text alone
 
-Source and wheel are built, and the wheel from the source. Then the wheel is installed into clean environments, one for
-each extra that README and documentation name. In each the commands of these texts are run, line by line, in a folder
-without anything. An environment without any extra must answer every command that needs one with the line that installs
-it, and that line must work. `told.py` says which lines cannot be run here, and why.
+Source and wheel are built, and the wheel from the source. The README's lines that install are run in a folder with the
+source. An environment without any extra must answer every command that needs one with the line that installs it, and
+that line must work. `extras.py` runs the first command of each extra.
 """
 
 from __future__ import annotations
@@ -23,8 +20,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
-from told import Session, install_lines, sessions
-from using import Failed, environment, run, use
+from using import Failed, environment, install_lines, run
 
 WITHOUT: Final = {
     "track events.parquet -o out.parquet": "tracking",
@@ -110,68 +106,33 @@ class Steps:
         self.failed = 0
 
     def __call__(self, name: str, work: Callable[[], object]) -> None:
-        """Take a step; the lines that it returns are printed below it."""
+        """Take a step."""
         start = time.monotonic()
         try:
-            notes = work()
+            work()
         except (Failed, subprocess.SubprocessError, OSError, ValueError) as error:
             self.failed += 1
             print(f"FAILED {name}: {error}", flush=True)
         else:
             print(f"ok     {name} ({time.monotonic() - start:.0f} s)", flush=True)
-            for note in notes if isinstance(notes, list) else []:
-                print(f"       {note}", flush=True)
-
-
-def try_texts(step: Steps, wheel: Path, extra: str, texts: list[Session], python: str) -> None:
-    """The commands of all texts that name an extra, in one environment that has this one."""
-    start = time.monotonic()
-    with environment(wheel, extra, python) as bin_:
-        print(f"ok     [{extra}]: environment ({time.monotonic() - start:.0f} s)", flush=True)
-        for session in texts:
-
-            def try_text(lines: tuple[str, ...] = session.lines) -> list[str]:
-                return use(lines, bin_)
-
-            step(f"[{extra}]: {len(session.lines)} lines of {session.text}", try_text)
 
 
 def main() -> None:
     """Run the steps, and say how each went."""
     parser = argparse.ArgumentParser(description="The dry run of a release.")
-    parser.add_argument("--only", nargs="*", metavar="EXTRA", help="extras to try, or none; default: all")
-    parser.add_argument("--texts", nargs="*", metavar="TEXT", help="texts whose commands to try; default: all")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the environments")
-    parser.add_argument("--wheel", type=Path, help="a wheel that is there, in place of building one")
-    arguments = parser.parse_args()
-    told = [session for session in sessions() if arguments.texts is None or session.text in arguments.texts]
-    extras = dict.fromkeys(session.extra for session in told)
+    python = parser.parse_args().python
     step = Steps()
     with tempfile.TemporaryDirectory(prefix="beampipe-release-") as name:
         folder = Path(name)
-        if arguments.wheel is None:
-            step("source and wheel", lambda: build(folder, arguments.python))
-            wheels = list(folder.glob("*.whl"))
-            if not wheels:
-                sys.exit(1)
-            step("what an index would refuse", lambda: look_at(folder, wheels[0]))
-            (source,) = folder.glob("*.tar.gz")
-            step("the line of README that installs", lambda: install_as_readme_says(source, arguments.python))
-        else:
-            wheels = [arguments.wheel.absolute()]
+        step("source and wheel", lambda: build(folder, python))
+        wheels, sources = list(folder.glob("*.whl")), list(folder.glob("*.tar.gz"))
+        if not wheels:
+            sys.exit(1)
+        step("what an index would refuse", lambda: look_at(folder, wheels[0]))
+        step("the line of README that installs", lambda: install_as_readme_says(sources[0], python))
         step("citation, workflows, review", look_at_project)
-        for extra in ["none", *extras] if arguments.only is None else arguments.only:
-            if extra == "none":
-                step(
-                    "without extras: every command says which one", lambda: without_extras(wheels[0], arguments.python)
-                )
-                continue
-            texts = [session for session in told if session.extra == extra]
-            try:
-                try_texts(step, wheels[0], extra, texts, arguments.python)
-            except Failed as error:
-                step.failed += 1
-                print(f"FAILED [{extra}]: {error}", flush=True)
+        step("without extras: every command says which one", lambda: without_extras(wheels[0], python))
     sys.exit(1 if step.failed else 0)
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
-from told import first_commands
-from using import Failed, environment, run
+from using import Failed, environment, first_commands, run
 
 
 def two_of(extras: list[str], commit: str) -> list[str]:

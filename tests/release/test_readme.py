@@ -16,55 +16,29 @@ from beampipe.cli import app
 from tests.test_documentation import check_command
 
 ROOT = Path(__file__).parents[2]
-TOLD: dict[str, Any] = runpy.run_path(str(ROOT / "release/told.py"))
+EXTRAS: dict[str, Any] = runpy.run_path(str(ROOT / "release/extras.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RUN: dict[str, list[str]] = TOLD["readme_lines"]()
-LINES = {extra: [line for line in lines if line.startswith("beampipe")] for extra, lines in RUN.items()}
+USE = README.partition("\n## Use\n")[2].partition("\n## ")[0]
+LINES = {
+    extra: [line.split("  #")[0].strip() for line in block.splitlines()]
+    for extra, block in re.findall(r"\(`\[(\w+)\]`\)[^\n]*:\n\n((?:    [^\n]+\n)+)", USE)
+}
+"""Extra that a paragraph names -> the commands below it."""
 
 
 def test_every_line_names_its_extra_and_is_a_command_that_there_is() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(LINES) <= set(extras)
-    use = README.partition("\n## Use\n")[2].partition("\n## ")[0]
-    lines = re.findall(r"^    (beampipe [^#\n]*)", use, re.M)
+    lines = re.findall(r"^    (beampipe [^#\n]*)", USE, re.M)
     assert sorted(line.strip() for line in lines) == sorted(line for block in LINES.values() for line in block)
     for line in lines:
         for command in line.split("&&"):
             check_command(command.partition(" > ")[0].strip())
 
 
-def test_every_line_of_code_is_run_by_the_dry_run_of_a_release() -> None:
-    run = "\n".join([*TOLD["install_lines"](), *(line for lines in RUN.values() for line in lines)])
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
-    indented = re.findall(r"^    (\w[^#\n]*?)(?: +#.*)?$", re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S), re.M)
-    assert blocks
-    assert len(indented) > 5
-    for code in (*blocks, *indented):
-        assert code in run
-    first = TOLD["first_commands"]()
-    assert len(first) == 6
-    for page, command in first.items():
-        assert TOLD["EXTRA_OF"][page] == page, "`make extras` installs the extra of this name"
-        for line in command.split(" && "):
-            assert line in TOLD["page_lines"](page), f"{page}.md has no line {line}"
-
-
-def test_the_first_screen_has_the_two_commands_of_a_fresh_clone() -> None:
-    """As the Makefile and `.ci/run` have them: CI runs what a reader types, with every program required."""
-    first = re.findall(r"^    (make \w+)  +# .*\d+ min", "\n".join(README.splitlines()[:20]), re.M)
-    assert first == ["make demo", "make test"]
-    assert README.index("make demo") < README.index("pip install")
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    assert {line.removeprefix("make ") for line in first} <= set(targets)
-    ci = [line for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    assert ci[-3:] == ["make check", first[1], "make extras EXTRAS=--two"]
-    assert "export BEAMPIPE_REQUIRE_PROGRAMS=1" in ci
-
-
 def test_two_extras_are_chosen_by_the_commit() -> None:
     """Each pair comes, whatever the commit; always two."""
-    two_of = runpy.run_path(str(ROOT / "release/extras.py"))["two_of"]
-    extras = list(TOLD["first_commands"]())
+    two_of, extras = EXTRAS["two_of"], list(EXTRAS["first_commands"]())
     pairs = {frozenset(two_of(extras, f"{number:016x}"[8:] + f"{number // 6:08x}")) for number in range(30)}
     assert len(pairs) == 15
     assert all(len(pair) == 2 for pair in pairs)
