@@ -16,7 +16,6 @@ from dataclasses import fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePath
-from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from beampipe.errors import ConfigError, FileError
@@ -47,10 +46,7 @@ def canonical(value: object) -> bytes:
 def _plain(value: object) -> object:
     """Convert dataclasses, mappings and paths to JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
-        try:
-            return _frozen_fields(value)
-        except TypeError:  # something in it is mutable
-            return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, PurePath):
@@ -59,46 +55,6 @@ def _plain(value: object) -> object:
         f"settings cannot be digested: got {value!r:.80} of type {type(value).__name__}, "
         "expected numbers, text, lists, mappings, dataclasses or paths"
     )
-
-
-_SETTLED: Final[dict[int, tuple[object, dict[str, object]]]] = {}
-"""Cache: id of an immutable dataclass -> the object and its JSON types."""
-
-_PLAIN: Final = frozenset((str, int, float, bool, NoneType))
-"""Immutable JSON types."""
-
-_MOST_SETTLED: Final = 256
-"""Number of cached dataclasses after which the cache is cleared."""
-
-
-def _frozen_fields(value: Any) -> dict[str, object]:
-    """The fields of a frozen dataclass as JSON types, cached, as thousands of keys contain it.
-
-    `TypeError` if a value is mutable or of an unsupported type.
-    """
-    cached = _SETTLED.get(id(value))
-    if cached is not None and cached[0] is value:
-        return cached[1]
-    if not type(value).__dataclass_params__.frozen:
-        raise TypeError
-    plain = {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
-    if len(_SETTLED) >= _MOST_SETTLED:
-        _SETTLED.clear()
-    _SETTLED[id(value)] = value, plain
-    return plain
-
-
-def _frozen(value: Any) -> Any:
-    """An immutable value as JSON types; see `_frozen_fields`."""
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, tuple):
-        return [item if type(item) in _PLAIN else _frozen(item) for item in value]
-    if isinstance(value, PurePath):
-        return str(value)
-    if is_dataclass(value):
-        return _frozen_fields(value)
-    raise TypeError
 
 
 def digest_of(value: object) -> str:
