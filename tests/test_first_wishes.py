@@ -1,8 +1,7 @@
-"""Thirty calls that a physicist types first in a notebook, without having read the documentation."""
+"""Calls that a physicist types first in a notebook, without having read the documentation."""
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -69,22 +68,18 @@ def as_a_user(code: str, path: Path) -> list[str]:
 # Files of events
 
 
-def test_01_open_a_file(path: Path) -> None:
+def test_open_a_file(path: Path) -> None:
     events = beampipe.open_events(path)
     assert [event.event_id for event in events] == [event.event_id for event in open_events(str(path))]
 
 
-def test_02_number_of_events(path: Path) -> None:
-    assert len(beampipe.open_events(path)) == 12
-
-
-def test_03_loop_twice(path: Path) -> None:
+def test_loop_twice(path: Path) -> None:
     events = open_events(path)
     assert [event.event_id for event in events] == [event.event_id for event in events]
     assert sum(1 for event in events) == 12
 
 
-def test_04_index(path: Path) -> None:
+def test_index(path: Path) -> None:
     events = open_events(path)
     everything = list(events)
     assert events[3].event_id == everything[3].event_id
@@ -93,7 +88,7 @@ def test_04_index(path: Path) -> None:
         events[12]
 
 
-def test_05_slice(path: Path) -> None:
+def test_slice(path: Path) -> None:
     events = open_events(path)
     some = events[2:8:2]
     assert len(some) == 3
@@ -101,7 +96,7 @@ def test_05_slice(path: Path) -> None:
     assert [event.event_id for event in some[1:]] == [events[row].event_id for row in (4, 6)]
 
 
-def test_06_nothing_is_read_too_early(path: Path) -> None:
+def test_nothing_is_read_too_early(path: Path) -> None:
     code = """
 from beampipe import open_events
 from beampipe.tracking import Hits
@@ -115,14 +110,14 @@ print(len(made))
     assert as_a_user(code, path) == ["0", "1"]
 
 
-def test_07_sequence_functions(path: Path) -> None:
+def test_sequence_functions(path: Path) -> None:
     events = open_events(path)
     assert isinstance(events, Sequence)
     assert next(reversed(events)).event_id == events[-1].event_id
     assert repr(events) == f"Events(source: {path.name}, events: 12)"
 
 
-def test_08_shipped_events_are_a_sequence() -> None:
+def test_shipped_events_are_a_sequence() -> None:
     events = shipped_events(60)
     assert len(events) == 2
     assert events[1].event_id == list(events)[1].event_id
@@ -131,15 +126,15 @@ def test_08_shipped_events_are_a_sequence() -> None:
 # Find tracks
 
 
-def test_09_find_in_an_event(finder: Pipeline, event: Event) -> None:
+def test_find_in_an_event(finder: Pipeline, event: Event) -> None:
     np.testing.assert_array_equal(finder.find(event).track_id, finder.find(event.hits).track_id)
 
 
-def test_10_number_of_tracks(tracks: Tracks) -> None:
+def test_number_of_tracks(tracks: Tracks) -> None:
     assert len(tracks) == tracks.n_tracks > 100
 
 
-def test_11_loop_over_tracks(tracks: Tracks, event: Event) -> None:
+def test_loop_over_tracks(tracks: Tracks, event: Event) -> None:
     assert len(list(tracks)) == len(tracks)
     for number, track in enumerate(tracks[:5]):
         np.testing.assert_array_equal(track.rows, np.flatnonzero(tracks.track_id == number))
@@ -148,13 +143,13 @@ def test_11_loop_over_tracks(tracks: Tracks, event: Event) -> None:
     assert tracks[-1] == list(tracks)[-1] != tracks[0]
 
 
-def test_12_plot_tracks(tracks: Tracks, event: Event) -> None:
+def test_plot_tracks(tracks: Tracks, event: Event) -> None:
     assert isinstance(tracks.plot(), Figure)
     assert isinstance(event.plot(), Figure)
     assert isinstance(event.plot(tracks), Figure)
 
 
-def test_13_momenta(tracks: Tracks) -> None:
+def test_momenta(tracks: Tracks) -> None:
     pt = tracks.pt
     assert pt.shape == (len(tracks),)
     assert np.median(pt[np.isfinite(pt)]) > 0.3
@@ -164,26 +159,26 @@ def test_13_momenta(tracks: Tracks) -> None:
 # Columns
 
 
-def test_14_hits_to_pandas(event: Event) -> None:
+def test_hits_to_pandas(event: Event) -> None:
     table = event.hits.to_pandas()
     assert isinstance(table, pd.DataFrame)
     assert list(table.columns[:3]) == ["r", "phi", "z"]
     assert len(table) == len(event.hits)
 
 
-def test_15_hits_to_numpy(event: Event) -> None:
+def test_hits_to_numpy(event: Event) -> None:
     array = event.hits.to_numpy()
     assert array.shape == (len(event.hits), 3)
     np.testing.assert_array_equal(array[:, 2], event.hits.z)
 
 
-def test_16_hits_to_awkward(event: Event) -> None:
+def test_hits_to_awkward(event: Event) -> None:
     array = event.hits.to_awkward()
     assert ak.fields(array)[:3] == ["r", "phi", "z"]
     assert len(array) == len(event.hits)
 
 
-def test_17_particles_to_pandas_numpy_and_awkward(event: Event) -> None:
+def test_particles_to_pandas_numpy_and_awkward(event: Event) -> None:
     assert event.truth is not None
     particles = event.truth.particles
     table = particles.to_pandas()
@@ -192,24 +187,24 @@ def test_17_particles_to_pandas_numpy_and_awkward(event: Event) -> None:
     assert ak.to_list(particles.to_awkward()["pt"]) == particles.pt.tolist()
 
 
-def test_18_tracks_to_pandas(tracks: Tracks) -> None:
+def test_tracks_to_pandas(tracks: Tracks) -> None:
     table = tracks.to_pandas()
     assert len(table) == len(tracks)
     assert table["n_hits"].tolist() == [len(track.hits) for track in tracks]
     assert table["pt"].tolist() == pytest.approx(tracks.pt.tolist(), nan_ok=True)
 
 
-def test_19_tracks_to_awkward_without_hits(tracks: Tracks) -> None:
+def test_tracks_to_awkward_without_hits(tracks: Tracks) -> None:
     array = tracks.to_awkward()
     assert len(array) == len(tracks)
     assert sorted(ak.to_list(array["hits", "row"][0])) == tracks[0].rows.tolist()
 
 
-def test_20_tracks_to_numpy(tracks: Tracks) -> None:
+def test_tracks_to_numpy(tracks: Tracks) -> None:
     np.testing.assert_array_equal(tracks.to_numpy()["n_hits"], tracks.n_hits)
 
 
-def test_21_x_y_z() -> None:
+def test_x_y_z() -> None:
     x, y, z = np.array([30.0, 0.0]), np.array([0.0, 70.0]), np.array([5.0, -5.0])
     columns, array = Hits.from_xyz(x, y, z), Hits.from_xyz(np.stack([x, y, z], axis=1))
     np.testing.assert_allclose(columns.r, [30, 70])
@@ -221,7 +216,7 @@ def test_21_x_y_z() -> None:
 # Parts of an event
 
 
-def test_22_take_by_mask_and_by_index(event: Event) -> None:
+def test_take_by_mask_and_by_index(event: Event) -> None:
     central = np.abs(event.hits.z) < 500
     by_mask, by_index = event.take(central), event.take(np.flatnonzero(central))
     assert len(by_mask.hits) == np.count_nonzero(central)
@@ -234,7 +229,7 @@ def test_22_take_by_mask_and_by_index(event: Event) -> None:
 # Efficiency
 
 
-def test_23_compare_in_either_order(tracks: Tracks, event: Event) -> None:
+def test_compare_in_either_order(tracks: Tracks, event: Event) -> None:
     assert event.truth is not None
     result = compare(tracks, event.truth)
     for other in (compare(event.truth, tracks), compare(event, tracks), compare(tracks, event)):
@@ -242,7 +237,7 @@ def test_23_compare_in_either_order(tracks: Tracks, event: Event) -> None:
     assert 0.8 < result.efficiency <= 1
 
 
-def test_24_evaluate_one_or_several_finders(finder: Pipeline, path: Path) -> None:
+def test_evaluate_one_or_several_finders(finder: Pipeline, path: Path) -> None:
     events = open_events(path)[:4]
     single = evaluate(finder, events)
     several = evaluate([finder, finder], events)
@@ -252,7 +247,7 @@ def test_24_evaluate_one_or_several_finders(finder: Pipeline, path: Path) -> Non
     assert single.efficiency == several.efficiency == named.efficiency
 
 
-def test_25_efficiency_against_pt_eta_and_vertex_z(finder: Pipeline, path: Path) -> None:
+def test_efficiency_against_pt_eta_and_vertex_z(finder: Pipeline, path: Path) -> None:
     result = evaluate(finder, open_events(path))
     for variable in ("pt", "eta", "vertex_z"):
         assert isinstance(result.plot(variable), Figure)
@@ -273,7 +268,7 @@ def factors_of_two_bins() -> Factors:
     return Factors((500.0, 600.0, 900.0), (0.5,), dict.fromkeys(keys, factor), cuts, fractions, ())
 
 
-def test_26_calibration_results_as_tables(tmp_path: Path) -> None:
+def test_calibration_results_as_tables(tmp_path: Path) -> None:
     factors_of_two_bins().write(tmp_path / "factors.json")
     factors = beampipe.calibration.Factors.read(tmp_path / "factors.json")
     table = factors.to_pandas()
@@ -284,31 +279,10 @@ def test_26_calibration_results_as_tables(tmp_path: Path) -> None:
     np.testing.assert_array_equal(histogram.values(), rows["nominal"])
 
 
-# Help
-
-
-def test_27_tab_completion() -> None:
-    assert {"open_events", "load_pipeline", "tracking", "calibration"} <= set(dir(beampipe))
-    assert {"open_events", "load_pipeline", "evaluate", "compare", "Hits"} <= set(dir(beampipe.tracking))
-    assert {"Factors", "run_calibration"} <= set(dir(beampipe.calibration))
-    assert {"find", "submit"} <= set(dir(beampipe.load_pipeline("module_map")))
-
-
-@pytest.mark.parametrize(
-    "name", ["open_events", "load_pipeline", "evaluate", "compare", "shipped_events", "track_files", "named_finders"]
-)
-def test_28_signatures_and_help(name: str) -> None:
-    function = getattr(beampipe.tracking, name)
-    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
-    assert inspect.Parameter.VAR_POSITIONAL not in kinds
-    assert inspect.Parameter.VAR_KEYWORD not in kinds
-    assert "Args:" in function.__doc__ or "Returns:" in function.__doc__
-
-
 # Mistakes
 
 
-def test_29_wrong_type_names_the_right_call(path: Path) -> None:
+def test_wrong_type_names_the_right_call(path: Path) -> None:
     code = """
 import numpy as np
 from beampipe.tracking import compare, evaluate, load_pipeline, open_events
@@ -342,10 +316,3 @@ for call in (
     )
     for message, call in zip(messages, right_calls, strict=True):
         assert call in message
-
-
-def test_30_what_a_cell_shows(event: Event, tracks: Tracks, path: Path) -> None:
-    assert f"{len(event.hits)}" in repr(event)
-    assert f"tracks: {len(tracks)}" in repr(tracks)
-    assert "<" in event._repr_html_()
-    assert "12" in open_events(path)._repr_html_()

@@ -1,9 +1,8 @@
-"""One command line: the same words with the same meaning, helps that can be read, in all commands there are."""
+"""One command line: options of one name are alike, and helps can be read, in all commands there are."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +16,8 @@ from beampipe.analysisops.evaluation import task_folder
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.terminal.help import COLUMNS
-from tests.option_words import WORDS
 
 FOREIGN: Final = {"--help", "--version", "--install-completion", "--show-completion"}
-UNIT: Final = r"\b(in|of|per) (seconds|days|GeV|T|rad|mm|percent)\b|\[(GeV|mm|s)\]"
-WITHOUT_UNIT: Final = {  # ratios, and numbers of things that need not be whole
-    *("--mu", "--eta", "--quark-tracks", "--gluon-tracks", "--working-point", "--load", "--slower", "--uncertainty"),
-    *("--share", "--allow-differences", "--rate"),
-}
-SYNONYMS: Final = {  # that others use for what has a word here
-    *("--out", "--outdir", "--output-dir", "--out-dir", "--models", "--via", "--served-model", "--nevents"),
-    *("--n-events", "--max-events", "--jobs", "--processes", "--procs", "--nthreads", "--random-seed", "--silent"),
-    *("--address", "--server", "--endpoint", "--verbose", "--config", "--log-file", "--tracker", "--parallel"),
-}
 WITHOUT_JSON: Final = {  # what a command prints, in place of a result
     "serves until it is ended": {
         *("beampipe serve", "beampipe fleet gateway", "beampipe fleet job", "beampipe fleet sidecar"),
@@ -104,8 +92,8 @@ def kind_of(option: Any) -> type | None:
     descriptor = getattr(option, "type_descriptor", None)
     if descriptor is None:  # an older Typer, on click
         names = {"integer": int, "integer range": int, "float": float, "float range": float, "text": str}
-        return {**names, "path": WORDS["--output"].kind}.get(option.type.name)
-    kinds = {descriptor.annotation, *inner(descriptor.annotation)} & {int, float, str, WORDS["--output"].kind}
+        return {**names, "path": Path}.get(option.type.name)
+    kinds = {descriptor.annotation, *inner(descriptor.annotation)} & {int, float, str, Path}
     return kinds.pop() if len(kinds) == 1 else None
 
 
@@ -118,35 +106,14 @@ def test_there_are_commands() -> None:
     assert {"beampipe track", "beampipe fleet token add"} <= {command.path for command in COMMANDS}
 
 
-def test_shared_words_mean_the_same() -> None:
-    for found in COMMANDS:
-        for option in found.options:
-            name = long_name(option)
-            assert name not in SYNONYMS, f"{found.path} {name}: say it with a word of tests.option_words"
-            if name not in WORDS:
-                continue
-            word = WORDS[name]
-            kind = kind_of(option)
-            assert kind in (word.kind, None) or (kind, word.kind) == (int, float), f"{found.path} {name}: got {kind}"
-            assert re.match(word.says, option.help), f"{found.path} {name}: got {option.help!r}, expected {word.says!r}"
-            assert set(option.opts) == {name, word.short} - {""}, f"{found.path} {name}"
-
-
-def test_other_words_are_the_same_wherever_they_are() -> None:
-    texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for command in COMMANDS:
-        for option in command.options:
-            if (name := long_name(option)) not in {*WORDS, *FOREIGN}:
-                texts[name][option.help].append(command.path)
-                assert set(option.opts) == {name}, f"{command.path} {name}: a short name stands in tests.option_words"
-    several = {name: dict(meanings) for name, meanings in texts.items() if len(meanings) > 1}
-    assert not several, "one name, several meanings: give each its own name, or the name to tests.option_words"
-
-
-def test_each_word_is_used_and_each_short_name_is_of_one() -> None:
-    used = {long_name(option) for command in COMMANDS for option in command.options}
-    assert not WORDS.keys() - used
-    shorts = [word.short for word in WORDS.values() if word.short]
+def test_an_option_has_one_type_and_one_short_name_in_all_commands() -> None:
+    kinds, names = defaultdict[str, set[type | None]](set), defaultdict[str, set[str]](set)
+    for option in (option for command in COMMANDS for option in command.options):
+        kinds[long_name(option)].add(kind_of(option))
+        names[long_name(option)].add(" ".join(sorted(option.opts)))
+    assert not {name: each for name, each in kinds.items() if len(each - {None}) > 1 and not each <= {int, float, None}}
+    assert not {name: each for name, each in names.items() if len(each) > 1}
+    shorts = [name for each in names.values() for name in each.pop().split() if len(name) == 2]
     assert len(shorts) == len(set(shorts))
 
 
@@ -191,31 +158,6 @@ def test_what_json_prints_is_json_and_nothing_else(tmp_path: Path, monkeypatch: 
         assert json.loads(output.stdout), words
         assert output.stdout.startswith(("{", "[")), words
         assert not plain.stdout.startswith(("{", "[")), words
-
-
-def test_the_help_says_what_for() -> None:
-    """Sentences; units of numbers; what happens without an option."""
-    for found in TREE:
-        texts = {"": found.command.help, **{long_name(option): option.help for option in found.options}}
-        texts |= {argument.name: argument.help for argument in found.arguments}
-        for name, text in texts.items():
-            if name in ("--install-completion", "--show-completion"):
-                continue
-            assert text, f"{found.path} {name}"
-            assert re.search(r"[.:]$", text.partition("\n\n")[0].strip()), f"{found.path} {name}: {text!r}"
-            assert text[0].isupper() or text[0] in "'|", f"{found.path} {name}: {text!r}"
-        for option in found.options:
-            if kind_of(option) is float and long_name(option) not in WITHOUT_UNIT:
-                assert re.search(UNIT, option.help), f"{found.path} {long_name(option)}: got no unit in {option.help!r}"
-            assert "by default" not in option.help, f"{found.path} {long_name(option)}: say it with show_default"
-            if kind_of(option) in (int, float) and not option.required and not option.multiple:
-                shown = isinstance(option.show_default, str) or option.default is not None
-                assert shown, f"{found.path} {long_name(option)}: got no default, expected show_default"
-            output = "several times" in option.help
-            assert output == option.multiple, f"{found.path} {long_name(option)}: '; may be given several times.'"
-            assert not re.search(r"\. May be given|[Rr]epeatable", option.help), (
-                f"{found.path}: '; may be given several times.'"
-            )
 
 
 def test_the_help_fits_80_columns_and_breaks_no_word() -> None:

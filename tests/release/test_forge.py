@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -79,25 +78,6 @@ def test_what_names_the_repository_follows_the_one_setting(name: str) -> None:
     assert naming(there, name, FORGE["address"]()) == text
     if name.endswith(".cff"):
         assert yaml.safe_load(there)["repository-code"] == ADDRESS
-
-
-def test_nothing_else_waits_for_the_address() -> None:
-    if not (ROOT / ".git").exists():
-        pytest.skip("no clone")
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    texts = {name: (ROOT / name) for name in listed.splitlines() if name.endswith((".md", ".cff", ".toml", ".ipynb"))}
-    assert "README.md" in texts
-    waiting = {name for name, path in texts.items() if "<repository>" in path.read_text(encoding="utf-8")}
-    assert waiting <= {*FORGE["FOLLOWERS"]}
-
-
-def test_the_citation_names_licence_and_no_version_that_would_grow_old() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert citation["license"] == project["license"]
-    assert citation["abstract"].startswith(project["description"])
-    assert citation["authors"] == project["authors"]
-    assert "version" not in citation
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
