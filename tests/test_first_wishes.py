@@ -294,7 +294,7 @@ for call in (
     lambda: finder.find(np.zeros((3, 3))),
     lambda: finder.find_many(event),
     lambda: compare(event, event),
-    lambda: evaluate("module_map", events),
+    lambda: evaluate(3, events),
     lambda: evaluate(finder, path),
     lambda: evaluate(finder, event),
 ):

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from beampipe import analysisops, calibration, fleet, serving, simulation, tracking, triton, workflow
-    from beampipe.tracking import compare, evaluate, load_pipeline, open_events, shipped_events
+    from beampipe.tracking import compare, evaluate, find_tracks, load_pipeline, open_events, shipped_events
 
     __version__: str
 
@@ -17,6 +17,7 @@ __all__ = [
     "calibration",
     "compare",
     "evaluate",
+    "find_tracks",
     "fleet",
     "get_cmake_dir",
     "get_include",
@@ -25,6 +26,7 @@ __all__ = [
     "open_events",
     "serving",
     "shipped_events",
+    "show_versions",
     "simulation",
     "tracking",
     "triton",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 _FOLDER = __file__.rpartition("/")[0]  # of the sources; in an editable install, __path__ begins with compiled files
-_TRACKING = ("compare", "evaluate", "load_pipeline", "open_events", "shipped_events")
+_TRACKING = ("compare", "evaluate", "find_tracks", "load_pipeline", "open_events", "shipped_events")
 
 name_missing_extras()
 
@@ -71,6 +73,17 @@ def get_library() -> str:
     if library is None:
         raise FileError(f"libbeampipe.so: it was not built; {HOW_TO_BUILD}")
     return str(library)
+
+
+def show_versions() -> None:
+    """Print the versions of Python, of this package and of the packages that it uses, for a report of a fault."""
+    import platform
+
+    from beampipe.provenance import installed
+
+    print(f"python {platform.python_version()} on {platform.platform()}")
+    for name in ("beampipe", "numpy", "scipy", "pyarrow", "pandas", "awkward", "uproot", "matplotlib", "torch"):
+        print(name, installed(name) or "not installed")
 
 
 def __dir__() -> list[str]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from beampipe.events import TrackParameters as TrackParameters
     from beampipe.events import Tracks as Tracks
     from beampipe.events import Truth as Truth
+    from beampipe.tracking.batch import FoundTracks as FoundTracks
+    from beampipe.tracking.batch import find_tracks as find_tracks
     from beampipe.tracking.batch import track_files as track_files
     from beampipe.tracking.catalogue import DEFAULT_PIPELINE as DEFAULT_PIPELINE
     from beampipe.tracking.catalogue import PIPELINES as PIPELINES

@@ -1,21 +1,123 @@
-"""Track finding over files: one output per input; a file that fails does not stop the others."""
+"""Track finding in whatever holds events, and over files: one output each; a file that fails stops no other."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, overload
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, MissingExtraError
-from beampipe.events import NO_TRACK, Event, Tracks
+from beampipe.events import NO_TRACK, Event, Events, Hits, Tracks
 from beampipe.files import check_output, make_folder
-from beampipe.tracking.finder import TrackFinder
+from beampipe.notebook import Shown
+from beampipe.terminal import bars
+from beampipe.tracking.finder import TrackFinder, hits_of
+from beampipe.tracking.finder_names import named_finder
+from beampipe.tracking.fitting.fitter import FittedFinder
 from beampipe.tracking.formats import input_files, open_events, track_format, write_tracks
 from beampipe.tracking.formats.writing import parameters_path, writing_parameters
+from beampipe.tracking.loading import load_track_fitter
+
+
+def _find(finder: TrackFinder, event: Event | Hits) -> Tracks:
+    return finder.find(hits_of(event)).found_in(event)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FoundTracks(Shown):
+    """Events and their tracks, which are found while a loop takes them; a loop can be repeated.
+
+    Attributes:
+        events: the events.
+        finder: finder of their tracks.
+        progress: whether a loop shows a bar.
+    """
+
+    events: Sequence[Event]
+    finder: TrackFinder
+    progress: bool = False
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __iter__(self) -> Iterator[tuple[Event, Tracks]]:
+        """Each event and its tracks."""
+        if not self.progress:
+            return ((event, _find(self.finder, event)) for event in self.events)
+        return self._with_bar()
+
+    def _with_bar(self) -> Iterator[tuple[Event, Tracks]]:
+        with bars() as open_bar, open_bar("events", len(self)) as step:
+            for event in self.events:
+                yield event, _find(self.finder, event)
+                step()
+
+    def __getitem__(self, row: int) -> tuple[Event, Tracks]:
+        """The event in that row and its tracks."""
+        event = self.events[row]
+        return event, _find(self.finder, event)
+
+    def save(self, path: str | Path, form: str = "labels") -> int:
+        """Write the tracks of all events, as `write_tracks` does; returns the number of events."""
+        return write_tracks(path, self, form)
+
+    def facts(self) -> Mapping[str, object]:
+        """The events and the finder."""
+        return {"events": self.events, "finder": self.finder}
+
+
+@overload
+def find_tracks(
+    source: Event | Hits, finder: str | TrackFinder = ..., *, fit: bool = ..., progress: bool = ...
+) -> Tracks: ...
+
+
+@overload
+def find_tracks(
+    source: Events | Sequence[Event], finder: str | TrackFinder = ..., *, fit: bool = ..., progress: bool = ...
+) -> FoundTracks: ...
+
+
+@overload
+def find_tracks(source: Any, finder: str | TrackFinder = ..., *, fit: bool = ..., progress: bool = ...) -> Any: ...
+
+
+def find_tracks(
+    source: Any, finder: str | TrackFinder = "module_map", *, fit: bool = True, progress: bool = False
+) -> Tracks | FoundTracks:
+    """Find the tracks of an event, of events, of a file, or of a table in memory.
+
+    >>> tracks = find_tracks(shipped_events(0)[0])
+    >>> len(tracks), len(tracks[tracks.pt > 1])
+    (18, 11)
+
+    Args:
+        source: an `Event` or its `Hits`; several events; or what `open_events` takes: a path, a DataFrame, arrays by
+            name, an array of awkward.
+        finder: a name that `named_finders` accepts, or a finder.
+        fit: whether a named finder also fits a helix to each track, for `eta`, `d0`, ...
+        progress: whether a loop over several events shows a bar.
+
+    Returns:
+        The tracks of an event, also of a file or table that holds only one; else pairs of events and tracks.
+
+    Raises:
+        BeampipeError: any error of `open_events`, of the finder and of the fit.
+    """
+    if isinstance(finder, str):
+        found_by = named_finder(finder)
+        finder = FittedFinder(found_by, load_track_fitter()) if fit else found_by
+    if isinstance(source, Event | Hits):
+        return _find(finder, source)
+    if isinstance(source, Events | list | tuple):
+        return FoundTracks(source, finder, progress)
+    events = open_events(source)
+    return _find(finder, events[0]) if len(events) == 1 else FoundTracks(events, finder, progress)
+
 
 _ENDING: Final = re.compile(r"\.(csv|parquet|json|root)$")
 """Endings of inputs that are removed in the names of outputs."""

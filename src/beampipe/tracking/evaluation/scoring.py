@@ -18,6 +18,7 @@ from beampipe.arrays import Float, Int64
 from beampipe.columns import is_sampled
 from beampipe.errors import BeampipeError, ConfigError, InputError, LayoutWarning, ShapeError, expect_type, look_up
 from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Events, Hits, Particles, Tracks, Truth
+from beampipe.lazy import import_name
 from beampipe.tracking.evaluation.colliderml import colliderml_counts
 from beampipe.tracking.evaluation.matching import Candidates, HitWeights, hit_weights, match, weight_found
 from beampipe.tracking.evaluation.results import (
@@ -351,7 +352,7 @@ def require_labels(hits: Hits, tracks: Tracks) -> None:
 
 
 def evaluate(
-    finders: TrackFinder | Sequence[TrackFinder] | Mapping[str, TrackFinder],
+    finders: str | TrackFinder | Sequence[str] | Sequence[TrackFinder] | Mapping[str, TrackFinder],
     events: Iterable[Event],
     *,
     sample: str | None = None,
@@ -373,7 +374,8 @@ def evaluate(
     the axis (`Tracks.beam_spot`), else `beam_spot`.
 
     Args:
-        finders: one finder, several, or several by name; without a name each is called as its pipeline or its class.
+        finders: one finder, several, or several by name, or names that `named_finders` accepts; without a name each is
+            called as its pipeline or its class.
         events: events with truth; read once, one at a time.
         sample: description of the events (file, degradation, seed); the name of their file if not given.
         selection: particles that the headline efficiency counts; by default primary ones with pT > 1 GeV on as many
@@ -491,7 +493,11 @@ def _as_stated(selection: Selection, stated: Mapping[str, int], n_events: int) -
 def _by_name(finders: object) -> dict[str, TrackFinder]:
     """One finder, several, or several by name; those of one name are numbered."""
     by_name: dict[str, Any] = {}
-    if isinstance(finders, Mapping):
+    if isinstance(finders, str):
+        finders = [finders]
+    if isinstance(finders, list | tuple) and finders and all(isinstance(each, str) for each in finders):
+        by_name = import_name("beampipe.tracking.finder_names:named_finders")(finders)
+    elif isinstance(finders, Mapping):
         by_name = dict(finders)
     else:
         for finder in finders if isinstance(finders, list | tuple) else [finders]:
