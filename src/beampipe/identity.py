@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, Final, NamedTuple
 
@@ -501,16 +502,11 @@ def _read_user_file(path: Path, package: str, stamp: FileStamp) -> tuple[str, tu
     imported: list[str] = []
     if path.suffix == ".py":
         for node in ast.walk(ast.parse(content, filename=str(path))):
-            imported += _imported_names(node, package)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported += chain.from_iterable(imported_modules(node, package))
+            elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                name = node.args[0].value
+                if function in _BY_NAME and isinstance(name, str) and name[:1] != ".":
+                    imported.append(name)
     return hashlib.sha256(content).hexdigest(), tuple(dict.fromkeys(imported))
-
-
-def _imported_names(node: ast.AST, package: str) -> Iterator[str]:
-    """Names of the modules that a piece of code may import."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        for meant in imported_modules(node, package):
-            yield from meant
-    elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-        function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if function in _BY_NAME and isinstance(node.args[0].value, str) and node.args[0].value[:1] != ".":
-            yield node.args[0].value

@@ -91,7 +91,8 @@ def build_layout(layout: DetectorLayout) -> Any:
     tubes = ([] if pipe is None else [pipe]) + sorted(layout.tubes, key=lambda tube: tube.radius_mm)
     waiting = deque(enumerate(tubes, 1))
     for number, shell in enumerate(placed):
-        while waiting and waiting[0][1].radius_mm < min(map(_inner_radius, shell.layers)):
+        inner = min(float(np.hypot(*np.moveaxis(layer.corners[..., :2], -1, 0)).min()) for layer in shell.layers)
+        while waiting and waiting[0][1].radius_mm < inner:
             _add_tube(world, *waiting.popleft(), length)
         _add_shell(world, shell, f"shell {number}")
     while waiting:
@@ -100,11 +101,6 @@ def build_layout(layout: DetectorLayout) -> Any:
     geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=context, level=acts.logging.WARNING)
     _apply_material(geometry, tubes, layers)
     return geometry
-
-
-def _inner_radius(layer: Layer) -> float:
-    """Smallest radius of the modules of a layer [mm]."""
-    return float(np.hypot(layer.corners[..., 0], layer.corners[..., 1]).min())
 
 
 def _add_tube(world: Any, number: int, tube: Tube, half_length: float) -> None:
