@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,13 @@ def test_tracks_of_anything(event: Event, tracks: Tracks) -> None:
     assert [one.event for _, one in found] == [one for one, _ in found] == list(EVENTS[:2])
     assert len(found) == 2
     assert found[1][1].event == EVENTS[1]
+
+
+def test_saved_events_are_equal(event: Event, tmp_path: Path) -> None:
+    event.save(tmp_path / "event.parquet")
+    EVENTS[1:4].save(tmp_path / "events.parquet")
+    assert list(bp.open_events(tmp_path / "event.parquet")) == [event]
+    assert list(bp.open_events(tmp_path / "events.parquet")) == list(EVENTS[1:4])
 
 
 def test_finders_by_name() -> None:

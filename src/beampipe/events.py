@@ -1010,6 +1010,14 @@ class Event(Table[Hit], Shown):
         )
         return page
 
+    def save(self, path: str | Path) -> None:
+        """Write the event to a Parquet file, which `beampipe.tracking.open_events` reads.
+
+        Raises:
+            FileError: another ending, a folder that is missing or closed, or no space.
+        """
+        import_name("beampipe.tracking.formats.parquet:write_events")(path, [self])
+
     def facts(self) -> Mapping[str, object]:
         """Number of the event, of its hits and of its particles, and the format that it was read from."""
         truth = "none" if self.truth is None else f"{len(self.truth.particles)} particles"
@@ -1114,6 +1122,14 @@ class Events(_EventSequence, Shown):
         except IndexError:
             raise IndexError(f"events: got {index}, but there are {len(self)} events in {self.source}") from None
         return next(self.read(row))
+
+    def save(self, path: str | Path) -> None:
+        """Write the events to a Parquet file, which `beampipe.tracking.open_events` reads.
+
+        Raises:
+            FileError: another ending, a folder that is missing or closed, or no space.
+        """
+        import_name("beampipe.tracking.formats.parquet:write_events")(path, self)
 
     def facts(self) -> Mapping[str, object]:
         """The source, and the number of events where it need not be counted by reading them."""
