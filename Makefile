@@ -112,7 +112,6 @@ event_benchmarks := physics fit small_events robustness mismatch scaling
 bench: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python benchmarks/make_events.py --workers $(BENCH_THREADS)
-	$(bin)/python benchmarks/kernels.py --threads 1
 	$(bin)/python benchmarks/fit.py --gun generic odd --output runs/bench/fit-gun.json
 	failed=""; for name in $(event_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" --threads $(BENCH_THREADS) --output "runs/bench/$$name.json" $(BENCH_OPTIONS) \
