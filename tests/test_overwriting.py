@@ -35,6 +35,7 @@ WRITING: Final = {
     "tracking display EVENTS -o FILE.pdf": True,
     "tracking display EVENTS -o FILE.html": True,
     "tracking display EVENTS -o FILE.json": True,
+    "chain stream --rate 100 --seconds 0.1 -p module_map -o FILE.png": True,
     "calibration init FILE.toml": False,
     "analysisops sample search -o data --hidden FILE.json": True,
 }

@@ -33,6 +33,7 @@ from beampipe.chain.stream import (
     StreamPoint,
     StreamSettings,
     Way,
+    draw_stream,
     open_stream,
     parse_duration,
     stream_table,
@@ -110,6 +111,8 @@ def main() -> None:
             measure(way)
             figures += killed(source, way, fleet.tritons()[0], options.killed_share)
     CONSOLE.print(stream_table(points, options.pipeline))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    draw_stream(points, options.pipeline, options.output.with_suffix(".png"))
     write_result(options.output, begun, figures)
 
 

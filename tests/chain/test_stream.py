@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from beampipe.chain.stream import (
     DIRECT,
     Stream,
+    StreamPoint,
     StreamSettings,
     Way,
+    draw_stream,
     open_stream,
     parse_duration,
 )
@@ -106,6 +109,16 @@ def test_texts_of_ways_and_times() -> None:
             parse_duration(text, "--deadline")
     with pytest.raises(ConfigError, match="queue: got 0"):
         StreamSettings("module_map", queue=0)
+
+
+def test_picture_of_several_ways(tmp_path: Path) -> None:
+    points = [
+        StreamPoint(way, rate, 0.5, 100, 100 - k, k, 0, 0, 0, 0, 0.01, 0.1 * (k + 1), 0.6, {}, 0.0)
+        for way in ("direct", "fleet")
+        for k, rate in enumerate((10.0, 20.0))
+    ]
+    draw_stream(points, "module_map", tmp_path / "stream.png")
+    assert (tmp_path / "stream.png").stat().st_size > 10_000
 
 
 def test_nothing_is_lost_when_a_server_is_killed(engine: Engine, stream: Stream) -> None:

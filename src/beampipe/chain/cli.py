@@ -123,6 +123,8 @@ def stream_command(
     mu: int = 0,
     events: Annotated[int, typer.Option(min=1)] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    output: Path | None = None,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Send events at random times to servers or to a pipeline here, and count what is in time, late and lost.
@@ -142,11 +144,15 @@ def stream_command(
         mu: Pile-up of the shipped events: 0, 60 or 200.
         events: Largest number of events of each file.
         seed: Seed of the times of arrival.
+        output: Picture of the latency against the rate: png, pdf or svg.
     """
     from beampipe.chain import stream
+    from beampipe.files import check_command_output
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.formats import open_events
 
+    if output is not None:
+        check_command_output(output, parents=True, force=force)
     settings = stream.StreamSettings(
         pipeline,
         stream.parse_duration(deadline, "--deadline"),
@@ -172,6 +178,9 @@ def stream_command(
         print_json({"streams": points})
     else:
         console().print(stream.stream_table(points, pipeline))
+    if output is not None:
+        stream.draw_stream(points, pipeline, output)
+        say(output)
     reasons = [f"{point.way}: {reason}" for point in points for reason in point.reasons]
     if reasons:
         raise BeampipeError(f"{sum(point.lost for point in points)} events lost: {reasons[0]}")

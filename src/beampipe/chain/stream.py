@@ -15,12 +15,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from beampipe.errors import BeampipeError, ConfigError
+from beampipe.figures import PALETTE, drawing, new_figure, save_figure
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
 from beampipe.serving.load import FutureSender, LoadRun, Workload, closed_loop, direct_workload, open_loop, summarise
 from beampipe.terminal import make_table
@@ -355,3 +357,22 @@ def stream_table(points: Sequence[StreamPoint], pipeline: str) -> Table:
             *(f"{1000 * seconds:.4g}" for seconds in times),
         )
     return table
+
+
+def draw_stream(points: Sequence[StreamPoint], pipeline: str, path: Path) -> None:
+    """Latency and the share of events in time against the rate, one colour for each way."""
+    with drawing():
+        figure, panels = new_figure(1, 2, size=(12.0, 5.0))
+        left, right = panels[0]
+        for number, way in enumerate(dict.fromkeys(point.way for point in points)):
+            rows = sorted((point for point in points if point.way == way), key=lambda point: point.rate)
+            rates, colour = [point.rate for point in rows], PALETTE[number % len(PALETTE)]
+            left.plot(rates, [1000 * point.p50 for point in rows], "o-", color=colour, label=f"{way}, median")
+            left.plot(rates, [1000 * point.p99 for point in rows], "s--", color=colour, label="99 % of the events")
+            right.plot(rates, [100 * point.share_in_time for point in rows], "o-", color=colour, label=way)
+        left.axhline(1000 * points[0].deadline, color="grey", lw=1)
+        left.set(xlabel="events / s", ylabel="time from arrival to tracks [ms]", yscale="log", title=pipeline)
+        right.set(xlabel="events / s", ylabel="events in time [%]", ylim=(None, 101))
+        left.legend(fontsize="small")
+        right.legend(fontsize="small")
+    save_figure(figure, path)
