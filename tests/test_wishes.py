@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import beampipe as bp
-from beampipe.tracking import Event, Tracks
+from beampipe.errors import FileError
+from beampipe.events import BeamSpot, HitColumns
+from beampipe.tracking import Event, Tracks, write_tracks
 
 EVENTS = bp.shipped_events(0)
 
@@ -73,6 +76,51 @@ def test_saved_events_are_equal(event: Event, tmp_path: Path) -> None:
     EVENTS[1:4].save(tmp_path / "events.parquet")
     assert list(bp.open_events(tmp_path / "event.parquet")) == [event]
     assert list(bp.open_events(tmp_path / "events.parquet")) == list(EVENTS[1:4])
+
+
+def test_saved_hits_are_equal(event: Event, tmp_path: Path) -> None:
+    event.hits.save(tmp_path / "hits.parquet")
+    (read,) = bp.open_events(tmp_path / "hits.parquet")
+    assert (read.hits, read.truth) == (event.hits, None)
+
+
+def test_saved_tracks_are_equal(event: Event, tracks: Tracks, tmp_path: Path) -> None:
+    path = tmp_path / "tracks.parquet"
+    own = {"layer": np.arange(len(event), dtype=np.int16), "sensor": np.full(len(event), "strip")}
+    for one in (
+        tracks,
+        tracks[5:2:-1],
+        tracks[:0],
+        replace(
+            tracks, candidates=[*tracks.rows[:-1], tracks.rows[0]], beam_spot=BeamSpot(0.1, -0.3, 1e-3), min_hits=4
+        ),
+        replace(tracks, event=None, magnetic_field=None, parameters=None),
+        tracks.found_in(replace(event, source=HitColumns("table", np.arange(len(event)), own))),
+        tracks.found_in(event.hits),
+    ):
+        one.save(path)
+        assert bp.open_tracks(path) == one != tracks[1:]
+        if one.event is not None:
+            assert list(bp.open_events(path)) == [replace(one.event, source=None)]
+    found = bp.find_tracks(EVENTS[:2], fit=False)
+    found.save(path, "beampipe")
+    assert bp.open_tracks(path) == [each for _, each in found]
+
+
+def test_other_files_hold_no_tracks(event: Event, tracks: Tracks, tmp_path: Path) -> None:
+    event.save(tmp_path / "event.parquet")
+    with pytest.raises(
+        FileError, match=r"event\.parquet: got events of the format 'beampipe', which open_events reads"
+    ):
+        bp.open_tracks(tmp_path / "event.parquet")
+    write_tracks(tmp_path / "labels.parquet", [(event, tracks)])
+    with pytest.raises(
+        FileError, match=r"got labels or lists of tracks, which pandas reads; expected a file of tracks"
+    ):
+        bp.open_tracks(tmp_path / "labels.parquet")
+    replace(tracks, event=None).save(tmp_path / "alone.parquet")
+    with pytest.raises(FileError, match="got tracks without their event, which open_tracks reads"):
+        list(bp.open_events(tmp_path / "alone.parquet"))
 
 
 def test_finders_by_name() -> None:

@@ -7,7 +7,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from beampipe import analysisops, calibration, fleet, serving, simulation, tracking, triton, workflow
-    from beampipe.tracking import compare, evaluate, find_tracks, load_pipeline, open_events, shipped_events
+    from beampipe.tracking import (
+        compare,
+        evaluate,
+        find_tracks,
+        load_pipeline,
+        open_events,
+        open_tracks,
+        shipped_events,
+    )
 
     __version__: str
 
@@ -24,6 +32,7 @@ __all__ = [
     "get_library",
     "load_pipeline",
     "open_events",
+    "open_tracks",
     "serving",
     "shipped_events",
     "show_versions",
@@ -34,7 +43,7 @@ __all__ = [
 ]
 
 _FOLDER = __file__.rpartition("/")[0]  # of the sources; in an editable install, __path__ begins with compiled files
-_TRACKING = ("compare", "evaluate", "find_tracks", "load_pipeline", "open_events", "shipped_events")
+_TRACKING = ("compare", "evaluate", "find_tracks", "load_pipeline", "open_events", "open_tracks", "shipped_events")
 
 name_missing_extras()
 

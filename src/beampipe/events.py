@@ -330,6 +330,14 @@ class Hits(HitQuantities, Table[Hit], Shown):
         """(n_hits, 3) float32: r [mm], phi [rad], z [mm]."""
         return self.position
 
+    def save(self, path: str | Path) -> None:
+        """Write the hits to a Parquet file, as an event without truth: ``open_events(path)[0].hits`` are equal.
+
+        Raises:
+            FileError: another ending, a folder that is missing or closed, or no space.
+        """
+        Event(0, self).save(path)
+
     def facts(self) -> Mapping[str, object]:
         """Number of hits, their extent, and which optional fields are present."""
         facts: dict[str, object] = {"hits": len(self)}
@@ -855,6 +863,18 @@ class Tracks(TrackQuantities, Table[Track], Shown):
         points = {"row": row, **dict(zip(("r", "phi", "z"), hits.position[row].T, strict=True))}
         jagged = ak.zip({name: ak.unflatten(values, np.diff(begin)) for name, values in points.items()})
         return ak.zip({**self.columns(), "hits": jagged}, depth_limit=1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the tracks, with their event if they have one, to a Parquet file.
+
+        `beampipe.tracking.open_tracks` reads equal ones; `beampipe.tracking.open_events` reads the event. Times and
+        counts are not written.
+
+        Raises:
+            FileError: another ending, a folder that is missing or closed, or no space.
+            InputError: a column of the event's `source` has values other than numbers, words and truth values.
+        """
+        import_name("beampipe.tracking.formats.parquet:save_tracks")(path, [self])
 
     def event_for(self, call: str) -> Event:
         """The event; an error names the call that works without one."""

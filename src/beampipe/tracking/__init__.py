@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.fitting.fitter import TrackFitter as TrackFitter
     from beampipe.tracking.formats.parquet import write_events as write_events
     from beampipe.tracking.formats.registry import open_events as open_events
+    from beampipe.tracking.formats.registry import open_tracks as open_tracks
     from beampipe.tracking.formats.registry import write_tracks as write_tracks
     from beampipe.tracking.loading import build_pipeline as build_pipeline
     from beampipe.tracking.loading import load_pipeline as load_pipeline

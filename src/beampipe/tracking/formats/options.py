@@ -18,7 +18,7 @@ FITTED_FORMS: Final = ("acts-parameters", "edm4hep")
 
 TRACK_FORMAT_HELP: Final = (
     "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks),"
-    " acts-parameters (fits), colliderml (predictions) or edm4hep (tracks with states)."
+    " acts-parameters (fits), colliderml (predictions), edm4hep (tracks with states) or beampipe (events and tracks)."
 )
 
 InputPaths = Annotated[

@@ -19,7 +19,7 @@ from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fiel
 from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, HOW_TO_NAME, TABLE, events_in_memory
 from beampipe.tracking.formats.naming import Naming, stated
-from beampipe.tracking.formats.parquet import OWN
+from beampipe.tracking.formats.parquet import OWN, OWN_TRACKS, read_tracks
 from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
 from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
@@ -240,7 +240,7 @@ def _check_use(path: Path, reader: EventFormat, options: ReadOptions) -> None:
 
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {
     form.name: form
-    for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PARAMETERS_OF_ACTS, PREDICTIONS, EDM4HEP_TRACKS)
+    for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PARAMETERS_OF_ACTS, PREDICTIONS, EDM4HEP_TRACKS, OWN_TRACKS)
 }
 """Name -> format in which tracks are written. To add one: define it in a module of this package, and list it here."""
 
@@ -252,6 +252,35 @@ def track_format(name: str) -> TrackFormat:
         UnknownNameError: there is none.
     """
     return look_up("form", name, TRACK_FORMATS)
+
+
+def open_tracks(path: str | Path) -> Tracks | list[Tracks]:
+    """The tracks in a file of `Tracks.save`, or of `write_tracks` in the form ``beampipe``, with their events.
+
+    >>> tracks = find_tracks(shipped_events(0)[0])
+    >>> tracks.save("tracks.parquet")
+    >>> open_tracks("tracks.parquet") == tracks
+    True
+
+    Args:
+        path: the file.
+
+    Returns:
+        The tracks if the file has those of one event, else a list with those of each event.
+
+    Raises:
+        FileError: missing, damaged, or a file of something else.
+    """
+    expect_type("open_tracks", path, (str, PathLike), 'call open_tracks("tracks.parquet")')
+    file = probe_file(Path(path))
+    if not file.has("track_id", "track_beam_spot"):
+        readers = [form.name for form in EVENT_FORMATS.values() if form.recognises(file)]
+        what = f"events of the format {readers[0]!r}, which open_events reads" if readers else str(file)
+        if file.has("track_id"):
+            what = "labels or lists of tracks, which pandas reads"
+        raise FileError(f"{path}: got {what}; expected a file of tracks.save, which open_tracks reads", path=path)
+    tracks = list(read_tracks(path))
+    return tracks[0] if len(tracks) == 1 else tracks
 
 
 def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
@@ -271,6 +300,7 @@ def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Trac
     ``acts-parameters``  a folder, or ``.csv``     per event: fitted parameters and their covariance
     ``colliderml``       ``.parquet``              one row per hit on a track: event_id, hit_id (row), track_id
     ``edm4hep``          ``.root``                 per event: hits, tracks, states of fitted tracks
+    ``beampipe``         ``.parquet``              per event: the event and its tracks, for `open_tracks`
     ===================  ========================  ===================================================================
 
     Args:
