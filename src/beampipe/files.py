@@ -88,14 +88,19 @@ def explained_if_full(path: Path, part: Path | None = None) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         folder = next((each for each in path.parents if each.is_dir()), path.parent)
-        free = shutil.disk_usage(folder).free
+        free, block = shutil.disk_usage(folder).free, os.statvfs(folder).f_frsize
         size = part.stat().st_size if part is not None and part.is_file() else 0
         raise FileError(
             f"{path}: cannot be written whole ({os.strerror(error.errno)}): {free / 1e6:.1f} MB are free in {folder},"
-            f" and it needs more than {(size + free) / 1e6:.1f} MB; free space or choose another folder, and run the"
+            f" and it needs at least {size_text(size + free + block)}; free space or choose another folder, and run the"
             " same command again. What was there before is unchanged",
             path=path,
         ) from error
+
+
+def size_text(size: int) -> str:
+    """A number of bytes for a message, such as ``4.1 kB`` or ``12.3 MB``."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def is_full(error: FileError) -> bool:

@@ -422,7 +422,7 @@ STORES = (
     Fault(
         "a full disk",
         full,
-        r"towers of .*0 artifacts finished are kept.*MB are free in .*needs more than.*choose another folder",
+        r"towers of .*0 artifacts finished are kept.*MB are free in .*needs at least.*choose another folder",
     ),
     Fault("verify of a folder without a run", lambda folder: verify(folder, 0.1), "settings.json.*chain run"),
     Fault("verify of no share", lambda folder: verify(folder, 0.0), "--share: got 0", ConfigError),

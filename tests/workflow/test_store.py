@@ -179,7 +179,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(tiny_disk: Path
     kept = [Recipe("fill", "code", number) for number in range(2)]
     for recipe in kept:
         store.write(recipe, ".bin", payload)
-    with pytest.raises(FileError, match=r"writing fill of dijet 1/3: 2 artifacts .* needs more than"):
+    with pytest.raises(FileError, match=r"writing fill of dijet 1/3: 2 artifacts .* needs at least"):
         store.write(RECIPE, ".bin", lambda path: path.write_bytes(bytes(1 << 20)))
     assert all(store.load(recipe) for recipe in kept)
     assert store.find(RECIPE) is None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError
-from beampipe.files import explained_if_full, replacing
+from beampipe.files import explained_if_full, replacing, size_text
 from beampipe.fleet.specification import Fleet
 
 _LONGEST_SOCKET: Final = 100
@@ -192,8 +192,8 @@ def make_snapshot(repository: Path, folder: Path) -> tuple[str, Path]:
         except OSError as error:
             reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
             raise FileError(
-                f"{repository}: cannot be copied to {folder} ({reason}): {free / 1e6:.1f} MB are free there, and the"
-                f" copy needs {need / 1e6:.1f} MB; free space, and run the same command again",
+                f"{repository}: cannot be copied to {folder} ({reason}): {size_text(free)} are free there, and the"
+                f" copy needs {size_text(need)}; free space, and run the same command again",
                 path=folder,
             ) from error
         finally:
