@@ -1,9 +1,8 @@
-"""`beampipe serve`, `top` and `unit`, and a server for a program or a notebook."""
+"""`beampipe serve` and `unit`, and a server for a program or a notebook."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import stat
 import subprocess
 import sys
@@ -54,7 +53,6 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
         url = part(summary, r"http://(\S+:\d+)\s")
         assert "one (1 instance)" in summary
         assert ask(url, "one", 0.0) == (200, [0.0])
-        top_shows(part(summary, r"(\S+:\d+)/metrics"))
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         idle = http.client.HTTPConnection(url, timeout=60)
         idle.request("GET", "/v2/health/ready")
@@ -83,22 +81,6 @@ def run(*arguments: str) -> str:
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
-
-
-def top_shows(url: str) -> None:
-    """`beampipe serving top` shows that server, as a table and as JSON."""
-    output = run("top", "--once", "--interval", "0.1", "--url", url)
-    (message,) = json.loads(run("top", "--json", "--interval", "0.1", "--url", url))
-    assert (message["server"], message["error"]) == (url, None)
-    assert message["models"]
-    assert all({"requests", "latency", "memory"} <= item.keys() for item in message["models"].values())
-    assert url in output
-    assert "requests/s" in output
-
-
-def test_top_without_a_server() -> None:
-    with pytest.raises(BeampipeError, match="metrics port"):
-        run("top", "--once", "--interval", "0.1", "--url", "127.0.0.1:1")
 
 
 def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
-"""The metrics of a Triton: counters, rates between two readings, and their table."""
+"""The metrics of a Triton: counters, and rates between two readings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import pytest
-from rich.console import Console
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.metrics import Counters, ServerWatch, parse_metrics, rates_between, rates_table, status_line
+from beampipe.triton.metrics import Counters, ServerWatch, parse_metrics, rates_between, status_line
 from beampipe.triton.server.server import TritonServer
-from beampipe.triton.supervision.stubs import memory_of_stubs
 from tests.triton.doublers import ask
 
 TEXT = """# HELP nv_inference_request_success Number of successful inference requests
@@ -42,16 +40,14 @@ def test_other_text_is_refused() -> None:
         parse_metrics('nv_inference_count{model="a"} fast\n')
 
 
-def made(
-    stages: Mapping[str, float] | None = None, observed: Mapping[str, float] | None = None, **values: float
-) -> Counters:
-    return Counters(values, observed or {}, stages or {})
+def made(stages: Mapping[str, float] | None = None, events: float = 0.0, **values: float) -> Counters:
+    return Counters(values, {"events": events}, stages or {})
 
 
 def test_rates_are_differences() -> None:
     before = made(
         {"gnn": 1.0},
-        {"events": 10.0, "tracks": 90.0},
+        events=10.0,
         answered=10.0,
         request_us=1e6,
         queue_us=0.0,
@@ -60,7 +56,7 @@ def test_rates_are_differences() -> None:
     )
     after = made(
         {"gnn": 1.5},
-        {"events": 35.0, "hits": 5000.0, "tracks": 90.0},
+        events=35.0,
         answered=30.0,
         failed=4.0,
         request_us=1.1e6,
@@ -71,9 +67,9 @@ def test_rates_are_differences() -> None:
         pending=3.0,
     )
     result = rates_between(before, after, 2.0)
-    assert (result.requests, result.failures, result.inferences, result.batch) == (10.0, 2.0, 15.0, 6.0)
+    assert (result.requests, result.failures, result.batch) == (10.0, 2.0, 6.0)
     assert (result.latency, result.queue, result.compute) == pytest.approx((5.0, 2.0, 3.0))
-    assert (result.pending, result.per_event) == (3, {"hits": 200.0, "tracks": 0.0})
+    assert result.pending == 3
     assert result.stages == pytest.approx({"gnn": 20.0})
 
 
@@ -97,38 +93,11 @@ def test_a_running_server_is_watched(doubler_server: TritonServer) -> None:
     line = status_line(watch)
     assert "one" in line
     assert "two" not in line, "idle models are left out"
-    memory = memory_of_stubs(doubler_server.metrics_url)
-    assert set(memory) == {"one", "two"}
-    assert all(5 < value < 2000 for value in memory.values())
-    console = Console(width=160)
-    with console.capture() as captured:
-        console.print(rates_table([watch]))
-    assert doubler_server.metrics_url in captured.get()
 
 
-def test_a_server_that_does_not_answer_is_a_row() -> None:
+def test_a_server_that_does_not_answer() -> None:
     watch = ServerWatch("127.0.0.1:1")
     watch.read()
     assert watch.error is not None
     assert "expected the metrics port of a Triton" in watch.error
     assert status_line(watch) == "no answer from the server"
-    console = Console(width=160)
-    with console.capture() as captured:
-        console.print(rates_table([watch]))
-    assert "no answer" in captured.get()
-
-
-def test_steps_are_shown_below_the_model() -> None:
-    watch = ServerWatch("127.0.0.1:1")
-    watch.rates = {
-        "exatrkx": rates_between(
-            None, Counters({"answered": 10.0}, {"events": 10.0, "hits": 3120.0}, {"gnn": 0.5}), 1.0
-        )
-    }
-    console = Console(width=160)
-    with console.capture() as captured:
-        console.print(rates_table([watch], per_event=("hits", "tracks")))
-    output = captured.get()
-    assert "gnn 50.00 ms" in output
-    assert "312" in output
-    assert "tracks" in output

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,34 +74,6 @@ app = Commands("Track finding as a service.")
 app.add_typer(triton_cli.engine_commands, name="engine")
 app.command("load")(triton_cli.load_command)
 app.command("unload")(triton_cli.unload_command)
-
-_PER_EVENT: Final = ("hits", "tracks")
-"""Counters of the tracking models that `beampipe serving top` shows."""
-
-
-@app.command("top")
-def top_command(
-    url: Annotated[list[str] | None, typer.Option(metavar="URL")] = None,
-    once: bool = False,
-    interval: Annotated[float, typer.Option(min=0.1)] = 1.0,
-    as_json: Json = False,
-) -> None:
-    """Show live rates, queues, times and memory per model, and the time per stage of the pipeline.
-
-    Args:
-        url: Address of a server's metrics, HOST:PORT; may be given several times. [default: 127.0.0.1:8002]
-        once: Show one table, then end; --json does so, too.
-        interval: Time between two readings, in seconds.
-    """
-    from beampipe.triton.metrics import rates_facts, require_answer, show_rates, watch_twice
-
-    urls = url or ["127.0.0.1:8002"]
-    if as_json:
-        watches = watch_twice(urls, interval)
-        print_json(rates_facts(watches))
-        require_answer(watches)
-    else:
-        show_rates(urls, console(), interval=interval, once=once, per_event=_PER_EVENT)
 
 
 @app.command("export")

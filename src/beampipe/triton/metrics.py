@@ -1,20 +1,15 @@
-"""Counters of running servers, rates computed from them, and the live table of `beampipe serving top`."""
+"""Counters of running servers, and rates computed from them."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError, ServiceUnavailableError
-from beampipe.terminal import live, make_table
 from beampipe.triton.server import management
-from beampipe.triton.supervision.stubs import memory_of_stubs
 
 _TRITON: Final = {
     "nv_inference_request_success": "answered",
@@ -112,25 +107,21 @@ class Rates:
     Attributes:
         requests: requests answered per second.
         failures: requests failed per second.
-        inferences: events answered per second; a batch holds several.
         batch: mean number of events in one call of the model; None if there was no call.
         latency: mean time of a request in the server [ms]; None if no request was answered.
         queue: mean time that a request waited in the server [ms]; None if no request was answered.
         compute: mean time of a request in the model [ms]; None if no request was answered.
         pending: number of waiting requests.
-        per_event: mean amount in an event of each counter of the model's own; empty if no event was answered.
         stages: mean time of an event in each stage of the model [ms]; empty if no event was answered.
     """
 
     requests: float
     failures: float
-    inferences: float
     batch: float | None
     latency: float | None
     queue: float | None
     compute: float | None
     pending: int
-    per_event: Mapping[str, float]
     stages: Mapping[str, float]
 
 
@@ -144,8 +135,8 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
     """
     earlier = before or Counters({}, {}, {})
     values = defaultdict(float, _growth(earlier.values, after.values))
-    observed, stages = _growth(earlier.observed, after.observed), _growth(earlier.stages, after.stages)
-    events = observed.pop("events", 0.0)
+    stages = _growth(earlier.stages, after.stages)
+    events = _growth(earlier.observed, after.observed).get("events", 0.0)
 
     def per(total: str, count: str, unit: float = 1.0) -> float | None:
         return values[total] / values[count] * unit if values[count] else None
@@ -153,13 +144,11 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
     return Rates(
         requests=values["answered"] / seconds,
         failures=values["failed"] / seconds,
-        inferences=values["inferences"] / seconds,
         batch=per("inferences", "executions"),
         latency=per("request_us", "answered", 1e-3),
         queue=per("queue_us", "answered", 1e-3),
         compute=per("compute_us", "answered", 1e-3),
         pending=int(after.values.get("pending", 0)),
-        per_event={name: amount / events for name, amount in observed.items()} if events else {},
         stages={name: amount / events * 1e3 for name, amount in stages.items()} if events else {},
     )
 
@@ -168,17 +157,6 @@ def _growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str
     """Growth of counters; one that has shrunk was restarted from zero."""
     earlier = defaultdict(float, before)
     return {name: new - earlier[name] if new >= earlier[name] else new for name, new in after.items()}
-
-
-_COLUMNS: Final = {
-    "requests/s": ("requests", 1),
-    "events/s": ("inferences", 1),
-    "batch": ("batch", 1),
-    "latency ms": ("latency", 2),
-    "queue ms": ("queue", 2),
-    "compute ms": ("compute", 2),
-}
-"""Field of `Rates` and number of digits, by head of the column."""
 
 
 class ServerWatch:
@@ -232,102 +210,3 @@ def status_line(watch: ServerWatch) -> str:
     failed = sum(count.values.get("failed", 0.0) for count in watch.counters.values())
     answered = sum(count.values.get("answered", 0.0) for count in watch.counters.values())
     return " | ".join([*parts, f"{answered:.0f} answered, {failed:.0f} failed so far"])
-
-
-def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -> Table:
-    """All servers and models, one row each, with the mean time in each stage below the name of the model.
-
-    Args:
-        watches: the servers.
-        per_event: names of counters of the models' own, of which the mean amount in an event gets a column.
-    """
-    caption = "latency: in the server, queue + compute; memory: of the models' processes"
-    heads = (*_COLUMNS, "failures/s", "pending", "memory MB", *per_event)
-    table = make_table("", ("server", "model"), heads, caption=caption, importance=("model",))
-    for watch in watches:
-        if watch.error is not None:
-            table.add_row(watch.url, "no answer", style="red")
-        memory = memory_of_stubs(watch.url)
-        for number, (model, rates) in enumerate(watch.rates.items()):
-            stages = ", ".join(f"{name} {value:.2f} ms" for name, value in rates.stages.items())
-            table.add_row(
-                watch.url if number == 0 else "",
-                f"{model}\n  [dim]{stages}[/dim]" if stages else model,
-                *(_text(getattr(rates, field), digits) for field, digits in _COLUMNS.values()),
-                f"[red]{rates.failures:.1f}[/red]" if rates.failures else "0.0",
-                str(rates.pending),
-                _text(memory.get(model), 0),
-                *(_text(rates.per_event.get(name), 0) for name in per_event),
-            )
-    return table
-
-
-def rates_facts(watches: Sequence[ServerWatch]) -> list[dict[str, Any]]:
-    """The content of `rates_table` for a script: of each server's models their `Rates` and memory [MB]."""
-    facts = []
-    for watch in watches:
-        memory = memory_of_stubs(watch.url)
-        models = {model: {**asdict(rates), "memory": memory.get(model)} for model, rates in watch.rates.items()}
-        facts.append({"server": watch.url, "error": watch.error, "models": models})
-    return facts
-
-
-def watch_twice(urls: Sequence[str], interval: float = 1.0) -> list[ServerWatch]:
-    """Servers after two readings of their metrics.
-
-    Args:
-        urls: addresses of the servers' metrics, ``host:port``.
-        interval: time between the readings [s].
-    """
-    watches = [ServerWatch(url) for url in urls]
-    for watch in watches:
-        watch.read()
-    time.sleep(interval)
-    for watch in watches:
-        watch.read()
-    return watches
-
-
-def require_answer(watches: Sequence[ServerWatch]) -> None:
-    """Raise if no server has answered.
-
-    Raises:
-        ServiceUnavailableError: no server answers.
-    """
-    if all(watch.error is not None for watch in watches):
-        raise ServiceUnavailableError("; ".join(watch.error or "" for watch in watches), url=watches[0].url)
-
-
-def show_rates(
-    urls: Sequence[str], out: Console, *, interval: float = 1.0, once: bool = False, per_event: Sequence[str] = ()
-) -> None:
-    """Show the table of rates, again and again on a terminal until Ctrl-C.
-
-    Args:
-        urls: addresses of the servers' metrics, ``host:port``.
-        out: where the table is shown.
-        interval: time between two readings [s].
-        once: show one table only, as is done in any case where `out` is no terminal.
-        per_event: names of counters of the models' own, as `rates_table` takes them.
-
-    Raises:
-        ServiceUnavailableError: one table was to be shown, and no server answers.
-    """
-    watches = watch_twice(urls, interval)
-    if once or not out.is_terminal:
-        out.print(rates_table(watches, per_event))
-        require_answer(watches)
-        return
-    try:
-        with live(out) as show:
-            while True:
-                show(rates_table(watches, per_event))
-                time.sleep(interval)
-                for watch in watches:
-                    watch.read()
-    except KeyboardInterrupt:
-        return
-
-
-def _text(value: float | None, digits: int = 1) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

@@ -19,8 +19,6 @@ from beampipe.triton.engine import STUB
 SHARED_MEMORY: Final = Path("/dev/shm")
 """Folder in which the system shows shared memory as files."""
 
-_LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
-
 _COMMAND: Final = 9
 """Number of parts of a stub's command line up to the last that is used: program, file of the model, region, its size
 and growth, process of the server, folder of the backend, handle of the region, instance."""
@@ -64,25 +62,6 @@ def stubs_of(server: int) -> tuple[Stub, ...]:
     """
     stubs = (_read(pid, processes.arguments(pid)) for pid in processes.children(server))
     return tuple(stub for stub in stubs if stub is not None)
-
-
-def memory_of_stubs(metrics_url: str) -> dict[str, float]:
-    """The resident memory of the stubs of each model [MB], by name of the model.
-
-    Args:
-        metrics_url: address of the server's metrics, ``host:port``; empty for a server of another machine.
-    """
-    host, _, port = metrics_url.rpartition(":")
-    memory: dict[str, float] = {}
-    if host.removeprefix("http://") not in _LOCAL:
-        return memory
-    commands = dict(processes.command_lines())
-    servers = {pid for pid, line in commands.items() if f"--metrics-port={port}" in line}
-    for pid, line in commands.items():
-        stub = _read(pid, line)
-        if stub is not None and stub.server in servers:
-            memory[stub.model] = memory.get(stub.model, 0.0) + (processes.resident_memory(pid) or 0) / 1e6
-    return memory
 
 
 def _read(pid: int, command: Sequence[str]) -> Stub | None:
