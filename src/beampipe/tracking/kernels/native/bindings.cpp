@@ -4,8 +4,8 @@
 // To add a kernel `name`:
 //   1. kernels.hpp: one line K(name, Result, (arguments)); pointers and sizes in, Array<T> or a struct of them out.
 //   2. a .cpp file of its topic: `namespace beampipe { Result name(arguments) {...} }`. It is compiled once per
-//      instruction set into a library of its own (_kernels_baseline.so, _kernels_avx2.so, _kernels_avx512.so), so it
-//      may use the C++ library freely; vector code goes through simd.hpp or `#ifdef __AVX512F__`. Threads:
+//      instruction set into a library of its own (_kernels_avx2.so, ...), so it may use the C++ library freely; vector
+//      code goes through simd.hpp or `#ifdef __AVX512F__`. Threads:
 //      `#pragma omp parallel num_threads(threads)`, and the result must not depend on their number. No exceptions out
 //      of a parallel region.
 //   3. here: a function that checks shapes, frees the GIL, calls `kernels.name(...)` and returns

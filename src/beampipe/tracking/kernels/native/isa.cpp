@@ -1,6 +1,10 @@
 #include "isa.hpp"
 
 #include <dlfcn.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
@@ -11,6 +15,14 @@
 namespace beampipe {
 
 std::vector<std::string> supported_isas() {
+#if defined(__aarch64__)
+  std::vector<std::string> names = {"neon"};
+  if ((getauxval(AT_HWCAP) & HWCAP_SVE) != 0) {
+    const int bytes = prctl(PR_SVE_GET_VL) & PR_SVE_VL_LEN_MASK;
+    if (bytes == 32) names.push_back("sve256");
+    if (bytes == 64) names.push_back("sve512");
+  }
+#else
   std::vector<std::string> names = {"baseline"};
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
@@ -19,6 +31,7 @@ std::vector<std::string> supported_isas() {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
       names.push_back("avx512");
   }
+#endif
   return names;
 }
 

@@ -1,7 +1,14 @@
 // Vectors of float and int32, as wide as the instruction set, and the elementary functions that the kernels need.
 #pragma once
 
+#if defined(__ARM_FEATURE_SVE_BITS) && __ARM_FEATURE_SVE_BITS > 0
+#define BEAMPIPE_SVE  // vectors of a size that is known to the compiler
+#include <arm_sve.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#else
 #include <immintrin.h>
+#endif
 
 #include <cstdint>
 
@@ -11,6 +18,8 @@ namespace beampipe {
 constexpr int kLanes = 16;
 #elif defined(__AVX2__)
 constexpr int kLanes = 8;
+#elif defined(BEAMPIPE_SVE)
+constexpr int kLanes = __ARM_FEATURE_SVE_BITS / 32;
 #else
 constexpr int kLanes = 4;
 #endif
@@ -50,6 +59,13 @@ inline unsigned less_mask(Vec a, Vec b) {
   return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 #elif defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_ps(a < b));
+#elif defined(__aarch64__)
+  const IntVec set = (a < b) & (1 << lane_numbers());
+#if defined(BEAMPIPE_SVE)
+  return static_cast<unsigned>(svorv(svptrue_b32(), svint32_t(set)));
+#else
+  return static_cast<unsigned>(vaddvq_s32(reinterpret_cast<int32x4_t>(set)));
+#endif
 #else
   return static_cast<unsigned>(_mm_movemask_ps(a < b));
 #endif
@@ -79,6 +95,10 @@ inline Vec square_root(Vec v) {
   return _mm512_sqrt_ps(v);
 #elif defined(__AVX2__)
   return _mm256_sqrt_ps(v);
+#elif defined(BEAMPIPE_SVE)
+  return svsqrt_x(svptrue_b32(), svfloat32_t(v));
+#elif defined(__aarch64__)
+  return vsqrtq_f32(reinterpret_cast<float32x4_t>(v));
 #else
   return _mm_sqrt_ps(v);
 #endif
@@ -111,12 +131,16 @@ inline Vec nearest(Vec v) {
 }
 
 inline float sum(Vec v) {
+#if defined(BEAMPIPE_SVE)
+  return svaddv(svptrue_b32(), svfloat32_t(v));
+#else
   for (int half = kLanes / 2; half > 0; half /= 2) {
     IntVec other;
     for (int i = 0; i < kLanes; ++i) other[i] = (i + half) % kLanes;
     v += __builtin_shuffle(v, other);
   }
   return v[0];
+#endif
 }
 
 /// x / (1 + exp(-x)); error below 2e-6 times max(1, |x|).
