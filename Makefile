@@ -42,6 +42,7 @@ help:
 	@echo "make bench-compare   what became worse than the records in benchmarks/results/ by more than its spread"
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
+	@echo "make test-arm   the kernels for AArch64, emulated: labels equal those of this processor"
 	@echo "make extras   each extra alone runs its first command, in an environment of its own"
 	@echo "make release-check   the dry run of a release: build, check, install, use"
 	@echo "make docs   the documentation with executed notebooks, under docs/_build/"
@@ -76,6 +77,23 @@ test-lowest: $(bin)/python
 	$(VENV)-lowest/bin/python -m pip install -q uv
 	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,dev]"
 	$(VENV)-lowest/bin/python $(at_once) $(others)
+
+# Kernels for AArch64, compiled by a cross compiler and emulated: labels are those of this processor. ARM_OPTIONS: --all.
+ARM_OPTIONS ?=
+.PHONY: test-arm
+test-arm: $(test_ready)
+	@missing=""; \
+	command -v aarch64-linux-gnu-g++ >/dev/null || missing="g++-aarch64-linux-gnu"; \
+	command -v qemu-aarch64 >/dev/null || missing="$$missing qemu-user"; \
+	for program in mmdebstrap cmake; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	command -v ninja >/dev/null || missing="$$missing ninja-build"; \
+	test -x /usr/bin/python3 || missing="$$missing python3"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	    || echo "could not be installed: $$missing"; \
+	fi
+	$(bin)/python -m pip install -q uv
+	$(bin)/python release/arm.py $(ARM_OPTIONS)
 
 # Each extra in an environment of its own runs the first command of README's table. EXTRAS: names, or --two.
 EXTRAS ?=
