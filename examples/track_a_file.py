@@ -18,8 +18,8 @@ def main() -> None:
     event = events[0]
     tracks = load_pipeline().find(event)
     print(f"event {event.event_id}: {len(event.hits)} hits, {len(tracks)} tracks")
-    for label, rows in enumerate(list(tracks)[:3]):
-        print(f"track {label}: r [mm] =", np.round(np.sort(event.hits.r[rows]), 1))
+    for number, track in enumerate(tracks[:3]):
+        print(f"track {number}: r [mm] =", np.round(track.hits.r, 1))
 
 
 if __name__ == "__main__":

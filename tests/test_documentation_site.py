@@ -91,7 +91,7 @@ def test_the_list_for_language_models_has_every_page_once(site: Path) -> None:
     links = re.findall(r"^- \[.+?\]\((.+?)\)", text, re.M)
     assert sorted(links) == sorted(f"{name}.html" for name in PAGES if name != "index")
     assert all((site / link).exists() for link in links)
-    assert "- [Tracks](reference/tracking/tracks.html): `Tracks`, `NO_TRACK`\n" in text
+    assert "- [Tracks](reference/tracking/tracks.html): `Tracks`, `Track`, `NO_TRACK`\n" in text
 
 
 @pytest.mark.browser

@@ -85,7 +85,11 @@ def get_library() -> str:
 
 
 def show_versions() -> None:
-    """Print the versions of Python, of this package and of the packages that it uses, for a report of a fault."""
+    """Print the versions of Python, of this package and of the packages that it uses, for a report of a fault.
+
+    >>> show_versions()  # doctest: +ELLIPSIS
+    python 3...
+    """
     import platform
 
     from beampipe.provenance import installed

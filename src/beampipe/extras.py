@@ -27,6 +27,7 @@ _OF_PACKAGE = {
 
 _OF_AREA = {
     "events": "tracking",
+    "tables": "tracking",
     "tracking": "tracking",
     "simulation": "simulation",
     "jets": "calibration",
