@@ -29,11 +29,14 @@ def hits_of(event: object) -> Hits:
     if isinstance(event, Hits):
         return event
     calls: tuple[tuple[type | tuple[type, ...], str], ...] = (
-        ((str, Path), "open the file with open_events, and find the tracks of each of its events"),
+        ((str, Path), "find_tracks(path, finder) reads the file first"),
         (ndarray, "make hits of the array: Hits.from_xyz(x, y, z), or Hits(position) with r, phi, z"),
-        ((Events, list, tuple, Iterator), "find the tracks of one at a time: for event in events: finder.find(event)"),
+        ((Events, list, tuple, Iterator), "for event, tracks in find_tracks(events, finder) takes one at a time"),
     )
-    call = next((text for kind, text in calls if isinstance(event, kind)), "such as Hits.from_xyz(x, y, z)")
+    call = next(
+        (text for kind, text in calls if isinstance(event, kind)),
+        "find_tracks(table, finder) reads a table, and Hits.from_xyz(x, y, z) arrays",
+    )
     raise TypeError(f"find: got {type(event).__name__}, expected an Event or its Hits; {call}")
 
 
