@@ -29,9 +29,12 @@ def hits_of(event: object) -> Hits:
     if isinstance(event, Hits):
         return event
     calls: tuple[tuple[type | tuple[type, ...], str], ...] = (
-        ((str, Path), "find_tracks(path, finder) reads the file first"),
+        ((str, Path), "open the file with open_events, or call find_tracks(path, finder)"),
         (ndarray, "make hits of the array: Hits.from_xyz(x, y, z), or Hits(position) with r, phi, z"),
-        ((Events, list, tuple, Iterator), "for event, tracks in find_tracks(events, finder) takes one at a time"),
+        (
+            (Events, list, tuple, Iterator),
+            "take one at a time: for event in events: finder.find(event), or find_tracks(events, finder)",
+        ),
     )
     call = next(
         (text for kind, text in calls if isinstance(event, kind)),
