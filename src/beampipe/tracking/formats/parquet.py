@@ -231,19 +231,24 @@ def read_tracks(path: str | Path) -> Iterator[Tracks]:
 
 
 def _tracks_of_row(path: str | Path, table: Any, row: int, made: Provenance | None) -> Tracks:
-    cells = {name: table.column(name)[row].as_py() for name in TRACKS_IN_EVENT}
+    def column(name: str, dtype: type[np.generic]) -> ndarray:
+        values = _array_of_row(table, row, name, dtype)
+        if values is None:
+            raise ColumnError(f"no {name}")
+        return values
+
+    arrays_of = {"track_id", *(f"track_fit_{each.name}" for each in fit_results())}
+    cells = {name: table.column(name)[row].as_py() for name in TRACKS_IN_EVENT.keys() - arrays_of}
     fit = None
-    if cells["track_fit_values"] is not None:
+    if cells["track_fit_field"] is not None:
         arrays = {
-            each.name: np.array(cells[f"track_fit_{each.name}"], each.metadata["dtype"]).reshape(
-                -1, *each.metadata["shape"]
-            )
+            each.name: column(f"track_fit_{each.name}", each.metadata["dtype"]).reshape(-1, *each.metadata["shape"])
             for each in fit_results()
         }
         fit = TrackParameters(**arrays, field=cells["track_fit_field"])
     lists = cells["track_candidates"]
     tracks = Tracks(
-        np.array(cells["track_id"], np.int64),
+        column("track_id", np.int64),
         candidates=None if lists is None else [np.array(rows, np.int64) for rows in lists],
         beam_spot=BeamSpot(*cells["track_beam_spot"]),
         parameters=fit,
@@ -330,14 +335,19 @@ def _provenances(path: str | Path, file: Any) -> list[tuple[int, Provenance | No
         raise FileError(f"{path}: got a provenance that cannot be read ({error}); write the file again") from error
 
 
+def _array_of_row(table: Any, row: int, name: str, dtype: type[np.generic]) -> ndarray | None:
+    """The list of a column in a row; None where it is null, or the table lacks the column."""
+    cell = table.column(name)[row] if name in table.column_names else None
+    if cell is None or not cell.is_valid:
+        return None
+    return np.asarray(cell.values.to_numpy(zero_copy_only=False)).astype(dtype, copy=False)
+
+
 def _event_of_row(path: str | Path, table: Any, row: int, made: Provenance | None) -> Event:
     event_id = table.column("event_id")[row].as_py()
 
     def column(name: str) -> ndarray | None:
-        cell = table.column(name)[row] if name in table.column_names else None
-        if cell is None or not cell.is_valid:
-            return None
-        return np.asarray(cell.values.to_numpy(zero_copy_only=False)).astype(COLUMNS[name], copy=False)
+        return _array_of_row(table, row, name, COLUMNS[name])
 
     def needed(name: str) -> ndarray:
         values = column(name)
