@@ -10,7 +10,7 @@
 //      of a parallel region.
 //   3. here: a function that checks shapes, frees the GIL, calls `kernels.name(...)` and returns
 //      `numpy(std::move(array))`.
-//   4. ../__init__.py: the public function, with the numpy reference in ../reference.py.
+//   4. ../__init__.py: the public function, with its numpy reference in tests/tracking/kernels/reference.py.
 //   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
 // Wrong shapes raise ValueError here; beampipe's own errors come with advice, from the Python side or native/errors.hpp.
