@@ -10,7 +10,7 @@ bin := $(VENV)/bin
 native := $(shell find src examples/cpp tests/triton -name "*.?pp" -o -name "*.h")
 sources := pyproject.toml CMakeLists.txt $(native)
 # Python compiles a module when it is first imported: of 20,000 files in an environment most never are.
-install := $(bin)/python -m pip install -q --no-compile
+install := $(bin)/python release/install.py
 # Stamps record the extras of an environment, so that the demo never installs torch.
 demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
@@ -74,8 +74,7 @@ coverage: $(test_ready)
 # The lowest versions of what pyproject.toml names, and every test that starts no server.
 test-lowest: $(bin)/python
 	$(bin)/python -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install -q uv
-	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,dev]"
+	$(VENV)-lowest/bin/python release/install.py --resolution lowest-direct -e ".[all,dev]"
 	$(VENV)-lowest/bin/python $(at_once) $(others)
 
 # Kernels for AArch64, compiled by a cross compiler and emulated: labels are those of this processor. ARM_OPTIONS: --all.
@@ -98,9 +97,8 @@ test-arm: $(test_ready)
 # Each extra in an environment of its own runs the first command of README's table. EXTRAS: names, or --two.
 EXTRAS ?=
 extras: $(bin)/python
-	$(bin)/python -m venv $(VENV)-release
-	$(VENV)-release/bin/python -m pip install -q uv
-	$(VENV)-release/bin/python release/extras.py $(EXTRAS)
+	$(bin)/python -m pip install -q uv
+	$(bin)/python release/extras.py $(EXTRAS)
 
 # Build, check and use the files for a package index; nothing is uploaded. Takes an hour.
 RELEASE_OPTIONS ?=
@@ -136,7 +134,7 @@ bench: $(test_ready)
 	    || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-serving_benchmarks := overhead throughput traces equality fuzz
+serving_benchmarks := overhead throughput equality fuzz
 bench-serving: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m beampipe serving engine install
@@ -181,7 +179,7 @@ bench-calibration: $(test_ready)
 
 # Exit code 1 if a figure in runs/bench is worse than that of its record by more than the recorded spread.
 bench-compare: $(test_ready)
-	$(bin)/python benchmarks/compare.py runs/bench
+	$(bin)/python benchmarks/page.py --compare runs/bench
 
 # The shipped tracker models. Events are simulated once, into EVENTS; takes hours on one core. Vertices lie evenly over
 # |z| < 250 mm. Only the shipped tables of the track fit are from others, with vertices spread normally by 50 mm: `beampipe

@@ -1,21 +1,27 @@
-"""Builds the package by scikit-build-core, with three rules of ours.
+"""Builds the package by scikit-build-core, with four rules of ours.
 
 - Where a C++ compiler is found, kernels that cannot be built are an error, with the log of the build.
 - Without one, or with ``--config-settings=kernels=none``, the package has no kernels: it finds no
   tracks, and the calibration uses numpy. Its version then ends with ``without.kernels``, which pip prints when it has
   installed it.
-- Builds in one folder wait for each other, since they share its folder ``build/``.
+- A wheel is mostly used where it is built, so its kernels are for this CPU and for the oldest. An editable install, in
+  which the tests run, has those of all CPUs, and so have wheels for others: ``-C cmake.define.BEAMPIPE_ISA=all``.
+- Builds in one folder wait for each other, since they share its folder ``build/``. They compile only what changed since
+  the last one, be it of an editable install or of a wheel.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +46,9 @@ Settings = Mapping[str, Any] | None
 
 COMPILERS: Final = ("c++", "CC", "g++", "clang++", "icpx", "xlC")
 """Programs that CMake looks for."""
+
+ISA: Final = "cmake.define.BEAMPIPE_ISA"
+"""Setting that names the instruction sets of the kernels."""
 
 LABEL: Final = "without.kernels"
 """End of the version of a package without kernels."""
@@ -81,20 +90,60 @@ def _settings(given: Settings) -> dict[str, Any]:
     return settings
 
 
+def _conditions(settings: dict[str, Any]) -> dict[str, Any]:
+    """What decides, besides the sources, how they are compiled: another value makes all objects old."""
+    variables = {key: value for key, value in os.environ.items() if key.startswith("CMAKE") or key.endswith("FLAGS")}
+    compilers = {}
+    for name in (*os.environ.get("CXX", "").split()[:1], *COMPILERS):
+        if path := shutil.which(name):
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+            compilers[path] = said.stdout
+    return {
+        "folder": str(Path.cwd()),
+        # CMakeLists.txt handles other instruction sets.
+        "settings": {name: value for name, value in settings.items() if name != ISA},
+        "CXX": os.environ.get("CXX", ""),
+        "variables": variables,
+        "compilers": compilers,
+    }
+
+
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Wait until no other build runs in this folder; CMake looks for the compiler again if CXX or a build was wrong."""
-    folder, compiler = Path("build"), os.environ.get("CXX", "") + "\n"
+def _alone(settings: dict[str, Any]) -> Iterator[None]:
+    """Wait until no other build runs in this folder; delete what it compiled unless only sources changed since."""
+    folder = Path("build")
     folder.mkdir(exist_ok=True)
     with (folder / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if "wheel.cmake" in settings:  # nothing is compiled
+            yield
+            return
         lock.seek(0)
-        if lock.read() != compiler:
-            for cache in folder.glob("*/CMakeCache.txt"):
-                cache.unlink()
+        text, built_at = lock.read(), os.fstat(lock.fileno()).st_mtime_ns
+        last = json.loads(text) if text.startswith("{") else {}  # cut off where a build was killed
+        files = [path for kind in ("*.?pp", "*.h") for path in sorted(Path("src").rglob(kind))]
+        sources = {str(path): sha256(path.read_bytes()).hexdigest() for path in files}
+        # Ninja compares times, which a restored or copied file may have of before.
+        unseen = [
+            file
+            for file, digest in sources.items()
+            if digest != last.get("sources", {}).get(file) and Path(file).stat().st_mtime_ns <= built_at
+        ]
+        conditions = _conditions(settings)
+        for known in folder.glob("*/.skbuild-info.json"):
+            if unseen or last.get("conditions") != conditions:
+                shutil.rmtree(known.parent)
+            else:
+                known.unlink()  # by it scikit-build-core deletes what another isolated environment compiled
         lock.truncate(0)
-        yield
-        lock.write(compiler)
+        try:
+            yield
+        except BaseException:
+            for cache in folder.glob("*/CMakeCache.txt"):  # CMake looks for everything again
+                cache.unlink()
+            raise
+        finally:
+            json.dump({"conditions": conditions, "sources": sources}, lock)
 
 
 def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,13 +176,15 @@ def prepare_metadata_for_build_editable(metadata_directory: str, config_settings
 
 def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Build the wheel; returns its name."""
-    with _alone():
-        return scikit.build_wheel(wheel_directory, _settings(config_settings), metadata_directory)
+    settings = {ISA: "native"} | _settings(config_settings)
+    with _alone(settings):
+        return scikit.build_wheel(wheel_directory, settings, metadata_directory)
 
 
 def build_editable(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
     """Build the wheel of an editable install; returns its name."""
-    with _alone():
-        return scikit.build_editable(wheel_directory, _settings(config_settings), metadata_directory)
+    settings = {ISA: "all"} | _settings(config_settings)
+    with _alone(settings):
+        return scikit.build_editable(wheel_directory, settings, metadata_directory)

@@ -2,7 +2,8 @@
 
     make release-check
 
-Source and wheel are built, and the wheel from the source. The README's lines that install are run in a folder with the
+Source is built, and from it a wheel for each Python, which auditwheel repairs for the oldest glibc that it runs with.
+Each wheel finds tracks in an environment of its own. The lines of README that install are run in a folder with the
 source. An environment without any extra must answer every command that needs one with the line that installs it, and
 that line must work. `extras.py` runs the first command of each extra.
 """
@@ -10,17 +11,21 @@ that line must work. `extras.py` runs the first command of each extra.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
-from using import Failed, environment, install_lines, run
+from first_picture import first_picture
+from using import ROOT, Failed, environment, install_lines, run
 
 WITHOUT: Final = {
     "track events.parquet -o out.parquet": "tracking",
@@ -43,19 +48,40 @@ WITHOUT: Final = {
 """Command, in an environment without extras, -> the extra that its answer must name: that of the first package."""
 
 
-def build(folder: Path, python: str) -> Path:
-    """Source, and the wheel from it for an interpreter; returns the wheel."""
-    run(["uv", "build", "-q", "--python", python, "--out-dir", str(folder)])
-    (wheel,) = folder.glob("*.whl")
-    return wheel
+ALL_SETS: Final = ["-C", "cmake.define.BEAMPIPE_ISA=all"]
+"""Option of a build whose kernels are for all CPUs."""
+
+
+def pythons() -> list[str]:
+    """Versions of Python that the package names."""
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
+    return [line.rpartition(" ")[2] for line in classifiers if re.search(r":: 3\.\d+$", line)]
+
+
+def build(folder: Path) -> None:
+    """Source, and from it a wheel for each version of Python."""
+    run(["uv", "build", "-q", "--sdist", "--out-dir", str(folder)])
+    (source,) = folder.glob("*.tar.gz")
+    for version in pythons():
+        compiled = folder / version
+        run(["uv", "build", "-q", "--wheel", *ALL_SETS, "-p", version, "--out-dir", str(compiled), str(source)])
+        run(["auditwheel", "repair", "-w", str(folder), *map(str, compiled.glob("*.whl"))])
+    print(*(wheel.name for wheel in sorted(folder.glob("*.whl"))), sep="\n", flush=True)
+
+
+def find_tracks(wheel: Path, version: str) -> None:
+    """A wheel alone, with the kernels for all CPUs, finds tracks."""
+    with environment(wheel, "tracking", version) as bin_, tempfile.TemporaryDirectory() as name:
+        run("beampipe tracking example events.parquet", Path(name), path=bin_)
+        run("beampipe track events.parquet -o tracks.parquet", Path(name), path=bin_)
+        output = run("python -c 'import beampipe; beampipe.show_versions()'", Path(name), path=bin_)
+        if "kernels for baseline, avx2, avx512" not in output:
+            raise Failed(f"{wheel.name}: expected kernels for all instruction sets, got\n{output}")
 
 
 def look_at(folder: Path, wheel: Path) -> None:
     """What an index, and whoever reads the metadata, would refuse."""
     run(["twine", "check", "--strict", *map(str, [*folder.glob("*.tar.gz"), wheel])])
-    output = run(["auditwheel", "show", str(wheel)])
-    if "manylinux" not in output:
-        raise Failed(f"auditwheel names no manylinux platform that the wheel could be repaired to:\n{output}")
     text = run(["python", "-m", "zipfile", "-l", str(wheel)])
     for part in ("_native.", "_kernels_baseline.so", "libtriton_beampipe.so", "tracking/data/mu0.parquet"):
         if part not in text:
@@ -63,9 +89,8 @@ def look_at(folder: Path, wheel: Path) -> None:
 
 
 def look_at_project() -> None:
-    """Citation, workflows, and the review of the whole."""
+    """Citation, and the review of the whole."""
     run("cffconvert --validate")
-    run("zizmor --offline --quiet .github")
     run("sp-repo-review .")
 
 
@@ -125,14 +150,22 @@ def main() -> None:
     step = Steps()
     with tempfile.TemporaryDirectory(prefix="beampipe-release-") as name:
         folder = Path(name)
-        step("source and wheel", lambda: build(folder, python))
-        wheels, sources = list(folder.glob("*.whl")), list(folder.glob("*.tar.gz"))
-        if not wheels:
+        step("source and wheels", lambda: build(folder))
+        wheels, sources = (
+            {wheel.name.split("-")[2]: wheel for wheel in folder.glob("*.whl")},
+            list(folder.glob("*.tar.gz")),
+        )
+        if len(wheels) < len(pythons()):
             sys.exit(1)
-        step("what an index would refuse", lambda: look_at(folder, wheels[0]))
+        for version in pythons():
+            wheel = wheels[f"cp{version.replace('.', '')}"]
+            step(f"what an index would refuse, {version}", partial(look_at, folder, wheel))
+            step(f"tracks with Python {version}", partial(find_tracks, wheel, version))
+        tag = run([python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"]).strip()
+        step("first picture", lambda: print(first_picture(wheels[tag], python)))
         step("the line of README that installs", lambda: install_as_readme_says(sources[0], python))
-        step("citation, workflows, review", look_at_project)
-        step("without extras: every command says which one", lambda: without_extras(wheels[0], python))
+        step("citation, review", look_at_project)
+        step("without extras: every command says which one", lambda: without_extras(wheels[tag], python))
     sys.exit(1 if step.failed else 0)
 
 

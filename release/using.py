@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run the files beside it from elsewhere
+
+from install import variables
+
 ROOT: Final = Path(__file__).parents[1]
 TOOLS: Final = Path(sys.executable).parent
 ADDRESS: Final = "https://forge.invalid/beampipe"
@@ -49,10 +53,16 @@ def run(
 
 
 def surroundings(path: Path) -> dict[str, str]:
-    """The variables of a command: nothing of our own checkout and settings, `path` before all other programs."""
+    """The variables of a command: nothing of our own checkout and settings, `path` before all other programs.
+
+    uv gets the indexes and certificates of pip.
+    """
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    configured = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
     mine = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "BEAMPIPE_REPOSITORY": ADDRESS}
     left_out = ("PYTHONPATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-    return {name: value for name, value in os.environ.items() if name not in left_out} | mine
+    given = variables(configured) | os.environ
+    return {name: value for name, value in given.items() if name not in left_out} | mine
 
 
 @contextmanager

@@ -27,10 +27,10 @@ CELL = re.compile(r"^```\{code-cell\} ipython3\n(.*?)^```$", re.M | re.S)
 
 RUNNER = """
 import ast, asyncio, json, sys
-import beampipe.calibration.demo
+import beampipe.calibration.run
 
 async def main(cells, configuration):  # a kernel runs an event loop, too
-    beampipe.calibration.demo.DEMO_CONFIGURATION = beampipe.calibration.demo.Path(configuration)
+    beampipe.calibration.run.DEMO_CONFIGURATION = beampipe.calibration.run.Path(configuration)
     names, shown = {"__name__": "cells"}, []
     for cell in cells:
         tree = ast.parse(cell)

@@ -18,7 +18,7 @@ _OF_PACKAGE = {
     "fastjet": "simulation",
     "inspect_ai": "analysisops",
     "onnxscript": "train",
-    "pandas": "",
+    "pandas": "tracking",
     "pythia8mc": "simulation",
     "torch": "train",
     "xxhash": "calibration",

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from zipfile import ZipFile
 
 import pytest
+import scikit_build_core
 from typer.testing import CliRunner
 
 import beampipe
@@ -37,13 +38,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(
-    source: Path, output: Path, settings: str = "{}", variables: Mapping[str, str] = NONE, limit: float = 120.0
+    source: Path,
+    output: Path,
+    settings: str = "{}",
+    variables: Mapping[str, str] = NONE,
+    limit: float = 120.0,
+    program: str = BUILD,
 ) -> subprocess.CompletedProcess[str]:
     """Build a wheel with these variables."""
     environ = {name: value for name, value in os.environ.items() if name not in ("CXX", "CMAKE_ARGS")}
     environ |= {"PYTHONPATH": "release", "SETUPTOOLS_SCM_PRETEND_VERSION": "0.1.0", **variables}
     return subprocess.run(
-        [sys.executable, "-c", BUILD, str(output), settings],
+        [sys.executable, "-c", program, str(output), settings],
         cwd=source,
         env=environ,
         capture_output=True,
@@ -103,3 +109,48 @@ def test_builds_in_one_folder_wait_for_each_other(source: Path, tmp_path: Path) 
         with pytest.raises(subprocess.TimeoutExpired):
             build(source, tmp_path, '{"kernels": "none"}', limit=4.0)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_build_compiles_what_changed_since_the_last_one_and_no_more(tmp_path: Path) -> None:
+    source, library, elsewhere = tmp_path / "source", tmp_path / "source/src/beampipe/part.cpp", tmp_path / "site"
+    library.parent.mkdir(parents=True)
+    (library.parent / "__init__.py").touch()
+    shutil.copytree(ROOT / "release", source / "release", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    (source / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(part LANGUAGES CXX)\n"
+        "add_library(part MODULE src/beampipe/part.cpp)\ninstall(TARGETS part LIBRARY DESTINATION beampipe)\n"
+    )
+    # Each build of pip has an environment of its own.
+    shutil.copytree(Path(scikit_build_core.__file__).parent, elsewhere / "scikit_build_core")
+    isolated = {"PYTHONPATH": f"release{os.pathsep}{elsewhere}"}
+
+    def compiled(program: str = BUILD, variables: Mapping[str, str] = NONE) -> tuple[bool, str]:
+        """Whether a build compiled, and the word in what it built."""
+        for wheel in tmp_path.glob("*.whl"):
+            wheel.unlink()
+        objects = {path: path.stat().st_mtime_ns for path in source.rglob("*.o")}
+        done = build(source, tmp_path, variables=variables, program=program)
+        assert done.returncode == 0, done.stderr
+        (wheel,) = tmp_path.glob("*.whl")
+        with ZipFile(wheel) as files:
+            word = re.search(rb"word: (\w+)", files.read("beampipe/libpart.so"))
+        assert word is not None
+        return {path: path.stat().st_mtime_ns for path in source.rglob("*.o")} != objects, word[1].decode()
+
+    def write(word: str) -> None:
+        library.write_text(f'extern "C" const char* word() {{ return "word: {word}"; }}')
+
+    editable = BUILD.replace("build_wheel", "build_editable")
+    write("first")
+    os.utime(library, (1e9, 1e9))
+    assert compiled(editable) == (True, "first")
+    assert compiled(variables=isolated) == (False, "first")
+    write("second")
+    assert compiled(editable, isolated) == (True, "second")
+    assert compiled() == (False, "second")
+    write("third")
+    os.utime(library, (1e9, 1e9))  # restored from a copy, with its time
+    assert compiled() == (True, "third")
+    assert compiled(variables={"CXXFLAGS": "-O1"}) == (True, "third")

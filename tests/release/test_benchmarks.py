@@ -155,7 +155,8 @@ def test_a_figure_is_worse_beyond_its_recorded_spread(
     (tmp_path / "new" / "notes.json").write_text("[]")  # something else
     command: list[str | Path] = [
         sys.executable,
-        FOLDER / "compare.py",
+        FOLDER / "page.py",
+        "--compare",
         tmp_path / "new",
         "--records",
         tmp_path / "records",
@@ -168,7 +169,7 @@ def test_a_figure_is_worse_beyond_its_recorded_spread(
 
 def test_results_without_a_record_are_refused(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, FOLDER / "compare.py", tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, FOLDER / "page.py", "--compare", tmp_path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "got no result with a record" in done.stderr

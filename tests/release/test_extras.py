@@ -112,7 +112,7 @@ def said(tmp_path: Path, hidden: set[str], commands: list[str]) -> dict[str, tup
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from beampipe.calibration.demo import start_calibration
+    from beampipe.calibration.run import start_calibration
     from beampipe.tracking.data import write_example
 
     result = tmp_path_factory.mktemp("files")

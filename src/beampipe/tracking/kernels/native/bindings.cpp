@@ -418,7 +418,8 @@ NB_MODULE(_native, m) {
   m.doc() = "Native kernels of beampipe.tracking; see beampipe.tracking.kernels.";
   m.attr("BUILD") = BUILD;
   m.def("isa", [] { return isa_name; }, "Name of the instruction set in use.");
-  m.def("supported_isas", &beampipe::supported_isas, "Names of the instruction sets that this CPU has, worst first.");
+  m.def("compiled_isas", &beampipe::compiled_isas, "Names of the instruction sets that kernels were built for.");
+  m.def("supported_isas", &beampipe::supported_isas, "Names of those that this CPU has, worst first.");
   m.def("use_isa", &use_isa, "Choose the instruction set (for tests).");
   nb::class_<WindowTables>(m, "Windows")
       .def("__init__", [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs,

@@ -1,47 +1,45 @@
 #include "isa.hpp"
 
 #include <dlfcn.h>
-#if defined(__aarch64__)
-#include <sys/auxv.h>
-#include <sys/prctl.h>
-#endif
 
 #include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 
+#include "cpu.hpp"
 #include "native/errors.hpp"
 
 namespace beampipe {
+namespace {
+
+bool has(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+std::vector<std::string> compiled_isas() { return {BEAMPIPE_COMPILED_ISAS}; }
 
 std::vector<std::string> supported_isas() {
-#if defined(__aarch64__)
-  std::vector<std::string> names = {"neon"};
-  if ((getauxval(AT_HWCAP) & HWCAP_SVE) != 0) {
-    const int bytes = prctl(PR_SVE_GET_VL) & PR_SVE_VL_LEN_MASK;
-    if (bytes == 32) names.push_back("sve256");
-    if (bytes == 64) names.push_back("sve512");
-  }
-#else
-  std::vector<std::string> names = {"baseline"};
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
-    names.push_back("avx2");
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-      names.push_back("avx512");
-  }
-#endif
+  std::vector<std::string> names = isas_of_this_cpu();
+  const std::vector<std::string> compiled = compiled_isas();
+  names.erase(std::remove_if(names.begin(), names.end(), [&](const auto& name) { return !has(compiled, name); }),
+              names.end());
   return names;
 }
 
 std::string chosen_isa(const std::string& wish) {
   const std::vector<std::string> names = supported_isas();
+  if (names.empty())
+    throw std::invalid_argument(
+        "the kernels were built for other CPUs than this one, which has none of the "
+        "instruction sets that they are for; build the package here, or with all of them");
   if (wish.empty()) return names.back();
-  if (std::find(names.begin(), names.end(), wish) == names.end())
-    throw std::invalid_argument("BEAMPIPE_ISA: got '" + wish + "', which this CPU does not have; the best here is '" +
-                                names.back() + "'");
-  return wish;
+  if (has(names, wish)) return wish;
+  const bool left_out = has(isas_of_this_cpu(), wish);
+  throw std::invalid_argument("BEAMPIPE_ISA: got '" + wish + "', " +
+                              (left_out ? "for which the kernels were not built" : "which this CPU does not have") +
+                              "; the best here is '" + names.back() + "'");
 }
 
 const Table& open_kernels(const std::string& folder, const std::string& isa) {

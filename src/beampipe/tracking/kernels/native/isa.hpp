@@ -8,11 +8,14 @@
 
 namespace beampipe {
 
-/// Names of the instruction sets that this CPU has, worst first.
+/// Names of the instruction sets that kernels were built for (BEAMPIPE_ISA of CMakeLists.txt), worst first.
+std::vector<std::string> compiled_isas();
+
+/// Names of those that this CPU has, worst first.
 std::vector<std::string> supported_isas();
 
-/// The requested name, or the best one that this CPU has if it is empty.
-/// Throws std::invalid_argument if this CPU does not have it.
+/// The requested name, or the best one of them if it is empty.
+/// Throws std::invalid_argument if it is none of them.
 std::string chosen_isa(const std::string& wish);
 
 /// Opens the library _kernels_<isa>.so in a folder. It stays open for the life of the process.

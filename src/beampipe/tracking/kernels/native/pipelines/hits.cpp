@@ -9,7 +9,6 @@
 namespace beampipe {
 namespace {
 
-constexpr double kPi = 3.141592653589793;
 constexpr double kInsidePipe = 20.0;  // mm: largest distance of a beam line from the axis
 constexpr double kTiltMax = 0.01;     // largest slope of a beam line to the axis
 

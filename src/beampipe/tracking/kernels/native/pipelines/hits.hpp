@@ -10,6 +10,8 @@
 
 namespace beampipe {
 
+constexpr double kPi = 3.141592653589793;
+
 /// A number for messages, with a point in any locale.
 std::string text_of(double number, std::chars_format format, int precision);
 

@@ -97,7 +97,7 @@ double score(const Json& config, const char* key) {
   throw ConfigError(std::string(key) + ": got " + std::to_string(value) + ", expected a number in [0, 1]");
 }
 
-constexpr int kHitFeatures = 5, kNodeFeatures = 3, kEdgeFeatures = 6, kPairFeatures = 6;
+constexpr int kHitFeatures = 5, kNodeFeatures = 3, kEdgeFeatures = 6;
 constexpr int kFilterInputs = kEdgeFeatures + 2 * kNodeFeatures + 1;
 constexpr int kVector = 16;  // hidden layers are whole vectors of the kernels
 

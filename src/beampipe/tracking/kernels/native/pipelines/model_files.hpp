@@ -16,6 +16,8 @@
 
 namespace beampipe {
 
+constexpr int kPairFeatures = 6;  // of a pair of edges that share a hit
+
 /// How tracks are completed and selected.
 struct CompletionSpec {
   double penalty;    // cost of three layers whose chi2 is at the edge of the window, in layers

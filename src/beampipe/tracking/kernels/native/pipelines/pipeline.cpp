@@ -16,7 +16,6 @@ using Segmentation = PipelineSpec::Segmentation;
 
 constexpr float kLogitMax = 8;          // distance of a logit from the cut: no edge is worth or costs more
 constexpr float kEdgesPerLogit = 0.25;  // length of a path that one unit of logit is worth, in edges
-constexpr std::size_t kPairFeatures = 6;
 
 /// Contribution of each edge to the score of a path, as in WalkByScore of Python. NaN stays NaN.
 Array<float> edge_weights(const Array<float>& logit, double score_cut) {

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "native/errors.hpp"
+#include "pipelines/hits.hpp"
 #include "pipelines/model_files.hpp"
 
 namespace beampipe {
@@ -16,11 +17,11 @@ namespace {
 constexpr int kFewest = 5;
 constexpr double kSigmas = 4.0, kAside = 3.0, kScale = 1.0, kAround = 150.0;
 
-constexpr double kPi = 3.141592653589793, kTiny = 1e-9;
+constexpr double kTiny = 1e-9;
 constexpr int kModuleBits = 28;  // of an identifier, below those of volume and layer; the lowest 8 are not used
 constexpr std::int64_t kColumns = 9;
 
-std::string path_in(const std::string& weights) { return weights + "/strips.safetensors"; }
+std::string strips_in(const std::string& weights) { return weights + "/strips.safetensors"; }
 
 /// An angle between -pi and pi.
 double wrapped(double angle) { return std::remainder(angle, 2 * kPi); }
@@ -105,10 +106,10 @@ struct StripCheck::Points {
   }
 };
 
-bool StripCheck::has_table(const std::string& weights) { return std::ifstream(path_in(weights)).good(); }
+bool StripCheck::has_table(const std::string& weights) { return std::ifstream(strips_in(weights)).good(); }
 
 StripCheck::StripCheck(const std::string& weights) {
-  const std::string path = path_in(weights);
+  const std::string path = strips_in(weights);
   const Safetensors file(path);
   const std::int64_t n_layers = rows_in(file, "layers"), n_sensors = rows_in(file, "sensors");
   const std::vector<std::int32_t> layers = numbers<std::int32_t>(file, "layers", {n_layers, 4});

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int32_t kVersion = 2;  // FIT_VERSION of tracking/fitting/tables.py
 
-std::string path_in(const std::string& weights) { return weights + "/fit.safetensors"; }
+std::string fit_in(const std::string& weights) { return weights + "/fit.safetensors"; }
 
 bool all(const std::vector<float>& values, bool (*holds)(float)) {
   return std::all_of(values.begin(), values.end(), holds);
@@ -67,10 +67,10 @@ FitTables OwnFitTables::view() const {
           field_shape_.data()};
 }
 
-bool TrackFitter::has_tables(const std::string& weights) { return std::ifstream(path_in(weights)).good(); }
+bool TrackFitter::has_tables(const std::string& weights) { return std::ifstream(fit_in(weights)).good(); }
 
 TrackFitter::TrackFitter(const Table& kernels, const std::string& weights)
-    : kernels_(kernels), tables_(path_in(weights)) {}
+    : kernels_(kernels), tables_(fit_in(weights)) {}
 
 Fits TrackFitter::fit(const float* position, const std::int64_t* track_id, std::int64_t n_hits, std::int64_t n_tracks,
                       const BeamLine& line, int threads) const {
