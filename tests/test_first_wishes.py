@@ -295,7 +295,6 @@ for call in (
     lambda: finder.find_many(event),
     lambda: compare(event, event),
     lambda: evaluate(3, events),
-    lambda: evaluate(finder, path),
     lambda: evaluate(finder, event),
 ):
     try:
@@ -305,13 +304,12 @@ for call in (
 """
     messages = as_a_user(code, path)
     right_calls = (
-        "open_events",
+        "find_tracks(events, finder)",
         "for event in events",
         "from_xyz",
         "find_many([event])",
         "finder.find(event)",
         "load_pipeline",
-        "open_events",
         "[event]",
     )
     for message, call in zip(messages, right_calls, strict=True):

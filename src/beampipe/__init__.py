@@ -8,7 +8,13 @@ if TYPE_CHECKING:
 
     from beampipe import analysisops, calibration, fleet, serving, simulation, tracking, triton, workflow
     from beampipe.tracking import (
+        Event,
+        Events,
+        Hits,
+        Particles,
+        Tracks,
         compare,
+        compare_plot,
         evaluate,
         find_tracks,
         load_pipeline,
@@ -20,10 +26,16 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Event",
+    "Events",
+    "Hits",
+    "Particles",
+    "Tracks",
     "__version__",
     "analysisops",
     "calibration",
     "compare",
+    "compare_plot",
     "evaluate",
     "find_tracks",
     "fleet",
@@ -43,7 +55,7 @@ __all__ = [
 ]
 
 _FOLDER = __file__.rpartition("/")[0]  # of the sources; in an editable install, __path__ begins with compiled files
-_TRACKING = ("compare", "evaluate", "find_tracks", "load_pipeline", "open_events", "open_tracks", "shipped_events")
+_AREAS = ("analysisops", "calibration", "fleet", "serving", "simulation", "tracking", "triton", "workflow")
 
 name_missing_extras()
 
@@ -85,18 +97,27 @@ def get_library() -> str:
 
 
 def show_versions() -> None:
-    """Print the versions of Python, of this package and of the packages that it uses, for a report of a fault.
+    """Print the versions of Python, of this package and of the packages that it uses, and the instruction sets of its
+    kernels, for a report of a fault.
 
     >>> show_versions()  # doctest: +ELLIPSIS
     python 3...
     """
     import platform
+    from importlib import import_module
 
+    from beampipe.errors import BeampipeError
     from beampipe.provenance import installed
 
     print(f"python {platform.python_version()} on {platform.platform()}")
     for name in ("beampipe", "numpy", "scipy", "pyarrow", "pandas", "awkward", "uproot", "matplotlib", "torch"):
         print(name, installed(name) or "not installed")
+    try:
+        kernels = import_module("beampipe.tracking.kernels").native()
+    except (ImportError, BeampipeError) as error:
+        print("kernels cannot be used:", error)
+    else:
+        print(f"kernels for {', '.join(kernels.compiled_isas())}; {kernels.isa()} is used")
 
 
 def __dir__() -> list[str]:
@@ -110,10 +131,10 @@ def __getattr__(name: str) -> "Any":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    if name in _TRACKING:
-        return getattr(import_module("beampipe.tracking"), name)
-    if name != "__version__":
+    if name in _AREAS:
         return import_module(f"beampipe.{name}")
+    if name != "__version__":
+        return getattr(import_module("beampipe.tracking"), name)
     try:
         version = str(import_module("beampipe._version").version)  # written by the build
     except ModuleNotFoundError:  # run from a source tree that was never installed

@@ -6,8 +6,9 @@ imported when the method is called.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, astuple, dataclass, field, replace
+from dataclasses import Field, dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property, partial
 from itertools import islice, pairwise
@@ -40,6 +41,7 @@ from beampipe.tables import (
 if TYPE_CHECKING:
     from awkward import Array
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 _Tracks = TypeVar("_Tracks", bound="Tracks")
@@ -82,10 +84,15 @@ class BeamSpot:
 
     def __post_init__(self) -> None:
         # Written so that NaN fails, too.
-        if not np.hypot(self.x, self.y) < BEAM_SPOT_MAX:
+        if not math.hypot(self.x, self.y) < BEAM_SPOT_MAX:
             raise ConfigError(f"beam spot: got ({self.x:g}, {self.y:g}) mm, expected it within {BEAM_SPOT_MAX:g} mm")
-        if not np.hypot(self.dxdz, self.dydz) < _TILT_MAX:
+        if not math.hypot(self.dxdz, self.dydz) < _TILT_MAX:
             raise ConfigError(f"beam spot: got slopes {self.dxdz:g}, {self.dydz:g}, expected less than {_TILT_MAX:g}")
+
+    @property
+    def numbers(self) -> tuple[float, float, float, float]:
+        """x, y, dxdz and dydz."""
+        return self.x, self.y, self.dxdz, self.dydz
 
     @classmethod
     def parse(cls, text: str) -> BeamSpot:
@@ -105,7 +112,7 @@ class BeamSpot:
     @property
     def text(self) -> str:
         """The line as `parse` reads it: ``x,y,dxdz,dydz``, each number with all its digits."""
-        return ",".join(repr(float(number)) for number in astuple(self))
+        return ",".join(repr(float(number)) for number in self.numbers)
 
     @property
     def opposite(self) -> BeamSpot:
@@ -203,6 +210,12 @@ def scale_named(name: str) -> Scale:
     return look_up("scale", name, SCALES)
 
 
+def _asinh_of_ratio(along: ndarray, across: ndarray) -> ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eta: ndarray = np.arcsinh(along / across)
+    return eta
+
+
 class HitQuantities:
     """The columns of hits: arrays of `Hits`, numbers of a `Hit`."""
 
@@ -211,6 +224,16 @@ class HitQuantities:
     z = Quantity(np.float32, "mm", "z", lambda hits: hits.position[:, 2])
     x = Quantity(np.float32, "mm", "x", lambda hits: hits.r * np.cos(hits.phi), in_tables=False)
     y = Quantity(np.float32, "mm", "y", lambda hits: hits.r * np.sin(hits.phi), in_tables=False)
+    theta = Quantity(
+        np.float32, "rad", "polar angle from the origin", lambda hits: np.arctan2(hits.r, hits.z), in_tables=False
+    )
+    eta = Quantity(
+        np.float32,
+        "",
+        "pseudorapidity from the origin, asinh(z / r); +-inf on the axis",
+        lambda hits: _asinh_of_ratio(hits.z, hits.r),
+        in_tables=False,
+    )
     local0 = Quantity(np.float32, "mm", "position on the module", lambda hits: hits.local[:, 0], needs=("local",))
     local1 = Quantity(
         np.float32, "mm", "second position on the module", lambda hits: hits.local[:, 1], needs=("local",)
@@ -330,6 +353,10 @@ class Hits(HitQuantities, Table[Hit], Shown):
         """(n_hits, 3) float32: r [mm], phi [rad], z [mm]."""
         return self.position
 
+    def plot(self, **options: Any) -> Figure:
+        """The figure of `Event.plot` for an event with these hits and no truth, with the same options."""
+        return Event(0, self).plot(**options)
+
     def save(self, path: str | Path) -> None:
         """Write the hits to a Parquet file, as an event without truth: ``open_events(path)[0].hits`` are equal.
 
@@ -351,12 +378,6 @@ NOISE = 0
 """`particle_id` of a hit that no particle made."""
 
 
-def _eta(particles: Particles) -> ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        eta: ndarray = np.arcsinh(particles.pz / particles.pt)
-    return eta
-
-
 class ParticleQuantities:
     """The columns of particles: arrays of `Particles`, numbers of a `Particle`."""
 
@@ -364,7 +385,9 @@ class ParticleQuantities:
     py = Quantity(np.float32, "GeV", "momentum along y at production", lambda of: of.momentum[:, 1])
     pz = Quantity(np.float32, "GeV", "momentum along z at production", lambda of: of.momentum[:, 2])
     pt = Quantity(np.float32, "GeV", "transverse momentum", lambda of: np.hypot(of.px, of.py))
-    eta = Quantity(np.float32, "", "pseudorapidity, asinh(pz / pT); +-inf along the beam", _eta)
+    eta = Quantity(
+        np.float32, "", "pseudorapidity, asinh(pz / pT); +-inf along the beam", lambda of: _asinh_of_ratio(of.pz, of.pt)
+    )
     phi = Quantity(np.float32, "rad", "azimuth of the momentum", lambda of: np.arctan2(of.py, of.px), in_tables=False)
     vx = Quantity(np.float32, "mm", "x of production", lambda of: of.vertex[:, 0])
     vy = Quantity(np.float32, "mm", "y of production", lambda of: of.vertex[:, 1])
@@ -425,6 +448,14 @@ class Particles(ParticleQuantities, Table[Particle], Shown):
         by_id = np.argsort(ids)
         row = by_id[np.minimum(np.searchsorted(ids, particle_id, sorter=by_id), len(ids) - 1)]
         return np.where((ids[row] == particle_id) & (particle_id != NOISE), row, -1)
+
+    def save(self, path: str | Path) -> None:
+        """Write them to a Parquet file, as an event without hits: ``open_events(path)[0].particles`` are equal.
+
+        Raises:
+            FileError: another ending, a folder that is missing or closed, or no space.
+        """
+        Event(0, Hits(np.empty((0, 3), np.float32)), Truth(np.empty(0, np.int64), self)).save(path)
 
     def facts(self) -> Mapping[str, object]:
         """Number of particles, of charged and primary ones, and their range of pT."""
@@ -632,6 +663,20 @@ class TrackQuantities:
         np.float64, "", "pseudorapidity, -ln tan(theta / 2)", lambda fit: -np.log(np.tan(fit.values[:, 3] / 2))
     )
     charge = _of_fit(np.float64, "e", "sign of the charge", lambda fit: np.sign(fit.values[:, 4]))
+    p = _of_fit(np.float64, "GeV", "momentum of unit charge", lambda fit: 1 / np.abs(fit.values[:, 4]), in_tables=False)
+    px = _of_fit(np.float64, "GeV", "x of the momentum", lambda fit: fit.pt * np.cos(fit.values[:, 2]), in_tables=False)
+    py = _of_fit(np.float64, "GeV", "y of the momentum", lambda fit: fit.pt * np.sin(fit.values[:, 2]), in_tables=False)
+    pz = _of_fit(np.float64, "GeV", "z of the momentum", lambda fit: fit.pt / np.tan(fit.values[:, 3]), in_tables=False)
+    particle_id = Quantity(
+        np.int64,
+        "",
+        "the particle that has most of the track's hits, and most of whose hits are on the track; 0 for none (fakes)",
+        lambda tracks: import_name("beampipe.tracking.evaluation.matching:matched_particles")(
+            tracks.event_for("found_in(event).particle_id"), tracks
+        ),
+        needs=("truth",),
+        in_tables=False,
+    )
 
 
 def _covariance(row: int, column: int, fit: TrackParameters) -> ndarray:
@@ -670,6 +715,18 @@ class Track(TrackQuantities, Row):
         """Its hits, from the beam line outwards."""
         hits: Hits = self.number("hits")
         return hits
+
+    @property
+    def covariance(self) -> Float64[ndarray, "5 5"]:
+        """Covariance of its parameters, as in `TrackParameters`."""
+        return np.asarray(self.number("covariance"))
+
+    @property
+    def event(self) -> Event | None:
+        """The event that it was found in."""
+        tracks: Any = self._table
+        event: Event | None = tracks.event
+        return event
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -770,6 +827,11 @@ class Tracks(TrackQuantities, Table[Track], Shown):
         )
 
     @property
+    def truth(self) -> Truth | None:
+        """The truth of the event that they were found in; None without event or truth."""
+        return None if self.event is None else self.event.truth
+
+    @property
     def rows(self) -> list[Int64[ndarray, " n"]]:
         """Rows of the hits of each track, in input order."""
         if self.candidates is not None:
@@ -805,7 +867,7 @@ class Tracks(TrackQuantities, Table[Track], Shown):
                 f"tracks: got labels of {len(self.track_id)} hits, expected {len(event.hits)}, one per hit"
             )
         tracks = object.__new__(type(self))  # a copy without the checks of `__post_init__`, which have been made
-        tracks.__dict__.update(self.__dict__, event=event)
+        tracks.__dict__.update(self.__getstate__(), event=event)
         return tracks
 
     @property
@@ -819,6 +881,15 @@ class Tracks(TrackQuantities, Table[Track], Shown):
             raise ConfigError("tracks: these were not fitted; load_track_fitter().add(event.hits, tracks) fits them")
         return self.parameters
 
+    @property
+    def covariance(self) -> Float64[ndarray, "n_tracks 5 5"]:
+        """Covariance of the fitted parameters, as in `TrackParameters`.
+
+        Raises:
+            ConfigError: the tracks were not fitted.
+        """
+        return self.fit.covariance
+
     def plot(
         self,
         *,
@@ -826,6 +897,7 @@ class Tracks(TrackQuantities, Table[Track], Shown):
         show_truth: bool | None = None,
         detector: str | Path | Shown | None = None,
         field: float | None = None,
+        color: str = "pt",
         dark: bool = False,
     ) -> Figure:
         """The figure that `Event.plot` draws of the event and these tracks, with the same arguments.
@@ -835,6 +907,7 @@ class Tracks(TrackQuantities, Table[Track], Shown):
             show_truth: whether simulated particles are drawn, as broad pale lines.
             detector: detector whose layers are drawn.
             field: solenoidal field, for the pT of tracks that were not fitted [T].
+            color: what the colour of a track means: ``"pt"``, its particle (``"truth"``) or its ``"finder"``.
             dark: draw on a dark ground.
 
         Raises:
@@ -842,7 +915,7 @@ class Tracks(TrackQuantities, Table[Track], Shown):
             TypeError: the tracks have no event.
         """
         return self.event_for("found_in(event).plot()").plot(
-            self, min_pt=min_pt, show_truth=show_truth, detector=detector, field=field, dark=dark
+            self, min_pt=min_pt, show_truth=show_truth, detector=detector, field=field, color=color, dark=dark
         )
 
     def to_awkward(self) -> Array:
@@ -924,7 +997,7 @@ class HitColumns(ByContent, Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Event(Table[Hit], Shown):
-    """One collision: its hits and, if simulated, its truth. Its rows are its hits.
+    """One collision: its hits and, if simulated, its truth. Its rows are its hits; its columns are attributes, too.
 
     Attributes:
         event_id: number of the event in its sample.
@@ -942,6 +1015,29 @@ class Event(Table[Hit], Shown):
 
     def __len__(self) -> int:
         return len(self.hits)
+
+    def __getattr__(self, name: str) -> Any:
+        # Copies and pickles look for methods before there are hits.
+        if not name.startswith("_") and "hits" in vars(self):
+            if name in (each.name for each in quantities(Hits)):
+                return getattr(self.hits, name)
+            if name in (columns := self.columns()):
+                return columns[name]
+        raise AttributeError(f"'Event' object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.columns(), *(each.name for each in quantities(Hits))})
+
+    @property
+    def particles(self) -> Particles:
+        """The simulated particles.
+
+        Raises:
+            InputError: the event has no truth.
+        """
+        if self.truth is None:
+            raise InputError(f"event {self.event_id}: got no truth, so no particles; data have none")
+        return self.truth.particles
 
     def _one(self, row: int) -> Hit:
         return self.hits[row]
@@ -972,6 +1068,7 @@ class Event(Table[Hit], Shown):
         show_truth: bool | None = None,
         detector: str | Path | Shown | None = None,
         field: float | None = None,
+        color: str = "pt",
         dark: bool = False,
     ) -> Figure:
         """A figure of two views, x-y and r-z: hits as dots, tracks coloured by pT, fakes dashed in red.
@@ -985,6 +1082,7 @@ class Event(Table[Hit], Shown):
                 model that the hits fit.
             field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector, or
                 of the tracks where it is unknown.
+            color: what the colour of a track means: ``"pt"``, its particle (``"truth"``) or its ``"finder"``.
             dark: draw on a dark ground.
 
         Returns:
@@ -996,7 +1094,14 @@ class Event(Table[Hit], Shown):
         """
         expect_type("plot", tracks, (Tracks, NoneType), "call event.plot() or event.plot(finder.find(event))")
         figure: Figure = import_name("beampipe.tracking.display:event_figure")(
-            self, tracks, min_pt=min_pt, show_truth=show_truth, detector=detector, field=field, dark=dark
+            self,
+            tracks,
+            min_pt=min_pt,
+            show_truth=show_truth,
+            detector=detector,
+            field=field,
+            color=color,
+            dark=dark,
         )
         return figure
 
@@ -1100,18 +1205,18 @@ class Events(_EventSequence, Shown):
         source: name of the file or folder, for messages.
         read: reads the events from that row on.
         size: counts the events without reading them; None where they must be read to be counted.
-        rows: rows of the events; None for all.
+        rows: numbers of the events that are taken, in that order; None for all.
         note: what a user should know of how they are read; empty if nothing.
     """
 
     source: str
     read: Callable[[int], Iterator[Event]]
     size: Callable[[], int] | None = None
-    rows: range | None = None
+    rows: Sequence[int] | None = None
     note: str = ""
 
     @cached_property
-    def _rows(self) -> range:
+    def _rows(self) -> Sequence[int]:
         if self.rows is not None:
             return self.rows
         return range(sum(1 for _ in self.read(0)) if self.size is None else self.size())
@@ -1123,7 +1228,7 @@ class Events(_EventSequence, Shown):
         rows = self.rows
         if rows is None:
             return self.read(0)
-        if rows.step < 0:
+        if not isinstance(rows, range) or rows.step < 0:
             return (self[number] for number in range(len(rows)))
         return islice(self.read(rows.start), 0, max(rows.stop - rows.start, 0), rows.step)
 
@@ -1131,17 +1236,49 @@ class Events(_EventSequence, Shown):
     def __getitem__(self, index: int) -> Event: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Events: ...
+    def __getitem__(self, index: slice | ArrayLike) -> Events: ...
 
-    def __getitem__(self, index: int | slice) -> Event | Events:
+    def __getitem__(self, index: Any) -> Event | Events:
         if isinstance(index, slice):
             return replace(self, rows=self._rows[index])
+        if isinstance(index, list | ndarray):
+            chosen = selected_rows(index, len(self), "events")
+            return replace(self, rows=[self._rows[row] for row in chosen.tolist()])
         expect_type("events", index, (int, np.integer), "events[0] is the first event, events[:10] the first ten")
         try:
             row = self._rows[index]
         except IndexError:
             raise IndexError(f"events: got {index}, but there are {len(self)} events in {self.source}") from None
         return next(self.read(row))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other has equal events; both are read."""
+        if not isinstance(other, Events):
+            return NotImplemented
+        return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
+    def to_pandas(self) -> DataFrame:
+        """The hits of all events as a table of pandas, with the columns of `Event.to_pandas`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.concat([event.to_pandas() for event in self], ignore_index=True)
+
+    def to_awkward(self) -> Array:
+        """The hits as an array of awkward: (n_events, n_hits of each) records of the columns of `Event.to_awkward`.
+
+        Raises:
+            MissingExtraError: awkward is not installed.
+        """
+        import awkward as ak
+
+        of_events = [event.to_awkward() for event in self]
+        return ak.unflatten(ak.concatenate(of_events), [len(hits) for hits in of_events])
 
     def save(self, path: str | Path) -> None:
         """Write the events to a Parquet file, which `beampipe.tracking.open_events` reads.

@@ -1,4 +1,4 @@
-"""Finders, detectors, tasks and extractions that other packages provide, as entry points of their distributions.
+"""Finders, detectors, tasks, extractions and stages of other packages, as entry points of their distributions.
 
 A package declares them in its ``pyproject.toml``, for example::
 
@@ -19,7 +19,7 @@ from beampipe.identity import digest_of, distribution_digest
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
 
-Kind = Literal["finders", "detectors", "tasks", "extractions"]
+Kind = Literal["finders", "detectors", "tasks", "extractions", "stages"]
 
 _GROUP: Final = "beampipe."
 

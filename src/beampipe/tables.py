@@ -156,7 +156,7 @@ class Row:
 
     def number(self, name: str) -> Any:
         """The entry of a column of the table in this row; None where the table lacks the column."""
-        values = self._table.kept_column(name)
+        values = self._table.kept(name, lambda: getattr(self._table, name))
         return None if values is None else values[self._row]
 
     def __getattr__(self, name: str) -> Any:
@@ -229,10 +229,10 @@ class Table(ByContent, Generic[RowT]):
     def _kept(self) -> dict[str, Any]:
         return {}
 
-    def kept_column(self, name: str) -> Any:
-        """A column, computed once for all rows."""
+    def kept(self, name: str, compute: Callable[[], Any]) -> Any:
+        """A value of that name, computed once for this object; copies, equal objects and files do not have it."""
         if name not in self._kept:
-            self._kept[name] = getattr(self, name)
+            self._kept[name] = compute()
         return self._kept[name]
 
     def __getstate__(self) -> dict[str, Any]:

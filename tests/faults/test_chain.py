@@ -380,7 +380,7 @@ def another_environment(folder: Path) -> None:
     chunk = Plan(small(folder)).chunks["data"][0]
     assert chunk.recipes
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "stage_code", lambda stage: "other")
+        patch.setattr(recipes, "stage_code", lambda *stage: "other")
         make_chunk(Store(folder), chunk)
 
 

@@ -507,7 +507,9 @@ def with_particles(**change: Callable[[Particles], ndarray]) -> Plant:
         assert event.truth is not None
         particles = event.truth.particles
         columns = {name: new(particles) for name, new in change.items()}
-        return replace(event, truth=replace(event.truth, particles=unchecked(Particles, **vars(particles) | columns)))
+        return replace(
+            event, truth=replace(event.truth, particles=unchecked(Particles, **particles.__getstate__() | columns))
+        )
 
     return lambda folder: prepare([changed(event) for event in clean_events()])
 

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from time import process_time
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import ShapeError
-from beampipe.events import NO_TRACK, Event, Hits, Tracks, hit_lists, split_hit_lists
+from beampipe.events import NO_TRACK, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.tracking.acts import sequencer
 from beampipe.tracking.acts.finder import SPACE_POINTS, space_point_maker
 from beampipe.tracking.acts.sequencer import (
     ActsDetector,
-    ActsTracks,
     Clock,
     FittedTracks,
     HitLists,
     Laps,
     Measurements,
 )
-from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
-from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 
 ALL_VOLUMES = (7, 8, 9, 12, 13, 14, 16, 17, 18)
 """Sensitive volumes of the Generic detector. Its strips measure two coordinates, so they give space points too."""
@@ -244,42 +239,3 @@ def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_track
         if match is not None:
             candidate[number], position = match, match + 1
     return candidate
-
-
-KALMAN_FIT: Final = " + Kalman fit"
-"""Suffix of the names of finders whose candidates are also fitted."""
-
-
-@dataclass(frozen=True)
-class KalmanFitted(InOneThread):
-    """A finder and the Kalman fit of ACTS on its candidates.
-
-    The CKF of ACTS returns fitted tracks, our pipelines only hits: with the fit added, times are comparable. The tracks
-    are those of the finder; a fit that fails drops none. As for ACTS itself, the transfer of the hits is in none of
-    the times. The fit runs on one thread.
-
-    Attributes:
-        finder: finder of the tracks; the hits must have their module, local position and variance.
-        min_hits: shorter candidates are not fitted; they are not scored either.
-        field_z: magnetic field along z [T].
-    """
-
-    finder: TrackFinder
-    min_hits: int = MIN_TRACK_HITS
-    field_z: float = 2.0
-
-    def find(self, event: Event | Hits, /) -> ActsTracks:
-        """Tracks as the finder gave them, with their fit; raises what the finder and `fit_tracks` raise."""
-        hits, start = hits_of(event), process_time()
-        tracks = self.finder.find(hits)
-        cpu = process_time() - start
-        rows = measured_hit_lists(hits, tracks.track_id if tracks.candidates is None else tracks.candidates)
-        fitted = fit_tracks(hits, [track for track in rows if len(track) >= self.min_hits], self.field_z)
-        return ActsTracks(
-            tracks.track_id,
-            {**tracks.seconds, "kalman_fit": sum(fitted.seconds.values())},
-            {**tracks.counts, "fitted": len(fitted)},
-            tracks.candidates,
-            {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
-            fits=fitted,
-        ).found_in(event)

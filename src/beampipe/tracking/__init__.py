@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.catalogue import Walk as Walk
     from beampipe.tracking.catalogue import shipped_models as shipped_models
     from beampipe.tracking.data import shipped_events as shipped_events
+    from beampipe.tracking.display.figure import compare_plot as compare_plot
     from beampipe.tracking.display.figure import draw_event as draw_event
     from beampipe.tracking.display.page import write_html as write_html
     from beampipe.tracking.display.page import write_phoenix as write_phoenix

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, MissingExtraError
 from beampipe.events import NO_TRACK, Event, Events, Hits, Tracks
@@ -21,6 +21,9 @@ from beampipe.tracking.fitting.fitter import FittedFinder
 from beampipe.tracking.formats import input_files, open_events, track_format, write_tracks
 from beampipe.tracking.formats.writing import parameters_path, writing_parameters
 from beampipe.tracking.loading import load_track_fitter
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def _find(finder: TrackFinder, event: Event | Hits) -> Tracks:
@@ -61,9 +64,26 @@ class FoundTracks(Shown):
         event = self.events[row]
         return event, _find(self.finder, event)
 
-    def save(self, path: str | Path, form: str = "labels") -> int:
-        """Write the tracks of all events, as `write_tracks` does; returns the number of events."""
+    def save(self, path: str | Path, form: str = "beampipe") -> int:
+        """Write the tracks of all events as `write_tracks` does; `open_tracks` reads the form ``beampipe``.
+
+        Returns:
+            The number of events.
+        """
         return write_tracks(path, self, form)
+
+    def to_pandas(self) -> DataFrame:
+        """The tracks of all events as a table of pandas: `event_id`, and the columns of `Tracks.to_pandas`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        import pandas as pd
+
+        of_events = [(event.event_id, tracks.to_pandas()) for event, tracks in self]
+        for event_id, table in of_events:
+            table.insert(0, "event_id", event_id)
+        return pd.concat([table for _, table in of_events], ignore_index=True)
 
     def facts(self) -> Mapping[str, object]:
         """The events and the finder."""
@@ -83,11 +103,13 @@ def find_tracks(
 
 
 @overload
-def find_tracks(source: Any, finder: str | TrackFinder = ..., *, fit: bool = ..., progress: bool = ...) -> Any: ...
+def find_tracks(
+    source: Any, finder: str | TrackFinder = ..., *, fit: bool = ..., progress: bool = ..., **reading: Any
+) -> Any: ...
 
 
 def find_tracks(
-    source: Any, finder: str | TrackFinder = "module_map", *, fit: bool = True, progress: bool = False
+    source: Any, finder: str | TrackFinder = "module_map", *, fit: bool = True, progress: bool = False, **reading: Any
 ) -> Tracks | FoundTracks:
     """Find the tracks of an event, of events, of a file, or of a table in memory.
 
@@ -101,6 +123,7 @@ def find_tracks(
         finder: a name that `named_finders` accepts, or a finder.
         fit: whether a named finder also fits a helix to each track, for `eta`, `d0`, ...
         progress: whether a loop over several events shows a bar.
+        reading: further arguments of `open_events`, such as `columns`.
 
     Returns:
         The tracks of an event, also of a file or table that holds only one; else pairs of events and tracks.
@@ -113,9 +136,11 @@ def find_tracks(
         finder = FittedFinder(found_by, load_track_fitter()) if fit else found_by
     if isinstance(source, Event | Hits):
         return _find(finder, source)
-    if isinstance(source, Events | list | tuple):
+    if isinstance(source, Events) or (
+        isinstance(source, list | tuple) and not isinstance(next(iter(source), None), str | Path)
+    ):
         return FoundTracks(source, finder, progress)
-    events = open_events(source)
+    events = open_events(source, **reading)
     return _find(finder, events[0]) if len(events) == 1 else FoundTracks(events, finder, progress)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from beampipe.errors import ConfigError, look_up
 from beampipe.notebook import Shown
@@ -173,6 +173,35 @@ class PipelineSpec(Shown):
     def memory(self, n_hits: int) -> float:
         """Memory that an event of that size may need [B]; events found together need the sum."""
         return max(part.bytes_per_hit * n_hits + part.bytes_per_hit2 * n_hits * n_hits for part in self.passes)
+
+    @property
+    def cuts(self) -> dict[str, float]:
+        """The cuts of the last pass that `with_cuts` changes, by name."""
+        end = {} if self.completion is None else {"min_score": self.completion.min_score}
+        return {**asdict(self.segmentation), **end, "curvature": self.curvature, "seed_depth": self.seed_depth}
+
+    def with_cuts(self, **cuts: Any) -> PipelineSpec:
+        """The same pipeline with other cuts: `min_hits` in all passes, all others in the last one.
+
+        Args:
+            cuts: names of `cuts` and their new values.
+
+        Raises:
+            UnknownNameError: no such cut.
+            ConfigError: a value is out of range.
+        """
+        for name in cuts:
+            look_up("cut", name, self.cuts)
+        of_edges = {name: cuts.pop(name) for name in asdict(self.segmentation) if name in cuts}
+        fewest = {name: value for name, value in of_edges.items() if name == "min_hits"}
+        end = {name: cuts.pop(name) for name in ("min_score",) if name in cuts}
+        return replace(
+            self,
+            segmentation=replace(self.segmentation, **of_edges),
+            completion=None if self.completion is None else replace(self.completion, **end, **fewest),
+            after=None if self.after is None else self.after.with_cuts(**fewest),
+            **cuts,
+        )
 
     def with_min_hits_up_to(self, hits: int) -> PipelineSpec:
         """The same pipeline where tracks are short: no pass requires more hits of a track than that.

@@ -7,15 +7,37 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from numpy import ndarray
 
 from beampipe.events import Event, Events, Hits, Tracks
+from beampipe.lazy import import_name
 from beampipe.notebook import Shown
 
 _Finder = TypeVar("_Finder", bound="InOneThread")
+
+
+def event_in(source: Any) -> Event | Hits:
+    """An event or its hits as they are; the event that any other source of `open_events` holds.
+
+    Raises:
+        TypeError: it has several events, or is something else; the message names the right call.
+        BeampipeError: any error of `open_events`.
+    """
+    if isinstance(source, Event | Hits):
+        return source
+    if not (isinstance(source, Mapping | str | Path) or hasattr(source, "columns") or hasattr(source, "fields")):
+        return hits_of(source)
+    events: Events = import_name("beampipe.tracking.formats.registry:open_events")(source)
+    first = list(islice(events, 2))
+    if len(first) != 1:
+        raise TypeError(
+            f"find: got {'several' if first else 'no'} events, expected one; call find_tracks(events, finder)"
+        )
+    return first[0]
 
 
 def hits_of(event: object) -> Hits:
@@ -85,6 +107,7 @@ class InOneThread(Shown):
 
     def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """The tracks of one event, later: submitted events are processed one after the other."""
+        event = event_in(event)
         hits = hits_of(event)
         return self._thread.submit(lambda: self.find(hits).found_in(event))
 

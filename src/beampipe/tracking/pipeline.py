@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from time import perf_counter
@@ -26,7 +26,7 @@ from beampipe.identity import code_digest, digest_of, file_digest, user_code
 from beampipe.simulation.detector import Modules, modules_of_layout
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
-from beampipe.tracking.finder import InOneThread, hits_of
+from beampipe.tracking.finder import InOneThread, event_in, hits_of
 from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedTracks, HitMonitor
 from beampipe.tracking.kernels.loading import contiguous
 from beampipe.tracking.models import TrackerModel, weight_file
@@ -170,6 +170,27 @@ class Pipeline(InOneThread):
         # Measured at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.
         return ExpectedTracks(EXPECTED_SOFT.share * min(1.0, self.spec.curvature / _WHOLE_CURVATURE))
 
+    def replace(self, **changes: Any) -> Pipeline:
+        """The same pipeline with other cuts, number of threads or beam line.
+
+        >>> longer = load_pipeline("module_map").replace(min_hits=9)
+        >>> int(longer.find(shipped_events(0)[0]).n_hits.min())
+        9
+
+        Args:
+            changes: names of `PipelineSpec.cuts`, `threads`, `beam_spot` or `check`, and their new values.
+
+        Raises:
+            UnknownNameError: no such cut.
+            ConfigError: a value is out of range, or the stages are not those of the spec.
+        """
+        own = {name: changes.pop(name) for name in ("threads", "beam_spot", "check") if name in changes}
+        if changes and self.own_stages is not None:
+            raise ConfigError(
+                f"pipeline {self.name}: got {', '.join(changes)}, but its stages are its own; give them to these"
+            )
+        return replace(self, spec=self.spec.with_cuts(**changes), **own)
+
     def staged(self) -> Pipeline:
         """The same pipeline with its stages run one by one in Python, to inspect the arrays between them."""
         return replace(self, own_stages=self.passes)
@@ -187,13 +208,13 @@ class Pipeline(InOneThread):
         spec = self.spec if name is None else replace(self.spec, name=name)
         return replace(self, spec=spec, own_stages=(*self.passes[:-1], stages))
 
-    def find(self, event: Event | Hits, /, *, hook: Hook | None = None) -> Tracks:
+    def find(self, event: Event | Hits | Any, /, *, hook: Hook | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
 
         Warns once if hits fit the detector only in part (`beampipe.tracking.input_checks`).
 
         Args:
-            event: the event, or its hits.
+            event: the event, or its hits; or a table or a file of one event, as for `open_events`.
             hook: called after each stage, if given; its exceptions end the work. It gets the current arrays where
                 stages run one by one (`staged`). It is called again for events that are processed again.
 
@@ -202,6 +223,7 @@ class Pipeline(InOneThread):
             LayoutError: the hits are of another detector, or in other units.
             InputError: hits with measurements are on no module of the detector.
         """
+        event = event_in(event)
         return self._find([hits_of(event)], hook)[0].found_in(event)
 
     def find_many(self, events: Sequence[Event | Hits], *, hook: Hook | None = None) -> list[Tracks]:
@@ -240,7 +262,7 @@ class Pipeline(InOneThread):
         Raises:
             LayoutError: the pipeline checks its hits, and those of an event are of another detector or in other units.
         """
-        line = astuple(self.beam_spot)
+        line = self.beam_spot.numbers
         return list(zip(*self._native.compare(*_side_by_side(events), line, self.threads, self.check), strict=True))
 
     def memory(self, n_hits: int) -> float:
@@ -250,7 +272,15 @@ class Pipeline(InOneThread):
     def facts(self) -> Mapping[str, object]:
         """Name, steps, beam line, and whether the stages run in C++."""
         runs = "in C++" if self.own_stages is None else "stage by stage"
-        return {"name": self.name, "steps": ", ".join(self.steps), "beam spot": self.beam_spot.text, "runs": runs}
+        cuts = ", ".join(f"{name}={value:g}" for name, value in self.spec.cuts.items())
+        return {
+            "name": self.name,
+            "steps": ", ".join(self.steps),
+            "cuts": cuts,
+            "threads": self.threads,
+            "beam spot": self.beam_spot.text,
+            "runs": runs,
+        }
 
     @cached_property
     def _steps(self) -> tuple[tuple[Step, ...], ...]:
@@ -271,7 +301,7 @@ class Pipeline(InOneThread):
         run = None if self.own_stages is None else partial(self._run_pass, seconds, hook)
         measured = [] if self.double_sided is None else [_measured(hits) for hits in events]
         track_id, native_seconds, edges, triplets, outside, unfilled, beam_lines = self._native.find(
-            position, offsets, astuple(self.beam_spot), self.threads, self.check, hook, run, measured
+            position, offsets, self.beam_spot.numbers, self.threads, self.check, hook, run, measured
         )
         native_steps = dict(zip(self._native.steps, native_seconds, strict=True))
         if run is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy import ndarray
@@ -316,16 +315,14 @@ OTHER_WAY: Final = (
 _COIL: Final = 0.2
 """Largest relative difference of the field that is seen from the expected one: that of a coil is not constant."""
 
-_checked: WeakKeyDictionary[Particles, float | None] = WeakKeyDictionary()
-
 
 def seen_field(event: Event, with_field: bool = True) -> float | None:
     """The field along z [T] that momenta and curvatures of an event mean; None where too few particles show it.
 
-    It is negative if the particles bend the other way than their charges say in a field along z. Each set of particles
-    is checked once. Circles through three hits of some particles give the field: right within 2 %, in events of the
-    Generic and of the Open Data Detector. In a long series it is enough to look at some (`is_sampled`), as units and
-    field hardly change within one.
+    It is negative if the particles bend the other way than their charges say in a field along z. Each set of
+    particles is checked once. Circles through three hits of some particles give the field: right within 2 %, in events
+    of the Generic and of the Open Data Detector. In a long series it is enough to look at some (`is_sampled`), as units
+    and field hardly change within one.
 
     Args:
         event: an event with truth.
@@ -336,12 +333,16 @@ def seen_field(event: Event, with_field: bool = True) -> float | None:
             GeV or vertices than mm, or they do not belong to the hits.
     """
     assert event.truth is not None
-    particles = event.truth.particles
-    if particles not in _checked:
-        where = f"event {event.event_id}"
-        _require_sound(particles, where)
-        _checked[particles] = _checked_field(event, event.truth, where) if with_field else None
-    return _checked[particles]
+    name = "seen_field" if with_field else "is_sound"
+    field: float | None = event.truth.particles.kept(name, lambda: _checked_event(event, with_field))
+    return field
+
+
+def _checked_event(event: Event, with_field: bool) -> float | None:
+    assert event.truth is not None
+    where = f"event {event.event_id}"
+    _require_sound(event.truth.particles, where)
+    return _checked_field(event, event.truth, where) if with_field else None
 
 
 def _require_sound(particles: Particles, where: str) -> None:

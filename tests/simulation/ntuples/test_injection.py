@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uproot
 
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.simulation.ntuples import (
@@ -87,6 +88,14 @@ def test_refusals(tmp_path: Path) -> None:
         Injection("x", gluon_tracks=3.0)
     with pytest.raises(ConfigError, match=r"quark_shape 0\.0"):
         Injection("x", quark_shape=0.0)
+
+
+def test_an_ntuple_of_another_program_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "other.root"
+    with uproot.recreate(path) as file:
+        file.mkrntuple("Events", {"nJet": np.arange(3)})
+    with pytest.raises(FileError, match=r"other\.root: got Events, expected the tree 'bookkeeping' of a file by"):
+        inject([path], tmp_path / "out", "none")
 
 
 def test_constituents_are_altered_with_the_numbers_of_tracks() -> None:

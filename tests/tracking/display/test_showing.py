@@ -9,7 +9,8 @@ import pytest
 from beampipe.errors import FileError
 from beampipe.events import Event, Tracks
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.display import fake_tracks, show_event
+from beampipe.tracking.display import show_event
+from beampipe.tracking.evaluation.matching import fake_tracks
 from tests.tracking.diagnostics import TruthFinder
 
 

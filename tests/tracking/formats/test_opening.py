@@ -227,7 +227,7 @@ def test_three_columns_are_known_without_their_ending(tmp_path: Path) -> None:
     path.write_text("1.5,0.25,3\n")
     assert only(path).event_id == 7
     path.write_bytes(b"\x00\x01,\x02")
-    with pytest.raises(FileError, match="of no known kind: got neither Parquet, ROOT, JSON nor CSV"):
+    with pytest.raises(FileError, match="of no known kind: got neither Parquet, CSV, Feather, HDF5, ROOT nor JSON"):
         open_events(path)
 
 

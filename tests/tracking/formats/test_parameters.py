@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, InputError
-from beampipe.events import PARAMETERS, TRACK_FILE_COLUMNS, Event, Hits, TrackQuantities, Tracks
+from beampipe.events import PARAMETERS, TRACK_FILE_COLUMNS, Event, Hits, TrackQuantities, Tracks, Truth
 from beampipe.tables import quantities
 from beampipe.tracking.batch import track_files
+from beampipe.tracking.data import shipped_events
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
 from beampipe.tracking.formats import write_events
@@ -91,6 +92,8 @@ def test_tracks_without_a_fit_are_refused(tmp_path: Path) -> None:
 
 def test_columns_are_of_their_type() -> None:
     event = events()[0]
+    nobody = shipped_events(0)[0].particles[:0]
+    event = replace(event, truth=Truth(np.zeros(len(event), np.int64), nobody))
     tracks = replace(finder().find(event.hits).found_in(event), magnetic_field=2.0)
     for column in (*quantities(TrackQuantities), *TRACK_FILE_COLUMNS.values()):
         values = column.values(tracks)

@@ -33,7 +33,7 @@ from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.pipeline import Pipeline
-from beampipe.tracking.truth import HEADLINE
+from beampipe.tracking.truth import HEADLINE, truth_of
 from tests.tracking.digests import renew_digests
 
 from ..labels import agreement
@@ -163,6 +163,7 @@ def test_efficiency_without_pile_up(name: str) -> None:
 def test_no_efficiency_with_scrambled_truth(name: str) -> None:
     event = events(60)[0]
     assert event.truth is not None
+    truth_of(event)  # particles are checked once, so what follows is scored and not refused
     particle_id = np.random.default_rng(0).permutation(event.truth.particle_id)
     scrambled = replace(event, truth=replace(event.truth, particle_id=particle_id))
     (result,) = evaluate({name: loaded(name)}, [scrambled], sample="scrambled", warm_up=0).finders

@@ -237,7 +237,17 @@ def _tree(path: Path, name: str) -> Iterator[Any]:
 
     try:
         with uproot.open(path) as file:
+            if name not in file:
+                objects = dict.fromkeys(key.partition(";")[0] for key in file if not key.startswith("##"))
+                raise FileError(
+                    f"{path}: got {', '.join(objects) or 'no object'}, expected the tree {name!r} of a file by beampipe"
+                    " calibration simulate or toy",
+                    path=path,
+                    name=name,
+                )
             yield file[name]
+    except FileError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         message = f"{path}: expected a ROOT file with the tree {name!r}, got {error}"
         raise FileError(message, path=path, name=name) from error

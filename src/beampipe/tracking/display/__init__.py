@@ -18,7 +18,7 @@ from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.lazy import loader
 from beampipe.notebook import Page
 from beampipe.tracking.display.drawn import DetectorChoice, drawn_detector
-from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
+from beampipe.tracking.evaluation.matching import fake_tracks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,29 +92,6 @@ def _png(level: UInt8[ndarray, "height width"]) -> bytes:
         for kind, data in parts.items()
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def fake_tracks(
-    event: Event, tracks: Tracks, min_track_hits: int = MIN_TRACK_HITS
-) -> Bool[ndarray, " n_tracks"] | None:
-    """Which tracks match no particle by double majority; tracks too short to be candidates are not called fake.
-
-    Args:
-        event: event that the tracks were found in.
-        tracks: the tracks.
-        min_track_hits: hits from which a track is a candidate, as in `evaluate`.
-
-    Returns:
-        (n_tracks,) or None for an event without truth.
-    """
-    if event.truth is None:
-        return None
-    from beampipe.tracking.truth import contributions
-
-    matches = match(Candidates.of(tracks), contributions(event.truth), min_track_hits)
-    fake = np.zeros(len(tracks), np.bool_)
-    fake[matches.track[~matches.double]] = True
-    return fake
 
 
 def show_event(

@@ -24,8 +24,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import ConfigError, InputError
-from beampipe.events import NO_TRACK, Event, Tracks, distance_squared
-from beampipe.tracking.truth import Contributions, truth_of
+from beampipe.events import NO_TRACK, NOISE, Event, Tracks, distance_squared
+from beampipe.tracking.truth import Contributions, contributions, truth_of
 
 MIN_TRACK_HITS: Final = 7
 
@@ -156,6 +156,42 @@ def match(candidates: Candidates, owners: Contributions, min_track_hits: int = M
     found_particles[0, particle[single]] = True
     found_particles[1, particle[double]] = True
     return Matches(counted, n_hits, particle, n_shared, single, double, found_particles[0], found_particles[1])
+
+
+def matched_particles(event: Event, tracks: Tracks) -> Int64[ndarray, " n_tracks"]:
+    """The number of the particle that each track matches by double majority, `NOISE` for none.
+
+    Args:
+        event: event that the tracks were found in.
+        tracks: the tracks.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    owners = contributions(truth_of(event))
+    matches = match(Candidates.of(tracks), owners, 1)
+    return np.where(matches.double, np.append(owners.particle_id, NOISE)[matches.particle], NOISE)
+
+
+def fake_tracks(
+    event: Event, tracks: Tracks, min_track_hits: int = MIN_TRACK_HITS
+) -> Bool[ndarray, " n_tracks"] | None:
+    """Which tracks match no particle by double majority; tracks too short to be candidates are not called fake.
+
+    Args:
+        event: event that the tracks were found in.
+        tracks: the tracks.
+        min_track_hits: hits from which a track is a candidate, as in `evaluate`.
+
+    Returns:
+        (n_tracks,) or None for an event without truth.
+    """
+    if event.truth is None:
+        return None
+    matches = match(Candidates.of(tracks), contributions(event.truth), min_track_hits)
+    fake = np.zeros(len(tracks), np.bool_)
+    fake[matches.track[~matches.double]] = True
+    return fake
 
 
 def _most_hits(

@@ -352,8 +352,8 @@ def require_labels(hits: Hits, tracks: Tracks) -> None:
 
 
 def evaluate(
-    finders: str | TrackFinder | Sequence[str] | Sequence[TrackFinder] | Mapping[str, TrackFinder],
-    events: Iterable[Event],
+    finders: str | TrackFinder | Sequence[str | TrackFinder] | Mapping[str, TrackFinder],
+    events: Iterable[Event] | str | Path,
     *,
     sample: str | None = None,
     selection: Selection | None = None,
@@ -376,7 +376,7 @@ def evaluate(
     Args:
         finders: one finder, several, or several by name, or names that `named_finders` accepts; without a name each is
             called as its pipeline or its class.
-        events: events with truth; read once, one at a time.
+        events: events with truth, read once, one at a time; or their path.
         sample: description of the events (file, degradation, seed); the name of their file if not given.
         selection: particles that the headline efficiency counts; by default primary ones with pT > 1 GeV on as many
             layers as the model of the finders says (`Tracks.min_hits`), or seven.
@@ -399,10 +399,7 @@ def evaluate(
             `min_track_hits` is not given.
     """
     by_name = _by_name(finders)
-    given: object = events
-    if isinstance(given, str | Path | Event):
-        call = "evaluate(finder, [event])" if isinstance(given, Event) else "evaluate(finder, open_events(path))"
-        raise TypeError(f"evaluate: got {type(given).__name__}, expected events; call {call}")
+    events = _several(events)
     if sample is None:
         sample = events.source if isinstance(events, Events) else "events"
     chosen = HEADLINE if selection is None else selection
@@ -490,20 +487,25 @@ def _as_stated(selection: Selection, stated: Mapping[str, int], n_events: int) -
     return replace(selection, min_layers=numbers.pop()) if numbers else selection
 
 
+def _several(events: Any) -> Iterable[Event]:
+    """Events, or those of a path."""
+    if isinstance(events, Event):
+        raise TypeError("evaluate: got Event, expected events; call evaluate(finder, [event])")
+    opened = import_name("beampipe.tracking.formats.registry:open_events")
+    several: Iterable[Event] = opened(events) if isinstance(events, str | Path) else events
+    return several
+
+
 def _by_name(finders: object) -> dict[str, TrackFinder]:
     """One finder, several, or several by name; those of one name are numbered."""
-    by_name: dict[str, Any] = {}
-    if isinstance(finders, str):
-        finders = [finders]
-    if isinstance(finders, list | tuple) and finders and all(isinstance(each, str) for each in finders):
-        by_name = import_name("beampipe.tracking.finder_names:named_finders")(finders)
-    elif isinstance(finders, Mapping):
-        by_name = dict(finders)
-    else:
-        for finder in finders if isinstance(finders, list | tuple) else [finders]:
-            name = getattr(finder, "name", type(finder).__name__)
-            number = sum(other.split(" #")[0] == name for other in by_name) + 1
-            by_name[name if number == 1 else f"{name} #{number}"] = finder
+    by_name: dict[str, Any] = dict(finders) if isinstance(finders, Mapping) else {}
+    several = [] if isinstance(finders, Mapping) else finders if isinstance(finders, list | tuple) else [finders]
+    if names := [finder for finder in several if isinstance(finder, str)]:
+        by_name = import_name("beampipe.tracking.finder_names:named_finders")(names)
+    for finder in (finder for finder in several if not isinstance(finder, str)):
+        name = getattr(finder, "name", type(finder).__name__)
+        number = sum(other.split(" #")[0] == name for other in by_name) + 1
+        by_name[name if number == 1 else f"{name} #{number}"] = finder
     if not by_name:
         raise TypeError("evaluate: got no finder, expected one or more; call evaluate(load_pipeline(), events)")
     for finder in by_name.values():
@@ -516,7 +518,7 @@ def _by_name(finders: object) -> dict[str, TrackFinder]:
 
 def compare(
     tracks: Tracks | Event | Truth,
-    truth: Event | Truth | Tracks,
+    truth: Event | Truth | Tracks | None = None,
     *,
     selection: Selection | None = None,
     min_track_hits: int | None = None,
@@ -533,7 +535,8 @@ def compare(
 
     Args:
         tracks: tracks of the event; tracks and truth may also be given in the other order.
-        truth: the event, or its truth; then the tracks must be those of a finder, which know their hits.
+        truth: the event, or its truth; then the tracks must be those of a finder, which know their hits. By default the
+            event that the tracks were found in.
         selection: particles that the efficiency counts; as for `evaluate` if not given.
         min_track_hits: hits from which a track is a candidate; as for `evaluate` if not given.
         name: name of the finder in tables.
@@ -545,6 +548,8 @@ def compare(
     """
     if isinstance(truth, Tracks):
         tracks, truth = truth, tracks
+    if truth is None and isinstance(tracks, Tracks):
+        truth = tracks.event_for("found_in(event)")
     if not isinstance(tracks, Tracks) or not isinstance(truth, Event | Truth):
         raise TypeError(
             f"compare: got {type(tracks).__name__} and {type(truth).__name__}, expected tracks and an event;"

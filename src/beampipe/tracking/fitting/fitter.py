@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists
 from beampipe.notebook import Shown
-from beampipe.tracking.finder import TrackFinder, hits_of
+from beampipe.tracking.finder import TrackFinder, event_in, hits_of
 from beampipe.tracking.fitting.tables import FitTables
 from beampipe.tracking.kernels.loading import contiguous, native
 
@@ -103,8 +104,9 @@ class FittedFinder(Shown):
         """The finder and the fitter."""
         return {"finder": self.finder, "fitter": self.fitter}
 
-    def find(self, event: Event | Hits, /) -> Tracks:
+    def find(self, event: Event | Hits | Any, /) -> Tracks:
         """The tracks of one event, with their parameters."""
+        event = event_in(event)
         hits = hits_of(event)
         return self.fitter.add(hits, self.finder.find(hits)).found_in(event)
 

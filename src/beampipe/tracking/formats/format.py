@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import FileError
+from beampipe.errors import BeampipeError, FileError
 from beampipe.events import Event, Events
+from beampipe.lazy import import_name
 from beampipe.tracking.formats.read_options import ReadOptions
 from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
 
@@ -59,31 +61,36 @@ class EventFormat:
             files: files, in order.
             options: options of the reader.
         """
-
-        def read(first: int) -> Iterator[Event]:
-            for event in read_all(first):
-                if self.unique_hit_ids:
-                    require_unique_hit_ids(source, event)
-                yield event
-
-        def read_all(first: int) -> Iterator[Event]:
-            for file in files:
-                if first and self.count is not None and first >= (n := self.count(file)):
-                    first -= n
-                    continue
-                if self.read_from is not None:
-                    yield from self.read_from(file, options, first)
-                    first = 0
-                    continue
-                for event in self.read(file, options):
-                    if first:
-                        first -= 1
-                    else:
-                        yield event
-
-        count = self.count
         note = "" if self.note is None else self.note(probe_file(files[0]), options)
-        return Events(source.name, read, None if count is None else lambda: sum(map(count, files)), note=note)
+        size = None if self.count is None else partial(self._number, files)
+        return Events(source.name, partial(self._checked, source, files, options), size, note=note)
+
+    def __reduce__(self) -> tuple[Callable[[str], EventFormat], tuple[str]]:
+        return import_name("beampipe.tracking.formats.registry:event_format"), (self.name,)
+
+    def _number(self, files: Sequence[Path]) -> int:
+        return sum(map(self.count, files)) if self.count is not None else 0
+
+    def _checked(self, source: Path, files: Sequence[Path], options: ReadOptions, first: int) -> Iterator[Event]:
+        for event in self._read_all(files, options, first):
+            if self.unique_hit_ids:
+                require_unique_hit_ids(source, event)
+            yield event
+
+    def _read_all(self, files: Sequence[Path], options: ReadOptions, first: int) -> Iterator[Event]:
+        for file in files:
+            if first and self.count is not None and first >= (n := self.count(file)):
+                first -= n
+                continue
+            if self.read_from is not None:
+                yield from self.read_from(file, options, first)
+                first = 0
+                continue
+            for event in self.read(file, options):
+                if first:
+                    first -= 1
+                else:
+                    yield event
 
 
 def require_unique_hit_ids(path: Path, event: Event) -> None:
@@ -105,6 +112,11 @@ def require_unique_hit_ids(path: Path, event: Event) -> None:
         )
 
 
+TABLE_KINDS: Final = {"parquet": "Parquet", "csv": "CSV", "feather": "Feather", "hdf5": "HDF5", "tree": "ROOT"}
+"""Kind of a file that is a table with named columns -> what it is called; ``tree`` is a ROOT file with one tree."""
+
+_TREES: Final = ("TTree", "ROOT::RNTuple")
+
 _MAX_SHOWN_NAMES: Final = 12
 
 
@@ -114,8 +126,8 @@ class FileProbe:
 
     Attributes:
         path: path of the file.
-        kind: ``parquet``, ``root``, ``json``, ``csv`` (with a header), ``numbers`` (without), ``memory`` (no file) or
-            ``unknown``.
+        kind: one of `TABLE_KINDS`, ``root`` (podio, or several trees), ``json``, ``numbers`` (CSV without a header),
+            ``memory`` (no file) or ``unknown``.
         names: columns of a table, keys of a JSON object, or names of the trees of a ROOT file.
         lists: names of the columns that hold lists.
     """
@@ -132,13 +144,13 @@ class FileProbe:
     def __str__(self) -> str:
         titles = {
             "memory": "the columns",
-            "parquet": "Parquet with the columns",
             "root": "ROOT with the trees",
             "json": "JSON with the keys",
-            "csv": "CSV with the columns",
+            **{kind: f"{title} with the columns" for kind, title in TABLE_KINDS.items()},
         }
         if self.kind not in titles:
-            return {"numbers": "numbers between commas"}.get(self.kind, "neither Parquet, ROOT, JSON nor CSV")
+            unknown = f"neither {', '.join(TABLE_KINDS.values())} nor JSON"
+            return {"numbers": "numbers between commas"}.get(self.kind, unknown)
         shown = ", ".join(repr(name) for name in self.names[:_MAX_SHOWN_NAMES])
         return f"{titles[self.kind]} {shown or 'none'}{', ...' if len(self.names) > _MAX_SHOWN_NAMES else ''}"
 
@@ -166,9 +178,17 @@ def probe_file(path: Path) -> FileProbe:
             schema = file.schema_arrow
         lists = (field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type))
         return FileProbe(path, "parquet", tuple(schema.names), frozenset(lists))
+    for magic, kind in ((b"ARROW1", "feather"), (b"\x89HDF", "hdf5")):
+        if start.startswith(magic):
+            return probe_columns(path, kind, read_whole(path, kind))
     if start.startswith(b"root"):
         with open_root(path) as file:
-            return FileProbe(path, "root", tuple(file.keys(cycle=False)))
+            trees = tuple(file.keys(cycle=False, filter_classname=_TREES))
+            branches = file["events"].keys() if "events" in trees else []
+            is_podio = any("." in branch for branch in branches)
+            if is_podio or len(trees) != 1:
+                return FileProbe(path, "root", trees)
+        return probe_columns(path, "tree", read_whole(path, "tree", 1))
     if start.lstrip()[:1] == b"{":
         try:
             return FileProbe(path, "json", tuple(read_json(path)))
@@ -178,6 +198,77 @@ def probe_file(path: Path) -> FileProbe:
                 return FileProbe(path, "unknown")
             raise
     return _probe_text(path, start)
+
+
+def probe_columns(path: Path, kind: str, columns: Mapping[str, Any]) -> FileProbe:
+    """The properties of columns in memory; lists are arrays of two dimensions, or of lists."""
+    lists = (
+        name
+        for name, values in columns.items()
+        if getattr(values, "ndim", 1) == 2 or np.ndim(next(iter(values), 0)) == 1
+    )
+    return FileProbe(path, kind, tuple(columns), frozenset(lists))
+
+
+def read_whole(path: Path, kind: str, rows: int | None = None) -> Mapping[str, Any]:
+    """The columns of a file of the kind ``feather``, ``hdf5`` or ``tree``, all of it in memory.
+
+    Of HDF5 these are the datasets of one dimension in all groups, by their own names, or the fields of one table.
+
+    Args:
+        path: the file.
+        kind: its kind.
+        rows: number of entries that are read of a tree; None for all.
+
+    Raises:
+        FileError: it is cut short or damaged, or two columns have one name.
+        MissingExtraError: a package that reads such files is not installed.
+    """
+    try:
+        if kind == "tree":
+            with open_root(path) as file:
+                (tree,) = file.keys(cycle=False, filter_classname=_TREES)
+                return _plain_columns(file[tree].arrays(entry_stop=rows))
+        if kind == "feather":
+            import awkward
+
+            return _plain_columns(awkward.from_feather(path))
+        return _hdf5_columns(path)
+    except BeampipeError:
+        raise
+    except Exception as error:  # uproot and h5py raise all kinds of exceptions for damaged files
+        raise FileError(
+            f"{path}: not a whole {TABLE_KINDS[kind]} file ({error}); copy or write it again", path=path
+        ) from error
+
+
+def _plain_columns(records: Any) -> dict[str, Any]:
+    """The fields of an array of awkward with a number or a list of numbers for each entry; of records as ``hit.x``."""
+    columns: dict[str, Any] = {}
+    for name in records.fields:
+        values = records[name]
+        columns |= {f"{name}.{part}": values[part] for part in values.fields} or {name: values}
+    return {name: values for name, values in columns.items() if not values.fields and values.ndim <= 2}
+
+
+def _hdf5_columns(path: Path) -> dict[str, Any]:
+    import h5py
+
+    columns: dict[str, Any] = {}
+
+    def add(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset) or item.ndim != 1:
+            return
+        values = item[:]
+        fields = values.dtype.names
+        new = {name.rpartition("/")[2]: values} if fields is None else {field: values[field] for field in fields}
+        if twice := set(new) & set(columns):
+            raise FileError(f"{path}: got {twice.pop()!r} in two groups, expected one table; write it alone", path=path)
+        columns.update(new)
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    return columns
 
 
 def open_root(path: Path) -> Any:

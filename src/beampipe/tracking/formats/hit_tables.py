@@ -21,7 +21,15 @@ from beampipe.errors import ColumnError, FileError
 from beampipe.events import Event, Hits, scale_named
 from beampipe.tracking.formats import tables
 from beampipe.tracking.formats.colliderml import COLLIDERML
-from beampipe.tracking.formats.format import EventFormat, FileProbe, one_event, probe_file
+from beampipe.tracking.formats.format import (
+    TABLE_KINDS,
+    EventFormat,
+    FileProbe,
+    one_event,
+    probe_columns,
+    probe_file,
+    read_whole,
+)
 from beampipe.tracking.formats.naming import Naming
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.read_options import NO_EVENT_COLUMN, ReadOptions
@@ -42,7 +50,7 @@ _SHARE_OF_DETECTOR: Final = 0.5
 
 
 def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
-    """The events of a table, Parquet or CSV.
+    """The events of a table, of one of `TABLE_KINDS`; Parquet is read as it is used, all others as a whole.
 
     Raises:
         FileError: the file is cut short, or the rows of one event are not consecutive.
@@ -51,6 +59,9 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     naming, file = Naming.of(options), probe_file(path)
     by, named = naming.event_column(file), naming.probed(file)
     _require_position(named)
+    if file.kind not in ("parquet", "csv"):
+        yield from events_in_memory(read_whole(path, file.kind), options, path)
+        return
     if tables.hit_columns(named.names)["z"] in named.lists:
         events = _events_of_lists(path, by, naming)
     else:
@@ -59,10 +70,10 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     yield from _checked(file, events, naming, options.scale)
 
 
-def events_in_memory(table: Any, options: ReadOptions) -> Iterator[Event]:
+def events_in_memory(table: Any, options: ReadOptions, path: Path | None = None) -> Iterator[Event]:
     """The events of a table in memory, with one row per hit: a DataFrame, or arrays by name.
 
-    An array of awkward has one row per event where its fields are lists.
+    An array of awkward has one row per event where its fields are lists. Messages name `path`, or the table's type.
 
     Raises:
         FileError: the rows of one event are not consecutive, or the columns differ in length.
@@ -74,7 +85,7 @@ def events_in_memory(table: Any, options: ReadOptions) -> Iterator[Event]:
             f"open_events: got {type(table).__name__}, expected the path of a file or folder, a DataFrame, arrays by"
             " name, or an array of awkward"
         )
-    naming, path = Naming.of(options), Path(type(table).__name__)
+    naming, path = Naming.of(options), path or Path(type(table).__name__)
     if hasattr(table, "reset_index") and (table.index.has_duplicates or list(table.index.names) != [None]):
         # The events may be numbered by the index alone, as uproot does it.
         levels = [level for level, name in enumerate(table.index.names) if name not in table.columns]
@@ -83,12 +94,11 @@ def events_in_memory(table: Any, options: ReadOptions) -> Iterator[Event]:
     if len({len(values) for values in columns.values()}) > 1:
         lengths = ", ".join(f"{len(values)} of {name}" for name, values in columns.items())
         raise FileError(f"{path}: got {lengths}, expected columns of one length", path=path)
-    lists = frozenset(name for name, values in columns.items() if _holds_lists(values))
-    file = FileProbe(path, "memory", tuple(columns), lists)
+    file = probe_columns(path, "memory", columns)
     by, named = naming.event_column(file), naming.probed(file)
     _require_position(named)
     if tables.hit_columns(named.names)["z"] in named.lists:
-        of_hits = [name for name in columns if name in lists]
+        of_hits = [name for name in columns if name in file.lists]
         rows = zip(*(columns[name] for name in of_hits), strict=True)
         numbers = itertools.count() if by is None else _flat(columns[by]).tolist()
         groups: Iterator[tuple[object, dict[str, ndarray]]] = (
@@ -96,14 +106,9 @@ def events_in_memory(table: Any, options: ReadOptions) -> Iterator[Event]:
             for number, row in zip(numbers, rows, strict=False)
         )
     else:
-        groups = _split(path, {name: _flat(values) for name, values in columns.items() if name not in lists}, by)
+        groups = _split(path, {name: _flat(values) for name, values in columns.items() if name not in file.lists}, by)
     events = ((number, naming.applied(of_event)) for number, of_event in groups)
     yield from _checked(file, events, naming, options.scale)
-
-
-def _holds_lists(column: Any) -> bool:
-    """Whether it has one list per row: an array of two dimensions, or of lists."""
-    return getattr(column, "ndim", 1) == 2 or np.ndim(next(iter(column), 0)) == 1
 
 
 def _flat(column: Any) -> ndarray:
@@ -249,7 +254,7 @@ def _is_hit_table(file: FileProbe) -> bool:
         names = tables.hit_columns(file.names)
         return set(names) in map(set, tables.POSITIONS) and set(file.names) <= {*names.values(), *events, "id"}
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
-    return file.kind == "parquet" and has_position(file) and not taken
+    return file.kind in TABLE_KINDS and has_position(file) and not taken
 
 
 TABLE: Final = EventFormat(
@@ -257,7 +262,7 @@ TABLE: Final = EventFormat(
     _is_hit_table,
     read_tables,
     frozenset({"scale", "columns", "units"}),
-    readable=lambda file: file.kind in ("parquet", "csv") and has_position(file),
+    readable=lambda file: file.kind in TABLE_KINDS and has_position(file),
     note=_note,
 )
 """Tables of hits, in mm, rad and GeV."""

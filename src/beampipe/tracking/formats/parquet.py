@@ -12,7 +12,7 @@ import json
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import partial
 from itertools import starmap
 from os import PathLike
@@ -117,7 +117,7 @@ def _track_columns(tracks: Tracks) -> dict[str, Any]:
     """Each column of `TRACKS_IN_EVENT` for the tracks of one event, None where not known."""
     out: dict[str, Any] = dict.fromkeys(TRACKS_IN_EVENT)
     out["track_id"] = tracks.track_id
-    out["track_beam_spot"] = list(astuple(tracks.beam_spot))
+    out["track_beam_spot"] = list(tracks.beam_spot.numbers)
     out["track_magnetic_field"], out["track_min_hits"] = tracks.magnetic_field, tracks.min_hits
     if tracks.candidates is not None:
         out["track_candidates"] = [np.asarray(rows, np.int64) for rows in tracks.candidates]
@@ -143,7 +143,8 @@ def _write_rows(
 ) -> int:
     """Write events, if known, and values of further columns of the given types of Arrow."""
     if (ending := Path(path).suffix) not in ("", ".parquet"):
-        raise FileError(f"{path}: got the ending {ending!r}, expected .parquet or none for events", path=path)
+        others = "" if ending not in (".csv", ".feather", ".h5") else "; pandas writes others from to_pandas()"
+        raise FileError(f"{path}: got the ending {ending!r}, expected .parquet or none for events{others}", path=path)
     pa, pq = arrow("parquet")
     fields = [("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())]
     schema = pa.schema([*fields, *types.items()], metadata={"generator": MARK})

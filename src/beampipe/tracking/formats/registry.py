@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from glob import glob
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PARAMETERS_OF_ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, EDM4HEP_TRACKS, cell_fields
-from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, probe_file
+from beampipe.tracking.formats.format import TABLE_KINDS, EventFiles, EventFormat, FileProbe, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, HOW_TO_NAME, TABLE, events_in_memory
 from beampipe.tracking.formats.naming import Naming, stated
 from beampipe.tracking.formats.parquet import OWN, OWN_TRACKS, read_tracks
@@ -54,8 +55,8 @@ def open_events(
     format                files
     ====================  ======================================================================================
     ``beampipe``          Parquet, as written by `write_events`
-    ``table``             Parquet with columns r, phi, z or x, y, z: a row per hit, or a row of lists per event;
-                          CSV with such a header too; with further columns, where `format` says so
+    ``table``             Parquet, Feather, HDF5 or a ROOT tree with columns r, phi, z or x, y, z: a row per hit, or a
+                          row of lists per event; CSV too, with further columns where `format` says so
     ``trackml``           ``eventNNN-hits.csv[.gz]`` and the files beside it
     ``acts``              ``eventNNN-measurements.csv[.gz]`` and the files beside it
     ``acts-spacepoints``  ``eventNNN-spacepoint*.csv[.gz]`` and the files beside it
@@ -69,7 +70,8 @@ def open_events(
     one format; files of no known format are ignored.
 
     Args:
-        path: file or folder of events; or a table of hits in memory: a DataFrame, arrays by name, an array of awkward.
+        path: file or folder of events, a pattern such as ``"run*.parquet"``, or a list of these, one after the other;
+            or a table of hits in memory: a DataFrame, arrays by name, an array of awkward.
         scale: a name of `SCALES`, for r, phi and z in ``features`` and ``table``; the others state their units.
         format: name of the format, a key of `EVENT_FORMATS`, where the content does not determine it.
         hits: EDM4hep: names of the collections of tracker hits.
@@ -111,6 +113,9 @@ def check_options(options: ReadOptions) -> None:
 def open_with(path: str | Path | Any, options: ReadOptions) -> Events:
     """The same as `open_events`, with all options in one value."""
     check_options(options)
+    if isinstance(path, list | tuple) and path and all(isinstance(each, str | PathLike) for each in path):
+        opened = [open_with(each, options) for each in path]
+        return Events(", ".join(each.source for each in opened), partial(_one_after_the_other, opened))
     if not isinstance(path, (str, PathLike)):
         read = partial(events_in_memory, path, options)
         return Events(type(path).__name__, lambda first: islice(read(), first, None))
@@ -118,9 +123,12 @@ def open_with(path: str | Path | Any, options: ReadOptions) -> Events:
     if options.format is None and (options.columns or options.units):
         options = replace(options, format=TABLE.name)
     if not _exists(path):
+        if matching := sorted(glob(str(path))):
+            return _open_files(path, [Path(file) for file in matching], options)
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
-        return _open_folder(path, options)
+        files = [file for file in _files_in(path) if not file.name.startswith(".")]
+        return _open_files(path, files, options)
     chosen = _recognised_format(probe_file(path)) if options.format is None else event_format(options.format)
     _check_use(path, chosen, options)
     chosen.read(path, options)  # refuses a file without the columns that its format needs
@@ -172,16 +180,25 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     if candidates:
         names = ", ".join(form.name for form in candidates)
         raise FileError(f"{file.path}: could be {names}; say which by --format NAME", path=file.path)
-    error = ColumnError if file.kind == "parquet" else FileError
+    error = ColumnError if file.kind in TABLE_KINDS and file.kind != "csv" else FileError
     possible = [form.name for form in EVENT_FORMATS.values() if form.accepts(file)]
     hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
-    if file.kind in ("csv", "parquet") and not possible:
+    if file.kind in TABLE_KINDS and not possible:
         hint += f"; if these are hits, {HOW_TO_NAME}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 
-def _open_folder(path: Path, options: ReadOptions) -> Events:
-    files = [file for file in _files_in(path) if not file.name.startswith(".")]
+def _one_after_the_other(opened: Sequence[Events], first: int) -> Iterator[Event]:
+    for events in opened:
+        if first and first >= (n := len(events)):
+            first -= n
+            continue
+        yield from events[first:] if first else events
+        first = 0
+
+
+def _open_files(path: Path, files: list[Path], options: ReadOptions) -> Events:
+    """The events of the files of a folder, or of those that match a pattern."""
     naming = Naming.of(options)
     probes = [naming.probed(probe) if naming.fits(probe) else probe for probe in map(probe_file, files)]
     chosen: dict[str, list[Path]] = {}

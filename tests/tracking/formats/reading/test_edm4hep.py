@@ -176,7 +176,7 @@ def test_another_root_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.root"
     with uproot.recreate(path) as file:
         file.mktree("ntuple", {"x": np.float32})
-    with pytest.raises(FileError, match="of no known kind: got ROOT with the trees 'ntuple'"):
+    with pytest.raises(FileError, match="of no known kind: got ROOT with the columns 'x'"):
         open_events(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
