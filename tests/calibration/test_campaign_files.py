@@ -22,7 +22,7 @@ from beampipe.calibration.config import (
     load_configuration,
 )
 from beampipe.calibration.layout import preset_layout
-from beampipe.calibration.method.dropped import Dropped
+from beampipe.calibration.method.cases import Dropped
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.ntuple.bookkeeping import ManifestRow, file_origins, slice_factors
 from beampipe.calibration.ntuple.file_checks import inspect_file

@@ -15,13 +15,12 @@ from typer.testing import CliRunner, Result
 
 from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration, load_configuration
-from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.report import write
 from beampipe.calibration.report.write import Picture, figures_of
 from beampipe.calibration.results import Results
-from beampipe.calibration.run import plan_calibration
+from beampipe.calibration.run import DEMO_CONFIGURATION, plan_calibration
 from beampipe.errors import BeampipeError, ConfigError, FileError, InputError, UnknownNameError
 
 

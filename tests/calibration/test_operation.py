@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 
 from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration, load_configuration
-from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
-from beampipe.calibration.run import plan_calibration, run_calibration
+from beampipe.calibration.run import DEMO_CONFIGURATION, plan_calibration, run_calibration
 from beampipe.calibration.tasks.runtime import run_with_worker_errors, workspace_of
 from beampipe.errors import FileError, MissingExtraError, TooLargeError, WorkflowError
 from beampipe.terminal import progress_lines

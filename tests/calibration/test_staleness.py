@@ -79,7 +79,12 @@ CASES: Final = {
     "a layout": Case(
         lambda c: replace(c, layout=replace(c.layout, clean_from=0.5)), of(("inspect", "bookkeeping", *CHUNKS, *ENDS))
     ),
-    "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
+    "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of(("fill", "merge", *ENDS))),
+    "a cut on the event": Case(
+        lambda c: replace(c, cuts=("trigger",)), of(("select", "predict", "fill", "merge", *ENDS))
+    ),
+    "a kept branch": Case(lambda c: replace(c, keep=("trigger",)), of((*CHUNKS, *ENDS))),
+    "variations kept": Case(lambda c: replace(c, keep_variations=True), {}),
     "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
     "a bin of a tagger": Case(lambda c: bins(c, 0, high=70.0), of(("fill", "merge", *ENDS))),
     "a tagger less": Case(lambda c: replace(c, taggers=c.taggers[1:]), of(("fill", "merge", *ENDS))),
@@ -305,7 +310,7 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
     ),
     "random numbers": ("events/variations.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
     "how histograms are added": ("events/histograms.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
-    "how slices are scaled": ("method/templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
+    "how slices are scaled": ("method/cases.py", lambda t: t + "\nx = 1\n", of(ENDS)),
     "the inversion": (
         "method/matrix.py",
         lambda t: edited(t, "bad = determinant == 0", "bad = 0 == determinant"),
@@ -371,7 +376,7 @@ def test_what_was_made_before_is_found_again(copied: Configuration) -> None:
 def test_every_field_of_the_configuration_is_in_a_case() -> None:
     """A new setting needs a case, or a result could depend on it without a key that does."""
     tried = "samples nominal data pt_edges eta_edges working_points extraction keep_tables selection regions taggers"
-    tried += " energy layout bootstrap systematics shifts max_dropped"
+    tried += " energy layout bootstrap systematics shifts max_dropped cuts keep keep_variations"
     elsewhere = "output chunk_events style"  # tests of runs and of reports
     assert set(Configuration.__dataclass_fields__) == {*tried.split(), *elsewhere.split()}
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,19 @@ def test_what_a_worker_computes_with_names_the_code() -> None:
     with pytest.raises(MismatchError, match=r"got numpy [\d.]+, expected numpy 0\.1 as in"):
         call_checked(installed, expected, pickle.loads, b"no pickle: it is not unpacked")
     assert call_checked(installed, result, pickle.loads, pickle.dumps((pow, (2, 3)))) == 8
+
+
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), ConnectionRefusedError()])
+def test_the_death_of_the_fork_server_starts_another_one(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """As an EOFError it would end a command as if Ctrl-C had been pressed."""
+    original, deaths = forkserver.connect_to_new_process, [error]
+
+    def connect(descriptors: Any) -> Any:
+        if deaths:
+            raise deaths.pop()
+        return original(descriptors)
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", connect)
+    with open_pool("processes", 1) as pool:
+        assert run([Task("a", abs, (-3,))], pool) == [3]
+    assert not deaths

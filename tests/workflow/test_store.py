@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def test_what_is_written_is_found_and_says_what_it_is(store: Store) -> None:
     assert store.load(RECIPE) == artifact.path == store.root / "fill" / RECIPE.key[:1] / f"{RECIPE.key}.npz"
     assert artifact.size == 7
     assert artifact.seconds >= 3.0
-    about = store.about(RECIPE.key[:6])
+    about = store.about(RECIPE.key)
     assert about["inputs"] == [{"name": "events", "key": "ab", "label": "events.root"}]
     assert about["parameters"] == {"cut": 1.5}
     assert about["notes"] == {"jets": 7}
@@ -195,7 +194,7 @@ def test_provenance_goes_down_to_files(store: Store) -> None:
     top = Recipe("merge", "code", None, (Input("a", left.key), Input("b", right.key), Input("c", lost.key, "lost")))
     for recipe in (left, right, top):
         store.write(recipe, ".bin", payload)
-    root = store.walk(top.key[:8])
+    root = store.walk(top.key)
     assert root.about is not None
     assert root.about["stage"] == "merge"
     assert [(each.name, each.label) for each in root.inputs] == [("a", "left"), ("b", "right"), ("c", "lost")]
@@ -218,14 +217,9 @@ def test_a_ladder_of_diamonds_is_walked_in_no_time(store: Store) -> None:
 
 
 def test_a_key_that_is_no_key_is_refused(store: Store) -> None:
-    for number in range(60):
-        store.write(Recipe("fill", "code", number), ".bin", payload)
-    with pytest.raises(FileError, match="there is no artifact 'zz'"):
-        store.about("zz")
-    two = Counter(path.name[:2] for path in store.root.glob("fill/?/*.bin")).most_common(1)[0][0]
-    with pytest.raises(ConfigError, match="artifacts begin with"):
-        store.about(two)
-    assert store.count() == 60
+    for key in ("zz", RECIPE.key):
+        with pytest.raises(FileError, match=f"there is no artifact '{key}'"):
+            store.about(key)
 
 
 def test_a_log_survives_a_torn_line(tmp_path: Path) -> None:

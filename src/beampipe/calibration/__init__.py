@@ -17,6 +17,7 @@ fill -> merge -> reweight -> extract -> factors -> report. The modules and packa
     events      selected events, tagger scores, variations of jets, exact histograms
     method      the matrix method: re-weighting, inversion, scale factors, uncertainties
     tasks       the plan of a run, and the tasks that workers execute
+    results     stages 4 to 6, and the numbers that reports need
     run         runs all stages
     exports     files for other programs: correctionlib, pyhf, HEPData, ROOT
     report      figures, tables and the HTML page
@@ -38,17 +39,17 @@ if TYPE_CHECKING:
     from beampipe.calibration.config import ShiftSettings as ShiftSettings
     from beampipe.calibration.config import Systematic as Systematic
     from beampipe.calibration.config import load_configuration as load_configuration
-    from beampipe.calibration.demo import DEMO_CONFIGURATION as DEMO_CONFIGURATION
-    from beampipe.calibration.demo import run_demo as run_demo
     from beampipe.calibration.explanation import explain as explain
     from beampipe.calibration.method.factors import FactorInBin as FactorInBin
     from beampipe.calibration.method.factors import Factors as Factors
     from beampipe.calibration.method.factors import ScaleFactor as ScaleFactor
     from beampipe.calibration.recognition import Inspection as Inspection
     from beampipe.calibration.recognition import inspect_ntuple as inspect_ntuple
+    from beampipe.calibration.run import DEMO_CONFIGURATION as DEMO_CONFIGURATION
     from beampipe.calibration.run import is_calibrated as is_calibrated
     from beampipe.calibration.run import plan_calibration as plan_calibration
     from beampipe.calibration.run import run_calibration as run_calibration
+    from beampipe.calibration.run import run_demo as run_demo
     from beampipe.calibration.taggers import Tagger as Tagger
     from beampipe.calibration.tasks.runtime import RunSettings as RunSettings
 

@@ -53,7 +53,7 @@ def demo(
     Args:
         output: Folder for store, results and report.
     """
-    from beampipe.calibration.demo import run_demo
+    from beampipe.calibration.run import run_demo
 
     _require_our_results(output, force=force)
     say("takes about 20 s on two idle cores", err=True)
@@ -72,7 +72,7 @@ def init(
     Args:
         config: TOML file to write; its sample goes into a folder beside it.
     """
-    from beampipe.calibration.demo import start_calibration
+    from beampipe.calibration.run import start_calibration
 
     folder = start_calibration(config, force=force)
     say(f"{config}: reads {folder}; next: beampipe calibration run {config}")

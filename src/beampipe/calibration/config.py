@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 from beampipe.calibration.layout import BEAMPIPE, Layout, is_remote, over_preset
 from beampipe.calibration.taggers import Tagger
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.expressions import check_expression, is_expression, names_in
 from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
 
@@ -321,7 +322,13 @@ class Configuration(Shown):
             takes more memory. No result depends on it.
         max_dropped: largest share of the events inside the cuts on pT and eta that quality, labels or weights may each
             drop in a sample; above it, commands end with an error after they have written the result.
-        keep_tables: whether to keep jet tables and scores, so that other bins or more variations select no event again.
+        keep_tables: whether to keep jet tables and scores, so that other bins, regions or cuts of `cuts`, or more
+            variations, select no event again.
+        keep_variations: whether the tables also have the weights and numbers of tracks of the variations, so that such
+            changes read no file: 4 bytes per weight, and 4 per varied number of tracks, of an event.
+        cuts: cuts on numbers of the event, all of which must hold: expressions of branches, e.g. ``HLT_j450`` or
+            ``nPV < 60``. They are applied to jet tables.
+        keep: branches with a number per event that jet tables have for later `cuts`, beside those of the present ones.
         selection: cuts on the two leading jets.
         regions: rule that assigns jets to the forward and the central region.
         taggers: quantities that separate quark jets from gluon jets.
@@ -344,6 +351,9 @@ class Configuration(Shown):
     chunk_events: int = 0
     max_dropped: float = 0.1
     keep_tables: bool = True
+    keep_variations: bool = False
+    cuts: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     selection: DijetSelection = field(default_factory=DijetSelection)
     regions: Regions = field(default_factory=Regions)
     taggers: tuple[Tagger, ...] = (Tagger(),)
@@ -385,6 +395,7 @@ class Configuration(Shown):
             raise ConfigError("taggers: got none, expected at least one")
         self._check_samples()
         self._check_taggers()
+        self._check_tables()
 
     def _check_taggers(self) -> None:
         """Check that each tagger has a model or a branch, and that the region rule ``branch`` has a branch."""
@@ -413,6 +424,21 @@ class Configuration(Shown):
                     f"tagger {tagger.name}: got no layout.constituents.pt, charge or layout.branches.phi, expected the"
                     " branches of the constituents of jets"
                 )
+
+    def _check_tables(self) -> None:
+        """Check the cuts on numbers of the event, and what tables keep for them."""
+        for text in self.cuts:
+            check_expression(text, "cuts")
+        for text in self.keep:
+            if is_expression(text):
+                raise ConfigError(f"keep: got {text!r}, expected the name of a branch")
+        if self.keep_variations and not self.keep_tables:
+            raise ConfigError("keep_variations: got true with keep_tables = false, expected tables to keep them in")
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Branches with a number per event that jet tables have, in alphabetical order."""
+        return tuple(sorted({*self.keep, *(name for text in self.cuts for name in names_in(text))}))
 
     def facts(self) -> Mapping[str, object]:
         """Names of samples, taggers and systematics, and the folder of the results."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
-from beampipe.calibration.config import Systematic
+from beampipe.calibration.config import Configuration, Systematic
 from beampipe.calibration.method.factors import FLAGS, SHORT_NAMES, FactorInBin, Factors
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import read_only, workspace_of
 from beampipe.errors import look_up
+from beampipe.jets.ntuple_format import VARIED_N_TRK
 from beampipe.notebook import Shown
 from beampipe.tables import load_tables
 from beampipe.workflow import Provenance
@@ -26,14 +28,14 @@ class Explanation(Shown):
         name: short name of the scale factor, ``SF_q`` or ``SF_g``.
         factor: its numbers.
         replicas: number of bootstrap replicas of its statistical uncertainty.
-        systematics: the configured sources of uncertainty.
+        configuration: settings of the calibration.
         made_from: the tree of artifacts down to files.
     """
 
     name: str
     factor: FactorInBin
     replicas: int
-    systematics: tuple[Systematic, ...]
+    configuration: Configuration
     made_from: Provenance
 
     def lines(self, *, full: bool = False) -> Iterator[str]:
@@ -43,6 +45,10 @@ class Explanation(Shown):
             full: list every file and chunk, not only their number, and repeat unchanged parameters of a stage.
         """
         yield from _numbers(self)
+        yield ""
+        for cost, cuts in cost_of_changes(self.configuration).items():
+            yield f"{cost}:"
+            yield from (f"  {cut}" for cut in cuts)
         yield ""
         yield "made from:" if full else "made from (parameters that equal those of the same stage before are left out):"
         yield from _tree(self.made_from, "  ", {}, full=full)
@@ -55,9 +61,10 @@ class Explanation(Shown):
 
     def plain(self) -> dict[str, Any]:
         """The explanation as JSON types, with all files and chunks."""
-        rules = {source.name: {"rule": source.rule, "of": _members(source)} for source in self.systematics}
+        sources = self.configuration.systematics
+        rules = {source.name: {"rule": source.rule, "of": _members(source)} for source in sources}
         about = {"name": self.name, "factor": self.factor, "replicas": self.replicas, "systematics": rules}
-        return {**about, "made_from": _node(self.made_from)}
+        return {**about, "cuts": cost_of_changes(self.configuration), "made_from": _node(self.made_from)}
 
 
 def explain(
@@ -85,7 +92,42 @@ def explain(
         what = look_up("scale factor", name, SHORT_NAMES)
         factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, eta=eta, **what._asdict())
         n_replicas = len(load_tables(store.require(plan.extract), Efficiencies)[tagger].data_replicas)
-        return Explanation(name, factor, n_replicas, configuration.systematics, store.walk(plan.factors.key))
+        return Explanation(name, factor, n_replicas, configuration, store.walk(plan.factors.key))
+
+
+def cost_of_changes(configuration: Configuration) -> dict[str, list[str]]:
+    """The cuts of a configuration, by what a change of them costs."""
+    selection, regions, branches = configuration.selection, configuration.regions, configuration.layout.branches
+    varied = bool(configuration.weight_patterns) or any(
+        fnmatch(name, pattern) for name in VARIED_N_TRK for pattern in configuration.kinematic_patterns
+    )
+    read = "no file"
+    if not configuration.keep_tables:
+        read = "every file, as keep_tables = false"
+    elif varied and not configuration.keep_variations:
+        read = "only the branches of variations, and none with keep_variations = true"
+    by_rule = {
+        "eta_rank": f"eta_rank, min_eta_gap {regions.min_eta_gap:g}",
+        "eta_split": f"eta_split, split {regions.split:g}",
+        "branch": f"branch {', '.join(branches.region)} (frozen, as its numbers are in the tables)",
+    }
+    return {
+        "frozen into the selection; a change reads every file again": [
+            f"trigger: {' or '.join(branches.trigger) or 'none'}",
+            *(f"selection.{name}: {value:g}" for name, value in vars(selection).items()),
+            f"clean: {', '.join(branches.clean) or 'none'}",
+        ],
+        f"applied to stored tables; a change fills histograms again and reads {read}": [
+            f"regions: {by_rule[regions.rule]}",
+            f"cuts: {', '.join(configuration.cuts) or 'none'}",
+            f"kept for cuts: {', '.join(configuration.kept) or 'none'}",
+            "bins: pt_edges, eta_edges, bins of taggers",
+        ],
+        "applied to histograms; a change fills none": [
+            f"working points: {', '.join(f'{point:g}' for point in configuration.working_points)}",
+            "extraction, and rules of systematics",
+        ],
+    }
 
 
 def _numbers(explained: Explanation) -> Iterator[str]:
@@ -103,7 +145,7 @@ def _numbers(explained: Explanation) -> Iterator[str]:
         f" determinant {forward - central:.4f}"
     )
     yield f"  statistical  {factor.statistical:.4f}  ({explained.replicas} replicas)"
-    for source in explained.systematics:
+    for source in explained.configuration.systematics:
         yield f"  {source.name:12} {factor.sources[source.name]:.4f}  ({source.rule} of {', '.join(_members(source))})"
 
 

@@ -9,7 +9,7 @@ The format of our own files is that of `beampipe.jets.ntuple_format`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -445,16 +445,12 @@ def _merged(lines: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return out
 
 
-def _read_presets() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and settings of each shipped preset; one of a preset is merged over it."""
-    tables = read_toml(_PRESETS_FILE, "the shipped presets")
-    for name, table in tables.items():
-        lines = _merged(tables.get(table.get("preset", ""), {}), table)
-        yield name, {key: value for key, value in lines.items() if key != "preset"}
+_TABLES: Final = read_toml(_PRESETS_FILE, "the shipped presets")
 
-
-PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(dict(_read_presets()))
-"""Name of a preset -> its settings, as under [layout] in a configuration."""
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {name: _merged(_TABLES.get(table.pop("preset", ""), {}), table) for name, table in _TABLES.items()}
+)
+"""Name of a preset -> its settings, as under [layout] in a configuration; one of another preset is merged over it."""
 
 
 def over_preset(table: Any, where: str) -> Any:

@@ -1,27 +1,132 @@
-"""The results of a calibration, collected for the report and the exports."""
+"""Stages 4 to 6, from merged histograms to scale factors; and the results, collected for the report and the exports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.method.dropped import CutNumbers, cut_numbers_of
+from beampipe.calibration.events.histograms import Filled, read_filled
+from beampipe.calibration.method.cases import (
+    Cases,
+    CutNumbers,
+    Templates,
+    cases_of,
+    cut_numbers_of,
+    simulation_of,
+    templates_of,
+)
+from beampipe.calibration.method.extractions import extraction_named, refolding_of
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
-from beampipe.calibration.method.matrix import Efficiencies, cumulated, scale_factors, truth
-from beampipe.calibration.method.reweight import FORWARD
-from beampipe.calibration.method.templates import Templates, templates_of
-from beampipe.calibration.tasks.method import read_slices
-from beampipe.calibration.tasks.plan import Plan, SamplePlan, VariationSets, stored_parts
+from beampipe.calibration.method.matrix import Efficiencies, cumulated, measure_efficiencies, scale_factors, truth
+from beampipe.calibration.method.reweight import FORWARD, Reweighting, measure_reweighting
+from beampipe.calibration.method.uncertainties import factors_of
+from beampipe.calibration.tasks.plan import Plan, SamplePlan
+from beampipe.files import write_whole
 from beampipe.notebook import Shown
-from beampipe.tables import load_tables
-from beampipe.workflow import Recipe, Store
+from beampipe.tables import load_tables, save_tables
+from beampipe.workflow import Store
+
+
+def reweight(store: Store, plan: Plan) -> None:
+    """Stage 4: the factors that make central jets look like forward jets."""
+    configuration = plan.configuration
+
+    def make(path: Path) -> None:
+        nominal = read_templates(store, plan.samples[configuration.nominal])
+        others = {name: read_templates(store, plan.samples[name]) for name in plan.cases}
+        taggers = configuration.tagger_names
+        save_tables(path, **{name: measure_reweighting(*simulation_of(name, nominal, others)) for name in taggers})
+
+    store.get(plan.reweight, ".npz", make)
+
+
+def extract_efficiencies(store: Store, plan: Plan) -> None:
+    """Stage 5: the efficiencies of quark and gluon jets in all cases."""
+
+    def make(path: Path) -> None:
+        frozen = load_tables(store.require(plan.reweight), Reweighting)
+        configuration, cases = plan.configuration, read_cases(store, plan)
+        extraction, points = extraction_named(configuration.extraction), configuration.working_points
+        others = {name: extraction_named(name) for name in configuration.other_extractions}
+        measured = {
+            each.name: measure_efficiencies(
+                *(cases[each.name], frozen[each.name], points, each.cut, extraction, others, each.cut_shape),
+                refolding_of(configuration.extraction),
+            )
+            for each in configuration.taggers
+        }
+        save_tables(path, **measured)
+
+    store.get(plan.extract, ".npz", make)
+
+
+def publish_factors(store: Store, plan: Plan, public: Path) -> None:
+    """Stage 6: the scale factors, and a copy of the artifact under a fixed name.
+
+    Args:
+        store: store of the artifacts.
+        plan: plan of the calibration.
+        public: path of the copy.
+    """
+
+    def make(path: Path) -> None:
+        measured = load_tables(store.require(plan.extract), Efficiencies)
+        configuration, cuts = plan.configuration, {}
+        for name in configuration.used_samples:
+            part = plan.samples[name]
+            cuts[name] = cut_numbers_of(read_slices(store, part), part.bookkeeping, part.sample.weight_bits)
+        notes = []  # what a reader of the scale factors must know first
+        if not configuration.layout.branches.trigger:
+            notes.append(
+                "no trigger cut: layout.branches.trigger names no branch, so all events of data and simulation pass"
+            )
+        data, simulation = (float(cuts[name].weights[-1]) for name in (configuration.data, configuration.nominal))
+        if simulation > 0 and not 1 / _LIKELY_RATIO < data / simulation < _LIKELY_RATIO:
+            notes.append(
+                f"data has {data / simulation:.3g} times as many selected events as simulation: check luminosity"
+                " [1/pb], cross sections [pb], filter efficiencies, and whether all files are there"
+            )
+        factors = replace(
+            factors_of(configuration, measured),
+            dropped=tuple(each for name, numbers in cuts.items() for each in numbers.dropped(name)),
+            max_dropped=configuration.max_dropped,
+            notes=tuple(notes),
+        )
+        factors.write(path)
+
+    content = store.get(plan.factors, ".json", make).read_bytes()
+    if not public.exists() or public.read_bytes() != content:
+        write_whole(public, lambda path: path.write_bytes(content))
+
+
+_LIKELY_RATIO: Final = 3.0
+"""Ratio of selected events in data and simulation beyond which a unit is likely to be wrong, or files are missing."""
+
+
+def read_slices(store: Store, part: SamplePlan) -> dict[int, Filled]:
+    """The merged histograms of a sample, by slice."""
+    return {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
+
+
+def read_templates(store: Store, part: SamplePlan) -> Templates:
+    """Numbers of jets of a sample, from its merged histograms."""
+    return templates_of(read_slices(store, part), part.bookkeeping, part.sample.weight_bits)
+
+
+def read_cases(store: Store, plan: Plan) -> dict[str, Cases]:
+    """The cases of each tagger, from the merged histograms of all samples."""
+    configuration = plan.configuration
+    nominal, data = (read_templates(store, plan.samples[name]) for name in (configuration.nominal, configuration.data))
+    others = {name: read_templates(store, plan.samples[name]) for name in plan.cases}
+    return {tagger: cases_of(tagger, nominal, data, others) for tagger in configuration.tagger_names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,31 +136,10 @@ class SampleResult:
     Attributes:
         templates: numbers of jets of the nominal variation, without replicas.
         cuts: its cut flow.
-        weight_units: description of the units that its weights were rounded to.
     """
 
     templates: Templates
     cuts: CutNumbers
-    weight_units: str = ""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of a stage of the calibration.
-
-    Attributes:
-        stage: name of the stage.
-        artifacts: number of artifacts of the stage that the result needs.
-        kept: number of these artifacts that are in the store.
-        size: size of the artifacts in the store [bytes].
-        seconds: time spent on making them, summed over the workers [s].
-    """
-
-    stage: str
-    artifacts: int
-    kept: int
-    size: int
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,9 +153,6 @@ class Results(Shown):
         efficiencies: the efficiencies by tagger.
         samples: numbers of each sample, by name: nominal, data, then the others.
         true: (n_pt,) scale factors by label; empty unless the sample that is used as data has labels.
-        costs: costs of the stages, in the order of the stages.
-        input_bytes: size of all ROOT files [bytes]; None if one of them no longer exists.
-        input_files: number of ROOT files.
         provenance: pairs (name, key) of the artifacts that the result depends on.
         versions: versions of the software that computed the factors, by name.
     """
@@ -82,9 +163,6 @@ class Results(Shown):
     efficiencies: Mapping[str, Efficiencies]
     samples: Mapping[str, SampleResult]
     true: Mapping[FactorKey, Float64[ndarray, " p"]]
-    costs: Sequence[Cost]
-    input_bytes: int | None
-    input_files: int
     provenance: Sequence[tuple[str, str]]
     versions: Mapping[str, str]
 
@@ -125,26 +203,26 @@ def collect_results(plan: Plan, store: Store) -> Results:
     configuration = plan.configuration
     efficiencies = load_tables(store.require(plan.extract), Efficiencies)
     factors = Factors.read(store.require(plan.factors))
-    samples = {
-        name: _sample_result(store, part) for name, part in plan.samples.items() if name in configuration.samples
-    }
+    samples = {}
+    for name, part in plan.samples.items():
+        if name in configuration.samples:
+            by_slice, bits = read_slices(store, part), part.sample.weight_bits
+            every = templates_of(by_slice, part.bookkeeping, bits)
+            first = (every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries)
+            cuts = cut_numbers_of(by_slice, part.bookkeeping, bits)
+            samples[name] = SampleResult(Templates(every.axes, *first), cuts)
     true: dict[FactorKey, Float64[ndarray, " p"]] = {}
     if configuration.samples[configuration.data].kind == "pseudo-data":
-        data = samples[configuration.data].templates
-        true = {key: _true_factor(key, factors, efficiencies[key.tagger], data) for key in factors.by_name}
-    paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
-    by_stage: dict[str, list[Recipe]] = {}
-    for recipe in {recipe.key: recipe for recipe in _recipes(plan, store)}.values():
-        by_stage.setdefault(recipe.stage, []).append(recipe)
-    costs = []
-    for stage, recipes in by_stage.items():
-        kept = [artifact for artifact in map(store.find, recipes) if artifact is not None]
-        size, seconds = sum(artifact.size for artifact in kept), sum((artifact.seconds for artifact in kept), 0.0)
-        costs.append(Cost(stage, len(recipes), len(kept), size, seconds))
-    try:
-        input_bytes = sum(path.stat().st_size for path in paths)
-    except OSError:
-        input_bytes = None
+        for key in factors.by_name:  # by label: pseudo-data over nominal simulation, forward jets
+            w, f = factors.indices_of(key)
+            by_label = truth(samples[configuration.data].templates.flavours(key.tagger)[0])
+            measured = efficiencies[key.tagger]
+            shares = cumulated((by_label.quark, by_label.gluon)[f], measured.cuts)[:, w]
+            true[key] = scale_factors(shares, measured.truth[0, :, w, f], key.quantity)
+    recipes = [("scale factors", plan.factors), ("efficiencies", plan.extract), ("re-weighting", plan.reweight)]
+    for name, part in plan.samples.items():
+        recipes.append((f"bookkeeping of {name}", part.books))
+        recipes += [(f"histograms of {name}, slice {number}", recipe) for number, recipe in part.merged.items()]
     return Results(
         configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
         factors=factors,
@@ -152,57 +230,9 @@ def collect_results(plan: Plan, store: Store) -> Results:
         efficiencies=efficiencies,
         samples=samples,
         true=true,
-        costs=tuple(costs),
-        input_bytes=input_bytes,
-        input_files=len(paths),
-        provenance=_provenance(plan),
+        provenance=tuple((what, recipe.key) for what, recipe in recipes),
         versions=store.about(plan.factors.key)["versions"],
     )
-
-
-def _sample_result(store: Store, part: SamplePlan) -> SampleResult:
-    by_slice = read_slices(store, part)
-    every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
-    templates = Templates(
-        every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
-    )
-    cuts = cut_numbers_of(by_slice, part.bookkeeping, part.sample.weight_bits)
-    units = "; ".join(
-        f"slice {each.number}: weights in units of 2^{each.exponent - part.sample.weight_bits}, median"
-        f" {each.median_weight:.4g}"
-        for each in part.bookkeeping.slices
-    )
-    return SampleResult(templates, cuts, units)
-
-
-def _true_factor(key: FactorKey, factors: Factors, measured: Efficiencies, data: Templates) -> Float64[ndarray, " p"]:
-    """A scale factor by label: pseudo-data over nominal simulation, forward jets."""
-    by_label, (w, f) = truth(data.flavours(key.tagger)[0]), factors.indices_of(key)
-    shares = cumulated((by_label.quark, by_label.gluon)[f], measured.cuts)
-    return scale_factors(shares[:, w], measured.truth[0, :, w, f], key.quantity)
-
-
-def _recipes(plan: Plan, store: Store) -> Iterator[Recipe]:
-    sets = VariationSets(store)
-    for part in plan.samples.values():
-        yield from part.facts
-        yield part.books
-        for chunk in part.chunks:
-            yield chunk.select
-            if chunk.models:
-                scored = stored_parts(store, sets, chunk, "predict").parts
-                yield from map(chunk.predict_of, scored or (chunk.variations,))
-            yield from map(chunk.fill_of, stored_parts(store, sets, chunk).parts or (chunk.variations,))
-        yield from part.merged.values()
-    yield from (plan.reweight, plan.extract, plan.factors)
-
-
-def _provenance(plan: Plan) -> tuple[tuple[str, str], ...]:
-    recipes = [("scale factors", plan.factors), ("efficiencies", plan.extract), ("re-weighting", plan.reweight)]
-    for name, part in plan.samples.items():
-        recipes.append((f"bookkeeping of {name}", part.books))
-        recipes += [(f"histograms of {name}, slice {number}", recipe) for number, recipe in part.merged.items()]
-    return tuple((what, recipe.key) for what, recipe in recipes)
 
 
 def point_name(tagger: str, working_point: float) -> str:

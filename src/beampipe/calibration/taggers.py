@@ -6,21 +6,21 @@ To add a kind, write a function that opens its models, and add an instance of `T
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.calibration.kernels import native
-from beampipe.errors import ConfigError, FileError
+from beampipe.errors import ConfigError, FileError, ShapeError
 from beampipe.jets.boosted_trees import read_trees
 from beampipe.jets.network import CONSTITUENT_FEATURES, JetNetwork, constituent_features
 from beampipe.jets.substructure import JET_FEATURES, JetConstituents
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
 """Input of a served tagger: one row of `JET_FEATURES` per jet."""
@@ -179,28 +179,20 @@ def local_scores(path: Path) -> ScoreJets:
     """
     trees, compiled = read_trees(path), native()
     if compiled is None or trees is None:
-        return _scores_by_lightgbm(path)
+        import lightgbm
+
+        try:
+            booster = lightgbm.Booster(model_file=str(path))
+        except lightgbm.basic.LightGBMError as error:
+            raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
+        return lambda features: np.asarray(
+            booster.predict(features, num_threads=1) if len(features) else (), dtype=np.float32
+        )
 
     def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         scores = np.empty(len(features), np.float64)
         compiled.score(np.ascontiguousarray(features, np.float32), *trees, scores)
         return scores.astype(np.float32)
-
-    return score
-
-
-def _scores_by_lightgbm(path: Path) -> ScoreJets:
-    import lightgbm
-
-    try:
-        booster = lightgbm.Booster(model_file=str(path))
-    except lightgbm.basic.LightGBMError as error:
-        raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
-
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        if len(features) == 0:
-            return np.empty(0, np.float32)
-        return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
 
     return score
 
@@ -330,3 +322,71 @@ KINDS: Final = (
     ),
 )
 """All kinds of taggers. `Tagger.kind` is the first one that accepts the tagger."""
+
+
+class GluonTagger:
+    """Features of jets in, probabilities for a gluon out.
+
+    Args:
+        instance: model instance; its folder of weights contains one LightGBM text file.
+    """
+
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (JETS,)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (SCORES,)
+
+    def __init__(self, instance: Instance) -> None:
+        self._score = local_scores(_one_file(instance, "*.txt", "model of LightGBM"))
+
+    def run(self, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
+        """Score the jets of each request."""
+        return [{SCORES.name: self._score(request[JETS.name])} for request in requests]
+
+    @classmethod
+    def example(cls) -> ModelRequest:
+        """A quark-like and a gluon-like jet."""
+        jets = [[12, 0.05, 0.1, 800, 0.5], [35, 0.12, 0.3, 800, 0.5]]
+        return {JETS.name: np.array(jets, np.float32)}
+
+
+class ConstituentTagger:
+    """Features of jets and of their constituents in, probabilities for a gluon out.
+
+    Args:
+        instance: model instance; its folder of weights contains one safetensors file.
+    """
+
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (JETS, CONSTITUENTS, COUNTS)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (SCORES,)
+
+    def __init__(self, instance: Instance) -> None:
+        self._network = JetNetwork(_one_file(instance, "*.safetensors", "tagger of constituents"))
+
+    def run(self, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
+        """Score the jets of each request."""
+        return [{SCORES.name: self._scores(request)} for request in requests]
+
+    def _scores(self, request: ModelRequest) -> ndarray:
+        jets, constituents, counts = (request[spec.name] for spec in self.inputs)
+        if len(counts) != len(jets) or (counts < 0).any() or counts.sum() != len(constituents):
+            raise ShapeError(
+                f"got {len(jets)} jets, {len(counts)} numbers of constituents with the sum {counts.sum()}, and"
+                f" {len(constituents)} constituents, expected a number for each jet and their sum"
+            )
+        return self._network.scores(self._network.describe(constituents, counts), jets[:, 3:])
+
+    @classmethod
+    def example(cls) -> ModelRequest:
+        """A jet with two constituents and one with a single one."""
+        return {
+            JETS.name: np.array([[2, 0.05, 0.1, 800, 0.5], [1, 0, 0, 800, 0.5]], np.float32),
+            CONSTITUENTS.name: np.zeros((3, len(CONSTITUENT_FEATURES)), np.float32),
+            COUNTS.name: np.array([2, 1], np.int64),
+        }
+
+
+def _one_file(instance: Instance, pattern: str, kind: str) -> Path:
+    """The only file of a pattern in the folder of weights."""
+    files = sorted(instance.weights.glob(pattern))
+    if len(files) != 1:
+        raise FileError(f"{instance.weights}: got {len(files)} files {pattern}, expected the one {kind}")
+    return files[0]

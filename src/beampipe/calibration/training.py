@@ -19,7 +19,6 @@ from beampipe.calibration.events.variations import NOMINAL, dataset_key, event_k
 from beampipe.calibration.ntuple.columns import constituents_of
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.taggers import NETWORK_SUFFIX, Tagger
-from beampipe.calibration.tasks.plan import Chunk
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.errors import InputError
 from beampipe.files import write_whole
@@ -314,14 +313,16 @@ def training_jets(
     store, chunks = workspace_of(without).store, plan.samples[without.nominal].chunks
     tables = [read_dijets(store.require(chunk.select)) for chunk in chunks]
     jets = LabelledJets(*map(np.concatenate, zip(*map(_jets, tables), strict=True)))
-    return balanced(jets, without.pt_edges), lambda: JetConstituents.join(list(map(_constituents, chunks, tables)))
 
+    def read_constituents() -> JetConstituents:
+        every = []
+        for chunk, table in zip(chunks, tables, strict=True):
+            layout = chunk.settings.select.layout
+            of_chunk = constituents_of(chunk.path, layout, chunk.start, chunk.stop, table.entry, table.jet)
+            every.append(of_chunk.of_variation(NOMINAL))
+        return JetConstituents.join(every)
 
-def _constituents(chunk: Chunk, table: Dijets) -> JetConstituents:
-    """The constituents of all jets of a table."""
-    layout = chunk.settings.select.layout
-    every = constituents_of(chunk.path, layout, chunk.start, chunk.stop, table.entry, table.jet)
-    return every.of_variation(NOMINAL)
+    return balanced(jets, without.pt_edges), read_constituents
 
 
 def _jets(dijets: Dijets) -> LabelledJets:

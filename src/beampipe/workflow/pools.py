@@ -490,8 +490,11 @@ class _Processes:
             self.close()
             self._open()
         self._submitted += 1
-        with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
-            return self._workers.executor.submit(_call, function, *arguments)
+        try:
+            with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
+                return self._workers.executor.submit(_call, function, *arguments)
+        except (EOFError, ConnectionError) as error:
+            raise BrokenExecutor("the server that forks workers died") from error
 
     def restart(self) -> None:
         self.close(at_once=True)

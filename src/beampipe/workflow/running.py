@@ -256,7 +256,10 @@ class _Run(Generic[T]):
 
     def _task_raised(self, attempt: _Attempt[T], error: Exception) -> None:
         """Schedule a retry after an error if that can help; otherwise the task has failed."""
-        if not _may_pass(error) or attempt.failures >= self.retries:
+        # An `OSError` raised by beampipe is deliberate, e.g. for a damaged file.
+        ours = isinstance(error, BeampipeError)
+        may_pass = isinstance(error, ServiceUnavailableError | DeadlineError if ours else OSError)
+        if not may_pass or attempt.failures >= self.retries:
             self._fail(attempt, error)
             return
         pause = self.pause * 2.0**attempt.failures
@@ -284,13 +287,6 @@ class _Run(Generic[T]):
     def _report(self, event: str, *, label: str = "", **more: Any) -> None:
         if self.log is not None:
             self.log.write(event, label=label, **more)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether a retry can help; an `OSError` raised by beampipe is deliberate, e.g. for a damaged file."""
-    if isinstance(error, BeampipeError):
-        return isinstance(error, ServiceUnavailableError | DeadlineError)
-    return isinstance(error, OSError)
 
 
 def _line(error: Exception) -> str:

@@ -341,34 +341,19 @@ class Store:
     def about(self, key: str) -> dict[str, Any]:
         """The sidecar of an artifact.
 
-        Args:
-            key: key of the artifact, or its first digits, at least two.
-
         Raises:
             FileError: the store has no artifact of that key.
-            ConfigError: several keys begin with these digits.
         """
-        sidecars = (
-            sorted(self.root.glob(f"*/{key[:1]}/{key}*{_SIDECAR}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
-        )
+        sidecars = list(self.root.glob(f"*/{key[:1]}/{key}{_SIDECAR}")) if re.fullmatch("[0-9a-f]{40}", key) else []
         if not sidecars:
             raise FileError(f"{self.root}: there is no artifact {key!r}", path=self.root, name=key)
-        if len(sidecars) > 1:
-            names = ", ".join(
-                f"{path.name.removesuffix(_SIDECAR)} ({path.parent.parent.name})" for path in sidecars[:5]
-            )
-            raise ConfigError(f"key: got {key!r}, which {len(sidecars)} artifacts begin with: {names}")
         return dict(json.loads(sidecars[0].read_bytes()))
 
     def walk(self, key: str) -> Provenance:
         """Where an artifact comes from, down to files.
 
-        Args:
-            key: key of the artifact, or its first digits, at least two.
-
         Raises:
             FileError: the store has no artifact of that key.
-            ConfigError: several keys begin with these digits.
         """
         start = self.about(key)
         stages = [folder.name for folder in self.root.iterdir() if STAGE_NAME.fullmatch(folder.name)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import DijetSelection, Energy, Regions
+from beampipe.calibration.config import DijetSelection, Energy
 from beampipe.calibration.events.dijets import LARGEST_SHIFT, Dijets, WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import (
@@ -121,7 +121,7 @@ def passes(pt: ndarray, n_trk: ndarray) -> ndarray:
 def selected(toys: Toys) -> tuple[Events, Dijets]:
     path = toys.files("nominal")[0]
     events = read_ntuple(path)
-    wanted = SelectSettings(SELECTION, Regions(), WeightUnits(36), True, True, (0,), ("trk_eff", "trk_fake"))
+    wanted = SelectSettings(SELECTION, WeightUnits(36), True, True, (0,), ("trk_eff", "trk_fake"))
     return events, select(path, 0, len(events), wanted)
 
 

@@ -23,7 +23,7 @@ from beampipe.calibration.events.histograms import (
     write_filled,
 )
 from beampipe.calibration.events.scores import Scores
-from beampipe.calibration.method.templates import templates_of
+from beampipe.calibration.method.cases import templates_of
 from beampipe.errors import FileError, InputError
 from tests.calibration.random_dijets import fill_settings, random_dijets, require_same, taken
 
@@ -111,6 +111,7 @@ def test_rounded_weights_are_within_half_a_unit_per_jet(parts: list[Filled]) -> 
     low, high = dijets.pt.min(axis=1).astype(float), dijets.pt.max(axis=1).astype(float)
     selected = (low > 500) & (high < 2000) & (high < 1.5 * low) & (dijets.n_trk >= 2).all(axis=1)
     assert 0.3 < selected.mean() < 0.95
+    assert dijets.region is not None
     weight = dijets.weight[:, 0].astype(float)
     x, pt_bin = dijets.n_trk // 2, np.searchsorted([800, 1200], dijets.pt, side="right")
     at = np.stack([pt_bin, dijets.region, dijets.label, x]).astype(int)

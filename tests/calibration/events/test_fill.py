@@ -34,7 +34,6 @@ N, N_WEIGHTS = 3000, 5
 ENERGY = Energy(12, 3)
 SELECT = SelectSettings(
     DijetSelection(),
-    Regions(),
     WeightUnits(36),
     True,
     True,
@@ -145,8 +144,7 @@ def test_a_part_of_a_file(path: Path, start: int, stop: int) -> None:
     "regions", [Regions("eta_rank", 0.5), Regions("eta_split", split=0.7)], ids=["with a gap", "by eta"]
 )
 def test_other_regions(path: Path, regions: Regions) -> None:
-    request = replace(SELECT, regions=regions)
-    require_equal(path, 0, N, request, FILL)
+    require_equal(path, 0, N, SELECT, replace(FILL, regions=regions))
 
 
 def test_some_weights_some_variations_and_other_cuts(path: Path) -> None:
@@ -294,7 +292,7 @@ def test_regions_and_scores_that_the_files_have(tmp_path: Path) -> None:
     more = {"jet_region": rng.choice([-1, 0, 1], n_jets).astype(np.int8), "jet_q": rng.random(n_jets, np.float32)}
     path = write_odd(tmp_path / "more.root", events, more=more)
     layout = preset_layout("beampipe", {"branches": {"region": "jet_region"}, "scores": {"q": {"branch": "jet_q"}}})
-    request = replace(SELECT, regions=Regions("branch"), layout=layout, observables=True)
+    request = replace(SELECT, region_in_files=True, layout=layout, observables=True)
     made, want = select(path, 0, N, request), select_by_numpy(path, 0, N, request)
     require_same(made, want)
     wanted = replace(FILL, taggers=(*FILL.taggers, Tagger("q", 10, 0.0, 1.0)), groups=5)

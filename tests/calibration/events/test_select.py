@@ -28,10 +28,8 @@ from tests.calibration.campaign import Toys
 from tests.calibration.random_dijets import random_dijets, require_same
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd
 
-SETTINGS = SelectSettings(
-    DijetSelection(), Regions(), WeightUnits(36), True, True, (0, 2), ("trk_eff",), observables=True
-)
-COLUMNS = ("run", "event", "jet", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
+SETTINGS = SelectSettings(DijetSelection(), WeightUnits(36), True, True, (0, 2), ("trk_eff",), observables=True)
+COLUMNS = ("run", "event", "jet", "weight", "pt", "eta", "n_trk", "width", "c1", "label")
 
 
 def whole(path: Path, settings: SelectSettings = SETTINGS) -> Dijets:
@@ -57,7 +55,8 @@ def test_the_columns_are_those_of_the_leading_jets(toys: Toys) -> None:
             assert dijets.varied_n_trk["trk_eff"][k, j] == events.columns["jet_n_trk_eff"][jet]
             assert dijets.label[k, j] == numbers[int(events.jet_label[jet])]
         central = int(abs(events.jet_eta[lead]) < abs(events.jet_eta[second]))
-        assert dijets.region[k].tolist() == [central, 1 - central]
+        assert dijets.region is None
+        assert assign_regions(dijets.eta, Regions())[k].tolist() == [central, 1 - central]
         np.testing.assert_array_equal(dijets.weight[k], events.weight[i, [0, 2]])
 
 
@@ -117,7 +116,7 @@ def test_variations_are_added_to_a_table_from_their_branches_alone(
 
 
 def test_data_has_weight_one_and_no_labels(toys: Toys) -> None:
-    settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(10), False, False)
+    settings = SelectSettings(DijetSelection(), WeightUnits(10), False, False)
     dijets = whole(toys.files("data")[0], settings)
     assert (dijets.weight == 1).all()
     assert (dijets.label == 0).all()
@@ -132,7 +131,7 @@ def test_regions() -> None:
 
 
 def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None:
-    unlabelled = SelectSettings(DijetSelection(), Regions(), WeightUnits(10), False, False)
+    unlabelled = SelectSettings(DijetSelection(), WeightUnits(10), False, False)
     several = random_dijets(300, 1, first_event=2**40)
     runs = np.repeat(np.array([7, 2, 300_000], np.uint32), 100)
     several = replace(several, run=runs, ranges=run_ranges(runs, several.event), n_trk=several.n_trk * np.uint16(9))

@@ -24,7 +24,7 @@ from tests.jets.random_constituents import random_constituents, random_network
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("taggers")
-    served, network = "beampipe.calibration.events.served_model", random_network(folder / "network.safetensors")
+    served, network = "beampipe.calibration.taggers", random_network(folder / "network.safetensors")
     models = [ModelSettings("gbdt", f"{served}:GluonTagger", weights=(SHIPPED_MODELS["shipped"],))]
     models.append(ModelSettings("network", f"{served}:ConstituentTagger", weights=(network,)))
     export_repository(folder / "models", models)

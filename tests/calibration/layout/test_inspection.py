@@ -16,7 +16,7 @@ from numpy import ndarray
 from typer.testing import CliRunner
 
 from beampipe.calibration.cli import app
-from beampipe.calibration.config import DijetSelection, Regions
+from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import SumsOfWeights
@@ -159,9 +159,7 @@ def of_run(path: Path, looked: Inspection) -> Exception | None:
         inspect_file(path, layout, origin, needs=needed_observables(layout), min_pt=DijetSelection().min_subleading_pt)
     except FileError as error:
         return error
-    settings = SelectSettings(
-        DijetSelection(), Regions(), WeightUnits(), looked.simulated, looked.simulated, layout=layout
-    )
+    settings = SelectSettings(DijetSelection(), WeightUnits(), looked.simulated, looked.simulated, layout=layout)
     select(path, 0, looked.events, settings)
     return None
 

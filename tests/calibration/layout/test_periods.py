@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, InputSample, Regions
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, InputSample
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
 from beampipe.calibration.events.scores import Scores
@@ -77,7 +77,7 @@ def test_one_pass_over_events_heeds_factors_and_functions(tmp_path: Path) -> Non
     changed = replace(layout, function=JetFunction("tests.calibration.layout.shifts:jes_2_up"))
     cuts = DijetSelection()
     for each in (layout, changed):
-        to_select = SelectSettings(cuts, Regions(), WeightUnits(20), True, True, (0, 1), layout=each)
+        to_select = SelectSettings(cuts, WeightUnits(20), True, True, (0, 1), layout=each)
         to_fill = FillSettings(
             (500.0, 600.0, 704.0, 2000.0),
             (Tagger(),),

@@ -65,8 +65,9 @@ def test_jets_beside_photons_and_dijets_make_two_regions(tmp_path: Path) -> None
                 expected.append((k, float(table["jet2_pt"][k]), int(tracks[1]), 1))
     layout = preset_layout("ntuple", LINES)
     result = select(
-        path, 0, 300, SelectSettings(SELECTION, Regions("branch"), WeightUnits(20), True, True, layout=layout)
+        path, 0, 300, SelectSettings(SELECTION, WeightUnits(20), True, True, layout=layout, region_in_files=True)
     )
+    assert result.region is not None
     high, low = result.pt.max(axis=1), result.pt.min(axis=1)
     passed = (low > 100) & (high < 1.5 * low) & (result.n_trk.min(axis=1) >= 2)
     got = [
@@ -84,7 +85,7 @@ def test_a_region_that_is_none_is_refused(tmp_path: Path) -> None:
     written(path)
     lines = {**LINES, "branches": {**LINES["branches"], "region": ["event", "1"]}}
     settings = SelectSettings(
-        SELECTION, Regions("branch"), WeightUnits(20), True, True, layout=preset_layout("ntuple", lines)
+        SELECTION, WeightUnits(20), True, True, layout=preset_layout("ntuple", lines), region_in_files=True
     )
     with pytest.raises(FileError, match=r"got region \d+, expected 0, 1, or -1"):
         select(path, 0, 100, settings)

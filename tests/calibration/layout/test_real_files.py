@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.calibration.config import DijetSelection, Regions, load_configuration
+from beampipe.calibration.config import DijetSelection, load_configuration
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import preset_layout
@@ -18,6 +18,7 @@ from beampipe.calibration.ntuple.file_checks import sums_of_weights, weight_coun
 from beampipe.calibration.recognition import inspect_ntuple
 from beampipe.errors import ConfigError
 from tests.calibration.layout.conftest import Foreign
+from tests.calibration.layout.test_inspection import require_agreement
 
 PHYSLITE_RNTUPLE = "uproot-physlite-rntuple_v1-0-0-0"
 NANOAOD_RNTUPLE = "cmsopendata2015_ttbar_19980_NANOAOD_RNTupleImporter_rntuple_v1-0-0-1"
@@ -33,6 +34,7 @@ LOOSE = DijetSelection(20.0, 5000.0, 100.0, 5.0, 0, 1e9)
         ("nanoAOD_2015_CMS_Open_Data_ttbar", "nanoaod", ["branches.n_trk", "'Runs'"]),
         (NANOAOD_RNTUPLE, "nanoaod", ["branches.n_trk", "'Runs'"]),
         ("pfnano", "pfnano", []),
+        ("treemaker", "ntuple", ["Jets_partonFlavor"]),
     ],
 )
 def test_inspect_tells_what_a_file_is_and_what_is_missing(
@@ -40,6 +42,8 @@ def test_inspect_tells_what_a_file_is_and_what_is_missing(
 ) -> None:
     look = inspect_ntuple(foreign(name))
     assert look.preset == preset
+    if "RNTuple" not in name and "rntuple" not in name:  # slow
+        require_agreement(foreign(name), look)
     output = [line for line in look.lines if line.startswith(("missing: ", "wrong: "))]
     assert len(output) == len(missing), output
     for words, line in zip(missing, output, strict=True):
@@ -57,7 +61,7 @@ def test_inspect_guesses_the_branches_of_a_file_of_no_known_kind(foreign: Foreig
     layout = load_configuration(tmp_path / "a.toml").layout
     assert (layout.tree, layout.labels.signed) == ("PreSelection", True)
     assert layout.branches.n_trk == ("Jets_chargedMultiplicity",)
-    result = select(path, 0, 10, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
+    result = select(path, 0, 10, SelectSettings(LOOSE, WeightUnits(20), True, True, layout=layout))
     with uproot.open(path) as file:
         pt = file["PreSelection"]["Jets.fCoordinates.fPt"].array()
         expected = sorted(float(np.float32(max(event))) for event in pt)
@@ -119,7 +123,7 @@ def test_events_of_others_are_selected_as_by_a_loop(
         high, low = (row[0] * unit for row in rows)
         if has_label and low > 20 and max(abs(row[1]) for row in rows) < 5:
             expected.append((high, low, *(row[2] for row in rows)))
-    result = select(path, 0, n, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
+    result = select(path, 0, n, SelectSettings(LOOSE, WeightUnits(20), True, True, layout=layout))
     inside = result.pt[:, 1] > 20  # a variation may select those just below
     got = np.column_stack([result.pt, result.n_trk])[inside]
     assert len(expected) >= 5

@@ -15,7 +15,7 @@ import correctionlib
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, DijetSelection, Regions, Systematic
+from beampipe.calibration.config import Configuration, DijetSelection, Systematic
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import fill_file, fill_table
 from beampipe.calibration.events.scores import Scores
@@ -123,7 +123,7 @@ def lines(folder: Path, **smearing: Any) -> dict[str, Any]:
 
 def settings(changes: Mapping[str, Any]) -> SelectSettings:
     loose = DijetSelection(1.0, 50000.0, 1e6, 5.0, 0, 1e9)
-    return SelectSettings(loose, Regions(), WeightUnits(20), True, True, layout=preset_layout("nanoaod", changes))
+    return SelectSettings(loose, WeightUnits(20), True, True, layout=preset_layout("nanoaod", changes))
 
 
 def by_hand(path: Path, file: Path, way: str, *, gen: bool) -> tuple[list[list[float]], dict[str, int]]:

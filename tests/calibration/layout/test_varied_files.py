@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, DijetSelection, Energy, Regions, Systematic
+from beampipe.calibration.config import Configuration, DijetSelection, Energy, Systematic
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import built_in_variations
@@ -142,7 +142,7 @@ def test_a_variation_that_the_files_lack_is_said_before_events_are_read(toys: To
 
 def settings(**lines: Any) -> SelectSettings:
     loose = DijetSelection(20.0, 5000.0, 100.0, 5.0, 0, 1e9)
-    return SelectSettings(loose, Regions(), WeightUnits(20), True, True, layout=preset_layout("beampipe", lines))
+    return SelectSettings(loose, WeightUnits(20), True, True, layout=preset_layout("beampipe", lines))
 
 
 def test_a_correction_of_correctionlib_moves_pt(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import DijetSelection, Regions
+from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.ntuple.file_checks import inspect_file
@@ -33,7 +33,7 @@ def test_a_file_at_a_server_is_read_like_one_here(toys: Toys, url: str) -> None:
     there = Path(f"{url}/{path.name}")
     facts = inspect_file(path)
     assert inspect_file(there) == facts
-    settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(36), True, True)
+    settings = SelectSettings(DijetSelection(), WeightUnits(36), True, True)
     here, elsewhere = (select(each, 0, facts.n_events, settings) for each in (path, there))
     assert len(here) > 0
     for name in ("event", "pt", "n_trk", "weight"):

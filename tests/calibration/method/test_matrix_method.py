@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy import ndarray
 
 from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation
+from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.matrix import (
     Efficiencies,
     all_flavours,
@@ -31,7 +32,6 @@ from beampipe.calibration.method.reweight import (
     reweighting_factors,
     shapes,
 )
-from beampipe.calibration.method.templates import Cases
 from beampipe.calibration.taggers import Tagger
 from beampipe.errors import ConfigError
 

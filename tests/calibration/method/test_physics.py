@@ -12,9 +12,9 @@ from numpy import ndarray
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.method import matrix
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
+from beampipe.calibration.results import read_templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.taggers import Tagger
-from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import FACTORS, workspace_of
 from beampipe.simulation.ntuples import ToyModel
 from tests.calibration.campaign import INLINE, write_sample

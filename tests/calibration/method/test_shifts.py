@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from beampipe.calibration.config import Configuration, Rule, ShiftSettings, Systematic
 from beampipe.calibration.events.variations import UNVARIED, Variation
+from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.reweight import measure_reweighting
-from beampipe.calibration.method.templates import Cases
 from beampipe.calibration.method.uncertainties import (
     Shifts,
     combine,

@@ -11,11 +11,11 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.variations import UNVARIED, Variation
+from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.extractions import extraction_digest, extraction_named
 from beampipe.calibration.method.matrix import efficiencies_at, inverted, measure_efficiencies, truth
 from beampipe.calibration.method.reweight import measure_reweighting
 from beampipe.calibration.method.template_fit import fitted
-from beampipe.calibration.method.templates import Cases
 from beampipe.calibration.method.uncertainties import shifts_of
 from beampipe.errors import UnknownNameError
 
@@ -195,3 +195,9 @@ def test_extractions_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("beampipe.plugins._entries", lambda kind: EntryPoints([entry] if kind == "extractions" else []))
     assert extraction_named("half") is half
     assert len({extraction_digest(name) for name in ("matrix", "template", "half")}) == 3
+
+
+def test_without_replicas_there_are_none() -> None:
+    flavours = simulation()
+    none = np.empty((0, *flavours.shape))
+    assert fitted(none.sum(axis=-2), none, CUTS, flavours).shape == (0, 2, 1, 2)

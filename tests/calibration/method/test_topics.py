@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.extractions import extraction_named
 from beampipe.calibration.method.matrix import (
     Efficiencies,
@@ -20,7 +21,6 @@ from beampipe.calibration.method.matrix import (
     truth,
 )
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
-from beampipe.calibration.method.templates import Cases
 from beampipe.calibration.method.topics import topic_fractions, topics, topics_narrow, topics_wide
 from beampipe.calibration.method.uncertainties import shifts_of
 

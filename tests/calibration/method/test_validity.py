@@ -11,9 +11,8 @@ import pytest
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
-from beampipe.calibration.method.dropped import Dropped
+from beampipe.calibration.method.cases import Dropped, Templates
 from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors
-from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.method.uncertainties import factors_of
 from beampipe.errors import InputError
 from tests.calibration.method.test_factors import configuration, measured

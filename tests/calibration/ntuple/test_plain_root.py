@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+import zstandard
 
 from beampipe.calibration.layout import BEAMPIPE
-from beampipe.calibration.ntuple import root_files
 from beampipe.calibration.ntuple.columns import EventSource, jet_stream, open_source, weight_stream
 from beampipe.calibration.ntuple.file_checks import inspect_file
 from beampipe.calibration.ntuple.root_files import PlainBranch, PlainTree, first_lists, open_root, unpack_into
@@ -24,17 +23,6 @@ from tests.calibration.rootfiles import bookkeeping_of
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
 PACKED = {"none": None, "zstd": uproot.ZSTD(5), "zlib": uproot.ZLIB(4), "lz4": uproot.LZ4(4), "lzma": uproot.LZMA(1)}
-
-
-@pytest.fixture(params=["zstandard", "cramjam"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What ZSTD is unpacked by."""
-    if request.param == "cramjam":
-        monkeypatch.setitem(sys.modules, "zstandard", None)
-        monkeypatch.setattr(root_files, "_of_thread", root_files._OfThread())
-    else:
-        pytest.importorskip("zstandard")
-    return str(request.param)
 
 
 def add(file: Any, name: str, table: dict[str, Any], *, new: bool = True) -> None:
@@ -96,7 +84,7 @@ def same_array(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("packed", PACKED)
-def test_a_file_is_what_uproot_says(packed: str, library: str, tmp_path: Path) -> None:
+def test_a_file_is_what_uproot_says(packed: str, tmp_path: Path) -> None:
     path = write(tmp_path / "plain.root", PACKED[packed])
     with uproot.open(path) as slow, open_root(path) as file:
         assert file.keys(recursive=False) == slow.keys(recursive=False)
@@ -224,7 +212,6 @@ def test_a_basket_behind_the_end_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_checksum_is_checked_though_little_is_wanted() -> None:
-    zstandard = pytest.importorskip("zstandard")
     content = np.random.default_rng(2).integers(0, 9, 400_000, dtype=np.uint8).tobytes()
     for checked in (True, False):
         packed = zstandard.ZstdCompressor(write_checksum=checked).compress(content)

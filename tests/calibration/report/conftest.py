@@ -11,13 +11,12 @@ from beampipe.calibration.config import Configuration, InputSample, Systematic
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
-from beampipe.calibration.method.dropped import CutNumbers
+from beampipe.calibration.method.cases import CutNumbers, Templates
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.matrix import Efficiencies
-from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.report.write import write_all
-from beampipe.calibration.results import Cost, Results, SampleResult
+from beampipe.calibration.results import Results, SampleResult
 from beampipe.calibration.taggers import Tagger
 
 EDGES = (500.0, 600.0, 900.0)
@@ -155,9 +154,6 @@ def results(gappy: Factors) -> Results:
         efficiencies={"n_trk": measured},
         samples=samples,
         true={key: np.array([1.25, np.nan]) for key in gappy.by_name},
-        costs=(Cost("select", 4, 0, 0, 0.0), Cost("fill", 4, 4, 123456, 2.5)),
-        input_bytes=None,
-        input_files=3,
         provenance=(("scale factors", "0123abcd" * 5),),
         versions={"beampipe": "0"},
     )

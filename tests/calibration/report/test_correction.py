@@ -11,7 +11,6 @@ import pytest
 
 from beampipe.calibration.config import REGIONS
 from beampipe.calibration.events.dijets import FLAVOURS
-from beampipe.calibration.exports.archives import scale_factor_folder, write_root
 from beampipe.calibration.exports.corrections import (
     growth,
     read_correction,
@@ -19,6 +18,7 @@ from beampipe.calibration.exports.corrections import (
     write_correction,
     write_mc_to_mc,
 )
+from beampipe.calibration.exports.write import scale_factor_folder, write_root
 from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors
 from beampipe.calibration.report.tables import mc_to_mc_table
 from beampipe.calibration.results import Results, between_samples, other_samples

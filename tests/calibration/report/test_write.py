@@ -16,7 +16,8 @@ from beampipe.calibration.events.dijets import CUT_NAMES
 from beampipe.calibration.exports import read_correction
 from beampipe.calibration.exports.write import CORRECTIONS
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.report.write import PAGE, in_turn, write_report
+from beampipe.calibration.report import write
+from beampipe.calibration.report.write import PAGE, figures_of, in_turn, write_report
 from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.taggers import Tagger
@@ -45,21 +46,20 @@ def test_results_are_those_of_the_campaign(ran: tuple[Plan, Store, Configuration
     assert results.factors.pt_edges == expected.pt_edges
     assert list(results.factors.by_name) == list(expected.by_name)
     assert set(results.samples) == {"nominal", "data", "shower"}
-    assert results.input_files == sum(len(part.sample.files) for part in plan.samples.values())
     nominal = results.samples["nominal"]
     assert nominal.cuts.events.shape == (len(CUT_NAMES),)
     # Each selected event gives two jets, those beyond the edges of pT aside.
     assert 0 < nominal.templates.entries.sum() <= 2 * nominal.cuts.events[-1]
     assert nominal.templates.values.shape[0] == 1
     assert not results.true
-    stages = [cost.stage for cost in results.costs]
-    assert stages == ["inspect", "bookkeeping", "select", "fill", "merge", "reweight", "extract", "factors"]
-    assert all(cost.kept == cost.artifacts for cost in results.costs)
-    assert pickle.loads(pickle.dumps(results)).input_bytes == results.input_bytes
+    assert pickle.loads(pickle.dumps(results)).samples.keys() == results.samples.keys()
 
 
-def test_a_report_is_written_once(ran: tuple[Plan, Store, Configuration], tmp_path: Path) -> None:
+def test_a_report_is_written_once(
+    ran: tuple[Plan, Store, Configuration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, store, _ = ran
+    monkeypatch.setattr(write, "figures_of", lambda results: [*figures_of(results)][:3])
     output: list[int] = []
 
     def spread(what: str, tasks: Sequence[Task[Any]]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy import ndarray
@@ -32,6 +32,9 @@ CUT_NAMES: Final = (
     "weight",
 )
 """Names of the cuts in their order; the cut flow counts the events that pass a cut and all before it."""
+
+EVENT_CUTS: Final = "cuts"
+"""Name of the cuts of the configuration's `cuts`, which follow those of `CUT_NAMES` if there are any."""
 
 LAST_OF_PHASE_SPACE: Final = "pt ratio"
 """The last cut that defines which events are measured. Events that fail a cut after it are lost to the measurement."""
@@ -69,7 +72,7 @@ class CutFlow:
     """Numbers of events that pass each of `CUT_NAMES` and all cuts before it, with nominal pT and n_trk.
 
     Attributes:
-        events: (n_cuts,) int64, numbers of events.
+        events: (n_cuts,) int64, numbers of events; with one more if there are `EVENT_CUTS`.
         weight: (n_cuts,) int64, sums of nominal weights in `WeightUnits`.
     """
 
@@ -110,11 +113,12 @@ class Dijets:
         width: (n, 2) float32, width of each jet; NaN if it was not read.
         c1: (n, 2) float32, two-point energy correlation of each jet; NaN if it was not read.
         label: (n, 2) int8, number in `FLAVOURS` of each jet; 0 for data.
-        region: (n, 2) int8, number in `REGIONS` of each jet, or -1.
+        region: (n, 2) int8, number in `REGIONS` of each jet that the file has, or -1; None if regions follow from eta.
         cut_flow: numbers of events after each cut.
         ranges: range of event numbers of each run, of all events before cuts.
         varied_n_trk: (n, 2) uint16, number of tracks of each jet, by name of the variation.
         scores: (n, 2) float32, scores that the files have, by name of the tagger.
+        kept: (n,) numbers of the event for cuts, by name of the branch.
     """
 
     run: UInt32[ndarray, " n"]
@@ -128,11 +132,12 @@ class Dijets:
     width: Float32[ndarray, "n 2"]
     c1: Float32[ndarray, "n 2"]
     label: Int8[ndarray, "n 2"]
-    region: Int8[ndarray, "n 2"]
+    region: Int8[ndarray, "n 2"] | None
     cut_flow: CutFlow
     ranges: tuple[RunRange, ...] = ()
     varied_n_trk: Mapping[str, UInt16[ndarray, "n 2"]] = field(default_factory=dict)
     scores: Mapping[str, Float32[ndarray, "n 2"]] = field(default_factory=dict)
+    kept: Mapping[str, ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.run)
@@ -153,6 +158,7 @@ _SHORT: Final = {"run": "u4", "weight": "f4", "jet": "u2", "n_trk": "u2", "label
 
 _OBSERVABLES: Final = ("width", "c1")
 _SCORE: Final = "score:"
+_KEPT: Final = "kept:"
 
 
 def not_read(shape: tuple[int, ...]) -> Float32[ndarray, "n 2"]:
@@ -168,15 +174,18 @@ def write_dijets(dijets: Dijets, path: Path) -> None:
     consecutive rows, whole numbers in the narrowest type that holds them, and a column of equal rows as a single row.
     """
     nominal = replace(dijets, weight=dijets.weight[:, :1])
-    columns = {name: _shortened(getattr(nominal, name)) for name in _SHORT}
+    columns: dict[str, Any] = {
+        name: _shortened(values) for name in _SHORT if (values := getattr(nominal, name)) is not None
+    }
     columns |= {"pt": dijets.pt, "eta": dijets.eta}
     columns |= {name: values for name in _OBSERVABLES if not np.isnan((values := getattr(dijets, name))[:1]).any()}
     columns |= {_SCORE + name: values for name, values in dijets.scores.items()}
+    columns |= {_KEPT + name: values for name, values in dijets.kept.items()}
     columns["entry"] = _shortened(np.diff(dijets.entry, prepend=np.uint32(0)))
     columns["ranges"] = np.array(dijets.ranges, np.uint64).reshape(-1, 3)
     columns["event"] = _shortened(np.diff(dijets.event, prepend=columns["ranges"][:1, 1].sum()))  # 0 without any range
     columns |= {"passed": dijets.cut_flow.events, "passed_weight": dijets.cut_flow.weight}
-    write_columns(path, columns)
+    np.savez(path, **columns)
 
 
 def _shortened(values: ndarray) -> ndarray:
@@ -185,6 +194,27 @@ def _shortened(values: ndarray) -> ndarray:
     if (flat[width:] == flat[:-width]).all():
         return values[:1]
     return values.astype(np.min_scalar_type(values.max())) if values.dtype.kind == "u" else values
+
+
+def write_variations(dijets: Dijets, path: Path) -> None:
+    """Write the weights and the numbers of tracks of variations, which `write_dijets` leaves out."""
+    columns: dict[str, Any] = {"weight": dijets.weight[:, 1:], **dijets.varied_n_trk}
+    np.savez(path, **columns)
+
+
+def read_variations(dijets: Dijets, path: Path) -> Dijets:
+    """A table with what `write_variations` wrote.
+
+    Raises:
+        FileError: the file has another format.
+    """
+    varied = read_columns(path, "weights and numbers of tracks of variations")
+    try:
+        return replace(
+            dijets, weight=np.concatenate([dijets.weight, varied.pop("weight")], axis=1), varied_n_trk=varied
+        )
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{path}: got no variations ({error})", path=path) from error
 
 
 def read_dijets(path: Path) -> Dijets:
@@ -198,6 +228,8 @@ def read_dijets(path: Path) -> Dijets:
         pt, ranges = columns["pt"], tuple(RunRange(*numbers) for numbers in columns["ranges"].tolist())
 
         def restored(name: str, dtype: str) -> Any:
+            if name == "region" and name not in columns:
+                return None
             values = columns[name].astype(dtype, copy=False)
             return np.broadcast_to(values, (len(pt), *values.shape[1:]))
 
@@ -208,23 +240,12 @@ def read_dijets(path: Path) -> Dijets:
             **{name: restored(name, dtype) for name, dtype in _SHORT.items()},
             **{name: columns.get(name, not_read(pt.shape)) for name in _OBSERVABLES},
             scores={name.removeprefix(_SCORE): columns[name] for name in columns if name.startswith(_SCORE)},
+            kept={name.removeprefix(_KEPT): columns[name] for name in columns if name.startswith(_KEPT)},
             cut_flow=CutFlow(columns["passed"], columns["passed_weight"]),
             ranges=ranges,
         )
     except (KeyError, ValueError) as error:
         raise FileError(f"{path}: got no table of dijet events ({error})", path=path) from error
-
-
-def write_columns(path: Path, columns: Mapping[str, Any], deflated: Container[str] = ()) -> None:
-    """Write arrays as a .npz, those named in `deflated` compressed. The same arrays give the same bytes."""
-    with ZipFile(path, "w") as archive:
-        for name, values in columns.items():
-            member = ZipInfo(f"{name}.npy")  # with the fixed default time stamp
-            member.compress_type = ZIP_DEFLATED if name in deflated else ZIP_STORED
-            array = np.asarray(values, order="C")
-            with archive.open(member, "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-                file.write(array.data)  # without a copy
 
 
 def read_columns(path: Path, content: str) -> dict[str, Any]:

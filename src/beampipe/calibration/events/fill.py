@@ -7,7 +7,7 @@ order of events, chunks or workers changes the result.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -32,6 +32,7 @@ from beampipe.calibration.events.select import (
     PT_CUTS,
     RefusedError,
     SelectSettings,
+    assign_regions,
     enough_tracks,
     filler_settings,
     pt_cuts_passed,
@@ -54,6 +55,7 @@ from beampipe.calibration.kernels import native
 from beampipe.calibration.ntuple.columns import open_source
 from beampipe.calibration.taggers import Tagger
 from beampipe.errors import BeampipeError, InputError
+from beampipe.expressions import evaluate
 from beampipe.random_numbers import mix
 
 _BLOCK: Final = 4096
@@ -201,6 +203,8 @@ class FillSettings:
         groups: number of jackknife groups of events with separate histograms.
         first_replica: number of the first replica, a multiple of four; each replica has random numbers of its own.
         eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin.
+        regions: rule that assigns jets to the forward and the central region.
+        cuts: expressions of kept numbers of the event, all of which must hold.
     """
 
     pt_edges: tuple[float, ...]
@@ -216,6 +220,8 @@ class FillSettings:
     groups: int = 0
     first_replica: int = 0
     eta_edges: tuple[float, ...] = ()
+    regions: Regions = field(default_factory=Regions)
+    cuts: tuple[str, ...] = ()
 
     @property
     def columns(self) -> FilledColumns:
@@ -265,6 +271,8 @@ class FillPath(NamedTuple):
         scored = [tagger.name for tagger in settings.taggers if tagger.is_score]
         if scored:
             return cls("table", f"scores of {', '.join(scored)} are of the selected events")
+        if settings.cuts:
+            return cls("table", f"cuts are on numbers of the selected events: {', '.join(settings.cuts)}")
         if in_memory := settings.without_kernel:
             return cls("table", f"{', '.join(in_memory)} vary selected events")
         return cls("one pass", "the files have all that is counted")
@@ -300,7 +308,7 @@ def fill_file(
         path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
-        select: cuts and regions; its cuts and weights are those of `fill`.
+        select: cuts; its cuts and weights are those of `fill`.
         fill: axes and variations.
         with_table: whether to return the table of selected events, too; it may lack weights and n_trk of variations.
 
@@ -313,7 +321,9 @@ def fill_file(
         try:
             sums, histograms = _Sums(fill), _filler_histograms(fill, select.varied, [])
             with open_source(path, select.layout, start, stop) as source:
-                events = run_filler(source, select, with_table=with_table, histograms=histograms, sums=sums.arrays)
+                events = run_filler(
+                    source, select, with_table=with_table, regions=fill.regions, histograms=histograms, sums=sums.arrays
+                )
             # Both jets of an event may be in one cell, in a replica up to 8 times; numpy computes a tighter bound.
             if 16 * max(events.size * fill.units.scale, events.square * fill.units.square_scale) >= MOST:
                 raise RefusedError(f"{path}: weights are too large for {fill.units.bits} bits")
@@ -338,6 +348,8 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
     Raises:
         InputError: weights are too large for their number of bits, or their number differs from that of their names.
     """
+    dijets, scores = after_cuts(dijets, scores, settings)
+    settings = replace(settings, cuts=())
     compiled = native()
     if compiled is None:
         return fill_by_numpy(dijets, scores, settings)
@@ -358,16 +370,43 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
     numbers = (dijets.run, dijets.event, None, dijets.weight, dijets.pt, dijets.eta, None, dijets.n_trk)
     columns = [_column(each) for each in (*numbers, labels, dijets.region, *varied_n_trk, *floats)]
     select = SelectSettings(
-        *(settings.selection, Regions(), settings.units, True, settings.labelled, tuple(range(n_weights))), names
+        *(settings.selection, settings.units, True, settings.labelled, tuple(range(n_weights))), names
     )
     flavours = [code if 0 <= code < len(FLAVOURS) else -2 for code in range(-128, 128)] if settings.labelled else []
     histograms = _filler_histograms(settings, names, keys)
-    chosen = filler_settings(select, flavours, done=True)
+    chosen = filler_settings(select, flavours, settings.regions, done=True)
     filler = compiled.Filler(chosen, histograms, sums.arrays, len(names), len(keys), 0)
     if not filler.add(n, n_weights, np.arange(0, 2 * n + 1, 2), columns):
         raise InputError(f"table of dijet events: {filler.refusal}")
     filler.finish()
     return sums.filled(dijets.cut_flow)
+
+
+def after_cuts(dijets: Dijets, scores: Scores, settings: FillSettings) -> tuple[Dijets, Scores]:
+    """The events that pass the cuts on numbers of the event, and their scores; the cut flow counts them.
+
+    Args:
+        dijets: events with two leading jets, and the numbers.
+        scores: their scores.
+        settings: the cuts, those of the selection, and the units of weights.
+
+    Raises:
+        ConfigError: a cut does not fit the types of its branches.
+    """
+    if not settings.cuts:
+        return dijets, scores
+    passed = np.ones(len(dijets), bool)
+    for text in settings.cuts:
+        passed &= evaluate(text, dijets.kept.__getitem__) != 0
+    high, low = (each(dijets.pt, axis=1).astype(np.float64) for each in (np.max, np.min))
+    selected = (pt_cuts_passed(high, low, settings.selection) == PT_CUTS) & passed
+    selected &= enough_tracks(dijets.n_trk[:, 0], dijets.n_trk[:, 1], settings.selection)
+    units, _ = quantise(dijets.weight[selected, 0], settings.units)
+    flow = dijets.cut_flow
+    flow = CutFlow(np.append(flow.events, selected.sum()), np.append(flow.weight, units.sum()))
+    chosen = np.flatnonzero(passed)
+    those = Scores({key: values[chosen] for key, values in scores.by_name.items()})
+    return replace(dijets.part(chosen), cut_flow=flow), those
 
 
 def _column(values: ndarray | None) -> tuple[ndarray, bool, int] | None:
@@ -471,7 +510,8 @@ def _cells(dijets: Dijets, scores: Scores, settings: FillSettings, variation: st
     """Where the jets are counted in a variation."""
     axes, jets = settings.axes, kinematics_of(variation, dijets, settings.energy)
     flavour = dijets.label if settings.labelled else np.zeros_like(dijets.label)
-    rows = histogram_rows(jets.pt, jets.n_trk, dijets.region, flavour, dijets.eta, axes, settings.selection)
+    region = assign_regions(dijets.eta, settings.regions) if dijets.region is None else dijets.region
+    rows = histogram_rows(jets.pt, jets.n_trk, region, flavour, dijets.eta, axes, settings.selection)
     bins = np.empty((len(dijets), 2, len(settings.taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(settings.taggers):

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Int64, UInt8
+from beampipe.arrays import Int64
 from beampipe.calibration.config import REGIONS, JetBin, jet_bins
-from beampipe.calibration.events.dijets import CutFlow, read_columns, write_columns
+from beampipe.calibration.events.dijets import CutFlow, read_columns
 from beampipe.errors import FileError, InputError, look_up
 
 _SHAPES, _PLANES = "shapes", "planes"
@@ -33,28 +33,13 @@ def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
     import cramjam
 
     whole = {name: array for name, array in arrays.items() if array.dtype == np.int64}
-    others = {name: array for name, array in arrays.items() if name not in whole}
+    others: dict[str, Any] = {name: array for name, array in arrays.items() if name not in whole}
     others[_SHAPES] = np.frombuffer(json.dumps({name: array.shape for name, array in whole.items()}).encode(), np.uint8)
     numbers = np.concatenate([np.empty(0, np.int64), *(array.ravel() for array in whole.values())])
     # The highest bytes of numbers are nearly all equal: transpose the bytes before they are compressed.
     planes = np.ascontiguousarray(numbers.astype("<i8", copy=False).view(np.uint8).reshape(-1, 8).T)
-    packed = np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
-    write_columns(path, {**others, _PLANES: packed}, deflated=others)
-
-
-def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"]:
-    """The unpacked numbers; `ValueError` if their number is not `size`."""
-    import cramjam
-
-    planes = np.empty(8 * size, np.uint8)
-    try:
-        n = cramjam.zstd.decompress_into(packed.data, planes.data)
-    except cramjam.DecompressionError as error:
-        raise ValueError(str(error)) from error
-    if n != len(planes):
-        raise ValueError(f"got {n} bytes, expected {len(planes)}")
-    numbers: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").ravel()
-    return numbers.astype(np.int64, copy=False)
+    others[_PLANES] = np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
+    np.savez(path, **others)
 
 
 def read_arrays(path: Path) -> dict[str, ndarray]:
@@ -63,13 +48,20 @@ def read_arrays(path: Path) -> dict[str, ndarray]:
     Raises:
         FileError: the file has another format.
     """
+    import cramjam
+
     out = read_columns(path, "histograms")
     try:
         shapes = json.loads(bytes(out.pop(_SHAPES)))
         sizes = [math.prod(shape) for shape in shapes.values()]
-        numbers = np.split(_unpacked(out.pop(_PLANES), sum(sizes)), np.cumsum(sizes)[:-1])
-        return out | {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), numbers, strict=False)}
-    except (KeyError, ValueError) as error:
+        planes = np.empty(8 * sum(sizes), np.uint8)
+        n = cramjam.zstd.decompress_into(out.pop(_PLANES).data, planes.data)
+        if n != len(planes):
+            raise ValueError(f"got {n} bytes, expected {len(planes)}")
+        numbers: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").ravel()
+        parts = np.split(numbers.astype(np.int64, copy=False), np.cumsum(sizes)[:-1])
+        return out | {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=False)}
+    except (KeyError, ValueError, cramjam.DecompressionError) as error:
         raise FileError(f"{path}: got no histograms ({error})", path=path) from error
 
 

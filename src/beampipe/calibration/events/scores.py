@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32
 from beampipe.calibration.config import Energy
-from beampipe.calibration.events.dijets import Dijets, read_columns, write_columns
+from beampipe.calibration.events.dijets import Dijets, read_columns
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
 from beampipe.calibration.taggers import Model, ScoreRows, Tagger
 from beampipe.errors import FileError, InputError
@@ -137,12 +137,12 @@ _CHANGED: Final = "changed:"
 
 def write_scores(scores: Scores, path: Path) -> None:
     """Write scores as a .npz; of a variation only the scores that differ from the nominal ones."""
-    columns: dict[str, ndarray] = {}
+    columns: dict[str, Any] = {}
     for key, values in scores.by_name.items():
         nominal = scores.by_name[key.nominal]
         changed = np.ones(values.shape, bool) if key == key.nominal else values != nominal
         columns |= {str(key): values[changed], _CHANGED + str(key): np.packbits(changed)}
-    write_columns(path, columns)
+    np.savez(path, **columns)
 
 
 def read_scores(path: Path) -> Scores:

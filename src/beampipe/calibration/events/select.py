@@ -49,6 +49,8 @@ from beampipe.calibration.ntuple.root_files import branch_error
 from beampipe.errors import BeampipeError, FileError
 from beampipe.jets.ntuple_format import NOMINAL_WEIGHT, VARIED_N_TRK
 
+_BY_RANK: Final = Regions()
+
 
 def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
     """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
@@ -208,7 +210,6 @@ class SelectSettings:
 
     Attributes:
         selection: cuts on the two leading jets.
-        regions: rule that assigns jets to the forward and the central region.
         units: units that weights are rounded to.
         simulated: whether weights are in the file.
         labelled: whether labels are in the file; events without a label are then left out.
@@ -217,10 +218,11 @@ class SelectSettings:
         layout: mapping of branches to columns.
         max_weight: limit that the size of the nominal weight must stay below; 0 for no limit.
         observables: whether the table has width, c1 and scores of the files, for taggers other than n_trk.
+        region_in_files: whether the files have the region of each jet.
+        kept: branches with a number per event that the table has for cuts.
     """
 
     selection: DijetSelection
-    regions: Regions
     units: WeightUnits
     simulated: bool
     labelled: bool
@@ -229,6 +231,8 @@ class SelectSettings:
     layout: Layout = BEAMPIPE
     max_weight: float = 0.0
     observables: bool = False
+    region_in_files: bool = False
+    kept: tuple[str, ...] = ()
 
     @property
     def nominal(self) -> SelectSettings:
@@ -250,7 +254,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
         path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
-        settings: cuts, regions, and columns to keep.
+        settings: cuts and columns to keep.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
@@ -312,6 +316,7 @@ def run_filler(
     settings: SelectSettings,
     *,
     with_table: bool,
+    regions: Regions = _BY_RANK,
     histograms: Mapping[str, Any] | None = None,
     sums: tuple[ndarray, ...] | None = None,
 ) -> FilledEvents:
@@ -319,9 +324,10 @@ def run_filler(
 
     Args:
         source: range of a file.
-        settings: cuts, regions and weights.
+        settings: cuts and weights.
         with_table: whether to return the table of selected events; if there are histograms, without the weights and
             n_trk of variations.
+        regions: rule that assigns jets to regions, for the histograms.
         histograms: axes and variations of the histograms, as the filler takes them; None for none.
         sums: arrays to add to, if there are histograms.
 
@@ -339,14 +345,14 @@ def run_filler(
     if settings.labelled:
         as_stored = is_stored_as(source, "jet_label", "int8")
         flavours_of_codes = _flavours_by_code(layout.labels if as_stored else None)
-    chosen = filler_settings(settings, flavours_of_codes)
+    chosen = filler_settings(settings, flavours_of_codes, regions)
     table_rows = source.stop - source.start if with_table else 0
     filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), table_rows)
     every_segment = segments(
         source,
         weighted=settings.simulated,
         labels=settings.labelled,
-        regions=settings.regions.rule == "branch",
+        regions=settings.region_in_files,
         varied=settings.varied,
         floats=floats,
     )
@@ -366,6 +372,8 @@ def run_filler(
         run, event = source.flat("run"), source.flat("event")
         refuse_repeated(source.path, run, event)
         ranges, table["run"] = run_ranges(run, event), run[table["entry"]]
+    if not settings.region_in_files:
+        table["region"] = None
     table["event"] = table["event"].view(np.uint64)  # numpy has two distinct types of this size
     varied, numbers = (
         dict(zip(names, table.pop(key), strict=True))
@@ -379,22 +387,23 @@ def run_filler(
         ranges=ranges,
         varied_n_trk=varied if histograms is None else {},
         scores={name.removeprefix(SCORE): values for name, values in numbers.items() if name.startswith(SCORE)},
+        kept=_kept(source, settings, table["entry"]) if with_table else {},
         cut_flow=CutFlow(np.array(counts["events"], np.int64), np.array(counts["weights"], np.int64)),
     )
     return FilledEvents(counts["selected"], counts["size"], counts["square"], dijets)
 
 
 def filler_settings(
-    settings: SelectSettings, flavours_of_codes: Sequence[int], *, done: bool = False
+    settings: SelectSettings, flavours_of_codes: Sequence[int], regions: Regions, *, done: bool = False
 ) -> dict[str, Any]:
     """The settings of the selection, as the compiled filler takes them.
 
     Args:
-        settings: cuts, regions and weights.
+        settings: cuts and weights.
         flavours_of_codes: number in `FLAVOURS` by code of a label, from -128 on; empty without labels.
+        regions: rule that assigns jets to regions.
         done: whether the events are a table of selected ones.
     """
-    regions = settings.regions
     *limits, _ = astuple(settings.selection)  # max_weight is in units of the median
     return {
         "cuts": (*limits, settings.max_weight or inf),
@@ -427,7 +436,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
         path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
-        settings: cuts, regions, and columns to keep.
+        settings: cuts and columns to keep.
 
     Raises:
         FileError: as by `select`.
@@ -471,18 +480,17 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings)
             **taken,
             n_trk=n_trk.take(rows, axis=0),
             label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
-            region=_regions(chosen, chosen_eta, settings.regions),
+            region=_regions(chosen) if settings.region_in_files else None,
             ranges=run_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             scores=_scores(chosen, start) if settings.observables else {},
+            kept=_kept(source, settings, chosen.events),
             cut_flow=CutFlow(passed, sums),
         )
 
 
-def _regions(chosen: _LeadingJets, eta: Float32[ndarray, "m 2"], regions: Regions) -> Int8[ndarray, "m 2"]:
-    """Numbers in `REGIONS` of the jets, by their eta or from the file."""
-    if regions.rule != "branch":
-        return assign_regions(eta, regions)
+def _regions(chosen: _LeadingJets) -> Int8[ndarray, "m 2"]:
+    """Numbers in `REGIONS` of the jets, from the file."""
     numbers: Int8[ndarray, "m 2"] = chosen.take("jet_region")
     bad = (numbers < -1) | (numbers >= len(REGIONS))
     if bad.any():
@@ -498,6 +506,12 @@ def _scores(chosen: _LeadingJets, start: int) -> dict[str, Float32[ndarray, "m 2
         out[score.name] = chosen.take(SCORE + score.name)
         _refuse_not_finite(chosen.source.path, start, score.branch, out[score.name], chosen.events)
     return out
+
+
+def _kept(source: EventSource, settings: SelectSettings, entries: ndarray) -> dict[str, ndarray]:
+    """Numbers of the selected events for cuts, in the byte order of this machine."""
+    numbers = {name: source.numbers(name)[entries] for name in settings.kept}
+    return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in numbers.items()}
 
 
 def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:

@@ -14,6 +14,7 @@ from beampipe.lazy import import_name
 from beampipe.plugins import load_plugin, plugin_digest, plugin_names
 
 if TYPE_CHECKING:
+    from beampipe.calibration.method.goodness import Refolding
     from beampipe.calibration.method.matrix import Extraction
 
 MATRIX: Final = "matrix"
@@ -29,12 +30,14 @@ class OwnExtraction:
         title: the method, in a few words.
         reads: what it takes from simulation.
         function: ``module:function`` of `beampipe.calibration.method`.
+        refolding: ``module:name`` there of its `beampipe.calibration.method.goodness.Refolding`.
     """
 
     name: str
     title: str
     reads: str
     function: str
+    refolding: str
 
 
 _FITTED: Final = "on each side of the cut, a Poisson fit of quark and gluon templates to both regions"
@@ -42,11 +45,25 @@ _TAILS: Final = "the inversion, with fractions measured in the tails of data (je
 _PURITY: Final = "the purity of the tails"
 
 EXTRACTIONS: Final = (
-    OwnExtraction(MATRIX, "the inversion above; the default", "the fractions in both regions", "matrix:inverted"),
-    OwnExtraction("template", _FITTED, "the fractions, and the shapes on each side of the cut", "template_fit:fitted"),
-    OwnExtraction("topics", _TAILS, _PURITY, "topics:topics"),
-    OwnExtraction("topics_narrow", "the same, tails of 10 %", _PURITY, "topics:topics_narrow"),
-    OwnExtraction("topics_wide", "the same, tails of 30 %", _PURITY, "topics:topics_wide"),
+    OwnExtraction(
+        MATRIX,
+        "the inversion above; the default",
+        "the fractions in both regions",
+        "matrix:inverted",
+        "matrix:refolding",
+    ),
+    OwnExtraction(
+        "template",
+        _FITTED,
+        "the fractions, and the shapes on each side of the cut",
+        "template_fit:fitted",
+        "template_fit:refolding",
+    ),
+    OwnExtraction("topics", _TAILS, _PURITY, "topics:topics", "topics:topics_shapes"),
+    OwnExtraction(
+        "topics_narrow", "the same, tails of 10 %", _PURITY, "topics:topics_narrow", "topics:topics_narrow_shapes"
+    ),
+    OwnExtraction("topics_wide", "the same, tails of 30 %", _PURITY, "topics:topics_wide", "topics:topics_wide_shapes"),
 )
 """The extractions of this package."""
 
@@ -65,6 +82,14 @@ def extraction_named(name: str) -> Extraction:
     own = f"beampipe.calibration.method.{_OWN[name].function}" if name in _OWN else ""
     extraction: Extraction = import_name(own) if own else load_plugin("extractions", name)
     return extraction
+
+
+def refolding_of(name: str) -> Refolding | None:
+    """By what numbers an extraction is compared with data; None for a plug-in."""
+    if name not in _OWN:
+        return None
+    refolding: Refolding = import_name(f"beampipe.calibration.method.{_OWN[name].refolding}")
+    return refolding
 
 
 def extraction_digest(name: str) -> str:

@@ -21,7 +21,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
 from beampipe.calibration.config import JetBin, jet_bins
-from beampipe.calibration.method.dropped import Dropped
+from beampipe.calibration.method.cases import Dropped
+from beampipe.calibration.method.goodness import IMPROBABLE, probability
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.lazy import import_name
 from beampipe.notebook import Shown
@@ -63,6 +64,8 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         " exceeds it: corrections have no number",
         "far_from_working_point": f"the cut has another efficiency of quarks in simulation, by more than {FARTHEST:g}:"
         " take more bins, or other limits of the tagger",
+        "does_not_describe_data": f"a larger chi2 of the refolded data has a probability below {IMPROBABLE:g}: an"
+        " assumption of the extraction does not hold",
     }
 )
 """Meaning of each flag, by its name."""
@@ -80,6 +83,7 @@ def flags_of(
     fractions: Float64[ndarray, "p 2"],
     jets: Float64[ndarray, "q 2 3 2"],
     distance: Float64[ndarray, " p"],
+    described: Float64[ndarray, "n 2"],
 ) -> tuple[tuple[str, ...], ...]:
     """The flags of one scale factor: for each bin of pT the names in `FLAGS` whose rule holds.
 
@@ -92,6 +96,7 @@ def flags_of(
         fractions: fractions of quarks in forward and central jets.
         jets: number and effective number of jets by region of (quark, gluon, data); no bins if they are not known.
         distance: efficiency of quarks in simulation, extracted, minus the working point.
+        described: chi2 and ndf of the refolded data; no bins if they are not known.
     """
     n_pt = len(nominal)
     lost = np.zeros(n_pt, bool)
@@ -114,6 +119,7 @@ def flags_of(
             few,
             np.isfinite(nominal) & np.isfinite(total) & ~publishable(nominal, total),
             np.abs(distance) > FARTHEST,
+            [probability(*each) < IMPROBABLE for each in described.tolist()] or np.zeros(n_pt, bool),
         )
     named = tuple(zip(FLAGS, holds, strict=True))
     return tuple(tuple(name for name, where in named if where[p]) for p in range(n_pt))
@@ -316,6 +322,7 @@ class Factors(Shown):
         max_dropped: share of dropped events above which `require_valid` raises an error.
         eta_edges: edges of the bins of jet \\|eta\\|; none for a single bin. Arrays are in the order of `bins`.
         notes: what a reader must know first, e.g. that there is no trigger cut.
+        described: (n_pt, n_wp, 2) chi2 and ndf of the refolded data by tagger; none if there are no replicas.
     """
 
     pt_edges: tuple[float, ...]
@@ -328,6 +335,7 @@ class Factors(Shown):
     max_dropped: float = 1.0
     eta_edges: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    described: Mapping[str, Float64[ndarray, "p w 2"]] = field(default_factory=dict)
 
     @property
     def taggers(self) -> tuple[str, ...]:
@@ -350,6 +358,7 @@ class Factors(Shown):
                     by_name={key: factor.part(part) for key, factor in self.by_name.items()},
                     cuts={tagger: cuts[part] for tagger, cuts in self.cuts.items()},
                     fractions={tagger: fractions[part] for tagger, fractions in self.fractions.items()},
+                    described={tagger: described[part] for tagger, described in self.described.items()},
                     eta_edges=tuple(edges),
                 )
             )
@@ -518,6 +527,7 @@ class Factors(Shown):
                 "remarks": "shifts of a source that are smooth, or left out",
                 "total": "null in a bin that has no valid error",
                 "flags": FLAGS,
+                "refolded": "chi2 and ndf by which the extraction describes data, by tagger, bin and working point",
                 "dropped": "shares of the events of a sample inside the cuts on pT and eta that each other cut drops",
             },
             "pt_edges": self.pt_edges,
@@ -529,6 +539,7 @@ class Factors(Shown):
             **({"notes": self.notes} if self.notes else {}),
             "cuts": self.cuts,
             "fractions": self.fractions,
+            **({"refolded": self.described} if self.described else {}),
             "scale_factors": entries,
         }
         Path(path).write_text(json.dumps(json_numbers(plain), indent=1) + "\n", encoding="utf-8")
@@ -544,10 +555,19 @@ class Factors(Shown):
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
             if plain["format"] != _FORMAT:
                 raise ValueError(f"format {plain['format']}, expected {_FORMAT}")
+            by_name = {}
+            for entry in plain["scale_factors"]:
+                by_name[FactorKey(*(entry[name] for name in FactorKey._fields))] = ScaleFactor(
+                    **_arrays({name: entry[name] for name in _ARRAYS}),
+                    sources=_arrays(entry["sources"]),
+                    flags=tuple(tuple(names) for names in entry["flags"]),
+                    source_errors=_arrays(entry["source_errors"]),
+                    remarks=entry["remarks"],
+                )
             return cls(
                 tuple(plain["pt_edges"]),
                 tuple(plain["working_points"]),
-                dict(map(_keyed_factor, plain["scale_factors"])),
+                by_name,
                 _arrays(plain["cuts"]),
                 _arrays(plain["fractions"]),
                 tuple(plain["experimental"]),
@@ -558,6 +578,7 @@ class Factors(Shown):
                 plain["max_dropped"],
                 tuple(plain.get("eta_edges", ())),
                 tuple(plain.get("notes", ())),
+                _arrays(plain.get("refolded", {})),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise FileError(
@@ -597,18 +618,6 @@ class Factors(Shown):
             central_fraction=float(central),
             flags=factor.flags[number],
         )
-
-
-def _keyed_factor(entry: Mapping[str, Any]) -> tuple[FactorKey, ScaleFactor]:
-    """The key of a scale factor and the scale factor from its JSON."""
-    factor = ScaleFactor(
-        **_arrays({name: entry[name] for name in _ARRAYS}),
-        sources=_arrays(entry["sources"]),
-        flags=tuple(tuple(names) for names in entry["flags"]),
-        source_errors=_arrays(entry["source_errors"]),
-        remarks=entry["remarks"],
-    )
-    return FactorKey(*(entry[name] for name in FactorKey._fields)), factor
 
 
 def json_numbers(value: Any) -> Any:

@@ -288,7 +288,15 @@ def combine_sets(
         InputError: there are fewer than two sets, or they have different scale factors or bins.
         ConfigError: sets have different variations of a source, which then cannot be correlated.
     """
-    named = {name: _apart(joint_of_set, name, separate) for name, joint_of_set in sets.items()}
+
+    def apart(sources: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """The sources of a set, the uncorrelated ones under names of its own."""
+        return {f"{source}_{name}" if source in separate else source: each for source, each in sources.items()}
+
+    named = {
+        name: replace(each, shifts=apart(each.shifts, name), vectors=apart(each.vectors, name))
+        for name, each in sets.items()
+    }
     _check(named)
     first, n_sets = next(iter(named.values())), len(named)
     n_pt, n = len(first.bins), len(first.nominal)
@@ -329,15 +337,6 @@ def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
             raise InputError(f"sets to combine: got the numbers of another set in {text}, expected other events")
         joints[name] = joint
     return joints
-
-
-def _apart(joint: JointUncertainties, name: str, separate: Sequence[str]) -> JointUncertainties:
-    """The set with its uncorrelated sources renamed to names of its own."""
-
-    def named(sources: Mapping[str, Any]) -> dict[str, Any]:
-        return {f"{source}_{name}" if source in separate else source: each for source, each in sources.items()}
-
-    return replace(joint, shifts=named(joint.shifts), vectors=named(joint.vectors))
 
 
 def _check(sets: Mapping[str, JointUncertainties]) -> None:

@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64, Shaped
 from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation
+from beampipe.calibration.method.cases import Cases
+from beampipe.calibration.method.goodness import Refolding, goodness
 from beampipe.calibration.method.reweight import (
     CENTRAL,
     FORWARD,
@@ -33,7 +36,6 @@ from beampipe.calibration.method.reweight import (
     shapes,
     sum_over_bins,
 )
-from beampipe.calibration.method.templates import Cases
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +168,8 @@ class Efficiencies:
         shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
         jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
             they are unknown.
+        described: (n_pt, n_wp, 2) chi2 and ndf of the refolded data, see `beampipe.calibration.method.goodness`; no
+            bins if they are unknown.
         data_without: (n_groups, n_cases, n_pt, n_wp, 2) `data` with one group of events left out at a time; no groups
             if they are not configured.
         simulation_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `simulation`.
@@ -182,6 +186,7 @@ class Efficiencies:
     fractions: Float64[ndarray, "v p 2"]
     shapes: Float64[ndarray, "3 p 2 x"]
     jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
+    described: Float64[ndarray, "i j 2"] = field(default_factory=lambda: np.empty((0, 0, 2)))
     data_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
     simulation_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
     truth_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
@@ -190,7 +195,7 @@ class Efficiencies:
         """The efficiencies in some of the bins of jets."""
         sliced: dict[str, ndarray] = {}
         for item in fields(self):
-            axis = 0 if item.name in ("cuts", "jets") else 2 if item.name.endswith("_without") else 1
+            axis = 0 if item.name in ("cuts", "jets", "described") else 2 if item.name.endswith("_without") else 1
             if item.name != "names":
                 sliced[item.name] = getattr(self, item.name)[(slice(None),) * axis + (bins,)]
         return replace(self, **sliced)
@@ -229,6 +234,24 @@ def inverted(
     return efficiencies_at(extract(jets, quark_fractions(flavours)), cuts)
 
 
+def both_shapes(extracted: Extracted) -> Float64[ndarray, "*v p 1 2 x"]:
+    """Shapes by (pT, one working point, (quark, gluon), x), as a `Refolding` returns them."""
+    return np.stack([extracted.quark, extracted.gluon], axis=-2)[..., None, :, :]
+
+
+def inverted_shapes(
+    jets: Float64[ndarray, "*v p 2 x"],
+    flavours: Float64[ndarray, "*s p 2 2 x"],
+    cuts: Shaped[ndarray, "p w"],
+    nominal: Float64[ndarray, "p 2 2 x"],
+) -> Float64[ndarray, "*u p 1 2 x"]:
+    """The shapes that the extraction `matrix` finds; no fraction depends on a working point."""
+    return both_shapes(extract(jets, quark_fractions(flavours)))
+
+
+refolding: Final = Refolding(inverted_shapes, one_sided=True)
+
+
 def measure_efficiencies(
     cases: Cases,
     reweighting: Reweighting,
@@ -237,6 +260,7 @@ def measure_efficiencies(
     extraction: Extraction = inverted,
     others: Mapping[str, Extraction] = MappingProxyType({}),
     cut_shape: str = "inverted",
+    refolded: Refolding | None = refolding,
 ) -> Efficiencies:
     """Fractions and efficiencies of all cases.
 
@@ -251,6 +275,7 @@ def measure_efficiencies(
         extraction: measures the efficiencies.
         others: other extractions by name, each of which is a case with nominal simulation.
         cut_shape: shape of quark jets for the cuts: ``inverted``, or ``label``.
+        refolded: numbers by which `extraction` is compared with data; None for a plug-in, which has none.
     """
     extractions = (extraction, *others.values())
     flavours, data = _reweighted_cases(cases, reweighting, len(others))
@@ -279,8 +304,27 @@ def measure_efficiencies(
         fractions=fractions,
         shapes=np.stack([np.stack([extracted.quark, extracted.gluon], axis=-2) for extracted in every]),
         jets=cases.jets,
+        **_described(data[0], frozen, drawn_data, drawn, cuts, refolded),
         **{f"{name}_without": np.stack(values) for name, values in without.items() if values},
     )
+
+
+def _described(
+    data: Float64[ndarray, "p 2 x"],
+    frozen: Float64[ndarray, "p 2 2 x"],
+    drawn_data: Float64[ndarray, "b p 2 x"],
+    drawn: Float64[ndarray, "b p 2 2 x"],
+    cuts: Shaped[ndarray, "p w"],
+    refolded: Refolding | None,
+) -> dict[str, Float64[ndarray, "p w 2"]]:
+    """chi2 and ndf of the refolded data, the same for all working points if the extraction is; {} if not known."""
+    if refolded is None or len(drawn) == 0:
+        return {}
+    numbers, replicas = (
+        refolded.numbers(jets, flavours, cuts, frozen) for jets, flavours in ((data, frozen), (drawn_data, drawn))
+    )
+    found = goodness(numbers, replicas, data, all_flavours(frozen), one_sided=refolded.one_sided)
+    return {"described": np.broadcast_to(found, (*cuts.shape, 2)).copy()}
 
 
 def _reweighted_cases(

@@ -127,7 +127,7 @@ class Reweighting:
 def measure_reweighting(
     simulation: Float64[ndarray, "v p 2 2 x"], replicas: Float64[ndarray, "b p 2 2 x"]
 ) -> Reweighting:
-    """The factors of every case and replica; arguments as in `beampipe.calibration.method.templates.Cases`."""
+    """The factors of every case and replica; arguments as in `beampipe.calibration.method.cases.Cases`."""
     return Reweighting(
         quark=reweighting_factors(simulation),
         gluon=reweighting_factors(simulation[:1], "gluon"),

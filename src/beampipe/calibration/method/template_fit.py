@@ -22,6 +22,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Shaped
+from beampipe.calibration.method.goodness import Refolding
 from beampipe.calibration.method.matrix import efficiencies_at, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, sum_over_bins
 
@@ -48,13 +49,9 @@ def fitted(
 
     A bin of pT has nan if a region is empty, or if the templates of quarks and gluons are the same.
     """
-    below = np.clip(cuts[..., None] - np.arange(jets.shape[-1]), 0.0, 1.0)  # the part of each bin that is below the cut
+    below = _below(cuts, jets.shape[-1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        numbers = sum_over_bins(jets)
-        scale = np.where(numbers > 0, numbers, np.nan) / (
-            sum_over_bins(flavours[..., QUARK, :]) + sum_over_bins(flavours[..., GLUON, :])
-        )
-        templates = flavours * scale[..., None, None]
+        templates = _templates(jets, flavours)
         below_cut, above_cut = (_scales(jets, templates, side) for side in (below, 1 - below))
         expected = efficiencies_at(truth(flavours), cuts)
         tagged = below_cut * expected
@@ -62,12 +59,51 @@ def fitted(
     return efficiencies
 
 
+def unexplained(
+    jets: Float64[ndarray, "*v p 2 x"],
+    flavours: Float64[ndarray, "*s p 2 2 x"],
+    cuts: Shaped[ndarray, "p w"],
+    nominal: Float64[ndarray, "p 2 2 x"],
+) -> Float64[ndarray, "*u p w 2 x"]:
+    """Jets of data minus those of the fitted templates; see `beampipe.calibration.method.goodness`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below, templates = _below(cuts, jets.shape[-1]), _templates(jets, flavours)
+        fit = np.zeros(())
+        for side in (below, 1 - below):
+            scales = _scales(jets, templates, side)
+            for flavour in (QUARK, GLUON):
+                part = scales[..., flavour][..., None, None] * templates[..., None, :, flavour, :]
+                fit = fit + part * side[..., None, :]
+    left: ndarray = jets[..., None, :, :] - fit
+    return left
+
+
+refolding: Final = Refolding(unexplained, one_sided=False)
+
+
+def _below(cuts: Shaped[ndarray, "p w"], n_bins: int) -> Float64[ndarray, "p w x"]:
+    """The part of each bin that is below the cut."""
+    return np.clip(cuts[..., None] - np.arange(n_bins), 0.0, 1.0)
+
+
+def _templates(
+    jets: Float64[ndarray, "*v p 2 x"], flavours: Float64[ndarray, "*s p 2 2 x"]
+) -> Float64[ndarray, "*u p 2 2 x"]:
+    """Jets of simulation, scaled to the number of jets of data in each region; nan where there are none."""
+    numbers = sum_over_bins(jets)
+    simulated = sum_over_bins(flavours[..., QUARK, :]) + sum_over_bins(flavours[..., GLUON, :])
+    scale = np.where(numbers > 0, numbers, np.nan) / simulated
+    templates: ndarray = flavours * scale[..., None, None]
+    return templates
+
+
 def _scales(
     jets: Float64[ndarray, "*v p 2 x"], templates: Float64[ndarray, "*u p 2 2 x"], side: Float64[ndarray, "p w x"]
 ) -> Float64[ndarray, "*u p w 2"]:
     """The scales of quarks and gluons that fit data best, given which part of each bin counts."""
     d, q, g = (
-        part.reshape(*part.shape[:-2], 1, -1) for part in (jets, templates[..., QUARK, :], templates[..., GLUON, :])
+        part.reshape(*part.shape[:-2], 1, 2 * part.shape[-1])
+        for part in (jets, templates[..., QUARK, :], templates[..., GLUON, :])
     )
     every = np.broadcast_arrays(d, q, g, np.concatenate([side, side], axis=-1))
     scales = np.ones((2, *every[0].shape[:-1]))

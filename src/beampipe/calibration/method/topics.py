@@ -26,10 +26,12 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Shaped
+from beampipe.calibration.method.goodness import Refolding
 from beampipe.calibration.method.matrix import (
     Extracted,
     Extraction,
     all_flavours,
+    both_shapes,
     efficiencies_at,
     extract,
     quark_fractions,
@@ -174,6 +176,20 @@ def _with_tails(share: float) -> Extraction:
     return extraction
 
 
+def _shapes_with_tails(share: float) -> Refolding:
+    """The shapes that are extracted with tails of a share; no fraction depends on a working point."""
+
+    def numbers(
+        jets: Float64[ndarray, "*v p 2 x"],
+        flavours: Float64[ndarray, "*s p 2 2 x"],
+        cuts: Shaped[ndarray, "p w"],
+        nominal: Float64[ndarray, "p 2 2 x"],
+    ) -> Float64[ndarray, "*u p 1 2 x"]:
+        return both_shapes(extract(jets, topic_fractions(jets, flavours, nominal, share)))
+
+    return Refolding(numbers, one_sided=True)
+
+
 topics: Final = _with_tails(SHARE)
 """The extraction `topics`."""
 
@@ -182,3 +198,7 @@ topics_narrow: Final = _with_tails(SHARE / 2)
 
 topics_wide: Final = _with_tails(1.5 * SHARE)
 """`topics` with larger tails."""
+
+topics_shapes: Final = _shapes_with_tails(SHARE)
+topics_narrow_shapes: Final = _shapes_with_tails(SHARE / 2)
+topics_wide_shapes: Final = _shapes_with_tails(1.5 * SHARE)

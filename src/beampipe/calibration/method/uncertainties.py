@@ -243,7 +243,10 @@ def smoothed(shifts: Shifts, x: Float64[ndarray, " p"]) -> Shifts:
         for order in SMOOTHING_ORDERS:
             if order > n - 2:
                 break
-            project = _projection(x[usable], errors[m, usable], order)
+            design = np.vander(x[usable] - x[usable].mean(), order + 1)
+            scaled = design / errors[m, usable][:, None]
+            # The matrix that maps measurements to the values of the polynomial fitted to them.
+            project = design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[m, usable][:, None]).T)
             fitted = project @ values[m, usable]
             chi2 = float((((values[m, usable] - fitted) / errors[m, usable]) ** 2).sum())
             if _compatible(chi2, n - order - 1, len(without)):
@@ -325,13 +328,6 @@ def _compatible(chi2: float, ndf: int, groups: int) -> bool:
     return chi2 * (groups - 3) / (groups - 1) <= limit
 
 
-def _projection(x: Float64[ndarray, " p"], errors: Float64[ndarray, " p"], order: int) -> Float64[ndarray, "p p"]:
-    """The matrix that maps measurements to the values of the polynomial fitted to them."""
-    design = np.vander(x - x.mean(), order + 1)
-    scaled = design / errors[:, None]
-    return design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[:, None]).T)
-
-
 def _shifts(
     parts: Sequence[Float64[ndarray, "n v p"]], quantity: str, source: Systematic, variations: Sequence[Variation]
 ) -> tuple[tuple[str, ...], Float64[ndarray, "n m p"]]:
@@ -386,12 +382,14 @@ def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficien
         ConfigError: the rule of a systematic does not fit its variations.
     """
     by_name = {}
-    cuts, fractions = {}, {}
+    cuts, fractions, described = {}, {}, {}
     for tagger in configuration.taggers:
         measured = efficiencies[tagger.name]
         width = (tagger.high - tagger.low) / tagger.bins
         cuts[tagger.name] = tagger.low + measured.cuts * width
         fractions[tagger.name] = measured.fractions[0]
+        if len(measured.described):
+            described[tagger.name] = measured.described
         for w, wp in enumerate(configuration.working_points):
             for f, flavour in enumerate(FLAVOUR_NAMES):
                 for quantity in QUANTITIES:
@@ -407,6 +405,7 @@ def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficien
         fractions,
         experimental,
         eta_edges=configuration.eta_edges,
+        described=described,
     )
 
 
@@ -483,7 +482,10 @@ def _scale_factor(
         sources=sources,
         total=np.sqrt(square),
         covariance=covariance,
-        flags=flags_of(nominal, error, np.sqrt(square), sources, both, fractions, measured.jets, distance),
+        flags=flags_of(
+            *(nominal, error, np.sqrt(square), sources, both, fractions, measured.jets, distance),
+            measured.described[:, w] if len(measured.described) else np.empty((0, 2)),
+        ),
         source_errors=source_errors,
         remarks=remarks,
     )

@@ -341,7 +341,7 @@ class EventSource:
         branches = columns_of(self.layout, column)
         if not branches:
             return np.ones(self.stop - self.start, EVENT_BRANCHES[column])
-        numbers = [self._numbers(branch) for branch in branches]
+        numbers = [self.numbers(branch) for branch in branches]
         if column == "trigger":
             return np.logical_or.reduce([values != 0 for values in numbers])
         return lossless(self.path, branches[0], numbers[0], EVENT_BRANCHES[column])
@@ -358,7 +358,7 @@ class EventSource:
                 self._functions.update(change_jets(self, self.layout.unchanged))
             yield self._functions[name]
         elif len(branches) > 1:
-            content = np.stack([self._numbers(branch) for branch in branches], axis=1).ravel()
+            content = np.stack([self.numbers(branch) for branch in branches], axis=1).ravel()
             yield Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
         elif branches and is_expression(branches[0]):
             yield self._calculated(branches[0])
@@ -376,8 +376,12 @@ class EventSource:
                 f"{self.path}: got no layout.branches.{name}, expected the name of a branch", path=self.path
             )
 
-    def _numbers(self, text: str) -> ndarray:
-        """One number per event, of a branch or an expression."""
+    def numbers(self, text: str) -> ndarray:
+        """One number per event, of a branch or an expression.
+
+        Raises:
+            FileError: a branch cannot be read, or holds lists.
+        """
 
         def read(branch: str) -> ndarray:
             return read_flat(self.path, self.tree, branch, self.start, self.stop)
@@ -408,7 +412,7 @@ class EventSource:
                 )
 
         def values(name: str) -> ndarray:
-            return lists[name][1] if name in lists else np.repeat(self._numbers(name), counts)
+            return lists[name][1] if name in lists else np.repeat(self.numbers(name), counts)
 
         return Basket(0, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), evaluate(text, values))
 
@@ -420,7 +424,7 @@ class EventSource:
         """
         names = names_in(text)
         if all(is_flat(self.path, self.tree, name) for name in names):
-            return np.repeat(self._numbers(text), counts)
+            return np.repeat(self.numbers(text), counts)
         lists = self._calculated(text)
         if not np.array_equal(np.diff(lists.offsets), counts):
             raise FileError(
@@ -483,7 +487,7 @@ class EventSource:
         """
         settings = self.layout.weights
         if settings.factors and not generated:
-            factor = np.multiply.reduce([self._numbers(text).astype(np.float64) for text in settings.factors])
+            factor = np.multiply.reduce([self.numbers(text).astype(np.float64) for text in settings.factors])
             for start, table in self.weights(generated=True):
                 yield start, (table * factor[start : start + len(table), None]).astype(">f4")
             return
@@ -516,7 +520,7 @@ class EventSource:
         """
         one, settings = self.between(self.start + event, self.start + event + 1), self.layout.weights
         for text in settings.factors:
-            if not np.isfinite(one._numbers(text)).all():
+            if not np.isfinite(one.numbers(text)).all():
                 return text
         varied = [each.branch for each in settings.variations for _ in range(self.count(each.branch))]
         n_own = next(one.weights())[1].shape[1] - len(varied)
@@ -559,7 +563,7 @@ class EventSource:
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
         if is_expression(branch):
-            yield 0, self._numbers(branch)[:, None]
+            yield 0, self.numbers(branch)[:, None]
             return
         if is_flat(self.path, self.tree, branch):
             yield 0, read_flat(self.path, self.tree, branch, self.start, self.stop)[:, None]

@@ -169,10 +169,27 @@ def unpack_into(packed: memoryview, out: memoryview, n: int) -> None:
         raise ValueError("blocks of an object are missing")
 
 
+class _OfThread(threading.local):
+    """The ZSTD decompressor of a thread, with its working memory."""
+
+    @cached_property
+    def decompressor(self) -> Any:
+        from zstandard import ZstdDecompressor
+
+        return ZstdDecompressor()
+
+
+_of_thread: Final = _OfThread()
+
+
 def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> None:
     """Decompress one block: all of it if it has a checksum, else at least `wanted` bytes."""
     if method == b"ZS":
-        n = _zstd(packed, out, wanted)
+        checked = packed[_ZSTD_FLAGS] & _ZSTD_CHECKED
+        with _of_thread.decompressor.stream_reader(packed, read_size=len(packed)) as stream:
+            n = int(stream.readinto(out if checked else out[:wanted]))
+            if checked and stream.read(1):
+                raise ValueError("a block is longer than it says")
     elif method == b"L4":
         import cramjam
         import xxhash
@@ -189,35 +206,6 @@ def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> 
         raise ValueError(f"packed by {method!r}")
     if not min(wanted, len(out)) <= n <= len(out):
         raise ValueError("a block has another size than it says")
-
-
-class _OfThread(threading.local):
-    """The ZSTD decompressor of a thread, with its working memory; None without the package zstandard."""
-
-    def __init__(self) -> None:
-        try:
-            from zstandard import ZstdDecompressor
-        except ImportError:
-            self.decompressor = None
-        else:
-            self.decompressor = ZstdDecompressor()
-
-
-_of_thread: Final = _OfThread()
-
-
-def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
-    """Decompress a block by the package zstandard, which can stop after `wanted` bytes, or else by cramjam."""
-    if _of_thread.decompressor is None:
-        import cramjam
-
-        return int(cramjam.zstd.decompress_into(packed, out))
-    checked = packed[_ZSTD_FLAGS] & _ZSTD_CHECKED
-    with _of_thread.decompressor.stream_reader(packed, read_size=len(packed)) as stream:
-        n = int(stream.readinto(out if checked else out[:wanted]))
-        if checked and stream.read(1):
-            raise ValueError("a block is longer than it says")
-        return n
 
 
 _SIZED: Final = 0x40000000
@@ -528,7 +516,8 @@ class _Cursor:
         if not (good and min(seek) > 0 and min(sizes) > 0 and all(isinstance(leaf, _Leaf) for leaf in leaves)):
             raise UnknownKindError(f"branch {name!r} is not plain")
         leaf = leaves[0] if len(leaves) == 1 else None
-        stored = _stored(leaf) if leaf is not None else None
+        kind = _TYPES.get(leaf.kind) if leaf is not None and leaf.length == 1 else None
+        stored = np.dtype(">" + (kind.replace("i", "u") if leaf.unsigned else kind)) if leaf and kind else None
         counter = leaf.counter.name if leaf is not None and leaf.counter is not None else ""
         text = leaf is not None and leaf.kind == "TLeafC" and not counter
         return BranchFacts(name, stored, counter, text, tuple(entries), tuple(seek), tuple(sizes))
@@ -539,14 +528,6 @@ class _Cursor:
         self.at += 1 + numbers.nbytes
         whole: list[int] = numbers.tolist()
         return whole
-
-
-def _stored(leaf: _Leaf) -> np.dtype[Any] | None:
-    """The type of the numbers of a leaf with one number or one list per entry; None for other leaves."""
-    kind = _TYPES.get(leaf.kind)
-    if kind is None or leaf.length != 1:
-        return None
-    return np.dtype(">" + kind.replace("i", "u") if leaf.unsigned else ">" + kind)
 
 
 _KINDS: Final = {"b1": "bool", "f4": "float", "f8": "double", "i1": "int8_t", "u1": "uint8_t"}

@@ -16,9 +16,9 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
 from beampipe.calibration.config import REGIONS, Style
+from beampipe.calibration.method.cases import Templates
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, NO_VALID_ERROR, FactorKey, Factors, ScaleFactor, in_words
 from beampipe.calibration.method.reweight import apply_factors, reweighting_factors
-from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.results import Results, percent
 from beampipe.figures import INK, PALETTE, drawing, new_figure
 
@@ -189,7 +189,11 @@ def plot_factor(
             style: Any = {"color": "white", "markeredgecolor": "#b3003c", "markersize": 7, "zorder": 7}
             legend["true, by label"] = axes.plot(_centres(edges), true, "D", **style)[0]
         _frame(axes, edges, f"{key.flavour.capitalize()} {key.quantity} scale factor")
-        _room(axes, factor, true, n_labels=len(legend))
+        reach = np.nan_to_num(factor.total)
+        ends = [factor.nominal - reach, factor.nominal + reach, np.ones(1), *([] if true is None else [true])]
+        low, high = float(np.nanmin(np.concatenate(ends))), float(np.nanmax(np.concatenate(ends)))
+        bottom = low - 0.08 * max(high - low, 0.1)
+        axes.set_ylim(bottom, bottom + (high - bottom) / _below_legend(len(legend)))
         which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point{factors.bins[0].eta}"
         heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
         axes.legend(legend.values(), legend.keys(), columnspacing=1.4, **_LEGEND)
@@ -353,18 +357,6 @@ def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel(PT_LABEL)
     axes.set_ylabel(label)
-
-
-def _room(axes: Axes, factor: ScaleFactor, true: Float64[ndarray, " p"] | None, n_labels: int) -> None:
-    """Make room for the legend above the bands."""
-    reach = np.nan_to_num(factor.total)
-    ends = [factor.nominal - reach, factor.nominal + reach, np.ones(1), *([] if true is None else [true])]
-    every = np.concatenate(ends)
-    every = every[np.isfinite(every)]
-    low, high = float(every.min()), float(every.max())
-    span = max(high - low, 0.1)
-    bottom = low - 0.08 * span
-    axes.set_ylim(bottom, bottom + (high - bottom) / _below_legend(n_labels))
 
 
 def _below_legend(n_labels: int) -> float:

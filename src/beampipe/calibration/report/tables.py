@@ -11,12 +11,11 @@ from typing import Final
 
 import numpy as np
 from rich.console import Console
-from rich.filesize import decimal
 
 from beampipe.calibration.config import REGIONS, Configuration
-from beampipe.calibration.events.dijets import CUT_NAMES
+from beampipe.calibration.events.dijets import CUT_NAMES, EVENT_CUTS
 from beampipe.calibration.exports.corrections import growth
-from beampipe.calibration.method.dropped import REASONS, WARN_DROPPED
+from beampipe.calibration.method.cases import REASONS, WARN_DROPPED
 from beampipe.calibration.method.factors import (
     FLAGS,
     NO_VALID_ERROR,
@@ -24,9 +23,9 @@ from beampipe.calibration.method.factors import (
     FactorKey,
     Factors,
     FlavourAndQuantity,
-    ScaleFactor,
     in_words,
 )
+from beampipe.calibration.method.goodness import IMPROBABLE, probability
 from beampipe.calibration.method.joint import Combination
 from beampipe.calibration.method.reweight import QUARK, merged_bins, reweighting_factors, sum_over_bins
 from beampipe.calibration.results import Results, between_samples, key_name, other_samples, percent, point_name
@@ -95,6 +94,26 @@ def extrapolation_table(results: Results) -> TextTable:
         ("tagger", "working point", "flavour", "quantity", "scale factor", "± total", "± more for each doubling of pT"),
         tuple(rows),
         labels=4,
+    )
+
+
+def refolded_table(factors: Factors) -> TextTable:
+    """How well each extraction describes data: a row per tagger, working point and bin."""
+    rows = []
+    for tagger, described in factors.described.items():
+        for w, point in enumerate(factors.working_points):
+            for p, each in enumerate(factors.bins):
+                chi2, ndf = described[p, w].tolist()
+                larger = probability(chi2, ndf)
+                verdict = "does not describe the data" if larger < IMPROBABLE else "ok" if ndf > 0 else UNKNOWN
+                where = (tagger, percent(point), f"{each.pt}{each.eta}")
+                rows.append((*where, number(chi2, 3), number(ndf, 3), number(larger, 2), verdict))
+    return TextTable(
+        "refolded",
+        "chi2 of the refolded data",
+        ("tagger", "working point", "pT [GeV]", "chi2", "ndf", "probability of a larger one", "verdict"),
+        tuple(rows),
+        labels=3,
     )
 
 
@@ -181,8 +200,8 @@ def cut_flow_tables(results: Results) -> Iterator[TextTable]:
     """Numbers of events after each cut, one table per sample."""
     for sample, result in results.samples.items():
         rows = []
-        for c, cut in enumerate(CUT_NAMES):
-            events, weights = result.cuts
+        events, weights = result.cuts
+        for c, cut in enumerate((*CUT_NAMES, EVENT_CUTS)[: len(events)]):
             before = events[c - 1] if c else events[0]
             kept = 100 * events[c] / before if before else math.nan
             rows.append((cut, f"{events[c]:.0f}", number(kept, 4), number(weights[c], 6)))
@@ -235,21 +254,6 @@ def reweighting_table(results: Results) -> TextTable:
     )
 
 
-def cost_table(results: Results) -> TextTable:
-    """The cost of each stage: artifacts, bytes, seconds of work."""
-    n_files, costs = str(results.input_files), results.costs
-    rows = [("input files", n_files, n_files, _size(results.input_bytes), "")]
-    for cost in costs:
-        seconds = f"{cost.seconds:.2f}" if cost.kept else UNKNOWN
-        rows.append((cost.stage, str(cost.artifacts), str(cost.kept), _size(cost.size), seconds))
-    artifacts, kept = sum(cost.artifacts for cost in costs), sum(cost.kept for cost in costs)
-    size, total = sum(cost.size for cost in costs), sum(cost.seconds for cost in costs)
-    rows.append(("all stages", str(artifacts), str(kept), _size(size), f"{total:.2f}"))
-    return TextTable(
-        "cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds for those kept"), tuple(rows)
-    )
-
-
 def number(value: float, digits: int = 4) -> str:
     """A number as text with `digits` significant digits; `UNKNOWN` if it is not finite."""
     if not math.isfinite(value):
@@ -271,10 +275,6 @@ def write_csv(table: TextTable, path: Path) -> None:
         writer.writerows(table.rows)
 
 
-def _size(n_bytes: int | None) -> str:
-    return UNKNOWN if n_bytes is None else decimal(n_bytes)
-
-
 _NAMES: Final = "SF_q: efficiency, SF_g: rejection; data / simulation."
 
 _STAR: Final = "*: flagged, see Factors.table()."
@@ -286,8 +286,12 @@ def overview_table(factors: Factors) -> TextTable:
     rows = []
     for tagger in factors.taggers:
         for name, what in SHORT_NAMES.items():
-            factor = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
-            rows.append((tagger, name, *(_factor_cell(factor, p) for p in range(len(factors.bins)))))
+            factor, cells = factors.against_pt(tagger=tagger, working_point=point, **what._asdict()), []
+            for p, valid in enumerate(factor.valid):
+                value = f"{factor.nominal[p]:.3f}" if np.isfinite(factor.nominal[p]) else UNKNOWN
+                errors = f" +- {factor.statistical[p]:.3f} ({factor.total[p]:.3f}){' *' if factor.flags[p] else ''}"
+                cells.append(f"{value}{errors}" if valid else value if value == UNKNOWN else f"{value}, no valid error")
+            rows.append((tagger, name, *cells))
     title = f"scale factors at the {point:.0%} working point: value +- statistical (total)"
     bins = map(str, factors.bins)
     return TextTable("overview", title, ("tagger", "", *bins), tuple(rows), labels=2)
@@ -379,16 +383,6 @@ def print_estimate(combination: Combination, console: Console) -> None:
     bins = map(str, joint.bins)
     heads = ("tagger", "point", "", *bins, "chi2/ndf")
     print_table(TextTable("combined", title, heads, tuple(rows), labels=3), console, ("", "point"))
-
-
-def _factor_cell(factor: ScaleFactor, p: int) -> str:
-    """A scale factor in one bin: its value and uncertainties, as far as they are known; a star if it is flagged."""
-    value, error, total = factor.nominal[p], factor.statistical[p], factor.total[p]
-    if not np.isfinite(value):
-        return UNKNOWN
-    if not factor.valid[p]:
-        return f"{value:.3f}, no valid error"
-    return f"{value:.3f} +- {error:.3f} ({total:.3f}){' *' if factor.flags[p] else ''}"
 
 
 def mc_to_mc_table(results: Results) -> TextTable:

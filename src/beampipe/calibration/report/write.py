@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,7 +90,10 @@ def write_report(plan: Plan, store: Store, folder: Path, *, spread: Spread = in_
         ConfigError: a source of uncertainty is called ``stat`` or ``total``.
     """
     recipe = report_recipe(plan)
-    before, sizes = _read_made(folder)
+    before, sizes = "", dict[Path, int]()
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        made = json.loads((folder / _MADE).read_text(encoding="utf-8"))
+        before, sizes = str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}
     if before == recipe.key and all(path.is_file() and path.stat().st_size == size for path, size in sizes.items()):
         return tuple(sizes)
     (folder / _MADE).unlink(missing_ok=True)  # from here on the folder may contain files of two reports
@@ -132,9 +137,9 @@ def _write_page(
     """Write the page of a report, with the headline figure first; `plots` is the folder of the figures' PNG files."""
     from markupsafe import Markup
 
-    by_kind: dict[tuple[str, str], list[Picture]] = {}
+    by_kind: dict[tuple[str, str], list[Picture]] = defaultdict(list)
     for picture in pictures:
-        by_kind.setdefault((picture.kind, picture.tagger), []).append(picture)
+        by_kind[picture.kind, picture.tagger].append(picture)
     rows = results.factors.table()
     page = html_templates().from_string(TEMPLATE)
     text = page.render(
@@ -147,7 +152,6 @@ def _write_page(
         tables={table.name: table for table in texts},
         normalisation=figures.normalisation(results),
         dropped=list(tables.dropped_lines(results.factors)),
-        weight_units={name: result.weight_units for name, result in results.samples.items()},
         provenance=TextTable("provenance", "Keys", ("artifact", "key"), tuple(results.provenance), labels=2),
         versions=", ".join(f"{name} {version}" for name, version in results.versions.items()),
         n_factors=len(rows),
@@ -240,6 +244,7 @@ def _tables(results: Results) -> Iterator[TextTable]:
     yield tables.extrapolation_table(results)
     if other_samples(results):
         yield tables.mc_to_mc_table(results)
+    yield tables.refolded_table(factors)
     yield tables.flag_table()
     yield tables.source_table(results)
     yield from (tables.uncertainty_table(results, key) for key in factors.by_name)
@@ -247,7 +252,6 @@ def _tables(results: Results) -> Iterator[TextTable]:
     yield tables.dropped_table(factors)
     yield tables.reweighting_table(results)
     yield from tables.cut_flow_tables(results)
-    yield tables.cost_table(results)
 
 
 def _draw(draw: Callable[[], Figure], folder: Path, name: str, style: Style) -> None:
@@ -255,12 +259,3 @@ def _draw(draw: Callable[[], Figure], folder: Path, name: str, style: Style) -> 
     with drawing(figures.REPORT_STYLE):
         figures.add_labels(figure, style)
     save_figure(figure, *figures.figure_paths(folder, name), settings=figures.REPORT_STYLE)
-
-
-def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:
-    """The key of the report in a folder, and the sizes of its files; an empty key if there is none."""
-    try:
-        made = json.loads((folder / _MADE).read_text(encoding="utf-8"))
-        return str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "", {}

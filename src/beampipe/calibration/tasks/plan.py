@@ -24,7 +24,15 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
-from beampipe.calibration.events.dijets import Dijets, RunRange, WeightUnits, read_dijets, write_dijets
+from beampipe.calibration.events.dijets import (
+    Dijets,
+    RunRange,
+    WeightUnits,
+    read_dijets,
+    read_variations,
+    write_dijets,
+    write_variations,
+)
 from beampipe.calibration.events.fill import (
     REPLICAS_PER_BLOCK,
     FilledChunk,
@@ -399,7 +407,6 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
     drawn = sample.name in (configuration.nominal, configuration.data)
     to_select = SelectSettings(
         selection=configuration.selection,
-        regions=configuration.regions,
         units=WeightUnits(sample.weight_bits),
         simulated=simulated,
         labelled=simulated,
@@ -407,6 +414,8 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
         layout=configuration.layout_of(sample.name).alone,
         observables=any(tagger.is_score for tagger in configuration.taggers),
+        region_in_files=configuration.regions.rule == "branch",
+        kept=configuration.kept,
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,
@@ -421,6 +430,8 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         dataset=bookkeeping.dataset,
         groups=configuration.shifts.groups,
         eta_edges=configuration.eta_edges,
+        regions=configuration.regions,
+        cuts=configuration.cuts,
     )
     layout = to_select.layout
     return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.files_of_changes))
@@ -448,6 +459,7 @@ def chunks_of(
             tuple(models),
             code,
             configuration.keep_tables,
+            configuration.keep_variations,
             FillPath.of(settings.fill),
             file.stamp,
         )
@@ -459,9 +471,9 @@ def ranges_of(file: InspectedFile, configuration: Configuration, settings: Chunk
     """First entry and one past the last of each chunk of a file, or of a variation's tree in it.
 
     Chunks begin and end at basket borders, so that no basket is read twice, unless there are too few common borders.
-    Added variations must not change their size: the tables of selected events would not be found again.
+    Added variations and cuts must not change their size: the tables of selected events would not be found again.
     """
-    plain = FillPath.of(replace(settings.fill, kinematics=()))
+    plain = FillPath.of(replace(settings.fill, kinematics=(), cuts=()))
     size = configuration.chunk_events or (250_000 if plain.kind == "one pass" else 100_000)
     borders = dict(file.facts.borders_of).get(settings.variation, file.facts.borders)
     if borders[-1] == borders[0]:
@@ -499,6 +511,7 @@ class Chunk:
         models: models of the taggers other than n_trk.
         code: digest of the code of each stage.
         keep_tables: whether tables of stages 1 and 2 are stored.
+        keep_variations: whether weights and numbers of tracks of variations are stored, too.
         fill_path: how its histograms are filled, and why.
         stamp: stamp of the file when the plan was made; None for a remote file.
     """
@@ -511,6 +524,7 @@ class Chunk:
     models: tuple[Input, ...]
     code: Mapping[str, str]
     keep_tables: bool
+    keep_variations: bool
     fill_path: FillPath
     stamp: FileStamp | None = None
 
@@ -541,6 +555,16 @@ class Chunk:
         return Recipe(
             "select", self.code["select"], parameters, (self.source,), f"{self.path}[{self.start}:{self.stop}]"
         )
+
+    @cached_property
+    def varied(self) -> Recipe | None:
+        """The recipe of the weights and numbers of tracks of variations; None if none are kept."""
+        settings = self.settings.select
+        if not self.keep_variations or settings == settings.nominal:
+            return None
+        parameters = {"weights": settings.weights, "varied": settings.varied}
+        inputs = (Input("dijets", self.select.key, self.select.label),)
+        return Recipe("select", self.code["select"], parameters, inputs, self.select.label)
 
     @cached_property
     def predict(self) -> Recipe | None:
@@ -714,7 +738,7 @@ def _filled(store: Store, chunk: Chunk) -> tuple[FilledChunk, list[Input]]:
     """The histograms, in one pass over the file or from the table of selected events; and what they were made from."""
     recipe, settings = chunk.select, chunk.settings
     inputs = [Input("dijets", recipe.key, recipe.label)]
-    if chunk.fill_path.kind == "one pass" and store.find(recipe) is None:
+    if chunk.fill_path.kind == "one pass" and chunk.varied is None and store.find(recipe) is None:
         began = perf_counter()
         made = fill_file(
             chunk.path, chunk.start, chunk.stop, settings.select, settings.fill, with_table=chunk.keep_tables
@@ -733,18 +757,22 @@ def _filled(store: Store, chunk: Chunk) -> tuple[FilledChunk, list[Input]]:
 
 def _dijets(store: Store, chunk: Chunk, settings: SelectSettings, *, keep: bool) -> Dijets:
     """The table of dijet events, from the store or from the file; columns of variations come from the file."""
-    recipe = chunk.select
-    path = store.load(recipe)
+    recipe, varied = chunk.select, chunk.varied if settings != settings.nominal else None
+    path, began = store.load(recipe), perf_counter()
     if path is not None:
-        dijets = with_variations(read_dijets(path), chunk.path, chunk.start, chunk.stop, settings)
-        if settings != settings.nominal:
-            _refuse_change(chunk)
-        return dijets
-    began = perf_counter()
-    dijets = select(chunk.path, chunk.start, chunk.stop, settings)
+        dijets = read_dijets(path)
+        if varied is not None and (stored := store.load(varied)) is not None:
+            return read_variations(dijets, stored)
+        if settings == settings.nominal:
+            return dijets
+        dijets = with_variations(dijets, chunk.path, chunk.start, chunk.stop, settings)
+    else:
+        dijets = select(chunk.path, chunk.start, chunk.stop, settings)
     _refuse_change(chunk)
-    if keep:
+    if keep and path is None:
         store.write(recipe, ".npz", partial(write_dijets, dijets), seconds=perf_counter() - began)
+    if varied is not None:
+        store.write(varied, ".npz", partial(write_variations, dijets))
     return dijets
 
 

@@ -51,7 +51,7 @@ _MODULES: Final = {
     "predict": ("events.scores",),
     "fill": ("events.fill",),
     "merge": ("events.histograms",),
-    "reweight": ("method.templates", "method.reweight"),
+    "reweight": ("method.cases", "method.reweight"),
     "extract": ("method.matrix",),
     "factors": ("method.uncertainties",),
 }

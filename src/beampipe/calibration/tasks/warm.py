@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy
 from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
@@ -22,16 +22,12 @@ __all__ = ["fill_and_merge", "run_chunk"]
 
 _FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
 
-
-def _warm() -> None:
-    """Inspect a shipped file, and fill histograms from it."""
-    facts, energy = inspect_file(_FILE), Energy(1, 1)
-    settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(), True, True, (0, 1), ("trk_eff",))
-    wanted = FillSettings(
-        *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, WeightUnits(), True, facts.weight_names[:2]),
-        *(built_in_variations(("trk_eff",), energy), Bootstrap(4), facts.dataset),
-    )
-    fill_file(_FILE, 0, 100, settings, wanted)
-
-
-_warm()
+_facts, _energy = inspect_file(_FILE), Energy(1, 1)
+fill_file(
+    *(_FILE, 0, 100),
+    SelectSettings(DijetSelection(), WeightUnits(), True, True, (0, 1), ("trk_eff",)),
+    FillSettings(
+        *((500.0, 2000.0), (Tagger(),), DijetSelection(), _energy, WeightUnits(), True, _facts.weight_names[:2]),
+        *(built_in_variations(("trk_eff",), _energy), Bootstrap(4), _facts.dataset),
+    ),
+)
