@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from importlib.resources import files
 from pathlib import Path
 
@@ -124,3 +125,9 @@ def test_a_detector_by_name_is_found_from_another_folder(tmp_path: Path) -> None
     path.write_text(EXAMPLE.read_text().replace("# layout = ", "layout = "))
     with pytest.raises(FileError, match=f"{tmp_path}/my_detector.toml: cannot be read"):
         _ = Plan(load_settings(path)).chunks["nominal"][0].recipes
+
+
+def test_chunks_travel_to_workers_with_their_recipes(tmp_path: Path) -> None:
+    chunk = Plan(demo_settings(tmp_path)).chunks["data"][0]
+    keys = {stage: recipe.key for stage, recipe in chunk.recipes.items()}
+    assert {stage: recipe.key for stage, recipe in pickle.loads(pickle.dumps(chunk)).recipes.items()} == keys

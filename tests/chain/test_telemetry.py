@@ -95,7 +95,7 @@ def test_spans_are_written_when_a_task_fails(tmp_path: Path, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise ValueError("no hits")
 
-    monkeypatch.setattr("beampipe.chain.recipes.simulate", fail)
+    monkeypatch.setattr("beampipe.chain.stages.simulate", fail)
     target = TraceTarget(tmp_path, "", f"00-{1:032x}-{2:016x}-01")
     with pytest.raises(ValueError, match="no hits"):
         make_chunk(Store(tmp_path / "store"), Plan(of_two(tmp_path)).chunks["data"][0], trace=target)

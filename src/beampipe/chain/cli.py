@@ -19,7 +19,7 @@ from beampipe.terminal.task_options import Executor, Workers, number_of_workers,
 from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE
 
 if TYPE_CHECKING:
-    from beampipe.chain.run import ChainResult
+    from beampipe.chain.run import ChainResult, InputResult
     from beampipe.chain.settings import ChainSettings
     from beampipe.workflow import SlurmOptions
 
@@ -109,6 +109,71 @@ def verify_command(
         raise BeampipeError(f"{store}: other bytes here than in the store: {', '.join(result.differing[:5])}")
 
 
+@app.command("stages")
+def stages_command(
+    config: Annotated[Path | None, typer.Argument()] = None,
+    as_json: Json = False,
+) -> None:
+    """List the stages of chunks of events: what each reads and writes.
+
+    Args:
+        config: TOML file of a chain, for its own stages. [default: shipped stages]
+    """
+    from rich.markup import escape
+
+    from beampipe.chain.own_stages import columns_of
+    from beampipe.chain.settings import EXAMPLE, load_settings
+    from beampipe.chain.stages import STAGES, replaced
+
+    stages = replaced(dict(STAGES), load_settings(config or EXAMPLE).stage)
+    rows = [
+        {"stage": name, "code": each.module, "reads": each.inputs, "writes": columns_of(each.output)}
+        for name, each in stages.items()
+    ]
+    if as_json:
+        print_json({"stages": rows})
+        return
+    table = make_table("stages of chunks", ("stage", "code", "reads", "writes"), ())
+    for row in rows:
+        table.add_row(str(row["stage"]), str(row["code"]), ", ".join(row["reads"]), escape(str(row["writes"])))
+    console().print(table)
+
+
+@app.command("export")
+def export_command(
+    what: Annotated[str, typer.Argument()],
+    config: Annotated[Path, typer.Argument()] = Path("chain.toml"),
+    form: Annotated[str, typer.Option("--as")] = "parquet",
+    output: Annotated[Path | None, typer.Option("--output", "-o")] = None,
+    sample: str = "",
+    force: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Write hits, tracks, particles or jets that a chain made, for other programs.
+
+    Args:
+        what: One of hits, tracks, particles, jets.
+        config: TOML file of the chain, or folder of a run.
+        form: Format: parquet or root with lists for each event, or edm4hep for hits and tracks.
+        output: File to write. [default: WHAT with the ending of the format]
+        sample: Name of the sample. [default: the nominal one]
+    """
+    from beampipe.chain.export import ENDINGS, export
+    from beampipe.chain.settings import load_settings
+    from beampipe.chain.verify import read_settings
+    from beampipe.errors import look_up
+    from beampipe.files import check_command_output
+
+    output = output or Path(f"{what}{look_up('format', form, ENDINGS)}")
+    settings = read_settings(config) if config.is_dir() else load_settings(config)
+    check_command_output(output, force=force)
+    n_events = export(settings, what, form, output, sample)
+    if as_json:
+        print_json({"output": output, "events": n_events})
+        return
+    say(f"{output}: {what} of {n_events} events")
+
+
 @app.command("stream")
 def stream_command(
     files: Annotated[list[Path] | None, typer.Argument()] = None,
@@ -196,8 +261,8 @@ def _run(
     as_json: bool,
 ) -> None:
     from beampipe.calibration import RunSettings
-    from beampipe.chain.report import PAGE, write_report
-    from beampipe.chain.run import RESULT, run_chain
+    from beampipe.chain.report import PAGE, write_input_report, write_report
+    from beampipe.chain.run import RESULT, run_chain, run_inputs
     from beampipe.chain.telemetry import TRACE
     from beampipe.files import check_command_output
 
@@ -205,11 +270,31 @@ def _run(
     check_command_output(settings.output / RESULT, parents=True, force=force, marks=['"gluon_fraction"'])
     if settings.telemetry is not None:
         check_command_output(settings.output / TRACE, parents=True, force=force, marks=['"resourceSpans"'])
+    where = RunSettings(executor, number_of_workers(workers), slurm)
+    if not settings.measures:
+        with task_progress() as progress:
+            found = run_inputs(settings, where, progress)
+            page = write_input_report(found)
+        _print_input(found, as_json=as_json)
+        say(f"report: {page}")
+        return
     with task_progress() as progress:
-        result = run_chain(settings, RunSettings(executor, number_of_workers(workers), slurm), progress)
+        result = run_chain(settings, where, progress)
         page = write_report(result)
     _print(result, as_json=as_json)
     say(f"report: {page}")
+
+
+def _print_input(result: InputResult, *, as_json: bool) -> None:
+    events = result.events
+    numbers = {"events": len(events.events), "tracks": len(events.tracks.pt), "jets": len(events.jets)}
+    left_out = dict(result.left_out)
+    if as_json:
+        print_json({**numbers, "left_out": left_out, "output": result.settings.output})
+        return
+    say(", ".join(f"{number} {what}" for what, number in numbers.items()))
+    for stage, why in left_out.items():
+        say(f"left out: {stage}: {why}")
 
 
 def _print(result: ChainResult, *, as_json: bool) -> None:

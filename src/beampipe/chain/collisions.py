@@ -48,7 +48,12 @@ def sample_spec_of(generator: str, pythia: tuple[str, ...], energy: float) -> Sa
 
 def write_cross_section(path: Path, spec: SampleSpec, part: Slice) -> None:
     """Estimate the cross section of a sample [pb], and write it as JSON."""
-    path.write_text(json.dumps({"cross_section": cross_section(spec, part, _HARD_EVENTS)}) + "\n", encoding="utf-8")
+    keep_cross_section(path, cross_section(spec, part, _HARD_EVENTS))
+
+
+def keep_cross_section(path: Path, value: float) -> None:
+    """Write a cross section [pb] as JSON."""
+    path.write_text(json.dumps({"cross_section": value}) + "\n", encoding="utf-8")
 
 
 def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int, pileup: float, energy: float) -> None:
@@ -66,11 +71,16 @@ def generate(path: Path, spec: SampleSpec, part: Slice, seed: int, n_events: int
         energy: their centre-of-mass energy, that of the sample [TeV].
     """
     collisions, pool = PythiaRun(spec, part, seed).with_tracker_particles(n_events)
-    tables = {"collisions": collisions, "pool": pool}
-    if pileup > 0:
-        n_soft = min(math.ceil(pileup * n_events + 5 * math.sqrt(pileup)), MOST_COLLISIONS)
-        tables["soft"] = soft_collisions("soft", n_soft, seed_of(seed, n_soft), energy)
-    save_tables(path, **tables)
+    soft = with_soft_collisions(n_events, pileup, seed, energy)
+    save_tables(path, collisions=collisions, pool=pool, **soft)
+
+
+def with_soft_collisions(n_events: int, pileup: float, seed: int, energy: float) -> dict[str, CollisionPool]:
+    """The table of soft collisions of a record, by its name; none without pile-up. Arguments as of `generate`."""
+    if pileup == 0:
+        return {}
+    n_soft = min(math.ceil(pileup * n_events + 5 * math.sqrt(pileup)), MOST_COLLISIONS)
+    return {"soft": soft_collisions("soft", n_soft, seed_of(seed, n_soft), energy)}
 
 
 def read_collisions(path: Path) -> Collisions:

@@ -132,6 +132,19 @@ def plot_jets(data: JetEvents, scale: EnergyScale) -> Figure:
     return figure
 
 
+def plot_found_jets(data: JetEvents) -> Figure:
+    """Spectrum of jets, and the number of their tracks."""
+    pt, n_tracks = data.jets.pt, per_jet(data.owners.track, data)
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(1, 2, size=(11.0, 4.8))
+        left, right = panels[0]
+        left.hist(pt, 20, histtype="step", color=_INK, lw=2)
+        left.set(xlabel="pT of the jet [GeV]", ylabel="jets")
+        right.hist(n_tracks, np.arange(-0.5, n_tracks.max(initial=1) + 1), histtype="step", color=_INK, lw=2)
+        right.set(xlabel="tracks of the jet", ylabel="jets")
+    return figure
+
+
 def plot_ntuple(columns: Mapping[str, ndarray]) -> Figure:
     """Number of tracks, width and C1 of quark and gluon jets.
 

@@ -12,10 +12,10 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float64
 from beampipe.chain.collisions import read_collisions, read_towers
 from beampipe.chain.settings import JetSettings
-from beampipe.chain.tables import EventTable, JetEvents, JetTable, Owners, ParticleTable, TrackTable
+from beampipe.chain.tables import JetEvents, JetTable, Owners, TrackEvents, TrackTable
+from beampipe.simulation.calorimeter import Towers
 from beampipe.simulation.jets import ParticleJets, TowerJets, distance, jet_labels, particle_jets, tower_jets
 from beampipe.simulation.pythia import PHOTON, Collisions
-from beampipe.tables import load_table
 
 _MATCHED: Final = 0.3
 """Largest distance between the axes of a jet of towers and of its jet of particles, or its photon."""
@@ -25,37 +25,53 @@ _ISOLATED: Final = 0.8
 
 
 def make_jets(
-    path: Path, record: Path, towers: Path, tracks: Path, settings: JetSettings, *, with_photon: bool = False
+    path: Path,
+    record: Path | None,
+    towers: Path | None,
+    tracks: Path,
+    settings: JetSettings,
+    *,
+    with_photon: bool = False,
 ) -> None:
     """Cluster towers, associate tracks and particles as ghosts, and write the jets.
 
     Args:
         path: file to write.
-        record: file of `beampipe.chain.collisions.generate`.
-        towers: file of `beampipe.chain.collisions.measure_towers`.
+        record: file of `beampipe.chain.collisions.generate`; None for jets without label and true momentum.
+        towers: file of `beampipe.chain.collisions.measure_towers`; None for jets of tracks.
         tracks: file of `beampipe.chain.tracks.find_tracks`.
         settings: cuts on the jets.
         with_photon: whether one of the jets is the photon of the hard process, which is labelled then.
     """
-    collisions = read_collisions(record)
-    track, particle = load_table(tracks, "tracks", TrackTable), load_table(tracks, "particles", ParticleTable)
+    found = TrackEvents.load(tracks)
+    track, particle, events = found.tracks, found.particles, found.events
     result = tower_jets(
-        read_towers(towers),
+        _as_towers(track, len(events)) if towers is None else read_towers(towers),
         np.concatenate([track.event, particle.event]),
         np.concatenate([track.eta, particle.eta]),
         np.concatenate([track.phi, particle.phi]),
         settings.min_pt,
         settings.max_abs_eta,
     )
-    truth = particle_jets(collisions, settings.min_pt / 2, settings.max_abs_eta + _MATCHED)
-    label, true_pt = jet_labels(collisions, result.event, result.eta, result.phi), _true_pt(result, truth)
-    if with_photon:
-        photon = _photons(result, collisions)
-        label, true_pt = np.where(photon, PHOTON, label), np.where(photon, np.nan, true_pt)
+    label, true_pt = np.zeros(len(result), np.int64), np.full(len(result), np.nan)
+    if record is not None:
+        collisions = read_collisions(record)
+        truth = particle_jets(collisions, settings.min_pt / 2, settings.max_abs_eta + _MATCHED)
+        label, true_pt = jet_labels(collisions, result.event, result.eta, result.phi), _true_pt(result, truth)
+        if with_photon:
+            photon = _photons(result, collisions)
+            label, true_pt = np.where(photon, PHOTON, label), np.where(photon, np.nan, true_pt)
+        events = replace(events, weight=collisions.weights[:, 0])
     jets = JetTable(result.event, result.pt, result.eta, result.phi, label, true_pt)
     n_tracks = len(track.event)
-    events = replace(load_table(tracks, "events", EventTable), weight=collisions.weights[:, 0])
     JetEvents(events, jets, track, particle, Owners(result.owner[:n_tracks], result.owner[n_tracks:])).save(path)
+
+
+def _as_towers(tracks: TrackTable, n_events: int) -> Towers:
+    """Tracks in place of towers, each with its momentum."""
+    order = np.argsort(tracks.event, kind="stable")
+    offset = np.searchsorted(tracks.event[order], np.arange(n_events + 1)).astype(np.int64)
+    return Towers(offset, tracks.pt[order], tracks.eta[order], tracks.phi[order])
 
 
 def _photons(jets: TowerJets, collisions: Collisions) -> Bool[ndarray, " n"]:

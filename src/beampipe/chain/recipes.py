@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from hashlib import sha256
@@ -11,18 +11,21 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from beampipe.chain.collisions import generate, measure_towers, sample_spec_of, simulate, write_cross_section
+from beampipe.chain.collisions import keep_cross_section, sample_spec_of, write_cross_section
 from beampipe.chain.cost import measured_artifact
-from beampipe.chain.jets import make_jets
+from beampipe.chain.inputs import Source, sources, stated_cross_section
 from beampipe.chain.settings import ChainSettings, Sample
+from beampipe.chain.stages import STAGES, Stage, stages_of
 from beampipe.chain.telemetry import TraceTarget, recorded
-from beampipe.chain.tracks import find_tracks, finder_digest
+from beampipe.chain.tracks import finder_digest
 from beampipe.errors import MismatchError, MissingExtraError
+from beampipe.events import Event
 from beampipe.identity import NO_RESULT
+from beampipe.simulation.degradation import degrade
+from beampipe.simulation.detector import detector_modules
 from beampipe.simulation.pythia import seed_of
-from beampipe.simulation.samples import DIJETS, GAMMAJET, PROCESSES, SampleSpec
-from beampipe.tracking import kernels
-from beampipe.tracking.loading import fit_weights
+from beampipe.simulation.samples import DIJETS, PROCESSES, SampleSpec
+from beampipe.tracking.formats.parquet import read_events
 from beampipe.workflow import (
     Input,
     Recipe,
@@ -36,30 +39,24 @@ from beampipe.workflow import (
 
 _MODULES: Final = {
     "cross_section": "collisions",
-    "generate": "collisions",
-    "simulate": "collisions",
-    "towers": "collisions",
-    "tracks": "tracks",
-    "jets": "jets",
     "scale": "ntuples",
     "performance": "ntuples",
     "ntuple": "ntuples",
     "result": "fit",
 }
-"""Stage -> the module of `beampipe.chain` that runs it; its code and imports enter the keys of the artifacts."""
+"""Stage that needs all chunks -> the module of `beampipe.chain` that runs it."""
 
 _PACKAGES: Final = {
     "cross_section": ("pythia8mc",),
-    "generate": ("pythia8mc", "awkward"),
-    "simulate": ("pyacts", "pyarrow"),
-    "jets": ("fastjet", "awkward"),
     "result": ("pyhf", "iminuit"),
 }
-"""Stage -> other packages that it computes with beside numpy; their versions enter the keys."""
+"""Stage of these -> other packages that it computes with beside numpy."""
 
 _NO_RESULT: Final = (
     *NO_RESULT,
     "beampipe.chain.settings",
+    "beampipe.chain.own_stages",
+    "beampipe.chain.stages",
     "beampipe.chain.telemetry",
     "beampipe.serving",
     "beampipe.triton",
@@ -67,25 +64,28 @@ _NO_RESULT: Final = (
 )
 """Modules that do not affect results: settings are parameters of the stages, and servers give the same tracks."""
 
-INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "generate": (),
-    "simulate": ("generate",),
-    "towers": ("generate",),
-    "tracks": ("generate", "simulate"),
-    "jets": ("generate", "towers", "tracks"),
-}
-"""Stage of a chunk -> the stages whose artifacts it reads, in the order of its arguments."""
-
-_SUFFIX: Final = {"simulate": ".parquet"}
+INPUTS: Final[Mapping[str, tuple[str, ...]]] = {stage.name: stage.inputs for stage in STAGES.values()}
+"""Stage of a simulated chunk -> the stages whose artifacts it reads."""
 
 
 @cache
-def stage_code(stage: str) -> str:
-    """Digest of the code of a stage, with the versions of the packages that it computes with."""
-    versions = {package: installed_version(package) for package in ("numpy", *_PACKAGES.get(stage, ()))}
+def stage_code(stage: str, module: str = "", packages: tuple[str, ...] = ()) -> str:
+    """Digest of the code of a stage, with the versions of the packages that it computes with.
+
+    Args:
+        stage: name of the stage.
+        module: module that runs it; its imports count, too. Empty for a stage that needs all chunks.
+        packages: packages that it computes with beside numpy.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    if not module:
+        module, packages = f"beampipe.chain.{_MODULES[stage]}", _PACKAGES.get(stage, ())
+    versions = {package: installed_version(package) for package in ("numpy", *packages)}
     if missing := [package for package, version in versions.items() if version == "none"]:
         raise MissingExtraError(missing[0], "chain", f"the stage {stage} of a chain")
-    return digest_of([code_digest(f"beampipe.chain.{_MODULES[stage]}", but=_NO_RESULT), versions])
+    return digest_of([code_digest(module, but=_NO_RESULT), versions])
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Chunk:
         number: number of the chunk in its sample.
         n_events: number of events.
         process: the hard process.
+        source: where the events are read from; None for those that are simulated.
     """
 
     settings: ChainSettings
@@ -105,6 +106,7 @@ class Chunk:
     number: int
     n_events: int
     process: str = DIJETS
+    source: Source | None = None
 
     @property
     def label(self) -> str:
@@ -131,60 +133,37 @@ class Chunk:
         """Digest of the finder."""
         return finder_digest(self.settings.tracks, self.settings.detector.read())
 
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The stages by name, in order; not kept, as chunks travel between processes."""
+        return stages_of(self)
+
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
         """The recipes by stage."""
-        settings, sample = self.settings, self.sample
-        detector, pileup = settings.detector.contents, settings.collisions.pileup
-        parameters: dict[str, object] = {
-            "generate": [self.spec.settings, settings.collisions.slice, self.seed(1), self.n_events, pileup],
-            "simulate": [detector, self.seed(2), pileup],
-            "towers": [settings.calorimeter, self.seed(3)],
-            "tracks": [
-                [detector, sample.degradation, self.finder, settings.tracks.cuts],
-                [settings.tracks.max_dz, installed_version("pyacts")] if pileup else [],  # ACTS finds the vertices
-                [kernels.build(), list(_fit(settings.tracks.model)), self.seed(4), self.run_seed],
-            ],
-            "jets": settings.jets if self.process == DIJETS else [settings.jets, self.process],
-        }
         recipes: dict[str, Recipe] = {}
-        for stage, inputs in INPUTS.items():
-            before = tuple(Input(name, recipes[name].key, recipes[name].label) for name in inputs)
-            recipes[stage] = Recipe(stage, stage_code(stage), parameters[stage], before, f"{stage} {self.label}")
+        for name, stage in self.stages.items():
+            before = tuple(Input(each, recipes[each].key, recipes[each].label) for each in self.inputs(name))
+            code = stage.digest or stage_code(name, stage.module, stage.packages)
+            recipes[name] = Recipe(name, code, stage.parameters(self), before, f"{name} {self.label}")
         return recipes
 
-    def makers(self) -> dict[str, Callable[..., None]]:
-        """The function that makes the artifact of each stage, given its path and those of its inputs."""
-        settings, sample = self.settings, self.sample
-        return {
-            "generate": lambda path: generate(
-                path,
-                self.spec,
-                settings.collisions.slice,
-                self.seed(1),
-                self.n_events,
-                settings.collisions.pileup,
-                settings.collisions.energy,
-            ),
-            "simulate": lambda path, record: simulate(
-                path, record, settings.detector, self.seed(2), settings.collisions.pileup
-            ),
-            "towers": lambda path, record: measure_towers(path, record, settings.calorimeter, self.seed(3)),
-            "tracks": lambda path, record, hits: find_tracks(
-                path,
-                hits,
-                record if settings.collisions.pileup else None,
-                settings.detector,
-                sample.degradation,
-                settings.tracks,
-                self.seed(4),
-                self.run_seed,
-                self.finder,
-            ),
-            "jets": lambda path, record, towers, tracks: make_jets(
-                path, record, towers, tracks, settings.jets, with_photon=self.process == GAMMAJET
-            ),
-        }
+    def inputs(self, stage: str) -> list[str]:
+        """The stages whose artifacts a stage reads."""
+        return [name for name in self.stages[stage].inputs if name in self.stages]
+
+    def events(self, path: Path) -> Iterator[Event]:
+        """The events in the artifact of the stage `simulate`, as tracks are found in them."""
+        if self.source is not None and self.source.kind == "hits":  # they are measured hits
+            yield from read_events(path)
+            return
+        modules = detector_modules(self.settings.detector.read())
+        for event in read_events(path):
+            yield degrade(event, self.sample.degradation, self.seed(4), run_seed=self.run_seed, modules=modules)
+
+    def make(self, stage: str, path: Path, inputs: Mapping[str, Path]) -> None:
+        """Make the artifact of a stage, from those of `inputs`."""
+        self.stages[stage].make(self, path, inputs)
 
 
 def make_chunk(store: Store, chunk: Chunk, until: str = "jets", trace: TraceTarget | None = None) -> None:
@@ -203,7 +182,7 @@ def make_chunk(store: Store, chunk: Chunk, until: str = "jets", trace: TraceTarg
     recipe = chunk.recipes[until]
     with remembering_code(write=False):
         here = replace(chunk).recipes  # of a worker: perhaps on another machine
-    if changed := [stage for stage in INPUTS if here[stage].key != chunk.recipes[stage].key]:
+    if changed := [stage for stage in here if here[stage].key != chunk.recipes[stage].key]:
         raise MismatchError(
             f"{chunk.label}: got another key of the stage {changed[0]} here than in the plan, expected the same; run"
             " workers in the same environment: code and packages, weights, detector files and plug-ins"
@@ -228,16 +207,15 @@ def _made(store: Store, chunk: Chunk, stage: str) -> Path:
     path = store.load(recipe)
     if path is not None:
         return path
-    inputs = [_made(store, chunk, name) for name in INPUTS[stage]]
-    make = chunk.makers()[stage]
-    suffix = _SUFFIX.get(stage, ".npz")
-    return measured_artifact(store, recipe, suffix, lambda part: make(part, *inputs), chunk.n_events, inputs)
-
-
-@cache
-def _fit(model: str) -> tuple[str, ...]:
-    """Digests of the tables of the fit."""
-    return tuple(file_digest(path) for path in fit_weights(model))
+    inputs = {name: _made(store, chunk, name) for name in chunk.inputs(stage)}
+    return measured_artifact(
+        store,
+        recipe,
+        chunk.stages[stage].suffix,
+        lambda part: chunk.make(stage, part, inputs),
+        chunk.n_events,
+        list(inputs.values()),
+    )
 
 
 def _number_of(name: str) -> int:
@@ -258,19 +236,24 @@ class Plan:
     @cached_property
     def chunks(self) -> dict[str, tuple[Chunk, ...]]:
         """The chunks of each sample, by its name."""
-        size, processes = self.settings.chunk_events, self.settings.collisions.process
-        return {
-            name: tuple(
-                Chunk(self.settings, sample, number, min(size, sample.events - first), process)
-                for number, (process, first) in enumerate(product(processes, range(0, sample.events, size)))
-            )
-            for name, sample in self.settings.samples.items()
-        }
+        return {name: tuple(self._chunks(sample)) for name, sample in self.settings.samples.items()}
+
+    def _chunks(self, sample: Sample) -> Iterator[Chunk]:
+        size, given = self.settings.chunk_events, self.settings.input.of(sample.name)
+        if given is not None:
+            for number, (source, n_events) in enumerate(sources(*given, sample.events, size)):
+                yield Chunk(self.settings, sample, number, n_events, source=source)
+            return
+        parts = product(self.settings.collisions.process, range(0, sample.events, size))
+        for number, (process, first) in enumerate(parts):
+            yield Chunk(self.settings, sample, number, min(size, sample.events - first), process)
 
     @cached_property
     def compared(self) -> dict[str, tuple[Chunk, ...]]:
         """The first chunks of the nominal sample by finder: that of the chain, then those that it is compared with."""
         settings, tracks = self.settings, self.settings.tracks
+        if not settings.measures:
+            return {tracks.finder: ()}
         n = math.ceil(tracks.compare_events / settings.chunk_events)
         first = self.chunks[settings.of_role("nominal").name][:n]
         others = {
@@ -296,11 +279,21 @@ class Plan:
 
     def cross_section(self, sample: str) -> Recipe:
         """The cross section of a sample."""
+        given = self.settings.input.events.get(sample)
+        if given is not None:
+            identities = [chunk.source.identity for chunk in self.chunks[sample] if chunk.source is not None]
+            code = stage_code("cross_section", "beampipe.chain.inputs")
+            return Recipe("cross_section", code, [identities, given.cross_section], (), f"cross_section {sample}")
         parameters = [self._spec(sample).settings, self.settings.collisions.slice]
         return Recipe("cross_section", stage_code("cross_section"), parameters, (), f"cross_section {sample}")
 
     def make_cross_section(self, store: Store, sample: str) -> Path:
         """The file of the cross section of a sample, made if it is missing."""
+        given = self.settings.input.events.get(sample)
+        if given is not None:
+            return store.get(
+                self.cross_section(sample), ".json", lambda path: keep_cross_section(path, stated_cross_section(given))
+            )
         spec, part = self._spec(sample), self.settings.collisions.slice
         return store.get(self.cross_section(sample), ".json", lambda path: write_cross_section(path, spec, part))
 
@@ -331,7 +324,10 @@ class Plan:
     def recipes(self) -> list[Recipe]:
         """The recipes of all artifacts up to the ntuples, by stage."""
         names = list(self.chunks)
-        by_stage = [chunk.recipes[stage] for stage in INPUTS for chunks in self.chunks.values() for chunk in chunks]
+        chunks = [chunk for each in self.chunks.values() for chunk in each]
+        by_stage = [chunk.recipes[stage] for stage in INPUTS for chunk in chunks if stage in chunk.recipes]
+        if not self.settings.measures:
+            return by_stage
         performance = [self.performance(name) for name in names]
         return [*by_stage, self.scale, *performance, *(self.ntuple(name) for name in names)]
 

@@ -13,7 +13,7 @@ from beampipe.chain import figures
 from beampipe.chain.cost import projections, read_facility, stage_costs
 from beampipe.chain.ntuples import EnergyScale, Performance
 from beampipe.chain.recipes import INPUTS, made
-from beampipe.chain.run import ChainResult, store_of
+from beampipe.chain.run import ChainResult, InputResult, store_of
 from beampipe.chain.tables import VERTEX_MATCHED, JetEvents
 from beampipe.chain.telemetry import TRACE, read_trace
 from beampipe.chain.tracks import local_finder, served_finder
@@ -21,11 +21,8 @@ from beampipe.events import Event
 from beampipe.figures import html_templates, png_base64
 from beampipe.files import write_whole
 from beampipe.processes import processor_name
-from beampipe.simulation.degradation import degrade
-from beampipe.simulation.detector import detector_modules
 from beampipe.simulation.ntuples.ntuple_files import read_ntuple
 from beampipe.tables import load_table
-from beampipe.tracking.formats.parquet import read_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from beampipe.chain.fit import Measurement
+    from beampipe.chain.recipes import Chunk
+    from beampipe.chain.settings import ChainSettings
 
 PAGE: Final = "report.html"
 """Name of the page in the folder of a chain."""
@@ -64,10 +63,10 @@ def write_report(result: ChainResult) -> Path:
     performance = {
         name: load_table(store.require(plan.performance(name)), "performance", Performance) for name in plan.chunks
     }
-    event = _first_event(result)
+    event = _first_event(settings, plan.chunks[nominal][0])
     drawn = {
         "generate": figures.plot_spectrum(data),
-        "simulate": _event_figure(event, result),
+        "simulate": _event_figure(event, settings),
         "tracks": figures.plot_efficiency(performance),
         "jets": figures.plot_jets(data, scale),
         "ntuple": figures.plot_ntuple(read_ntuple(result.ntuples[nominal]).columns),
@@ -112,6 +111,45 @@ def write_report(result: ChainResult) -> Path:
     return write_whole(settings.output / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
 
 
+def write_input_report(result: InputResult) -> Path:
+    """Write the page of a run of files alone.
+
+    Args:
+        result: the result of `beampipe.chain.run.run_inputs`.
+
+    Returns:
+        The path of the page.
+    """
+    from markupsafe import Markup
+
+    settings, plan, data = result.settings, result.plan, result.events
+    drawn = {"jets": figures.plot_found_jets(data)}
+    event = None
+    chunk = next(chunk for chunks in plan.chunks.values() for chunk in chunks)
+    if "simulate" in chunk.stages:
+        event = _first_event(settings, chunk)
+        drawn = {"simulate": _event_figure(event, settings), **drawn}
+    performance = {"all": Performance.measured(data)} if result.has_truth else {}
+    if performance:
+        drawn["tracks"] = figures.plot_efficiency(performance)
+    page = html_templates().from_string((_TEMPLATE.parent / "inputs.html.j2").read_text(encoding="utf-8"))
+    text = page.render(
+        style=Markup(STYLE),  # shipped file, trusted
+        result=result,
+        settings=settings,
+        data=data,
+        event=event,
+        inputs=[(name, *given) for name in settings.samples if (given := settings.input.of(name)) is not None],
+        chunks=plan.chunks,
+        pictures={name: png_base64(figure, settings=REPORT_STYLE) for name, figure in drawn.items()},
+        track_rows=figures.track_table(performance),
+        costs=stage_costs(store_of(settings), plan.recipes()),
+        load=", ".join(f"{load:.1f}" for load in os.getloadavg()),
+        version=__version__,
+    )
+    return write_whole(settings.output / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
 def closure(measurements: Sequence[Measurement]) -> str:
     """Whether the fit with scale factors closes, in words; shares of simulation alone are no such fit."""
     if len(measurements) == 1:
@@ -147,18 +185,13 @@ def _finder_rows(
     return rows
 
 
-def _first_event(result: ChainResult) -> Event:
-    """The first event of the nominal sample, as tracks were found in it."""
-    settings = result.settings
-    sample = settings.of_role("nominal")
-    chunk = result.plan.chunks[sample.name][0]
-    clean = next(read_events(made(store_of(settings), chunk, "simulate")))
-    modules = detector_modules(settings.detector.read())
-    return degrade(clean, sample.degradation, chunk.seed(4), run_seed=chunk.run_seed, modules=modules)
+def _first_event(settings: ChainSettings, chunk: Chunk) -> Event:
+    """The first event of a chunk, as tracks were found in it."""
+    return next(chunk.events(made(store_of(settings), chunk, "simulate")))
 
 
-def _event_figure(event: Event, result: ChainResult) -> Figure:
-    tracks, layout = result.settings.tracks, result.settings.detector.read()
+def _event_figure(event: Event, settings: ChainSettings) -> Figure:
+    tracks, layout = settings.tracks, settings.detector.read()
     # A model that is only on servers has an identity; others give the same tracks here.
     with served_finder(tracks, tracks.identity) if tracks.identity else local_finder(tracks, layout) as finder:
         return finder.find(event.hits).found_in(event).plot(min_pt=1.0)

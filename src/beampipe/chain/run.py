@@ -20,27 +20,40 @@ from beampipe.calibration.config import (
     Systematic,
 )
 from beampipe.calibration.layout import BEAMPIPE, preset_layout
+from beampipe.calibration.method.cases import Templates
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies
-from beampipe.calibration.method.templates import Templates
+from beampipe.calibration.results import read_templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.taggers import Tagger
-from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.cost import measured_artifact
 from beampipe.chain.fit import SCORE_BINS, JetCounts, Measurement, measure, read_measurements, write_measurements
 from beampipe.chain.ntuples import NtupleSpec, read_cross_section, write_chain_ntuple, write_performance, write_scale
 from beampipe.chain.recipes import Plan, made, make_chunk, stage_code
 from beampipe.chain.settings import ChainSettings, CollisionSettings, Sample
+from beampipe.chain.tables import UNKNOWN, JetEvents
 from beampipe.chain.telemetry import recorded, span, target_below, trace_target
 from beampipe.chain.tracks import served_finder
 from beampipe.chain.verify import keep_settings
+from beampipe.errors import InputError
 from beampipe.files import check_output, write_whole
 from beampipe.simulation.samples import GAMMAJET
 from beampipe.tables import load_tables
 from beampipe.terminal import Progress, no_bar
-from beampipe.workflow import EventLog, Input, Recipe, Store, Task, open_pool, remembering_code, run
+from beampipe.workflow import (
+    EventLog,
+    Input,
+    Recipe,
+    Store,
+    Task,
+    digest_of,
+    file_digest,
+    open_pool,
+    remembering_code,
+    run,
+)
 
 RESULT: Final = "result.json"
 """Name of the file of the fitted fractions in the folder of a chain."""
@@ -78,8 +91,18 @@ def make_ntuples(settings: ChainSettings, where: RunSettings, progress: Progress
     Raises:
         WorkflowError: chunks failed; all others are done and kept.
     """
-    plan, store = Plan(settings), store_of(settings)
     _ = stage_code("result")  # a missing package is an error now, and not after all collisions
+    plan, store = Plan(settings), store_of(settings)
+    for name in settings.input.events:
+        plan.make_cross_section(store, name)  # as is one that no file states
+    make_chunks(plan, where, progress)
+    with remembering_code():
+        return {name: _ntuple(plan, store, name) for name in plan.chunks}
+
+
+def make_chunks(plan: Plan, where: RunSettings, progress: Progress | None = None) -> None:
+    """Make all artifacts of chunks that are missing. Arguments and errors as of `make_ntuples`."""
+    settings, store = plan.settings, store_of(plan.settings)
     check_output(store.root / "artifact", parents=True)
     store.sweep()
     keep_settings(settings, store)
@@ -90,8 +113,9 @@ def make_ntuples(settings: ChainSettings, where: RunSettings, progress: Progress
         steps = [[chunk for chunk in part if store.find(chunk.recipes["jets"]) is None] for part in (own, others)]
         if any(steps):
             tracks = settings.tracks
-            if tracks.servers and any(store.find(chunk.recipes["tracks"]) is None for chunk in steps[0]):
-                with served_finder(tracks, own[0].finder) as finder:
+            searched = [chunk for chunk in steps[0] if "simulate" in chunk.stages]
+            if tracks.servers and any(store.find(chunk.recipes["tracks"]) is None for chunk in searched):
+                with served_finder(tracks, searched[0].finder) as finder:
                     finder.check()
             with (
                 span("chunks"),
@@ -102,7 +126,6 @@ def make_ntuples(settings: ChainSettings, where: RunSettings, progress: Progress
                 for missing in filter(None, steps):
                     tasks = [Task(chunk.label, make_chunk, (store, chunk, "jets", trace)) for chunk in missing]
                     run(tasks, pool, log=store.log, progress=lambda _: step())
-        return {name: _ntuple(plan, store, name) for name in plan.chunks}
 
 
 def calibration_of(settings: ChainSettings, ntuples: dict[str, Path], data: str = "data") -> Configuration:
@@ -175,6 +198,54 @@ class ChainResult:
     result: Recipe
     measurements: list[Measurement]
     trace: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class InputResult:
+    """What a chain made of files alone.
+
+    Attributes:
+        settings: settings of the chain.
+        plan: recipes of the artifacts.
+        events: tracks and jets of all events.
+        trace: identifier of the trace; empty without telemetry.
+    """
+
+    settings: ChainSettings
+    plan: Plan
+    events: JetEvents
+    trace: str = ""
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether tracks were compared with particles."""
+        return bool((self.events.tracks.kind != UNKNOWN).any()) or len(self.events.particles.pt) > 0
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Stages that were left out, and why."""
+        sources = [chunk.source.kind for chunks in self.plan.chunks.values() for chunk in chunks if chunk.source]
+        has_hits, has_record = "tracks" not in sources, not {"hits", "tracks"} & {*sources}
+        reasons = {
+            "simulate": "" if has_hits else "tracks were read: there are no hits",
+            "towers": "" if has_record else "no generated particles: jets are made of tracks",
+            "labels and true pT of jets": "" if has_record else "no generated partons and particles",
+            "performance": "" if self.has_truth else "no truth: tracks are compared with no particles",
+            "calibration, fit": "files alone: they need the samples of a measurement",
+        }
+        return [(stage, why) for stage, why in reasons.items() if why]
+
+
+def run_inputs(settings: ChainSettings, where: RunSettings, progress: Progress | None = None) -> InputResult:
+    """Take events of files up to jets. Arguments and errors as of `run_chain`."""
+    plan, store = Plan(settings), store_of(settings)
+    with recorded(trace_target(settings), "chain", executor=str(where.executor)) as trace:
+        make_chunks(plan, where, progress)
+        chunks = [chunk for each in plan.chunks.values() for chunk in each]
+        if not chunks:
+            raise InputError(f"input: got no events in {', '.join(plan.settings.input.names)}, expected some")
+        events = JetEvents.join([JetEvents.load(made(store, chunk)) for chunk in chunks])
+    return InputResult(settings, plan, events, "" if trace is None else trace.trace)
 
 
 def run_chain(settings: ChainSettings, where: RunSettings, progress: Progress | None = None) -> ChainResult:
@@ -263,9 +334,11 @@ def _counts(simulation: Templates, data: Templates, tagger: str, regions: slice)
 
 def sample_settings(sample: Sample, settings: ChainSettings) -> tuple[str, ...]:
     """What decides whether ntuples are of the same sample: collisions, state of the detector, and finder."""
-    collisions = settings.collisions
+    collisions, given = settings.collisions, settings.input.events.get(sample.name)
+    read = [] if given is None else [f"events of {digest_of([file_digest(path) for path in given.files])}"]
     return (
-        *(sample.generator, *sample.lines),
+        *(read or [sample.generator]),
+        *sample.lines,
         *(collisions.process if collisions.with_photons else ()),
         f"pT {collisions.pt_min:g} to {collisions.pt_max:g} GeV, power {collisions.power:g}",
         *([f"energy {collisions.energy:g} TeV"] if collisions.energy != CollisionSettings.energy else []),
@@ -287,7 +360,7 @@ def _ntuple(plan: Plan, store: Store, name: str) -> Path:
         path = store.load(recipe)
         if path is not None:
             return path
-        inputs, events = jets_of(sample), plan.settings.samples[sample].events
+        inputs, events = jets_of(sample), sum(chunk.n_events for chunk in plan.chunks[sample])
         return measured_artifact(store, recipe, suffix, lambda part: make(part, inputs), events, inputs)
 
     scale = of_all(plan.scale, ".npz", nominal, write_scale)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from glob import glob
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +26,10 @@ from beampipe.workflow import file_digest
 
 ROLES: Final = ("nominal", "data", "measured")
 """Roles that exactly one sample has: simulation, and pseudo-data for the calibration and for the measurement."""
+
+
+INPUT: Final = "input"
+"""Role, and usual name, of a sample of files from which nothing is measured."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,10 @@ class Sample:
         name: name of the sample.
         role: ``nominal`` (simulation), ``data`` (pseudo-data from which scale factors are measured), ``measured``
             (pseudo-data in which the fraction of gluons is fitted), or ``alternative``, whose difference to nominal is
-            an uncertainty of the scale factors: that of the shapes by which efficiencies in pseudo-data are measured.
-        events: number of collisions to generate of each process.
+            an uncertainty of the scale factors: that of the shapes by which efficiencies in pseudo-data are measured;
+            or ``input``: events of files alone, from which nothing is measured.
+        events: number of collisions to generate of each process; of a sample with an input, the largest number that is
+            read, 0 for all.
         generator: settings of Pythia, one of `beampipe.simulation.samples.SAMPLES`.
         pythia: further lines for Pythia, e.g. ``"TimeShower:alphaSvalue = 0.13"``.
         card: file of further lines for Pythia, which come before those.
@@ -97,8 +105,8 @@ class Sample:
     """
 
     name: str
-    role: Literal["nominal", "data", "measured", "alternative"]
-    events: int
+    role: Literal["nominal", "data", "measured", "alternative", "input"]
+    events: int = 0
     generator: str = "nominal"
     pythia: tuple[str, ...] = ()
     card: Path | None = None
@@ -110,7 +118,7 @@ class Sample:
     def __post_init__(self) -> None:
         if not 0 <= self.noise <= 1:
             raise ConfigError(f"sample {self.name}: got noise {self.noise:g}, expected a share of the hits, 0 to 1")
-        if self.events < 1:
+        if self.events < 0:
             raise ConfigError(f"sample {self.name}: got {self.events} events, expected 1 or more")
         look_up(f"generator of sample {self.name}", self.generator, SAMPLES)
         if any(line.split()[:1] == ["include"] for line in self.lines):
@@ -277,6 +285,96 @@ class MeasurementSettings:
 
 
 @dataclass(frozen=True)
+class FileInput:
+    """Files of events with which the chain starts in place of its own stages up to there.
+
+    Attributes:
+        name: sample that the events are of.
+        files: files and folders, also by patterns such as ``run*/events.parquet``; here all that match, sorted.
+        tree: name of the tree in ROOT files, if they have several; not for EDM4hep.
+        columns: columns of a table whose names are not recognised: ``pt=trk_pt``, ``event=evt``.
+        units: units other than mm, rad and GeV: ``pt=MeV``.
+        format: format of files of hits, as of `beampipe.tracking.open_events`, where their content does not show it.
+        scale: scale of r, phi and z of hits, as of `beampipe.tracking.open_events`.
+        hits: EDM4hep: collections of hits.
+        links: EDM4hep: links of these to simulated hits.
+        particles: EDM4hep: collection of particles.
+        cell_id: EDM4hep: how `cellID` is packed.
+        cross_section: cross section of generated events [pb], where the files do not state it.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    tree: str = ""
+    columns: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    format: str | None = None
+    scale: str = "mm"
+    hits: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    particles: str | None = None
+    cell_id: str | None = None
+    cross_section: float | None = None
+
+    def __post_init__(self) -> None:
+        files: list[str] = []
+        for path in self.files:
+            matching = [str(path)] if path.exists() else sorted(glob(str(path), recursive=True))
+            if not matching:
+                raise ConfigError(f"input of {self.name}: no such file: {path}; expected files, or a pattern of some")
+            files += matching
+        if not files:
+            raise ConfigError(f"input of {self.name}: got no files, expected some")
+        object.__setattr__(self, "files", tuple(Path(each).absolute() for each in files))
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """Where events come from files, by sample.
+
+    Attributes:
+        events: particles of a generator, in HepMC, or partons in LHE, which Pythia showers.
+        hits: hits of a tracker.
+        tracks: tracks.
+    """
+
+    events: Mapping[str, FileInput] = field(default_factory=lambda: MappingProxyType({}))
+    hits: Mapping[str, FileInput] = field(default_factory=lambda: MappingProxyType({}))
+    tracks: Mapping[str, FileInput] = field(default_factory=lambda: MappingProxyType({}))
+
+    def of(self, sample: str) -> tuple[str, FileInput] | None:
+        """Name of the input of a sample, and the input; None if the sample is simulated."""
+        kinds = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return next(((kind, inputs[sample]) for kind, inputs in kinds if sample in inputs), None)
+
+    @property
+    def names(self) -> list[str]:
+        """Samples that have an input, once for each."""
+        return [name for each in fields(self) for name in getattr(self, each.name)]
+
+
+@dataclass(frozen=True)
+class StageUse:
+    """A stage of a user in place of a shipped one.
+
+    Attributes:
+        name: name of the stage that it replaces.
+        use: ``FILE.py:CLASS``, ``MODULE:CLASS``, or the name of a plug-in.
+        options: its settings, as JSON.
+    """
+
+    name: str
+    use: str
+    options: str = "{}"
+
+    @property
+    def file(self) -> Path | None:
+        """The file of its code, if it is given by its path."""
+        path = Path(self.use.rpartition(":")[0])
+        return path if path.suffix == ".py" else None
+
+
+@dataclass(frozen=True)
 class TraceSettings:
     """One trace of the run, by OpenTelemetry, in the file `trace.jsonl` in its folder.
 
@@ -312,10 +410,12 @@ class ChainSettings:
         measurement: scale factors and fit.
         facility: TOML file of nodes, for which the report projects the cost.
         telemetry: trace of the run; None for none.
+        input: files with which samples start.
+        stage: stages of a user in place of shipped ones.
     """
 
     output: Path
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, Sample] = field(default_factory=lambda: MappingProxyType({}))
     seed: int = 1
     chunk_events: int = 50
     collisions: CollisionSettings = field(default_factory=CollisionSettings)
@@ -326,16 +426,19 @@ class ChainSettings:
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     facility: Path | None = None
     telemetry: TraceSettings | None = None
+    input: InputSettings = field(default_factory=InputSettings)
+    stage: Mapping[str, StageUse] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        for role in ROLES:
+        self._check_inputs()
+        for role in ROLES if self.measures else ():
             names = [sample.name for sample in self.samples.values() if sample.role == role]
             if len(names) != 1:
                 raise ConfigError(
                     f"samples: got {', '.join(names) or 'none'} with the role {role!r}, expected one sample"
                 )
         softest = max(self.jets.min_pt, self.measurement.pt_edges[0])
-        if softest >= self.collisions.pt_max:
+        if softest >= self.collisions.pt_max and self.measures:
             raise ConfigError(
                 f"jets: got min_pt {self.jets.min_pt:g} and pt_edges from {self.measurement.pt_edges[0]:g}, expected"
                 f" less than pt_max of the collisions, {self.collisions.pt_max:g} GeV"
@@ -344,6 +447,37 @@ class ChainSettings:
             raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 to 1000")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed: got {self.seed}, expected 0 to {2**32 - 1}")
+
+    def _check_inputs(self) -> None:
+        """Give a sample to an input without one, and refuse inputs that do not fit the samples."""
+        names = self.input.names
+        if not self.samples and set(names) == {INPUT}:
+            object.__setattr__(self, "samples", MappingProxyType({INPUT: Sample(INPUT, INPUT)}))
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"input: got several inputs of {twice[0]}, expected one: the chain starts there")
+        for name in names:
+            if name == INPUT and name not in self.samples:
+                raise ConfigError(f"input: got no sample, expected one of {', '.join(self.samples)}: sample = ...")
+            look_up("sample of an input", name, self.samples)
+        for each in self.samples.values():
+            if not each.events and each.name not in names:
+                raise ConfigError(f"sample {each.name}: got {each.events} events, expected 1 or more")
+            if each.role == INPUT and each.name not in names:
+                raise ConfigError(f"sample {each.name}: got the role {INPUT!r}, expected a table [input.*] of it")
+            if (each.role == INPUT) == self.measures:
+                raise ConfigError(f"samples: got {INPUT!r} among other roles, expected it for all of them or for none")
+            if self.measures and (each.name in self.input.hits or each.name in self.input.tracks):
+                raise ConfigError(
+                    f"input of {each.name}: got hits or tracks for a measurement, which needs jets of a calorimeter;"
+                    " leave [samples] out: tracks, and jets of them, are made"
+                )
+        if self.collisions.with_photons and names:
+            raise ConfigError("input: got events of files with photons, expected process = ['dijets']")
+
+    @property
+    def measures(self) -> bool:
+        """Whether something is measured; otherwise events of files are taken up to jets."""
+        return not any(sample.role == INPUT for sample in self.samples.values())
 
     def of_role(self, role: str) -> Sample:
         """The sample of one of `ROLES`."""
@@ -365,7 +499,7 @@ _DEMO_EVENTS: Final = {"nominal": 150, "data": 75, "measured": 75}
 
 
 def shipped_settings(output: Path) -> ChainSettings:
-    """The settings that the shipped ntuples were made with: `benchmarks/chain/make_demo_sample.py` makes them again."""
+    """The settings that the shipped ntuples were made with: `benchmarks/make_samples.py` makes them again."""
     settings = load_settings(EXAMPLE, output)
     samples = {sample.name: replace(sample, events=_SHIPPED_EVENTS) for sample in map(settings.of_role, ROLES)}
     return replace(settings, samples=MappingProxyType(samples))
@@ -396,4 +530,14 @@ def load_settings(path: Path, output: Path | None = None) -> ChainSettings:
     table = read_toml(path, "the TOML file of a chain")
     if output is not None:
         table["output"] = output
+    for kind, given in table.get("input", {}).items():
+        if isinstance(given, Mapping) and "files" in given:  # else tables of several samples
+            own = dict(given)
+            table["input"][kind] = {own.pop("sample", INPUT): own}
+    for name, given in table.get("stage", {}).items():
+        if isinstance(given, Mapping) and isinstance(given.get("use"), str):  # its other keys are settings of its own
+            file, colon, kind = given["use"].rpartition(":")
+            use = f"{(path.parent / file).absolute()}:{kind}" if colon and file.endswith(".py") else given["use"]
+            own = {key: value for key, value in given.items() if key != "use"}
+            table["stage"][name] = {"use": use, "options": json.dumps(own)}
     return build(ChainSettings, table, str(path), path.parent)

@@ -22,6 +22,9 @@ PRIMARY, SECONDARY, FAKE, DUPLICATE = range(4)
 """Kinds of a track: of a charged particle that counts, of another particle, of no particle, and further tracks of a
 particle that has one already."""
 
+UNKNOWN = -1
+"""Kind of a track that was not compared with particles: there is no truth."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrackTable:
@@ -32,7 +35,7 @@ class TrackTable:
         pt: (n,) float64, transverse momentum [GeV].
         eta: (n,) float64, pseudorapidity.
         phi: (n,) float64, azimuth [rad].
-        kind: (n,) int8, `PRIMARY`, `SECONDARY`, `FAKE` or `DUPLICATE`.
+        kind: (n,) int8, `PRIMARY`, `SECONDARY`, `FAKE` or `DUPLICATE`; `UNKNOWN` without truth.
     """
 
     event: Int64[ndarray, " n"]
@@ -61,6 +64,12 @@ class ParticleTable:
     phi: Float64[ndarray, " n"]
     found: Bool[ndarray, " n"]
     reconstructable: Bool[ndarray, " n"]
+
+    @classmethod
+    def empty(cls) -> ParticleTable:
+        """No particles."""
+        none, no = np.empty(0), np.empty(0, np.bool_)
+        return cls(np.empty(0, np.int64), none, none, none, no, no)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +135,30 @@ class EventTable:
     def vertex_efficiency(self) -> float:
         """Share of events with pile-up in which the vertex that was taken is that of the hard collision."""
         return float(np.mean(np.abs(self.vertex_dz) < VERTEX_MATCHED))
+
+
+@dataclass(frozen=True, eq=False)
+class TrackEvents:
+    """Tracks of some events: what the stage `tracks` makes.
+
+    Attributes:
+        tracks: tracks that pass the cuts.
+        particles: charged particles that they should show; none without truth.
+        events: the events.
+    """
+
+    tracks: TrackTable
+    particles: ParticleTable
+    events: EventTable
+
+    def save(self, path: Path) -> None:
+        """Write to a .npz file."""
+        save_tables(path, tracks=self.tracks, particles=self.particles, events=self.events)
+
+    @classmethod
+    def load(cls, path: Path) -> TrackEvents:
+        """Read what `save` wrote."""
+        return cls(**{name: load_table(path, name, kind) for name, kind in get_type_hints(cls).items()})
 
 
 def joined(kind: type[T], tables: Sequence[T]) -> T:

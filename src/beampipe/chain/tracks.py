@@ -7,6 +7,7 @@ that of the hard collision, and only tracks near it count.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,10 +15,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float64
+from beampipe.arrays import Bool, Float64, Int8
 from beampipe.chain.collisions import hard_momenta
 from beampipe.chain.settings import DetectorSettings, TrackSettings
-from beampipe.chain.tables import DUPLICATE, FAKE, PRIMARY, SECONDARY, EventTable, ParticleTable, TrackTable, joined
+from beampipe.chain.tables import (
+    DUPLICATE,
+    FAKE,
+    PRIMARY,
+    SECONDARY,
+    UNKNOWN,
+    EventTable,
+    ParticleTable,
+    TrackEvents,
+    TrackTable,
+    joined,
+)
 from beampipe.chain.telemetry import note, span
 from beampipe.errors import ConfigError
 from beampipe.events import Event, Particles, Tracks
@@ -25,7 +37,6 @@ from beampipe.identity import digest_of
 from beampipe.plugins import plugin_digest, plugin_names
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules
-from beampipe.tables import save_tables
 from beampipe.tracking.acts.layouts import detector_for_acts
 from beampipe.tracking.acts.vertices import find_vertices
 from beampipe.tracking.evaluation.matching import Candidates, match
@@ -51,24 +62,30 @@ def find_tracks(
     hits: Path,
     record: Path | None,
     detector: DetectorSettings,
-    degradation: Degradation,
+    degradation: Degradation | None,
     settings: TrackSettings,
     seed: int,
     run_seed: int,
     digest: str,
+    *,
+    pileup: bool,
 ) -> None:
-    """Find the tracks of simulated events, and write those that pass the cuts, and the particles that they should show.
+    """Find the tracks of events, and write those that pass the cuts, and the particles that they should show.
+
+    Events without truth have tracks of the kind `UNKNOWN`, and no particles; so have events with pile-up and no record,
+    as their particles of the hard collision cannot be told from others.
 
     Args:
         path: file to write.
         hits: file of `beampipe.chain.collisions.simulate`.
-        record: file of `beampipe.chain.collisions.generate` if there is pile-up, else None.
+        record: file of `beampipe.chain.collisions.generate` if there is pile-up and it is known, else None.
         detector: the tracker.
-        degradation: lost hits, dead modules and noise.
+        degradation: lost hits, dead modules and noise; None for hits that are taken as they are.
         settings: finder and cuts.
         seed: seed of losses and noise.
         run_seed: seed of the dead modules, which all events of a sample share.
         digest: that of the finder, as by `finder_digest`; servers must state it.
+        pileup: whether only tracks near the vertex of the hard collision count.
 
     Raises:
         MismatchError: a server states another one.
@@ -80,27 +97,29 @@ def find_tracks(
     tracks, particles, counts, dz = [], [], [], []
     for number, clean in enumerate(read_events(hits)):
         with span("event", number=number):
-            event = degrade(clean, degradation, seed, run_seed=run_seed, modules=modules)
+            event = clean
+            if degradation is not None:
+                event = degrade(clean, degradation, seed, run_seed=run_seed, modules=modules)
+            if pileup and momenta is None:
+                event = replace(event, truth=None)
             with span("find", hits=len(event.hits)):
                 result = finder.find(event)
                 note(tracks=len(result))
             of_hard, vertex, n_vertices, distance = None, None, 0, np.nan
+            if pileup:
+                vertex, n_vertices = _hard_vertex(result, settings, field)
             if momenta is not None:
                 of_hard = _of_collision(truth_of(event).particles, momenta[number])
-                vertex, n_vertices = _hard_vertex(result, settings, field)
                 distance = (np.nan if vertex is None else vertex) - _true_z(truth_of(event).particles, of_hard)
-            table, targets, unfitted = _tables(event, result, settings, number, of_hard, vertex)
+            near = (np.inf if vertex is None else vertex) if pileup else None
+            table, targets, unfitted = _tables(event, result, settings, number, of_hard, near)
         tracks.append(table)
         particles.append(targets)
         counts.append((len(result), unfitted, n_vertices))
         dz.append(distance)
     n_found, n_unfitted, n_vertex = np.array(counts, np.int64).reshape(-1, 3).T
-    save_tables(
-        path,
-        tracks=joined(TrackTable, tracks),
-        particles=joined(ParticleTable, particles),
-        events=EventTable(np.ones(len(counts)), n_found, n_unfitted, n_vertex, np.array(dz, np.float64)),
-    )
+    events = EventTable(np.ones(len(counts)), n_found, n_unfitted, n_vertex, np.array(dz, np.float64))
+    TrackEvents(joined(TrackTable, tracks), joined(ParticleTable, particles), events).save(path)
 
 
 def _of_collision(particles: Particles, momenta: Float64[ndarray, "n 3"]) -> Bool[ndarray, " n_particles"]:
@@ -220,14 +239,34 @@ def _tables(
     settings: TrackSettings,
     number: int,
     of_hard: Bool[ndarray, " n_particles"] | None,
-    vertex: float | None,
+    near: float | None,
 ) -> tuple[TrackTable, ParticleTable, int]:
     """Tracks and particles of one event that pass the cuts, and the number of tracks without a fit.
 
-    With pile-up only particles of the hard collision count, and only tracks near the vertex; none without a vertex.
+    With pile-up only particles of the hard collision count, and only tracks near this z of the vertex [mm]; infinity
+    stands for no vertex, and None for no such cut.
     """
-    truth, fit = truth_of(event), tracks.parameters
+    fit = tracks.parameters
     assert fit is not None
+    kind, targets = np.full(len(tracks), UNKNOWN, np.int8), ParticleTable.empty()
+    if event.truth is not None:
+        kind, targets = _compared(event, tracks, settings, number, of_hard)
+    d0, z0, phi, theta, _ = fit.values.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        eta, pt = -np.log(np.tan(theta / 2)), fit.pt
+        kept = fit.fitted & (pt > settings.min_pt) & (np.abs(eta) < settings.max_abs_eta)
+        kept &= np.abs(d0) < settings.max_d0
+        if near is not None:
+            kept &= np.abs(z0 - near) * np.sin(theta) < settings.max_dz
+    table = TrackTable(np.full(int(kept.sum()), number), pt[kept], eta[kept], phi[kept], kind[kept])
+    return table, targets, int(np.count_nonzero(~fit.fitted))
+
+
+def _compared(
+    event: Event, tracks: Tracks, settings: TrackSettings, number: int, of_hard: Bool[ndarray, " n_particles"] | None
+) -> tuple[Int8[ndarray, " n_tracks"], ParticleTable]:
+    """Kinds of the tracks of an event with truth, and its particles that count."""
+    truth = truth_of(event)
     owners = contributions(truth)
     matches = match(Candidates.of(tracks), owners, min_track_hits=1)
     charged = Selection(settings.min_pt, settings.max_abs_eta, 1)
@@ -247,15 +286,6 @@ def _tables(
     further = np.append(False, matches.particle[order][1:] == matches.particle[order][:-1])[: len(order)]
     kind[matches.track[order[further]]] = DUPLICATE
 
-    d0, z0, phi, theta, _ = fit.values.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        eta, pt = -np.log(np.tan(theta / 2)), fit.pt
-        kept = fit.fitted & (pt > settings.min_pt) & (np.abs(eta) < settings.max_abs_eta)
-        kept &= np.abs(d0) < settings.max_d0
-        if of_hard is not None:
-            kept &= np.abs(z0 - (np.inf if vertex is None else vertex)) * np.sin(theta) < settings.max_dz
-    table = TrackTable(np.full(int(kept.sum()), number), pt[kept], eta[kept], phi[kept], kind[kept])
-
     particles = truth.particles.take(wanted)
     result = np.append(matches.found_double, False)[row[wanted]]
     angle = np.arctan2(particles.momentum[:, 1], particles.momentum[:, 0])
@@ -267,4 +297,4 @@ def _tables(
         result,
         reconstructable[wanted],
     )
-    return table, targets, int(np.count_nonzero(~fit.fitted))
+    return kind, targets

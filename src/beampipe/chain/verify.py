@@ -53,8 +53,16 @@ def read_settings(folder: Path) -> ChainSettings:
     except (OSError, ValueError) as error:
         expected = "expected the settings that `beampipe chain run` keeps"
         raise FileError(f"{path}: got {error}, {expected}", path=path) from error
-    samples = {name: {key: each[key] for key in each if key != "name"} for name, each in table["samples"].items()}
-    return build(ChainSettings, {**table, "samples": samples, "output": path.parents[1]}, str(path), path.parent)
+    samples = _without_names(table["samples"])
+    given = {kind: _without_names(inputs) for kind, inputs in table.get("input", {}).items()}
+    own = _without_names(table.get("stage", {}))
+    changed = {**table, "samples": samples, "input": given, "stage": own, "output": path.parents[1]}
+    return build(ChainSettings, changed, str(path), path.parent)
+
+
+def _without_names(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Tables [KEY.NAME] as TOML has them: their names are the keys."""
+    return {name: {key: each[key] for key in each if key != "name"} for name, each in tables.items()}
 
 
 @dataclass(frozen=True)
@@ -88,8 +96,11 @@ def verify(folder: Path, share: float) -> Verified:
     settings = read_settings(folder)
     store = Store(settings.output / "store", durable=False)
     chunks = [chunk for each in Plan(settings).chunks.values() for chunk in each]
-    there = {stage: [chunk for chunk in chunks if store.find(chunk.recipes[stage])] for stage in INPUTS}
-    absent = len(chunks) * len(INPUTS) - sum(map(len, there.values()))
+    there = {
+        stage: [chunk for chunk in chunks if stage in chunk.recipes and store.find(chunk.recipes[stage])]
+        for stage in INPUTS
+    }
+    absent = sum(len(chunk.recipes) for chunk in chunks) - sum(map(len, there.values()))
     if not any(there.values()):
         raise ConfigError(
             f"{store.root}: got no artifact under the keys of this machine, expected some: it has other code, packages,"
@@ -100,10 +111,10 @@ def verify(folder: Path, share: float) -> Verified:
         of_stage.sort(key=lambda chunk: digest_of(["verify", chunk.recipes[stage].key]))
         for chunk in of_stage[: max(1, round(share * len(of_stage)))]:
             compared += 1
-            inputs = [store.require(chunk.recipes[name]) for name in INPUTS[stage]]
+            inputs = {name: store.require(chunk.recipes[name]) for name in chunk.inputs(stage)}
             stored = store.require(chunk.recipes[stage])
             with unfinished(store.root, stored.suffix) as part:
-                chunk.makers()[stage](part, *inputs)
+                chunk.make(stage, part, inputs)
                 if content_digest(part) != content_digest(stored):
                     differing.append(f"{stage} of {chunk.label}")
     return Verified(compared, tuple(differing), absent)
