@@ -113,7 +113,10 @@ def filled(schema: dict[str, Any]) -> Any:
 
 
 def test_agents_and_tasks_by_name_address_and_file(tmp_path: Path) -> None:
-    assert agent_choice("http://127.0.0.1:9019/").settings == {"url": "http://127.0.0.1:9019/"}
+    for name in ("", "mine v2="):
+        choice = agent_choice(f"{name}http://127.0.0.1:9019/a?b=c")
+        assert choice.name == (name[:-1] or "http://127.0.0.1:9019/a?b=c")
+        assert choice.settings == {"url": "http://127.0.0.1:9019/a?b=c"}
     with pytest.raises(UnknownNameError, match="did you mean 'scripted'"):
         agent_choice("scriptet")
     with pytest.raises(UnknownNameError, match="unknown agent"):

@@ -49,7 +49,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
 
 
 def test_it_is_whole_and_runs_only_where_it_is_named() -> None:
-    assert set(all_tasks()) - set(shipped_tasks()) == {"fleet"}
+    assert set(all_tasks()) - set(shipped_tasks()) == {"composed", "fleet"}
     assert load_task(TASK.folder).warnings == ()
     assert TASK.is_live
     assert TASK.levels == (1, 2, 3)

@@ -74,7 +74,8 @@ def test_the_solution_earns_all_and_no_answer_nothing(exported: Path, name: str,
     app = tmp_path / "oracle"
     app.mkdir()
     subprocess.run(["sh", str(folder / "solution" / "solve.sh")], env={**os.environ, "APP": str(app)}, check=True)
-    assert reward(folder, app)["reward"] == 1.0
+    by_script = name == TASKS[0]  # one process is enough
+    assert (reward(folder, app) if by_script else verify(folder / "tests", app))["reward"] == 1.0
 
 
 def test_a_bad_answer_earns_nothing(exported: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_code_of_a_model_runs_in_a_sandbox_without_keys_and_beampipe(
         ("bash", {"command": f"cat > answer.json <<'E'\n{answer}\nE"}),
         ("submit", {"answer": "done"}),
     ]
-    solver_of_code = coder(seconds_per_command=20)
+    solver_of_code = coder(seconds_per_command=10)
     log = evaluated(operations(), tmp_path, model=model_of(calls), solver=solver_of_code, sandbox="confined")
     assert log.samples
     first, second, third, _ = [message.text for message in log.samples[0].messages if message.role == "tool"][:4]

@@ -23,7 +23,6 @@ from beampipe.analysisops.own_code import (
     second_seed,
     submission_from,
 )
-from beampipe.analysisops.registry import agent_choice
 from beampipe.analysisops.runs.engine import Record
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 from beampipe.analysisops.tools.session import Session
@@ -220,15 +219,3 @@ def test_pipes_and_folders_are_refused(tmp_path: Path) -> None:
 )
 def test_hostile_answers_score_nothing(instance: Instance, tmp_path: Path, answer: dict[str, Any]) -> None:
     assert score(graded(instance("zmumu"), answer, tmp_path / "1")) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "url"),
-    [
-        ("http://127.0.0.1:9019/", "http://127.0.0.1:9019/", "http://127.0.0.1:9019/"),
-        ("mine v2=http://127.0.0.1:9019/a?b=c", "mine v2", "http://127.0.0.1:9019/a?b=c"),
-    ],
-)
-def test_an_agent_at_an_address_may_have_a_name(text: str, name: str, url: str) -> None:
-    choice = agent_choice(text)
-    assert (choice.name, choice.settings) == (name, {"url": url})

@@ -10,7 +10,7 @@ task: data whose parameters are hidden from the agent. The agent analyses them w
 host records every tool call in a signed ledger. Gates, rules and a judge grade the answer.
 
 tasks       reads the folder of a task; the shipped tasks
-samples     building blocks of data generators
+samples     building blocks of data generators; in `samples.composed` tasks that each seed composes
 tools       tools with which an agent analyses the data
 agents      shipped agents: scripted, language models, baselines
 grading     gates, rules and a judge; the origin of each number

@@ -52,6 +52,9 @@ ToolsHost = Annotated[
     str, typer.Option(help="Name or address of this machine at which agents elsewhere reach their tools.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the instance.", min=0)]
+Folder = Annotated[Path, typer.Argument()]
+Name = Annotated[str, typer.Argument()]
+Least = Annotated[int, typer.Option(min=1)]
 _HIDDEN_MARK: Final = '{\n "family": "'
 """How the JSON file of the hidden truth begins."""
 
@@ -59,11 +62,7 @@ Pages = Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.
 
 
 @app.command("demo")
-def demo_command(
-    output: Path = Path("demo/analysisops"),
-    force: Replace = False,
-    as_json: Json = False,
-) -> None:
+def demo_command(output: Path = Path("demo/analysisops"), force: Replace = False, as_json: Json = False) -> None:
     """Have the scripted agent solve one instance of every task over real sockets, and write the page.
 
     Args:
@@ -105,10 +104,7 @@ def tasks_command(as_json: Json = False) -> None:
 
 
 @app.command("check")
-def check_command(
-    folder: Annotated[Path, typer.Argument()],
-    as_json: Json = False,
-) -> None:
+def check_command(folder: Folder, as_json: Json = False) -> None:
     """Check the files of a task, and print its levels, checks and points.
 
     Args:
@@ -131,11 +127,7 @@ def check_command(
 
 @app.command("sample")
 def sample_command(
-    task: Annotated[str, typer.Argument()],
-    output: Path,
-    seed: Seed = 1,
-    hidden: Path | None = None,
-    force: Replace = False,
+    task: Name, output: Path, seed: Seed = 1, hidden: Path | None = None, force: Replace = False
 ) -> None:
     """Make the data of an instance: ROOT files and a manifest.
 
@@ -203,11 +195,7 @@ def export_command(
 
 
 @app.command("tools")
-def tools_command(
-    data: Annotated[Path, typer.Argument()],
-    ledger: Path = Path("ledger.jsonl"),
-    http: bool = False,
-) -> None:
+def tools_command(data: Folder, ledger: Path = Path("ledger.jsonl"), http: bool = False) -> None:
     """Serve the tools over MCP, for an agent to be tried.
 
     Args:
@@ -217,19 +205,18 @@ def tools_command(
     """
     import secrets
     import signal
-    import threading
 
     from beampipe.analysisops.ledger import Ledger
     from beampipe.analysisops.tools.mcp import serve_stdio, serving_tools
     from beampipe.analysisops.tools.session import Session
+    from beampipe.processes import SignalEvent
 
     session = Session(data, Ledger(ledger, secrets.token_bytes(32)))
     if not http:
         serve_stdio(session)
         return
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ended = SignalEvent()
+    ended.set_on(signal.SIGINT, signal.SIGTERM)
     with serving_tools(session) as url:
         typer.echo(f"tools: {url}")
         ended.wait()
@@ -243,8 +230,8 @@ def run_command(
     levels: Levels = None,
     instances: Instances = 1,
     secret: Secret = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 1,
-    workers: Annotated[int, typer.Option(min=1)] = 1,
+    epochs: Least = 1,
+    workers: Least = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
     force: Replace = False,
@@ -284,10 +271,7 @@ def run_command(
 
 
 @app.command("rescore")
-def rescore_command(
-    folder: Annotated[Path, typer.Argument()],
-    as_json: Json = False,
-) -> None:
+def rescore_command(folder: Folder, as_json: Json = False) -> None:
     """Grade a run again from its records; the same rules give the same bytes.
 
     Args:
@@ -304,7 +288,7 @@ def rescore_command(
 
 @app.command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument()],
+    folder: Folder,
     output: Pages = Path("report.html"),
     references: Literal["development", "all", "none"] = "development",
     force: Replace = False,
@@ -314,7 +298,7 @@ def report_command(
 
     Args:
         folder: Folder of a run.
-        references: Seeds whose data, answers and references the page shows; of others only scores.
+        references: Seeds whose references the page shows; of others only scores.
     """
     from beampipe.analysisops.report import write_report
     from beampipe.files import check_command_output
@@ -337,7 +321,7 @@ def serve_command(
     folder: Path = Path("analysisops-host"),
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
-    attempts: Annotated[int, typer.Option(min=1)] = 100,
+    attempts: Least = 100,
 ) -> None:
     """Serve a host over A2A: it takes requests of assessments, has agents solve tasks, and returns the results.
 
@@ -352,12 +336,7 @@ def serve_command(
 
 
 @app.command("agent")
-def agent_command(
-    name: Annotated[str, typer.Argument()],
-    host: Host = "127.0.0.1",
-    port: Port = 9019,
-    card_url: CardUrl = "",
-) -> None:
+def agent_command(name: Name, host: Host = "127.0.0.1", port: Port = 9019, card_url: CardUrl = "") -> None:
     """Serve an agent over A2A.
 
     Args:

@@ -60,12 +60,14 @@ class Reference:
         truth: values that the data were generated with, by the same names.
         histograms: histograms of that analysis.
         words: word answers, such as whether there is a signal (``"yes"``, ``"no"``), or the name of a fault.
+        shifts: change of the answer of a composed task if a fault of the data is missed, in units of the uncertainty.
     """
 
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     truth: Mapping[str, float] = field(default_factory=dict)
     histograms: Mapping[str, HistogramReference] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, for `from_json`."""
@@ -79,6 +81,7 @@ class Reference:
             dict(data["truth"]),
             {name: HistogramReference.from_json(histogram) for name, histogram in data["histograms"].items()},
             dict(data["words"]),
+            dict(data.get("shifts", {})),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -109,17 +109,13 @@ def _agent_process(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     url = f"http://127.0.0.1:{port}/"
     with sandbox.running(command) as confined:
         until = time.monotonic() + _START_SECONDS
-        while not _is_ready(url):
-            if confined.wait(0.1) is not None or time.monotonic() > until:
+        ready = False
+        while not ready:
+            with suppress(httpx.HTTPError):
+                card = httpx.get(f"{url}.well-known/agent-card.json", timeout=1.0, trust_env=False)
+                ready = card.status_code == 200
+            if not ready and (confined.wait(0.1) is not None or time.monotonic() > until):
                 raise ServiceUnavailableError(
                     f"agent {name}: got no server, expected one; its output: {confined.output()}"
                 )
         yield url, sandbox.weaknesses()
-
-
-def _is_ready(url: str) -> bool:
-    """Whether an A2A server answers with its card."""
-    try:
-        return httpx.get(f"{url}.well-known/agent-card.json", timeout=1.0, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False

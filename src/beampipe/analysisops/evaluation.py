@@ -24,6 +24,7 @@ from beampipe.analysisops.runs.engine import (
     RunFolder,
     RunPlan,
     TaskChoice,
+    Work,
 )
 from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
@@ -139,21 +140,17 @@ def evaluate(
     conditions = Conditions(folder / "instances", chosen, tools_host)
     do_samples = as_samples(RunFolder(folder).logs, workers)
 
-    def execute(assessments: Sequence[Assessment], work: Callable[[Assessment], float]) -> Failures:
-        _make_instances(assessments, conditions, workers)
+    def execute(assessments: Sequence[Assessment], work: Work) -> Failures:
+        # In several processes, since samples are threads of one.
+        wanted = {(one.task.folder, one.seed.value) for one in assessments if one.task.family}
+        if min(workers, len(wanted)) > 1:
+            with worker_pool(workers) as pool:
+                for future in [pool.submit(make_instance, conditions.instances, *one) for one in wanted]:
+                    future.result()
         return do_samples(assessments, work)
 
     assess_one = partial(assess_in_run, conditions)
     return run_plan(plan, assess_one, folder, execute=execute, progress=progress, code=work_code())
-
-
-def _make_instances(assessments: Sequence[Assessment], conditions: Conditions, workers: int) -> None:
-    """Make the instances of assessments in several processes, since samples are threads of one."""
-    wanted = {(one.task.folder, one.seed.value) for one in assessments if one.task.family}
-    if min(workers, len(wanted)) > 1:
-        with worker_pool(workers) as pool:
-            for future in [pool.submit(make_instance, conditions.instances, *one) for one in wanted]:
-                future.result()
 
 
 def make_instance(instances: Path, folder: Path | None, seed: int) -> None:
@@ -226,24 +223,26 @@ def attempts_in(folder: Path) -> Counter[tuple[str, ...]]:
 
 
 def rescore(folder: Path) -> Rescored:
-    """Grade a run again from its records."""
-    return rescore_run(folder, regrade, current=_current_task)
+    """Grade a run again from its records, with the current rubrics and references of shipped tasks.
+
+    Of other tasks, only their own checks are current.
+    """
+
+    def current(record: Mapping[str, Any]) -> dict[str, Any]:
+        folder_of_task = all_tasks().get(str(record["assessment"]["task_id"]))
+        if folder_of_task is None:
+            checks = record.get("checks") or {}
+            return {"checks": own_checks(Path(checks["file"])) or checks} if checks else {}
+        task = load_task(folder_of_task)
+        return {
+            "rubric": read_yaml(task.spec.rubric_path, "a rubric"),
+            "reference": {**task.eval_ref, "instance": record["reference"]["instance"]},
+        }
+
+    return rescore_run(folder, regrade, current=current)
 
 
 def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
     """A task of a run; its code and the judge are part of the keys of its records."""
     choice = TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
     return replace(choice, digest=digest_of([choice.digest, program_digest(task), judge.digest if judge else ""]))
-
-
-def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Current rubric and reference of the shipped task of a record; of other tasks only their own checks."""
-    folder = all_tasks().get(str(record["assessment"]["task_id"]))
-    if folder is None:
-        checks = record.get("checks") or {}
-        return {"checks": own_checks(Path(checks["file"])) or checks} if checks else {}
-    task = load_task(folder)
-    return {
-        "rubric": read_yaml(task.spec.rubric_path, "a rubric"),
-        "reference": {**task.eval_ref, "instance": record["reference"]["instance"]},
-    }

@@ -347,7 +347,12 @@ class AssessmentExecutor(AgentExecutor):
             dump_object(result)
             float(result["final"]["normalized_score"])
         except Exception as error:
-            code, message = _kind(error, self._host)
+            # The messages of other errors could reveal hidden information.
+            code, message = "host_error", f"the host failed with {type(error).__name__}"
+            if isinstance(error, TimeoutError):
+                code, message = "assessment_timeout", f"the assessment took longer than {self._host.seconds:g} s"
+            if codes := [name for kind, name in _CODES if isinstance(error, kind)]:
+                code, message = codes[0], str(error)
             if code == "host_error":
                 _log.exception("assessment of %s failed", assessment.task_id)
             error_result = ungraded(
@@ -382,17 +387,6 @@ _CODES: Final = (
     (InputError, "submission_error"),
 )
 """Errors whose messages may be sent, and their codes."""
-
-
-def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
-    """Code and message of an error."""
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            return code, str(error)
-    if isinstance(error, TimeoutError):
-        return "assessment_timeout", f"the assessment took longer than {host.seconds:g} s"
-    # The messages of other errors could reveal hidden information.
-    return "host_error", f"the host failed with {type(error).__name__}"
 
 
 _CARD: Final = partial(

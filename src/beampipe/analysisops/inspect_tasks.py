@@ -46,21 +46,15 @@ from beampipe.analysisops.inspect_sandbox import ConfinedEnvironment as Confined
 from beampipe.analysisops.instances import oracle_of
 from beampipe.analysisops.own_code import ANSWER, LARGEST, answer_form, submission_from
 from beampipe.analysisops.registry import ORACLE, make_agent
+from beampipe.analysisops.runs.engine import files_digest
 from beampipe.analysisops.tasks.load import all_tasks, shipped_task, shipped_tasks
 from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
 from beampipe.analysisops.tools.session import LocalTools
 from beampipe.errors import ConfigError
-from beampipe.workflow import digest_of, file_digest
+from beampipe.workflow import digest_of
 
 LOG: Final = "beampipe_log"
 """Key of the store of a sample with the JSON text of `Record.log`."""
-
-
-def _digest(name: str) -> str:
-    """Digest of the files of a task: texts, rubric, and the code that makes its data."""
-    folder = all_tasks()[name]
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
-    return digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
 
 
 Solve = Callable[[Attempt, TaskState], Awaitable[Answer]]
@@ -87,7 +81,7 @@ def _tasks(names: list[str], instances: int, level: int, secret_file: str) -> Ta
         dataset=MemoryDataset(samples),
         solver=analyst(),
         scorer=grade(),
-        version=digest_of([_digest(name) for name in names])[:12],
+        version=digest_of([files_digest(all_tasks()[name]) for name in names])[:12],
         metadata={"level": level},
     )
 
@@ -198,6 +192,12 @@ def operations(instances: int = 1, level: int = 3, secret_file: str = "") -> Tas
 def fleet(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
     """Why the latency of a running fleet rose; repair it. Needs an engine: `beampipe serving engine install`."""
     return _tasks(["fleet"], instances, level, secret_file)
+
+
+@task
+def composed(instances: int = 1, level: int = 3, secret_file: str = "") -> Task:
+    """A question about a resonance that is composed anew for each instance; no recipe solves it."""
+    return _tasks(["composed"], instances, level, secret_file)
 
 
 @solver

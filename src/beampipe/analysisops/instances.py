@@ -103,6 +103,8 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     facts = dict(DataFolder(data).public)
     if task.is_live:  # what is right is measured in each assessment
         return PreparedInstance(task, data, hidden, Reference(words=hidden.words), facts)
+    if "reference" in hidden.analysis:  # the generator knows what can be achieved
+        return PreparedInstance(task, data, hidden, Reference.from_json(hidden.analysis["reference"]), facts)
     session, answer = oracle_session(PreparedInstance(task, data, hidden, Reference(), facts), folder / "oracle.jsonl")
     quantities = {
         name: Quantity(number["value"], number["uncertainty"], task.spec.answers[name].unit)
@@ -182,7 +184,8 @@ is: {paths}. A result has a name, "call": "call_7"; add the field "from", such a
 def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
     """The request of an agent to solve an instance."""
     task = prepared.task
-    prompt = render_prompt(task, level, prepared.facts)
+    texts = prepared.hidden.analysis.get("texts", {}).get(str(level), {})
+    prompt = render_prompt(task, level, {**prepared.facts, **texts})
     if task.rubric.version == 1 and (paths := task.rubric.value_paths):
         prompt += _NAME_CALLS.format(paths=", ".join(paths), path=paths[0])
     return TaskRequest(

@@ -164,7 +164,13 @@ def read_ledger(path: Path, key: bytes, last: str | None = None) -> tuple[Entry,
         raise FileError(f"{path}: cannot be read ({reason}), expected a ledger", path=path) from error
     entries, before = [], _FIRST
     for number, line in enumerate(lines, 1):
-        entry = _checked(line, number, before, key)
+        entry = None
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            plain = json.loads(line)
+            code = str(plain.pop("code"))
+            right = hmac.compare_digest(code.encode(), _sign(key, before, plain).encode())
+            if right and plain["number"] == number:
+                entry = entry_from_json({**plain, "code": code})
         if entry is None:
             raise FileError(
                 f"{path}: got an entry {number} that its host has not signed, expected a ledger as it was written",
@@ -188,18 +194,6 @@ def entry_from_json(plain: Mapping[str, Any]) -> Entry:
 def entries_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """The entries as JSON types, for a log."""
     return [{**asdict(entry), "sources": list(entry.sources)} for entry in entries]
-
-
-def _checked(line: str, number: int, before: str, key: bytes) -> Entry | None:
-    """The entry of a line, None if its signature is not valid at this place."""
-    try:
-        plain = json.loads(line)
-        code = str(plain.pop("code"))
-        if plain["number"] != number or not hmac.compare_digest(code.encode(), _sign(key, before, plain).encode()):
-            return None
-        return entry_from_json({**plain, "code": code})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
 
 
 def _as_json(value: Any, depth: int = 0) -> Any:

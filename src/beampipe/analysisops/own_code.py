@@ -90,7 +90,17 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
         home = Path(tempfile.mkdtemp(prefix="beampipe-program-"))
         try:
             request = replace(request, prompt=f"{request.prompt}\n\n{instructions(spec)}")
-            given, command, environment = _lay_out(home, program, prepared.data, request)
+            home.chmod(0o755)
+            given = home / "given"
+            given.mkdir(mode=0o755)
+            own, request_file = given / program.name, given / "request.json"
+            environment = {DATA: str(copy_data(prepared.data, given / "data")), REQUEST: str(request_file)}
+            request_file.write_text(json.dumps(request.to_json()), encoding="utf-8")
+            request_file.chmod(0o644)
+            shutil.copyfile(program, own)
+            own.chmod(0o755)
+            executable = program.suffix != ".py" and bool(program.stat().st_mode & stat.S_IXUSR)
+            command = [str(own)] if executable else [sys.executable, str(own)]
             limits, network = SandboxLimits(seconds=spec.time_limit), best_kind() != "namespaces"
             sandbox = Sandbox(limits, read_only=[given], network=network, package=False)
             with sandbox.running(command, environment) as confined:
@@ -194,7 +204,12 @@ def submission_from(answer: Mapping[str, Any], prepared: PreparedInstance, sessi
         if name in spec.histograms and histogram is not None:
             contents["histograms"][name] = histogram
     for name, given in _section(answer, "artifacts").items():
-        left = _labels(given) if isinstance(given, list) else read_workspace(given)
+        left: Content | None = None
+        if not isinstance(given, list):
+            left = read_workspace(given)
+        elif {type(label) for label in given} <= {int}:  # the track of each hit
+            track_id = np.clip(np.array(given, dtype=object), -1, len(given)).astype(np.int64)
+            left = TrackLabels(frozen(track_id), frozen(np.array([0, len(given)])), (len(set(given) - {-1}),))
         if name in spec.artifacts and left is not None:
             contents["artifacts"][name] = left
     handles = {
@@ -223,7 +238,10 @@ def lower_of(first: Record, second: Record) -> Record:
     """The record with the lower score of a program's runs on two instances; 0 if it answered the same to both."""
     scores = [record.grade["final"]["normalized_score"] for record in (first, second)]
     record = (first, second)[scores.index(min(scores))]
-    numbers = [_numbers_of(record) for record in (first, second)]
+    numbers = [
+        [answer["value"] for answer in one.submission["answers"].values()] if one.submission else []
+        for one in (first, second)
+    ]
     if numbers[0] and numbers[0] == numbers[1]:
         reason = "program: got equal numbers for two instances, expected numbers that are computed from the data"
         grade = ungraded(
@@ -235,22 +253,9 @@ def lower_of(first: Record, second: Record) -> Record:
     return replace(record, grade={**record.grade, "instances": scores}, scores=scores)
 
 
-def _numbers_of(record: Record) -> list[float]:
-    answers = record.submission["answers"].values() if record.submission else ()
-    return [answer["value"] for answer in answers]
-
-
 def _section(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = answer.get(name)
     return section if isinstance(section, dict) else {}
-
-
-def _labels(labels: list[Any]) -> TrackLabels | None:
-    """The track of each hit; None if the list is not one of integers."""
-    if not {type(label) for label in labels} <= {int}:
-        return None
-    track_id = np.clip(np.array(labels, dtype=object), -1, len(labels)).astype(np.int64)
-    return TrackLabels(frozen(track_id), frozen(np.array([0, len(labels)])), (len(set(labels) - {-1}),))
 
 
 def _histogram(name: str, table: object) -> Histogram | None:
@@ -265,20 +270,3 @@ def _histogram(name: str, table: object) -> Histogram | None:
         return None
     edges, values = (frozen(np.array(numbers, np.float64)) for numbers in (histogram.edges, histogram.values))
     return Histogram(edges, values, values, 0.0, 0.0, int(min(abs(values.sum()), 2**62)), name)
-
-
-def _lay_out(home: Path, program: Path, data: Path, request: TaskRequest) -> tuple[Path, list[str], dict[str, str]]:
-    """The folder with all files that the program may read, its command, and its environment."""
-    home.chmod(0o755)
-    given = home / "given"
-    given.mkdir(mode=0o755)
-    copy = copy_data(data, given / "data")
-    request_file = given / "request.json"
-    request_file.write_text(json.dumps(request.to_json()), encoding="utf-8")
-    request_file.chmod(0o644)
-    own = given / program.name
-    shutil.copyfile(program, own)
-    own.chmod(0o755)
-    executable = program.suffix != ".py" and bool(program.stat().st_mode & stat.S_IXUSR)
-    command = [str(own)] if executable else [sys.executable, str(own)]
-    return given, command, {DATA: str(copy), REQUEST: str(request_file)}

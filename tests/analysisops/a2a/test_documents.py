@@ -30,7 +30,7 @@ def test_what_was_written_is_read(document: dict[str, Any], fence: str) -> None:
     [
         ('{"a": NaN}', "NaN"),
         ('{"a": -Infinity}', "Infinity"),
-        ('{"a": 1e400}', "too large"),
+        ('{"a": 1e400}', "1e400 is no finite"),
         ('{"a": 1, "a": 2}', "twice"),
         ('{"a": "\\ud800"}', "no JSON"),
         ('{"a": 1} {"b": 2}', "no JSON"),

@@ -36,10 +36,6 @@ def test_attacks_are_seen_and_not_shown(text: str) -> None:
     shown = screened({"model": f"A Gauss. {text} And a line."})["model"]
     assert not suspicions({"model": shown})
     assert "A Gauss." in shown
-
-
-@pytest.mark.parametrize("text", ATTACKS)
-def test_attacks_in_keys_and_lists_are_seen_too(text: str) -> None:
     assert suspicions({text: "nothing"})
     assert suspicions({"cuts": [{"expression": [text]}]})
     assert not suspicions(screened({text: ["nothing", text]}))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
+from beampipe.analysisops.contract import Level, Quantity, Reference, TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.runs.engine import AgentChoice, Assessment, Record, RunPlan, TaskChoice, run
@@ -47,15 +47,7 @@ def assess(assessment: Assessment, folder: Path) -> Record:
     truth = MASSES.get(assessment.task.family, 100.0) + float(data.normal(0, 1))
     sigma = float(data.uniform(0.02, 0.2))
     best = truth + float(data.normal(0, sigma))
-    edges = np.linspace(round(truth) - 12, round(truth) + 12, 49)
-    centres = (edges[1:] + edges[:-1]) / 2
-    expected = 900 * np.exp(-0.5 * ((centres - truth) / 2.2) ** 2) + 160
-    reference = Reference(
-        {"mass": Quantity(best, sigma, "GeV")},
-        {"mass": truth},
-        {"mass": HistogramReference(tuple(edges.tolist()), tuple(data.poisson(expected).astype(float).tolist()))},
-        {"signal": "yes"},
-    )
+    reference = Reference({"mass": Quantity(best, sigma, "GeV")}, {"mass": truth})
     request = TaskRequest(
         assessment.task.task_id,
         assessment.task.family,
@@ -68,9 +60,8 @@ def assess(assessment: Assessment, folder: Path) -> Record:
     value = best + float(luck.normal(0, 1)) * offset
     quoted = sigma * {"scripted": 1.04, "llm": 0.55}.get(agent, 1.0)
     ledger = Ledger(folder / "ledger.jsonl", b"key")
-    values = luck.poisson(expected * (1.0 if agent != "llm" else 0.93)).astype(float).tolist()
     if agent not in ("recall", "nop"):
-        _fill(ledger, edges.tolist(), values, value, quoted, hostile=agent in _HOSTILE, clumsy=agent == "llm")
+        ledger.append("fit_peak_tool", {"events": "events_1"}, {"mu": value, "mu_error": quoted}, sources=["data.root"])
     submission = _submission(assessment, value, quoted)
     failed = agent == "llm" and level == 3 and seed % 3 == 0
     known = {"instance": reference.to_json()}
@@ -101,26 +92,6 @@ def assess(assessment: Assessment, folder: Path) -> Record:
     )
 
 
-def _fill(
-    ledger: Ledger, edges: list[float], values: list[float], value: float, error: float, *, hostile: bool, clumsy: bool
-) -> None:
-    files = ["data.root"]
-    output = HOSTILE if hostile else "mass"
-    ledger.append("list_local_root_files_tool", {}, {"files": [{"name": "data.root", "bytes": 81_234}]}, seconds=0.002)
-    ledger.append("inspect_root_schema_tool", {"file_path": "data.root"}, {"trees": {"mini": {"n_entries": 9123}}})
-    if clumsy:
-        message = "column 'lep_pt' is jagged, expected one value for each event; take the first: lep_pt[0]"
-        ledger.append("select_tool", {"events": "events_1", "expression": "lep_pt > 25"}, None, error=message)
-    call = {"events": "events_1", "pt": "lep_pt", "eta": "lep_eta", "phi": "lep_phi", "e": "lep_e", "name": output}
-    ledger.append("calc_dilepton_mass_tool", call, {"handle": "events_2", "n_events": 8712}, sources=files, seconds=0.1)
-    filled = {"handle": "hist_1", "edges": edges, "values": values, "variances": values, "n": sum(values)}
-    shape = {"events": "events_2", "column": output, "bins": len(values), "low": edges[0], "high": edges[-1]}
-    ledger.append("histogram_tool", shape, filled, sources=files, seconds=0.02)
-    fitted = {"mu": value, "mu_error": error, "chi2": 43.2, "ndf": 44, "p_value": 0.51, "valid": True}
-    model = {"events": "hist_1", "model": "gauss_plus_exponential", "window": [edges[3], edges[-3]]}
-    ledger.append("fit_peak_tool", model, fitted, sources=files, seconds=0.34)
-
-
 def _submission(assessment: Assessment, value: float, quoted: float) -> dict[str, Any]:
     agent = assessment.agent.name
     if agent == "nop":
@@ -130,12 +101,6 @@ def _submission(assessment: Assessment, value: float, quoted: float) -> dict[str
         "task_id": assessment.task.task_id,
         "status": "ok",
         "answers": {"mass": {"value": round(value, 5), "uncertainty": round(quoted, 5)}},
-        "words": {"signal": hostile or "yes"},
-        "histograms": {} if agent == "recall" else {"mass": "hist_1"},
-        "method": {
-            "fit": hostile or "Extended binned likelihood of a Gaussian over an exponential.",
-            "cuts": "pT > 25",
-        },
         "comments": hostile or "The window leaves 3 widths on each side.",
         **({hostile: [hostile, "nan"]} if hostile else {}),
     }
@@ -170,13 +135,9 @@ def _grade(
     reason = "every number is in the ledger" if gate else "mass: no tool gave this number"
     checks = _checks(gate, reason, value, quoted, best, sigma)
     score = math.fsum(check["points"] for check in checks)
-    judged = {
-        "scored": agent in ("scripted", *_HOSTILE),
-        "words": HOSTILE if agent in _HOSTILE else "Clear, and short.",
-    }
-    meta = {"explains_the_method": {"raw": [70, 72, 68], "contrib": 7.0, "cap": 10.0, "explanation": judged["words"]}}
-    origin = {"label": label, "entry": 5 + (agent == "llm"), "tool": "fit_peak_tool", "path": "mu"}
+    judged = agent in ("scripted", *_HOSTILE)
     issues = [] if gate else [{"severity": "error", "code": "gate_failed", "message": f"traceable: {reason}"}]
+    issues += [{"severity": "warn", "code": "left_out", "message": HOSTILE}] if agent in _HOSTILE else []
     return {
         "status": "ok" if gate else "fail",
         "hard_checks_passed": gate,
@@ -184,16 +145,14 @@ def _grade(
         "final": {"total_score": score, "max_score": 100.0, "normalized_score": score / 100},
         "rule": {"score": score, "max": 100.0},
         "llm": {
-            "status": "scored" if judged["scored"] else "unscored",
-            "score": 7.0 if judged["scored"] else 0.0,
+            "status": "scored" if judged else "unscored",
+            "score": 7.0 if judged else 0.0,
             "max": 10.0,
-            "meta": meta if judged["scored"] else {"judge": {"reason": "no judge"}},
+            "meta": {},
         },
         "issues": issues,
         "signals": {},
-        "provenance": {"mass": origin if gate else {"label": label, "entry": None, "tool": "", "path": ""}}
-        if "answers" in submission
-        else {},
+        "provenance": {"mass": {"label": label}} if "answers" in submission else {},
         "checks": checks,
         "task_id": assessment.task.task_id,
         "type": assessment.task.family,

@@ -74,29 +74,18 @@ def test_nothing_sticks_out_whatever_is_open(opened: Callable[..., Opened], widt
     assert one.overflow() <= 0
     for agent, status in (("scripted", ""), ("llm", "error"), ("recall", "fail"), ("hostile", ""), (HOSTILE, "")):
         one.open_first(agent, status)
-        for call in one.page.locator(".calls summary").all()[:3]:
-            call.click()
         assert one.overflow() <= 0, agent
     assert one.messages == []
     assert {url for url in one.requests if not url.startswith("data:")} == {one.page.url.partition("#")[0]}
 
 
-def test_an_assessment_opens_down_to_its_calls(opened: Callable[..., Opened]) -> None:
+def test_an_assessment_opens(opened: Callable[..., Opened]) -> None:
     one = opened()
     text = one.open_first("llm", "ok")
-    for words in ("Submitted numbers", "Gates and rules", "Histograms", "Calls of tools (6)", "traceable", "call 6"):
-        assert words in text
-    assert "refused: column 'lep_pt' is jagged" in text
-    call = one.page.locator('[data-call="6"] details')
-    assert call.get_attribute("open") is None
-    one.page.locator(".body .link", has_text="call 6").click()
-    assert call.get_attribute("open") is not None
-    assert "mu_error" in call.inner_text()
-    assert "GeV" in one.page.locator(".body td.n").first.inner_text()
-    assert one.page.locator(".histogram path.mine").count() == 1
-    assert one.page.locator(".histogram path.reference").count() == 1
-    failed = one.open_first("llm", "error")
-    assert "no answer within 600 s" in failed
+    assert "Gates and rules" in text
+    assert "quoted " in text
+    assert one.page.locator(".body .bar .fill").count() == 3
+    assert "no answer within 600 s" in one.open_first("llm", "error")
 
 
 def test_filters_and_order(opened: Callable[..., Opened]) -> None:
@@ -120,9 +109,7 @@ def test_what_an_agent_wrote_is_text(opened: Callable[..., Opened]) -> None:
     one = opened()
     for agent in ("hostile", HOSTILE):
         text = one.open_first(agent)
-        assert text.count("window.hacked=2</script>") >= 2, "what it said, and what the judge said"
-        for folded in one.page.locator(".body section > details > summary").all():
-            folded.click()
+        assert "window.hacked=2</script>" in text
     one.page.wait_for_timeout(100)
     assert one.page.evaluate("window.hacked") is None
     assert one.page.locator("img, b:has-text('bold'), iframe, object, embed").count() == 0

@@ -79,9 +79,16 @@ def test_samples_of_inspect_ai_give_the_same_records(tmp_path: Path) -> None:
     headers = [read_eval_log(str(path), header_only=True) for path in logs.glob("*.eval")]
     names = [f"{agent} level {level}" for level in (2, 1) for agent in ("good", "poor")]
     assert sorted(header.eval.task for header in headers) == sorted(2 * names)
-    last = max(headers, key=lambda header: header.eval.created)
-    assert last.results
-    assert {"mean", "task1"} <= last.results.scores[0].metrics.keys()
+    scores = {header.location: header.results.scores[0].metrics for header in headers if header.results}
+    metrics = [found.keys() for found in scores.values()]
+    assert sorted({"mean", name} <= found for name in ("task0", "task1") for found in metrics) == 8 * [False] + 8 * [
+        True
+    ]
+    samples = read_eval_log(next(log for log, found in scores.items() if "task1" in found)).samples
+    assert samples
+    asked, call, result, answer = samples[0].messages
+    assert (asked.text, call.role, result.text) == ("How many?", "assistant", '{"n": 7}')
+    assert json.loads(answer.text) in [record["submission"] for record in records]
 
 
 def test_a_run_can_be_extended(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_signature_tells_cause_server_and_onset(cause: int, tmp_path: Path) 
     assert {item["name"] for item in series} == set(OPERATIONS.METRICS)
     results = []
     for entry in series:
-        scale = OPERATIONS.SCALES.get(entry["name"])
+        scale = dict(OPERATIONS.SIGNATURES.values()).get(entry["name"])
         if scale is None:
             continue
         times, values = np.array(entry["times"]), np.array(entry["values"])
@@ -110,7 +110,7 @@ def test_the_signature_tells_cause_server_and_onset(cause: int, tmp_path: Path) 
         change = (values[after].mean() - values[~after].mean()) / scale
         if change > 0.5:
             results.append((entry["labels"]["server"], entry["name"]))
-    assert results == [(hidden.words["server"], OPERATIONS.SIGNATURES[CAUSES[cause]])]
+    assert results == [(hidden.words["server"], OPERATIONS.SIGNATURES[CAUSES[cause]][0])]
 
 
 def test_a_log_tells_what_happened_and_not_in_the_words_of_the_answer(made: MadeBy) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benchmarks.analysisops.sound_analyses import SOUND, VariedAgent
+from benchmarks.analysisops.analyses import SOUND, VariedAgent
 
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.instances import PreparedInstance, oracle_of

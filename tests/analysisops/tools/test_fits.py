@@ -27,10 +27,8 @@ from beampipe.analysisops.tools.session import LocalTools
 EDGES = np.linspace(70.0, 110.0, 41)
 SHAPES: list[tuple[Shape, tuple[float, ...]]] = [
     (SIGNALS["gauss"], (91.0, 2.0)),
-    (SIGNALS["double_gauss"], (91.0, 1.5, 2.5, 0.6)),
     (SIGNALS["voigt"], (91.0, 1.0, 2.5)),
     (SIGNALS["breit_wigner_gauss"], (91.0, 1.5, 2.5)),
-    (SIGNALS["crystal_ball"], (91.0, 2.0, 1.2, 3.0)),
     (BACKGROUNDS["const"], ()),
     (BACKGROUNDS["linear"], (-0.7,)),
     (BACKGROUNDS["quadratic"], (-0.5, 0.4)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 from beampipe.errors import InputError
 
@@ -36,7 +36,7 @@ def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict
     if newline and first.startswith(_FENCE) and rest.endswith(_FENCE):
         body = rest.removesuffix(_FENCE)
     try:
-        document = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+        document = json.loads(body, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique)
         json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded
     except (ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
@@ -60,14 +60,10 @@ def dump_object(document: dict[str, Any]) -> str:
         ) from error
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
 def _finite(digits: str) -> float:
     number = float(digits)
     if not isfinite(number):
-        raise ValueError(f"{digits} is too large")
+        raise ValueError(f"{digits} is no finite number")
     return number
 
 

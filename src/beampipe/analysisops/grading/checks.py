@@ -276,7 +276,10 @@ class HistogramL2:
             raise ConfigError(f"reference: got a total of {right} in {self.histogram}, expected more than 0")
         if not 0.0 < total < math.inf:
             return Outcome(0.0, f"its total is {total:g}, expected more than 0")
-        shape = _distance(values, total, reference.values, right)
+        normal = [(value / total, other / right) for value, other in zip(values, reference.values, strict=True)]
+        off = math.hypot(*(value - other for value, other in normal))
+        of_even_spread = math.hypot(*(1.0 / n - other for _, other in normal))
+        shape = off / of_even_spread if of_even_spread >= 1e-12 else float(off >= 1e-12)
         scale = abs(math.log(total) - math.log(right)) / math.log(self.factor)
         evidence = {"shape_distance": shape, "yield": total, "reference_yield": right}
         reason = f"shape off by {shape:.3f} of an even spread, yield {total / right:.3f} of the reference"
@@ -300,16 +303,6 @@ def _spread_over(edges: Sequence[float], histogram: HistogramReference) -> list[
 
 def _is_bounded(histogram: HistogramReference) -> bool:
     return all(abs(number) < _LARGEST for number in (*histogram.edges, *histogram.values))
-
-
-def _distance(values: Sequence[float], total: float, reference: Sequence[float], right: float) -> float:
-    """Distance of the shapes, in units of that of an even spread."""
-    even = 1.0 / len(reference)
-    off = math.hypot(*(value / total - other / right for value, other in zip(values, reference, strict=True)))
-    of_even_spread = math.hypot(*(even - other / right for other in reference))
-    if of_even_spread < 1e-12:
-        return 0.0 if off < 1e-12 else 1.0
-    return off / of_even_spread
 
 
 def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:
@@ -656,8 +649,11 @@ class NumericInRange:
 
     def __call__(self, case: Case) -> Outcome:
         """The fraction."""
-        low, high = self._range(case)
-        value = case.number(self.value_path)
+        given = (self.lo, self.hi) if self.range_path is None else case.expected(self.range_path)
+        ends = list(map(number_of, given)) if isinstance(given, list | tuple) else []
+        if len(ends) != 2 or ends[0] is None or ends[1] is None:
+            raise ConfigError(f"reference: got {given!r} for {self.range_path}, expected two numbers")
+        low, high, value = ends[0], ends[1], case.number(self.value_path)
         if value is None:
             return Outcome(0.0, f"{self.value_path} is no finite number")
         evidence = {"value": value, "lo": low, "hi": high}
@@ -665,15 +661,6 @@ class NumericInRange:
             return Outcome(1.0, f"{value:g} is in [{low:g}, {high:g}]", evidence)
         fraction = self.out_of_range_points / self.points if self.points else 0.0
         return Outcome(fraction, f"{value:g} is outside [{low:g}, {high:g}]", evidence)
-
-    def _range(self, case: Case) -> tuple[float, float]:
-        if self.range_path is None:
-            return float(self.lo or 0.0), float(self.hi or 0.0)
-        given = case.expected(self.range_path)
-        ends = [number_of(end) for end in given] if isinstance(given, list | tuple) else []
-        if len(ends) != 2 or ends[0] is None or ends[1] is None:
-            raise ConfigError(f"reference: got {given!r} for {self.range_path}, expected two numbers")
-        return ends[0], ends[1]
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Result:
         task_id: name of the task.
         type: family of the task.
         level: level of the prompt.
-        seed: seed of the instance.
+        seed: seed of the instance, or its label.
         status: ``"ok"``; ``"fail"`` if a gate failed; ``"error"`` if the agent reported an error or its answer is not
             an object.
         gates: results of the gates.
@@ -104,7 +104,7 @@ class Result:
     task_id: str
     type: str
     level: int
-    seed: int
+    seed: int | str
     status: Literal["ok", "fail", "error"]
     gates: Sequence[CheckResult]
     rules: Sequence[CheckResult]
@@ -183,21 +183,13 @@ def ungraded(
         code: kind of the failure.
         judged: score of the judge; None if there was nothing to judge.
     """
+    result = Result(task_id, type, level, seed, "error", (), (), JudgeResult(), [Issue("error", code, message)])
     return {
-        "status": "error",
-        "hard_checks_passed": False,
+        **result.to_json(),
         "hard_failures": [failure],
         "final": {"total_score": 0.0, "max_score": max_score, "normalized_score": 0.0},
         "rule": {"score": 0.0, "max": max_score},
         "llm": {"status": "unscored", "score": judged, "max": 0.0, "meta": {}},
-        "issues": [{"severity": "error", "code": code, "message": message}],
-        "signals": {},
-        "provenance": {},
-        "checks": [],
-        "task_id": task_id,
-        "type": type,
-        "level": level,
-        "seed": seed,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
@@ -100,13 +100,10 @@ def read_rubric(table: Mapping[str, Any], where: str, own: Mapping[str, type[Any
             the sum (in version 1 that is a warning); or version 2 lacks a required gate.
         UnknownNameError: a type of check, or a rule that scales another, does not exist.
     """
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"{where}: got {type(table).__name__}, expected a mapping with rule_checks")
-    for key in table:
-        if key not in _KEYS:
-            raise ConfigError(
-                f"{where}: unknown key {key!r}, expected some of {', '.join(_KEYS)}{nearest(str(key), _KEYS)}"
-            )
+    if unknown := [str(key) for key in table if key not in _KEYS]:
+        raise ConfigError(
+            f"{where}: unknown key {unknown[0]!r}, expected some of {', '.join(_KEYS)}{nearest(unknown[0], _KEYS)}"
+        )
     version = table.get("version", 1)
     if version not in _VERSIONS:
         raise ConfigError(f"{where}: got version {version!r}, expected 1 or 2")
@@ -116,9 +113,8 @@ def read_rubric(table: Mapping[str, Any], where: str, own: Mapping[str, type[Any
     rules = _checks(table, "rule_checks", {**RULES, **own}, where, warnings)
     judged = _checks(table, "llm_checks", JUDGED, where, warnings)
     ids = [check.id for check in (*gates, *rules, *judged)]
-    for name in ids:
-        if ids.count(name) > 1:
-            raise ConfigError(f"{where}: got the id {name!r} twice, expected each check to have its own")
+    if twice := [name for name in ids if ids.count(name) > 1]:
+        raise ConfigError(f"{where}: got the id {twice[0]!r} twice, expected each check to have its own")
     for index, check in enumerate(rules):
         earlier = [rule.id for rule in rules[:index]]
         for name in check.scaled_by:
@@ -128,10 +124,21 @@ def read_rubric(table: Mapping[str, Any], where: str, own: Mapping[str, type[Any
     if total is not None and type(total) not in (int, float):
         raise ConfigError(f"{where}: got total = {total!r}, expected a number")
     rubric = Rubric(version, gates, rules, judged, None if total is None else float(total))
-    warnings += _check_total(rubric, where)
-    if version == 2:
-        _check_gates(rubric, where)
-    return Rubric(version, gates, rules, judged, rubric.total, tuple(warnings))
+    sums = [rubric.max_points] if version == 2 else [rubric.max_points, rubric.max_points + rubric.max_judged]
+    if total is not None and not any(math.isclose(total, expected) for expected in sums):
+        message = f"{where}: got total = {total:g}, but the rules sum to {rubric.max_points:g}"
+        if version == 2:
+            raise ConfigError(f"{message}, expected the sum; leave total out, or correct it")
+        warnings.append(f"{message}; the sum is the maximum")
+    # Gates without which an untraceable number, or an agent that did no work, could earn points.
+    needed = ["status_ok", "calls_made"]
+    needed += ["traceable"] if any(check.type in ("pull", "uncertainty") for check in rules) else []
+    lacking = [name for name in needed if name not in {check.type for check in gates}]
+    if version == 2 and (lacking or not rules):
+        raise ConfigError(
+            f"{where}: got no {', no '.join(lacking) or 'rule_checks'}, expected it: without it, points are for talking"
+        )
+    return replace(rubric, warnings=tuple(warnings))
 
 
 def _checks(
@@ -170,28 +177,3 @@ def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], war
         raise ConfigError(f"{where}: got scaled_by in {key}, expected it in rule_checks only")
     description = table.get("description", "")
     return Check(name, type_name, float(points), build(kind, settings, where), scaled_by, str(description))
-
-
-def _check_total(rubric: Rubric, where: str) -> list[str]:
-    if rubric.total is None:
-        return []
-    points = rubric.max_points
-    sums = {points} if rubric.version == 2 else {points, points + rubric.max_judged}
-    if any(math.isclose(rubric.total, expected) for expected in sums):
-        return []
-    message = f"{where}: got total = {rubric.total:g}, but the rules sum to {points:g}"
-    if rubric.version == 2:
-        raise ConfigError(f"{message}, expected the sum; leave total out, or correct it")
-    return [f"{message}; the sum is the maximum"]
-
-
-def _check_gates(rubric: Rubric, where: str) -> None:
-    """Require gates so that an untraceable number, or an agent that did no work, cannot earn points."""
-    needed = ["status_ok", "calls_made"]
-    if any(check.type in ("pull", "uncertainty") for check in rubric.rules):
-        needed.append("traceable")
-    lacking = [name for name in needed if name not in {check.type for check in rubric.gates}]
-    if lacking or not rubric.rules:
-        raise ConfigError(
-            f"{where}: got no {', no '.join(lacking) or 'rule_checks'}, expected it: without it, points are for talking"
-        )

@@ -1,4 +1,4 @@
-"""The page of a run: scores, cost, calibration of uncertainties, and the details behind each number.
+"""The page of a run: scores, cost, calibration of uncertainties, and where points were lost.
 
 `write_report` writes it. The page is static and self-contained; its style and scripts are in the folder ``web``.
 """

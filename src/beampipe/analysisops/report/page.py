@@ -3,7 +3,8 @@
 Text by agents is never markup: the templates escape it, and the scripts insert it as text. In addition, the Content
 Security Policy of the page allows only its own script, by its digest, and no network address.
 
-Details are shortened. Of an instance whose references the page must not show, it has nothing but outcomes and scores.
+The page says where points were lost; prompts, calls and answers are in the logs of inspect_ai. Of an instance whose
+references the page must not show, it has nothing but outcomes and scores.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, stdev
@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from markupsafe import Markup
 
 from beampipe.analysisops.grading.provenance import LABELS
-from beampipe.analysisops.grading.submission import Evidence, Submission, histogram_of, number_of, read_submission
-from beampipe.analysisops.ledger import entry_from_json
+from beampipe.analysisops.grading.submission import number_of, read_submission
 from beampipe.analysisops.runs.engine import RunFolder, result_line
 from beampipe.analysisops.runs.statistics import PASSED, By, Score, Summary, difference, scores_of, summarise
 from beampipe.errors import InputError
@@ -39,26 +38,11 @@ if TYPE_CHECKING:
 
 
 _TEXT: Final = 4000
-"""Characters of a text that an agent or a judge wrote."""
-
-_CALL: Final = 1500
-"""Characters of the arguments, and of the result, of a call."""
-
-_CALLS: Final = 400
-"""Calls of one assessment that are shown."""
-
-_SHOWN: Final = ("task_id", "status", "answers", "words", "histograms", "method", "comments")
-"""Fields of a submission with a section of their own on the page."""
-
-_NUMBERS: Final = 8
-"""Numbers of a list that are shown before the rest is only counted."""
-
-_BINS: Final = 400
-"""Bins of a histogram that is drawn."""
+"""Characters of a text that an agent or a check wrote."""
 
 
 def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
-    """The details of an assessment on the page.
+    """What the page shows of an opened assessment: errors, and where points were lost.
 
     Args:
         record: the record.
@@ -69,171 +53,61 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
     Returns:
         JSON types, with shortened texts.
     """
-    hidden = {
-        "shows_reference": reference,
-        "failures": [shortened(failure) for failure in result.get("hard_failures", ())],
-        "issues": [
+    checks = []
+    for check in result.get("checks", ()):
+        evidence = dict(check.get("evidence") or {}) if reference else {}
+        reason = evidence.pop("reason", "")
+        points, most = number_of(check.get("points")), number_of(check.get("max_points"))
+        if points and most and not reference:
+            points = round(round(points / most, 2) * most, 4)
+        checks.append(
             {
-                "severity": shortened(issue.get("severity", ""), 20),
-                "code": shortened(issue.get("code", ""), 80),
-                "message": shortened(issue.get("message", "")) if reference else "",
+                "id": shortened(check.get("id", ""), 80),
+                "type": shortened(check.get("type", ""), 80),
+                "points": points,
+                "max": most,
+                "passed": bool(check.get("passed")),
+                "reason": shortened(reason, 600),
+                "evidence": [[shortened(key, 80), shortened(value, 300)] for key, value in evidence.items()],
             }
-            for issue in result.get("issues", ())
-        ],
-        "checks": [_check(check, reference=reference) for check in result.get("checks", ())],
-        "judge": _judge(result.get("llm") or {}, reference=reference),
-        "calls_left_out": len(record["ledger"]),
-        **dict.fromkeys(("error", "prompt", "comments", "rest"), ""),
-        **dict.fromkeys(("answers", "words", "histograms", "calls", "method"), ()),
-    }
-    if not reference:
-        return hidden
-    submission = read_submission(record["submission"])
-    method = submission.content.get("method")
-    methods = list(method.items())[:60] if isinstance(method, Mapping) else [("", method)] if method else []
-    rest = {key: value for key, value in submission.content.items() if key not in _SHOWN}
-    return {
-        **hidden,
-        "error": shortened(record["error"]),
-        "answers": answers_of(submission, record, result),
-        "words": list(_words(submission, record)),
-        "histograms": list(_histograms(submission, record)),
-        "calls": [_call(call) for call in record["ledger"][:_CALLS]],
-        "calls_left_out": max(0, len(record["ledger"]) - _CALLS),
-        "prompt": shortened(str(record["request"].get("prompt", "")), 4 * _TEXT),
-        "method": [[shortened(key, 80), shortened(value)] for key, value in methods],
-        "comments": shortened(submission.content.get("comments", "")),
-        "rest": shortened(_json(rest, indent=1)) if rest else "",
-    }
-
-
-def answers_of(submission: Submission, record: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The numbers that were submitted or that the task requires, with their origins.
-
-    ``pull`` is the distance to the reference in units of the reference's uncertainty: how far the analysis is from the
-    best one of the same data. ``truth_pull`` is the distance to the truth in units of the quoted uncertainty, which
-    over many instances has mean 0 and width 1 if uncertainties are honest.
-    """
-    instance = (record["reference"] or {}).get("instance") or {}
-    quantities, truth = instance.get("quantities") or {}, instance.get("truth") or {}
-    origins = result.get("provenance") or {}
-    answers = []
-    for name in dict.fromkeys([*quantities, *submission.section("answers")]):
-        value, uncertainty = submission.answer(name)
-        best, true = quantities.get(name) or {}, number_of(truth.get(name))
-        origin = origins.get(name) or {}
-        answer: dict[str, Any] = {
-            "name": shortened(name, 80),
-            "unit": shortened(best.get("unit", ""), 20),
-            "value": value,
-            "uncertainty": uncertainty,
-            "origin": shortened(origin.get("label", ""), 40),
-            "entry": origin.get("entry"),
-            "where": shortened(
-                f"{origin.get('tool') or ''} {origin.get('path') or origin.get('reason') or ''}".strip()
-            ),
-            "reference": number_of(best.get("value")),
-            "reference_uncertainty": number_of(best.get("uncertainty")),
-            "pull": _pull(value, number_of(best.get("value")), number_of(best.get("uncertainty"))),
-            "truth": true,
-            "truth_pull": _pull(value, true, uncertainty),
+        )
+    issues = [
+        {
+            "severity": shortened(issue.get("severity", ""), 20),
+            "code": shortened(issue.get("code", ""), 80),
+            "message": shortened(issue.get("message", "")) if reference else "",
         }
-        answers.append(answer)
-    return answers
+        for issue in result.get("issues", ())
+    ]
+    error = shortened(record["error"]) if reference else ""
+    return {"shows_reference": reference, "error": error, "issues": issues, "checks": checks}
 
 
 def shortened(value: object, most: int = _TEXT) -> str:
     """A text, cut after `most` characters with a note of how many are missing."""
-    text = value if isinstance(value, str) else _json(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most} more characters)"
 
 
-def _with_short_lists(value: Any) -> Any:
-    """JSON types whose long lists of plain values end after the first ones."""
-    if isinstance(value, Mapping):
-        return {key: _with_short_lists(item) for key, item in value.items()}
-    if not isinstance(value, list | tuple):
-        return value
-    if len(value) > 2 * _NUMBERS and not isinstance(value[0], Mapping | list | tuple):
-        return [*value[:_NUMBERS], f"… {len(value) - _NUMBERS} more"]
-    return list(map(_with_short_lists, value))
+def labels_and_pulls(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    """For each submitted number the label of its origin, and its distance to the truth.
 
-
-def _json(value: object, indent: int | None = None) -> str:
-    return json.dumps(_with_short_lists(value), ensure_ascii=False, default=str, indent=indent)
-
-
-def _pull(value: float | None, expected: float | None, uncertainty: float | None) -> float | None:
-    if value is None or expected is None or uncertainty is None or not uncertainty > 0.0:
-        return None
-    pull = (value - expected) / uncertainty
-    return pull if math.isfinite(pull) else None
-
-
-def _words(submission: Submission, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    instance = (record["reference"] or {}).get("instance") or {}
-    right = instance.get("words") or {}
-    given = submission.section("words")
-    for name in dict.fromkeys([*right, *given]):
-        word = {"name": shortened(name, 80), "said": shortened(given[name], 400) if name in given else None}
-        yield {**word, "reference": shortened(right[name], 400)} if name in right else word
-
-
-def _check(check: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
-    evidence = dict(check.get("evidence") or {}) if reference else {}
-    reason = evidence.pop("reason", "")
-    points, most = number_of(check.get("points")), number_of(check.get("max_points"))
-    if points and most and not reference:
-        points = round(round(points / most, 2) * most, 4)
-    return {
-        "id": shortened(check.get("id", ""), 80),
-        "type": shortened(check.get("type", ""), 80),
-        "points": points,
-        "max": most,
-        "passed": bool(check.get("passed")),
-        "reason": shortened(reason, 600),
-        "evidence": [[shortened(key, 80), shortened(value, 300)] for key, value in evidence.items()],
-    }
-
-
-def _judge(llm: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
-    scored = llm.get("status") == "scored"
-    meta = llm.get("meta") or {}
-    items = []
-    for name, about in sorted(meta.items(), key=lambda item: item[0] == "judge") if reference else ():
-        rest = dict(about) if isinstance(about, Mapping) else {"": about}
-        words = [rest.pop(key) for key in ("explanation", "words", "reason") if rest.get(key)]
-        numbers = [[shortened(key, 80), shortened(value, 400)] for key, value in rest.items() if value not in ("", [])]
-        items.append({"name": shortened(name, 80), "words": list(map(shortened, words)), "numbers": numbers})
-    return {"scored": scored, "score": number_of(llm.get("score")), "max": number_of(llm.get("max")), "items": items}
-
-
-def _histograms(submission: Submission, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    instance = (record["reference"] or {}).get("instance") or {}
-    right = instance.get("histograms") or {}
-    entries = list(map(entry_from_json, record["ledger"]))
-    evidence = Evidence.from_json(record["contents"] or {})
-    for name in dict.fromkeys([*right, *submission.section("histograms")]):
-        filled, reason = histogram_of(name, submission, entries, evidence)
-        histogram: dict[str, Any] = {"name": shortened(name, 80), "reason": shortened(reason, 400)}
-        if filled is not None and 0 < len(filled.values) <= _BINS:
-            histogram |= {"edges": list(filled.edges), "values": list(filled.values)}
-        if name in right and len(right[name]["values"]) <= _BINS:
-            histogram["reference"] = {"edges": list(right[name]["edges"]), "values": list(right[name]["values"])}
-        yield histogram
-
-
-def _call(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "number": entry["number"],
-        "tool": shortened(entry["tool"], 80),
-        "arguments": shortened(entry["arguments"], _CALL),
-        "result": "" if entry["result"] is None else shortened(entry["result"], _CALL),
-        "error": shortened(entry["error"], _CALL),
-        "sources": [shortened(source, 120) for source in entry["sources"][:20]],
-        "seconds": number_of(entry["seconds"]),
-    }
+    The distance is in units of the quoted uncertainty: over many instances it has mean 0 and width 1 if uncertainties
+    are honest. It is None without a truth or an uncertainty.
+    """
+    truth = ((record["reference"] or {}).get("instance") or {}).get("truth") or {}
+    submission, origins = read_submission(record["submission"]), result.get("provenance") or {}
+    found: list[tuple[str, float | None]] = []
+    for name in submission.section("answers"):
+        value, uncertainty = submission.answer(name)
+        true, pull = number_of(truth.get(name)), None
+        if value is None:
+            continue
+        if true is not None and uncertainty is not None and uncertainty > 0.0:
+            pull = number_of((value - true) / uncertainty)
+        found.append((shortened((origins.get(name) or {}).get("label", ""), 40), pull))
+    return found
 
 
 _COLOURS: Final = 8
@@ -331,15 +205,13 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         line = result_line(record, record["grade"])
         line["result"] = graded.get(line["key"], line["result"])
         shows_reference = references == "all" or (references == "development" and not record["assessment"]["secret"])
-        answers = answers_of(read_submission(record["submission"]), record, line["result"])
-        agent = record["assessment"]["agent"]
-        submitted = [answer for answer in answers if answer["value"] is not None]
-        origins.setdefault(agent, Counter()).update(answer["origin"] for answer in submitted)
-        agent_pulls = [answer["truth_pull"] for answer in submitted if answer["truth_pull"] is not None]
+        agent, numbers = record["assessment"]["agent"], labels_and_pulls(record, line["result"])
+        origins.setdefault(agent, Counter()).update(label for label, _ in numbers)
+        agent_pulls = [pull for _, pull in numbers if pull is not None]
         pulls.setdefault(agent, []).extend(agent_pulls if shows_reference else ())
         lines.append(line)
         details.append(detail_of(record, line["result"], reference=shows_reference))
-        labels = [answer["origin"] for answer in submitted if answer["origin"] in LABELS]
+        labels = [label for label, _ in numbers if label in LABELS]
         rows.append({"shows_reference": shows_reference, "worst": max(labels, key=LABELS.index, default="")})
     if not lines:
         raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
@@ -348,41 +220,33 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         score if row["shows_reference"] else replace(score, value=round(score.value, 2))
         for score, row in zip(scores_of(lines), rows, strict=True)
     ]
-    rows = [{**_row(line, score), **row} for line, score, row in zip(lines, scores, rows, strict=True)]
+    for line, score, row in zip(lines, scores, rows, strict=True):
+        most, share = number_of(line["result"]["final"].get("max_score")), round(score.value, 4)
+        row |= {
+            "key": line["key"][:12],
+            "agent": score.agent,
+            "family": score.family,
+            "task": score.task_id,
+            "level": score.level,
+            "seed": score.seed,
+            "epoch": score.epoch,
+            "status": score.status,
+            "score": share,
+            "points": [None if most is None else round(share * most, 4), most],
+            "judge": score.judge,
+            "seconds": score.seconds,
+            "tokens": score.tokens,
+            "cost": score.cost,
+            "calls": score.tool_calls,
+        }
     with_reference = sum(bool(row["shows_reference"]) for row in rows)
     return RunData(
         folder.resolve().name, assessments, scores, run_folder.missing(), rows, details, origins, pulls, with_reference
     )
 
 
-def _row(line: Mapping[str, Any], score: Score) -> dict[str, Any]:
-    """The row of an assessment."""
-    most = number_of(line["result"]["final"].get("max_score"))
-    value = round(score.value, 4)
-    return {
-        "key": line["key"][:12],
-        "agent": score.agent,
-        "family": score.family,
-        "task": score.task_id,
-        "level": score.level,
-        "seed": score.seed,
-        "epoch": score.epoch,
-        "status": score.status,
-        "score": value,
-        "points": [None if most is None else round(value * most, 4), most],
-        "judge": score.judge,
-        "seconds": score.seconds,
-        "tokens": score.tokens,
-        "cost": score.cost,
-        "calls": score.tool_calls,
-    }
-
-
 _SCRIPTS: Final = ("elements.js", "detail.js", "list.js")
 """Parts of the page's script, in the order in which they are joined."""
-
-_CHUNK_SIZE: Final = 24
-"""Number of details that are compressed together: more compress better, fewer open faster."""
 
 _EDGE: Final = 5.0
 """Larger pulls are counted at the edges."""
@@ -398,8 +262,8 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
     Args:
         folder: folder of the run.
         output: the HTML file to write.
-        references: the seeds of which the page shows more than outcomes and scores, references, pulls and calls among
-            it: development seeds, all, or none. A published page reveals them to agents, too.
+        references: the seeds of which the page shows more than outcomes and scores, such as references and pulls:
+            development seeds, all, or none. A published page reveals them to agents, too.
         title: heading of the page; by default the name of the folder.
 
     Returns:
@@ -411,7 +275,40 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
     """
     check_output(output, parents=True)
     run = read_run_data(folder, references)
-    text = _page(run, title or f"Analysis tasks: {run.name}")
+    web = files("beampipe.analysisops.report") / "web"
+    css = (web / "page.css").read_text(encoding="utf-8")
+    scripts = "\n".join((web / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    js = f'(() => {{\n"use strict";\n{scripts}}})();'
+    numbers = {
+        "agent": len(run.agents),
+        "task": len({assessment["task_id"] for assessment in run.assessments}),
+        "level": len(run.levels),
+        "seed": len({score.seed for score in run.scores}),
+        "epoch": len({score.epoch for score in run.scores}),
+    }
+    lead = ", ".join(_some(number, what) for what, number in numbers.items())
+    rows = [{**row, "colour": run.colour(row["agent"])} for row in run.rows]
+    text = (
+        templates()
+        .get_template("page.html")
+        .render(
+            run=run,
+            policy=(
+                f"default-src 'none'; img-src data:; style-src '{_digest(css)}'; script-src '{_digest(js)}';"
+                " base-uri 'none'; form-action 'none'"
+            ),
+            title=title or f"Analysis tasks: {run.name}",
+            css=Markup(css),
+            js=Markup(js),
+            lead=f"{lead}: {count(len(run.scores))} of {_some(len(run.assessments), 'assessment')} are done.",
+            notices=_notices(run),
+            labels=LABELS,
+            passed=f"{PASSED:g}",
+            # JSON that cannot close the HTML element around it.
+            rows=Markup(_compact(rows).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")),
+            details=base64.b64encode(gzip.compress(_compact(run.details).encode(), mtime=0)).decode(),
+        )
+    )
     return write_whole(output, lambda part: part.write_text(text, encoding="utf-8", errors="replace"))
 
 
@@ -427,54 +324,6 @@ def templates() -> Environment:
     environment.tests["nan"] = math.isnan
     environment.globals |= {"nan": math.nan, "pull_plot": pull_plot}
     return environment
-
-
-def _page(run: RunData, title: str) -> str:
-    web = files("beampipe.analysisops.report") / "web"
-    css = (web / "page.css").read_text(encoding="utf-8")
-    scripts = "\n".join((web / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    js = f'(() => {{\n"use strict";\n{scripts}}})();'
-    rows = [{**row, "colour": run.colour(row["agent"])} for row in run.rows]
-    return (
-        templates()
-        .get_template("page.html")
-        .render(
-            run=run,
-            policy=(
-                f"default-src 'none'; img-src data:; style-src '{_digest(css)}'; script-src '{_digest(js)}';"
-                " base-uri 'none'; form-action 'none'"
-            ),
-            title=title,
-            css=Markup(css),
-            js=Markup(js),
-            lead=_lead(run),
-            notices=_notices(run),
-            labels=LABELS,
-            passed=f"{PASSED:g}",
-            # JSON that cannot close the HTML element around it.
-            rows=Markup(_compact(rows).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")),
-            chunk_size=_CHUNK_SIZE,
-            chunks=[
-                base64.b64encode(
-                    gzip.compress(_compact(run.details[start : start + _CHUNK_SIZE]).encode(), mtime=0)
-                ).decode()
-                for start in range(0, len(run.details), _CHUNK_SIZE)
-            ],
-        )
-    )
-
-
-def _lead(run: RunData) -> str:
-    seeds = len({score.seed for score in run.scores})
-    epochs = len({score.epoch for score in run.scores})
-    numbers = [
-        _some(len(run.agents), "agent"),
-        _some(len({assessment["task_id"] for assessment in run.assessments}), "task"),
-        _some(len(run.levels), "level"),
-        _some(seeds, "seed"),
-        _some(epochs, "epoch"),
-    ]
-    return f"{', '.join(numbers)}: {count(len(run.scores))} of {_some(len(run.assessments), 'assessment')} are done."
 
 
 def _some(number: int, what: str) -> str:
@@ -514,45 +363,33 @@ def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def pull_plot(run: RunData, agent: str) -> Markup:
-    """Pulls: distances of an agent's numbers to the truth, in units of its quoted uncertainties."""
+def pull_plot(run: RunData, agent: str) -> dict[str, Any]:
+    """What the plot of an agent's pulls shows: its numbers against the truth, in units of its quoted uncertainties.
+
+    Returns:
+        Number of pulls ``n``, whether they are ``enough``, ``counts`` in bins from -5 to 5, the ``normal`` distribution
+        as pairs of x and expected count, the ``highest`` of both, and a ``caption``.
+    """
     pulls = run.pulls.get(agent, ())
-    if len(pulls) < _FEWEST:
-        return Markup(f'<p class="empty">{len(pulls)} numbers with uncertainties: too few for a distribution.</p>')
-    width, height, base, side = 300, 150, 120, 12
-    counts = [0] * _PULL_BINS
     inside_edges = [pull for pull in pulls if abs(pull) <= _EDGE]
+    counts = [0] * _PULL_BINS
     for pull in inside_edges:
         counts[min(_PULL_BINS - 1, int((pull + _EDGE) / (2 * _EDGE) * _PULL_BINS))] += 1
-    step = (width - 2 * side) / _PULL_BINS
-    normal = len(pulls) * 2 * _EDGE / _PULL_BINS / math.sqrt(2 * math.pi)
-    unit = (base - 8) / max(*counts, normal)
-    bars = "".join(
-        f'<rect class="a{run.colour(agent)}" x="{side + index * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
-        f' width="{step - 1:.1f}" height="{unit * number:.1f}"/>'
-        for index, number in enumerate(counts)
-    )
-    across = (width - 2 * side) / (2 * _EDGE)
-    points = [
-        (side + (x + _EDGE) * across, base - unit * normal * math.exp(-x * x / 2))
-        for x in (-_EDGE + 0.1 * index for index in range(int(20 * _EDGE) + 1))
-    ]
-    curve = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    ticks = "".join(
-        f'<text class="middle" x="{side + (x + _EDGE) * across:.1f}" y="{base + 15}">{x}</text>'
-        for x in (-4, -2, 0, 2, 4)
-    )
-    beyond = len(pulls) - len(inside_edges)
-    caption = f"{len(pulls)} numbers, {beyond or 'none'} beyond ± {_EDGE:g}"
+    peak = len(pulls) * 2 * _EDGE / _PULL_BINS / math.sqrt(2 * math.pi)
+    normal = [(x, peak * math.exp(-x * x / 2)) for x in (-_EDGE + 0.1 * index for index in range(int(20 * _EDGE) + 1))]
+    caption = f"{len(pulls)} numbers, {len(pulls) - len(inside_edges) or 'none'} beyond ± {_EDGE:g}"
     if len(inside_edges) > 1:
         mean = f"{fmean(inside_edges):.2f}".replace("-", "−")
         caption = f"mean {mean}, width {stdev(inside_edges):.2f}; {caption}"
-    axis = f'<path class="axis" d="M{side} {base}H{width - side}"/>'
-    title = escape(f"Pulls of {agent}: {caption}")
-    return Markup(
-        f'<svg class="plot" viewBox="0 0 {width} {height}" role="img"><title>{title}</title>{bars}{axis}'
-        f'<path class="normal" d="{curve}"/>{ticks}</svg><figcaption class="soft">{caption}</figcaption>'
-    )
+    highest, enough = max(*counts, peak, 1e-9), len(pulls) >= _FEWEST
+    return {
+        "n": len(pulls),
+        "enough": enough,
+        "counts": counts,
+        "normal": normal,
+        "highest": highest,
+        "caption": caption,
+    }
 
 
 def score(value: float) -> str:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from beampipe.analysisops.contract import Level, TaskRequest
@@ -37,6 +37,17 @@ STAGE: Final = "assessment"
 
 _FOR_GRADING: Final = frozenset({"rubric.yaml", "checks.py", "eval_ref.yaml", "judge_prompt.md"})
 """Files of a task that do not affect agents: when they change, records are graded again, but no agent runs."""
+
+
+def files_digest(folder: Path, without: Collection[str] = ()) -> str:
+    """Digest of the files of a task, without bytecode and files of some names.
+
+    Raises:
+        FileError: a file cannot be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    kept = [path for path in files if path.name not in without]
+    return digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in kept])
 
 
 @dataclass(frozen=True)
@@ -64,12 +75,7 @@ class TaskChoice:
         Raises:
             FileError: a file cannot be read.
         """
-        files = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.is_file() and path.name not in _FOR_GRADING and path.parent.name != "__pycache__"
-        )
-        digest = digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
+        digest = files_digest(folder, without=_FOR_GRADING)
         return cls(task_id, family, digest, levels, folder)
 
 
@@ -464,11 +470,14 @@ Failures of the agent are part of the record; an exception is a failure of the h
 Failures = list[tuple[str, Exception]]
 """Label and error of each assessment in which the host failed."""
 
-Execute = Callable[[Sequence[Assessment], Callable[[Assessment], float]], Failures]
-"""``execute(assessments, work)`` calls ``work(assessment)``, which returns the score, for each of them."""
+Work = Callable[[Assessment], dict[str, Any]]
+"""Does an assessment; returns its record as `read_record` does."""
+
+Execute = Callable[[Sequence[Assessment], Work], Failures]
+"""``execute(assessments, work)`` calls ``work(assessment)`` for each of them."""
 
 
-def in_turn(assessments: Sequence[Assessment], work: Callable[[Assessment], float]) -> Failures:
+def in_turn(assessments: Sequence[Assessment], work: Work) -> Failures:
     """Do assessments one after the other in this process."""
     failures: Failures = []
     for assessment in assessments:
@@ -514,10 +523,16 @@ def run(
     assessments = plan.assessments(code)
     report = progress or (lambda _: None)
 
-    def work(assessment: Assessment) -> float:
-        score = _assess_one(assessment, assess, run_folder.store, run_folder.work)
+    def work(assessment: Assessment) -> dict[str, Any]:
+        def make(part: Path) -> None:
+            prefix = f"{assessment.key[:12]}-"
+            with TemporaryDirectory(prefix=prefix, dir=run_folder.work, ignore_cleanup_errors=True) as own:
+                record = assess(assessment, Path(own))
+            part.write_text(_text(assessment, record), encoding="ascii")
+
+        record = read_record(run_folder.store.get(assessment.recipe, ".json", make))
         report(assessment.label)
-        return score
+        return record
 
     with run_folder.locked():
         shutil.rmtree(run_folder.work, ignore_errors=True)  # of a run that was killed
@@ -541,24 +556,6 @@ def run(
         raise WorkflowError(f"{what}: {reasons[:1000]}; run the same again for the rest", failed)
     wanted = {assessment.key for assessment in assessments}
     return [record for record in records if recipe_of(record["assessment"]).key in wanted]
-
-
-def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path) -> float:
-    """Do one assessment and store its record; returns the score."""
-    score = 0.0
-
-    def make(part: Path) -> None:
-        nonlocal score
-        folder = Path(tempfile.mkdtemp(prefix=f"{assessment.key[:12]}-", dir=work))
-        try:
-            record = assess(assessment, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        part.write_text(_text(assessment, record), encoding="ascii")
-        score = float(record.grade["final"]["normalized_score"])
-
-    store.get(assessment.recipe, ".json", make)
-    return score
 
 
 def _text(assessment: Assessment, record: Record) -> str:

@@ -121,7 +121,31 @@ def scores_of(lines: Iterable[Mapping[str, Any]]) -> list[Score]:
     Raises:
         InputError: a score is not a number in 0 .. 1, which indicates an error in the grading.
     """
-    return list(map(_score, lines))
+    scores = []
+    for line in lines:
+        assessment, result = line["assessment"], line["result"]
+        status, value = str(result["status"]), result["final"]["normalized_score"]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(
+                f"result of {assessment['task_id']}, {assessment['agent']}, {assessment['seed']}: got a normalised"
+                f" score {value!r:.40}, expected a number in 0 .. 1; the grading is at fault"
+            )
+        llm = result.get("llm") or {}
+        judged = llm.get("status") == "scored" and bool(llm.get("max"))
+        scores.append(
+            Score(
+                *_identity(assessment),
+                status,
+                0.0 if status == "error" else float(value),
+                float(llm["score"]) / float(llm["max"]) if judged else None,
+                status == "ok" and bool(llm.get("max")),
+                float(line["seconds"]),
+                sum(line["tokens"].values()) if line["tokens"] else None,
+                line["cost"],
+                int(line["tool_calls"]),
+            )
+        )
+    return scores
 
 
 def summarise(
@@ -272,26 +296,3 @@ def _identity(assessment: Mapping[str, Any]) -> tuple[str, str, str, int, str, i
     """The first fields of a score: agent, family, task, level, seed and epoch."""
     agent, family, task, seed = (str(assessment[name]) for name in ("agent", "family", "task_id", "seed"))
     return agent, family, task, int(assessment["level"]), seed, int(assessment["epoch"])
-
-
-def _score(line: Mapping[str, Any]) -> Score:
-    assessment, result = line["assessment"], line["result"]
-    status, value = str(result["status"]), result["final"]["normalized_score"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InputError(
-            f"result of {assessment['task_id']}, {assessment['agent']}, {assessment['seed']}: got a normalised score "
-            f"{value!r:.40}, expected a number in 0 .. 1; the grading is at fault"
-        )
-    llm = result.get("llm") or {}
-    judged = llm.get("status") == "scored" and bool(llm.get("max"))
-    return Score(
-        *_identity(assessment),
-        status,
-        0.0 if status == "error" else float(value),
-        float(llm["score"]) / float(llm["max"]) if judged else None,
-        status == "ok" and bool(llm.get("max")),
-        float(line["seconds"]),
-        sum(line["tokens"].values()) if line["tokens"] else None,
-        line["cost"],
-        int(line["tool_calls"]),
-    )

@@ -538,7 +538,25 @@ def prepare(
     random.check()
     layout = instance.layout or FileLayout(dialect, tree, energy_unit, millimetres)
     make_folder(folder / "data")
-    files, columns = _write_files(instance, layout, folder / "data")
+    files: list[dict[str, Any]] = []
+    columns: dict[str, str] = {}
+    first = _FIRST_EVENT
+    for sample in instance.samples:
+        numbers = np.arange(first, first + sample.events.number, dtype=np.int64)
+        first += sample.events.number
+        events = sample.events.with_columns({"eventNumber": sample.events.columns.get("eventNumber", numbers)})
+        facts = write_tree(folder / "data" / f"{sample.name}.root", events, layout)
+        files.append({**facts, "role": sample.role, **sample.facts})
+        columns.update(columns_of(events, layout))
+    for name, (role, text) in instance.texts.items():
+        path = folder / "data" / name
+        path.write_text(text, encoding="utf-8")
+        facts = _file_facts(path)
+        files.append({**facts, "content_sha256": facts["sha256"], "role": role})
+    write_manifest(folder / "data", files, {"generator_version": VERSION, **instance.public})
+    names: dict[str, tuple[str, ...]] = {}
+    for file in files:
+        names[file["role"]] = (*names.get(file["role"], ()), file["name"])
     luminosity = instance.public.get("luminosity_fb")
     return HiddenTruth(
         family,
@@ -550,33 +568,8 @@ def prepare(
         columns,
         layout.energy_unit,
         layout.tree if instance.samples else "",
-        files,
+        names,
         None if luminosity is None else float(luminosity),
         instance.analysis,
         instance.labels,
     )
-
-
-def _write_files(
-    instance: Instance, layout: FileLayout, folder: Path
-) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Write the files and their manifest; names of the files by role, and columns by standard name."""
-    files: list[dict[str, Any]] = []
-    columns: dict[str, str] = {}
-    first = _FIRST_EVENT
-    for sample in instance.samples:
-        numbers = np.arange(first, first + sample.events.number, dtype=np.int64)
-        first += sample.events.number
-        events = sample.events.with_columns({"eventNumber": numbers})
-        facts = write_tree(folder / f"{sample.name}.root", events, layout)
-        files.append({**facts, "role": sample.role, **sample.facts})
-        columns.update(columns_of(events, layout))
-    for name, (role, text) in instance.texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        facts = _file_facts(folder / name)
-        files.append({**facts, "content_sha256": facts["sha256"], "role": role})
-    write_manifest(folder, files, {"generator_version": VERSION, **instance.public})
-    names: dict[str, tuple[str, ...]] = {}
-    for file in files:
-        names[file["role"]] = (*names.get(file["role"], ()), file["name"])
-    return names, columns

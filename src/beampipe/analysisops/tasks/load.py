@@ -446,15 +446,16 @@ def load_task(folder: str | Path) -> Task:
         raise ConfigError(
             f"{spec.eval_ref_path}: got the key 'instance', expected it from the analysis of each instance"
         )
-    _check_paths(rubric, eval_ref, spec)
+    _check_rubric(rubric, eval_ref, spec)
     if spec.version == 2:
-        _check_answers(rubric, spec)
         for name in (spec.family, spec.type):
             program_file(name, folder)
         if folder.resolve() != all_tasks().get(spec.id, folder).resolve():
             warnings += (f"id {spec.id} is that of a shipped task, by whose rubric `rescore` grades; choose another",)
         for setting, section in _SECTION_OF_SETTING.items():
             graded = {getattr(check.kind, setting, MISSING) for check in rubric.rules}
+            several = (getattr(check.kind, section, None) for check in rubric.rules)
+            graded.update(*(names for names in several if isinstance(names, tuple)))
             ungraded = [name for name in getattr(spec, section) if name not in graded]
             warnings += tuple(f"{spec.id}: {section}.{name} is asked for, and no rule grades it" for name in ungraded)
     prompts: dict[Level, str] = {}
@@ -487,19 +488,6 @@ def _check_plain(content: Mapping[str, Any], path: Path) -> None:
         raise FileError(f"{path}: got {error}, expected texts and finite numbers for records", path=path) from error
 
 
-def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
-    """Check that each path of a check exists in the reference; paths into an instance must lead to declared answers."""
-    of_instance = [f"instance.quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
-    of_instance += [f"instance.truth.{name}" for name in spec.answers]
-    paths = [*_paths(eval_ref, ""), *of_instance]
-    for check, setting, path in rubric.paths():
-        if path not in paths:
-            raise ConfigError(
-                f"{spec.rubric_path}: {check}: {setting}: got {path!r}, which leads nowhere in"
-                f" {spec.eval_ref_path.name}, expected some of {', '.join(paths)}{nearest(path, paths)}"
-            )
-
-
 def _paths(table: Mapping[str, Any], before: str) -> list[str]:
     """The paths to all values of nested mappings."""
     paths = []
@@ -510,9 +498,18 @@ def _paths(table: Mapping[str, Any], before: str) -> list[str]:
     return paths
 
 
-def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
-    """Check that each answer named by a check is declared by the task."""
-    for check in (*rubric.gates, *rubric.rules):
+def _check_rubric(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
+    """Check that the paths of checks lead to values of the reference, and that the task declares their answers."""
+    of_instance = [f"quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
+    of_instance += [f"truth.{name}" for name in spec.answers]
+    paths = [*_paths(eval_ref, ""), *(f"instance.{path}" for path in of_instance)]
+    if wrong := [one for one in rubric.paths() if one[-1] not in paths]:
+        check_id, setting, path = wrong[0]
+        raise ConfigError(
+            f"{spec.rubric_path}: {check_id}: {setting}: got {path!r}, which leads nowhere in"
+            f" {spec.eval_ref_path.name}, expected some of {', '.join(paths)}{nearest(path, paths)}"
+        )
+    for check in (*rubric.gates, *rubric.rules) if spec.version == 2 else ():
         where = f"({spec.rubric_path}: {check.id})"
         for name in getattr(check.kind, "answers", ()):
             if name not in spec.answers:
@@ -536,9 +533,16 @@ def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
             )
 
 
+COMPOSED: Final = "composed"
+"""The shipped task that each seed composes anew; no scripted agent solves it."""
+
+
 def shipped_tasks() -> dict[str, Path]:
-    """The folders of the shipped tasks on files, by their names; one over a running system runs only where named."""
-    return {name: folder for name, folder in all_tasks().items() if not (folder / SYSTEM).exists()}
+    """The folders of the shipped tasks on files that have an analysis, by their names.
+
+    One over a running system, and the composed one, run only where they are named.
+    """
+    return {name: folder for name, folder in all_tasks().items() if name != COMPOSED and not (folder / SYSTEM).exists()}
 
 
 def all_tasks() -> dict[str, Path]:

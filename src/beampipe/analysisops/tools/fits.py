@@ -6,10 +6,8 @@ maximisation (EM) determine the yields.
 A model is called SIGNAL or SIGNAL_plus_BACKGROUND. With u = (x - low) / (high - low) and t = 2 u - 1:
 
     gauss               exp(-(x - mu)^2 / (2 sigma^2))
-    double_gauss        core_fraction * gauss(sigma) + (1 - core_fraction) * gauss(sigma_ratio * sigma)
     voigt               Lorentzian of full width `width`, folded with a Gaussian of `sigma`
     breit_wigner_gauss  1 / ((x^2 - mu^2)^2 + mu^2 width^2), folded with a Gaussian of `sigma`
-    crystal_ball        gauss with a power tail of `tail_power` below mu - tail_start * sigma
     const               1
     linear              1 + background_slope * t
     quadratic           1 + background_slope * t + background_curve * (3 t^2 - 1) / 2
@@ -305,16 +303,6 @@ def _gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
     return np.asarray(ndtr((values - mu) / sigma))
 
 
-def _double_gauss(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
-    mu, sigma, ratio, core = parameters
-    return core * _gauss(values, window, (mu, sigma)) + (1 - core) * _gauss(values, window, (mu, ratio * sigma))
-
-
-def _double_gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
-    mu, sigma, ratio, core = parameters
-    return core * _gauss_cumulative(values, (mu, sigma)) + (1 - core) * _gauss_cumulative(values, (mu, ratio * sigma))
-
-
 def _voigt(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
     from scipy.special import voigt_profile
 
@@ -337,15 +325,6 @@ def _folded_pole(values: ndarray, pole: complex, sigma: float) -> ndarray:
     return np.asarray(1j * math.sqrt(math.pi) / scale * wofz((pole - values) / scale))
 
 
-def _crystal_ball(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
-    mu, sigma, start, power = parameters
-    pull = (values - mu) / sigma
-    core = np.exp(-0.5 * np.square(np.maximum(pull, -start)))
-    reach = power / start
-    tail = np.power(np.maximum(reach - start - np.minimum(pull, -start), _TINY) / reach, -power)
-    return np.asarray(np.where(pull > -start, core, math.exp(-0.5 * start * start) * tail))
-
-
 def _polynomial(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
     t = 2 * (values - window.low) / window.length - 1
     density = np.ones_like(t)
@@ -366,10 +345,8 @@ def _exponential(values: ndarray, window: Window, parameters: Sequence[float]) -
 
 SIGNALS: Final[Mapping[str, Shape]] = {
     "gauss": Shape(("mu", "sigma"), _gauss, _gauss_cumulative),
-    "double_gauss": Shape(("mu", "sigma", "sigma_ratio", "core_fraction"), _double_gauss, _double_gauss_cumulative),
     "voigt": Shape(("mu", "sigma", "width"), _voigt),
     "breit_wigner_gauss": Shape(("mu", "sigma", "width"), _breit_wigner_gauss),
-    "crystal_ball": Shape(("mu", "sigma", "tail_start", "tail_power"), _crystal_ball),
 }
 """Shapes of peaks, by name."""
 
@@ -421,7 +398,13 @@ def peak_starts(
 ) -> list[PeakStart]:
     """The most likely start values, the best first."""
     if background is None:
-        return [_moments(counts, window, fixed)]
+        # Centre and width from quantiles, which are robust against tails.
+        centres = (window.edges[:-1] + window.edges[1:]) / 2
+        positive = np.maximum(counts, 0)
+        share = np.cumsum(positive) / max(float(positive.sum()), 1e-9)
+        low, middle, high = (float(np.interp(level, share, centres)) for level in (0.16, 0.5, 0.84))
+        sigma = max((high - low) / 2, float(np.diff(window.edges).min()))
+        return [PeakStart(fixed.get("mu", middle), sigma, float(counts.sum()), ())]
     total = float(counts.sum())
     guess = _background_guess(counts, window, background, fixed)
     below = background.in_bins(window, guess)
@@ -453,7 +436,17 @@ def parameters_from(
     start: PeakStart, signal: Shape, background: Shape | None, window: Window, total: float, fixed: Mapping[str, float]
 ) -> list[Parameter]:
     """The parameters of a model at the start values: signal, yields, background."""
-    parameters = _signal_parameters(start, signal, window, fixed)
+    size, length, bin_width = start.sigma, window.length, float(np.diff(window.edges).min())
+    # A convolved peak: its width is shared between the Gaussian and the natural width.
+    folded = "width" in signal.parameters
+    sigma = math.sqrt(max(size**2 - (0.5 * fixed["width"]) ** 2, 0.1 * size**2)) if "width" in fixed else 0.7 * size
+    width = max(2 * (size - fixed["sigma"]), 0.3 * size) if "sigma" in fixed else 0.9 * size
+    every = {
+        "mu": Parameter("mu", start.mu, 0.2 * size, window.low, window.high),
+        "sigma": Parameter("sigma", sigma if folded else size, 0.1 * size, 0.05 * bin_width, length),
+        "width": Parameter("width", width, 0.1 * size, 1e-3 * bin_width, 2 * length),
+    }
+    parameters = [every[name] for name in signal.parameters]
     loose, most = math.sqrt(max(total, 1.0)), 3 * total + 10
     inside = fixed.get("signal_yield", start.signal if background else total)
     # A peak at a known position may have a negative yield; a peak with a free position must not fit a dip in the
@@ -471,25 +464,6 @@ def parameters_from(
     return [held(each, fixed[each.name]) if each.name in fixed else each for each in parameters]
 
 
-def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: Mapping[str, float]) -> list[Parameter]:
-    size, length, bin_width = start.sigma, window.length, float(np.diff(window.edges).min())
-    # A convolved peak: its width is shared between the Gaussian and the natural width.
-    folded = "width" in signal.parameters
-    sigma = math.sqrt(max(size**2 - (0.5 * fixed["width"]) ** 2, 0.1 * size**2)) if "width" in fixed else 0.7 * size
-    width = max(2 * (size - fixed["sigma"]), 0.3 * size) if "sigma" in fixed else 0.9 * size
-    every = {
-        "mu": Parameter("mu", start.mu, 0.2 * size, window.low, window.high),
-        "sigma": Parameter("sigma", sigma if folded else size, 0.1 * size, 0.05 * bin_width, length),
-        "width": Parameter("width", width, 0.1 * size, 1e-3 * bin_width, 2 * length),
-        "sigma_ratio": Parameter("sigma_ratio", 2.0, 0.3, 1.0, 20.0),
-        "core_fraction": Parameter("core_fraction", 0.7, 0.1, 0.0, 1.0),
-        "tail_start": Parameter("tail_start", 1.5, 0.2, 0.1, 6.0),
-        # The data hardly separate the steepness of a tail from its start, so this parameter is always fixed.
-        "tail_power": Parameter("tail_power", 3.0, 0.3, 1.05, 60.0, fixed=True),
-    }
-    return [every[name] for name in signal.parameters]
-
-
 def background_parameters(values: Sequence[float], background: Shape, window: Window) -> list[Parameter]:
     """The parameters of a background shape, with steps and limits in the unit of the window."""
     if not background.steep:
@@ -501,15 +475,6 @@ def background_parameters(values: Sequence[float], background: Shape, window: Wi
         Parameter(name, value, 0.1 * scale, -60 * scale, 60 * scale)
         for name, value, scale in zip(background.parameters, values, scales, strict=False)
     ]
-
-
-def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> PeakStart:
-    """Centre and width of a peak without background, from quantiles, which are robust against tails."""
-    centres = (window.edges[:-1] + window.edges[1:]) / 2
-    share = np.cumsum(np.maximum(counts, 0)) / max(float(np.maximum(counts, 0).sum()), 1e-9)
-    low, middle, high = (float(np.interp(level, share, centres)) for level in (0.16, 0.5, 0.84))
-    sigma = max((high - low) / 2, float(np.diff(window.edges).min()))
-    return PeakStart(fixed.get("mu", middle), sigma, float(counts.sum()), ())
 
 
 def _background_guess(
@@ -650,8 +615,8 @@ def fit_peak_tool(
         events: handle of events, or of a histogram.
         histogram: handle of a histogram, in place of events.
         column: what to fit, for a handle of events.
-        model: gauss, double_gauss, voigt, breit_wigner_gauss or crystal_ball, alone or followed by _plus_const,
-            _plus_linear, _plus_quadratic, _plus_exponential or _plus_exponential_curved.
+        model: gauss, voigt or breit_wigner_gauss, alone or followed by _plus_const, _plus_linear, _plus_quadratic,
+            _plus_exponential or _plus_exponential_curved.
         bins: number of bins of the window, at most 400; for a histogram its own bins are taken.
         unbinned: fit the values themselves; only for a handle of events.
         min_count: refuse a fit of fewer events.
@@ -677,19 +642,31 @@ def fit_peak_tool(
 def _filled(
     context: ToolContext, handle: str, column: str | None, window: Sequence[float], bins: int
 ) -> tuple[Histogram, ndarray | None]:
-    """Counts in the window, and the values there if they are available."""
+    """Counts in the window, and the values there; of a histogram the bins within the window, without values."""
     content = context.content(handle)
-    if isinstance(content, Histogram):
-        return _bins_within(content, window), None
-    if not isinstance(content, Events):
+    if isinstance(content, Events):
+        if column is None:
+            raise ToolRefusedError(f"column: got none, expected one of {', '.join(content.columns)}")
+        if not 5 <= bins <= MOST_BINS:
+            raise ToolRefusedError(f"bins: got {bins}, expected 5 to {MOST_BINS}")
+        every, weights = values_of(content, column, None)
+        values = every[(every >= window[0]) & (every <= window[1])]
+        return fill(every, weights, np.linspace(window[0], window[1], bins + 1), column), values
+    if not isinstance(content, Histogram):
         raise ToolRefusedError(f"handle {handle}: expected events or a histogram")
-    if column is None:
-        raise ToolRefusedError(f"column: got none, expected one of {', '.join(content.columns)}")
-    if not 5 <= bins <= MOST_BINS:
-        raise ToolRefusedError(f"bins: got {bins}, expected 5 to {MOST_BINS}")
-    every, weights = values_of(content, column, None)
-    values = every[(every >= window[0]) & (every <= window[1])]
-    return fill(every, weights, np.linspace(window[0], window[1], bins + 1), column), values
+    edges = content.edges
+    slack = 1e-9 * (edges[-1] - edges[0])
+    inside = (edges[:-1] >= window[0] - slack) & (edges[1:] <= window[1] + slack)
+    if inside.sum() < 5:
+        raise ToolRefusedError(
+            f"window: got {int(inside.sum())} bins within {window[0]:g} to {window[1]:g}, expected at least 5;"
+            f" the histogram has {len(inside)} from {edges[0]:g} to {edges[-1]:g}"
+        )
+    first = int(np.argmax(inside))
+    contents, variances = content.values[inside], content.variances[inside]
+    effective = float(contents.sum() ** 2 / variances.sum()) if variances.sum() > 0 else 0.0
+    within = edges[first : first + int(inside.sum()) + 1]
+    return Histogram(within, contents, variances, 0.0, 0.0, round(effective), content.column), None
 
 
 def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> dict[str, Any]:
@@ -731,22 +708,6 @@ def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[
 
     straight = without("background_slope", "background_curve")
     return straight if straight.valid else without("background_slope", "background_curve", "background_yield")
-
-
-def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
-    """The bins that lie entirely in a window."""
-    slack = 1e-9 * (histogram.edges[-1] - histogram.edges[0])
-    inside = (histogram.edges[:-1] >= window[0] - slack) & (histogram.edges[1:] <= window[1] + slack)
-    if inside.sum() < 5:
-        raise ToolRefusedError(
-            f"window: got {int(inside.sum())} bins within {window[0]:g} to {window[1]:g}, expected at least 5;"
-            f" the histogram has {len(inside)} from {histogram.edges[0]:g} to {histogram.edges[-1]:g}"
-        )
-    first = int(np.argmax(inside))
-    edges = histogram.edges[first : first + int(inside.sum()) + 1]
-    values, variances = histogram.values[inside], histogram.variances[inside]
-    effective = float(values.sum() ** 2 / variances.sum()) if variances.sum() > 0 else 0.0
-    return Histogram(edges, values, variances, 0.0, 0.0, round(effective), histogram.column)
 
 
 _STEP = 1e-4

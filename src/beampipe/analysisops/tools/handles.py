@@ -170,14 +170,6 @@ class TrackLabels:
         """All arrays."""
         return [self.track_id, self.offsets]
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {
-            "track_id": self.track_id.tolist(),
-            "offsets": self.offsets.tolist(),
-            "n_tracks": list(self.n_tracks),
-        }
-
 
 @dataclass(frozen=True)
 class HitGraph:

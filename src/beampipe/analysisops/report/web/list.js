@@ -2,20 +2,17 @@
 
 const PAGE = 60;
 const rows = JSON.parse(document.getElementById("rows").textContent);
-const chunks = [...document.querySelectorAll("script.chunk")];
-const unpacked = new Map();
+let unpacked = null;
 const filters = document.getElementById("filters");
 const list = document.getElementById("list");
 const more = document.getElementById("more");
 const agents = [...new Set(rows.map(row => row.agent))];
 let chosen = [];
 
-/** Details travel packed, a few assessments together; they are unpacked when one of them is opened. */
+/** Details travel packed, and are unpacked when the first assessment is opened. */
 function detailOf(place) {
-  const size = Number(chunks[0].dataset.size);
-  const chunk = Math.floor(place / size);
-  if (!unpacked.has(chunk)) unpacked.set(chunk, unpack(chunks[chunk].textContent));
-  return unpacked.get(chunk).then(details => details[place % size]);
+  unpacked ??= unpack(document.getElementById("details").textContent);
+  return unpacked.then(details => details[place]);
 }
 
 async function unpack(text) {

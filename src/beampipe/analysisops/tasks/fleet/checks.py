@@ -5,9 +5,8 @@ The host measured the fleet before the fault, with it, and after the agent's ans
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from beampipe.analysisops.grading.submission import Case, Outcome, slope
 from beampipe.analysisops.ledger import Entry
@@ -125,20 +124,17 @@ class Measured:
         result = case.entries[origin["entry"] - 1].result or {}
         if origin["tool"] == "send_requests_tool" and origin["path"] == "latency_ms":
             return float(result["start_s"]), float(result["end_s"])
-        if origin["tool"] == "query_metrics_tool" and result.get("name") == "latency_ms":
-            return _times_of_series(result, origin["path"].split("."))
-        return None
-
-
-def _times_of_series(result: Mapping[str, Any], path: list[str]) -> tuple[float, float] | None:
-    """Begin and end [s] of a mean, or of a point, of the series of the whole service."""
-    if len(path) < 3 or path[0] != "series":
-        return None
-    series = result["series"][int(path[1])]
-    if series["labels"] != {"server": "all"} or path[2] not in ("mean", "values"):
-        return None
-    times = series["times"] if path[2] == "mean" else [series["times"][int(path[3])]]
-    return float(times[0]), float(times[-1])
+        path = origin["path"].split(".")
+        if origin["tool"] != "query_metrics_tool" or result.get("name") != "latency_ms":
+            return None
+        if len(path) < 3 or path[0] != "series" or path[2] not in ("mean", "values"):
+            return None
+        series = result["series"][int(path[1])]
+        if series["labels"] != {"server": "all"}:
+            return None
+        # A mean, or a point, of the series of the whole service.
+        times = series["times"] if path[2] == "mean" else [series["times"][int(path[3])]]
+        return float(times[0]), float(times[-1])
 
 
 CHECKS: Final = {"mended": Mended, "careful": Careful, "measured": Measured}

@@ -109,6 +109,11 @@ _RANGES: Final[Mapping[str, tuple[int, int]]] = {
 
 _BALANCING: Final = ("round_robin", "least_connections")
 
+_OF_MEMBER: Final = {"server": "server", "group": "group", "process": "state",
+                     "gateway": "gateway", "desired": "desired", "in_progress": "running",
+                     "waiting": "waiting", "starts": "starts"}  # fmt: skip
+"""What agents see of a server -> its name in the status of the fleet."""
+
 Settings = dict[str, int | str]
 """The settings that may be changed, by their dotted names."""
 
@@ -271,19 +276,7 @@ class FleetSystem:
         status = self._status()
         return {
             "time_s": self._now(),
-            "servers": [
-                {
-                    "server": row["server"],
-                    "group": row["group"],
-                    "process": row["state"],
-                    "gateway": row["gateway"],
-                    "desired": row["desired"],
-                    "in_progress": row["running"],
-                    "waiting": row["waiting"],
-                    "starts": row["starts"],
-                }
-                for row in status["servers"]
-            ],
+            "servers": [{name: row[theirs] for name, theirs in _OF_MEMBER.items()} for row in status["servers"]],
             "waiting_at_gateway": status["gateway"]["waiting"],
             "incidents": [text for _, text in list(self._incidents)[-5:]],
         }

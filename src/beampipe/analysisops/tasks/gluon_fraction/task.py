@@ -74,9 +74,15 @@ def make(random: RandomParameters) -> Instance:
     drawn = {name: _jets(random, name, model, kept.get(name, 1.0)) for name, model in models.items()}
     samples = [Sample(name, name, _events(events, name in _SIMULATED)) for name, events in drawn.items()]
     probability = random.uniform("embedded_efficiency", 0.88, 0.94)
-    samples += [
-        Sample(f"embedded_{name}", "embedded", _embedded(random, name, probability * kept[name])) for name in kept
-    ]
+    for name, share in kept.items():
+        # Charged particles whose hits were embedded in recorded events, and whether a track matches each.
+        generator = random.generator(f"embedded {name}")
+        pt = 0.3 * (50 ** generator.uniform(size=_PARTICLES))
+        tracked = probability * share
+        found = generator.uniform(size=_PARTICLES) < np.where(pt < _MIN_TRACK_PT, tracked**6, tracked)
+        eta = generator.uniform(-2.5, 2.5, _PARTICLES)
+        particles = {"particle_pt": pt, "particle_eta": eta, "particle_found": found}
+        samples.append(Sample(f"embedded_{name}", "embedded", Events(_PARTICLES, particles)))
     passing = {name: _passing(drawn[name], cut) for name in drawn}
     return Instance(
         tuple(samples),
@@ -109,16 +115,6 @@ def _events(events: ntuple_files.Events, simulated: bool) -> Events:
     jets = {name[4:]: columns.pop(name) for name in list(columns) if name.startswith("jet_")}
     number = len(events)
     return Events(number, columns, {"jet": Objects(np.repeat(np.arange(number), np.diff(events.offset)), jets)})
-
-
-def _embedded(random: RandomParameters, name: str, probability: float) -> Events:
-    """Charged particles whose hits were embedded in recorded events, and whether a track matches each."""
-    generator = random.generator(f"embedded {name}")
-    pt = 0.3 * (50 ** generator.uniform(size=_PARTICLES))
-    soft = np.where(pt < _MIN_TRACK_PT, probability**6, probability)
-    found = generator.uniform(size=_PARTICLES) < soft
-    eta = generator.uniform(-2.5, 2.5, _PARTICLES)
-    return Events(_PARTICLES, {"particle_pt": pt, "particle_eta": eta, "particle_found": found})
 
 
 def _passing(events: ntuple_files.Events, cut: int) -> tuple[float, float, float]:

@@ -58,17 +58,8 @@ def make(random: RandomParameters) -> Instance:
     )
     particles = collide(settings, _COLLISIONS, random.seed("signal"))
     signal = observe(random.generator("signal detector"), detector, particles)
-    events = joined(
-        [signal.first(random.count("signal", mean)), _continuum(random, detector), _fakes(random, detector, mass)]
-    )
-    truth = {"mass": mass, "signal_yield": float(mean * np.mean(_passes(signal)))}
-    recorded = triggered(events).shuffled(random.generator("order"))
-    return Instance((Sample("data", "data", recorded),), truth)
-
-
-def _continuum(random: RandomParameters, detector: Detector) -> Events:
-    """Pairs of Z bosons or photons. Most pairs are heavier than the window, so only lighter ones are made."""
-    settings = (
+    # Most pairs of Z bosons or photons are heavier than the window, so only lighter ones are made.
+    continuum_settings = (
         "WeakDoubleBoson:ffbar2gmZgmZ = on",
         "23:onMode = off",
         "23:onIfAny = 11 13",
@@ -77,8 +68,12 @@ def _continuum(random: RandomParameters, detector: Detector) -> Events:
         "PhaseSpace:mHatMax = 200",
     )
     number = random.count("continuum", random.uniform("continuum", 900.0, 1_500.0))
-    particles = collide(settings, number, random.seed("continuum"))
-    return observe(random.generator("continuum detector"), detector, particles)
+    pairs = collide(continuum_settings, number, random.seed("continuum"))
+    continuum = observe(random.generator("continuum detector"), detector, pairs)
+    events = joined([signal.first(random.count("signal", mean)), continuum, _fakes(random, detector, mass)])
+    truth = {"mass": mass, "signal_yield": float(mean * np.mean(_passes(signal)))}
+    recorded = triggered(events).shuffled(random.generator("order"))
+    return Instance((Sample("data", "data", recorded),), truth)
 
 
 def _fakes(random: RandomParameters, detector: Detector, mass: float) -> Events:

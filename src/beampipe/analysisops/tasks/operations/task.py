@@ -41,28 +41,16 @@ METRICS: Final = {
 """Metric -> its usual level and how much it scatters."""
 
 SIGNATURES: Final = {
-    "full_queue": "queue_length",
-    "dead_instance": "instances_ready",
-    "full_disk": "disk_write_errors_per_second",
-    "expired_certificate": "tls_failures_per_second",
-    "slow_client": "response_send_ms",
-    "gpu_out_of_memory": "gpu_memory_used_gb",
-    "bad_release": "canary_agreement",
-    "network_partition": "heartbeats_missed_per_second",
+    "full_queue": ("queue_length", 120.0),
+    "dead_instance": ("instances_ready", -1.0),
+    "full_disk": ("disk_write_errors_per_second", 3.0),
+    "expired_certificate": ("tls_failures_per_second", 8.0),
+    "slow_client": ("response_send_ms", 60.0),
+    "gpu_out_of_memory": ("gpu_memory_used_gb", 9.0),
+    "bad_release": ("canary_agreement", -0.4),
+    "network_partition": ("heartbeats_missed_per_second", 0.2),
 }
-"""What may be wrong -> the metric that shows it."""
-
-SCALES: Final = {
-    "queue_length": 120.0,
-    "instances_ready": -1.0,
-    "disk_write_errors_per_second": 3.0,
-    "tls_failures_per_second": 8.0,
-    "response_send_ms": 60.0,
-    "gpu_memory_used_gb": 9.0,
-    "canary_agreement": -0.4,
-    "heartbeats_missed_per_second": 0.2,
-}
-"""Metric of a signature -> by how much its level changes."""
+"""What may be wrong -> the metric that shows it, and by how much its level changes."""
 
 INTERVAL: Final = 15.0
 """Time between points [s]."""
@@ -117,7 +105,15 @@ def make(random: RandomParameters) -> Instance:
     times = np.arange(0.0, DURATION + INTERVAL / 2, INTERVAL)
     levels = {server: _usual(generator, times) for server in servers}
     _break(generator, levels, times, cause, broken, onset)
-    kind = _distract(generator, levels[decoy], times, harmless)
+    # Something harmless happens to another server.
+    during, metrics = (times >= harmless) & (times < harmless + _TRANSIENT), levels[decoy]
+    kind = str(generator.choice(["restart", "burst", "release"]))
+    if kind == "restart":
+        metrics["instances_ready"] = metrics["instances_ready"] - during
+    elif kind == "burst":
+        metrics["queue_length"] = metrics["queue_length"] + 80 * during
+    else:
+        metrics["release"] = metrics["release"] + (times >= harmless)
     series = [
         {
             "name": metric,
@@ -171,8 +167,8 @@ def _break(
     """One server fails, which the others feel."""
     after, later = times >= onset, times >= onset + generator.uniform(30, 120)
     metrics = levels[broken]
-    signature = SIGNATURES[cause]
-    size = SCALES[signature] * generator.uniform(0.85, 1.15, len(times)) ** (cause != "dead_instance")
+    signature, scale = SIGNATURES[cause]
+    size = scale * generator.uniform(0.85, 1.15, len(times)) ** (cause != "dead_instance")
     metrics[signature] = metrics[signature] + after * size
     metrics["latency_ms"] = metrics["latency_ms"] * np.where(later, generator.uniform(1.6, 2.5), 1.0)
     metrics["failures_per_second"] = metrics["failures_per_second"] + later * generator.uniform(0.8, 3.0)
@@ -190,19 +186,6 @@ def _break(
             others["latency_ms"] = others["latency_ms"] * np.where(later, 1.15, 1.0)
 
 
-def _distract(generator: np.random.Generator, metrics: dict[str, ndarray], times: ndarray, start: float) -> str:
-    """Something harmless happens to a server; returns what."""
-    during = (times >= start) & (times < start + _TRANSIENT)
-    kind = str(generator.choice(["restart", "burst", "release"]))
-    if kind == "restart":
-        metrics["instances_ready"] = metrics["instances_ready"] - during
-    elif kind == "burst":
-        metrics["queue_length"] = metrics["queue_length"] + 80 * during
-    else:
-        metrics["release"] = metrics["release"] + (times >= start)
-    return kind
-
-
 def _log(generator: np.random.Generator, happened: Sequence[tuple[float, str]]) -> str:
     """The log of a server, with the time [s] and name of each thing that happened."""
     lines = [(time, _HAPPENED[what]) for time, what in happened]
@@ -216,14 +199,14 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     """Look at each metric that tells a cause, on every server, for the largest change that stays.
 
     For each cause, the metric of `SIGNATURES` on every server, split where two constant levels describe it best. A
-    signature stays to the end: the mean after the change differs from that before by at least half of `SCALES`. Cause
+    signature stays to the end: the mean after the change differs from that before by at least half of its size. Cause
     and server are those of the signature; words ``cause`` and ``server``. The failure begins between the last point
     before the change and the first after it, which are found among the single points near it: onset [s] = their mean,
     with an uncertainty of 15 / sqrt(12) = 4.3. A line of the server's log, within 20 s of the onset, says the same in
     other words.
     """
     largest, cause, changed = 0.0, "", None
-    for name, metric in SIGNATURES.items():
+    for name, (metric, scale) in SIGNATURES.items():
         for series in analysis.call("query_metrics_tool", name=metric)["series"]:
             values = series["values"]
             split = largest_change(values)
@@ -231,13 +214,13 @@ def analyse(analysis: Analysis) -> AnalysisResult:
                 continue
             before, after = fmean(values[:split]), fmean(values[split:])
             late = fmean(values[-max(3, len(values) // 20) :])
-            least = SCALES[metric] / 2
+            least = scale / 2
             at_change, at_end = (after - before) / least, (late - before) / least
             if min(at_change, at_end) >= 1.0 and at_change > largest:
                 largest, cause, changed = at_change, name, (series["labels"], series["times"][split])
     if changed is None:
         raise InputError("metrics: got no change that lasts, expected one in the metric of a cause")
-    metric, (labels, change) = SIGNATURES[cause], changed
+    (metric, _), (labels, change) = SIGNATURES[cause], changed
     # Few points, so that each is shown by itself.
     near = analysis.call("query_metrics_tool", name=metric, start=change - 300, end=change + 300, labels=labels)
     (series,) = near["series"]
