@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -28,6 +29,8 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process with an odd name in its command line, which waits for its standard input to close."""
     command = [sys.executable, "-c", "input()", "a) b", ""]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while not processes.arguments(process.pid):  # the kernel shows them a moment after the start
+            time.sleep(0.01)
         yield process
         process.kill()
 
@@ -165,6 +168,36 @@ def test_ctrl_c_is_held_back_also_where_another_thread_takes_it() -> None:
         ended.set()
         signal.signal(signal.SIGINT, before)
     assert reached
+
+
+def test_a_signal_ends_the_wait_for_its_event_at_any_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that takes a lock of the event waits forever where the interrupted `wait` holds it."""
+    monkeypatch.setattr(processes, "_LONGEST_CALL", 0.0)  # so that the instructions of `wait` have no end
+    before, traced = signal.getsignal(signal.SIGUSR1), sys.gettrace()
+    left = 0
+
+    def trace(frame: FrameType, what: str, argument: object) -> Any:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if what == "opcode":
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    try:
+        for at in range(1, 200):
+            event, left = processes.SignalEvent(), at
+            event.set_on(signal.SIGUSR1)
+            sys.settrace(trace)
+            ended = event.wait(60.0)
+            sys.settrace(traced)
+            assert ended
+    finally:
+        sys.settrace(traced)
+        signal.signal(signal.SIGUSR1, before)
+    assert left <= 0, "all signals came before the end"
+    assert not processes.SignalEvent().wait(0.01)
 
 
 def half_a_result(begun: Path) -> NoReturn:

@@ -6,6 +6,7 @@ and one namespace of process ids (a container has its own).
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import select
@@ -19,9 +20,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import active_children, parent_process, resource_tracker
 from pathlib import Path
-from threading import Event, Thread, current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from weakref import finalize
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -36,6 +38,9 @@ _TIED: Final = "BEAMPIPE_TIED_TO"
 """Variable with the marks of the processes with which a process ends, see `ending_with_this_process`."""
 _GRACE: Final = 8.0
 """Time [s] between SIGTERM and SIGKILL for processes whose owner has ended."""
+
+_LONGEST_CALL: Final = 0.5
+"""Time [s] by which the handler of a signal may be late."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -339,10 +344,48 @@ def end_on_interrupts() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def set_by_signals(event: Event, *numbers: signal.Signals) -> None:
-    """Set an event when one of these signals comes, in place of what the signal did before."""
-    for number in numbers:
-        signal.signal(number, lambda number, frame: event.set())
+class SignalEvent:
+    """An event as `threading.Event`, which handlers of signals may set: it takes no lock.
+
+    A handler runs in the main thread, between two of its instructions. If these are in `threading.Event.wait`, the
+    thread may hold the lock of the event, and `set` would wait for it forever.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        finalize(self, os.close, self._file).atexit = False  # a signal may come until the very end
+
+    def set_on(self, *numbers: signal.Signals) -> None:
+        """Set it when one of these signals comes, in place of what the signal did before."""
+        for number in numbers:
+            signal.signal(number, lambda number, frame: self.set())
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, from any thread or handler; all that wait go on."""
+        self._is_set = True
+        os.eventfd_write(self._file, 1)  # never read, so it stays readable
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set.
+
+        Args:
+            timeout: longest wait [s]; None for any.
+
+        Returns:
+            Whether it was set.
+        """
+        poll = select.poll()
+        poll.register(self._file, select.POLLIN)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._is_set and (left := end - time.monotonic()) > 0:
+            # A handler runs after the call if its signal comes just before it, or to another thread.
+            poll.poll(1e3 * min(left, _LONGEST_CALL))
+        return self._is_set
 
 
 def start_time(pid: int) -> int | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import importlib.util
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.serving.clients import HttpSender
 
 from beampipe.errors import ConfigError, NotFiniteError, ShapeError
 from beampipe.serving.load import (
@@ -283,15 +282,6 @@ def test_a_workload_knows_what_is_right() -> None:
         Workload(SENT.hits, SENT.labels[::-1])
 
 
-spec = importlib.util.spec_from_file_location(
-    "http_sender", Path(__file__).parents[2] / "benchmarks/serving/http_sender.py"
-)
-assert spec is not None
-assert spec.loader is not None
-http_sender = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(http_sender)
-
-
 def raw_requests(workload: Workload, address: str, path: str) -> tuple[bytes, ...]:
     """One request per event, with its coordinates as the body."""
     bodies = [np.ascontiguousarray(hits.position, "<f4").tobytes() for hits in workload.hits]
@@ -359,7 +349,7 @@ def address() -> Iterator[str]:
 
 @contextmanager
 def http(address: str, requests: tuple[bytes, ...], connections: int = 3) -> Iterator[Sender]:
-    sender = http_sender.HttpSender(address, requests, ASKED, connections)
+    sender = HttpSender(address, requests, ASKED, connections)
     yield sender
     sender.close()
 

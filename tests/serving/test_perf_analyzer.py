@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.serving.perf_points import RawPoint, perf_analyze
+from benchmarks.serving.clients import RawPoint, perf_analyze
 
 from beampipe.errors import BeampipeError
 from beampipe.serving.models import ServingSettings, named_models

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.fleet.gateway.credentials import credentials_of
-from beampipe.fleet.specification import Fleet, GatewaySettings
+from beampipe.fleet.monitoring.alertmanager import PROGRAMS
+from beampipe.fleet.monitoring.prometheus import installed_program
+from beampipe.fleet.specification import AlertSettings, Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
 from beampipe.triton.model.canary import read_request
 from beampipe.triton.server.launch import check_repository
@@ -40,11 +42,22 @@ def check_fleet(fleet: Fleet, folder: Path, *, starts: bool = True, servers: boo
         BeampipeError: it cannot work; the message names the first cause.
     """
     notes = [*_check_models(fleet), *_check_credentials(fleet.gateway, folder)]
+    if fleet.alerts is not None:
+        _check_alerts(fleet.alerts)
     if starts:
         _check_addresses(fleet)
     if servers:
         notes += _check_processors(fleet)
     return notes
+
+
+def _check_alerts(alerts: AlertSettings) -> None:
+    for names, package in ((PROGRAMS, PROGRAMS[0]), (("prometheus",), "prometheus")):
+        if installed_program(*names) is None:
+            raise ConfigError(f"alerts: got no program {names[0]}, which sends them; do: apt-get install {package}")
+    for name, path in alerts.files.items():
+        if not path.is_file():
+            raise FileError(f"{path}: got no file, expected the secret of {name.replace('-', '.', 1)}")
 
 
 def _check_models(fleet: Fleet) -> Iterator[str]:

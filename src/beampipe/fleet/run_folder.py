@@ -133,7 +133,7 @@ def lacks_space(folder: Path) -> str:
     least = min(_LOW, usage.total // 20)
     if usage.free >= least:
         return ""
-    return f"{folder}: got {usage.free / 1e6:.1f} MB free, expected {least / 1e6:.1f} MB or more; free space there"
+    return f"{folder}: got {size_text(usage.free)} free, expected {size_text(least)} or more; free space there"
 
 
 def shared_folder(fleet: Fleet) -> Path:

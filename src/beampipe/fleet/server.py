@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from beampipe import processes
 from beampipe.errors import FileError
 from beampipe.files import write_whole
 from beampipe.fleet.registry import BEAT, Record, remove_record, write_record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.processes import SignalEvent
 from beampipe.settings import build
 from beampipe.terminal import log
 from beampipe.triton.client.endpoint import is_loopback
@@ -132,8 +132,8 @@ def run_server(settings: FleetServerSettings) -> None:
     Raises:
         BeampipeError: the server cannot be started.
     """
-    started, ended, stopped = (threading.Event() for _ in range(3))
-    processes.set_by_signals(ended, signal.SIGTERM, signal.SIGINT)
+    started, stopped, ended = threading.Event(), threading.Event(), SignalEvent()
+    ended.set_on(signal.SIGTERM, signal.SIGINT)
     last = [""]
 
     def tell(incident: Incident) -> None:

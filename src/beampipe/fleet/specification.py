@@ -141,12 +141,14 @@ class ContainerSettings:
         image: name of the image of the servers, which is built from `triton` and contains beampipe.
         gateway: image of HAProxy.
         prometheus: image of Prometheus.
+        alertmanager: image of Alertmanager.
     """
 
     triton: str = CONTAINER
     image: str = "beampipe-triton:latest"
     gateway: str = "haproxy:3.0"
     prometheus: str = "prom/prometheus:v2.53.3"
+    alertmanager: str = "prom/alertmanager:v0.28.1"
 
 
 Balancing = Literal["least_connections", "least_hits", "round_robin"]
@@ -432,6 +434,101 @@ class MonitoringSettings:
 
 
 @dataclass(frozen=True)
+class AlertRoute:
+    """Where alerts are sent, and again once they have ended.
+
+    Attributes:
+        name: name of the route.
+        kind: ``webhook``: JSON by POST; ``chat``: an incoming webhook of Mattermost or Slack; ``email``.
+        url: address of the webhook or chat.
+        url_file: file with that address, since whoever has it can post; in place of `url`.
+        to: addresses of e-mail.
+        severity: ``warning`` for all alerts, ``critical`` for critical ones only.
+    """
+
+    name: str
+    kind: Literal["webhook", "chat", "email"]
+    url: str | None = None
+    url_file: Path | None = None
+    to: tuple[str, ...] = ()
+    severity: Literal["warning", "critical"] = "warning"
+
+    def __post_init__(self) -> None:
+        where = f"alerts.routes.{self.name}"
+        _check_name(where, self.name)
+        _check_web_address(f"{where}.url", self.url)
+        given = {key for key in ("url", "url_file", "to") if getattr(self, key)}
+        if given not in ([{"to"}] if self.kind == "email" else [{"url"}, {"url_file"}]):
+            expected = "to, addresses" if self.kind == "email" else "url, an address, or url_file"
+            raise ConfigError(
+                f"{where}: got {self.kind} with {' and '.join(sorted(given)) or 'nothing'}, expected {expected}"
+            )
+        for address in self.to:
+            if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", address):
+                raise ConfigError(f"{where}.to: got {address!r}, expected an address such as shift@example.org")
+
+
+@dataclass(frozen=True)
+class SmtpSettings:
+    """The server that takes e-mails.
+
+    Attributes:
+        host: its name and port, such as ``smtp.example.org:587``.
+        sender: address of the sender.
+        user: name to log in with; None for no login.
+        password_file: file with the password of `user`.
+        tls: whether the connection must be encrypted by STARTTLS.
+    """
+
+    host: str
+    sender: str
+    user: str | None = None
+    password_file: Path | None = None
+    tls: bool = True
+
+    def __post_init__(self) -> None:
+        name, _, port = self.host.rpartition(":")
+        if not name or not port.isdigit():
+            raise ConfigError(
+                f"alerts.smtp.host: got {self.host!r}, expected name and port, as in smtp.example.org:587"
+            )
+        if (self.user is None) != (self.password_file is None):
+            raise ConfigError("alerts.smtp: got one of user and password_file, expected both or none")
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Alerts that are sent to people, by Alertmanager.
+
+    Attributes:
+        routes: where they are sent, by name; each route gets all alerts of its severity.
+        smtp: the server for routes of e-mail.
+        heartbeat: address that gets a message about once a minute while Prometheus and Alertmanager work: of a service
+            elsewhere that raises the alarm when it stops. None for none.
+        repeat: time [s] after which a message about an alert that goes on is sent again.
+    """
+
+    routes: Mapping[str, AlertRoute]
+    smtp: SmtpSettings | None = None
+    heartbeat: str | None = None
+    repeat: float = 14400.0
+
+    def __post_init__(self) -> None:
+        _check_web_address("alerts.heartbeat", self.heartbeat)
+        if not 60 <= self.repeat <= 432000:
+            raise ConfigError(f"alerts.repeat: got {self.repeat:g} s, expected 60 to 432000, five days")
+        if self.smtp is None and any(route.kind == "email" for route in self.routes.values()):
+            raise ConfigError("alerts.smtp: got none, expected host and sender, as a route sends e-mails")
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files with secrets, by a name."""
+        files = {name: route.url_file for name, route in self.routes.items()}
+        files["smtp"] = None if self.smtp is None else self.smtp.password_file
+        return {f"alerts-{name}": path for name, path in files.items() if path is not None}
+
+
+@dataclass(frozen=True)
 class ScalingSettings:
     """Limits at which servers are added and removed, up to `ServerGroup.most`.
 
@@ -469,6 +566,7 @@ class Fleet:
         models: names of the models to serve; all of the repository if there are none.
         gateway: settings of the gateway.
         monitoring: Prometheus and the page.
+        alerts: where alerts are sent; None for the page only.
         scaling: limits at which servers are added and removed; None for no scaling.
         slurm: settings of Slurm jobs.
         kubernetes: settings of Kubernetes.
@@ -486,6 +584,7 @@ class Fleet:
     models: tuple[str, ...] = ()
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)
+    alerts: AlertSettings | None = None
     scaling: ScalingSettings | None = None
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
@@ -504,6 +603,8 @@ class Fleet:
             raise ConfigError(f"models: got {', '.join(repeated)} more than once, expected each name once")
         if not any(group.count for group in self.servers.values()):
             raise ConfigError("servers: got no server, expected a table [servers.NAME] with count = 1 or more")
+        if self.alerts is not None and self.monitoring.prometheus is False:
+            raise ConfigError("alerts: got it with monitoring.prometheus = false, expected true: Prometheus finds them")
         if self.scaling is not None and self.scaling.group not in self.servers:
             raise ConfigError(
                 f"scaling.group: got {self.scaling.group!r}, expected a group of servers: {', '.join(self.servers)}"
@@ -542,6 +643,11 @@ def fleet_of_text(text: str, path: Path) -> Fleet:
 def _check_name(where: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{where}: got the name {name!r}, expected small letters, digits and dashes, a letter first")
+
+
+def _check_web_address(key: str, url: str | None) -> None:
+    if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise ConfigError(f"{key}: got {url!r}, expected http://... or https://...")
 
 
 def _check_port(key: str, port: int, least: int = 0) -> None:

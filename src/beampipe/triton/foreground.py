@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
+from beampipe.processes import SignalEvent
 from beampipe.triton.client.endpoint import is_loopback
 from beampipe.triton.metrics import ServerWatch, status_line
 from beampipe.triton.model.contract import instance_count
@@ -37,7 +37,7 @@ class _Signals:
     """Handler of SIGTERM and SIGINT: the first one ends the server in order, the second one at once."""
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.ended = SignalEvent()
         self.server: TritonServer | None = None
         self._starting = False
 
@@ -131,7 +131,7 @@ def run_server(
             signal.signal(number, handler)
 
 
-def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> None:
+def _show_until(ended: SignalEvent, server: TritonServer, out: Console) -> None:
     """Show the rates until the end: one changing line on a terminal, a line per minute in a log."""
     watch = ServerWatch(server.metrics_url)
     watch.read()

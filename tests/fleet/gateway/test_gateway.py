@@ -6,7 +6,7 @@ import gzip
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from beampipe.triton.server.launch import free_port
 from tests.fleet.conftest import RunningFleet, until
 from tests.triton.access.attacks import post, raw_answer, status_of
 
+PREFACE, SETTINGS, GOAWAY = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 4, 7
 SERVICE = "/inference.GRPCInferenceService/"
 OF_SERVERS = ["ServerLive", "ServerReady", "ServerMetadata", "RepositoryIndex"]
 OF_MODELS = ["ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "ModelInfer"]
@@ -294,6 +295,30 @@ def test_a_gateway_that_is_being_reloaded_does_not_hang(fleet: RunningFleet, mon
     assert conditions == ["running"]
 
 
+def goodbyes(connection: socket.socket) -> list[int]:
+    """Last stream of each frame GOAWAY of HTTP/2 that comes until the connection is closed."""
+    last = []
+    with connection.makefile("rb") as file:
+        while len(head := file.read(9)) == 9:
+            content = file.read(int.from_bytes(head[:3]))
+            if head[3] == GOAWAY:
+                last.append(int.from_bytes(content[:4]))
+    return last
+
+
+def test_a_reload_greets_no_new_connection_with_a_goodbye(fleet: RunningFleet) -> None:
+    """gRPC's clients that read it with the settings miss it, and lose their request. Connections end all the same."""
+    with ExitStack() as opened:
+        address = ("127.0.0.1", fleet.port)
+        clients = [opened.enter_context(socket.create_connection(address, timeout=60)) for _ in range(20)]
+        for client in clients:
+            client.sendall(PREFACE + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]))
+            assert client.recv(9, socket.MSG_PEEK)[3] == SETTINGS  # of the worker that is the old one then
+        fleet.reconciler.gateway.renew()
+        said = [goodbyes(client) for client in clients]
+    assert sum(last == [0] for last in said) > 10  # when they were closed; at once it would be for any stream, 2^31 - 1
+
+
 def test_on_a_full_disk_it_starts_with_its_last_configuration(
     fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,3 +338,19 @@ def test_on_a_full_disk_it_starts_with_its_last_configuration(
         assert client.infer({"X": np.array([0, 4], np.float32)})["Y"].tolist() == [0, 8]
     monkeypatch.setattr(gateway, "_write", write)
     until(fleet.reconciler.gateway_is_configured)
+
+
+def test_two_states_are_checked_at_once(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = fleet.reconciler.gateway
+    write, written = gateway._write, list[Path]()
+
+    def write_and_check_another(plan: GatewayPlan, file: Path) -> None:
+        write(plan, file)
+        written.append(file)
+        if len(written) == 1:
+            gateway.check(plan)
+
+    monkeypatch.setattr(gateway, "_write", write_and_check_another)
+    gateway.check(gateway.plan)
+    assert len(written) == 2
+    assert not any(file.exists() for file in written)

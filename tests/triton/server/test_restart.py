@@ -97,6 +97,35 @@ def test_a_child_may_outlive_its_parent(kept: subprocess.Popen[str]) -> None:
             os.kill(child, signal.SIGKILL)
 
 
+FORK = """
+import os, signal, sys
+from beampipe.triton.server import watchdog
+pipe, fork, where = os.pipe, os.fork, sys.argv[1]
+
+def end(here):
+    if where == here:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def signalled_pipe():
+    end("before")
+    return pipe()
+
+def signalled_fork():
+    pid = fork()
+    end("parent" if pid else "child")
+    return pid
+
+os.pipe, os.fork = signalled_pipe, signalled_fork
+watchdog.restart_when_killed(print)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("where", "code"), [("before", 0), ("parent", 128 + 15), ("child", 128 + 15)])
+def test_a_signal_around_the_fork_ends_the_service(where: str, code: int) -> None:
+    assert subprocess.run([sys.executable, "-c", FORK, where], timeout=60, check=False).returncode == code
+
+
 def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> None:
     with serving(doublers, engine, "one", restart=True) as (keeper, summary):
         prefix = prefix_of(int(part(summary, r"process (\d+)")))

@@ -120,6 +120,7 @@ class GatewayCommands:
             },
             "page": reconciler.page.url,
             "prometheus": {"pid": prometheus.pid, "url": prometheus.url},
+            "alertmanager": {"pid": reconciler.alertmanager.pid, "url": reconciler.alertmanager.url},
             "servers": servers,
             "ready": reconciler.actual.gateway.condition == "running"
             and any(row["gateway"].startswith("UP") for row in servers)
@@ -458,6 +459,7 @@ class LocalCommands(GatewayCommands):
             if reconciler.current_settings(server) != server.settings:
                 self.replace(server)
                 done.append(server.name)
+        reconciler.alertmanager.reconfigure(specified)
         reconciler.prometheus.reconfigure(specified)
         return {"changed": done, "notes": notes}
 

@@ -137,7 +137,7 @@ def run_until_stopped(
     Raises:
         BeampipeError: the gateway does not start.
     """
-    processes.set_by_signals(reconciler.ended, signal.SIGTERM, signal.SIGINT)
+    reconciler.ended.set_on(signal.SIGTERM, signal.SIGINT)
     with reconciler.running(), ControlSocket(reconciler.folder.socket, orders.obey):
         if child is not None:
             if child.state is not None:

@@ -42,6 +42,7 @@ from beampipe.fleet.gateway.access_log import AccessLog
 from beampipe.fleet.gateway.credentials import Credentials
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, Gateway, GatewayState, SlotState
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, SlotMode, slots_of
+from beampipe.fleet.monitoring.alertmanager import Alertmanager
 from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record, read_records, remove_record
@@ -93,6 +94,7 @@ class Reconciler(ABC):
         status_port: port of the gateway's metrics, on loopback.
         page: the page of the fleet.
         prometheus: Prometheus, beside it.
+        alertmanager: Alertmanager, which sends what Prometheus finds.
         canary: the server on trial, with its share of the requests; None if there is none.
         traffic: counts of the requests of clients, by the access log.
     """
@@ -104,7 +106,7 @@ class Reconciler(ABC):
         self.records: dict[str, Record] = {}
         self.actual = Actual(GatewayState("ended"), {})
         self.incidents: list[tuple[float, str]] = []
-        self.ended = threading.Event()
+        self.ended = processes.SignalEvent()
         self.lock = threading.RLock()
         self.canary: CanaryShare | None = None
         self._models = models
@@ -129,8 +131,14 @@ class Reconciler(ABC):
             states=self._states,
             metrics=lambda: (*self.credentials.metrics(), *self._access_log.traffic.metrics()),
         )
+        self.alertmanager = Alertmanager(fleet, folder.prometheus, self.note)
         self.prometheus = Prometheus(
-            fleet, folder.prometheus, status_port=self.status_port, page_port=self.page.port, note=self.note
+            fleet,
+            folder.prometheus,
+            status_port=self.status_port,
+            page_port=self.page.port,
+            alertmanager_port=self.alertmanager.port,
+            note=self.note,
         )
 
     @property
@@ -181,6 +189,7 @@ class Reconciler(ABC):
             for name, *arguments in (
                 ("reconciler", self.reconcile, INTERVAL),
                 ("prometheus", lambda: self.prometheus.update(self.records), INTERVAL),
+                ("alertmanager", self.alertmanager.update, INTERVAL),
                 ("probe", self.gateway.probe, PROBE_PERIOD),
                 ("keys", self._renew_keys, INTERVAL),
                 ("upkeep", self._keep_up, _UPKEEP),
@@ -201,6 +210,7 @@ class Reconciler(ABC):
             self._access_log.stop()
             self.page.stop()
             self.prometheus.stop()
+            self.alertmanager.stop()
             for path in (self.folder.gateway_socket, self.folder.process):
                 path.unlink(missing_ok=True)
 
@@ -226,7 +236,12 @@ class Reconciler(ABC):
 
     def left_over(self) -> dict[int, str]:
         """The processes that this fleet has started and that nothing manages any more, see `left_over`."""
-        pids = [self.gateway.pid, self.prometheus.pid, *(server.pid for server in list(self.servers.values()))]
+        pids = [
+            self.gateway.pid,
+            self.prometheus.pid,
+            self.alertmanager.pid,
+            *(server.pid for server in list(self.servers.values())),
+        ]
         left = left_over(self.folder, {os.getpid(), *filter(None, pids)})
         return {pid: text for pid, text in left.items() if pid != os.getppid()}  # the parent restarts this process
 

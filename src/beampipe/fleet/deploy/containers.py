@@ -13,7 +13,9 @@ from beampipe.errors import ConfigError
 from beampipe.fleet.gateway.haproxy import LEAST_HITS, REQUEST_TIMES, haproxy_configuration
 from beampipe.fleet.gateway.plan import STDOUT, TIMES, Address, GatewayPlan, Slot
 from beampipe.fleet.generated_files import Files, render, render_yaml, write_files
-from beampipe.fleet.monitoring.prometheus import prometheus_settings, rules_text
+from beampipe.fleet.monitoring.alertmanager import SETTINGS as ALERTS
+from beampipe.fleet.monitoring.alertmanager import alertmanager_settings
+from beampipe.fleet.monitoring.prometheus import RESEND, prometheus_settings, rules_text
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
@@ -236,6 +238,7 @@ def compose_files(fleet: Fleet) -> Files:
     }
     secrets = {name: path.absolute() for name, path in secrets.items() if path is not None}
     credentials = Credentials(**{name: Path("/run/secrets") / name for name in secrets})
+    alerts = {} if fleet.alerts is None else {name: path.absolute() for name, path in fleet.alerts.files.items()}
     slots = [Slot(name, group.weight, Address(name, HTTP, GRPC)) for name, group in servers]
     gateway = gateway_files(fleet, slots, credentials)
     gpus = iter(range(len(servers)))
@@ -256,6 +259,8 @@ def compose_files(fleet: Fleet) -> Files:
         ],
         readiness=readiness_command(fleet_models(fleet)),
         secrets=secrets,
+        alert_secrets=alerts,
+        resend=RESEND,
         gateway_files=[f"./{name}:{GATEWAY_FOLDER / name}:ro" for name in gateway],
         authority=authority,
         **PORTS,
@@ -270,13 +275,17 @@ def compose_files(fleet: Fleet) -> Files:
         gateway=f"gateway:{STATUS}",
         page=f"gateway:{STATUS}",
         times=TIMES,
+        alertmanager=None if fleet.alerts is None else "alertmanager:9093",
     )
+    in_container = {name: Path("/run/secrets") / name for name in alerts}
+    sent = {} if fleet.alerts is None else {ALERTS: alertmanager_settings(fleet.alerts, in_container)}
     return {
         "Dockerfile": render("deploy/templates/Dockerfile.j2", fleet=fleet, **PORTS),
         "docker-compose.yaml": compose,
         **gateway,
         "prometheus.yml": prometheus,
-        "rules.yml": rules_text(fleet.monitoring),
+        "rules.yml": rules_text(fleet.monitoring, fleet.alerts),
+        **sent,
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
         "cvmfs-wish-list.yaml": render("deploy/templates/cvmfs-wish-list.yaml.j2", image=fleet.container.image),
     }

@@ -436,6 +436,8 @@ def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
         yield "checks: there is no supervisor in a pod; only Triton's own readiness is watched"
     if fleet.patience != Fleet.patience:
         yield "patience: there is no supervisor in a pod; the probes of manifests/ restart a server after a minute"
+    if fleet.alerts is not None:
+        yield "alerts: the cluster's own Alertmanager sends what the rules of manifests/ find"
     if gateway.balancing == "least_hits":
         yield "gateway.balancing: SuperSONIC's Envoy knows no sizes; it takes the server with the fewest requests"
     if gateway.athena is not None:

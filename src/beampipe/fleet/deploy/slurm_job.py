@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +24,7 @@ from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.server import FleetServerSettings, write_settings
-from beampipe.processes import ManagedProcess
+from beampipe.processes import ManagedProcess, SignalEvent
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import is_loopback
@@ -239,8 +238,8 @@ class JobSupervisor:
         self._settings = settings
         self._job = job
         self._folder = RunFolder(settings.shared)
-        self._ended = threading.Event()
-        self._warned = threading.Event()
+        self._ended = SignalEvent()
+        self._warned = SignalEvent()
         self._successor: str | None = None
         self._submit_from = 0.0
         first = job.index * settings.servers
@@ -256,8 +255,8 @@ class JobSupervisor:
         Raises:
             ServiceError: a server keeps ending without becoming ready.
         """
-        processes.set_by_signals(self._ended, signal.SIGTERM, signal.SIGINT)
-        processes.set_by_signals(self._warned, signal.SIGUSR1)
+        self._ended.set_on(signal.SIGTERM, signal.SIGINT)
+        self._warned.set_on(signal.SIGUSR1)
         # A failed node could not remove the records of this job from before Slurm requeued it.
         for restart in range(self._job.restarts):
             for number in self._numbers:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 from beampipe import processes
@@ -291,12 +292,11 @@ class Gateway:
         Raises:
             ServiceError: HAProxy refuses the configuration.
         """
-        file = self._folder / f"checked-{_FILE}"
-        try:
+        # A folder of its own: commands and changed certificates may be checked at the same time.
+        with TemporaryDirectory(dir=self._folder, prefix="checked-") as folder:
+            file = Path(folder) / _FILE
             self._write(plan, file)
             checked = subprocess.run([self._program, "-c", "-f", file], capture_output=True, text=True, check=False)
-        finally:
-            file.unlink(missing_ok=True)
         if checked.returncode != 0:
             raise ServiceError(f"gateway: got a configuration that HAProxy refuses: {checked.stderr.strip()}")
 

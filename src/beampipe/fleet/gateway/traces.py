@@ -7,13 +7,13 @@ its children, and it is a child of the client's span, if there is one.
 from __future__ import annotations
 
 import json
-import threading
 import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from beampipe.processes import SignalEvent
 from beampipe.triton.server.launch import TelemetrySettings
 
 _PERIOD: Final = 1.0
@@ -86,7 +86,7 @@ class GatewaySpans:
         with suppress(OSError), urllib.request.urlopen(request, timeout=_TIMEOUT):
             pass
 
-    def send_until(self, ended: threading.Event) -> None:
+    def send_until(self, ended: SignalEvent) -> None:
         """Send what has come once a second, until the end."""
         while not ended.wait(_PERIOD):
             self.send()

@@ -113,6 +113,7 @@ def _alerts(url: str | None) -> dict[str, Any]:
             connection.request("GET", ALERTS)
             alerts = json.load(connection.getresponse())["data"]["alerts"]
             firing = [{**one["labels"], **one["annotations"]} for one in alerts if one["state"] == "firing"]
+            firing = [one for one in firing if one.get("severity") != "none"]  # the heartbeat
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             return {"url": url, "alerts": [], "said": f"Prometheus does not answer at {url}, so there are no alerts."}
     return {"url": url, "alerts": firing, "said": ""}

@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +25,7 @@ from beampipe.files import write_whole
 from beampipe.fleet.gateway.access_log import BOUNDS
 from beampipe.fleet.generated_files import first_line, render_documents, render_yaml
 from beampipe.fleet.registry import Record
-from beampipe.fleet.specification import Fleet, MonitoringSettings
+from beampipe.fleet.specification import AlertSettings, Fleet, MonitoringSettings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
@@ -56,11 +57,24 @@ def interval_text(interval: float) -> str:
     return f"{round(1000 * interval)}ms"
 
 
-def rules_text(monitoring: MonitoringSettings) -> str:
+_HEARTBEAT: Final = """
+  - name: heartbeat
+    rules:
+      - alert: Heartbeat
+        expr: vector(1)
+        labels: {severity: none}
+        annotations:
+          summary: Prometheus and Alertmanager work.
+"""
+"""An alert that always fires; others see when it stops."""
+
+
+def rules_text(monitoring: MonitoringSettings, alerts: AlertSettings | None = None) -> str:
     """Recording and alerting rules as YAML.
 
     Args:
         monitoring: the time between two scrapes of each server, and the objective of the service.
+        alerts: whether there is a heartbeat; None for none.
     """
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
@@ -73,7 +87,7 @@ def rules_text(monitoring: MonitoringSettings) -> str:
     }
     for name, value in values.items():
         groups = groups.replace(name, value)
-    return f"{head}groups:\n{groups}"
+    return f"{head}groups:\n{groups}{_HEARTBEAT if alerts and alerts.heartbeat else ''}"
 
 
 def grafana_dashboard(name: str = "fleet") -> dict[str, Any]:
@@ -162,6 +176,7 @@ def prometheus_settings(
     gateway: str | None = None,
     page: str | None = None,
     times: str | None = None,
+    alertmanager: str | None = None,
 ) -> str:
     """The settings of Prometheus for a fleet, as YAML.
 
@@ -173,6 +188,7 @@ def prometheus_settings(
         gateway: address of the gateway's metrics; None if there is no gateway.
         page: address of the metrics of requests, usually the page's; None if there are none.
         times: path of these metrics; None for the usual one.
+        alertmanager: address of Alertmanager; None if alerts are not sent.
     """
     return render_yaml(
         "monitoring/prometheus.yml.j2",
@@ -184,10 +200,18 @@ def prometheus_settings(
         gateway=gateway,
         page=page,
         times=times,
+        alertmanager=alertmanager,
     )
 
 
-def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None) -> Path:
+def write_settings(
+    fleet: Fleet,
+    folder: Path,
+    *,
+    status_port: int | None = None,
+    page_port: int | None = None,
+    alertmanager_port: int | None = None,
+) -> Path:
     """Write settings and rules into a folder, and an empty list of servers if there is none yet.
 
     Args:
@@ -195,6 +219,7 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
         folder: folder to write to; made if it does not exist.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
         page_port: port on loopback of the page; None for no page.
+        alertmanager_port: port on loopback of Alertmanager, if the specification sends alerts.
 
     Returns:
         The file of settings.
@@ -203,9 +228,10 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
         FileError: something cannot be written.
     """
     absolute = folder.resolve()
-    gateway, page = (None if port is None else f"{LOOPBACK}:{port}" for port in (status_port, page_port))
-    settings = prometheus_settings(fleet, absolute / RULES, str(absolute / _TARGETS), gateway=gateway, page=page)
-    text, rules = first_line("beampipe fleet up") + settings, rules_text(fleet.monitoring)
+    ports = {"gateway": status_port, "page": page_port, "alertmanager": alertmanager_port if fleet.alerts else None}
+    addresses = {name: None if port is None else f"{LOOPBACK}:{port}" for name, port in ports.items()}
+    settings = prometheus_settings(fleet, absolute / RULES, str(absolute / _TARGETS), **addresses)
+    text, rules = first_line("beampipe fleet up") + settings, rules_text(fleet.monitoring, fleet.alerts)
     write_whole(folder / RULES, lambda part: part.write_text(rules, encoding="utf-8"))
     if not (folder / _TARGETS).exists():
         write_targets(folder, {})
@@ -242,6 +268,9 @@ def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
     return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+RESEND: Final = "10s"
+"""Time after which an alert is sent to Alertmanager again; what fires as Prometheus starts is not sent at once."""
+
 _START_TIMEOUT: Final = 30.0
 """Time limit [s] for Prometheus to replay its stored data and answer."""
 
@@ -263,16 +292,85 @@ def prometheus_program(settings: MonitoringSettings) -> Path | None:
     """
     if settings.prometheus is False:
         return None
-    program = shutil.which("prometheus", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin")
+    program = installed_program("prometheus")
     if program is None and settings.prometheus:
         raise ConfigError(
             "monitoring.prometheus: got true, but no program prometheus is installed; on Debian and Ubuntu:"
             " apt-get install prometheus. Without it the fleet runs unwatched: monitoring.prometheus = false"
         )
-    return None if program is None else Path(program)
+    return program
 
 
-class Prometheus:
+def installed_program(*names: str) -> Path | None:
+    """The first of these programs that is installed; None if none is."""
+    path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin"
+    return next((Path(found) for name in names if (found := shutil.which(name, path=path))), None)
+
+
+class MonitoringProgram(ABC):
+    """A program of Prometheus's family on loopback. It may be started again after its end.
+
+    Args:
+        name: its name in messages and of its log.
+        program: its path; None if it is not installed, so that nothing is done.
+        folder: folder for its files.
+        port: its port.
+        note: called with the text of each incident.
+    """
+
+    def __init__(
+        self, name: str, program: Path | None, folder: Path, port: int, note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._program, self._folder, self.port = program, folder, port
+        self._public = PublicPort(LOOPBACK, port, grpc=False, tls=False, path="/-/ready")
+        self._process = ManagedProcess(folder / f"{name}.log")
+        self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
+        self._restarted = RestartedProgram(name, self._process, self.launch, self._hangs, note, RestartPause())
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Write its settings and start it unless it runs, without waiting until it answers."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None if it does not run."""
+        return self._process.pid
+
+    @property
+    def address(self) -> str:
+        """Its host and port, the same after a restart."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def url(self) -> str | None:
+        """Its address, ``http://127.0.0.1:PORT``, the same after a restart; None while it does not run."""
+        return None if self.pid is None else f"http://{self.address}"
+
+    def stop(self) -> None:
+        """Stop it; may be called twice."""
+        self._process.stop(_STOP_GRACE)
+
+    def _start(self, *options: str) -> None:
+        if self._program is not None:
+            self._process.start([self._program, *options])
+            self._hangs_at = time.monotonic() + _START_TIMEOUT
+
+    def _keep_running(self) -> None:
+        if self._program is not None:
+            self._restarted.update()
+
+    def _hangs(self) -> bool:
+        """Whether it has not answered for a while; it is probed once a second."""
+        now = time.monotonic()
+        if now < self._probe_at:
+            return False
+        self._probe_at = now + _PROBE_PERIOD
+        if self._public.answers():
+            self._hangs_at = now + _SILENCE
+        return now >= self._hangs_at
+
+
+class Prometheus(MonitoringProgram):
     """Prometheus for one fleet, on loopback. It may be started again after its end, and continues with its stored data.
 
     The fleet does not wait for it: `update` starts it. Where it is disabled or not installed, nothing is done.
@@ -282,6 +380,7 @@ class Prometheus:
         folder: folder for settings, rules, log and stored data; `write_targets` writes the servers' file there.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
         page_port: port on loopback of the page; None for no page.
+        alertmanager_port: port on loopback of Alertmanager; None for none.
         note: called with the text of each incident.
 
     Raises:
@@ -295,27 +394,13 @@ class Prometheus:
         *,
         status_port: int | None = None,
         page_port: int | None = None,
+        alertmanager_port: int | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._program = prometheus_program(fleet.monitoring)
+        port = fleet.monitoring.prometheus_port or free_port()
+        super().__init__("prometheus", prometheus_program(fleet.monitoring), folder, port, note)
         self._fleet = fleet
-        self._folder = folder
-        self._ports = {"status_port": status_port, "page_port": page_port}
-        self._port = fleet.monitoring.prometheus_port or free_port()
-        self._public = PublicPort(LOOPBACK, self._port, grpc=False, tls=False, path="/-/ready")
-        self._process = ManagedProcess(folder / "prometheus.log")
-        self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
-        self._restarted = RestartedProgram("prometheus", self._process, self.launch, self._hangs, note, RestartPause())
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id, None if it does not run."""
-        return self._process.pid
-
-    @property
-    def url(self) -> str | None:
-        """Its address, ``http://127.0.0.1:PORT``, the same after a restart; None while it does not run."""
-        return None if self.pid is None else f"http://{LOOPBACK}:{self._port}"
+        self._ports = {"status_port": status_port, "page_port": page_port, "alertmanager_port": alertmanager_port}
 
     def launch(self) -> None:
         """Write its settings and start it unless it runs, without waiting until it answers.
@@ -330,24 +415,21 @@ class Prometheus:
         settings = write_settings(self._fleet, self._folder, **self._ports)
         for leftover in prometheus_processes(self._folder):
             leftover.stop(_STOP_GRACE)
-        self._process.start(
-            [
-                self._program,
-                f"--config.file={settings}",
-                _storage(self._folder),
-                f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
-                f"--web.listen-address={LOOPBACK}:{self._port}",
-                "--web.cors.origin=none",  # by default every web page in a local browser could read all data
-                "--log.level=warn",
-            ]
+        self._start(
+            f"--config.file={settings}",
+            _storage(self._folder),
+            f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
+            f"--web.listen-address={self.address}",
+            f"--rules.alert.resend-delay={RESEND}",
+            "--web.cors.origin=none",  # by default every web page in a local browser could read all data
+            "--log.level=warn",
         )
-        self._hangs_at = time.monotonic() + _START_TIMEOUT
 
     def update(self, records: Mapping[str, Record]) -> None:
         """Update the scraped servers; start Prometheus again if it has ended, and kill it if it does not answer."""
         if self._program is not None:
             write_targets(self._folder, records)
-            self._restarted.update()
+            self._keep_running()
 
     def reconfigure(self, fleet: Fleet) -> None:
         """Apply a changed specification, and the current models of its repository, to the running Prometheus.
@@ -361,20 +443,6 @@ class Prometheus:
         if self._program is not None:
             write_settings(fleet, self._folder, **self._ports)
             self._process.signal(signal.SIGHUP)
-
-    def stop(self) -> None:
-        """Stop it; may be called twice."""
-        self._process.stop(_STOP_GRACE)
-
-    def _hangs(self) -> bool:
-        """Whether it has not answered for a while; it is probed once a second."""
-        now = time.monotonic()
-        if now < self._probe_at:
-            return False
-        self._probe_at = now + _PROBE_PERIOD
-        if self._public.answers():
-            self._hangs_at = now + _SILENCE
-        return now >= self._hangs_at
 
 
 def prometheus_processes(folder: Path) -> list[ManagedProcess]:

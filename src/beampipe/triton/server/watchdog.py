@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, Final
 
 from beampipe.files import shorten_log
+from beampipe.processes import SignalEvent
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, remove
 
@@ -88,6 +89,11 @@ def restart_when_killed(note: Callable[[str], None], *, ends_with_parent: bool =
     while True:
         read, write = os.pipe()
         parent = os.getpid()
+        # A signal in between would not be forwarded, or in the child be taken for one of the parent.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+        if signals.ended.is_set():
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            raise SystemExit(0)
         child = signals.child = os.fork()
         if child == 0:
             os.close(read)
@@ -95,11 +101,13 @@ def restart_when_killed(note: Callable[[str], None], *, ends_with_parent: bool =
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             os.setpgid(0, 0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             if ends_with_parent:
                 ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGTERM)
                 if os.getppid() != parent:  # the parent ended before the request
                     os.kill(os.getpid(), signal.SIGTERM)
             return RestartedChild(write, json.loads(messages[-1]) if messages else None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.close(write)
         hung = _hangs(read, messages)
         if hung:
@@ -113,8 +121,7 @@ def restart_when_killed(note: Callable[[str], None], *, ends_with_parent: bool =
         pause = pauses.before_next(time.monotonic())
         note(f"supervisor died: process {child}, {reason}; starting another{f' in {pause:g} s' if pause else ''}")
         clean_up_after_dead_owners()  # its watchdog would let the server finish, but the ports are needed now
-        if signals.ended.wait(pause):
-            raise SystemExit(0)
+        signals.ended.wait(pause)
         pauses.started(time.monotonic())
 
 
@@ -140,7 +147,7 @@ class _ForwardedSignals:
     """Forwards signals to the child, if there is one."""
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.ended = SignalEvent()
         self.child: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
