@@ -10,7 +10,7 @@ Every timed run is a process of its own, from `python` to the end (`calibration/
 nominal: one weight, all events. Ours is `run_calibration(until="fill")` into a store that is not there yet, with all
 that goes with it: digests of the files, bookkeeping, spawned workers, committed artifacts, merged histograms. coffea
 is a `Runner` with its `FuturesExecutor` and virtual arrays, one chunk per file, on processes forked from its own, which
-need import nothing (the fastest way that we found). "no tables": without the selected jets, which are kept by default.
+need import nothing (the fastest way that we found).
 
 taggers: those of the demo, n_trk and the shipped boosted trees, which coffea scores with LightGBM.
 
@@ -20,14 +20,15 @@ histogram each or into one with an axis of names, whichever is faster.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -37,7 +38,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 
 from one_run import BITS, STORES, coffea, ours
-from recording import CONSOLE, Cost, Figure, Reference, begin, measured_program, write_result
+from recording import CONSOLE, Figure, Reference, begin, parser_of, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.events.histograms import Filled, read_filled
@@ -54,7 +55,7 @@ Files = Mapping[str, Sequence[str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "calibration_vs_coffea")
     parser.add_argument("--events", type=int, default=7_200_000, help="number of events of the nominal test")
     parser.add_argument(
         "--weighted-events", type=int, default=1_200_000, help="number of events of the test of weights"
@@ -63,7 +64,6 @@ def main() -> None:
         "--repeats", type=int, default=5, help="number of repeats of the nominal test; the test of weights has 3"
     )
     parser.add_argument("--quick", action="store_true", help="few events, one repetition")
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_vs_coffea.json"))
     options = parser.parse_args()
     if options.quick:
         options.events, options.weighted_events, options.repeats = 720_000, 120_000, 1
@@ -80,15 +80,11 @@ def time_figures(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         ways = {row["way"]: row for row in rows if row["test"] == test}
         theirs = min((row for way, row in ways.items() if way.startswith("coffea")), key=lambda row: row["wall"])
         mine = ways["ours"]
-        for what in ("wall", "cpu"):
-            ratios = [getattr(b, what) / getattr(a, what) for a, b in zip(mine["runs"], theirs["runs"], strict=True)]
-            spread = (max(ratios) - min(ratios)) / 2 or None
-            title = f"{test}: {theirs['way']} over ours, {what if what == 'wall' else 'CPU'}"
-            yield Figure(title, median(ratios), "", "higher", spread=spread)
+        ratios = [b / a for a, b in zip(mine["runs"], theirs["runs"], strict=True)]
+        spread = (max(ratios) - min(ratios)) / 2 or None
+        yield Figure(f"{test}: {theirs['way']} over ours, wall", median(ratios), "", "higher", spread=spread)
         rate, other = (row["events"] / row["wall"] / 1e6 for row in (mine, theirs))
         yield Figure(f"{test}: rate", rate, "M events/s", "higher", Reference(theirs["way"], other))
-        tables = (mine["cpu"] - ways["ours, no tables"]["cpu"]) / mine["events"]
-        yield Figure(f"{test}: tables, CPU", 1e9 * tables, "ns an event")
 
 
 def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]:
@@ -98,14 +94,12 @@ def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]
     for which, some in (("all", files), ("few", few)):
         ways = {
             "ours": {"program": "ours", "files": some},
-            "ours, no tables": {"program": "ours", "files": some, "keep_tables": False},
             "coffea, fork": {"program": "coffea", "files": some},
         }
         rows += [{"test": f"nominal, {which}", **row} for row in in_turn(ways, repeats, _count(some))]
     require_equal(few, weights=False, gbdt=True)
     ways = {
         "ours": {"program": "ours", "files": few, "gbdt": True},
-        "ours, no tables": {"program": "ours", "files": few, "gbdt": True, "keep_tables": False},
         "coffea, fork": {"program": "coffea", "files": few, "gbdt": True},
     }
     return rows + [{"test": "taggers, few", **row} for row in in_turn(ways, repeats, _count(few))]
@@ -117,7 +111,6 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
     only = {"nominal": files["nominal"]}
     ways = {
         "ours": {"program": "ours", "files": files, "weights": True},
-        "ours, no tables": {"program": "ours", "files": files, "weights": True, "keep_tables": False},
         **{
             f"coffea, {layout}": {"program": "coffea", "files": only, "weight_names": names, "layout": layout}
             for layout in ("list", "category")
@@ -128,22 +121,14 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
 
 def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) -> list[dict[str, Any]]:
     """Time each way, the order turned around every other round."""
-    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    walls: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats):
         for name in list(ways) if turn % 2 == 0 else reversed(list(ways)):
-            command = [*ONE_RUN, json.dumps(ways[name])]
-            costs[name].append(measured_program(command))
+            begin = perf_counter()
+            subprocess.run([*ONE_RUN, json.dumps(ways[name])], check=True, stdout=subprocess.DEVNULL)
+            walls[name].append(perf_counter() - begin)
             shutil.rmtree(STORES, ignore_errors=True)
-    return [
-        {
-            "way": name,
-            "events": events,
-            "wall": median(cost.wall for cost in taken),
-            "cpu": median(cost.cpu for cost in taken),
-            "runs": taken,
-        }
-        for name, taken in costs.items()
-    ]
+    return [{"way": name, "events": events, "wall": median(runs), "runs": runs} for name, runs in walls.items()]
 
 
 def require_equal(files: Files, *, weights: bool, gbdt: bool = False) -> list[str]:

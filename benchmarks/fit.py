@@ -27,10 +27,9 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from harness import begin_events, existing, options_of, selection_of
+from harness import DEGRADATIONS, begin_events, degraded, existing, options_of, selection_of, take
 from numpy import ndarray
 from recording import Figure, Reference, write_result
-from samples import DEGRADATIONS, degraded, take
 from tests.tracking.diagnostics import PARAMETER_NAMES, FitScores, TruthFinder, core_width, joined, score_fits
 from tests.tracking.kalman_fit import fit_batch, fit_tracks
 

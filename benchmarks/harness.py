@@ -1,32 +1,36 @@
-"""What the benchmarks of events share: options, finders by name, results of ACTS kept between runs, figures."""
+"""What the benchmarks of events share: options, events, finders by name, stored results of ACTS, figures."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import pickle
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from recording import CONSOLE, Figure, Reference, begin, package_version
-from tests.tracking.diagnostics import TruthFinder
+from numpy import ndarray
+from recording import CONSOLE, Figure, Reference, begin, package_version, parser_of
 
-from beampipe.errors import FileError, MissingExtraError
-from beampipe.events import Event, Hits, Tracks
+from beampipe.arrays import Int64
+from beampipe.errors import FileError, InputError, MissingExtraError
+from beampipe.events import NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.simulation.degradation import DEGRADATIONS, NONE, Degradation, degrade  # noqa: F401
 from beampipe.tracking.acts import ActsSettings, acts_settings
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult, Proportion
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.formats import open_events
+from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.truth import Selection
 
 EVENTS: Final = Path("runs/events")
-TRUTH: Final = "truth"
 FAST_ACTS: Final = "acts-fast"
-FIT: Final = "+fit"
 
 
 def options_of(
@@ -41,7 +45,7 @@ def options_of(
         pipelines: names of the finders that are used where none is given.
         max_events: largest number of events of each file where no number is given.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(about, f"{name}")
     files = [EVENTS / f"{sample}.parquet" for sample in samples]
     add = parser.add_argument
     add("events", nargs="*", type=Path, default=files, help="Parquet files of clean simulated events")
@@ -50,13 +54,12 @@ def options_of(
         nargs="+",
         default=list(pipelines),
         metavar="NAME",
-        help="pipelines, acts, acts-fast and the like, or truth",
+        help="pipelines, or acts, acts-fast and the like",
     )
     add("--threads", type=int, default=2, help="threads of our finders (ACTS does not split an event)")
     add("--max-events", type=int, default=max_events, help="events per file; all if neither is given")
     add("--seed", type=int, default=1, help="seed of the degradation")
     add("--min-pt", type=float, default=1.0, help="pT of the particles to be found [GeV]")
-    add("--output", type=Path, default=Path(f"runs/bench/{name}.json"), help="JSON; pictures go beside it")
     add("--cache", type=Path, default=Path("runs/bench/cache"), help="folder for results of ACTS")
     add("--fresh", action="store_true", help="run and time ACTS again instead of taking its stored results")
     return parser
@@ -95,20 +98,14 @@ class StoredActs(InOneThread):
         self._finder = ActsTrackFinder(settings)
         self._folder, self._fresh, self._warm = folder, fresh, False
         self._done: set[Path] = set()
-        self.loads: list[float] = []
 
     def find(self, hits: Hits, /) -> Tracks:
         """Hit lists, labels and times; the hand-over of the hits is in none of the times."""
-        path = self._folder / f"acts-{self._digest(hits)}.npz"
+        path = self._folder / f"acts-{self._digest(hits)}.pickle"
         if not path.is_file() or (self._fresh and path not in self._done):
             self._run(hits, path)
         self._done.add(path)
-        with np.load(path, allow_pickle=False) as stored:
-            notes = json.loads(str(stored["notes"]))
-            ends = np.cumsum(stored["lengths"])[:-1]
-            lists = np.split(stored["rows"], ends) if len(stored["lengths"]) else []
-            tracks = Tracks(stored["track_id"], notes["seconds"], notes["counts"], lists, notes["cpu_seconds"])
-        self.loads.append(notes["load_average"])
+        tracks: Tracks = pickle.loads(path.read_bytes())
         return tracks
 
     def _digest(self, hits: Hits) -> str:
@@ -121,80 +118,51 @@ class StoredActs(InOneThread):
         if not self._warm:
             self._finder.find(hits.take(np.arange(min(len(hits), 1000))))
             self._warm = True
-        result = self._finder.find(hits)
-        lists = result.candidates or ()
-        notes = {
-            "seconds": result.seconds,
-            "cpu_seconds": result.cpu_seconds,
-            "counts": result.counts,
-            "load_average": os.getloadavg()[0],
-        }
         self._folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(
-            part,
-            rows=np.concatenate([np.empty(0, np.int64), *lists]),
-            lengths=np.array([len(rows) for rows in lists], np.int64),
-            track_id=result.track_id,
-            notes=np.array(json.dumps(notes)),
-        )
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(pickle.dumps(self._finder.find(hits)))
         part.replace(path)
 
 
-@dataclass(frozen=True)
-class Finders:
-    """Opened finders by name; pass events through `watching` so that the truth finder can see them."""
-
-    by_name: dict[str, TrackFinder]
-    truth: TruthFinder
-
-    def watching(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events."""
-        return self.truth.watching(events)
-
-    def acts_loads(self) -> dict[str, tuple[float, float]]:
-        """Per preset of ACTS, smallest and largest load average at which its times were taken."""
-        stored = {name: finder.loads for name, finder in self.by_name.items() if isinstance(finder, StoredActs)}
-        return {name: (min(loads), max(loads)) for name, loads in stored.items() if loads}
+Finders = dict[str, TrackFinder]
+"""Opened finders by name."""
 
 
-def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None) -> Finders:
+def open_finders(options: argparse.Namespace) -> Finders:
     """Open finders by name; what lacks its weights is named in a line and left out.
 
-    ``acts``, ``acts-fast`` and the like are settings of ACTS, ``truth`` is the perfect answer in labels, and
-    ``NAME+fit`` a pipeline with the Kalman fit of ACTS on its candidates.
+    ``acts``, ``acts-fast`` and the like are settings of ACTS.
     """
-    truth = TruthFinder()
-    by_name: dict[str, TrackFinder] = {}
-    for name in options.pipelines if names is None else names:
+    finders: Finders = {}
+    for name in options.pipelines:
         try:
-            if name == TRUTH:
-                by_name[name] = truth
-            elif (settings := acts_settings(name)) is not None:
-                by_name[name] = StoredActs(settings, options.cache, options.fresh)
-            elif name.endswith(FIT):
-                from tests.tracking.kalman_fit import KALMAN_FIT, KalmanFitted
-
-                bare = name.removesuffix(FIT)
-                by_name[bare + KALMAN_FIT] = KalmanFitted(_pipeline(bare, options.threads))
+            if (settings := acts_settings(name)) is not None:
+                finders[name] = StoredActs(settings, options.cache, options.fresh)
             else:
-                by_name[name] = _pipeline(name, options.threads)
+                finders[name] = load_pipeline(name, threads=options.threads, device="cpu")
         except (FileError, MissingExtraError) as error:
             CONSOLE.print(f"skipped: {name}: {error}", markup=False)
-    return Finders(by_name, truth)
-
-
-def _pipeline(name: str, threads: int) -> TrackFinder:
-    from beampipe.tracking import load_pipeline
-
-    finder: TrackFinder = load_pipeline(name, threads=threads, device="cpu")
-    return finder
+    return finders
 
 
 def begin_events(title: str, options: argparse.Namespace) -> dict[str, Any]:
     """Conditions of a benchmark of events; to be called before anything is measured."""
     note = f"; our finders: {options.threads} thread(s), ACTS: 1 thread"
     return begin(title, ("numpy", "pyacts", "torch"), note)
+
+
+def evaluated(
+    finders: Finders, events: Iterable[Event], sample: str, options: argparse.Namespace, warm_up: int = 1
+) -> Evaluation:
+    """All finders on the same events; `warm_up` of them are found once more before."""
+    return evaluate(
+        finders,
+        events,
+        sample=sample,
+        selection=selection_of(options),
+        threads=options.threads,
+        warm_up=warm_up,
+    )
 
 
 def quality_figures(evaluation: Evaluation, prefix: str, judge: str, clock: str) -> list[Figure]:
@@ -228,3 +196,92 @@ def quality_figures(evaluation: Evaluation, prefix: str, judge: str, clock: str)
 def median_ms(finder: FinderResult) -> float:
     """Median time of the events that a finder did not refuse [ms]."""
     return 1e3 * float(np.median([event.total for event in finder.events if event.error is None]))
+
+
+# Events at a given degradation and of a given size
+
+
+def take(path: Path, limit: int | None) -> Iterator[Event]:
+    """The first events of a file."""
+    return islice(open_events(path), limit)
+
+
+def degraded(events: Iterable[Event], levels: Degradation, seed: int) -> Iterator[Event]:
+    """Spoil events, all with the same dead modules; no level set leaves them as they are."""
+    if levels == NONE:
+        return iter(events)
+    return (degrade(event, levels, seed, run_seed=seed) for event in events)
+
+
+def resize(events: Sequence[Event], n_hits: int, seed: int) -> Event:
+    """An event of about `n_hits` hits: particles of one event drawn at random, or several events on top of each other.
+
+    Whole particles are drawn (and noise hit by hit), so that a small event has tracks as long as those of a large one.
+
+    Raises:
+        InputError: all events together are too small.
+    """
+    chosen: list[Event] = []
+    for event in events:
+        if sum(len(item.hits) for item in chosen) >= n_hits:
+            break
+        chosen.append(event)
+    event = merge(chosen)
+    if len(event.hits) < 0.9 * n_hits:
+        raise InputError(f"resize: got {len(event.hits)} hits in all {len(events)} events, expected {n_hits} or more")
+    assert event.truth is not None
+    random = np.random.default_rng(seed)
+    _, group = np.unique(event.truth.particle_id, return_inverse=True)
+    noise = event.truth.particle_id == NOISE
+    lot = np.where(noise, random.random(len(event.hits)), random.random(group.max(initial=0) + 1)[group])
+    return event.take(lot < n_hits / len(event.hits))
+
+
+def merge(events: Sequence[Event]) -> Event:
+    """All hits of several events as one; particles are renumbered from 1.
+
+    Raises:
+        InputError: there is no event, or one without truth.
+    """
+    truths = [event.truth for event in events if event.truth is not None]
+    if not truths or len(truths) != len(events):
+        raise InputError(f"merge: got {len(events)} events, {len(truths)} with truth, expected truth in all, and one")
+    numbered, first_hit, first_id = [], 0, 1
+    for truth in truths:
+        ids = np.unique(
+            np.concatenate([truth.particle_id, truth.particles.particle_id, truth.shared_particle, [NOISE]])
+        )
+        offset = first_id - 1
+
+        def number(old: Int64[ndarray, " n"], ids: ndarray = ids, offset: int = offset) -> Int64[ndarray, " n"]:
+            return np.where(old == NOISE, NOISE, np.searchsorted(ids, old) + offset).astype(np.int64)
+
+        particles = replace(truth.particles, particle_id=number(truth.particles.particle_id))
+        shared = truth.shared_hit + first_hit
+        numbered.append(Truth(number(truth.particle_id), particles, shared, number(truth.shared_particle)))
+        first_hit += len(truth.particle_id)
+        first_id += len(ids) - 1
+    fields = ("particle_id", "pdg", "charge", "momentum", "vertex", "primary")
+    particles = Particles(*(np.concatenate([getattr(truth.particles, name) for truth in numbered]) for name in fields))
+    truth = Truth(
+        _joined(numbered, "particle_id"),
+        particles,
+        _joined(numbered, "shared_hit"),
+        _joined(numbered, "shared_particle"),
+    )
+    return Event(events[0].event_id, joined_hits([event.hits for event in events]), truth)
+
+
+def _joined(parts: Sequence[Truth], name: str) -> ndarray:
+    return np.concatenate([getattr(part, name) for part in parts])
+
+
+def joined_hits(parts: Sequence[Hits]) -> Hits:
+    """The hits of several events as those of one."""
+
+    def joined(name: str) -> ndarray | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    position = np.concatenate([part.position for part in parts])
+    return Hits(position, joined("geometry_id"), joined("local"), joined("variance"))

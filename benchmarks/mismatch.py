@@ -16,10 +16,9 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from harness import begin_events, existing, options_of
+from harness import begin_events, existing, options_of, take
 from numpy import ndarray
 from recording import CONSOLE, Figure, write_result
-from samples import take
 
 from beampipe.errors import LayoutError, LayoutWarning
 from beampipe.events import Event, Hits

@@ -3,8 +3,7 @@
     python benchmarks/physics.py [FILES] [--degradation none default stress] [--max-events 2]
 
 Results of ACTS are kept between runs; `--fresh` takes its times again. Tables by pT, eta, vertex, distance and origin
-are printed, and pictures are written beside the JSON. With `--classes` particles are counted by `CLASSES` instead,
-after the fit of our tracks:
+are printed. With `--classes` particles are counted by `CLASSES` instead, after the fit of our tracks:
 
     python benchmarks/physics.py jets.parquet --classes --pipelines all module_map acts-soft --threads 1
 """
@@ -21,25 +20,26 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 from harness import (
+    DEGRADATIONS,
     FAST_ACTS,
     Finders,
     begin_events,
+    degraded,
+    evaluated,
     existing,
     open_finders,
     options_of,
     quality_figures,
-    selection_of,
+    take,
 )
 from numpy import ndarray
 from recording import CONSOLE, Better, Figure, Reference, write_result
-from samples import DEGRADATIONS, degraded, take
 
 from beampipe.events import Event, Particles, Tracks
-from beampipe.figures import save_figure
 from beampipe.tracking.evaluation.matching import Candidates, match
-from beampipe.tracking.evaluation.report import curve_table, plot_efficiency, plot_stages, stage_table
+from beampipe.tracking.evaluation.report import curve_table, stage_table
 from beampipe.tracking.evaluation.results import Proportion
-from beampipe.tracking.evaluation.scoring import VARIABLES, evaluate, nearest_distance
+from beampipe.tracking.evaluation.scoring import VARIABLES, nearest_distance
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, truth_of
 
@@ -74,39 +74,28 @@ def main() -> None:
     for path in existing(options):
         for degradation in options.degradation or SAMPLES.get(path.stem, SAMPLES["test200"])[1]:
             measured += (by_class if options.classes else figures)(finders, path, degradation, options)
-    write_result(options.output, begun, measured, acts_load_averages=finders.acts_loads())
+    write_result(options.output, begun, measured)
 
 
 def figures(finders: Finders, path: Path, degradation: str, options: argparse.Namespace) -> list[Figure]:
     """All finders on one file at one degradation."""
     levels = DEGRADATIONS[degradation]
     n_events = SAMPLES[path.stem][0] if path.stem in SAMPLES else None
-    evaluation = evaluate(
-        finders.by_name,
-        finders.watching(degraded(take(path, options.max_events or n_events), levels, options.seed)),
-        sample=path.stem,
-        selection=selection_of(options),
-        threads=options.threads,
-    )
+    events = degraded(take(path, options.max_events or n_events), levels, options.seed)
+    evaluation = evaluated(finders, events, path.stem, options)
     CONSOLE.print(stage_table(evaluation))
     for variable in VARIABLES:
         CONSOLE.print(curve_table(evaluation, variable))
-    stem = options.output.with_suffix("")
-    for name, picture in (
-        ("efficiency", plot_efficiency(evaluation, tuple(VARIABLES))),
-        ("stages", plot_stages(evaluation)),
-    ):
-        save_figure(picture, stem.with_name(f"{stem.name}-{path.stem}-{degradation}-{name}.png"))
     return quality_figures(evaluation, f"{path.stem}-{degradation}", EFFICIENT_ACTS, FAST_ACTS)
 
 
 def by_class(finders: Finders, path: Path, degradation: str, options: argparse.Namespace) -> list[Figure]:
     """Efficiency by class, fakes, tracks with a wrong hit and processor time of all finders, ours with the fit."""
     fitter = load_track_fitter(threads=options.threads)
-    counts = {name: Counter[str]() for name in finders.by_name}
+    counts = {name: Counter[str]() for name in finders}
     events = degraded(take(path, options.max_events), DEGRADATIONS[degradation], options.seed)
-    for k, event in enumerate(finders.watching(events)):
-        for name, finder in finders.by_name.items():
+    for k, event in enumerate(events):
+        for name, finder in finders.items():
             if k == 0:
                 finder.find(event.hits)  # the first call is cold
             begin = process_time()

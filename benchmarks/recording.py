@@ -1,4 +1,4 @@
-"""The results of benchmarks: one schema, the conditions of a measurement, the cost of a call.
+"""The results of benchmarks: one schema, and the conditions of a measurement.
 
 A result is a JSON file with
 
@@ -11,32 +11,32 @@ A result is a JSON file with
 
 from __future__ import annotations
 
-import ctypes
+import argparse
 import json
 import math
 import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal, TypeVar, get_args
+
+import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))  # reference implementations and toys stand with the tests
 
 from beampipe.processes import processor_name
 from beampipe.terminal import console, make_table
 
-T = TypeVar("T")
+Way = TypeVar("Way")
+Event = TypeVar("Event")
 Better = Literal["lower", "higher", "equal"]
 CONSOLE: Final = console(180)
 FOLDER: Final = Path(__file__).parent
@@ -110,6 +110,13 @@ def figures_of(result: Mapping[str, Any]) -> list[Figure]:
         Figure(**{**entry, "reference": Reference(**entry["reference"]) if "reference" in entry else None})
         for entry in result["figures"]
     ]
+
+
+def parser_of(about: str | None, name: str) -> argparse.ArgumentParser:
+    """A parser with the option `--output`, by default the file of that name in ``runs/bench/``."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path(f"runs/bench/{name}.json"), help="JSON; pictures beside it")
+    return parser
 
 
 def begin(title: str, packages: Sequence[str] = (), note: str = "") -> dict[str, Any]:
@@ -192,53 +199,27 @@ def record_name(path: Path, command: str) -> str:
     return f"{folder.name}-{path.stem}" if folder.parent.name == "benchmarks" else path.stem
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a call cost.
+def asked_in_turn(
+    asks: Mapping[Way, Callable[[Event], object]], events: Sequence[Event], calls: int, seed: int
+) -> dict[Way, np.ndarray]:
+    """Seconds of each call, by way; the n-th entries of all ways are of the same event and moment.
 
-    Attributes:
-        wall: time that passed [s].
-        cpu: user and system time of this process and of those that it started and that have ended [s].
+    The order of the ways is drawn anew for each event, so that other work on the machine strikes all ways alike.
     """
-
-    wall: float
-    cpu: float
-
-
-def measured(function: Callable[[], T]) -> tuple[Cost, T]:
-    """Call a function once; gives the cost of the call, and what the function returned."""
-    wall, cpu = perf_counter(), _cpu_seconds()
-    result = function()
-    return Cost(perf_counter() - wall, _cpu_seconds() - cpu), result
-
-
-def measured_program(command: Sequence[str]) -> Cost:
-    """Run a program once. Its time ends with it; processes that it leaves are waited for, so that their work counts.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    _adopt_orphans()
-    wall, cpu = perf_counter(), _cpu_seconds()
-    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    code = program.wait()
-    wall = perf_counter() - wall
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-program.pid, 0)
-    if code:
-        raise subprocess.CalledProcessError(code, command)
-    return Cost(wall, _cpu_seconds() - cpu)
+    times: dict[Way, list[float]] = {way: [] for way in asks}
+    generator = np.random.default_rng(seed)
+    ways = list(asks)
+    for number in range(calls):
+        event = events[number % len(events)]
+        for row in generator.permutation(len(ways)):
+            begin = perf_counter()
+            asks[ways[row]](event)
+            times[ways[row]].append(perf_counter() - begin)
+    return {way: np.array(taken) for way, taken in times.items()}
 
 
-@cache
-def _adopt_orphans() -> None:
-    """Become the parent of orphaned processes (`prctl(2)`, `PR_SET_CHILD_SUBREAPER`)."""
-    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
-
-
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """User and system time of this process and of those that it started and that have ended [s]."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 

@@ -18,23 +18,14 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from harness import (
-    Finders,
-    begin_events,
-    existing,
-    open_finders,
-    options_of,
-    selection_of,
-)
+from harness import Finders, begin_events, degraded, evaluated, existing, open_finders, options_of, take
 from matplotlib import figure as matplotlib_figure
 from recording import CONSOLE, Figure, Reference, write_result
-from samples import degraded, take
 
 from beampipe.figures import drawing, new_figure, save_figure
 from beampipe.simulation.degradation import NONE, Degradation
 from beampipe.tracking.evaluation.report import with_errors
 from beampipe.tracking.evaluation.results import Evaluation, Proportion
-from beampipe.tracking.evaluation.scoring import evaluate
 
 FIELD: Final = "field"
 SCANS: Final = {
@@ -76,7 +67,7 @@ def main() -> None:
             ]
             curves[LABELS[what]] = {
                 name: [(level, point.finders[i].double.efficiency) for level, point in points.items()]
-                for i, name in enumerate(finders.by_name)
+                for i, name in enumerate(finders)
             }
             for name, row in curves[LABELS[what]].items():
                 CONSOLE.print(f"{name}: " + ", ".join(f"{level:.1%}: {value}" for level, value in row), markup=False)
@@ -132,14 +123,8 @@ def scan(
 
 
 def run(finders: Finders, path: Path, levels: Degradation, options: argparse.Namespace) -> Evaluation:
-    return evaluate(
-        finders.by_name,
-        finders.watching(degraded(take(path, options.max_events), levels, options.seed)),
-        sample=path.stem,
-        selection=selection_of(options),
-        threads=options.threads,
-        warm_up=0,
-    )
+    events = degraded(take(path, options.max_events), levels, options.seed)
+    return evaluated(finders, events, path.stem, options, warm_up=0)
 
 
 if __name__ == "__main__":

@@ -23,21 +23,21 @@ from harness import (
     FAST_ACTS,
     StoredActs,
     begin_events,
+    evaluated,
     existing,
     median_ms,
     open_finders,
     options_of,
-    selection_of,
+    resize,
+    take,
 )
 from matplotlib import figure as matplotlib_figure
 from recording import CONSOLE, Figure, Reference, write_result
-from samples import resize, take
 from scipy.stats import linregress
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Event
 from beampipe.figures import drawing, new_figure, save_figure
-from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import TrackFinder
 
 SIZES = (300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -58,17 +58,11 @@ def main() -> None:
     for path in existing(options):
         pool = list(take(path, options.max_events))
         largest = resize(pool, max(options.sizes), options.seed) if options.wedges else None
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in finders.by_name}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in finders}
         for size in options.sizes:
             event = resize(pool, size, options.seed) if largest is None else wedge(largest, size)
-            growth = {name: memory_growth(finder, event) for name, finder in finders.by_name.items()}
-            evaluation = evaluate(
-                finders.by_name,
-                finders.watching([event] * options.repeat),
-                sample=f"{len(event.hits)} hits",
-                selection=selection_of(options),
-                threads=options.threads,
-            )
+            growth = {name: memory_growth(finder, event) for name, finder in finders.items()}
+            evaluation = evaluated(finders, [event] * options.repeat, f"{len(event.hits)} hits", options)
             done = {finder.name: finder for finder in evaluation.finders if not finder.failed}
             clock = Reference(FAST_ACTS, median_ms(done[FAST_ACTS])) if FAST_ACTS in done else None
             for name, finder in done.items():

@@ -14,19 +14,20 @@ from statistics import fmean
 import beampipe.terminal.scripts  # noqa: F401
 
 from harness import (
+    DEGRADATIONS,
     begin_events,
+    degraded,
+    evaluated,
     existing,
     open_finders,
     options_of,
     quality_figures,
-    selection_of,
+    take,
 )
 from recording import CONSOLE, Figure, write_result
-from samples import DEGRADATIONS, degraded, take
 
 from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.evaluation.report import stage_table
-from beampipe.tracking.evaluation.scoring import evaluate
 
 JUDGE = "acts-soft"
 
@@ -53,14 +54,7 @@ def figures(path: Path, degradation: str, options: argparse.Namespace) -> list[F
     finders = open_finders(options)
     levels = DEGRADATIONS[degradation]
     small = (event for event in take(path, options.max_events) if 0 < len(event.hits) <= options.max_hits)
-    evaluation = evaluate(
-        finders.by_name,
-        finders.watching(degraded(small, levels, options.seed)),
-        sample=path.stem,
-        selection=selection_of(options),
-        threads=options.threads,
-        warm_up=0,
-    )
+    evaluation = evaluated(finders, degraded(small, levels, options.seed), path.stem, options, warm_up=0)
     CONSOLE.print(stage_table(evaluation))
     prefix = f"{path.stem}-{degradation}"
     rates = [

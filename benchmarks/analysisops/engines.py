@@ -2,14 +2,11 @@
 
 Agents without a model solve one instance of every task on files at every level, once as a task of inspect_ai, with
 several samples at once, and once by the host's own function. The log of inspect_ai is then scored again. All three
-scores must be equal. `--scores FILE` compares with those of another program, too: a JSON object of scores by "TASK
-LEVEL AGENT", such as "zmumu 3 scripted".
+scores must be equal.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -28,7 +25,7 @@ from beampipe.analysisops.registry import ORACLE, make_agent
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import CONSOLE, Figure, begin, write_result
+from recording import CONSOLE, Figure, begin, parser_of, write_result
 
 AGENTS = ("scripted", "follower", "recall", "nop", ORACLE)
 LEVELS = (1, 2, 3)
@@ -54,10 +51,8 @@ def by_host(task: str, level: int, name: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "analysisops/engines")
     parser.add_argument("--at-once", type=int, default=4, help="samples at once")
-    parser.add_argument("--scores", type=Path, help="scores of another program")
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/engines.json"))
     options = parser.parse_args()
     begun = begin("equal scores by inspect_ai and by the host")
     ways: dict[str, dict[str, float]] = {"inspect_ai": {}, "scored again": {}}
@@ -78,8 +73,6 @@ def main() -> None:
     cells = sorted(ways["inspect_ai"])
     assert len(cells) == len(AGENTS) * len(LEVELS) * len(shipped_tasks())
     ways["host"] = {cell: by_host(task, int(level), name) for cell in cells for task, level, name in [cell.split()]}
-    if options.scores:
-        ways[options.scores.stem] = json.loads(options.scores.read_text())
     different = {cell: row for cell in cells if len(set(row := [ways[way].get(cell) for way in ways])) > 1}
     for cell, row in different.items():
         CONSOLE.print(f"{cell}: {dict(zip(ways, row, strict=True))}")

@@ -7,7 +7,6 @@ not in the figures.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections import defaultdict
@@ -21,7 +20,7 @@ from beampipe.analysisops.instances import prepare_instance
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import CONSOLE, Figure, begin, write_result
+from recording import CONSOLE, Figure, begin, parser_of, write_result
 
 BANDS = ("limit", "n_tracks")
 """Answers whose uncertainty is a band by agreement."""
@@ -40,12 +39,11 @@ def pulls_of(name: str, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "analysisops/pulls")
     parser.add_argument("--instances", type=int, default=25, help="of each task")
     parser.add_argument("--first", type=int, default=5001, help="first seed")
     parser.add_argument("--task", action="append", default=[], help="only these")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/pulls.json"))
     options = parser.parse_args()
     begun = begin("pulls of the oracle")
     names = [name for name in options.task or shipped_tasks() for _ in range(options.instances)]

@@ -7,7 +7,6 @@ development instances anew, from which attackers guess.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import CONSOLE, Figure, begin, write_result
+from recording import CONSOLE, Figure, begin, parser_of, write_result
 from tests.analysisops.redteam.catalogue import ATTACKS
 from tests.analysisops.redteam.target import Target
 
@@ -56,14 +55,13 @@ def answers_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "analysisops/redteam")
     parser.add_argument("--instances", type=int, default=5, help="of each task")
     parser.add_argument("--first", type=int, default=5001, help="first seed")
     parser.add_argument("--task", action="append", default=[], help="only these")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--known", action="store_true", help="write the answers of development instances anew")
     parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/instances"))
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/redteam.json"))
     options = parser.parse_args()
     tasks = options.task or list(shipped_tasks())
     begun = begin("attacks")

@@ -8,7 +8,6 @@ oracle 1, nop 0, and the follower lower at level 3, where there is no recipe, th
 
 from __future__ import annotations
 
-import argparse
 import secrets
 import sys
 from collections import defaultdict
@@ -22,7 +21,7 @@ from beampipe.analysisops.seeds import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import Figure, begin, write_result
+from recording import Figure, begin, parser_of, write_result
 
 AGENTS = ("scripted", "follower", "oracle", "nop")
 LEVELS = (1, 3)
@@ -39,12 +38,11 @@ def secret_of(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "analysisops/scripted")
     parser.add_argument("--seeds", type=int, default=20, help="instances of each task")
     parser.add_argument("--task", action="append", default=[], help="only these")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/scripted"))
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/scripted.json"))
     options = parser.parse_args()
     begun = begin("agents on instances they have never seen")
     records = evaluate(

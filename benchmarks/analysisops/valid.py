@@ -4,10 +4,12 @@ Sound analyses: the reference analysis of each task with a fit is repeated with 
 or binning, and for `zmumu`, whose question names no cut, with other cuts. It is sound if each fit is valid and agrees
 with the data (p of at least 0.01).
 
-Ablated analyses: the reference analysis of each task with one mistake of `ablated_analyses.py`.
+Ablated analyses: the reference analysis of each task with one mistake of `analyses.py`.
 The order of their mean scores should be that of the mistakes' severity (rank correlation of Spearman). Difficulty is 1
 - the mean score of all agents; discrimination is the point-biserial correlation of an agent's score with whether its
 answers are right (an uncertainty may be wrong).
+
+With `--composed N`, composed tasks in place of these: see `composed.py`.
 
 The result of each analysis is kept in a file beside the output (`.jsonl`) until all are done, so that a run that was
 stopped continues. Remove the file if the code has changed since.
@@ -15,7 +17,6 @@ stopped continues. Remove the file if the code has changed since.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -34,9 +35,9 @@ from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.tasks.load import shipped_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from ablated_analyses import ABLATIONS, AblatedAgent, Ablation, Severity
-from recording import CONSOLE, Figure, begin, write_result
-from sound_analyses import FITS_OF, SOUND
+import composed
+from analyses import ABLATIONS, FITS_OF, SOUND, AblatedAgent, Ablation, Severity
+from recording import CONSOLE, Figure, begin, parser_of, write_result
 
 SMALLEST_P: Final = 0.01
 """Smallest p value of the fits of a sound analysis."""
@@ -73,14 +74,19 @@ def measured(folder: Path, name: str, seed: int, kind: str, variation: str) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "analysisops/valid")
     parser.add_argument("--instances", type=int, default=5, help="of each task")
     parser.add_argument("--first", type=int, default=7001, help="first seed")
     parser.add_argument("--task", action="append", default=[], help="only these")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/instances"))
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/valid.json"))
+    parser.add_argument("--composed", type=int, default=0, help="number of composed tasks, in place of the others")
     options = parser.parse_args()
+    if options.composed:
+        begun = begin("composed tasks")
+        rows = composed.measured(options.composed, options.workers, options.output.with_suffix(".jsonl"))
+        write_result(options.output, begun, composed.figures_of(rows), rows=rows)
+        return
     begun = begin("sound and ablated analyses")
     seeds = range(options.first, options.first + options.instances)
     names = options.task or list(ABLATIONS)

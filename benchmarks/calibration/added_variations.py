@@ -8,7 +8,6 @@ worker. The sums must be the same, byte for byte.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections import defaultdict
@@ -22,7 +21,7 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import Figure, Reference, begin, measured, write_result
+from recording import Figure, Reference, begin, cpu_seconds, parser_of, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Systematic
@@ -75,8 +74,9 @@ def counted() -> Iterator[Bytes]:
 def fill(configuration: Configuration) -> tuple[Plan, int, float]:
     """Run until the histograms are merged; returns the plan, bytes read and CPU time [s]."""
     with counted() as total:
-        cost, plan = measured(lambda: run_calibration(configuration, RunSettings("inline"), until="fill"))
-    return plan, total.read, cost.cpu
+        before = cpu_seconds()
+        plan = run_calibration(configuration, RunSettings("inline"), until="fill")
+    return plan, total.read, cpu_seconds() - before
 
 
 def sums(configuration: Configuration, plan: Plan) -> dict[str, bytes]:
@@ -87,10 +87,9 @@ def sums(configuration: Configuration, plan: Plan) -> dict[str, bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "calibration_added_variations")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--variations", type=int, default=20, help=f"number of variations to add, up to {len(ALL)}")
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_added_variations.json"))
     options = parser.parse_args()
     begun = begin("variations added one at a time")
     nominal, data = make_toys(

@@ -39,15 +39,15 @@ from recording import Figure, begin, write_result
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic
 from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.cases import Cases, Templates, cases_of
 from beampipe.calibration.method.extractions import extraction_named
 from beampipe.calibration.method.factors import Factors, json_numbers
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, measure_efficiencies, scale_factors, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
-from beampipe.calibration.method.templates import Cases, Templates, cases_of
 from beampipe.calibration.method.uncertainties import statistical
+from beampipe.calibration.results import read_templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.taggers import Tagger
-from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
 from beampipe.simulation.ntuples import INJECTIONS, ToyModel, inject, simulate_toy
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import beampipe.terminal.scripts  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import CONSOLE, Figure, begin, write_result
+from recording import CONSOLE, Figure, begin, parser_of, write_result
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic
@@ -67,9 +66,8 @@ def renamed(files: tuple[Path, ...], folder: Path, seed: int) -> tuple[Path, ...
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "calibration_identity")
     parser.add_argument("--events", type=int, default=300_000)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_identity.json"))
     options = parser.parse_args()
     begun = begin("the same bytes in any way")
     nominal, data = make_toys(

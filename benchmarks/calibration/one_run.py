@@ -28,7 +28,6 @@ def ours(
     weights: bool = False,
     executor: str = "processes",
     workers: int = 2,
-    keep_tables: bool = True,
     gbdt: bool = False,
 ) -> Any:
     """Fill all histograms of a calibration that was never run.
@@ -38,7 +37,6 @@ def ours(
         weights: fill all weights, not only the nominal one.
         executor: where tasks run; see `RunSettings`.
         workers: number of tasks that run at once.
-        keep_tables: keep the selected jets and their scores, too, as the default configuration does.
         gbdt: fill the score of the shipped boosted tagger, too, as the demo does.
 
     Returns:
@@ -58,7 +56,6 @@ def ours(
             name: InputSample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS)
             for name, kind in kinds.items()
         },
-        keep_tables=keep_tables,
         energy=Energy(*ENERGY),
         bootstrap=Bootstrap(0, 0),
         systematics=tuple(systematics),

@@ -14,7 +14,6 @@ The weights are beside the JSON file.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -24,7 +23,7 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
-from recording import CONSOLE, Figure, Reference, begin, write_result
+from recording import CONSOLE, Figure, Reference, begin, parser_of, write_result
 
 from beampipe.calibration.config import Configuration, InputSample
 from beampipe.calibration.tasks.runtime import RunSettings
@@ -36,14 +35,13 @@ SAMPLE: Final = "nominal2"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "calibration_tagger")
     parser.add_argument("--samples", type=Path, default=Path("runs/calibration/constituents"))
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--files", type=int, default=6, help="per slice of hard pT")
     parser.add_argument("--seed", type=int, default=101, help="of the simulation")
     parser.add_argument("--epochs", type=int, default=NetworkRecipe().epochs)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_tagger.json"))
     options = parser.parse_args()
     begun = begin("taggers of constituents, boosted trees and numbers of tracks")
     recipe = NetworkRecipe(epochs=options.epochs)

@@ -5,10 +5,9 @@ tracks   number of tracks against charged particles of the same jets, by jet pT:
 fit      gluon fractions in pseudo-experiments. First the bootstrap replicas of the sample `measured`: pulls with shares
          of independent collisions of the same kind (the sample `data`), with those of nominal simulation, and with
          scale factors; all replicas share these and the simulation, so their errors show as one common shift, and the
-         width is below 1. Then experiments with simulation and scale factors of their own: parts of all ntuples
-         that have no events in common, calibrated and fitted as those of the chain
-toys     the same with toy samples, as many as wanted: jets of pseudo-data differ by a random multiple of the difference
-         between the alternative sample and nominal simulation
+         width is below 1
+toys     experiments with toy samples, and so with simulation and scale factors, of their own: jets of pseudo-data
+         differ by a random multiple of the difference between the alternative sample and nominal simulation
 loss     pseudo-data whose tracks are lost at random: shifts of the scale factors against the same pseudo-data without,
          and those that nominal simulation predicts if its tracks are lost by the efficiency that was measured in
          pseudo-data, in bins of pT, eta and distance to the jet's axis. The replicas of the bootstrap have the same
@@ -17,9 +16,8 @@ loss     pseudo-data whose tracks are lost at random: shifts of the scale factor
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,21 +31,20 @@ from numpy import ndarray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recording import CONSOLE, Figure, Reference, begin, write_result
+from recording import CONSOLE, Figure, Reference, begin, parser_of, write_result
 
 from beampipe.calibration.config import Bootstrap, Regions
+from beampipe.calibration.method.cases import SumsOf, Templates
 from beampipe.calibration.method.joint import joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies
-from beampipe.calibration.method.templates import SumsOf, Templates
+from beampipe.calibration.results import read_templates
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.method import read_templates
 from beampipe.calibration.tasks.plan import Plan as CalibrationPlan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.chain.figures import track_ratio
 from beampipe.chain.fit import (
     TAGGER,
     JetCounts,
-    Measurement,
     Shares,
     calibrated_shares,
     class_cuts,
@@ -63,14 +60,7 @@ from beampipe.chain.ntuples import (
     write_scale,
 )
 from beampipe.chain.recipes import Plan
-from beampipe.chain.run import (
-    ChainResult,
-    calibration_of,
-    make_ntuples,
-    measure_ntuples,
-    run_chain,
-    store_of,
-)
+from beampipe.chain.run import ChainResult, calibration_of, make_ntuples, measure_ntuples, run_chain, store_of
 from beampipe.chain.settings import EXAMPLE, ROLES, ChainSettings, Sample, load_settings
 from beampipe.chain.tables import PRIMARY, JetEvents, Owners, TrackTable
 from beampipe.random_numbers import keys, uniform
@@ -180,15 +170,6 @@ def pull_figures(name: str, pulls: Sequence[float]) -> list[Figure]:
     ]
 
 
-def part_of(path: Path, output: Path, number: int, n_parts: int) -> Path:
-    """One of as many parts of the events of an ntuple, no two of which have an event in common."""
-    events, bookkeeping = read_ntuple(path), read_bookkeeping(path)
-    chosen = events[number * len(events) // n_parts : (number + 1) * len(events) // n_parts]
-    assert chosen.weight is not None
-    write_ntuple(output, chosen, {**bookkeeping, "sum_weights": chosen.weight.sum(axis=0).astype(np.float64)})
-    return output
-
-
 def toy_ntuple(output: Path, sample: Sample, number: int, seed: int, events: int) -> Path:
     """A toy sample of an experiment; jets of pseudo-data have other numbers of tracks than those of simulation.
 
@@ -213,25 +194,23 @@ TOY_SHIFT: Final = 0.05
 TOY_EDGES: Final = (500.0, 600.0, 750.0, 1000.0)
 
 
-def independent_experiments(
-    settings: ChainSettings, what: str, n: int, workers: int, make: Callable[[Path, str, int], Path]
-) -> list[Figure]:
-    """Pulls of experiments with simulation, scale factors and pseudo-data of their own.
-
-    `make` writes the ntuple of a sample (the second argument) for the experiment of a number.
-    """
-    fitted: list[Measurement] = []
-    with TemporaryDirectory() as name:
-        for number in range(n):
-            folder = Path(name) / str(number)
-            folder.mkdir()
-            ntuples = {sample: make(folder / f"{sample}.root", sample, number) for sample in settings.samples}
-            executor = RunSettings("processes" if workers > 1 else "inline", workers)
-            fitted += measure_ntuples(replace(settings, output=folder), ntuples, executor).measurements
+def toy_experiments(n: int, events: int, workers: int) -> list[Figure]:
+    """The figures of `toys`: pulls of experiments with simulation, scale factors and pseudo-data of their own."""
+    settings = load_settings(EXAMPLE, Path("runs/chain"))
+    settings = replace(settings, measurement=replace(settings.measurement, pt_edges=TOY_EDGES))
+    executor = RunSettings("processes" if workers > 1 else "inline", workers)
     by_shares: dict[str, list[float]] = {}
-    for each in fitted:
-        by_shares.setdefault(each.shares, []).append(each.pull)
-    return [figure for shares, pulls in by_shares.items() for figure in pull_figures(f"{what}, {shares}", pulls)]
+    with TemporaryDirectory() as scratch:
+        for number in range(n):
+            folder = Path(scratch) / str(number)
+            folder.mkdir()
+            ntuples = {
+                name: toy_ntuple(folder / f"{name}.root", sample, number, 100 * number + k, events)
+                for k, (name, sample) in enumerate(settings.samples.items())
+            }
+            for each in measure_ntuples(replace(settings, output=folder), ntuples, executor).measurements:
+                by_shares.setdefault(each.shares, []).append(each.pull)
+    return [figure for shares, pulls in by_shares.items() for figure in pull_figures(f"toys, {shares}", pulls)]
 
 
 def with_loss(data: JetEvents, chance: ndarray, seed: int) -> JetEvents:
@@ -340,7 +319,7 @@ def track_loss(settings: ChainSettings, loss: float, extractions: list[str], wor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "chain/closure")
     parser.add_argument("config", nargs="?", type=Path, default=EXAMPLE, help="TOML file of a chain")
     what = ["tracks", "fit", "toys", "loss"]
     parser.add_argument("--only", nargs="+", choices=what, default=what)
@@ -350,11 +329,9 @@ def main() -> None:
     parser.add_argument("--finders", nargs="*", default=["acts-soft"], help="finders compared with that of the chain")
     parser.add_argument("--finder-events", type=int, default=400, help="nominal collisions for these finders")
     parser.add_argument("--experiments", type=int, default=20, help="replicas that are fitted")
-    parser.add_argument("--parts", type=int, default=8, help="parts of the ntuples that are experiments of their own")
     parser.add_argument("--toys", type=int, default=60, help="experiments with toy samples")
     parser.add_argument("--toy-events", type=int, default=20000, help="events of each toy sample")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/closure.json"))
     options = parser.parse_args()
     begun = begin("chain: closure", ("pyacts", "pythia8mc", "fastjet", "pyhf"))
     figures: list[Figure] = []
@@ -381,20 +358,8 @@ def main() -> None:
                     markup=False,
                 )
             figures += pseudo_experiments(result, options.experiments, options.workers)
-
-            def part(output: Path, sample: str, number: int) -> Path:
-                return part_of(result.ntuples[sample], output, number, options.parts)
-
-            figures += independent_experiments(settings, "parts", options.parts, options.workers, part)
     if "toys" in options.only:
-
-        def toy(output: Path, sample: str, number: int) -> Path:
-            seed = 100 * number + list(toys.samples).index(sample)
-            return toy_ntuple(output, toys.samples[sample], number, seed, options.toy_events)
-
-        toys = load_settings(EXAMPLE, Path("runs/chain"))
-        toys = replace(toys, measurement=replace(toys.measurement, pt_edges=TOY_EDGES))
-        figures += independent_experiments(toys, "toys", options.toys, options.workers, toy)
+        figures += toy_experiments(options.toys, options.toy_events, options.workers)
     write_result(options.output, begun, figures)
 
 

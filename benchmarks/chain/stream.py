@@ -10,7 +10,6 @@ Clients, servers and fallback share the cores of one machine.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fleet"))
 
 import numpy as np
 from fleets import running, write_tracking
-from recording import CONSOLE, Figure, begin, write_result
+from recording import CONSOLE, Figure, begin, parser_of, write_result
 
 from beampipe.chain.stream import (
     DIRECT,
@@ -80,14 +79,13 @@ def killed(source: Stream, way: Way, pid: int, share: float) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "chain/stream")
     parser.add_argument("--pipeline", default="module_map_soft")
     parser.add_argument("--mu", type=int, default=0, help="pile-up of the events: 0, 60 or 200")
     parser.add_argument("--deadline", default="500ms")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each stream")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.8, 0.95])
     parser.add_argument("--killed-share", type=float, default=0.7)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/chain/stream.json"))
     options = parser.parse_args()
     begun = begin("chain: streams with a deadline")
     settings = StreamSettings(options.pipeline, parse_duration(options.deadline, "--deadline"), options.seconds)

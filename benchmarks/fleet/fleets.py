@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from recording import CONSOLE, Figure, Reference, begin, write_result  # noqa: F401  # for the benchmarks
+from recording import CONSOLE, Figure, Reference, asked_in_turn, begin, parser_of, write_result  # noqa: F401
 
 from beampipe import processes
 from beampipe.fleet.certificates import make_authority, make_server
@@ -248,9 +248,8 @@ def until(holds: Callable[[], bool], seconds: float = 90.0, pause: float = 0.05)
 
 def options_of(name: str, about: str | None) -> argparse.ArgumentParser:
     """A parser with the options that each of these benchmarks has."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(about, f"fleet/{name}")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path(f"runs/bench/fleet/{name}.json"))
     parser.set_defaults(threads=1)
     return parser
 

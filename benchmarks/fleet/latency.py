@@ -17,11 +17,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -32,6 +31,7 @@ from fleets import (
     Figure,
     Reference,
     Running,
+    asked_in_turn,
     begin,
     milliseconds,
     options_of,
@@ -174,22 +174,6 @@ def finder_of(fleet: Running, protocol: str, way: str, model: str) -> TritonTrac
     host, http, grpc = fleet.status()["servers"][0]["address"]
     port = {"http": http, "grpc": grpc}[protocol]
     return TritonTrackFinder(f"{protocol}://{host}:{port}", model, protocol=protocol, retries=0)
-
-
-def asked_in_turn(
-    asks: dict[tuple[str, str], Callable[[Hits], object]], events: Sequence[Hits], calls: int, seed: int
-) -> dict[tuple[str, str], np.ndarray]:
-    """Seconds of each call, by way; the n-th entries of all ways are of the same event and moment."""
-    times: dict[tuple[str, str], list[float]] = {name: [] for name in asks}
-    generator = np.random.default_rng(seed)
-    names = list(asks)
-    for number in range(calls):
-        hits = events[number % len(events)]
-        for row in generator.permutation(len(names)):
-            begin = perf_counter()
-            asks[names[row]](hits)
-            times[names[row]].append(perf_counter() - begin)
-    return {name: np.array(taken) for name, taken in times.items()}
 
 
 if __name__ == "__main__":

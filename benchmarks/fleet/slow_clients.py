@@ -4,16 +4,14 @@
 
 A fifth of the slow clients each send a body that fits into the buffer, or one that does not, byte by byte after its
 first part; send nothing; close one direction in the middle of a body; or send a request and leave. Who is cut off comes
-back. Others ask meanwhile, with stock clients of gRPC and HTTP. Three times alternate: without slow clients, with slow
-clients *elsewhere*, at a single server of their own on the same machine, and with them at the service of the others.
+back. Others ask meanwhile, with stock clients of gRPC and HTTP. Times without slow clients and with them alternate.
 
 With ``--sockets N``, the service has once more N hostile clients over both protocols: seven in ten are connected and
 send nothing, three in twenty are slow, one in ten sends what is no request, and one in twenty cancels gRPC requests
 at random moments, 2,000 in a second. New clients come meanwhile, each with a connection of its own.
 
-*Ratio*: p99 of the others with slow clients over that without. The same with slow clients elsewhere is what they cost
-because their work, that of their proxy included, runs on the same cores; the rest is what their service lets them take.
-With ``--core C`` the hostile clients have that core, and everything else has the others. *Deaths*: servers that died.
+*Ratio*: p99 of the others with slow clients over that without. With ``--core C`` the hostile clients have that core,
+and everything else has the others. *Deaths*: servers that died.
 Triton before 2.59 can die when a gRPC request is cancelled just before its answer.
 """
 
@@ -64,13 +62,12 @@ SHARES: Final = {"idle": 0.7, "slow": 0.15, "malformed": 0.1, "cancelling": 0.05
 
 @dataclass
 class Others:
-    """Latencies [s] of the others, without hostile clients, with them elsewhere and here, and their failed requests.
+    """Latencies [s] of the others, without hostile clients and beside them, and their failed requests.
 
     `new` has the times [s] from a connection to the answer on it, `deaths` the number of servers that died.
     """
 
     without: list[float] = field(default_factory=list)
-    elsewhere: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     new: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -104,26 +101,24 @@ def main() -> None:
     figures = []
     failures: list[str] = []
     deaths = 0
-    with a_server() as elsewhere:
-        for name, start in (("fleet", a_fleet), ("single server", a_server)):
-            with start() as service:
-                attacks = {f"{number} {one}": {one: number} for one, number in product(PROTOCOLS, options.numbers)}
-                if options.sockets:
-                    attacks[f"{options.sockets} of all kinds"] = {"all": options.sockets}
-                for attack, numbers in attacks.items():
-                    others = measured(service, elsewhere, numbers, options)
-                    p99 = [milliseconds(times, 99)[0] for times in (others.without, others.elsewhere, others.beside)]
-                    title = f"{name}, {attack}"
-                    figures.append(Figure(f"{title}: p99 of others over p99 without", p99[2] / p99[0]))
-                    figures.append(Figure(f"{title}: p99 of a new connection", milliseconds(others.new, 99)[0], "ms"))
-                    CONSOLE.print(
-                        f"{title}: here {p99[2] / p99[0]:.2f}, elsewhere {p99[1] / p99[0]:.2f}; new connections"
-                        f" {milliseconds(others.new, 50, 99)} ms, at most {1e3 * max(others.new):.0f} ms;"
-                        f" {len(others.beside)} requests, {len(others.failures)} lost, {others.deaths} deaths",
-                        markup=False,
-                    )
-                    failures += others.failures
-                    deaths += others.deaths
+    for name, start in (("fleet", a_fleet), ("single server", a_server)):
+        with start() as service:
+            attacks = {f"{number} {one}": {one: number} for one, number in product(PROTOCOLS, options.numbers)}
+            if options.sockets:
+                attacks[f"{options.sockets} of all kinds"] = {"all": options.sockets}
+            for attack, numbers in attacks.items():
+                others = measured(service, numbers, options)
+                ratio = milliseconds(others.beside, 99)[0] / milliseconds(others.without, 99)[0]
+                title = f"{name}, {attack}"
+                figures.append(Figure(f"{title}: p99 of others over p99 without", ratio))
+                figures.append(Figure(f"{title}: p99 of a new connection", milliseconds(others.new, 99)[0], "ms"))
+                CONSOLE.print(
+                    f"{title}: {len(others.beside)} requests, {len(others.failures)} lost, {others.deaths} deaths;"
+                    f" new connections {milliseconds(others.new, 50, 99, 100)} ms",
+                    markup=False,
+                )
+                failures += others.failures
+                deaths += others.deaths
     figures.append(Figure("failed requests of others", len(failures), "", "equal"))
     figures.append(Figure("deaths of servers", deaths, "", "equal"))
     write_result(options.output, begun, figures, failures=failures[:10])
@@ -157,8 +152,8 @@ def a_server() -> Iterator[Service]:
             yield Service({"grpc": server.ports.grpc, "http": server.ports.http}, deaths)
 
 
-def measured(service: Service, elsewhere: Service, numbers: Mapping[str, int], options: argparse.Namespace) -> Others:
-    """The others, in times without hostile clients, with them elsewhere, and with them here, that alternate."""
+def measured(service: Service, numbers: Mapping[str, int], options: argparse.Namespace) -> Others:
+    """The others, in times without hostile clients and with them that alternate."""
     others, ended, died = Others(), threading.Event(), service.deaths()
     latencies, new = [others.without], [list[float]()]
     works = [
@@ -172,11 +167,10 @@ def measured(service: Service, elsewhere: Service, numbers: Mapping[str, int], o
             latencies[0] = others.without
             time.sleep(options.seconds)
             latencies[0] = []  # while they begin and end
-            for attacked, kept in ((elsewhere, others.elsewhere), (service, others.beside)):
-                with hostile_clients(attacked.ports, numbers, options.core):
-                    latencies[0], new[0] = kept, others.new if attacked is service else []
-                    time.sleep(options.seconds)
-                    latencies[0], new[0] = [], []
+            with hostile_clients(service.ports, numbers, options.core):
+                latencies[0], new[0] = others.beside, others.new
+                time.sleep(options.seconds)
+                latencies[0], new[0] = [], []
     others.deaths = service.deaths() - died
     return others
 

@@ -10,7 +10,7 @@ gets the events of up to `--acts-hits` hits: it takes a hundred times longer.
 
     python benchmarks/serving/equality.py --sanitize address --backend native
 
-asks a server with a backend that was built with sanitizers (`sanitized.py`); the direct labels are those of the
+asks a server with a backend that was built with sanitizers; the direct labels are those of the
 ordinary build.
 """
 
@@ -26,11 +26,12 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 from numpy import ndarray
-from sanitized import SANITIZERS, Sanitized, sanitized
 from served import (
     CONSOLE,
     PROTOCOLS,
+    SANITIZERS,
     Figure,
+    Sanitized,
     backends_of,
     begin,
     counter,
@@ -40,6 +41,7 @@ from served import (
     labels_of,
     options_of,
     pipeline_of,
+    sanitized,
     serving,
     write_result,
 )

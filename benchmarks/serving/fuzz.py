@@ -8,7 +8,7 @@ answer is good if it is a refusal that blames the client (HTTP 4xx, gRPC INVALID
 request, the labels that the pipeline gives here. Bad are: 5xx, INTERNAL or UNKNOWN, no answer in time, other labels, a
 path or traceback in the answer. Every 100 requests and at the end each model must still find the right tracks, and the
 processes must be those of the beginning. With `--sanitize` the native backend is built with sanitizers
-(`sanitized.py`), which must report nothing. No reverse proxy stands before the server.
+which must report nothing. No reverse proxy stands before the server.
 
 Status 500 of Triton 2.51 for JSON that it cannot read is counted apart.
 """
@@ -24,17 +24,17 @@ from typing import Any
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from attacks import ATTACKS, Attack
-from replies import KNOWN, Reply, Target
-from sanitized import SANITIZERS, sanitized
+from attacks import ATTACKS, KNOWN, Attack, Reply, Target
 from served import (
     CONSOLE,
+    SANITIZERS,
     Figure,
     begin,
     direct_finder,
     events_at,
     finder_of,
     options_of,
+    sanitized,
     serving,
     write_result,
 )

@@ -8,7 +8,7 @@ pairs of (served - direct). The model and the direct pipeline have the same numb
 before anything is timed.
 
 Each protocol has several clients. *Wire* is the least that a client can be: requests made ahead of time, sent over one
-connection (`wires.py`); its time is that of Triton, the backend and the way there and back. *Ours* is
+connection; its time is that of Triton, the backend and the way there and back. *Ours* is
 `TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back. *Stock* is NVIDIA's
 `tritonclient`, which makes each request anew from the array. Over HTTP the first two go to the port behind the proxy,
 as clients of the server's own user do; everybody else's way is through HAProxy, and has rows of its own.
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from time import perf_counter
 from typing import Any, Final
 
@@ -32,11 +32,12 @@ import grpc
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
-from perf_points import perf_analyze
+from clients import THROUGH_PROXY, perf_analyze, stock_request, wire
 from served import (
     CONSOLE,
     PROTOCOLS,
     Figure,
+    asked_in_turn,
     backends_of,
     begin,
     direct_finder,
@@ -48,9 +49,7 @@ from served import (
     serving,
     write_result,
 )
-from stock_senders import stock_request
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from wires import WIRES
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
@@ -63,7 +62,6 @@ Ask = Callable[[int], bytes]
 SMALL: Final = (200, 400)
 """Hits of a small event."""
 DIRECT: Final = "direct"
-PROXY: Final = "http through proxy"
 
 
 def main() -> None:
@@ -94,28 +92,22 @@ def measured(model: str, threads: int, events: Sequence[Hits], options: argparse
         for backend in backends:
             for protocol in PROTOCOLS:
                 name = f"{model}_{backend}"
-                ways[backend, "wire", protocol] = wire(stack, server, name, protocol, events)
+                ways[backend, "wire", protocol] = stack.enter_context(closing(wire(server, protocol, name, events))).ask
                 ways[backend, "ours", protocol] = ours(stack, server, name, protocol, events)
             if is_proxied(server):
-                ways[backend, "wire", PROXY] = wire(stack, server, name, PROXY, events)
+                proxied = stack.enter_context(closing(wire(server, THROUGH_PROXY, name, events)))
+                ways[backend, "wire", THROUGH_PROXY] = proxied.ask
             for protocol, library in {"grpc": tritonclient.grpc, http_of(server): tritonclient.http}.items():
                 address = server.grpc_url if protocol == "grpc" else server.http_url
                 ways[backend, "stock", protocol] = stock(stack, library, address, name, events)
         require_equal(ways, len(events))
-        times = asked_in_turn(ways, len(events), options.repeats, options.seed)
+        times = asked_in_turn(ways, range(len(events)), options.repeats * len(events), options.seed)
         spent = of_grpc(server, f"{model}_{backends[0]}", events[0], ways[(DIRECT,)])
     base = times.pop((DIRECT,))
     prefix = f"{model} {threads} thread{'s' * (threads > 1)}: "
     added = {f"{' '.join(way)} added": float(np.median(taken - base)) * 1e3 for way, taken in times.items()}
     added |= {f"{backends[0]} {name}": value for name, value in spent.items()}
     return [Figure(prefix + name, value, "ms") for name, value in added.items()]
-
-
-def wire(stack: ExitStack, server: TritonServer, model: str, protocol: str, events: Sequence[Hits]) -> Ask:
-    """The least client."""
-    made = WIRES[protocol](server, model, events)
-    stack.callback(made.close)
-    return made.ask
 
 
 def ours(stack: ExitStack, server: TritonServer, model: str, protocol: str, events: Sequence[Hits]) -> Ask:
@@ -137,7 +129,7 @@ def stock(stack: ExitStack, library: Any, address: str, model: str, events: Sequ
 
 def http_of(server: TritonServer) -> str:
     """How a stock client's way over HTTP is called in the table."""
-    return PROXY if is_proxied(server) else "http"
+    return THROUGH_PROXY if is_proxied(server) else "http"
 
 
 def of_grpc(server: TritonServer, model: str, event: Hits, direct: Ask) -> dict[str, float]:
@@ -175,23 +167,6 @@ def require_equal(ways: dict[tuple[str, ...], Ask], n_events: int) -> None:
         for way, ask in ways.items():
             if ask(event) != expected:
                 raise SystemExit(f"{', '.join(way)}: labels of event {event} differ from the direct ones")
-
-
-def asked_in_turn(
-    ways: dict[tuple[str, ...], Ask], n_events: int, repeats: int, seed: int
-) -> dict[tuple[str, ...], np.ndarray]:
-    """Seconds of each call, by way; the n-th entries of all ways are of the same event and moment."""
-    times: dict[tuple[str, ...], list[float]] = {way: [] for way in ways}
-    generator = np.random.default_rng(seed)
-    order = list(ways)
-    for _ in range(repeats):
-        for event in range(n_events):
-            for row in generator.permutation(len(order)):
-                ask = ways[order[row]]
-                begin = perf_counter()
-                ask(event)
-                times[order[row]].append(perf_counter() - begin)
-    return {way: np.array(taken) for way, taken in times.items()}
 
 
 if __name__ == "__main__":

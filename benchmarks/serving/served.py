@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 import numpy as np
 from numpy import ndarray
@@ -20,10 +23,10 @@ from beampipe.arrays import Int64
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from harness import EVENTS
-from recording import CONSOLE, Figure, Reference, begin, write_result  # noqa: F401  # for the benchmarks
-from samples import joined_hits
+from harness import EVENTS, joined_hits
+from recording import CONSOLE, Figure, Reference, asked_in_turn, begin, parser_of, write_result  # noqa: F401
 
+from beampipe.errors import FileError
 from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models, native_libraries
@@ -32,8 +35,6 @@ from beampipe.simulation.degradation import DEFAULT, degrade
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import open_events
-from beampipe.triton.client.endpoint import Security, parse_endpoint
-from beampipe.triton.client.transports import GrpcTransport, HttpTransport, Transport
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.access import AccessSettings
@@ -52,13 +53,12 @@ Model = ModelSettings | EnsembleSettings
 
 def options_of(name: str, about: str | None, *, threads: int | list[int] = 1) -> argparse.ArgumentParser:
     """A parser with the options that each of these benchmarks has; with several threads, they are tried in turn."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(about, f"serving/{name}")
     help_text = "number of threads of each instance, and of the direct pipeline"
     nargs = "+" if isinstance(threads, list) else None
     parser.add_argument("--threads", type=int, nargs=nargs, default=threads, help=help_text)
     parser.add_argument("--backend", choices=BACKENDS, help="of the models; by default native, where it was built")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path(f"runs/bench/serving/{name}.json"))
     return parser
 
 
@@ -128,24 +128,6 @@ def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int |
     )
 
 
-def transport_to(server: TritonServer, protocol: str) -> Transport:
-    """Our client's connection to a server, which may also do what the server grants to nobody else.
-
-    Args:
-        server: a server that runs.
-        protocol: ``"grpc"`` or ``"http"``.
-    """
-    if protocol == "http":
-        return HttpTransport(parse_endpoint(f"http://{server.http_url}"), Security())
-    return GrpcTransport(parse_endpoint(f"grpc://{server.grpc_url}"), Security())
-
-
-def behind_proxy(server: TritonServer) -> tuple[str, dict[str, str]]:
-    """The address for HTTP with no reverse proxy before it, and the headers that are asked for there."""
-    door = server.access.connection
-    return f"127.0.0.1:{door.inner_http}", dict(door.headers)
-
-
 def is_proxied(server: TritonServer) -> bool:
     """Whether HAProxy stands before HTTP."""
     return server.access.proxy_pid is not None
@@ -200,3 +182,79 @@ def counter(server: TritonServer, name: str, model: str) -> float:
         lines = answer.read().decode().splitlines()
     rows = [line for line in lines if line.startswith(name + "{") and f'model="{model}"' in line]
     return sum(float(line.rsplit(" ", 1)[1]) for line in rows)
+
+
+# A native backend that was built with sanitizers, inside the real server: for `equality.py` and `fuzz.py`
+
+SANITIZERS: Final = {"address": "address,undefined", "thread": "thread"}
+"""What the compiler is told, by name."""
+RUNTIMES: Final = {"address": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}
+"""Libraries that have to be in the server from its first moment on."""
+OPTIONS: Final = {
+    "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "ignore_noninstrumented_modules=1",
+}
+"""Leaks are not looked for: Triton frees little when it ends. Frames that outlive their call are left out: GCC
+before 13.3 does not align them for AVX-512 (its bug 110027)."""
+TREE: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Sanitized:
+    """A native backend with sanitizers, or without.
+
+    The build is made in ``build/sanitize-NAME`` beside the ordinary one, and the server is started with the runtime of
+    the sanitizer loaded before all else. Triton itself is as it was shipped: what is watched are the backend and its
+    kernels, and every byte of memory that they allocate, get or give. The thread sanitizer does not know OpenMP's own
+    threads, so it is for models with one thread per instance; several instances at once are what it has to judge.
+
+    Attributes:
+        libraries: files that take the place of those of the ordinary build; None to leave these.
+        folder: folder of the reports, None without sanitizers.
+    """
+
+    libraries: tuple[Path, ...] | None = None
+    folder: Path | None = None
+
+    def reports(self) -> list[str]:
+        """What the sanitizers had to say; to be called once the server has ended."""
+        result = sorted(self.folder.iterdir()) if self.folder else []
+        return [path.read_text(encoding="utf-8", errors="replace") for path in result]
+
+
+@contextmanager
+def sanitized(name: str | None) -> Iterator[Sanitized]:
+    """Servers that are started inside have the runtime of these sanitizers; none if there is no name."""
+    if name is None:
+        yield Sanitized()
+        return
+    libraries = build(name)
+    preload = os.pathsep.join(str(runtime(library)) for library in RUNTIMES[name])
+    with tempfile.TemporaryDirectory(prefix="beampipe-sanitize-") as folder:
+        options = {key: f"{value}:log_path={folder}/report" for key, value in OPTIONS.items()}
+        with mock.patch.dict(os.environ, options | {"LD_PRELOAD": preload}):
+            yield Sanitized(libraries, Path(folder))
+
+
+def build(name: str) -> tuple[Path, ...]:
+    """The libraries with these sanitizers, made again where their sources have changed."""
+    folder = TREE / "build" / f"sanitize-{name}"
+    configure = ["cmake", "-S", str(TREE), "-B", str(folder), f"-DBEAMPIPE_SANITIZE={SANITIZERS[name]}"]
+    make = ["cmake", "--build", str(folder), "--parallel", str(len(os.sched_getaffinity(0)))]
+    for command in (configure, make):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return (folder / "libtriton_beampipe.so", *sorted(folder.glob("_kernels_*.so")))
+
+
+def runtime(library: str) -> Path:
+    """Where the compiler has a library of its own.
+
+    Raises:
+        FileError: it has none.
+    """
+    output = subprocess.run(["g++", f"-print-file-name={library}"], check=True, capture_output=True, text=True)
+    path = Path(output.stdout.strip())
+    if not path.is_absolute():
+        raise FileError(f"{library}: got a compiler without it, expected the sanitizers of GCC; install its libraries")
+    return path.resolve()

@@ -13,59 +13,43 @@ writes answers. So mu = 0 is measured again with the server held to one core, th
 there a second instance cannot help, and what a batching model gains is the gain of batching.
 
 With ``--clients``, one native instance is asked by different clients at mu = 0: NVIDIA's Python clients, ours,
-`perf_analyzer`, and the least client. Beside the throughput stand the processor times of client and server for each
-request, and what the same client reaches against a model of the same tensors that costs nothing (`identity/`, built
-here by CMake). The *limit* of a client is the smallest of three rates, over the direct one: that against this model;
-one over the processor time of the client, since Python runs one thread at a time; and the number of cores over the sum
-of the processor times of client and server. The last two hardly depend on what else the machine does. A stock
-client over gRPC and `perf_analyzer` also ask the model with the Python backend, in the same rounds.
+`perf_analyzer`, and the least client. A stock client over gRPC and `perf_analyzer` also ask the model with the Python
+backend, in the same rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from time import perf_counter, process_time
-from typing import Any, Final, NamedTuple
+from time import perf_counter
+from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from http_sender import HttpSender
-from perf_points import perf_analyze
+from clients import STOCK_SENDERS, HttpSender, behind_proxy, http_request, perf_analyze, questions_of
 from served import (
     CONSOLE,
     Figure,
     Reference,
     backends_of,
     begin,
-    behind_proxy,
-    counter,
     direct_finder,
     events_at,
-    is_proxied,
     models_of,
     options_of,
     serving,
     write_result,
 )
-from stock_senders import STOCK_SENDERS
-from wires import http_request, questions_of
 
 from beampipe.errors import BeampipeError
-from beampipe.processes import children, processor_time
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, Sender, Workload, closed_loop, direct_workload, summarise
 from beampipe.tracking.finder import TrackFinder
-from beampipe.triton.model.contract import ModelSettings
 from beampipe.triton.server.server import TritonServer
 
 IN_FLIGHT: Final = {0: (16, 64), 60: (4,), 200: (2,)}
@@ -220,7 +204,7 @@ def measured(
     for turn in range(options.rounds):
         for way in list(result) if turn % 2 == 0 else reversed(list(result)):
             if way == DIRECT:
-                result[way].append(one_by_one(direct, workload, options.seconds)[0])
+                result[way].append(one_by_one(direct, workload, options.seconds))
             else:
                 model = way.model(options.pipeline) + way.suffix
                 batching = way.variant == "ragged"
@@ -229,14 +213,14 @@ def measured(
     return result
 
 
-def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> tuple[float, int]:
-    """Events per second of one thread, and their number: whole cycles through the events, for so long at least."""
+def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> float:
+    """Events per second of one thread: whole cycles through the events, for so long at least."""
     count, begin = 0, perf_counter()
     while (taken := perf_counter() - begin) < seconds:
         for hits in workload.hits:
             finder.find(hits)
         count += len(workload)
-    return count / taken, count
+    return count / taken
 
 
 def served(
@@ -275,96 +259,37 @@ def ratio(name: str, one: Sequence[float], other: Sequence[float]) -> Figure:
     return Figure(name, float(middle), "", "higher", spread=float(high - low) / 2)
 
 
-class Cost(NamedTuple):
-    """A client at a model in one round.
-
-    Attributes:
-        per_second: events per second.
-        client_ms: processor time of the client for each request [ms].
-        server_ms: the same of server and reverse proxy [ms].
-    """
-
-    per_second: float
-    client_ms: float
-    server_ms: float
-
-
-IDENTITY: Final = "identity"
 PERF_ANALYZER: Final = "perf_analyzer (gRPC)"
 OURS: Final = {"TritonTrackFinder, gRPC": "grpc", "TritonTrackFinder, HTTP": "http"}
 LEAST: Final = "least client, HTTP"
 BACKEND_CLIENTS: Final = ("tritonclient.grpc, async_infer", PERF_ANALYZER)
 """Clients that also compare the native backend with the Python backend."""
-DIRECT_TO_TRITON: Final = ", without proxy"
 
 
 def of_clients(options: argparse.Namespace) -> list[Figure]:
-    """All clients at mu = 0, at the pipeline and at a model that costs nothing."""
+    """All clients at mu = 0."""
     in_flight = IN_FLIGHT[0][0]
     direct = direct_finder(options.pipeline)
     events = [hits for hits in events_at(0, EVENTS[0], options.seed) if len(hits)]  # perf_analyzer sends no empty ones
-    result = direct_workload(events, direct.find)
-    rows = Workload(result.hits, tuple(np.arange(len(labels)) for labels in result.labels))
-    python = f"{options.pipeline}_python"
-    models = [
-        *models_of([options.pipeline], backend="native"),
-        *models_of([options.pipeline], backend="python", suffix="_python"),
-        identity_model(),
-    ]
-    rates: list[tuple[float, float]] = []
-    costs: dict[tuple[str, str], list[Cost]] = {}
+    workload = direct_workload(events, direct.find)
+    native, python = options.pipeline, f"{options.pipeline}_python"
+    models = models_of([native], backend="native") + models_of([native], backend="python", suffix="_python")
+    direct_rates: list[float] = []
+    rates: dict[tuple[str, str], list[float]] = {}
     with serving(models) as server:
         clients = clients_of(server, in_flight)
         for turn in range(options.rounds):
-            before = process_time()
-            rate, count = one_by_one(direct, result, options.seconds)
-            rates.append((rate, 1e3 * (process_time() - before) / count))
+            direct_rates.append(one_by_one(direct, workload, options.seconds))
             for name in list(clients) if turn % 2 == 0 else reversed(list(clients)):
-                workloads = {options.pipeline: result, IDENTITY: rows}
-                workloads |= {python: result} if name in BACKEND_CLIENTS else {}
-                for model, workload in workloads.items():
-                    cost = measured_cost(server, clients[name], model, workload, options.seconds)
-                    costs.setdefault((name, model), []).append(cost)
+                for model in (native, python) if name in BACKEND_CLIENTS else (native,):
+                    rates.setdefault((name, model), []).append(clients[name](model, workload, options.seconds))
             CONSOLE.print(f"round {turn + 1} of {options.rounds}: done", markup=False)
-    cores = len(os.sched_getaffinity(0))
-    figures = []
-    direct_rates, direct_times = np.array(rates).T
-    for name in clients:
-        at_pipeline, at_identity = (np.array(costs[name, model]) for model in (options.pipeline, IDENTITY))
-        if not all(np.isfinite(values[:, 0]).any() for values in (at_pipeline, at_identity)):
-            continue
-        _, client_ms, server_ms = np.nanmedian(at_pipeline, axis=0).tolist()
-        limits = [
-            float(np.nanmedian(at_identity[:, 0] / direct_rates)),
-            cores * float(np.median(direct_times)) / (client_ms + server_ms),
-        ]
-        if name != PERF_ANALYZER:
-            limits.append(float(np.median(direct_times)) / client_ms)
-        figures += [
-            ratio(f"{name} over direct", at_pipeline[:, 0], direct_rates),
-            Figure(f"{name}, client", client_ms, "ms"),
-            Figure(f"{name}, server", server_ms, "ms"),
-            Figure(f"{name}, limit over direct", min(limits), "", "higher"),
-        ]
-    for name in BACKEND_CLIENTS:
-        native, other = (np.array(costs[name, model])[:, 0] for model in (options.pipeline, python))
-        figures.append(ratio(f"native over Python backend, {name}", native, other))
-    return figures
-
-
-def identity_model() -> ModelSettings:
-    """The model that costs nothing, built."""
-    source, build = Path(__file__).with_name(IDENTITY), Path("runs/bench/serving/identity")
-    python = f"-DPython_EXECUTABLE={sys.executable}"
-    for command in (
-        ["cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release", python],
-        ["cmake", "--build", build],
-    ):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    library = build / "libtriton_identity.so"
-    return ModelSettings(
-        IDENTITY, f"{source / 'identity.py'}:Identity", backend=IDENTITY, libraries=(library,), threads=1
-    )
+    measured = [name for name in clients if np.isfinite(rates[name, native]).any()]
+    return [ratio(f"{name} over direct", rates[name, native], direct_rates) for name in measured] + [
+        ratio(f"native over Python backend, {name}", rates[name, native], rates[name, python])
+        for name in measured
+        if name in BACKEND_CLIENTS
+    ]
 
 
 Client = Callable[[str, Workload, float], float]
@@ -393,39 +318,18 @@ def clients_of(server: TritonServer, in_flight: int) -> dict[str, Client]:
             CONSOLE.print(" ".join(str(error).splitlines()[-3:]), markup=False)
             return float("nan")
 
-    def stock(name: str, address: str, headers: Mapping[str, str], model: str, workload: Workload) -> Sender:
-        return STOCK_SENDERS[name](address, model, workload, in_flight, headers)
+    def stock(name: str, address: str, model: str, workload: Workload) -> Sender:
+        return STOCK_SENDERS[name](address, model, workload, in_flight)
 
     clients: dict[str, Client] = {}
     for name in STOCK_SENDERS:
         address = server.grpc_url if "grpc" in name else server.http_url
-        clients[name] = partial(closing_sender, partial(stock, name, address, {}))
-        if "http" in name and is_proxied(server):
-            clients[name + DIRECT_TO_TRITON] = partial(closing_sender, partial(stock, name, *behind_proxy(server)))
+        clients[name] = partial(closing_sender, partial(stock, name, address))
     for name, scheme in OURS.items():
         clients[name] = partial(closing_sender, partial(ours, scheme))
     clients[LEAST] = partial(closing_sender, lambda model, workload: least_client(server, model, workload, in_flight))
     clients[PERF_ANALYZER] = raw
     return clients
-
-
-def measured_cost(server: TritonServer, client: Client, model: str, workload: Workload, seconds: float) -> Cost:
-    """One client at one model, with all its requests, those before and after the measurement included."""
-    before = usage(server, model)
-    rate = client(model, workload, seconds)
-    requests, client_seconds, server_seconds = (
-        now - then for now, then in zip(usage(server, model), before, strict=True)
-    )
-    return Cost(rate, 1e3 * client_seconds / requests, 1e3 * server_seconds / requests)
-
-
-def usage(server: TritonServer, model: str) -> tuple[float, float, float]:
-    """Requests answered by a model, processor time [s] of this process with its children, and of the server."""
-    here = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    pids = [server.pid, server.access.proxy_pid]
-    pids += [child for pid in pids if pid is not None for child in children(pid)]
-    there = sum(processor_time(pid) or 0.0 for pid in pids if pid is not None)
-    return counter(server, "nv_inference_request_success", model), here, there
 
 
 if __name__ == "__main__":
