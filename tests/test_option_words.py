@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from beampipe.analysisops.evaluation import task_folder
-from beampipe.calibration.demo import DEMO_CONFIGURATION
+from beampipe.calibration.run import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.terminal.help import COLUMNS
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import typer
 
-from beampipe.calibration.demo import start_calibration
+from beampipe.calibration.run import start_calibration
 from beampipe.cli import app
 from beampipe.errors import FileError
 from beampipe.files import require_ours
@@ -58,6 +58,7 @@ REFUSING: Final = {
     "calibration inspect dijets_sample/toy.slice0.0000.root -o out/mine.toml": ("mine.toml",),
     "chain demo -o out": ("report.html", "result.json"),
     "chain run chain.toml -o out": ("report.html", "result.json"),
+    "chain export tracks chain.toml -o out/tracks.parquet": ("tracks.parquet",),
     "calibration combine one=joint.json other=joint.json -o out": (
         "joint.json",
         "pyhf_modifiers.json",
