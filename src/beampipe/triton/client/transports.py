@@ -364,6 +364,9 @@ _GRACE: Final = 0.1
 Triton before 2.59 can crash on a cancellation that coincides with its answer (issue 7368 of its server, fixed in 2.54,
 2.57 and 2.59). Small events are answered within a millisecond; only longer ones are worth cancelling."""
 
+_LAST: Final = 1.0
+"""Longest time [s] until threads have left the calls of a closed channel."""
+
 
 class GrpcTransport:
     """One gRPC channel to a server.
@@ -407,7 +410,7 @@ class GrpcTransport:
         else:
             self._channel = grpc.insecure_channel(target, options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._awaited = 0
+        self._used = 0
         self._one_less = threading.Condition()
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
@@ -459,21 +462,47 @@ class GrpcTransport:
         """Wait for the answer to a call that may be cancelled."""
 
         def cancel_later() -> None:
-            timer = threading.Timer(_GRACE, call.cancel)
+            timer = threading.Timer(_GRACE, cancel)
             timer.daemon = True
+            self._use()
             timer.start()
 
-        with self._one_less:
-            self._awaited += 1
+        def cancel() -> None:
+            try:
+                call.cancel()
+            finally:
+                self._leave()
+
+        self._use()
+        call.add_done_callback(lambda call: self._leave())  # gRPC's own thread uses it until then
+        self._use()
         try:
             pending.on_cancel(cancel_later)
             return call.result()
         finally:
-            with self._one_less:
-                self._awaited -= 1
-                self._one_less.notify_all()
+            self._leave()
+
+    def _use(self) -> None:
+        """A thread begins to use a call."""
+        with self._one_less:
+            self._used += 1
+
+    def _leave(self) -> None:
+        """A thread uses a call no longer."""
+        with self._one_less:
+            self._used -= 1
+            self._one_less.notify_all()
 
     def close(self) -> None:
-        with self._one_less:
-            self._one_less.wait_for(lambda: not self._awaited, _GRACE)
+        """Close the channel, which cancels all calls, and wait until no thread uses one.
+
+        At the end of the program Python ends a daemon thread anywhere, even where it holds the lock of a call. The main
+        thread then waits for that lock forever when it deletes the call.
+        """
+        self._wait_for_threads(_GRACE)
         self._channel.close()
+        self._wait_for_threads(_LAST)
+
+    def _wait_for_threads(self, limit: float) -> None:
+        with self._one_less:
+            self._one_less.wait_for(lambda: not self._used, limit)
