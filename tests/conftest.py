@@ -114,13 +114,20 @@ def _missing_of_xrootd() -> str | None:
     return None
 
 
+_PROGRAMS = {
+    "browser": ((("chromium", "chromium-browser"),), "chromium"),
+    "prometheus": ((("prometheus",), ("promtool",)), "prometheus"),
+    "alertmanager": ((("prometheus-alertmanager", "alertmanager"),), "prometheus-alertmanager"),
+}
+"""Programs by marker, each with its names, and their package."""
+
+
 @cache
 def _missing(marker: str) -> str | None:
     """Why tests with that marker cannot run here, or None."""
-    if marker == "browser" and _chromium() is None:
-        return "no chromium: apt-get install chromium"
-    if marker == "prometheus" and not all(map(shutil.which, ("prometheus", "promtool"))):
-        return "no Prometheus: apt-get install prometheus"
+    programs, package = _PROGRAMS.get(marker, ((), marker))
+    if not all(any(map(shutil.which, names)) for names in programs):
+        return f"no {package}: apt-get install {package}"
     if marker == "slurm":
         if not all(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slurmctld", "munged")):
             return "no Slurm: apt-get install slurm-wlm munge"
@@ -153,7 +160,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("browser", "acts", "prometheus", "slurm", "xrootd", "gpu"):
+    for marker in ("browser", "acts", "prometheus", "alertmanager", "slurm", "xrootd", "gpu"):
         reason = _missing(marker) if item.get_closest_marker(marker) else None
         if reason is None:
             continue

@@ -18,9 +18,9 @@ from beampipe.fleet import Fleet
 from beampipe.fleet.checks import check_fleet
 from beampipe.fleet.deploy.containers import compose_files
 from beampipe.fleet.monitoring import alertmanager
-from beampipe.fleet.monitoring.alertmanager import PROGRAMS, Alertmanager, alertmanager_settings
+from beampipe.fleet.monitoring.alertmanager import Alertmanager, alertmanager_settings
 from beampipe.fleet.monitoring.page import _alerts
-from beampipe.fleet.monitoring.prometheus import Prometheus, installed_program, rules_text
+from beampipe.fleet.monitoring.prometheus import Prometheus, rules_text
 from tests.fleet.conftest import until
 from tests.fleet.deploy.test_compose import SPECIFICATION
 from tests.fleet.specimens import LEAST, specimen
@@ -165,10 +165,7 @@ def webhook() -> Iterator[Webhook]:
     made.server.server_close()
 
 
-needs_alertmanager = pytest.mark.skipif(installed_program(*PROGRAMS) is None, reason="no Alertmanager")
-
-
-@needs_alertmanager
+@pytest.mark.alertmanager
 @pytest.mark.prometheus
 def test_alerts_arrive_one_for_each_cause(tmp_path: Path, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heartbeat by Prometheus, whose rules need time for others: those are posted as it would.
@@ -209,7 +206,7 @@ def test_alerts_arrive_one_for_each_cause(tmp_path: Path, webhook: Webhook, monk
         manager.stop()
 
 
-@needs_alertmanager
+@pytest.mark.alertmanager
 def test_alertmanager_takes_the_settings(fleet: Fleet, tmp_path: Path) -> None:
     for path in fleet.alerts.files.values():  # type: ignore[union-attr]
         path.write_text("https://chat.example.org/secret")
