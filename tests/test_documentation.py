@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -18,13 +19,14 @@ import pytest
 import typer
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
+from PIL import Image
 
 from beampipe.analysisops.grading.checks import GATES, JUDGED, RULES
 from beampipe.analysisops.registry import JudgeFile
 from beampipe.analysisops.tasks.load import TaskSpec, all_tasks, load_task
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
-from beampipe.figures import GROUND, INK
+from beampipe.figures import GROUND, INK, metadata_of
 from beampipe.plugins import Kind
 from beampipe.tracking.catalogue import PIPELINES, Components
 from beampipe.tracking.display.figure import DETECTOR, FAKE, PT_COLOURS
@@ -175,6 +177,18 @@ def test_the_python_of_the_calibration_runs(tmp_path: Path) -> None:
     (tmp_path / "page.py").write_text(block, encoding="utf-8")  # worker processes import it
     done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert re.fullmatch(r"1\.0\d* \+- 0\.0\d*\n", done.stdout), done.stderr
+
+
+def test_the_pictures_of_the_event_say_what_is_found_in_it() -> None:
+    """Both pictures, and the words beside them on the README and on the first page of the site."""
+    script = runpy.run_path(str(DOCS / "draw_event.py"))
+    words = str(metadata_of(script["drawn"](dark=False), "png")["Description"])
+    for path in script["PICTURES"].values():
+        with Image.open(path) as picture:
+            assert picture.info["Description"] == words, "run python docs/draw_event.py"
+    n_hits, n_tracks = re.findall(r"([\d,]+) (?:hits|tracks)", words)
+    for text in ((DOCS.parent / "README.md").read_text(encoding="utf-8"), page("index")):
+        assert f"{n_hits} hits, and the {n_tracks} tracks above 1 GeV" in text
 
 
 @pytest.mark.parametrize(("name", "dark"), [("event", False), ("event_dark", True)])

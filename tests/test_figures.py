@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 import beampipe
 from beampipe.calibration.report.figures import BAND_COLOURS
 from beampipe.errors import MissingExtraError
-from beampipe.figures import GROUND, INK, METADATA, PALETTE, drawing, new_figure, save_figure
+from beampipe.figures import GROUND, INK, PALETTE, drawing, metadata_of, new_figure, save_figure
 from beampipe.figures.picture import Picture
 from tests.colours import contrast, smallest_difference
 
@@ -44,7 +44,7 @@ def test_a_file_is_that_of_matplotlib_itself(kind: str, tmp_path: Path) -> None:
         figure, other = draw(), draw()
         resolution = figure.dpi
         save_figure(figure, tmp_path / f"once.{kind}")
-        other.savefig(tmp_path / f"twice.{kind}", dpi=150, metadata=METADATA[kind])
+        other.savefig(tmp_path / f"twice.{kind}", dpi=150, metadata=metadata_of(other, kind))
     assert figure.dpi == resolution
     assert (tmp_path / f"once.{kind}").read_bytes() == (tmp_path / f"twice.{kind}").read_bytes()
 

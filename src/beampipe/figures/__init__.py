@@ -26,14 +26,6 @@ _DPI: Final = 150
 _PAGE_DPI: Final = 110
 """Resolution of pictures in pages [pixels per inch]."""
 
-METADATA: Final[dict[str, dict[str, Any]]] = {
-    "png": {"Software": MARK},
-    "pdf": {"Creator": MARK, "CreationDate": None},
-    "svg": {"Creator": MARK, "Date": None},
-}
-"""Metadata by format: who wrote it, but not when, so that the same figure gives the same bytes."""
-
-
 PALETTE: Final = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#4a4f57", "#f0e442")
 """Colours of curves and bands, in this order. The colour-blind can distinguish them.
 
@@ -110,6 +102,28 @@ def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None
             write_whole(path, partial(_draw_once, figure, path.suffix.removeprefix(".")))
 
 
+def metadata_of(figure: Figure, kind: str) -> dict[str, Any]:
+    """Metadata of a file: who wrote it, but not when, so that the same figure gives the same bytes; and its legend.
+
+    Args:
+        figure: the figure.
+        kind: format of the file, as png, pdf or svg.
+
+    Returns:
+        What `Figure.savefig` takes; nothing for other formats.
+    """
+    from matplotlib.legend import Legend
+
+    legends = [legend for legend in figure.findobj(Legend) if isinstance(legend, Legend)]
+    words = "; ".join(entry.get_text() for legend in legends for entry in legend.get_texts())
+    by_kind: dict[str, dict[str, Any]] = {
+        "png": {"Software": MARK, "Description": words},
+        "pdf": {"Creator": MARK, "CreationDate": None, "Subject": words},
+        "svg": {"Creator": MARK, "Date": None, "Description": words},
+    }
+    return by_kind.get(kind, {})
+
+
 def png_base64(figure: Figure, *, settings: Mapping[str, Any] | None = None) -> str:
     """A figure as PNG in base64, for a page that contains its pictures.
 
@@ -142,6 +156,6 @@ def _draw_once(figure: Figure, kind: str, path: Path) -> None:
     figure.set_dpi(_DPI)
     try:
         canvas = get_registered_canvas_class(kind)(figure)
-        getattr(canvas, f"print_{kind}")(path, metadata=METADATA.get(kind))
+        getattr(canvas, f"print_{kind}")(path, metadata=metadata_of(figure, kind))
     finally:
         figure.set_dpi(resolution)

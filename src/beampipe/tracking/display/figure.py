@@ -18,7 +18,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32
 from beampipe.errors import look_up
 from beampipe.events import Event, Tracks
-from beampipe.figures import METADATA, ground
+from beampipe.figures import ground, metadata_of
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
 from beampipe.lazy import import_name
@@ -206,7 +206,7 @@ def draw_event(
     """
     figure = plot_event(event, tracks, track_is_fake, dpi=dpi, **options)
     kind = Path(path).suffix.removeprefix(".")
-    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=METADATA.get(kind)))
+    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=metadata_of(figure, kind)))
     return figure
 
 
@@ -270,16 +270,18 @@ def _annotate(
     dark: bool,
 ) -> None:
     """Title and legend. Tracks and fakes are counted like those of `evaluate`, with as many hits at least."""
-    cut = rf"$p_T \geq {min_pt:g}$ GeV"
+    cut = f"pT ≥ {min_pt:g} GeV"
     is_shown = counted.pt >= min_pt
     n_shown, n_fake = int(is_shown.sum()), int(counted.fake[is_shown].sum())
     entries = [(Line2D([], [], color=HIT[dark], marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits")]
     if len(counted):
-        label = f"{n_shown:,} of {len(counted):,} tracks with {detector.min_track_hits} or more hits ({cut})"
+        label = f"{n_shown:,} tracks with {cut} and {detector.min_track_hits} or more hits"
+        if n_shown < len(counted):
+            label += f"; {len(counted) - n_shown:,} softer ones not drawn"
         entries.append((Line2D([], [], color=PT_COLOURS[dark](0.6), linewidth=2), label))
     if fakes_known:
         style: Any = {"color": FAKE[dark], "linewidth": 1.6, "linestyle": (0, (4, 2))}
-        entries.append((Line2D([], [], **style), f"{n_fake:,} of them fake"))
+        entries.append((Line2D([], [], **style), f"{n_fake:,} of the drawn ones fake"))
     if truth_drawn:
         entries.append((Line2D([], [], color=TRUTH[dark], linewidth=4), f"simulated particles ({cut})"))
     if len(detector.boxes):
