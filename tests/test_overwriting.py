@@ -48,6 +48,7 @@ REFUSING: Final = {
     "tracking validate EVENTS -o out": ("validation.json", "validation.html"),
     "tracking export -o out": ("exatrkx.json", "exatrkx_gnn.onnx", "exatrkx_filter.onnx"),
     "serving demo -o out": ("event.png", "event.html", "throughput.png"),
+    "fleet demo -o out": ("rate.png",),
     "calibration demo -o out": ("factors.json", "report/index.html", "report/corrections.json"),
     **{f"calibration {stage} dijets.toml -o out": ("factors.json", "report/joint.json") for stage in _STAGES},
     "calibration simulate -n 30 -o out": ("nominal/nominal.slice0.0000.root",),

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from beampipe.errors import BeampipeError
 from beampipe.files import check_folder_outputs
-from beampipe.serving import DirectTrackFinder, demo
+from beampipe.serving import DirectTrackFinder, demo, fleet_demo
 from beampipe.serving.demo import DEMO_FILES, demo_table, run_serving_demo
 from beampipe.serving.fleet_demo import run_fleet_demo
 from beampipe.serving.load import Workload
@@ -43,12 +43,15 @@ def test_a_label_that_differs_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         demo._measure("grpc://nowhere:1", "module_map", wrong, 1, 2)
 
 
-def test_events_flow_while_servers_are_killed_hung_and_taken_out(engine: Engine) -> None:
-    result = run_fleet_demo()
-    assert [what for what, _ in result.faults] == [
+def test_events_flow_while_servers_are_killed_hung_and_taken_out(engine: Engine, tmp_path: Path) -> None:
+    result = run_fleet_demo(tmp_path)
+    assert [fault.what for fault in result.faults] == [
         "one server killed",
         "one server hung",
         "one server taken out and in",
     ]
-    assert result.events > 36
+    assert len(result.answered) > 36
+    assert result.faults[-1].begin < max(result.answered)
+    assert [path.name for path in tmp_path.iterdir()] == list(fleet_demo.DEMO_FILES)
+    check_folder_outputs(tmp_path, fleet_demo.DEMO_FILES)
     assert (result.lost, result.wrong, result.left) == ([], 0, [])

@@ -1,4 +1,7 @@
-"""Demo of a fleet of tracking servers: events flow while one server is killed, one hangs and one is drained."""
+"""Demo of a fleet of tracking servers: events flow while one server is killed, one hangs and one is drained.
+
+The picture shows the rate of answers over time, with the faults; matplotlib draws it, without a browser.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
+from beampipe.files import check_folder_outputs, make_folder
 from beampipe.terminal import console, make_table, say
-from beampipe.terminal.commands import Json, print_json
+from beampipe.terminal.commands import Json, Replace, print_json
+
+DEMO_FILES: Final = ("rate.png",)
+"""Names of the files that the demo writes."""
 
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
@@ -27,8 +34,10 @@ _EACH: Final = 3
 _LOOK: Final = 0.1
 _LONGEST: Final = 60.0
 """Longest time [s] that the fleet may take to recover from one fault."""
-_FLOW: Final = 4
+_FLOW: Final = 12
 """Number of answers to each client between two faults."""
+_BIN: Final = 0.25
+"""Time [s] over which the picture averages the rate."""
 _SPECIFICATION: Final = """
 name = "demo"
 repository = "{repository}"
@@ -45,31 +54,48 @@ interval = 1.0
 """
 
 
+class Fault(NamedTuple):
+    """Something that was done to the fleet.
+
+    Attributes:
+        what: what was done.
+        begin: when, after the first event was sent [s].
+        seconds: time until every server accepted requests again [s].
+    """
+
+    what: str
+    begin: float
+    seconds: float
+
+
 @dataclass
 class FleetDemoResult:
     """Results of the demo.
 
     Attributes:
-        events: number of events that were answered.
+        start: when the first event was sent, on the clock `time.monotonic` [s].
+        answered: when each event was answered, after the first one was sent [s].
         repeated: number of events that a client had to send again.
         lost: errors of events without an answer.
         wrong: number of events whose labels were not those of the pipeline run here.
-        faults: each fault, and the time [s] until every server accepted requests again.
+        faults: what was done to the fleet.
         left: processes of the fleet that still ran at the end.
     """
 
-    events: int = 0
+    start: float = 0.0
+    answered: list[float] = field(default_factory=list)
     repeated: int = 0
     lost: list[str] = field(default_factory=list)
     wrong: int = 0
-    faults: list[tuple[str, float]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
 
-def run_fleet_demo(progress: Callable[[str], None] = lambda text: None) -> FleetDemoResult:
-    """Start a fleet of two servers, send it events from three clients, and cause typical faults.
+def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: None) -> FleetDemoResult:
+    """Start a fleet of two servers, send it events from three clients, cause typical faults, and draw the rate.
 
     Args:
+        folder: folder for `DEMO_FILES`.
         progress: function that is called with a message for each step.
 
     Raises:
@@ -83,7 +109,7 @@ def run_fleet_demo(progress: Callable[[str], None] = lambda text: None) -> Fleet
     from beampipe.triton.server.launch import free_port
 
     find_engine()
-
+    make_folder(folder)
     result = FleetDemoResult()
     serving = ServingSettings((_MODEL,), threads=1)
     # A short path, since it contains sockets.
@@ -104,6 +130,7 @@ def run_fleet_demo(progress: Callable[[str], None] = lambda text: None) -> Fleet
             progress("ending")
             stop_fleet(specification, run.path)
         result.left = [" ".join(words) for _, words in processes.command_lines() if temporary in " ".join(words)]
+    _draw(result, folder / DEMO_FILES[0])
     return result
 
 
@@ -134,10 +161,11 @@ def _clients(port: int, result: FleetDemoResult) -> Iterator[None]:
                     result.lost.append(str(error))
                 else:
                     with lock:
-                        result.events += 1
+                        result.answered.append(time.monotonic() - result.start)
                         result.wrong += workload.difference(event % len(workload), tracks.track_id) is not None
 
     threads = [threading.Thread(target=send, args=(number,), name=f"client-{number}") for number in range(_CLIENTS)]
+    result.start = time.monotonic()
     for thread in threads:
         thread.start()
     try:
@@ -181,13 +209,13 @@ def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) 
             return False
 
         _wait_until(is_whole, f"{what}: the fleet was not whole again")
-        result.faults.append((what, time.monotonic() - begin))
+        result.faults.append(Fault(what, begin - result.start, time.monotonic() - begin))
     _wait_for_events(result)
 
 
 def _wait_for_events(result: FleetDemoResult) -> None:
-    expected = result.events + _FLOW * _CLIENTS
-    _wait_until(lambda: result.events >= expected, "events: got too few")
+    expected = len(result.answered) + _FLOW * _CLIENTS
+    _wait_until(lambda: len(result.answered) >= expected, "events: got too few")
 
 
 def _wait_until(holds: Callable[[], bool], problem: str) -> None:
@@ -207,22 +235,49 @@ def _triton_of(member: int | None) -> int:
     raise ServiceError(f"process {member}: got no Triton below it, expected one")
 
 
-def fleet_demo_command(as_json: Json = False) -> None:
-    """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
-    say("takes about 30 s on two idle cores", err=True)
-    result = run_fleet_demo(lambda text: say(text, err=True))
+def _draw(result: FleetDemoResult, path: Path) -> None:
+    """Rate of answers over time; each fault as a band that lasts until the fleet is whole again."""
+    import numpy as np
+    from matplotlib import rc_context
+
+    from beampipe.figures import PALETTE, ground, new_figure, save_figure
+
+    with rc_context(ground()):
+        figure, ((axis,),) = new_figure(size=(8.0, 3.6))
+    edges = np.arange(int(max(result.answered) / _BIN) + 1) * _BIN  # without the last bin, which clients left early
+    axis.stairs(np.histogram(result.answered, edges)[0] / _BIN, edges, linewidth=1.6)
+    for fault, colour in zip(result.faults, PALETTE[1:], strict=False):
+        label = f"{fault.what}: {fault.seconds:.1f} s"
+        axis.axvspan(fault.begin, fault.begin + fault.seconds, color=colour, alpha=0.25, linewidth=0, label=label)
+    lost = f"{len(result.answered)} events to {_CLIENTS} clients, {len(result.lost)} lost, {result.wrong} wrong"
+    axis.set(xlabel="time [s]", ylabel="events / s", title=lost, xlim=(0, edges[-1]), ylim=(0, None))
+    whole = "time until every server takes requests again"
+    figure.legend(loc="outside lower center", ncols=len(result.faults), frameon=False, title=whole)
+    save_figure(figure, path)
+
+
+def fleet_demo_command(output: Path = Path("demo/fleet"), force: Replace = False, as_json: Json = False) -> None:
+    """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, draw the rate, end.
+
+    Args:
+        output: Folder for the picture.
+    """
+    check_folder_outputs(output, DEMO_FILES, force=force)
+    say("takes about 10 s on two idle cores", err=True)
+    result = run_fleet_demo(output, lambda text: say(text, err=True))
     if as_json:
         print_json(result)
     else:
         table = make_table("a fleet of two servers under three clients", ("what was done",), ("whole again after [s]",))
-        for fault, seconds in result.faults:
-            table.add_row(fault, f"{seconds:.1f}")
+        for fault in result.faults:
+            table.add_row(fault.what, f"{fault.seconds:.1f}")
         out = console()
         out.print(table)
         out.print(
-            f"{result.events} events, {result.repeated} sent again, {len(result.lost)} lost,"
+            f"{len(result.answered)} events, {result.repeated} sent again, {len(result.lost)} lost,"
             f" {result.wrong} with other labels than the pipeline run here"
         )
+        say(f"{output / DEMO_FILES[0]} shows the rate; `beampipe fleet watch` opens the page of a fleet of your own")
     for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
         if wrong:
             raise BeampipeError(f"{what}: got {wrong}, expected none")
