@@ -35,10 +35,10 @@ help:
 	@echo "make check  format, lint, import contracts, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
-	@echo "make bench-fleet   the same for a fleet: balancing, latency, slow clients"
+	@echo "make bench-fleet   the same for a fleet: balancing, latency, faults"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
-	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, mistakes, attacks"
+	@echo "make bench-analysisops   the same for tasks for agents: pulls, mistakes, attacks"
 	@echo "make bench-compare   what became worse than the records in benchmarks/results/ by more than its spread"
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
@@ -121,14 +121,15 @@ format: $(test_ready)
 	$(bin)/ruff format .
 	$(bin)/clang-format -i $(native)
 
-# BENCH_OPTIONS is for benchmarks that read events: "--max-events 2" for a quick run, "--fresh" to time ACTS again.
+# BENCH_OPTIONS is for benchmarks that read events: "--max-events 2" for a quick run.
 BENCH_THREADS ?= 2
 BENCH_OPTIONS ?=
-event_benchmarks := physics fit small_events robustness mismatch scaling
+event_benchmarks := physics fit robustness scaling
 bench: $(test_ready)
 	mkdir -p runs/bench
-	$(bin)/python benchmarks/make_events.py --workers $(BENCH_THREADS)
+	$(bin)/python benchmarks/make_samples.py events --workers $(BENCH_THREADS)
 	$(bin)/python benchmarks/fit.py --gun generic odd --output runs/bench/fit-gun.json
+	$(bin)/python benchmarks/robustness.py --mismatch --output runs/bench/mismatch.json
 	failed=""; for name in $(event_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" --threads $(BENCH_THREADS) --output "runs/bench/$$name.json" $(BENCH_OPTIONS) \
 	    || failed="$$failed $$name"; \
@@ -143,7 +144,7 @@ bench-serving: $(test_ready)
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # Into a separate folder, as names are those of the service.
-fleet_benchmarks := balancing latency slow_clients intent
+fleet_benchmarks := balancing latency intent
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
 	$(bin)/python -m beampipe serving engine install
@@ -162,14 +163,14 @@ bench-sanitizers: $(test_ready)
 	    --output runs/bench/fuzz-$$name.json || failed="$$failed fuzz-$$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-analysisops_benchmarks := scripted engines pulls valid redteam
+analysisops_benchmarks := valid redteam
 bench-analysisops: $(test_ready)
 	mkdir -p runs/bench/analysisops
 	failed=""; for name in $(analysisops_benchmarks); do \
 	  $(bin)/python "benchmarks/analysisops/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-calibration_benchmarks := calibration_vs_coffea calibration/added_variations calibration/identity
+calibration_benchmarks := calibration_vs_coffea calibration/changes
 bench-calibration: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m pip install -q "coffea>=2026.9"
@@ -220,6 +221,8 @@ programs:
 	command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="$$missing slurm-wlm munge"; \
 	command -v xrootd >/dev/null || missing="$$missing xrootd-server"; \
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	command -v prometheus-alertmanager >/dev/null || command -v alertmanager >/dev/null \
+	  || missing="$$missing prometheus-alertmanager"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
 	    || echo "could not be installed: $$missing; the tests that need them will be skipped"; \

@@ -1,30 +1,27 @@
-"""What the benchmarks of events share: options, events, finders by name, stored results of ACTS, figures."""
+"""What the benchmarks of events share: options, events, finders by name, figures."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import pickle
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
-from recording import CONSOLE, Figure, Reference, begin, package_version, parser_of
+from recording import CONSOLE, Figure, Reference, begin, parser_of
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, MissingExtraError
-from beampipe.events import NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.simulation.degradation import DEGRADATIONS, NONE, Degradation, degrade  # noqa: F401
-from beampipe.tracking.acts import ActsSettings, acts_settings
+from beampipe.tracking.acts import ActsTrackFinder, acts_settings
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult, Proportion
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.truth import Selection
@@ -60,8 +57,6 @@ def options_of(
     add("--max-events", type=int, default=max_events, help="events per file; all if neither is given")
     add("--seed", type=int, default=1, help="seed of the degradation")
     add("--min-pt", type=float, default=1.0, help="pT of the particles to be found [GeV]")
-    add("--cache", type=Path, default=Path("runs/bench/cache"), help="folder for results of ACTS")
-    add("--fresh", action="store_true", help="run and time ACTS again instead of taking its stored results")
     return parser
 
 
@@ -70,58 +65,17 @@ def existing(options: argparse.Namespace) -> list[Path]:
     results = [path for path in options.events if path.is_file()]
     for path in options.events:
         if path not in results:
-            CONSOLE.print(f"skipped: {path} is not there; make it: python benchmarks/make_events.py", markup=False)
+            CONSOLE.print(
+                f"skipped: {path} is not there; make it: python benchmarks/make_samples.py events", markup=False
+            )
     if not results:
-        sys.exit(
-            "got no events, expected a file of them; make them: python benchmarks/make_events.py, extra simulation"
-        )
+        sys.exit("got no events, expected a file of them; make them: python benchmarks/make_samples.py events")
     return results
 
 
 def selection_of(options: argparse.Namespace) -> Selection:
     """Particles to be found."""
     return Selection(min_pt=options.min_pt)
-
-
-class StoredActs(InOneThread):
-    """ACTS as a finder that keeps its answers, with their times, in a folder under a digest of hits and settings.
-
-    Args:
-        settings: what ACTS is told.
-        folder: where results are kept.
-        fresh: do not read results of earlier runs.
-    """
-
-    def __init__(self, settings: ActsSettings, folder: Path, fresh: bool) -> None:
-        from beampipe.tracking.acts import ActsTrackFinder
-
-        self._finder = ActsTrackFinder(settings)
-        self._folder, self._fresh, self._warm = folder, fresh, False
-        self._done: set[Path] = set()
-
-    def find(self, hits: Hits, /) -> Tracks:
-        """Hit lists, labels and times; the hand-over of the hits is in none of the times."""
-        path = self._folder / f"acts-{self._digest(hits)}.pickle"
-        if not path.is_file() or (self._fresh and path not in self._done):
-            self._run(hits, path)
-        self._done.add(path)
-        tracks: Tracks = pickle.loads(path.read_bytes())
-        return tracks
-
-    def _digest(self, hits: Hits) -> str:
-        digest = sha256(f"{self._finder.settings!r} {package_version('pyacts')}".encode())
-        for column in (hits.geometry_id, hits.local, hits.variance):
-            digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
-        return digest.hexdigest()[:32]
-
-    def _run(self, hits: Hits, path: Path) -> None:
-        if not self._warm:
-            self._finder.find(hits.take(np.arange(min(len(hits), 1000))))
-            self._warm = True
-        self._folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(pickle.dumps(self._finder.find(hits)))
-        part.replace(path)
 
 
 Finders = dict[str, TrackFinder]
@@ -137,7 +91,7 @@ def open_finders(options: argparse.Namespace) -> Finders:
     for name in options.pipelines:
         try:
             if (settings := acts_settings(name)) is not None:
-                finders[name] = StoredActs(settings, options.cache, options.fresh)
+                finders[name] = ActsTrackFinder(settings)
             else:
                 finders[name] = load_pipeline(name, threads=options.threads, device="cpu")
         except (FileError, MissingExtraError) as error:

@@ -1,8 +1,12 @@
-"""Makes ntuples: the Pythia samples of the closure of the calibration, and those that ship with the package.
+"""Makes the event files that benchmarks read, the samples of the closure, and the ntuples that ship with the package.
 
+    python benchmarks/make_samples.py events [--workers 2] [--only test200]    # a quarter of an hour on one core
     python benchmarks/make_samples.py pythia [--workers 2]    # about an hour on one core; complete files are kept
     python benchmarks/make_samples.py calibration             # the sample of `beampipe calibration demo`
     python benchmarks/make_samples.py chain [--workers 2]     # the ntuples that `beampipe chain demo` adds to its own
+
+`events` have held-out seeds: no collision is shared with those that anything was trained or tuned on. Files that are
+there are kept.
 
 `pythia` ends with pseudo-data from the independent sample, in which each track is kept with 93 % chance.
 
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
@@ -31,6 +36,7 @@ import beampipe.calibration
 from beampipe.calibration import RunSettings
 from beampipe.chain.run import make_ntuples
 from beampipe.chain.settings import SHIPPED, shipped_settings
+from beampipe.simulation.detector import Detector
 from beampipe.simulation.ntuples import (
     Slice,
     ToyModel,
@@ -41,11 +47,21 @@ from beampipe.simulation.ntuples import (
     simulate_toy,
     write_ntuple,
 )
+from beampipe.simulation.primaries import EventGenerator
+from beampipe.simulation.run import simulate_events
+from beampipe.tracking.formats.parquet import write_simulated
 
 FOLDER: Final = Path("runs/calibration")
 SEED: Final = 20240901
 SHOWERS: Final = ("fsr_up", "fsr_down", "vincia", "thermal", "lund", "monash", "me_proxy", "colour_reconnection")
 DENSITIES: Final = ("pdf_cteq6l1", "pdf_mstw", "pdf_nnpdf31lo")
+EVENTS: Final = {
+    "test200": (24, 200.0, "ttbar", 1.0),
+    "test60": (20, 60.0, "ttbar", 1.0),
+    "test0": (1000, 0.0, "none", 1.0),
+    "test200_field098": (20, 200.0, "ttbar", 0.98),
+}
+"""File -> events, mean pile-up, hard process, factor on the field."""
 SAMPLES: Final = {
     "nominal": (90_000, 4),
     "nominal2": (45_000, 2),
@@ -59,10 +75,27 @@ KEPT_BITS: Final = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("samples", choices=["pythia", "calibration", "chain"])
+    parser.add_argument("samples", choices=["events", "pythia", "calibration", "chain"])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=EVENTS, default=list(EVENTS), help="files of events")
     options = parser.parse_args()
+    if options.samples == "events":
+        simulated_events(options.workers, options.only)
+        return
     {"pythia": pythia, "calibration": shipped_calibration, "chain": shipped_chain}[options.samples](options.workers)
+
+
+def simulated_events(workers: int, names: Sequence[str]) -> None:
+    """The event files of other benchmarks."""
+    for name in names:
+        path = Path("runs/events") / f"{name}.parquet"
+        if not path.is_file():
+            n_events, mu, hard, field_scale = EVENTS[name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            generator = EventGenerator(pileup=mu, hard=hard, pool_size=10_000)
+            detector = Detector(field_scale=field_scale)
+            write_simulated(path, simulate_events(n_events, generator, detector, seed=4, workers=workers))
+        print(path, flush=True)
 
 
 def pythia(workers: int) -> None:

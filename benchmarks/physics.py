@@ -2,8 +2,9 @@
 
     python benchmarks/physics.py [FILES] [--degradation none default stress] [--max-events 2]
 
-Results of ACTS are kept between runs; `--fresh` takes its times again. Tables by pT, eta, vertex, distance and origin
-are printed. With `--classes` particles are counted by `CLASSES` instead, after the fit of our tracks:
+Tables by pT, eta, vertex, distance and origin are printed. The file `test0` has events without pile-up: soft pipelines
+find particles from 0.3 GeV on, beside ACTS with the setting for these. With `--classes`, particles are counted by
+`CLASSES` instead, after the fit of our tracks:
 
     python benchmarks/physics.py jets.parquet --classes --pipelines all module_map acts-soft --threads 1
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 from typing import Final
@@ -44,11 +46,29 @@ from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, truth_of
 
 EFFICIENT_ACTS: Final = "acts"
-PIPELINES: Final = ("module_map", "exatrkx", "exatrkx_walk")
-SAMPLES: Final = {"test200": (24, ("default", "stress", "none")), "test60": (20, ("none",)), "test0": (400, ("none",))}
-"""File -> events and degradations."""
-
 SOFT_ACTS: Final = "acts-soft"
+PIPELINES: Final = ("module_map", "exatrkx", "exatrkx_walk")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is measured with a file where no option says otherwise."""
+
+    events: int | None = None
+    degradations: tuple[str, ...] = ("default", "stress", "none")
+    pipelines: tuple[str, ...] = (*PIPELINES, EFFICIENT_ACTS, FAST_ACTS)
+    judge: str = EFFICIENT_ACTS
+    clock: str = FAST_ACTS
+    min_pt: float = 1.0
+
+
+SAMPLES: Final = {
+    "test200": Sample(24),
+    "test60": Sample(20, ("none",)),
+    "test0": Sample(
+        400, ("none", "default"), (*(f"{name}_soft" for name in PIPELINES), SOFT_ACTS), SOFT_ACTS, SOFT_ACTS, 0.3
+    ),
+}
 SOFT: Final = Selection(min_pt=0.3)
 CLASSES: Final[dict[str, tuple[Selection, Callable[[Particles], ndarray]]]] = {
     "pT 0.3 to 1 GeV": (SOFT, lambda of: of.pt < 1),
@@ -63,30 +83,34 @@ CLASSES: Final[dict[str, tuple[Selection, Callable[[Particles], ndarray]]]] = {
 
 
 def main() -> None:
-    pipelines = [*PIPELINES, EFFICIENT_ACTS, FAST_ACTS]
-    parser = options_of("physics", __doc__, samples=list(SAMPLES), pipelines=pipelines)
+    parser = options_of("physics", __doc__, samples=list(SAMPLES), pipelines=())
     parser.add_argument("--degradation", nargs="+", choices=DEGRADATIONS, help="by default what SAMPLES says")
     parser.add_argument("--classes", action="store_true", help="efficiencies by class, and wrong hits after the fit")
+    parser.set_defaults(min_pt=None)
     options = parser.parse_args()
     begun = begin_events("physics", options)
-    finders = open_finders(options)
     measured = []
     for path in existing(options):
-        for degradation in options.degradation or SAMPLES.get(path.stem, SAMPLES["test200"])[1]:
-            measured += (by_class if options.classes else figures)(finders, path, degradation, options)
+        sample = SAMPLES.get(path.stem, Sample())
+        wanted = argparse.Namespace(**vars(options))
+        wanted.pipelines = options.pipelines or sample.pipelines
+        wanted.max_events = options.max_events or sample.events
+        wanted.min_pt = sample.min_pt if options.min_pt is None else options.min_pt
+        finders = open_finders(wanted)
+        for degradation in options.degradation or sample.degradations:
+            measured += (by_class if options.classes else figures)(finders, path, degradation, wanted)
     write_result(options.output, begun, measured)
 
 
 def figures(finders: Finders, path: Path, degradation: str, options: argparse.Namespace) -> list[Figure]:
     """All finders on one file at one degradation."""
-    levels = DEGRADATIONS[degradation]
-    n_events = SAMPLES[path.stem][0] if path.stem in SAMPLES else None
-    events = degraded(take(path, options.max_events or n_events), levels, options.seed)
+    events = degraded(take(path, options.max_events), DEGRADATIONS[degradation], options.seed)
     evaluation = evaluated(finders, events, path.stem, options)
     CONSOLE.print(stage_table(evaluation))
     for variable in VARIABLES:
         CONSOLE.print(curve_table(evaluation, variable))
-    return quality_figures(evaluation, f"{path.stem}-{degradation}", EFFICIENT_ACTS, FAST_ACTS)
+    sample = SAMPLES.get(path.stem, Sample())
+    return quality_figures(evaluation, f"{path.stem}-{degradation}", sample.judge, sample.clock)
 
 
 def by_class(finders: Finders, path: Path, degradation: str, options: argparse.Namespace) -> list[Figure]:

@@ -21,7 +21,6 @@ import beampipe.terminal.scripts  # noqa: F401
 import numpy as np
 from harness import (
     FAST_ACTS,
-    StoredActs,
     begin_events,
     evaluated,
     existing,
@@ -38,6 +37,7 @@ from scipy.stats import linregress
 from beampipe.errors import BeampipeError
 from beampipe.events import Event
 from beampipe.figures import drawing, new_figure, save_figure
+from beampipe.tracking.acts import ActsTrackFinder
 from beampipe.tracking.finder import TrackFinder
 
 SIZES = (300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -100,7 +100,7 @@ def memory_growth(finder: TrackFinder, event: Event) -> float:
 
     Memory kept from the event before, up to 256 MB, is not included.
     """
-    if isinstance(finder, StoredActs):
+    if isinstance(finder, ActsTrackFinder):
         return nan
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # VmHWM := VmRSS
     before = status()["VmRSS"]

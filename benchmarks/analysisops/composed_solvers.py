@@ -218,11 +218,14 @@ def dead_region(events: Table) -> tuple[float, float, float, float] | None:
     if empty[row, column] < 14.0:
         return None
     low, high, start, end = eta_edges[row], eta_edges[row + 4], phi_edges[column], phi_edges[column + 5]
-    beside = (phi > start) & (phi < end)
-    low, high = eta[beside & (eta <= low)].max(), eta[beside & (eta >= high)].min()
-    between = (eta > low) & (eta < high)
-    start = phi[between & (phi <= start)].max(initial=-np.pi)
-    end = phi[between & (phi >= end)].min(initial=np.pi)
+    for _ in range(2):  # objects just outside of an edge that is found must not stop the other two
+        inset = 0.05 * (end - start)
+        beside = (phi > start + inset) & (phi < end - inset)
+        low, high = eta[beside & (eta <= low)].max(), eta[beside & (eta >= high)].min()
+        inset = 0.05 * (high - low)
+        between = (eta > low + inset) & (eta < high - inset)
+        start = phi[between & (phi <= start)].max(initial=-np.pi)
+        end = phi[between & (phi >= end)].min(initial=np.pi)
     return float(low), float(high), float(start), float(end)
 
 
@@ -258,7 +261,7 @@ class Analysis:
             return np.exp(sum(slope * u**power for power, slope in zip(powers, slopes, strict=True)))
 
         low, high = self.problem.window
-        return np.asarray(density(self.position(mass)) / (np.mean(density(grid)) * (high - low)))
+        return np.asarray(density(self.position(mass)) / (np.trapezoid(density(grid), grid) / 2 * (high - low)))
 
     def start_of_peak(self, mass: np.ndarray) -> float:
         """Where the spectrum rises most above what is on both sides."""

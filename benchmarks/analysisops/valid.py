@@ -9,6 +9,9 @@ The order of their mean scores should be that of the mistakes' severity (rank co
 - the mean score of all agents; discrimination is the point-biserial correlation of an agent's score with whether its
 answers are right (an uncertainty may be wrong).
 
+The pulls of the reference analysis, (what it finds - what the data were made with) / the uncertainty that it quotes,
+should have mean 0 and width 1 over many instances.
+
 With `--composed N`, composed tasks in place of these: see `composed.py`.
 
 The result of each analysis is kept in a file beside the output (`.jsonl`) until all are done, so that a run that was
@@ -23,7 +26,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -41,6 +44,8 @@ from recording import CONSOLE, Figure, begin, parser_of, write_result
 
 SMALLEST_P: Final = 0.01
 """Smallest p value of the fits of a sound analysis."""
+BANDS: Final = ("limit", "n_tracks")
+"""Answers whose uncertainty is a band by agreement."""
 FIGURES: Final = ("rank_correlation", "difficulty", "discrimination")
 
 
@@ -69,6 +74,11 @@ def measured(folder: Path, name: str, seed: int, kind: str, variation: str) -> d
             answer: (origin["number"] - quantities[answer].value) / quantities[answer].uncertainty
             for answer, origin in grade["provenance"].items()
             if origin["number"] is not None and answer in quantities
+        },
+        "oracle": {
+            f"{name} {answer}": (item.value - prepared.hidden.truth[answer]) / item.uncertainty
+            for answer, item in quantities.items()
+            if answer in prepared.hidden.truth and answer not in BANDS
         },
     }
 
@@ -119,7 +129,10 @@ def main() -> None:
         scores = sorted(steps["scores"].items(), key=lambda item: -item[1])
         CONSOLE.print(f"{name}: " + ", ".join(f"{mistake} {score:.3f}" for mistake, score in scores), markup=False)
     lowest = {name: min(steps[name] for steps in ladders.values()) for name in FIGURES}
+    oracle = [row["oracle"] for row in results if row["variation"] == "no mistake"]
+    pulls = [pull for row in oracle for pull in row.values()]
     figures = [
+        *pull_figures(pulls),
         Figure("lowest score of a sound analysis", min(row["score"] for row in sound), "", "higher"),
         Figure("lowest rank correlation of mistakes", lowest["rank_correlation"], "", "higher"),
         Figure("lowest difficulty", lowest["difficulty"], "", "equal"),
@@ -127,6 +140,16 @@ def main() -> None:
     ]
     write_result(options.output, begun, figures, results=results, ladders=ladders)
     kept.unlink()
+
+
+def pull_figures(pulls: list[float]) -> list[Figure]:
+    """Pulls of the reference analyses to the truth: should have mean 0 and width 1."""
+    width = stdev(pulls) if len(pulls) > 1 else 0.0
+    return [
+        Figure("pulls of the oracle: mean", fmean(pulls), "", "equal", spread=width / len(pulls) ** 0.5),
+        Figure("pulls of the oracle: width", width, "", "equal", spread=width / (2 * len(pulls)) ** 0.5),
+        Figure("pulls of the oracle: largest", max(map(abs, pulls))),
+    ]
 
 
 def ladder(rows: list[dict[str, Any]]) -> dict[str, Any]:

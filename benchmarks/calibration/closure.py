@@ -15,9 +15,6 @@ point, against labels:
                   random
     independent   every other sample as pseudo-data: chi2 of (extracted - true) over the six bins of pT, errors by event
                   bootstrap of the difference
-
-Samples of toys have weights for systematics, so total uncertainties are compared, too: those of every extraction over
-those of the first one.
 """
 
 from __future__ import annotations
@@ -37,18 +34,18 @@ from numpy import ndarray
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
 from recording import Figure, begin, write_result
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic
+from beampipe.calibration.config import Configuration, InputSample
 from beampipe.calibration.events.variations import UNVARIED
 from beampipe.calibration.method.cases import Cases, Templates, cases_of
 from beampipe.calibration.method.extractions import extraction_named
-from beampipe.calibration.method.factors import Factors, json_numbers
+from beampipe.calibration.method.factors import json_numbers
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, measure_efficiencies, scale_factors, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
 from beampipe.calibration.method.uncertainties import statistical
 from beampipe.calibration.results import read_templates
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.taggers import Tagger
-from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
+from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.simulation.ntuples import INJECTIONS, ToyModel, inject, simulate_toy
 
 POINT = 0.5
@@ -69,62 +66,14 @@ TOYS: Final = {
 }
 """Toy samples that are used as pseudo-data. The last two have other fractions of quarks than the nominal sample."""
 
-SYSTEMATICS: Final = (
-    Systematic("pdf", "envelope", weights=("pdf_*",)),
-    Systematic("scale", "envelope", weights=("fsr_*", "isr_*")),
-    Systematic("shower", samples=("shower",)),
-    Systematic("gluon_reweight", method="gluon_reweight"),
-    Systematic("nonclosure", method="nonclosure"),
-    Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
-    Systematic("jet_energy", "up_down", kinematics=("jes_*", "jer_*"), experimental=True),
-)
-TAILS: Final = Systematic("tails", "envelope", extractions=("topics_narrow", "topics_wide"))
-
 
 def make_toys(folder: Path, events: int) -> None:
-    """Toy samples: twice as many events of the nominal one, and another shower for the systematics."""
-    models = {"nominal": TOY, **TOYS, "shower": replace(TOY, quark_tracks=1.03, gluon_tracks=1.03)}
-    for seed, (name, model) in enumerate(models.items(), 100):
+    """Toy samples: twice as many events of the nominal one."""
+    for seed, (name, model) in enumerate({"nominal": TOY, **TOYS}.items(), 100):
         made = folder / name
         if not any(made.glob("*.root")):
-            n_events, n_weights = (2 * events, 20) if name == "nominal" else (events, 1)
-            simulate_toy(made, n_events, files=3, n_weights=n_weights, seed=seed, dataset=name, model=model)
-
-
-def uncertainties(options: argparse.Namespace) -> dict[str, Any]:
-    """Total, statistical and single uncertainties of SF_q of each extraction, with nominal2 as data."""
-    samples = {
-        name: InputSample(name, tuple(sorted((options.samples / folder).glob("*.root"))), kind)
-        for name, folder, kind in (
-            ("nominal", "nominal", "simulation"),
-            ("shower", "shower", "simulation"),
-            ("data", "nominal2", "pseudo-data"),
-        )
-    }
-    out: dict[str, Any] = {}
-    for extraction in options.extraction:
-        configuration = Configuration(
-            options.output / "closure_totals" / extraction,
-            samples,
-            extraction=extraction,
-            working_points=(POINT,),
-            taggers=(tagger_of(options),),
-            systematics=(*SYSTEMATICS, *([TAILS] if extraction == "topics" else [])),
-        )
-        run_calibration(configuration, RunSettings("processes", options.workers), until="factors")
-        factors = Factors.read(configuration.output / FACTORS)
-        out[extraction] = {}
-        for name, _, quantity in WHAT:
-            flavour = "quark" if name == "SF_q" else "gluon"
-            one = factors.against_pt(tagger=options.tagger, working_point=POINT, flavour=flavour, quantity=quantity)
-            first = out[options.extraction[0]].get(name, {"total": one.total.tolist()})
-            ratio = one.total / first["total"]
-            out[extraction][name] = {
-                "statistical": one.statistical.round(4).tolist(),
-                "total": one.total.tolist(),
-                "median_total_over_first": float(np.nanmedian(ratio)),
-            }
-    return out
+            n_events = 2 * events if name == "nominal" else events
+            simulate_toy(made, n_events, files=3, seed=seed, dataset=name, model=model)
 
 
 def tagger_of(options: argparse.Namespace) -> Tagger:
@@ -199,9 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=Path, default=Path("runs/calibration/samples"))
     parser.add_argument("--tagger", default="n_trk", choices=["n_trk", "gbdt", "constituents"])
-    parser.add_argument(
-        "--extraction", nargs="+", default=["matrix"], help="extractions; uncertainties are relative to the first"
-    )
+    parser.add_argument("--extraction", nargs="+", default=["matrix"], help="extractions")
     parser.add_argument(
         "--toys", type=int, default=0, help="make toy samples of this number of events; 0: use --samples"
     )
@@ -213,7 +160,7 @@ def main() -> None:
         options.samples = options.output / "closure_toys"
         make_toys(options.samples, options.toys)
     others = sorted(path.name for path in options.samples.iterdir() if any(path.glob("*.root")))
-    others = [name for name in others if name != "nominal" and (not options.toys or name in TOYS)]
+    others = [name for name in others if name != "nominal"]
     values: dict[str, float] = {}
     details: dict[str, Any] = {}
     nominal_files = sorted((options.samples / "nominal").glob("*.root"))
@@ -233,15 +180,6 @@ def main() -> None:
         title = f"{extraction}: chi2 / ndf of SF_q, independent samples"
         values[f"{extraction}: largest error of injected SF_q"] = largest["SF_q"]
         values[title] = float(np.mean(independent))
-    if options.toys:
-        details["uncertainties"] = uncertainties(options)
-        first = options.extraction[0]
-        for name, factors in details["uncertainties"].items():
-            if name != first:
-                for factor, of_factor in factors.items():
-                    values[f"{name}: uncertainty of {factor} over {first}"] = of_factor["median_total_over_first"]
-                missing = int(np.isnan(factors["SF_q"]["total"]).sum())
-                values[f"{name}: bins of SF_q without uncertainty"] = missing
     output = options.output / f"calibration_closure_{options.tagger}.json"
     # Few jets leave bins, and so figures, without a value.
     figures = [Figure(name, value) for name, value in values.items() if np.isfinite(value)]

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -145,7 +145,6 @@ def running(
     count: int = 2,
     gateway: str = "",
     secure: bool = False,
-    small_disk: Callable[[Path], AbstractContextManager[object]] = nullcontext,
 ) -> Iterator[Running]:
     """A fleet that is started as by `beampipe fleet up`, and ended.
 
@@ -154,7 +153,6 @@ def running(
         count: number of servers.
         gateway: more lines of the table ``gateway``.
         secure: whether it has TLS and asks for a token.
-        small_disk: context in which the run folder has a file system of its own.
     """
     # A short path, for sockets lie in it.
     with TemporaryDirectory(prefix="fleet") as temporary:
@@ -176,13 +174,12 @@ def running(
         specification.write_text(text, encoding="utf-8")
         run = RunFolder(folder / "run")
         started = Running(specification, run, port, count, token, authority)
-        with small_disk(run.path):
-            try:
-                start_fleet(specification, run.path)
-                until(started.whole)
-                yield started
-            finally:
-                stop_fleet(specification, run.path)
+        try:
+            start_fleet(specification, run.path)
+            until(started.whole)
+            yield started
+        finally:
+            stop_fleet(specification, run.path)
 
 
 def write_toy(repository: Path, *, start: float = 0.0, each: float = 0.0) -> None:

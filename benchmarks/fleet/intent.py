@@ -5,9 +5,8 @@
 The fleet has TLS, tokens and two servers. In each sequence an operator gives one or two commands of `beampipe fleet`
 (scale, drain, resume, restart, update, down and up, up), while three to five faults happen: processes of the fleet, of
 its gateway or of its servers are killed, or stopped and continued later; files of the run folder or of the operator are
-broken or removed, and mended later; the disk of the run folder is full for a while (as root, on a file system of its
-own); another program takes the gateway's port; an expired certificate is put in place. Clients with their usual options
-ask all the time, over HTTP and gRPC.
+broken or removed, and mended later; another program takes the gateway's port; an expired certificate is put in place.
+Clients with their usual options ask all the time, over HTTP and gRPC.
 
 After a sequence all is mended that an operator would mend, and where the fleet's process and the one that restarts it
 were both killed, ``fleet up`` is given, as the documentation says. Then the fleet must be whole: the servers that were
@@ -24,11 +23,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -108,10 +106,9 @@ class Scene:
     Args:
         fleet: the fleet.
         rng: draws all of it.
-        full: whether the run folder has a small file system of its own, which can be filled.
     """
 
-    def __init__(self, fleet: Running, rng: random.Random, *, full: bool) -> None:
+    def __init__(self, fleet: Running, rng: random.Random) -> None:
         self.fleet, self.rng = fleet, rng
         self.asked = Asked({(2, frozenset())})
         self.mending: list[Callable[[], object]] = []
@@ -125,7 +122,6 @@ class Scene:
             self._broken_file,
             self._stolen_port,
             self._expired_certificate,
-            *([self._full_disk] if full else []),
         )
 
     def command(self, *words: str) -> bool:
@@ -210,15 +206,6 @@ class Scene:
         self.mending.append(partial(path.write_bytes, content))
         return "an expired certificate"
 
-    def _full_disk(self) -> str:
-        filler = self.fleet.run.path / "filler"
-        usage = os.statvfs(self.fleet.run.path)
-        with suppress(OSError), filler.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, usage.f_bavail * usage.f_frsize)
-        threading.Timer(self.rng.uniform(0.5, 3.0), partial(filler.unlink, missing_ok=True)).start()
-        self.mending.append(partial(filler.unlink, missing_ok=True))
-        return "the disk of the run folder is full"
-
     def mend(self) -> None:
         """What an operator mends."""
         while self.mending:
@@ -261,23 +248,6 @@ def _continued(pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-@contextmanager
-def small_disk(path: Path) -> Iterator[bool]:
-    """A file system of its own for a folder, if this user may mount one."""
-    path.mkdir()
-    mounted = (
-        os.getuid() == 0
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256m,mode=700", "beampipe", path], capture_output=True, check=False
-        ).returncode
-    )
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", path], check=False)
-
-
 def main() -> None:
     parser = options_of("intent", __doc__)
     parser.add_argument("--sequences", type=int, default=1000)
@@ -286,10 +256,10 @@ def main() -> None:
     begun = begin("intent of an operator", ("tritonclient",))
     times, failed, ups = list[float](), list[dict[str, object]](), 0
     start, seed = time.monotonic(), options.seed
-    with running(partial(write_toy, start=0.005), secure=True, small_disk=small_disk) as fleet:
+    with running(partial(write_toy, start=0.005), secure=True) as fleet:
         clients, ended = Clients(fleet), threading.Event()
         works = [partial(clients.ask, protocol, number, ended) for number, protocol in enumerate(("http", "grpc") * 2)]
-        scene = Scene(fleet, random.Random(seed), full=os.path.ismount(fleet.run.path))
+        scene = Scene(fleet, random.Random(seed))
         with at_work(ended, *works):
             until(lambda: clients.answered > 20)
             for seed in range(options.seed, options.seed + options.sequences):

@@ -6,12 +6,10 @@ time, with requests made ahead of time: the time of a request is then that of th
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import csv
 import json
 import os
-import re
 import select
 import shutil
 import signal
@@ -19,23 +17,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any, Final, Protocol
 
 import grpc
 import numpy as np
-import tritonclient.grpc
-import tritonclient.grpc.aio
-import tritonclient.http
-import tritonclient.http.aio
 from numpy import ndarray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -43,7 +33,7 @@ from beampipe.arrays import Float32
 from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.events import Hits
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.serving.load import Arrival, Workload
+from beampipe.serving.load import Arrival
 from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, InferRequest, Tensor
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.shared_memory import Places, SharedRegion, layout
@@ -65,7 +55,7 @@ class HttpSender:
     Args:
         address: ``host:port`` of the server.
         requests: whole requests, one per event of the workload.
-        workload: events that are sent, for the size of the answers.
+        largest: most hits of an event, for the size of the answers.
         connections: most requests in flight.
         clock: gives the time [s], growing.
     """
@@ -74,13 +64,13 @@ class HttpSender:
         self,
         address: str,
         requests: Sequence[bytes],
-        workload: Workload,
+        largest: int,
         connections: int,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         host, _, port = address.rpartition(":")
         self._requests, self._clock = requests, clock
-        size = (1 << 16) + 8 * max(len(hits) for hits in workload.hits)
+        size = (1 << 16) + 8 * largest
         self._poll = select.epoll()
         self._connections = [_Connection((host, int(port)), size, self._poll) for _ in range(connections)]
         self._idle = list(self._connections)
@@ -231,7 +221,7 @@ class _Connection:
             self._socket = None
 
 
-# NVIDIA's Python clients: over gRPC and HTTP, asynchronous, in threads, and with asyncio
+# NVIDIA's asynchronous Python clients
 
 
 def stock_request(library: Any, model: str, position: Float32[ndarray, " n 3"]) -> dict[str, Any]:
@@ -251,191 +241,15 @@ def stock_request(library: Any, model: str, position: Float32[ndarray, " n 3"]) 
     }
 
 
-class _Stock:
-    """What the clients share: the request of an event, and the answer as an arrival.
-
-    Args:
-        library: ``tritonclient.grpc`` or ``tritonclient.http``.
-        model: name of the model.
-        workload: events that are sent.
-    """
-
-    def __init__(self, library: Any, model: str, workload: Workload) -> None:
-        self._library, self._model, self._workload = library, model, workload
-
-    def request(self, event: int) -> dict[str, Any]:
-        """The arguments of a request."""
-        return stock_request(self._library, self._model, self._workload.hits[event].position)
-
-    def arrival(self, ticket: int, result: Any) -> Arrival:
-        """The labels of an answer; an exception has none."""
-        if isinstance(result, Exception):
-            return Arrival(ticket, perf_counter(), None, f"{type(result).__name__}: {result}")
-        return Arrival(ticket, perf_counter(), result.as_numpy(LABELS.name))
-
-
-class _Queued(_Stock):
-    """Those whose answers come from other threads."""
-
-    def __init__(self, library: Any, model: str, workload: Workload) -> None:
-        super().__init__(library, model, workload)
-        self._done: SimpleQueue[Arrival] = SimpleQueue()
-
-    def answers(self, timeout: float) -> Sequence[Arrival]:
-        try:
-            arrivals = [self._done.get(timeout=max(0.0, timeout))]
-        except Empty:
-            return []
-        while not self._done.empty():
-            arrivals.append(self._done.get())
-        return arrivals
-
-
-class CallbackSender(_Queued):
-    """``tritonclient.grpc`` with ``async_infer``, whose callbacks come from threads of gRPC."""
-
-    def __init__(self, address: str, model: str, workload: Workload, in_flight: int) -> None:
-        super().__init__(tritonclient.grpc, model, workload)
-        self._client = tritonclient.grpc.InferenceServerClient(address)
-
-    def send(self, ticket: int, event: int) -> None:
-        def take(result: Any, error: Exception | None) -> None:
-            self._done.put(self.arrival(ticket, result if error is None else error))
-
-        self._client.async_infer(callback=take, **self.request(event))
-
-    def close(self) -> None:
-        self._client.close()
-
-
-class ThreadSender(_Queued):
-    """``infer`` in as many threads as requests are in flight, each with a client of its own.
-
-    Args:
-        library: ``tritonclient.grpc`` or ``tritonclient.http``.
-    """
-
-    def __init__(self, library: Any, address: str, model: str, workload: Workload, in_flight: int) -> None:
-        super().__init__(library, model, workload)
-        self._tickets: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, args=(address,)) for _ in range(in_flight)]
-        for thread in self._threads:
-            thread.start()
-
-    def _work(self, address: str) -> None:
-        with self._library.InferenceServerClient(address) as client:
-            while (item := self._tickets.get()) is not None:
-                ticket, event = item
-                try:
-                    result = client.infer(**self.request(event))
-                except Exception as error:
-                    result = error
-                self._done.put(self.arrival(ticket, result))
-
-    def send(self, ticket: int, event: int) -> None:
-        self._tickets.put((ticket, event))
-
-    def close(self) -> None:
-        for _ in self._threads:
-            self._tickets.put(None)
-        for thread in self._threads:
-            thread.join()
-
-
-class GreenletSender(_Stock):
-    """``tritonclient.http`` with ``async_infer``: greenlets, which run while one of the answers is awaited.
-
-    After each request ``async_infer`` sleeps for 10 ms, so one thread sends fewer than 100 requests a second.
-    """
-
-    def __init__(self, address: str, model: str, workload: Workload, in_flight: int) -> None:
-        super().__init__(tritonclient.http, model, workload)
-        self._client = tritonclient.http.InferenceServerClient(address, concurrency=in_flight)
-        self._waiting: deque[tuple[int, Any]] = deque()
-
-    def send(self, ticket: int, event: int) -> None:
-        self._waiting.append((ticket, self._client.async_infer(**self.request(event))))
-
-    def answers(self, timeout: float) -> Sequence[Arrival]:
-        """The oldest answer: an instance answers in the order of the requests."""
-        ticket, pending = self._waiting.popleft()
-        try:
-            result = pending.get_result(timeout=timeout)
-        except Exception as error:
-            result = error
-        return [self.arrival(ticket, result)]
-
-    def close(self) -> None:
-        self._client.close()
-
-
-class AioSender(_Stock):
-    """``tritonclient.grpc.aio`` or ``tritonclient.http.aio``, whose loop runs while answers are awaited.
-
-    Args:
-        library: the one without ``aio``.
-    """
-
-    def __init__(self, library: Any, address: str, model: str, workload: Workload, in_flight: int) -> None:
-        super().__init__(library, model, workload)
-        self._loop = asyncio.new_event_loop()
-        self._client = self._loop.run_until_complete(self._open(address, in_flight))
-        self._tasks: dict[asyncio.Task[Any], int] = {}
-
-    async def _open(self, address: str, in_flight: int) -> Any:
-        more = {"conn_limit": in_flight} if self._library is tritonclient.http else {}
-        return self._library.aio.InferenceServerClient(address, **more)
-
-    def send(self, ticket: int, event: int) -> None:
-        self._tasks[self._loop.create_task(self._client.infer(**self.request(event)))] = ticket
-
-    def answers(self, timeout: float) -> Sequence[Arrival]:
-        waiting = asyncio.wait(self._tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        ended, _ = self._loop.run_until_complete(waiting)
-        return [self.arrival(self._tasks.pop(task), task.exception() or task.result()) for task in ended]
-
-    def close(self) -> None:
-        self._loop.run_until_complete(self._client.close())
-        self._loop.close()
-
-
-STOCK_SENDERS: Final = {
-    "tritonclient.grpc, async_infer": CallbackSender,
-    "tritonclient.grpc, threads": partial(ThreadSender, tritonclient.grpc),
-    "tritonclient.grpc.aio": partial(AioSender, tritonclient.grpc),
-    "tritonclient.http, async_infer": GreenletSender,
-    "tritonclient.http, threads": partial(ThreadSender, tritonclient.http),
-    "tritonclient.http.aio": partial(AioSender, tritonclient.http),
-}
-"""By client: its sender, from address, model, workload and number of requests in flight."""
-
-
 # NVIDIA's load generator
 
 
 @dataclass(frozen=True)
 class RawPoint:
-    """Figures of `perf_analyzer`, which does not check the labels.
+    """Events per second and median latency [s] by `perf_analyzer`, which does not check the labels."""
 
-    Attributes:
-        model: name of the model.
-        concurrency: number of requests in flight.
-        throughput: events answered per second.
-        p50: median of the latency [s].
-        p95: 95th percentile of the latency [s].
-        p99: 99th percentile of the latency [s].
-        queue: mean time that a request waited in the server [s].
-        compute: mean time of a request in the model [s].
-    """
-
-    model: str
-    concurrency: int
     throughput: float
     p50: float
-    p95: float
-    p99: float
-    queue: float
-    compute: float
 
 
 def perf_analyze(
@@ -499,18 +313,10 @@ def perf_analyze(
         with table.open(encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
 
-    columns = ("p50 latency", "p95 latency", "p99 latency", "Server Queue")
-    compute = sum(float(row[f"Server Compute {part}"]) for part in ("Input", "Infer", "Output"))
-    times = [1e-6 * microseconds for microseconds in (*(float(row[name]) for name in columns), compute)]
-    return RawPoint(model, int(row["Concurrency"]), float(row["Inferences/Second"]), *times)
+    return RawPoint(float(row["Inferences/Second"]), 1e-6 * float(row["p50 latency"]))
 
 
 # One event at a time
-
-_LENGTH: Final = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
-_JSON_LENGTH: Final = re.compile(rb"\r\nInference-Header-Content-Length: *(\d+)", re.IGNORECASE)
-_HEAD: Final = 1 << 16
-"""Room for the head of an answer and its JSON [bytes]."""
 
 THROUGH_PROXY: Final = "http through proxy"
 
@@ -581,7 +387,7 @@ def questions_of(
 
 
 class HttpWire:
-    """Whole requests as bytes over one HTTP/1.1 connection that stays open.
+    """Requests made ahead of time over one HTTP/1.1 connection that stays open.
 
     Args:
         address: ``host:port`` of the server.
@@ -591,41 +397,19 @@ class HttpWire:
 
     def __init__(self, address: str, questions: Questions, headers: Mapping[str, str]) -> None:
         self._questions = questions
-        self._requests = [http_request(address, request.to_http(), headers) for request in questions.requests]
-        largest = max(request.inputs[0].array.nbytes for request in questions.requests)
-        self._buffer = bytearray(_HEAD + 4 * largest)
-        self._view = memoryview(self._buffer)
-        host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        requests = [http_request(address, request.to_http(), headers) for request in questions.requests]
+        largest = max(request.inputs[0].array.size // 3 for request in questions.requests)
+        self._sender = HttpSender(address, requests, largest, 1)
 
     def ask(self, event: int) -> bytes:
-        self._socket.sendall(self._requests[event])
-        tensors = self._tensors()
-        return bytes(tensors) if self._questions.region is None else self._questions.shared(event)
-
-    def _tensors(self) -> memoryview:
-        """What stands behind the JSON of the next answer; the view is good until then.
-
-        Raises:
-            ServiceError: no answer, or one that is no success.
-        """
-        filled, stop, end = 0, -1, 0
-        while stop < 0 or filled < end:
-            got = self._socket.recv_into(self._view[filled:])
-            if not got:
-                raise ServiceError(f"got the end of the connection after {filled} bytes, expected an answer")
-            filled += got
-            if stop < 0 and (stop := self._buffer.find(b"\r\n\r\n", 0, filled)) >= 0:
-                length = _LENGTH.search(self._buffer, 0, stop)
-                if length is None or self._buffer[9:12] != b"200":
-                    raise ServiceError(f"got {bytes(self._view[:filled])!r}, expected labels")
-                end = stop + 4 + int(length[1])
-        json_length = _JSON_LENGTH.search(self._buffer, 0, stop)
-        return self._view[stop + 4 + int(json_length[1]) if json_length else end : end]
+        self._sender.send(0, event)
+        (arrival,) = self._sender.answers(60.0)
+        if arrival.labels is None:
+            raise ServiceError(str(arrival.error))
+        return bytes(arrival.labels) if self._questions.region is None else self._questions.shared(event)
 
     def close(self) -> None:
-        self._socket.close()
+        self._sender.close()
         self._questions.close()
 
 

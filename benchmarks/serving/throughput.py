@@ -1,7 +1,6 @@
-"""Events per second of a served pipeline: against the pipeline in this process, by backend, by client and by cores.
+"""Events per second of a served pipeline: against the pipeline in this process, by backend and by cores.
 
     python benchmarks/serving/throughput.py [--rounds 5] [--seconds 3]
-    python benchmarks/serving/throughput.py --clients [--rounds 5] [--seconds 3]
 
 *Direct* is one thread of this process that finds one event after the other. Each instance of a served model has one
 thread, too. Requests go over HTTP by the least client that there is (`beampipe.serving.load`), `IN_FLIGHT` of them at
@@ -11,27 +10,22 @@ around; a ratio is the median over the rounds of the ratio in one round.
 A server with two cores does more than the work of its model: while one core finds tracks, the other reads requests and
 writes answers. So mu = 0 is measured again with the server held to one core, the client on the other:
 there a second instance cannot help, and what a batching model gains is the gain of batching.
-
-With ``--clients``, one native instance is asked by different clients at mu = 0: NVIDIA's Python clients, ours,
-`perf_analyzer`, and the least client. A stock client over gRPC and `perf_analyzer` also ask the model with the Python
-backend, in the same rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from clients import STOCK_SENDERS, HttpSender, behind_proxy, http_request, perf_analyze, questions_of
+from clients import HttpSender, behind_proxy, http_request, questions_of
 from served import (
     CONSOLE,
     Figure,
@@ -47,8 +41,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.load import FutureSender, Sender, Workload, closed_loop, direct_workload, summarise
+from beampipe.serving.load import Sender, Workload, closed_loop, direct_workload, summarise
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
@@ -113,14 +106,8 @@ def main() -> None:
     parser.add_argument("--mu", nargs="+", type=int, choices=IN_FLIGHT, default=list(IN_FLIGHT))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement, at least")
-    parser.add_argument("--clients", action="store_true", help="compare clients instead of backends")
     options = parser.parse_args()
-    if options.clients and options.output == parser.get_default("output"):
-        options.output = options.output.with_name("clients.json")
     begun = begin("throughput of serving", ("numpy", "tritonclient"))
-    if options.clients:
-        write_result(options.output, begun, of_clients(options))
-        return
     direct = direct_finder(options.pipeline)
     workloads = {mu: direct_workload(events_at(mu, EVENTS[mu], options.seed), direct.find) for mu in options.mu}
     rates: dict[Cell, dict[Way, list[float]]] = {}
@@ -238,7 +225,7 @@ def least_client(
     address, headers = behind_proxy(server)
     questions = questions_of(workload.hits, model, batching=batching).requests
     requests = [http_request(address, question.to_http(), headers) for question in questions]
-    return HttpSender(address, requests, workload, in_flight)
+    return HttpSender(address, requests, max(map(len, workload.hits)), in_flight)
 
 
 def closed(sender: Sender, model: str, workload: Workload, in_flight: int, seconds: float) -> float:
@@ -257,79 +244,6 @@ def ratio(name: str, one: Sequence[float], other: Sequence[float]) -> Figure:
     """Median over the rounds of the one over the other, and half the distance of the quartiles."""
     low, middle, high = np.nanpercentile(np.array(one) / np.array(other), [25, 50, 75])
     return Figure(name, float(middle), "", "higher", spread=float(high - low) / 2)
-
-
-PERF_ANALYZER: Final = "perf_analyzer (gRPC)"
-OURS: Final = {"TritonTrackFinder, gRPC": "grpc", "TritonTrackFinder, HTTP": "http"}
-LEAST: Final = "least client, HTTP"
-BACKEND_CLIENTS: Final = ("tritonclient.grpc, async_infer", PERF_ANALYZER)
-"""Clients that also compare the native backend with the Python backend."""
-
-
-def of_clients(options: argparse.Namespace) -> list[Figure]:
-    """All clients at mu = 0."""
-    in_flight = IN_FLIGHT[0][0]
-    direct = direct_finder(options.pipeline)
-    events = [hits for hits in events_at(0, EVENTS[0], options.seed) if len(hits)]  # perf_analyzer sends no empty ones
-    workload = direct_workload(events, direct.find)
-    native, python = options.pipeline, f"{options.pipeline}_python"
-    models = models_of([native], backend="native") + models_of([native], backend="python", suffix="_python")
-    direct_rates: list[float] = []
-    rates: dict[tuple[str, str], list[float]] = {}
-    with serving(models) as server:
-        clients = clients_of(server, in_flight)
-        for turn in range(options.rounds):
-            direct_rates.append(one_by_one(direct, workload, options.seconds))
-            for name in list(clients) if turn % 2 == 0 else reversed(list(clients)):
-                for model in (native, python) if name in BACKEND_CLIENTS else (native,):
-                    rates.setdefault((name, model), []).append(clients[name](model, workload, options.seconds))
-            CONSOLE.print(f"round {turn + 1} of {options.rounds}: done", markup=False)
-    measured = [name for name in clients if np.isfinite(rates[name, native]).any()]
-    return [ratio(f"{name} over direct", rates[name, native], direct_rates) for name in measured] + [
-        ratio(f"native over Python backend, {name}", rates[name, native], rates[name, python])
-        for name in measured
-        if name in BACKEND_CLIENTS
-    ]
-
-
-Client = Callable[[str, Workload, float], float]
-"""From model, workload and seconds to events per second."""
-
-
-def clients_of(server: TritonServer, in_flight: int) -> dict[str, Client]:
-    """All clients by name."""
-
-    def closing_sender(
-        make: Callable[[str, Workload], Sender], model: str, workload: Workload, seconds: float
-    ) -> float:
-        with closing(make(model, workload)) as sender:
-            return closed(sender, model, workload, in_flight, seconds)
-
-    def ours(scheme: str, model: str, workload: Workload) -> Sender:
-        url = f"{scheme}://{server.grpc_url if scheme == 'grpc' else server.http_url}"
-        finder = TritonTrackFinder(url, model, protocol=scheme, in_flight=in_flight)
-        return FutureSender(finder.submit, workload, finder.close)
-
-    def raw(model: str, workload: Workload, seconds: float) -> float:
-        requests = max(500, int(500 * seconds))
-        try:
-            return perf_analyze(server.grpc_url, model, workload.hits, in_flight, requests=requests).throughput
-        except BeampipeError as error:  # on a busy machine, often: no three windows that agree
-            CONSOLE.print(" ".join(str(error).splitlines()[-3:]), markup=False)
-            return float("nan")
-
-    def stock(name: str, address: str, model: str, workload: Workload) -> Sender:
-        return STOCK_SENDERS[name](address, model, workload, in_flight)
-
-    clients: dict[str, Client] = {}
-    for name in STOCK_SENDERS:
-        address = server.grpc_url if "grpc" in name else server.http_url
-        clients[name] = partial(closing_sender, partial(stock, name, address))
-    for name, scheme in OURS.items():
-        clients[name] = partial(closing_sender, partial(ours, scheme))
-    clients[LEAST] = partial(closing_sender, lambda model, workload: least_client(server, model, workload, in_flight))
-    clients[PERF_ANALYZER] = raw
-    return clients
 
 
 if __name__ == "__main__":

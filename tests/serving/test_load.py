@@ -349,7 +349,7 @@ def address() -> Iterator[str]:
 
 @contextmanager
 def http(address: str, requests: tuple[bytes, ...], connections: int = 3) -> Iterator[Sender]:
-    sender = HttpSender(address, requests, ASKED, connections)
+    sender = HttpSender(address, requests, max(map(len, ASKED.hits)), connections)
     yield sender
     sender.close()
 

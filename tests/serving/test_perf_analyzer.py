@@ -23,9 +23,8 @@ def test_perf_analyzer_measures_a_model(engine: Engine, tmp_path: Path) -> None:
     event = next(event.hits for event in shipped_events(0) if len(event.hits) > 300)
     with TritonServer(ServerSettings(tmp_path / "models", (name,))) as server:
         if (point := measured(server.grpc_url, name, event)) is not None:
-            assert point.model == name
             assert point.throughput > 0
-            assert 0 < point.p50 <= point.p95 <= point.p99
+            assert 0 < point.p50 < 1
         with pytest.raises(BeampipeError, match="perf_analyzer: got no result"):
             perf_analyze(server.grpc_url, "no_such_model", [event], 1, timeout=20.0)
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from tritonclient.grpc import service_pb2
 
-__all__ = ["KINDS", "CancellingClient", "SlowClients"]
+__all__ = ["KINDS", "SlowClients"]
 
 Kind = Literal["small", "large", "silent", "half-closed", "leaving"]
 
@@ -135,66 +135,6 @@ class SlowClients:
         except OSError:
             return False
         return bool(data) and self._grpc and not _ends_stream(data)
-
-
-class CancellingClient:
-    """A client that cancels its gRPC requests; it connects again if the other side closes.
-
-    Args:
-        port: port of a gateway or reverse proxy on this machine.
-        seconds: time that the model sleeps for a request [s].
-
-    Attributes:
-        cancelled: number of cancelled requests.
-    """
-
-    def __init__(self, port: int, seconds: float = 0.0) -> None:
-        self.cancelled = 0
-        self._port, self._message = port, _grpc_message(seconds)
-        self._headers = _grpc_headers({})
-        self._asked = False
-        self._connect()
-
-    def ask(self) -> None:
-        """Send a request, unless one is on its way."""
-        if not self._asked:
-            self._asked = self._send(
-                _frame(1, 4, self._stream, self._headers) + _frame(0, 1, self._stream, self._message)
-            )
-
-    def cancel(self) -> None:
-        """Cancel the request, if there is one; the answer is perhaps there."""
-        if self._asked and self._send(_frame(3, 0, self._stream, (8).to_bytes(4, "big"))):
-            self._asked = False
-            self._stream += 2
-            self.cancelled += 1
-
-    def close(self) -> None:
-        """Leave."""
-        self._connection.close()
-
-    def _send(self, frames: bytes) -> bool:
-        """Read what is there, and send; whether that was possible."""
-        try:
-            with suppress(BlockingIOError):
-                while self._connection.recv(1 << 16):
-                    pass
-                raise ConnectionResetError
-            self._connection.send(frames)
-        except OSError:
-            self._connection.close()
-            with suppress(OSError):
-                self._connect()
-            return False
-        return True
-
-    def _connect(self) -> None:
-        self._stream, self._asked = 1, False
-        self._connection = socket.create_connection(("127.0.0.1", self._port), timeout=20)
-        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        window = (1 << 30).to_bytes(4, "big")
-        self._connection.sendall(_PREFACE + _frame(4, 0, 0, b"") + _frame(8, 0, 0, window))
-        self._connection.setblocking(False)
 
 
 def _grpc_headers(others: Mapping[str, str]) -> bytes:

@@ -1,9 +1,12 @@
-"""What does one more systematic cost? `python benchmarks/calibration/added_variations.py [--variations 240]`
+"""What does a change cost after a first run? `python benchmarks/calibration/changes.py [--variations 240]`
 
 Variations are added to a calibration one at a time: weights, shifts of the jet energy, other track efficiencies, more
 replicas. All runs together are compared with one run from an empty store that fills all variations at once. Bytes are
 the compressed baskets that are read from ROOT files after their inspection; CPU time is that of stages 1 to 3 with one
 worker. The sums must be the same, byte for byte.
+
+Then the calibration is run with another `min_eta_gap`, another edge of pT and another working point, each from stored
+tables up to the scale factors: no basket is read.
 """
 
 from __future__ import annotations
@@ -24,13 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
 from recording import Figure, Reference, begin, cpu_seconds, parser_of, write_result
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Systematic
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Regions, Systematic
 from beampipe.calibration.ntuple.root_files import PlainBranch
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.taggers import Tagger
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 
-FOLDER: Final = KEPT / "added_variations"
+FOLDER: Final = KEPT / "changes"
 ALL: Final = (
     *(("weight", f"pdf_{number:03d}") for number in range(122)),
     *(("weight", f"{shower}_{way}") for shower in ("fsr", "isr") for way in ("up", "down")),
@@ -87,18 +91,19 @@ def sums(configuration: Configuration, plan: Plan) -> dict[str, bytes]:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, "calibration_added_variations")
+    parser = parser_of(__doc__, "calibration_changes")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--variations", type=int, default=20, help=f"number of variations to add, up to {len(ALL)}")
     options = parser.parse_args()
-    begun = begin("variations added one at a time")
+    begun = begin("changes after a first run")
     nominal, data = make_toys(
         Toy("added", options.events, 6, n_weights=127),
         Toy("added_data", options.events // 4, 2, kind="data", seed=2),
     )
     shutil.rmtree(FOLDER, ignore_errors=True)
     samples = {"nominal": InputSample("nominal", tuple(nominal)), "data": InputSample("data", tuple(data), "data")}
-    configuration = Configuration(FOLDER / "added", samples, chunk_events=50_000, bootstrap=Bootstrap(100))
+    plain = Configuration(FOLDER / "added", samples, chunk_events=50_000, bootstrap=Bootstrap(0))
+    configuration = replace(plain, bootstrap=Bootstrap(100))
     fill(replace(configuration, output=FOLDER / "warm"))  # libraries are loaded, files are in memory
 
     def from_nothing(name: str) -> tuple[Plan, int, float]:
@@ -138,7 +143,45 @@ def main() -> None:
     title = f"{options.variations} variations one at a time"
     figures.append(Figure(f"{title}: CPU", cpu, "s", reference=Reference("all at once", all_cpu)))
     figures.append(Figure(f"{title}: read", size / 1e6, "MB", reference=Reference("all at once", all_bytes / 1e6)))
-    write_result(options.output, begun, figures)
+    write_result(options.output, begun, figures + cut_figures(replace(plain, output=FOLDER / "cuts"), options.events))
+
+
+def cut_figures(plain: Configuration, events: int) -> list[Figure]:
+    """CPU time of other cuts, edges and working points, of calibrations that keep ever more in their tables."""
+    figures: list[Figure] = []
+    shifts = Systematic("energy", "up_down", kinematics=("jes_*", "jer_*"))
+    configurations = {
+        "n_trk": plain,
+        "n_trk, 200 replicas": replace(plain, bootstrap=Bootstrap(200)),
+        "n_trk, 10 weights kept": replace(
+            plain, keep_variations=True, systematics=(Systematic("pdf", "envelope", weights=("pdf_00*",)),)
+        ),
+        "boosted tagger, 106 shifts": replace(
+            plain, taggers=(Tagger(), Tagger("gbdt", 25, 0.0, 1.0, "shipped")), systematics=(shifts,)
+        ),
+    }
+    for title, first in configurations.items():
+        shutil.rmtree(first.output, ignore_errors=True)
+        whole, _ = cost(first)
+        tables = sum(path.stat().st_size for path in (first.output / "store" / "select").rglob("*.npz"))
+        figures.append(Figure(f"{title}: tables per event", tables / (1.25 * events), "B"))
+        for name, changed in (
+            ("min_eta_gap", replace(first, regions=Regions(min_eta_gap=0.6))),
+            ("an edge of pT", replace(first, pt_edges=(500.0, 650.0, *first.pt_edges[2:]))),
+            ("a working point", replace(first, working_points=(0.5, 0.65))),
+        ):
+            cpu, size = cost(changed)
+            figures.append(Figure(f"{title}: {name}", cpu, "s", reference=Reference("first run", whole)))
+            figures.append(Figure(f"{title}: {name}: read", size, "B"))
+    return figures
+
+
+def cost(configuration: Configuration) -> tuple[float, int]:
+    """CPU time [s] of a run to the scale factors, and bytes that it reads from ROOT files."""
+    with counted() as total:
+        before = cpu_seconds()
+        run_calibration(configuration, RunSettings("inline"))
+    return cpu_seconds() - before, total.read
 
 
 if __name__ == "__main__":
