@@ -15,6 +15,7 @@ install := $(bin)/python release/install.py
 demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
+release_ready := $(VENV)-release/.ready
 
 # Number of tests at once.
 WORKERS ?= 2
@@ -42,9 +43,11 @@ help:
 	@echo "make bench-compare   what became worse than the records in benchmarks/results/ by more than its spread"
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
-	@echo "make test-arm   the kernels for AArch64, emulated: labels equal those of this processor"
-	@echo "make extras   each extra alone runs its first command, in an environment of its own"
+	@echo "make test-arm   the wheel for AArch64, emulated: labels equal those of this processor"
+	@echo "make extras   every install line resolves; each extra alone runs its first command, in an environment of its own"
+	@echo "make wheels   the source and the wheels, into dist/"
 	@echo "make release-check   the dry run of a release: build, check, install, use"
+	@echo "make release VERSION=1.2.3   a release, all but the upload"
 	@echo "make docs   the documentation with executed notebooks, under docs/_build/"
 	@echo "make docs-check   the same, and each page checked in a browser: two widths, light and dark"
 
@@ -77,22 +80,11 @@ test-lowest: $(bin)/python
 	$(VENV)-lowest/bin/python release/install.py --resolution lowest-direct -e ".[all,dev]"
 	$(VENV)-lowest/bin/python $(at_once) $(others)
 
-# Kernels for AArch64, compiled by a cross compiler and emulated: labels are those of this processor. ARM_OPTIONS: --all.
+# The wheel for AArch64, emulated: labels are those of this processor. ARM_OPTIONS: --all; or --wheel, one that is there.
 ARM_OPTIONS ?=
-.PHONY: test-arm
-test-arm: $(test_ready)
-	@missing=""; \
-	command -v aarch64-linux-gnu-g++ >/dev/null || missing="g++-aarch64-linux-gnu"; \
-	command -v qemu-aarch64 >/dev/null || missing="$$missing qemu-user"; \
-	for program in mmdebstrap cmake; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
-	command -v ninja >/dev/null || missing="$$missing ninja-build"; \
-	test -x /usr/bin/python3 || missing="$$missing python3"; \
-	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
-	    || echo "could not be installed: $$missing"; \
-	fi
-	$(bin)/python -m pip install -q uv
-	$(bin)/python release/arm.py $(ARM_OPTIONS)
+.PHONY: test-arm wheels release
+test-arm: $(test_ready) $(release_ready) release-programs
+	$(VENV)-release/bin/python release/arm.py --here $(bin)/python $(ARM_OPTIONS)
 
 # Each extra in an environment of its own runs the first command of README's table. EXTRAS: names, or --two.
 EXTRAS ?=
@@ -100,13 +92,19 @@ extras: $(bin)/python
 	$(bin)/python -m pip install -q uv
 	$(bin)/python release/extras.py $(EXTRAS)
 
-# Build, check and use the files for a package index; nothing is uploaded. Takes an hour.
+# The source, and the wheels for each Python and processor, in dist/; ten minutes.
+wheels: $(release_ready) release-programs
+	$(VENV)-release/bin/python release/wheels.py
+
+# Build, check and use the files for a package index; nothing is uploaded. Takes an hour. RELEASE_OPTIONS: --dist FOLDER.
 RELEASE_OPTIONS ?=
-release-check: extras
-	$(bin)/python -m venv $(VENV)-release
-	$(VENV)-release/bin/python -m pip install -q uv
-	$(VENV)-release/bin/uv pip install -q -p $(VENV)-release/bin/python --group release
+release-check: $(release_ready) release-programs
 	$(VENV)-release/bin/python release/check.py $(RELEASE_OPTIONS)
+
+# All of a release but the upload: docs/release.md.
+VERSION ?=
+release: $(release_ready) release-programs
+	$(VENV)-release/bin/python release/release.py "$(VERSION)"
 
 check: $(test_ready)
 	$(bin)/ruff format --check .
@@ -213,20 +211,23 @@ docs-check: $(test_ready) programs docs
 clean:
 	rm -rf build docs/_build demo
 
-# Programs that are no Python packages. If they cannot be installed, the tests that need them are skipped and counted.
-.PHONY: programs
+# Programs that are no Python packages: PROGRAM=PACKAGE of Debian. If they cannot be installed, the tests that need them are
+# skipped and counted.
+define programs_of_debian
+@export PATH="$$PATH:/usr/sbin"; missing=""; \
+for pair in $(1); do command -v "$${pair%=*}" >/dev/null || missing="$$missing $${pair#*=}"; done; \
+if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+    || echo "could not be installed: $$missing"; \
+fi
+endef
+.PHONY: programs release-programs
 programs:
-	@export PATH="$$PATH:/usr/sbin"; missing=""; \
-	command -v chromium >/dev/null || missing="chromium"; \
-	command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="$$missing slurm-wlm munge"; \
-	command -v xrootd >/dev/null || missing="$$missing xrootd-server"; \
-	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
-	command -v prometheus-alertmanager >/dev/null || command -v alertmanager >/dev/null \
-	  || missing="$$missing prometheus-alertmanager"; \
-	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
-	    || echo "could not be installed: $$missing; the tests that need them will be skipped"; \
-	fi
+	$(call programs_of_debian,chromium=chromium slurmctld=slurm-wlm munged=munge xrootd=xrootd-server \
+	  promtool=prometheus prometheus-alertmanager=prometheus-alertmanager)
+
+release-programs:
+	$(call programs_of_debian,mmdebstrap=mmdebstrap bwrap=bubblewrap qemu-aarch64=qemu-user g++=g++)
 
 $(bin)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -240,6 +241,12 @@ $(demo_ready): $(sources) | $(bin)/python
 $(test_ready): $(sources) | $(bin)/python
 	$(install) -e ".[all,dev]"
 	@touch $@ $(demo_ready)
+
+$(release_ready): pyproject.toml | $(bin)/python
+	$(bin)/python -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install -q uv
+	$(VENV)-release/bin/uv pip install -q -p $(VENV)-release/bin/python --group release
+	@touch $@
 
 $(docs_ready): $(sources) | $(bin)/python
 	$(install) -e ".[fleet,calibration,analysisops,dev]"

@@ -2,15 +2,15 @@
 
     make release-check
 
-Source is built, and from it a wheel for each Python, which auditwheel repairs for the oldest glibc that it runs with.
-Each wheel finds tracks in an environment of its own. The lines of README that install are run in a folder with the
-source. An environment without any extra must answer every command that needs one with the line that installs it, and
-that line must work. `extras.py` runs the first command of each extra.
+Each wheel of `wheels.py` finds tracks in an environment of its own, and those for AArch64 are emulated. The install
+lines of README and docs are run. An environment without any extra must answer every command that needs one with the
+line that installs it, and that line must work. Each extra alone runs the first command of its area.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -24,8 +24,12 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
+from arm import compare
+from extras import run_first_command
 from first_picture import first_picture
-from using import ROOT, Failed, environment, install_lines, run
+from lines import report
+from using import ADDRESS, ROOT, Failed, environment, first_commands, interpreter, run
+from wheels import build
 
 WITHOUT: Final = {
     "track events.parquet -o out.parquet": "tracking",
@@ -48,30 +52,22 @@ WITHOUT: Final = {
 """Command, in an environment without extras, -> the extra that its answer must name: that of the first package."""
 
 
-ALL_SETS: Final = ["-C", "cmake.define.BEAMPIPE_ISA=all"]
-"""Option of a build whose kernels are for all CPUs."""
-
-
 def pythons() -> list[str]:
     """Versions of Python that the package names."""
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
     return [line.rpartition(" ")[2] for line in classifiers if re.search(r":: 3\.\d+$", line)]
 
 
-def build(folder: Path) -> None:
-    """Source, and from it a wheel for each version of Python."""
-    run(["uv", "build", "-q", "--sdist", "--out-dir", str(folder)])
-    (source,) = folder.glob("*.tar.gz")
-    for version in pythons():
-        compiled = folder / version
-        run(["uv", "build", "-q", "--wheel", *ALL_SETS, "-p", version, "--out-dir", str(compiled), str(source)])
-        run(["auditwheel", "repair", "-w", str(folder), *map(str, compiled.glob("*.whl"))])
-    print(*(wheel.name for wheel in sorted(folder.glob("*.whl"))), sep="\n", flush=True)
+def wheel_for(folder: Path, version: str, processor: str = "x86_64") -> Path:
+    """The wheel for a version of Python."""
+    tag = f"cp{version.replace('.', '')}-cp" if version == "3.11" else "cp312-abi3"
+    (wheel,) = folder.glob(f"*-{tag}*_{processor}.whl")
+    return wheel
 
 
 def find_tracks(wheel: Path, version: str) -> None:
     """A wheel alone, with the kernels for all CPUs, finds tracks."""
-    with environment(wheel, "tracking", version) as bin_, tempfile.TemporaryDirectory() as name:
+    with environment(wheel, "tracking", interpreter(version)) as bin_, tempfile.TemporaryDirectory() as name:
         run("beampipe tracking example events.parquet", Path(name), path=bin_)
         run("beampipe track events.parquet -o tracks.parquet", Path(name), path=bin_)
         output = run("python -c 'import beampipe; beampipe.show_versions()'", Path(name), path=bin_)
@@ -83,29 +79,21 @@ def look_at(folder: Path, wheel: Path) -> None:
     """What an index, and whoever reads the metadata, would refuse."""
     run(["twine", "check", "--strict", *map(str, [*folder.glob("*.tar.gz"), wheel])])
     text = run(["python", "-m", "zipfile", "-l", str(wheel)])
-    for part in ("_native.", "_kernels_baseline.so", "libtriton_beampipe.so", "tracking/data/mu0.parquet"):
+    kernels = ("baseline", "avx2", "avx512") if "x86_64" in wheel.name else ("neon", "sve256", "sve512")
+    parts = ("_native.", "libtriton_beampipe.so", "tracking/data/mu0.parquet", "docs/install.md", "licenses/LICENSE")
+    for part in (*parts, *(f"_kernels_{isa}.so" for isa in kernels)):
         if part not in text:
-            raise Failed(f"{wheel.name}: {part} is not in it; was there no compiler?")
+            raise Failed(f"{wheel.name}: {part} is not in it")
 
 
-def look_at_project() -> None:
-    """Citation, and the review of the whole."""
-    run("cffconvert --validate")
-    run("sp-repo-review .")
-
-
-def install_as_readme_says(source: Path, python: str) -> None:
-    """The README's lines that install, in a folder with the source and a fresh environment; then a first command."""
-    with tempfile.TemporaryDirectory(prefix="beampipe-checkout-") as name:
-        folder = Path(name)
+def install_lines_hold(folder: Path, source: Path) -> None:
+    """Each install line resolves with every Python; and with the oldest, it installs."""
+    failed = report(folder, pythons())
+    with tempfile.TemporaryDirectory(prefix="beampipe-source-") as name:
         run(["tar", "-xf", str(source), "-C", name, "--strip-components", "1"])
-        run([python, "-m", "venv", "env"], folder)
-        bin_ = folder / "env/bin"
-        for line in install_lines():
-            if line != "make test":  # `.ci/run` runs it
-                run(line, folder, path=bin_)
-        run("beampipe tracking example events.parquet", folder, path=bin_)
-        run("beampipe track events.parquet -o tracks.parquet", folder, path=bin_)
+        failed += report(folder, pythons()[:1], Path(name))
+    if failed:
+        raise Failed(f"{failed} install lines")
 
 
 def without_extras(wheel: Path, python: str) -> None:
@@ -142,31 +130,51 @@ class Steps:
             print(f"ok     {name} ({time.monotonic() - start:.0f} s)", flush=True)
 
 
+def check(folder: Path, python: str, *, quick: bool = False) -> int:
+    """Check the files of a release; prints a line for each step and returns the number of failures.
+
+    Args:
+        folder: holds them.
+        python: interpreter of the environments.
+        quick: leave out what takes longest: installs by every install line, and emulation.
+    """
+    step = Steps()
+    for wheel in sorted(folder.glob("*.whl")):
+        step(f"what an index would refuse, {wheel.name}", partial(look_at, folder, wheel))
+    version = run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
+    for other in pythons():
+        step(f"tracks with Python {other}", partial(find_tracks, wheel_for(folder, other), other))
+    step("first picture", lambda: print(first_picture(wheel_for(folder, version), python)))
+    step("review of the project", partial(run, "sp-repo-review ."))
+    step("without extras: every command says which one", lambda: without_extras(wheel_for(folder, version), python))
+    for extra in first_commands():
+        step(f"first command of [{extra}]", partial(run_first_command, wheel_for(folder, version), extra, python))
+    if not quick:
+        (source,) = folder.glob("*.tar.gz")
+        step("install lines", lambda: install_lines_hold(folder, source))
+        step("labels on AArch64", lambda: labels_on_arm(folder, version, python))
+    return step.failed
+
+
+def labels_on_arm(folder: Path, version: str, python: str) -> None:
+    """Emulated AArch64 processors find the tracks that this one finds, by the wheels of both."""
+    with environment(wheel_for(folder, version), "tracking", python) as bin_:
+        compare(wheel_for(folder, "3.13", "aarch64"), str(bin_ / "python"), ["0:2", "60:1"])
+
+
 def main() -> None:
-    """Run the steps, and say how each went."""
+    """Build the files if none are given, and check them."""
     parser = argparse.ArgumentParser(description="The dry run of a release.")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the environments")
-    python = parser.parse_args().python
-    step = Steps()
+    parser.add_argument("--dist", type=Path, help="folder with source and wheels, in place of building them")
+    parser.add_argument("--quick", action="store_true", help="no installs by every install line, no emulation")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="beampipe-release-") as name:
-        folder = Path(name)
-        step("source and wheels", lambda: build(folder))
-        wheels, sources = (
-            {wheel.name.split("-")[2]: wheel for wheel in folder.glob("*.whl")},
-            list(folder.glob("*.tar.gz")),
-        )
-        if len(wheels) < len(pythons()):
-            sys.exit(1)
-        for version in pythons():
-            wheel = wheels[f"cp{version.replace('.', '')}"]
-            step(f"what an index would refuse, {version}", partial(look_at, folder, wheel))
-            step(f"tracks with Python {version}", partial(find_tracks, wheel, version))
-        tag = run([python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"]).strip()
-        step("first picture", lambda: print(first_picture(wheels[tag], python)))
-        step("the line of README that installs", lambda: install_as_readme_says(sources[0], python))
-        step("citation, review", look_at_project)
-        step("without extras: every command says which one", lambda: without_extras(wheels[tag], python))
-    sys.exit(1 if step.failed else 0)
+        folder = options.dist or Path(name)
+        if options.dist is None:
+            os.environ.setdefault("BEAMPIPE_REPOSITORY", ADDRESS)
+            build(folder)
+        sys.exit(check(folder.absolute(), options.python, quick=options.quick) > 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Each extra alone: an environment that has nothing else runs the first command of its area in README's table.
+"""Every install line resolves; each extra alone runs the first command of its area in README's table.
 
 make extras                        # all six
 python release/extras.py fleet     # these; with --two: two of them, chosen by the hash of the commit
@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
+from lines import report
 from using import Failed, environment, first_commands, run
 
 
@@ -47,7 +48,7 @@ def run_first_command(wheel: Path, extra: str, python: str) -> None:
 
 def main() -> None:
     """Run the commands, each in an environment of its own."""
-    parser = argparse.ArgumentParser(description="The first command of each extra, in an environment of its own.")
+    parser = argparse.ArgumentParser(description="Install lines, and the first command of each extra.")
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help="extras to try; default: all")
     parser.add_argument("--two", action="store_true", help="two extras, chosen by the hash of the commit")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the environments")
@@ -61,6 +62,8 @@ def main() -> None:
         if arguments.wheel is None:
             run(["uv", "build", "-q", "--wheel", "--python", arguments.python, "--out-dir", folder])
             (arguments.wheel,) = Path(folder).glob("*.whl")
+        version = run([arguments.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
+        failed += report(arguments.wheel.absolute().parent, [version])
         for extra in extras:
             try:
                 run_first_command(arguments.wheel.absolute(), extra, arguments.python)

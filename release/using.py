@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run the files beside it from elsewhere
 
-from install import variables
+from install import variables as variables_of_uv
 
 ROOT: Final = Path(__file__).parents[1]
 TOOLS: Final = Path(sys.executable).parent
@@ -32,6 +34,7 @@ def run(
     folder: Path = ROOT,
     *,
     path: Path = TOOLS,
+    variables: Mapping[str, str] = MappingProxyType({}),
     limit: float = 1800.0,
 ) -> str:
     """The output of a command; `Failed` if it fails or prints a traceback.
@@ -40,12 +43,12 @@ def run(
         command: words, or a line of them.
         folder: where it runs.
         path: folder of the programs that are found first.
+        variables: additional variables of the environment.
         limit: time after which it has failed [s].
     """
     words = shlex.split(command) if isinstance(command, str) else command
-    done = subprocess.run(
-        words, cwd=folder, env=surroundings(path), capture_output=True, text=True, check=False, timeout=limit
-    )
+    environ = {**surroundings(path), **variables}
+    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=limit)
     output = done.stdout + done.stderr
     if done.returncode != 0 or "Traceback" in output:
         raise Failed(f"{' '.join(words)}: exit code {done.returncode}\n{output[-3000:]}")
@@ -59,10 +62,26 @@ def surroundings(path: Path) -> dict[str, str]:
     """
     pip = [sys.executable, "-m", "pip", "config", "list"]
     configured = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
-    mine = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "BEAMPIPE_REPOSITORY": ADDRESS}
+    mine = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
     left_out = ("PYTHONPATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-    given = variables(configured) | os.environ
+    given = variables_of_uv(configured) | os.environ
     return {name: value for name, value in given.items() if name not in left_out} | mine
+
+
+def interpreter(version: str) -> str:
+    """Path of a Python: that of the shell, or the newest of pyenv.
+
+    Args:
+        version: like 3.12.
+
+    Raises:
+        Failed: there is none.
+    """
+    of_pyenv = sorted((Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python{version}"))
+    for path in (shutil.which(f"python{version}"), *map(str, reversed(of_pyenv))):
+        if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return path
+    raise Failed(f"Python {version}: not found in PATH nor among pyenv's versions")
 
 
 @contextmanager
@@ -77,12 +96,6 @@ def environment(wheel: Path, extra: str, python: str) -> Iterator[Path]:
         wanted = f"beampipe[{extra}] @ {wheel.as_uri()}" if extra else str(wheel)
         run(["uv", "pip", "install", "-q", "-p", str(bin_ / "python"), wanted])
         yield bin_
-
-
-def install_lines() -> list[str]:
-    """The commands below the README's "Install", without their remarks."""
-    install = _readme().partition("\n## Install\n")[2].partition("\n## ")[0]
-    return [line.split("  #")[0].strip() for line in install.splitlines() if line.startswith("    ")]
 
 
 def first_commands() -> dict[str, str]:

@@ -86,6 +86,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
         "Can an agent do the analysis? Tasks with known truth, tools, grades.",
         _imported("beampipe.analysisops.cli:app"),
     ),
+    "docs": (
+        "Read the documentation, or copy it with the examples.",
+        _imported("beampipe.terminal.documents:docs_command"),
+    ),
 }
 for _name, (_help, _load) in _COMMANDS.items():
     app.add_lazy(_name, _help, _load)

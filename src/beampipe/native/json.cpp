@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <limits>
 #include <set>
 
 #include "native/errors.hpp"
+#include "native/numbers.hpp"
 
 namespace beampipe {
 namespace {
@@ -184,11 +186,11 @@ private:
     if (take("NaN")) return {std::numeric_limits<double>::quiet_NaN(), false, 0};
     if (take("Infinity")) return {kInfinity, false, 0};
     if (take("-Infinity")) return {-kInfinity, false, 0};
-    const std::string_view token = number_token();
+    const std::string token(number_token());
     Json::Number found{};
     const char *first = token.data(), *last = first + token.size();
-    const auto real = std::from_chars(first, last, found.value);
-    if (real.ec != std::errc{} || real.ptr != last) refuse("a number that fits in 64 bits");
+    found.value = parse_number(first, nullptr);
+    if (std::isinf(found.value)) refuse("a number that fits in 64 bits");
     const auto integer = std::from_chars(first, last, found.whole);
     found.is_whole = integer.ec == std::errc{} && integer.ptr == last;
     at_ += token.size();

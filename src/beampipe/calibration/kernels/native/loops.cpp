@@ -7,8 +7,10 @@
 #include "numbers.hpp"
 
 // The variant for the processor is chosen when the library is loaded. None uses FMA: the build forbids contraction.
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && (defined(__clang__) || __GNUC__ >= 12)
 #define FOR_EACH_ISA __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__GNUC__)  // older ones choose by single features
+#define FOR_EACH_ISA __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define FOR_EACH_ISA
 #endif

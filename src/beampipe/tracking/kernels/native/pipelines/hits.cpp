@@ -1,10 +1,11 @@
 #include "pipelines/hits.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <vector>
 
 #include "native/errors.hpp"
+#include "native/numbers.hpp"
 
 namespace beampipe {
 namespace {
@@ -16,12 +17,13 @@ constexpr double kTiltMax = 0.01;     // largest slope of a beam line to the axi
 std::string shown(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-  char buffer[64];
+  int digits = 0;  // after the first
+  std::string text = print_number("%.*e", digits, value);
+  while (parse_number(text.c_str(), nullptr) != value) text = print_number("%.*e", ++digits, value);
   const double size = std::abs(value);
-  const bool plain = size == 0 || (size >= 1e-4 && size < 1e16);
-  const auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
-  std::string text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
-  return plain && text.find('.') == std::string::npos ? text + ".0" : text;
+  if (size != 0 && (size < 1e-4 || size >= 1e16)) return text;
+  const int exponent = std::stoi(text.substr(text.find('e') + 1));
+  return print_number("%.*f", std::max(1, digits - exponent), value);
 }
 
 /// An angle between -pi and pi, by the steps of numpy's remainder: equal to the last bit.
@@ -38,21 +40,16 @@ std::vector<double> numbers_in(const std::string& text) {
   std::vector<double> numbers;
   const char* part = text.c_str();
   for (char* end = nullptr;; part = end + 1) {
-    numbers.push_back(std::strtod(part, &end));
+    numbers.push_back(parse_number(part, &end));
     if (end == part || (*end != ',' && *end != '\0')) return {};
     if (*end == '\0') return numbers;
   }
 }
 
 /// A number as Python's format :g writes it.
-std::string brief(double number) { return text_of(number, std::chars_format::general, 6); }
+std::string brief(double number) { return print_number("%.*g", 6, number); }
 
 }  // namespace
-
-std::string text_of(double number, std::chars_format format, int precision) {
-  char text[400];
-  return {text, std::to_chars(text, text + sizeof text, number, format, precision).ptr};
-}
 
 Scale scale_named(const std::string& name) {
   constexpr auto kPi32 = static_cast<float>(kPi);

@@ -2,7 +2,6 @@
 // and pi.
 #pragma once
 
-#include <charconv>
 #include <cstdint>
 #include <string>
 
@@ -11,9 +10,6 @@
 namespace beampipe {
 
 constexpr double kPi = 3.141592653589793;
-
-/// A number for messages, with a point in any locale.
-std::string text_of(double number, std::chars_format format, int precision);
 
 /// The size of one unit of each coordinate (beampipe.events).
 struct Scale {

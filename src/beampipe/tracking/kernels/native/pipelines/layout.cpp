@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "native/errors.hpp"
+#include "native/numbers.hpp"
 #include "pipelines/policy.hpp"
 
 namespace beampipe {
@@ -186,7 +187,7 @@ struct Filling {
   }
 };
 
-std::string one_digit(float value) { return text_of(value, std::chars_format::fixed, 1); }
+std::string one_digit(float value) { return print_number("%.*f", 1, value); }
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 
 #include "graphs/blocks.hpp"
 #include "native/errors.hpp"
+#include "native/numbers.hpp"
 #include "pipelines/hits.hpp"
 
 namespace beampipe {
@@ -28,7 +29,7 @@ constexpr double kMemoryLimit = 8e9;          // of events found together [B]
 constexpr int kMaxRefinds = 3;                // largest number of further searches of an event
 constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
 
-std::string gigabytes(double bytes) { return text_of(bytes / 1e9, std::chars_format::fixed, 1); }
+std::string gigabytes(double bytes) { return print_number("%.*f", 1, bytes / 1e9); }
 
 /// Number of hits of an event, and which of several it is, for messages.
 std::string hits_of(const Blocks& events, std::int64_t k) {

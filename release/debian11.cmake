@@ -1,0 +1,10 @@
+# Toolchain file for the wheels of a release: the compilers of Debian 11, which `release/wheels.py` installs under build/.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR $ENV{BEAMPIPE_PROCESSOR})
+set(BUILD ${CMAKE_CURRENT_LIST_DIR}/../build)
+set(TOOLS ${BUILD}/tools/${CMAKE_SYSTEM_PROCESSOR}-linux-gnu-)
+set(CMAKE_CXX_COMPILER ${TOOLS}g++)
+set(CMAKE_AR ${TOOLS}ar)
+set(CMAKE_RANLIB ${TOOLS}ranlib)
+set(CMAKE_FIND_ROOT_PATH ${BUILD}/debian11)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
