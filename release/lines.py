@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,7 @@ def words_of(line: str, folder: Path, source: Path | None) -> list[str]:
     words = shlex.split(line)[1:]
     if source is None:
         words = [re.sub(r"^\.(?=\[|$)", "beampipe", word) for word in words]
-    return [*words, "--find-links", str(folder), "--pre"] if any("beampipe" in word for word in words) else words
+    return [*words, "--find-links", str(folder)] if any("beampipe" in word for word in words) else words
 
 
 def environment(folder: Path, python: str, pip: str) -> Path:
@@ -73,23 +74,24 @@ def try_lines(folder: Path, python: str, pip: str, source: Path | None) -> dict[
         pip: one of `PIPS`.
         source: folder of the source, in which each line installs into an environment of its own; None to resolve only.
     """
-    result = {}
+    results: dict[tuple[str, ...], tuple[float, str]] = {}
+    commands = {line: tuple(words_of(line, folder, source)) for line in install_lines()}
     with tempfile.TemporaryDirectory(prefix="beampipe-lines-") as name:
-        program = None
-        for number, line in enumerate(install_lines()):
-            if program is None or source is not None:
+        for number, words in enumerate(dict.fromkeys(commands.values())):
+            if number == 0 or source is not None:
                 program = environment(Path(name) / str(number), python, pip)
             start, error = time.monotonic(), ""
             only = () if source is not None else ("--dry-run",)
             try:
-                command = [str(program), "-m", "pip", *words_of(line, folder, source), "-q", *only]
-                run(command, source or ROOT)
-                if source is not None and "beampipe" in " ".join(command):
+                run([str(program), "-m", "pip", *words, "-q", *only], source or ROOT)
+                if source is not None and (program.parent / "beampipe").exists():
                     run([str(program.parent / "beampipe"), "--version"], Path(name))
             except (Failed, subprocess.SubprocessError) as failure:
                 error = str(failure)[-600:]
-            result[line] = (time.monotonic() - start, error)
-    return result
+            results[words] = (time.monotonic() - start, error)
+            if source is not None:
+                shutil.rmtree(program.parents[1])
+    return {line: results[words] for line, words in commands.items()}
 
 
 def report(folder: Path, pythons: list[str], source: Path | None = None) -> int:

@@ -73,7 +73,7 @@ def write_list_of_packages(folder: Path, version: str) -> None:
 def write_site(clone: Path, folder: Path, version: str) -> None:
     """The documentation with executed notebooks, as one archive."""
     run(["make", "docs"], clone)
-    with tarfile.open(folder / f"beampipe-{version}-site.tar.gz", "w:gz") as archive:
+    with tarfile.open(folder / f"beampipe-{version}-site.tar.xz", "w:xz") as archive:
         archive.add(clone / "docs/_build/html", f"beampipe-{version}-site")
 
 

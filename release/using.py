@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -60,12 +61,16 @@ def surroundings(path: Path) -> dict[str, str]:
 
     uv gets the indexes and certificates of pip.
     """
-    pip = [sys.executable, "-m", "pip", "config", "list"]
-    configured = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
     mine = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
     left_out = ("PYTHONPATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-    given = variables_of_uv(configured) | os.environ
+    given = variables_of_uv(_settings_of_pip()) | os.environ
     return {name: value for name, value in given.items() if name not in left_out} | mine
+
+
+@cache
+def _settings_of_pip() -> str:
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    return subprocess.run(pip, capture_output=True, text=True, check=True).stdout
 
 
 def interpreter(version: str) -> str:
