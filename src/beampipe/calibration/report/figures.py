@@ -43,7 +43,7 @@ STATISTICAL_COLOUR: Final = INK[0]
 OTHERS: Final = "others"
 """Prefix of the name of the band that merges many small sources."""
 
-REPORT_STYLE: Final = {"axes.formatter.use_mathtext": False}
+REPORT_STYLE: Final = {"axes.formatter.use_mathtext": False, "axes.titlelocation": "left", "axes.titlesize": 15}
 """Settings of matplotlib on top of the ATLAS style. Axis numbers as formulas would take half of the drawing time."""
 
 _MOST_BANDS: Final = 7
