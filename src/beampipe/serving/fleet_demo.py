@@ -267,7 +267,7 @@ def fleet_demo_command(output: Path = Path("demo/fleet"), force: Replace = False
         output: Folder for the picture.
     """
     check_folder_outputs(output, DEMO_FILES, force=force)
-    say("takes about 10 s on two idle cores", err=True)
+    say("takes about 15 s on two idle cores", err=True)
     result = run_fleet_demo(output, lambda text: say(text, err=True))
     if as_json:
         print_json(result)

@@ -548,7 +548,7 @@ def demo(
     check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
     events, names = tracking.shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = tracking.named_finders(names, threads=threads, model=tracker_model)
-    say("takes about 5 s on two idle cores", err=True)
+    say("takes about 10 s on two idle cores", err=True)
     content = f"ttbar with mu = {mu}" if mu else "one soft collision each"
     sample = f"shipped events, {content}"
     with bar("events") as step:
