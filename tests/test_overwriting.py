@@ -47,7 +47,7 @@ REFUSING: Final = {
     "tracking demo --mu 0 -p module_map -o out": ("event.png", "event.html", "evaluation.json"),
     "tracking validate EVENTS -o out": ("validation.json", "validation.html"),
     "tracking export -o out": ("exatrkx.json", "exatrkx_gnn.onnx", "exatrkx_filter.onnx"),
-    "serving demo -o out": ("event.png", "event.html", "throughput.png"),
+    "serving demo -o out": ("event.png", "throughput.png"),
     "fleet demo -o out": ("rate.png",),
     "calibration demo -o out": ("factors.json", "report/index.html", "report/corrections.json"),
     **{f"calibration {stage} dijets.toml -o out": ("factors.json", "report/joint.json") for stage in _STAGES},

@@ -46,6 +46,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         done = call("demo", "-o", folder, "--workers", "2")
         assert done.exit_code == 0, done.output
         assert "SF_q" in done.output
+        rows = Factors.read(folder / "factors.json").table()
+        flagged = sum(bool(row.flags) for row in rows)
+        assert 0 < flagged < len(rows)
+        (line,) = (line for line in done.output.splitlines() if "check before use" in line)
+        assert f"{flagged} of {len(rows)} are flagged (few events" in line
         yield folder
 
 

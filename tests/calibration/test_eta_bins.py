@@ -25,7 +25,7 @@ from beampipe.errors import ConfigError
 from tests.calibration.campaign import INLINE, Toys, configuration_of
 
 ETA = (0.0, 0.9, 2.1)
-FIGURES = ("spectra", "separation", "stacks_n_trk_forward", "scale_factor_n_trk_50_quark_efficiency")
+FIGURES = ("spectra", "separation", "closure_n_trk_quark", "scale_factor_n_trk_50_quark_efficiency")
 WHAT: Any = {"tagger": "n_trk", "working_point": 0.5, "flavour": "quark", "quantity": "efficiency"}
 
 

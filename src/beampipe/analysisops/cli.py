@@ -74,7 +74,7 @@ def demo_command(output: Path = Path("demo/analysisops"), force: Replace = False
 
     check_folder_outputs(output, [PAGE], force=force)
     check_folder_outputs(output / "run", RUN_FILES, force=force, marks=RUN_MARKS)
-    say("takes about a minute on two cores", err=True)
+    say("takes about a minute on two idle cores", err=True)
     with bars() as progress:
         result = run_demo(output, progress)
     if as_json:

@@ -215,7 +215,8 @@ class Style:
         label: text after it, e.g. ``Preliminary``.
         energy: centre-of-mass energy [TeV]; 0 for none.
         luminosity: integrated luminosity of data [1/fb]; 0 for none.
-        figures: which figures are drawn: ``main`` without those of single working points but the first, or ``all``.
+        figures: which figures are drawn: ``main``, or ``all`` with every working point, the shapes of taggers, their
+            re-weighting and the fractions of quarks.
     """
 
     experiment: str = ""

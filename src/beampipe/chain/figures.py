@@ -78,7 +78,8 @@ def plot_spectrum(data: JetEvents) -> Figure:
         panel = panels[0, 0]
         panel.hist(pt, edges, histtype="step", color=_INK, lw=2, label="generated")
         panel.hist(pt, edges, weights=weight, histtype="step", color=_GLUON, lw=2, label="with weights")
-        panel.set(xlabel="pT of the leading jet of particles [GeV]", ylabel="events", yscale="log")
+        panel.set(xlabel="pT of the leading jet [GeV]", ylabel=f"events / {edges[1] - edges[0]:g} GeV", yscale="log")
+        panel.set_title("Leading jets of particles")
         panel.legend()
     return figure
 
@@ -87,21 +88,23 @@ def plot_efficiency(performance: Mapping[str, Performance]) -> Figure:
     """Efficiency of tracks in jets against pT and against the distance to the axis, by sample."""
     with drawing(REPORT_STYLE):
         figure, panels = new_figure(1, 2, size=(11.0, 4.8), sharey=True)
-        for name, each in performance.items():
+        for number, (name, each) in enumerate(performance.items()):
             for panel, axes, edges in ((panels[0, 0], (1, 2), PT_EDGES), (panels[0, 1], (0, 1), AXIS_EDGES)):
                 n, result = each.reconstructable.sum(axis=axes), each.found_reconstructable.sum(axis=axes)
                 share, low, high = _shares(result, n)
-                x = np.arange(len(edges) - 1)
+                x = np.arange(len(edges) - 1) + 0.15 * (number - (len(performance) - 1) / 2)  # side by side
                 panel.errorbar(x, share, [share - low, high - share], fmt="o", ms=5, capsize=3, label=name)
         for panel, edges, label in (
             (panels[0, 0], PT_EDGES, "pT [GeV]"),
-            (panels[0, 1], AXIS_EDGES, "distance to the axis of the jet"),
+            (panels[0, 1], AXIS_EDGES, "distance ΔR to the axis of the jet"),
         ):
             text = [f"{low:g}-{high:g}" if np.isfinite(high) else f"> {low:g}" for low, high in pairwise(edges)]
             panel.set_xticks(np.arange(len(text)), text, rotation=30, ha="right")
             panel.minorticks_off()
             panel.set(xlabel=label, xlim=(-0.5, len(text) - 0.5))
         panels[0, 0].set_ylabel("efficiency of tracks in jets")
+        panels[0, 0].set_title("Charged particles in jets, hits on 7 layers or more")
+        panels[0, 1].set_title("matched by double majority")
         panels[0, 0].legend()
     return figure
 
@@ -123,12 +126,15 @@ def plot_jets(data: JetEvents, scale: EnergyScale) -> Figure:
             left.errorbar(centres, mean, error, fmt="o", ms=5, capsize=3, color=colour, label=label)
         left.axhline(1, color="grey", lw=1)
         left.set(xlabel="true pT of the jet [GeV]", ylabel="mean of measured / true pT")
+        left.set_title("Response of jets")
         left.legend()
         top = int(max(n_tracks.max(initial=1), n_particles.max(initial=1)))
-        right.hist2d(n_particles, n_tracks, bins=np.arange(-0.5, min(top, 80) + 1), cmap="Blues", cmin=1)
+        *_, image = right.hist2d(n_particles, n_tracks, bins=np.arange(-0.5, min(top, 80) + 1), cmap="Blues", cmin=1)
+        figure.colorbar(image, ax=right, label="jets")
         right.plot([0, min(top, 80)], [0, min(top, 80)], color="grey", lw=1)
         limits = (-0.5, min(top, 80) + 0.5)
         right.set(xlabel="charged particles of the jet", ylabel="tracks of the jet", xlim=limits, ylim=limits)
+        right.set_title("Tracks and charged particles")
     return figure
 
 
@@ -139,9 +145,9 @@ def plot_found_jets(data: JetEvents) -> Figure:
         figure, panels = new_figure(1, 2, size=(11.0, 4.8))
         left, right = panels[0]
         left.hist(pt, 20, histtype="step", color=_INK, lw=2)
-        left.set(xlabel="pT of the jet [GeV]", ylabel="jets")
+        left.set(xlabel="pT of the jet [GeV]", ylabel="jets / bin", title="Jets that were found")
         right.hist(n_tracks, np.arange(-0.5, n_tracks.max(initial=1) + 1), histtype="step", color=_INK, lw=2)
-        right.set(xlabel="tracks of the jet", ylabel="jets")
+        right.set(xlabel="tracks of the jet", ylabel="jets / bin")
     return figure
 
 
@@ -151,6 +157,8 @@ def plot_ntuple(columns: Mapping[str, ndarray]) -> Figure:
     Args:
         columns: `jet_n_trk`, `jet_width`, `jet_c1` and `jet_label` of the jets.
     """
+    from matplotlib.ticker import MaxNLocator
+
     label = columns["jet_label"]
     with drawing(REPORT_STYLE):
         figure, panels = new_figure(1, 3, size=(13.0, 4.4))
@@ -168,7 +176,8 @@ def plot_ntuple(columns: Mapping[str, ndarray]) -> Figure:
             ):
                 panel.hist(values[chosen], edges, density=True, histtype="step", color=colour, lw=2, label=flavour)
             panel.set(xlabel=text, yticks=[], xlim=(edges[0], edges[-1]))
-        panels[0, 0].set_ylabel("jets, unit area")
+            panel.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
+        panels[0, 0].set(ylabel="jets, unit area", title="Jets of simulation by label")
         panels[0, 2].legend()
     return figure
 
@@ -182,7 +191,7 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
     shares, whole = shares / np.where(in_bins > 0, in_bins, np.nan), np.where(whole > 0, whole, np.nan)  # empty bins
     n_pt, n_classes = data.shape
     text = list(map(str, factors.bins))
-    with drawing(REPORT_STYLE):
+    with drawing({**REPORT_STYLE, "figure.constrained_layout.w_pad": 0.12}):
         figure, panels = new_figure(1, 2, size=(12.0, 5.0), width_ratios=[1.5, 1])
         left, right = panels[0]
         x = np.arange(n_pt * n_classes)
@@ -203,9 +212,11 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
         below = left.get_xaxis_transform()  # coordinates of data along x, of the panel along y
         for p, name in enumerate(text):
             left.text(p * n_classes + (n_classes - 1) / 2, -0.16, name, ha="center", transform=below)
-        left.set(ylabel="share of the jets of a bin of pT")
+        left.set(
+            ylabel="share of the jets of a bin of pT", title="Jets with few to many tracks, and the fit by simulation"
+        )
         left.set_ylim(0, 1.35 * float(np.nanmax(data / whole)))
-        left.legend()
+        left.legend(ncols=3, columnspacing=1)
         for number, measurement in enumerate(measurements):
             rows = measurement.bins
             y = [*(f"{one.pt_low:g}-{one.pt_high:g} GeV" for one in rows), "all"]
@@ -219,8 +230,8 @@ def plot_fit(counts: JetCounts, factors: Factors, measurements: Sequence[Measure
             right.scatter(true, np.arange(len(y)), marker="x", s=60, color=_INK, zorder=3, label=label)
             right.set_yticks(np.arange(len(y)), y)
         right.minorticks_off()
-        right.set(xlabel="fraction of gluons", ylim=(-0.7, len(measurements[0].bins) + 1.6))
-        right.legend(loc="upper left", ncols=3, fontsize="x-small")
+        right.set(xlabel="fraction of gluons", ylim=(-0.7, len(measurements[0].bins) + 0.7))
+        figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=3, columnspacing=1)
     return figure
 
 

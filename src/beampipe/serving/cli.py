@@ -136,7 +136,7 @@ def demo_command(
     from beampipe.serving.demo import DEMO_FILES, DEMO_MODELS, demo_table, run_serving_demo
 
     check_folder_outputs(output, DEMO_FILES, force=force)
-    say("takes about 30 s on two idle cores", err=True)
+    say("takes about 20 s on two idle cores", err=True)
     result = run_serving_demo(
         output,
         model or DEMO_MODELS,

@@ -26,7 +26,7 @@ from beampipe.triton.server.server import TritonServer
 
 DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
-DEMO_FILES: Final = ("event.png", "event.html", "throughput.png")
+DEMO_FILES: Final = ("event.png", "throughput.png")
 """Names of the files that the demo writes."""
 
 _SPAN: Final = 0.1
@@ -98,8 +98,8 @@ def run_serving_demo(
         start_seconds = perf_counter() - begin
         event = shipped_events(mu)[0]
         with TritonTrackFinder(url, models[0]) as finder:
-            for ending in ("png", "html"):
-                show_event(event, finder.find(event.hits), folder / f"event.{ending}")
+            tracks = finder.find(event.hits)
+            show_event(event, tracks, folder / "event.png", name=f"mu = {mu}, {models[0]} in Triton")
         points = []
         for model in models:
             with DirectTrackFinder(model) as direct:
@@ -147,7 +147,7 @@ def _draw(points: Sequence[DemoPoint], mu: int, path: Path) -> None:
         of_model = [point for point in points if point.model == model]
         numbers, rates = zip(*((point.in_flight, point.summary.throughput) for point in of_model), strict=True)
         axis.plot(numbers, rates, "o-", label=model)
-    title = f"events with mu = {mu} through Triton"
+    title = f"Tracks of events with mu = {mu}, found in Triton"
     axis.set(xlabel="requests in flight", ylabel="events / s", title=title, ylim=(0, None))
     axis.set_xticks(sorted({point.in_flight for point in points}))
     axis.grid(alpha=0.3)

@@ -548,8 +548,9 @@ def demo(
     check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
     events, names = tracking.shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = tracking.named_finders(names, threads=threads, model=tracker_model)
-    say("takes about 5 s on two idle cores", err=True)
-    sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
+    say("takes about 10 s on two idle cores", err=True)
+    content = f"ttbar with mu = {mu}" if mu else "one soft collision each"
+    sample = f"shipped events, {content}"
     with bar("events") as step:
         result = tracking.evaluate(finders, events, sample=sample, threads=threads, progress=step)
     write_evaluation(output / "evaluation.json", result)
@@ -558,7 +559,7 @@ def demo(
     endings = "png", "html"
     with bar("drawing", len(endings)) as step:
         for ending in endings:
-            show_event(event, tracks, output / f"event.{ending}", detector=tracker_model)
+            show_event(event, tracks, output / f"event.{ending}", detector=tracker_model, name=f"{content}, {names[0]}")
             step()
     _print_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {', '.join(str(output / name) for name in DEMO_FILES)}")

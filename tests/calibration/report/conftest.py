@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic
+from beampipe.calibration.config import Configuration, InputSample, Style, Systematic
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
@@ -148,6 +148,7 @@ def results(gappy: Factors) -> Results:
             working_points=POINTS,
             taggers=(Tagger(bins=BINS, high=8.0),),
             systematics=SYSTEMATICS,
+            style=Style(figures="all"),
         ),
         factors=gappy,
         joint=joint_of(gappy),

@@ -35,7 +35,7 @@ def test_factors_plot_themselves(results: Results) -> None:
     first = [text.get_text() for text in figure.axes[0].texts]
     assert "Quark jets: efficiency" in first
     texts = [text.get_text() for text in factors.plot("n_trk", 0.8, "gluon", "rejection").axes[0].texts]
-    assert texts[-3:] == ["Gluon jets: rejection", r"$n_{\mathrm{trk}}$ tagger, 80 % working point", "data / MC"]
+    assert texts[-3:] == ["Gluon jets: rejection", r"$n_{\mathrm{trk}}$ tagger, data / MC", "80 % working point"]
     with pytest.raises(UnknownNameError, match="unknown tagger: got 'ntrk'"):
         factors.plot("ntrk")
     with pytest.raises(UnknownNameError, match="working point"):

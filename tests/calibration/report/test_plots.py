@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from beampipe.calibration.config import Style
-from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.factors import FLAGS, FactorKey
 from beampipe.calibration.method.reweight import apply_factors, reweighting_factors, shapes
 from beampipe.calibration.report import figures
 from beampipe.calibration.report.figures import (
@@ -39,6 +41,11 @@ def labels_of(figure: Figure) -> list[str]:
     legend = figure.axes[0].get_legend()
     assert legend is not None
     return [text.get_text() for text in legend.get_texts()]
+
+
+def open_markers(figure: Figure) -> list[Line2D]:
+    lines = [line for line in figure.axes[0].get_lines() if line.get_markerfacecolor() == "white"]
+    return [line for line in lines if np.size(line.get_xdata())]
 
 
 def test_boxes_reach_as_far_as_their_source(results: Results) -> None:
@@ -77,9 +84,33 @@ def test_a_bin_without_a_valid_error_is_hatched_and_empty(results: Results) -> N
     for figure in (plot_scale_factor(broken, KEY), plot_uncertainties(broken, KEY)):
         axes = figure.axes[0]
         assert [patch.get_hatch() for patch in axes.patches].count("//") == 1
-        assert "no valid error" in [text.get_text() for text in axes.texts]
+        assert figure.get_supxlabel() == "Hatched: no valid error"
+        assert open_markers(figure) == []
     figure = plot_points(broken, *KEY[:1], *KEY[2:])
     assert any(patch.get_hatch() for patch in figure.axes[0].patches)
+
+
+def test_a_bin_with_few_events_has_an_open_marker_and_a_footnote(results: Results) -> None:
+    """The first bin has a flag, the second one has none."""
+    factors = results.factors
+    by_name = {key: replace(one, flags=(("few_events",), ())) for key, one in factors.by_name.items()}
+    few = replace(results, factors=replace(factors, by_name=by_name))
+    none = {key: replace(one, flags=((), ())) for key, one in factors.by_name.items()}
+    clean = replace(results, factors=replace(factors, by_name=none))
+    for draw, y in (
+        (partial(plot_scale_factor, key=KEY), factors.by_name[KEY].nominal[0]),
+        (partial(plot_uncertainties, key=KEY), factors.by_name[KEY].total[0]),
+    ):
+        figure = draw(few)
+        assert figure.get_supxlabel() == f"Open markers: {FLAGS['few_events']}"
+        assert [text for text in texts(figure).split() if text in ("few", "events")] == []
+        (line,) = open_markers(figure)
+        np.testing.assert_allclose(np.asarray(line.get_xydata()), [[550.0, y]])
+        assert draw(clean).get_supxlabel() == ""
+        assert open_markers(draw(clean)) == []
+    lines = open_markers(plot_points(few, *KEY[:1], *KEY[2:]))
+    wanted = [factors.by_name[KEY._replace(working_point=point)].nominal[0] for point in factors.working_points]
+    np.testing.assert_allclose([np.asarray(line.get_ydata()) for line in lines], np.transpose([wanted]))
 
 
 def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Path) -> None:
@@ -99,11 +130,14 @@ def test_every_figure_becomes_a_picture(results: Results, report: Path) -> None:
 
     pictures = [picture for picture, _ in figures_of(results)]
     assert pictures[0].name == "scale_factor_n_trk_50_quark_efficiency"
-    assert len({picture.name for picture in pictures}) == len(pictures) == 2 + 2 + 2 + 2 + 1 + 2 + 3
+    assert len({picture.name for picture in pictures}) == len(pictures) == 4 + 2 + 2 + 2 + 1 + 2 + 3
+    main = replace(results, configuration=replace(results.configuration, style=Style()))
+    names = {picture.name.partition("_n_trk")[0] for picture, _ in figures_of(main)}
+    assert names == {"scale_factor", "uncertainties", "working_points", "closure", "spectra", "separation"}
     for picture in pictures:
         png, pdf = figure_paths(report / "plots", picture.name)
         pixels = np.round(255 * image.imread(png)).astype(np.uint8)
-        assert pixels.shape[0] > 600
+        assert pixels.shape[0] > 500
         assert pixels.shape[1] > 1000
         assert len(np.unique(pixels.view(np.uint32))) > 20
         assert pdf.read_bytes().startswith(b"%PDF")

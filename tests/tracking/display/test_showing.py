@@ -37,11 +37,13 @@ def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:
 def test_the_ending_picks_the_picture(tmp_path: Path, ending: str) -> None:
     event = shipped_events(0)[0]
     path = tmp_path / f"event.{ending}"
-    show_event(event, true_tracks(event), path, detector="generic")
+    show_event(event, true_tracks(event), path, detector="generic", name="one soft collision")
     body = path.read_bytes()
     assert {"png": body[1:4] == b"PNG", "html": b"<html" in body[:500], "json": body[:1] == b"{"}[ending]
     if ending == "json":
         assert json.loads(body)
+    if ending == "html":
+        assert f"<title>Event {event.event_id}, one soft collision</title>".encode() in body
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float64
 from beampipe.calibration.config import REGIONS, Style
 from beampipe.calibration.method.cases import Templates
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, NO_VALID_ERROR, FactorKey, Factors, ScaleFactor, in_words
+from beampipe.calibration.method.factors import FLAGS, FLAVOUR_NAMES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.reweight import apply_factors, reweighting_factors
 from beampipe.calibration.results import Results, percent
 from beampipe.figures import INK, PALETTE, drawing, new_figure
@@ -42,7 +43,7 @@ STATISTICAL_COLOUR: Final = INK[0]
 OTHERS: Final = "others"
 """Prefix of the name of the band that merges many small sources."""
 
-REPORT_STYLE: Final = {"axes.formatter.use_mathtext": False}
+REPORT_STYLE: Final = {"axes.formatter.use_mathtext": False, "axes.titlelocation": "left", "axes.titlesize": 15}
 """Settings of matplotlib on top of the ATLAS style. Axis numbers as formulas would take half of the drawing time."""
 
 _MOST_BANDS: Final = 7
@@ -125,7 +126,7 @@ def add_labels(figure: Figure, style: Style) -> None:
         return
     title = figure.get_suptitle()
     if title:
-        figure.suptitle("   ".join([" ".join(names), ", ".join(numbers), title]), x=0.01, ha="left", fontsize=14)
+        figure.suptitle("   ".join([" ".join(names), ", ".join(numbers), title]), x=0.01, ha="left", fontsize=15)
     else:
         mplhep.label.exp_label(
             exp=style.experiment, text=style.label, rlabel=", ".join(numbers), data=True, loc=0, ax=figure.axes[0]
@@ -146,7 +147,8 @@ def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
 
     Points show the scale factor in each bin, bands its total uncertainty and the theory uncertainties, bars the
     experimental and statistical uncertainties. Bands are not stacked: each shows its source alone, with larger ones
-    behind smaller ones. Bins without a valid error are hatched and empty; flags are written into their bins.
+    behind smaller ones. Bins without a valid error are hatched and empty, those with a flag have an open marker, and a
+    footnote says why.
 
     Args:
         results: results of the calibration.
@@ -170,7 +172,7 @@ def plot_factor(
     factor = drawable(factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.3) as (figure, axes):
-        _show_flags(axes, edges, factor)
+        _hatch(axes, edges[:-1], edges[1:], factor)
         bands = bands_of(factors, factor)
         legend = _boxes(axes, edges, factor, {"total": factor.total}, {"total": TOTAL_COLOUR}, zorder=1.0)
         boxes = _boxes(axes, edges, factor, bands, colours_of(factors, list(bands)), zorder=2.0)
@@ -185,8 +187,9 @@ def plot_factor(
             legend["statistical"] = bars(np.nan_to_num(factor.statistical), fmt="none", **thin, zorder=5.0)
         point: Any = {"fmt": "o", "color": INK[0], "markersize": 6, "elinewidth": 1.6}
         legend["scale factor"] = bars(xerr=np.diff(edges) / 2, **point, zorder=6)
+        _open_markers(axes, _centres(edges), factor.nominal, factor, marker="o", color=INK[0], zorder=6.5)
         if true is not None:
-            style: Any = {"color": "white", "markeredgecolor": "#b3003c", "markersize": 7, "zorder": 7}
+            style: Any = {"color": "#b3003c", "markersize": 6, "zorder": 7}
             legend["true, by label"] = axes.plot(_centres(edges), true, "D", **style)[0]
         _frame(axes, edges, f"{key.flavour.capitalize()} {key.quantity} scale factor")
         reach = np.nan_to_num(factor.total)
@@ -194,9 +197,11 @@ def plot_factor(
         low, high = float(np.nanmin(np.concatenate(ends))), float(np.nanmax(np.concatenate(ends)))
         bottom = low - 0.08 * max(high - low, 0.1)
         axes.set_ylim(bottom, bottom + (high - bottom) / _below_legend(len(legend)))
-        which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point{factors.bins[0].eta}"
-        heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
+        point = f"{percent(key.working_point)} working point{factors.bins[0].eta}"
+        which = f"{tagger_label(key.tagger)} tagger, {kind} / MC"
+        heading(axes, _title(key.flavour, key.quantity), which, point)
         axes.legend(legend.values(), legend.keys(), columnspacing=1.4, **_LEGEND)
+        _add_footnote(figure, factor)
     return figure
 
 
@@ -210,7 +215,7 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
     factors, factor = results.factors, drawable(results.factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.0) as (figure, axes):
-        _show_flags(axes, edges, factor)
+        _hatch(axes, edges[:-1], edges[1:], factor)
         bands = bands_of(factors, factor)
         colours = colours_of(factors, list(bands))
         axes.stairs(factor.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
@@ -226,12 +231,14 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
             )
         for name, values in bands.items():
             steps(values, color=colours[name], linewidth=2.2, label=_band_label(name), zorder=5)
+        _open_markers(axes, _centres(edges), factor.total, factor, marker="o", color=INK[0], zorder=6)
         _frame(axes, edges, "Uncertainty of the scale factor")
         top = float(np.max(factor.total[np.isfinite(factor.total)], initial=0.0))
         axes.set_ylim(0, (top or 1.0) / _below_legend(len(axes.get_legend_handles_labels()[1])))
         point = f"{percent(key.working_point)} working point{factors.bins[0].eta}"
         heading(axes, _title(key.flavour, key.quantity), f"{tagger_label(key.tagger)} tagger", point)
         axes.legend(columnspacing=1.4, **_LEGEND)
+        _add_footnote(figure, factor)
     return figure
 
 
@@ -248,18 +255,21 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     edges = np.array(factors.pt_edges)
     width = np.diff(edges)
     points = factors.working_points
+    drawn = [drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)]) for wp in points]
     with _one_panel(6.0) as (figure, axes):
         axes.axhline(1, **_UNITY, zorder=1)
-        for number, wp in enumerate(points):
-            factor = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
+        for number, (wp, factor) in enumerate(zip(points, drawn, strict=True)):
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             half = width / (len(points) + 1) / 2  # half width of a working point
             _hatch(axes, where - half, where + half, factor)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             total, statistical = np.nan_to_num(factor.total), np.nan_to_num(factor.statistical)
             axes.errorbar(where, factor.nominal, total, fmt="none", ecolor=colour, elinewidth=5, alpha=0.35)
-            point: Any = {"fmt": "osD^v*"[number % 6], "color": colour, "markersize": 6, "capsize": 3}
-            axes.errorbar(where, factor.nominal, statistical, **point, label=percent(wp))
+            point: Any = {"marker": "osD^v*"[number % 6], "color": colour}
+            axes.errorbar(
+                where, factor.nominal, statistical, **point, linestyle="", markersize=6, capsize=3, label=percent(wp)
+            )
+            _open_markers(axes, where, factor.nominal, factor, **point, zorder=3)
         for edge in edges[1:-1]:
             axes.axvline(edge, color="#c9ced6", linewidth=0.8, ymax=0.72, zorder=0)
         _frame(axes, edges, f"{flavour.capitalize()} {quantity} scale factor")
@@ -268,6 +278,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         which = f"{tagger_label(tagger)} tagger{factors.bins[0].eta}"
         heading(axes, _title(flavour, quantity), which, "thin: statistical, wide: total")
         axes.legend(title="working point", title_fontsize=_LEGEND["fontsize"], **_LEGEND)
+        _add_footnote(figure, *drawn)
     return figure
 
 
@@ -286,17 +297,23 @@ def _hatch(axes: Axes, low: Float64[ndarray, " p"], high: Float64[ndarray, " p"]
         axes.axvspan(low[p], high[p], facecolor="none", edgecolor="#c9ced6", hatch="//", linewidth=0, zorder=0)
 
 
-def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], factor: ScaleFactor) -> None:
-    """Hatch bins without a valid error, and write the flags of every bin upwards along its left edge."""
-    _hatch(axes, edges[:-1], edges[1:], factor)
-    for p, flags in enumerate(factor.flags):
-        lost = [] if factor.valid[p] else ["no valid error"]
-        text = in_words([*lost, *(flag for flag in flags if flag not in NO_VALID_ERROR)])
-        if text:
-            style: Any = {"rotation": 90, "fontsize": 8, "va": "bottom", "color": "#b3003c", "zorder": 8}
-            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}  # hides lines
-            style |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            axes.annotate(text, (edges[p], 0), (3, 4), **style)
+def _open_markers(
+    axes: Axes, x: Float64[ndarray, " p"], y: Float64[ndarray, " p"], factor: ScaleFactor, **style: Any
+) -> None:
+    """Draw open markers at the bins with a valid error and a flag; `_add_footnote` says what they mean."""
+    flagged = factor.valid & np.array([bool(flags) for flags in factor.flags])
+    axes.plot(x[flagged], y[flagged], linestyle="", markersize=7, markerfacecolor="white", **style)
+
+
+def _add_footnote(figure: Figure, *factors: ScaleFactor) -> None:
+    """Say below a figure what open markers and hatched bins mean, if it has any."""
+    valid = [(valid, flags) for factor in factors for valid, flags in zip(factor.valid, factor.flags, strict=True)]
+    flags = {flag for is_valid, names in valid if is_valid for flag in names}
+    lines = [f"Open markers: {'; or '.join(FLAGS[flag] for flag in FLAGS if flag in flags)}"] if flags else []
+    lines += [] if all(is_valid for is_valid, _ in valid) else ["Hatched: no valid error"]
+    if lines:
+        text = "\n".join(fill(line, 92) for line in lines)
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=_LEGEND["fontsize"])
 
 
 _DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
@@ -319,7 +336,7 @@ _LEGEND: Final[Mapping[str, Any]] = {
 def _one_panel(height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure of one panel, its height in inches, and the style while it is drawn."""
     with drawing(REPORT_STYLE):
-        figure, panels = new_figure(size=(8.4, height))
+        figure, panels = new_figure(size=(7.8, height))
         yield figure, panels[0, 0]
 
 
@@ -429,22 +446,21 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
     names = (results.configuration.data, results.configuration.nominal)
     data_errors, simulation_errors = (shape_errors(results, name, tagger, flavour) for name in names)
     used = _used(label, x, 2e-4)
-    title = f"{flavour.capitalize()} jets, {tagger_label(tagger)}"
-    with bin_panels(results, title, tagger_label(tagger), lower="/ label") as (figure, panels):
+    name = tagger_label(tagger)
+    title = f"{flavour.capitalize()} jets, {name}: extracted and by label"
+    with bin_panels(results, title, name, "Jets per bin [%]", lower="ratio to label") as (figure, panels):
         for p, (upper, lower) in enumerate(panels):
             of_simulation, of_data = (simulation[p], simulation_errors[p]), (data[p], data_errors[p])
             _draw_shapes(upper, lower, x, label[p], of_simulation, of_data)
             upper.set_xlim(*used)
-            if p % ACROSS == 0:
-                upper.set_ylabel("Jets per bin [%]", fontsize=12)
-            else:
+            if p % ACROSS:
                 lower.tick_params(labelleft=False)
     return figure
 
 
 @contextmanager
 def bin_panels(
-    results: Results, title: str, x_label: str, *, lower: str = ""
+    results: Results, title: str, x_label: str, y_label: str, *, lower: str = ""
 ) -> Iterator[tuple[Figure, list[list[Axes]]]]:
     """A panel for each bin of jets, with a title and one legend; and below each a ratio, if it has a label."""
     bins, n_pt, panels = results.factors.bins, len(results.factors.bins), []
@@ -452,7 +468,7 @@ def bin_panels(
     rows, each = -(-n_pt // columns), 2 if lower else 1
     heights = [3, 1.25] * rows if lower else [1] * rows
     with drawing(REPORT_STYLE):
-        size = (4.3 * columns, 4.3 * rows if lower else 3.2 * rows + 1.0)
+        size = (3.8 * columns, 4.0 * rows if lower else 2.9 * rows + 1.0)
         figure, grid = new_figure(each * rows, columns, size=size, sharex=True, height_ratios=heights)
         for p in range(rows * columns):
             column = [grid[each * (p // columns) + k, p % columns] for k in range(each)]
@@ -460,20 +476,20 @@ def bin_panels(
                 for axes in column:
                     axes.set_visible(False)
                 continue
-            column[0].set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=12, loc="left")
+            column[0].set_title(f"{bins[p].pt} GeV{bins[p].eta}", fontsize=13, loc="left")
             if p + columns >= n_pt:
-                column[-1].set_xlabel(x_label, fontsize=13)
+                column[-1].set_xlabel(x_label, fontsize=14)
                 column[-1].tick_params(labelbottom=True)
-            if lower and p % columns == 0:
-                column[1].set_ylabel(lower, fontsize=12)
-            for axes in column:
-                axes.tick_params(labelsize=11)
+            for axes, label in zip(column, (y_label, lower), strict=False):
+                if p % columns == 0:
+                    axes.set_ylabel(label, fontsize=13)
+                axes.tick_params(labelsize=12)
                 axes.minorticks_off()
             panels.append(column)
         yield figure, panels
         handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=12, frameon=False)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=13, frameon=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
 
 
 def plot_fractions(results: Results, tagger: str) -> Figure:
@@ -498,8 +514,8 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
         ):
             upper.stairs(values, edges, baseline=None, color=colour, linewidth=2.4, linestyle=style, label=name)
         upper.set_ylabel("Fraction of quarks")
-        upper.set_ylim(0, 1)
-        upper.legend(loc="lower right", fontsize=12, frameon=False)
+        upper.set_ylim(0, 1.3)
+        upper.legend(loc="upper right", fontsize=12, frameon=False)
         which = f"re-weighted for {tagger_label(tagger)}{results.factors.bins[0].eta}"
         heading(upper, "Quarks in simulation", which)
         difference = forward - central
@@ -663,7 +679,7 @@ def plot_spectra(results: Results) -> Figure:
     """Jets against pT in both regions: data, and simulation by flavour, scaled to the luminosity; and their ratio."""
     tagger, edges = results.configuration.tagger_names[0], np.array(results.factors.pt_edges)
     with drawing(REPORT_STYLE):
-        figure, panels = new_figure(2, 2, size=(11.0, 6.4), sharex=True, height_ratios=[2.6, 1])
+        figure, panels = new_figure(2, 2, size=(10.0, 6.2), sharex=True, height_ratios=[2.6, 1])
         for region, name in enumerate(REGIONS):
             upper, lower = panels[0, region], panels[1, region]
             stack = stack_of(results, tagger, region, None)
@@ -674,7 +690,7 @@ def plot_spectra(results: Results) -> Figure:
             lower.set_xlim(edges[0], edges[-1])
             lower.set_xlabel(PT_LABEL)
             heading(upper, f"{name.capitalize()} jets{results.factors.bins[0].eta}", f"data / MC = {stack.ratio:.2f}")
-            upper.legend(loc="upper right", ncols=2, fontsize=11, frameon=False)
+            upper.legend(loc="upper right", ncols=2, fontsize=12, columnspacing=1, frameon=False)
         panels[0, 0].set_ylabel("Jets per bin")
         panels[1, 0].set_ylabel("data / MC")
     return figure
@@ -691,7 +707,7 @@ def plot_stacks(results: Results, tagger: str, region: int) -> Figure:
     x = tagger_edges(results, tagger)
     stacks = [stack_of(results, tagger, region, p) for p in range(len(results.factors.bins))]
     title = f"{REGIONS[region].capitalize()} jets, {tagger_label(tagger)}: data and simulation"
-    with bin_panels(results, title, tagger_label(tagger), lower="data / MC") as (figure, panels):
+    with bin_panels(results, title, tagger_label(tagger), "Jets per bin", lower="data / MC") as (figure, panels):
         used = _used(np.array([stack.data + stack.simulation for stack in stacks]), x)
         for stack, (upper, lower) in zip(stacks, panels, strict=True):
             _draw_stack(upper, lower, x, stack)
@@ -710,10 +726,8 @@ def plot_reweighting(results: Results, tagger: str) -> Figure:
     x, nominal = tagger_edges(results, tagger), results.samples[results.configuration.nominal].templates
     jets = nominal.flavours(tagger)[0]
     used = _used(jets.min(axis=1).sum(axis=1), x)  # of the region with fewer jets
-    with bin_panels(results, f"Re-weighting of central jets, {tagger_label(tagger)}", tagger_label(tagger)) as (
-        figure,
-        panels,
-    ):
+    title = f"Re-weighting of central jets, {tagger_label(tagger)}"
+    with bin_panels(results, title, tagger_label(tagger), "Factor r") as (figure, panels):
         for p, (upper,) in enumerate(panels):
             upper.axhline(1, **_LINE)
             for name, colour, style in (("quark", PALETTE[0], "-"), ("gluon", PALETTE[1], (0, (4, 1.5)))):
@@ -730,7 +744,8 @@ def plot_reweighting(results: Results, tagger: str) -> Figure:
 def plot_separation(results: Results) -> Figure:
     """Rejection of gluons against efficiency of quarks by label, for every tagger in each bin of pT; dots: the cuts."""
     nominal = results.samples[results.configuration.nominal].templates
-    with bin_panels(results, "Separation in simulation, by label", "quark efficiency") as (figure, panels):
+    title = "Separation in simulation, by label; dots: cuts of the working points"
+    with bin_panels(results, title, "Quark efficiency", "Gluon rejection") as (figure, panels):
         for number, tagger in enumerate(results.factors.taggers):
             jets = nominal.flavours(tagger)[0].sum(axis=1)
             colour, label = PALETTE[number % len(PALETTE)], tagger_label(tagger)
@@ -742,17 +757,16 @@ def plot_separation(results: Results) -> Figure:
                 cuts = results.efficiencies[tagger].cuts[p]
                 at = [np.interp(cuts, np.arange(len(values)), values) for values in (quark, 1 - gluon)]
                 upper.plot(*at, "o", color=colour, markersize=4)
-        for p, (upper,) in enumerate(panels):
+        for (upper,) in panels:
             upper.plot([0, 1], [1, 0], **_LINE)
-            if p % ACROSS == 0:
-                upper.set_ylabel("gluon rejection", fontsize=12)
-            upper.set_xlim(0, 1)
-            upper.set_ylim(0, 1.05)
+            upper.set(xlim=(0, 1), ylim=(0, 1.05), xticks=(0.2, 0.4, 0.6, 0.8), yticks=(0.2, 0.4, 0.6, 0.8, 1.0))
     return figure
 
 
 def _draw_stack(upper: Axes, lower: Axes, edges: Float64[ndarray, " e"], stack: Stack) -> None:
     """Draw simulation as a stack with its error, data as points, and their ratio below."""
+    from matplotlib.ticker import MaxNLocator
+
     base = np.zeros(len(edges) - 1)
     for name, values in stack.flavours.items():
         style: Any = {"facecolor": FLAVOUR_COLOURS.get(name, _LINE["color"]), "linewidth": 0}
@@ -765,5 +779,6 @@ def _draw_stack(upper: Axes, lower: Axes, edges: Float64[ndarray, " e"], stack: 
     lower.axhline(1, **_LINE)
     _band(lower, edges, np.ones(len(base)), of_simulation, INK[0])
     _points(lower, edges, ratio, of_data)
+    lower.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2.5, 5, 10], prune="both"))
     reach = max(0.5, 1.15 * float(np.max(np.abs(ratio[np.isfinite(ratio)] - 1), initial=0.0)))
     lower.set_ylim(1 - min(reach, 1.0), 1 + min(reach, 2.0))

@@ -307,7 +307,7 @@ def print_table(table: TextTable, console: Console, importance: Sequence[str]) -
 
 
 def print_factors(configuration: Configuration, console: Console) -> None:
-    """Print the scale factors of the first working point, with statistical and total uncertainty, and all flags.
+    """Print the scale factors of the first working point, with both uncertainties, and how many are flagged.
 
     Args:
         configuration: configuration of a calibration that was run.
@@ -317,7 +317,16 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     factors = Factors.read(path)
     print_table(overview_table(factors), console, ("",))
     console.print(f"{_NAMES} All of them: {path}", highlight=False)
-    for line in (*factors.notes, *flag_lines(factors), *dropped_lines(factors)):
+    rows = factors.table()
+    flags = {flag for row in rows for flag in row.flags}
+    if flags:
+        flagged = sum(bool(row.flags) for row in rows)
+        kinds = in_words(flag for flag in FLAGS if flag in flags)
+        line = (
+            f"*: check before use. {flagged} of {len(rows)} are flagged ({kinds}); that file and the report list them"
+        )
+        console.print(line, highlight=False, soft_wrap=True)
+    for line in (*factors.notes, *dropped_lines(factors)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -325,30 +334,6 @@ def factors_html(factors: Factors) -> str:
     """The same table in HTML, for a notebook."""
     table = overview_table(factors)
     return html_table(table.title, table.rows, table.columns, caption=f"{_NAMES} {_STAR}", most=10)
-
-
-def flag_lines(factors: Factors) -> Iterator[str]:
-    """The flags of the scale factors `SHORT_NAMES`, a line for each flag of a tagger; empty if none is set.
-
-    Args:
-        factors: the scale factors.
-    """
-    names = {what: name for name, what in SHORT_NAMES.items()}
-    places: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for row in factors.table():
-        name = names.get(FlavourAndQuantity(row.flavour, row.quantity))
-        for flag in row.flags if name is not None else ():
-            bins_of_flag = places.setdefault((flag, row.tagger), {})
-            bins_of_flag.setdefault(f"{name} {row.bin}", set()).add(f"{row.working_point:.0%}")
-    order = list(FLAGS)
-    for (flag, tagger), bins_of_flag in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-        lost = "no total uncertainty" if flag in NO_VALID_ERROR else "check before use"
-        every = len(factors.working_points)
-        where = ", ".join(
-            bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})"
-            for bins, points in bins_of_flag.items()
-        )
-        yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
 
 
 def dropped_lines(factors: Factors) -> Iterator[str]:

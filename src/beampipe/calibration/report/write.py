@@ -220,13 +220,15 @@ def _figures_against_pt(results: Results) -> Figures:
             alt = f"Histograms of {tagger} of {flavour} jets in bins of pT: from data, from simulation, by label"
             picture = Picture(f"closure_{tagger}_{flavour}", alt, "closure", tagger)
             yield picture, partial(figures.plot_closure, results, tagger, flavour)
-        alt = f"Steps: fractions of quarks in forward and central jets against jet pT, their difference, {tagger}"
-        yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(figures.plot_fractions, results, tagger)
+        if every:
+            alt = f"Steps: fractions of quarks in forward and central jets against jet pT, their difference, {tagger}"
+            picture = Picture(f"fractions_{tagger}", alt, "fractions", tagger)
+            yield picture, partial(figures.plot_fractions, results, tagger)
     alt = "Jets against pT in both regions: points of data, stacks of simulation by flavour, and their ratio"
     yield Picture("spectra", alt, "control", ""), partial(figures.plot_spectra, results)
     alt = "Curves: rejection of gluons against efficiency of quarks by label, all taggers, in bins of pT"
     yield Picture("separation", alt, "control", ""), partial(figures.plot_separation, results)
-    for tagger in results.factors.taggers:
+    for tagger in results.factors.taggers if every else ():
         for region, name in enumerate(REGIONS):
             alt = f"{tagger} of {name} jets in bins of pT: data, stacks of simulation by flavour, and their ratio"
             picture = Picture(f"stacks_{tagger}_{name}", alt, "control", tagger)

@@ -95,7 +95,13 @@ def _png(level: UInt8[ndarray, "height width"]) -> bytes:
 
 
 def show_event(
-    event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1.0, detector: DetectorChoice = None
+    event: Event,
+    tracks: Tracks,
+    path: str | Path,
+    min_pt: float = 1.0,
+    detector: DetectorChoice = None,
+    *,
+    name: str = "",
 ) -> None:
     """Draw one event and its tracks into a file.
 
@@ -105,6 +111,7 @@ def show_event(
         path: file to write, ``.png``, ``.pdf``, ``.svg``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
         min_pt: lowest pT of a track that is drawn [GeV].
         detector: detector of the event, as for `draw_event`.
+        name: what the title says after the number of the event, such as the sample and the finder.
 
     Raises:
         FileError: the file has another ending.
@@ -116,9 +123,10 @@ def show_event(
     fake = fake_tracks(event, tracks, drawn.min_track_hits)
     suffix = Path(path).suffix
     if suffix in (".png", ".pdf", ".svg"):
-        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=drawn)
+        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=drawn, name=name)
     elif suffix == ".html":
-        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=drawn)
+        title = f"Event {event.event_id}, {name}" if name else None
+        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=drawn, title=title)
     elif suffix == ".json":
         write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt, field=drawn.field)
     else:
