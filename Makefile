@@ -44,7 +44,7 @@ help:
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
 	@echo "make test-arm   the wheel for AArch64, emulated: labels equal those of this processor"
-	@echo "make extras   every install line resolves; each extra alone runs its first command, in an environment of its own"
+	@echo "make extras   the install lines of README resolve; each extra alone runs its first command, in an environment of its own"
 	@echo "make wheels   the source and the wheels, into dist/"
 	@echo "make release-check   the dry run of a release: build, check, install, use"
 	@echo "make release VERSION=1.2.3   a release, all but the upload"

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file
 from arm import compare
 from extras import run_first_command
 from first_picture import first_picture
-from lines import report
+from lines import install_lines, report
 from using import ADDRESS, ROOT, Failed, environment, first_commands, interpreter, run
 from wheels import build
 
@@ -88,10 +88,10 @@ def look_at(folder: Path, wheel: Path) -> None:
 
 def install_lines_hold(folder: Path, source: Path) -> None:
     """Each install line resolves with every Python; and with the oldest, it installs."""
-    failed = report(folder, pythons())
+    failed = report(install_lines(), folder, pythons())
     with tempfile.TemporaryDirectory(prefix="beampipe-source-") as name:
         run(["tar", "-xf", str(source), "-C", name, "--strip-components", "1"])
-        failed += report(folder, pythons()[:1], Path(name))
+        failed += report(install_lines(), folder, pythons()[:1], Path(name))
     if failed:
         raise Failed(f"{failed} install lines")
 

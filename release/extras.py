@@ -1,4 +1,4 @@
-"""Every install line resolves; each extra alone runs the first command of its area in README's table.
+"""README's install lines resolve; each extra alone runs the first command of its area in README's table.
 
 make extras                        # all six
 python release/extras.py fleet     # these; with --two: two of them, chosen by the hash of the commit
@@ -12,11 +12,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
 from lines import report
 from using import Failed, environment, first_commands, run
+
+
+LINES: Final = ["pip install '.[tracking]'", "pip install '.[all]'"]
+"""The install lines of README; `check.py` tries those of all pages, which takes longer."""
 
 
 def two_of(extras: list[str], commit: str) -> list[str]:
@@ -63,7 +68,7 @@ def main() -> None:
             run(["uv", "build", "-q", "--wheel", "--python", arguments.python, "--out-dir", folder])
             (arguments.wheel,) = Path(folder).glob("*.whl")
         version = run([arguments.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
-        failed += report(arguments.wheel.absolute().parent, [version])
+        failed += report(LINES, arguments.wheel.absolute().parent, [version])
         for extra in extras:
             try:
                 run_first_command(arguments.wheel.absolute(), extra, arguments.python)

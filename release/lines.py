@@ -65,17 +65,20 @@ def environment(folder: Path, python: str, pip: str) -> Path:
     return folder / "bin/python"
 
 
-def try_lines(folder: Path, python: str, pip: str, source: Path | None) -> dict[str, tuple[float, str]]:
+def try_lines(
+    lines: list[str], folder: Path, python: str, pip: str, source: Path | None
+) -> dict[str, tuple[float, str]]:
     """Install line -> its time [s] and its error, empty if it ran.
 
     Args:
+        lines: install lines.
         folder: holds the wheels.
         python: version of the interpreter, like 3.12.
         pip: one of `PIPS`.
         source: folder of the source, in which each line installs into an environment of its own; None to resolve only.
     """
     results: dict[tuple[str, ...], tuple[float, str]] = {}
-    commands = {line: tuple(words_of(line, folder, source)) for line in install_lines()}
+    commands = {line: tuple(words_of(line, folder, source)) for line in lines}
     with tempfile.TemporaryDirectory(prefix="beampipe-lines-") as name:
         for number, words in enumerate(dict.fromkeys(commands.values())):
             if number == 0 or source is not None:
@@ -94,15 +97,15 @@ def try_lines(folder: Path, python: str, pip: str, source: Path | None) -> dict[
     return {line: results[words] for line, words in commands.items()}
 
 
-def report(folder: Path, pythons: list[str], source: Path | None = None) -> int:
-    """Try all lines by both versions of pip and print a table; returns the number of failures."""
+def report(lines: list[str], folder: Path, pythons: list[str], source: Path | None = None) -> int:
+    """Try lines by both versions of pip and print a table; returns the number of failures."""
     columns = [(python, pip) for python in pythons for pip in PIPS]
     with ThreadPoolExecutor(len(PIPS)) as pool:
-        results = list(pool.map(lambda column: try_lines(folder, column[0], column[1], source), columns))
+        results = list(pool.map(lambda column: try_lines(lines, folder, column[0], column[1], source), columns))
     print("| line |", " | ".join(f"Python {python}, pip {pip} [s]" for python, pip in columns), "|")
     print("| --- |", " | ".join("---" for _ in columns), "|")
     failures = []
-    for line in install_lines():
+    for line in lines:
         cells = []
         for column, result in zip(columns, results, strict=True):
             seconds, error = result[line]
@@ -120,4 +123,6 @@ if __name__ == "__main__":
     parser.add_argument("--python", nargs="+", default=["{}.{}".format(*sys.version_info)], help="versions, like 3.12")
     parser.add_argument("--install", action="store_true", help="install, in place of resolving only")
     arguments = parser.parse_args()
-    sys.exit(report(arguments.folder.absolute(), arguments.python, ROOT if arguments.install else None) > 0)
+    sys.exit(
+        report(install_lines(), arguments.folder.absolute(), arguments.python, ROOT if arguments.install else None) > 0
+    )

@@ -38,7 +38,7 @@ ALWAYS = {"click", "numpy", "pydantic", "rich", "typer"}
 BY_THEIR_NAMES = {package for package, extra in _OF_PACKAGE.items() if not extra}
 """Packages that errors name, as no extra of an area brings them."""
 
-ALONG = {"anyio", "cramjam", "distributed", "grpcio", "markupsafe", "pillow", "protobuf", "starlette"}
+ALONG = {"anyio", "cramjam", "dask", "grpcio", "markupsafe", "pillow", "protobuf", "starlette"}
 """Distributions that packages of extras depend on, and that beampipe imports itself, too."""
 
 USES = {

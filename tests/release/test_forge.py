@@ -96,5 +96,5 @@ def test_the_pythons_that_are_named_are_those_that_are_tested_and_built() -> Non
     named = re.findall(r"Python :: (3\.\d+)", " ".join(project["project"]["classifiers"]))
     checks = yaml.safe_load((ROOT / ".github/workflows/checks.yml").read_text(encoding="utf-8"))
     assert checks["jobs"]["test"]["strategy"]["matrix"]["python"] == named
-    built = re.findall(r"cp3(\d+)-", project["tool"]["cibuildwheel"]["build"])
-    assert [f"3.{minor}" for minor in built] == named
+    built = runpy.run_path(str(ROOT / "release/wheels.py"))["PYTHONS"]
+    assert list(built) == named[:2], "the wheel of the second serves all newer ones"
