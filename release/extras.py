@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file
 from lines import report
 from using import Failed, environment, first_commands, run
 
-
 LINES: Final = ["pip install '.[tracking]'", "pip install '.[all]'"]
 """The install lines of README; `check.py` tries those of all pages, which takes longer."""
 
