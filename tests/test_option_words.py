@@ -35,7 +35,13 @@ WITHOUT_JSON: Final = {  # what a command prints, in place of a result
         "beampipe analysisops export",
     },
     "the text of a file": {
-        *("beampipe serving unit", "beampipe fleet dashboard", "beampipe fleet rules", "beampipe fleet example"),
+        *(
+            "beampipe docs",
+            "beampipe serving unit",
+            "beampipe fleet dashboard",
+            "beampipe fleet rules",
+            "beampipe fleet example",
+        ),
     },
     "one name a line, and nothing else": {
         *("beampipe fleet k8s", "beampipe fleet compose", "beampipe fleet slurm", "beampipe fleet watch"),

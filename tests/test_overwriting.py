@@ -76,6 +76,7 @@ OWN_RULE: Final = {
     "tracking train": "the folder must be empty",
     "serving export": "the folder must be empty or an unchanged export",
     "serving engine install": "the folder is that of a Triton",
+    "docs": "nothing is replaced",
     **dict.fromkeys(("fleet k8s", "fleet compose", "fleet slurm"), "the first line of each file names the command"),
 }
 """Commands whose output follows another rule, which the tests of their area check."""

@@ -61,7 +61,7 @@ def test_simple_values_need_no_pydantic(tmp_path: Path) -> None:
 def test_the_help_of_a_command_is_the_same_before_it_is_loaded() -> None:
     commands: Any = typer.main.get_command(app)
     before = dict(commands.summaries())
-    names = ("tracking", "serving", "triton", "fleet", "calibration", "chain", "analysisops")
+    names = ("tracking", "serving", "triton", "fleet", "calibration", "chain", "analysisops", "docs")
     assert list(before) == ["serve", "track", *names]
     own = {name: " ".join((item.help or "").partition("\n\n")[0].split()) for name, item in commands.commands.items()}
     assert before == own
