@@ -87,7 +87,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
         _imported("beampipe.analysisops.cli:app"),
     ),
     "docs": (
-        "Read the documentation, or copy it with the examples.",
+        "Read a page of the documentation, or copy all pages and the examples.",
         _imported("beampipe.terminal.documents:docs_command"),
     ),
 }
