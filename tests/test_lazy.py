@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.lazy import import_name
-from tests.test_imports import MODULES
+from tests.test_imports import MODULES, SOURCE
 from tests.test_public import SURFACE
 
 
@@ -68,7 +68,7 @@ def test_no_module_hides_a_public_name_of_its_package() -> None:
     ]
     assert len(packages) > 10
     for path in packages:
-        name = ".".join(path.parent.parts[path.parts.index("beampipe") :])
+        name = ".".join(path.parent.relative_to(SOURCE.parent).parts)
         modules = {each.stem for each in path.parent.glob("*.py")} | {
             each.parent.name for each in path.parent.glob("*/*.py")
         }
