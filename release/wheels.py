@@ -39,6 +39,7 @@ def prepare() -> None:
     if COMPILERS.exists():
         return
     made = COMPILERS.with_suffix(".part")
+    made.parent.mkdir(exist_ok=True)
     shutil.rmtree(made, ignore_errors=True)
     merged = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"
     wanted = "--include=g++,g++-aarch64-linux-gnu"
